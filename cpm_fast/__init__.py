@@ -1,0 +1,26 @@
+"""cpm_fast: Convolutional Pose Machines (Wei et al., CVPR 2016), trained and run fast."""
+
+from cpm_fast import metrics
+from cpm_fast.config import NetworkConfig
+from cpm_fast.evaluation import evaluate
+from cpm_fast.inference import infer
+from cpm_fast.model.cpm import CPM
+from cpm_fast.recipes import TrainingConfig
+from cpm_fast.result import Result, Results
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import Skeleton
+from cpm_fast.weights import load
+
+__all__ = [
+    "CPM",
+    "NetworkConfig",
+    "Result",
+    "Results",
+    "Roi",
+    "Skeleton",
+    "TrainingConfig",
+    "evaluate",
+    "infer",
+    "load",
+    "metrics",
+]

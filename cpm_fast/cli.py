@@ -1,0 +1,196 @@
+"""cpm-fast: demo, infer, train, eval and doctor on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+FINE, BAD_RESULT, BAD_USE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        return BAD_RESULT
+    except (ValueError, TypeError, OSError) as error:
+        print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
+        return BAD_USE
+    except RuntimeError as error:
+        print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
+        return BAD_RESULT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cpm-fast", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    demo = _verb(verbs, "demo", _demo, "poses of drawn figures, whose truth is known: pictures and a PCK table")
+    demo.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), help="folder to write (%(default)s)")
+    demo.add_argument("--figures", type=int, default=200, help="how many figures are scored (%(default)s)")
+
+    infer = _verb(verbs, "infer", _infer, "poses in pictures")
+    infer.add_argument("pictures", nargs="+", type=Path, help="picture files, or one folder of them")
+    infer.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
+    infer.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
+    infer.add_argument("--box", nargs=4, type=float, action="append", metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
+                       help="a subject's box in pixels of the one picture given; may be repeated")  # fmt: skip
+    infer.add_argument("--form", choices=("json", "csv", "npz"), default="json", help="of the results (%(default)s)")
+    infer.add_argument("--no-pictures", action="store_true", help="write no pictures with the poses drawn in")
+    infer.add_argument("--stages", action="store_true", help="also write the belief maps stage by stage as pictures")
+    _test_options(infer)
+
+    train = _verb(verbs, "train", _train, "train a network; everything goes into the run folder")
+    train.add_argument("--data", action="append", metavar="DATA",
+                       help="synthetic[:COUNT[:SEED]], a folder of LSP or LSP-extended, or a CSV file of one's own; "
+                       "may be repeated (default: synthetic)")  # fmt: skip
+    train.add_argument("--hold-out", action="append", type=int, metavar="N",
+                       help="the last N samples of a --data are for validation, one for each --data, in order "
+                       "(default: 5 %% of each, at most 500)")  # fmt: skip
+    train.add_argument("--preset", default="compact", help="the network: compact, cpm6 or flic (%(default)s)")
+    train.add_argument("--recipe", default="modern", help="modern, or paper: as released (%(default)s)")
+    train.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
+    train.add_argument("--batch", type=int, help="samples a step (default: the recipe's)")
+    train.add_argument("--learning-rate", type=float, help="default: the recipe's")
+    train.add_argument("--loss", choices=("mask", "zero"), help="unlabelled parts: left out of the loss, or maps of "
+                       "zeros as released (default: the recipe's)")  # fmt: skip
+    train.add_argument(
+        "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
+    )
+    train.add_argument("--rotate", type=float, metavar="DEGREES", help="largest random rotation (default: 40)")
+    train.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
+    train.add_argument("--workers", type=int, help="loader processes (default: one for every two cores)")
+    train.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (%(default)s)")
+    train.add_argument("--validate-every", type=float, default=1.0, help="epochs between validations (%(default)s)")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    where = train.add_mutually_exclusive_group()
+    where.add_argument("-o", "--output", type=Path, help="run folder (default: runs/PRESET)")
+    where.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run; all else comes from its config")
+
+    evaluate = _verb(verbs, "eval", _eval, "PCK of a network on annotated pictures: a table, one row a stage")
+    evaluate.add_argument("--data", required=True, help="as for train")
+    evaluate.add_argument("--last", type=int, metavar="N", help="score only the last N samples")
+    evaluate.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
+    evaluate.add_argument("--protocol", choices=("crop", "lsp"), default="crop",
+                          help="crop: scale by the truth's limbs, as in training; lsp: the LSP test protocol, image "
+                          "height to 294.4 px of 368 and pyramid 0.7 to 1.3 by 0.1 (%(default)s)")  # fmt: skip
+    evaluate.add_argument("-o", "--output", type=Path, help="folder for eval.json and pck.png (default: print only)")
+    _test_options(evaluate)
+
+    _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    purpose: str,
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _test_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pyramid", nargs="+", type=float, metavar="FACTOR", help="magnifications that are averaged")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
+    parser.add_argument("--batch", type=int, default=16, help="crops a forward pass (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from cpm_fast.demo import run_demo
+
+    return FINE if run_demo(options.output, options.figures) else BAD_RESULT
+
+
+def _infer(options: argparse.Namespace) -> int:
+    from cpm_fast.inference import infer
+
+    pictures = options.pictures[0] if len(options.pictures) == 1 else options.pictures
+    boxes = None if options.box is None else np.array(options.box)
+    if boxes is not None and (len(options.pictures) > 1 or Path(options.pictures[0]).is_dir()):
+        raise ValueError("--box must come with one picture; for several pictures use cpm_fast.infer(..., boxes=[...])")
+    results = infer(pictures, model=options.model, boxes=boxes, pyramid=tuple(options.pyramid or (1.0,)),
+                    flip=options.flip, batch=options.batch, device=options.device,
+                    belief_maps=options.stages)  # fmt: skip
+    options.output.mkdir(parents=True, exist_ok=True)
+    table = options.output / f"results.{options.form}"
+    results.save(table)
+    written = [table]
+    names: set[str] = set()
+    for result in results if not options.no_pictures or options.stages else ():
+        stem = _free_name(Path(result.name).stem or "picture", names)
+        if not options.no_pictures:
+            written.append(options.output / f"{stem}_pose.png")
+            result.plot(written[-1])
+        if options.stages:
+            written.append(options.output / f"{stem}_stages.png")
+            result.plot_stages(written[-1])
+    shown = [str(path) for path in written[:5]] + ([f"and {len(written) - 5} more"] if len(written) > 5 else [])
+    print(f"{len(results)} pictures, {sum(len(result.keypoints) for result in results)} subjects")
+    print("wrote " + ", ".join(shown))
+    for name, message in results.failures.items():
+        print(f"failed: {name}: {message}", file=sys.stderr)
+    return BAD_RESULT if results.failures else FINE
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
+
+
+def _train(options: argparse.Namespace) -> int:
+    from cpm_fast.training.command import train_command
+
+    return FINE if train_command(options) else BAD_RESULT
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from cpm_fast.data.open import open_dataset
+    from cpm_fast.data.sample import hold_out
+    from cpm_fast.evaluation import evaluate
+    from cpm_fast.files import atomic_write
+    from cpm_fast.weights import DEFAULT, load
+
+    dataset = open_dataset(options.data)
+    if options.last is not None and options.last < len(dataset):
+        dataset = hold_out(dataset, options.last)[1]
+    model = load(options.model or DEFAULT, device=options.device)
+    pyramid = None if options.pyramid is None else tuple(options.pyramid)
+    result = evaluate(model, dataset, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
+                      batch=options.batch, device=options.device)  # fmt: skip
+    print(result.table())
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with atomic_write(options.output / "eval.json") as file:
+            file.write(json.dumps(result.to_dict(), indent=1).encode())
+        result.save_curve(options.output / "pck.png")
+        print(f"wrote {options.output / 'eval.json'}, {options.output / 'pck.png'}")
+    return FINE
+
+
+def _doctor(_options: argparse.Namespace) -> int:
+    from cpm_fast.doctor import report
+
+    found = report()
+    print(found)
+    return FINE if found.ok else BAD_RESULT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""What a network is: one frozen dataclass that its weights carry along."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cpm_fast.skeleton import FLIC, LSP, Skeleton
+
+STRIDE = 8
+CONCAT_SOURCES = ("features", "beliefs", "center")
+# Side of the center map's averaging window; the release has 9.
+LARGEST_CENTER_POOL = 64
+
+
+def whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A same-size convolution: kernel x kernel cells, so many output channels, ReLU behind it."""
+
+    kernel: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        if not whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd and from 1 to 15, got {self.kernel!r}")
+        if not whole(self.channels) or self.channels < 1:
+            raise ValueError(f"channels must be a positive whole number, got {self.channels!r}")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A Convolutional Pose Machine (Wei et al. 2016, Figure 2). The defaults are the released 6-stage network.
+
+    The image goes through a trunk of three pooled blocks to a map of 1/8 of its size. Stage 1 predicts belief maps
+    from its trunk; every later stage from its own features of the trunk, the beliefs before it and the center map.
+
+    Args:
+        skeleton: the P parts, in map order.
+        stages: how many stages, T.
+        input_size: (height, width) of the box in pixels, multiples of 8.
+        trunk: three blocks of convolutions, each block followed by pooling by 2.
+        tail: convolutions after the last pool that belong to the trunk.
+        shared_trunk: one trunk for all stages; otherwise stage 1 has its own and the later stages share a second.
+        features: each stage's own convolutions on the trunk, before its head or concatenation.
+        first: head of stage 1, before its linear 1x1 belief layer; dropout stands behind each.
+        refine: head of every later stage, before its linear 1x1 belief layer.
+        pool_kernel: 3: maximum over 3x3 windows clipped at the border (as released); 2: over 2x2 windows.
+        center_map: whether later stages see where the subject is.
+        center_sigma: of its Gaussian, box pixels.
+        center_pool: side of the averaging window, stride 8, that brings it to the map; 9 as released.
+        background: whether a background map stands behind the parts.
+        concat: order of what a later stage sees.
+        norm: "none", or "batch" normalization between every convolution but the belief layers and its ReLU.
+        cell_offset: cell g stands at box pixel 8 g + cell_offset.
+        dropout: probability in training.
+        init_std: of the Gaussian that weights start from (biases start at 0); None: sqrt(2 / fan-in) (He et al.),
+            0.01 for the linear belief layers.
+        color: channel order of the network's input.
+        pixel_mean, pixel_scale: the input is (pixel - mean) / scale, per channel in `color` order.
+        padding_value: of the pixels outside the image.
+        margin: `Roi.from_box` margin the network was trained for.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    skeleton: Skeleton = LSP
+    stages: int = 6
+    input_size: tuple[int, int] = (368, 368)
+    trunk: tuple[tuple[Conv, ...], ...] = ((Conv(9, 128),), (Conv(9, 128),), (Conv(9, 128),))
+    tail: tuple[Conv, ...] = ()
+    shared_trunk: bool = False
+    features: tuple[Conv, ...] = (Conv(5, 32),)
+    first: tuple[Conv, ...] = (Conv(9, 512), Conv(1, 512))
+    refine: tuple[Conv, ...] = (Conv(11, 128), Conv(11, 128), Conv(11, 128), Conv(1, 128))
+    pool_kernel: int = 3
+    center_map: bool = True
+    center_sigma: float = 21.0
+    center_pool: int = 9
+    background: bool = True
+    concat: tuple[str, ...] = CONCAT_SOURCES
+    norm: Literal["none", "batch"] = "none"
+    cell_offset: float = 3.5
+    dropout: float = 0.5
+    init_std: float | None = 0.01
+    color: Literal["bgr", "rgb"] = "bgr"
+    pixel_mean: tuple[float, float, float] = (128.0, 128.0, 128.0)
+    pixel_scale: tuple[float, float, float] = (256.0, 256.0, 256.0)
+    padding_value: int = 128
+    margin: float = 1.25
+
+    def __post_init__(self) -> None:
+        def require(fine: bool, name: str, wanted: str) -> None:
+            if not fine:
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+
+        require(whole(self.stages) and self.stages >= 1, "stages", "a whole number of at least 1")
+        sides = self.input_size
+        fine = len(sides) == 2 and all(whole(side) and side > 0 and side % STRIDE == 0 for side in sides)
+        require(fine, "input_size", "(height, width), positive multiples of 8")
+        require(len(self.trunk) == 3 and all(self.trunk), "trunk", "three blocks of at least one convolution")
+        for name in ("shared_trunk", "center_map", "background"):
+            require(isinstance(getattr(self, name), bool), name, "true or false")
+        require(whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
+        fine = whole(self.center_pool) and STRIDE <= self.center_pool <= LARGEST_CENTER_POOL
+        require(fine, "center_pool", f"a whole number from 8 to {LARGEST_CENTER_POOL}")
+        for name in ("center_sigma", "margin"):
+            require(finite(getattr(self, name)) and getattr(self, name) > 0, name, "a positive number")
+        require(finite(self.cell_offset), "cell_offset", "a finite number")
+        wanted = {"features", "beliefs"} | ({"center"} if self.center_map else set())
+        given = set(self.concat)
+        fine = wanted <= given <= set(CONCAT_SOURCES) and len(given) == len(self.concat)
+        require(fine, "concat", f"an order of {sorted(wanted)}")
+        require(self.norm in ("none", "batch"), "norm", "'none' or 'batch'")
+        require(finite(self.dropout) and 0 <= self.dropout < 1, "dropout", "from 0 to below 1")
+        fine = self.init_std is None or (finite(self.init_std) and self.init_std > 0)
+        require(fine, "init_std", "positive or None")
+        require(self.color in ("bgr", "rgb"), "color", "'bgr' or 'rgb'")
+        for name in ("pixel_mean", "pixel_scale"):
+            values = getattr(self, name)
+            require(len(values) == 3 and all(finite(value) for value in values), name, "three finite numbers")
+        require(all(self.pixel_scale), "pixel_scale", "three numbers other than 0")
+        fine = whole(self.padding_value) and 0 <= self.padding_value <= 255
+        require(fine, "padding_value", "a whole number from 0 to 255")
+
+    @property
+    def parts(self) -> int:
+        """P, the number of parts."""
+        return len(self.skeleton)
+
+    @property
+    def maps(self) -> int:
+        """The number of belief maps: P + 1, or P without background."""
+        return self.parts + int(self.background)
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w) of the belief maps in cells."""
+        return self.input_size[0] // STRIDE, self.input_size[1] // STRIDE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, for JSON."""
+        values = dataclasses.asdict(self)
+        values["skeleton"] = self.skeleton.to_dict()
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is unknown or not of its form.
+        """
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        unknown = set(values) - known
+        if unknown:
+            raise ValueError(f"network config has unknown fields {sorted(unknown)}; known are {sorted(known)}")
+        given = dict(values)
+        try:
+            if "skeleton" in given:
+                given["skeleton"] = Skeleton.from_dict(given["skeleton"])
+            if "trunk" in given:
+                given["trunk"] = tuple(_convs(block) for block in given["trunk"])
+            for name in ("tail", "features", "first", "refine"):
+                if name in given:
+                    given[name] = _convs(given[name])
+            for name in ("input_size", "concat", "pixel_mean", "pixel_scale"):
+                if name in given:
+                    given[name] = tuple(given[name])
+            return cls(**given)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"network config is not of its form: {error}") from None
+
+
+def _convs(values: Any) -> tuple[Conv, ...]:
+    return tuple(Conv(value["kernel"], value["channels"]) for value in values)
+
+
+def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours, for a CPU: small kernels early, one trunk, 192 px box, 2x2 pools (mirror-symmetric), batch norm."""
+    return NetworkConfig(
+        skeleton=skeleton,
+        stages=3,
+        input_size=(192, 192),
+        trunk=((Conv(3, 16),), (Conv(3, 32),), (Conv(3, 64),)),
+        tail=(Conv(3, 96), Conv(3, 96), Conv(3, 96)),
+        shared_trunk=True,
+        features=(Conv(1, 32),),
+        first=(Conv(7, 48), Conv(1, 128)),
+        refine=(Conv(7, 32), Conv(7, 32), Conv(7, 32), Conv(1, 64)),
+        pool_kernel=2,
+        center_sigma=11.0,
+        center_pool=8,
+        norm="batch",
+        dropout=0.0,
+        init_std=None,
+        # Median on LSP of the training rule's side over the joints' box, 1.52, less what head and feet add to a box.
+        margin=1.4,
+    )
+
+
+PRESETS = {
+    "cpm6": NetworkConfig(),
+    "flic": NetworkConfig(skeleton=FLIC, stages=4),
+    "compact": compact(),
+}
+
+
+def preset(name: str, skeleton: Skeleton | None = None) -> NetworkConfig:
+    """A named network, for its own skeleton or for another.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}")
+    config = PRESETS[name]
+    return config if skeleton is None else dataclasses.replace(config, skeleton=skeleton)

@@ -1,0 +1,1 @@
+"""Annotated pictures: one file per format, each giving Samples; augmentation and the loader that batches them."""

@@ -1,0 +1,187 @@
+"""From datasets to batches: order and augmentation are functions of seed, epoch and sample, whoever loads them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from cpm_fast.config import NetworkConfig
+from cpm_fast.data.augment import Draw, box_matrix, draw
+from cpm_fast.data.sample import Dataset, Sample
+from cpm_fast.image import warp
+from cpm_fast.recipes import AugmentationConfig
+from cpm_fast.roi import transform
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N training samples.
+
+    Args:
+        crops: [N, H, W, 3] uint8 BGR.
+        parts_box: [N, K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
+        drawn: [N, K, P] bool: labelled and inside the picture, so a target has its peak.
+        known: [N, K, P] bool: labelled (in the picture or not), so the part's map is known.
+        center_box: [N, 2] float32, where the subject's center is, box pixels.
+        unreadable: one message for every sample that could not be read and is left out.
+    """
+
+    crops: torch.Tensor
+    parts_box: torch.Tensor
+    drawn: torch.Tensor
+    known: torch.Tensor
+    center_box: torch.Tensor
+    unreadable: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tensors on a device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of a Batch, in numpy."""
+
+    crop: np.ndarray
+    parts_box: np.ndarray
+    drawn: np.ndarray
+    known: np.ndarray
+    center_box: np.ndarray
+
+
+def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
+    """Cut, scale, turn and mirror one sample, its parts and its neighbors' alike.
+
+    A part outside the picture is not drawn, as released.
+    """
+    size = network.input_size
+    matrix = box_matrix(sample.roi, size, drawn)
+    height, width = sample.image.shape[:2]
+    people = np.concatenate([sample.parts_image[None], sample.others_image.reshape(-1, len(network.skeleton), 2)])
+    known = np.isfinite(people).all(axis=2)  # [K, P]
+    known[0] &= sample.labelled
+    points = np.nan_to_num(people)
+    inside = ((points >= 0) & (points < (width, height))).all(axis=2)
+    parts_box = transform(matrix, points)
+    visible = known & inside
+    if drawn.flip:
+        mirror = list(network.skeleton.mirror)
+        parts_box, visible, known = parts_box[:, mirror], visible[:, mirror], known[:, mirror]
+    return Item(
+        crop=warp(sample.image, matrix, size, network.padding_value),
+        parts_box=np.where(visible[..., None], parts_box, 0).astype(np.float32),
+        drawn=visible,
+        known=known,
+        center_box=transform(matrix, np.array(sample.roi.center)).astype(np.float32),
+    )
+
+
+class TrainingItems(torch.utils.data.Dataset):
+    """Items of several datasets one behind the other, by (epoch, index); one that can't be read comes as a message."""
+
+    def __init__(
+        self, datasets: Sequence[Dataset], network: NetworkConfig, augmentation: AugmentationConfig, seed: int
+    ) -> None:
+        self.datasets = datasets
+        self.network = network
+        self.augmentation = augmentation
+        self.seed = seed
+        self.ends = np.cumsum([len(dataset) for dataset in datasets])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def sample(self, index: int) -> Sample:
+        which = int(np.searchsorted(self.ends, index, side="right"))
+        start = int(self.ends[which - 1]) if which else 0
+        return self.datasets[which][index - start]
+
+    def __getitem__(self, key: tuple[int, int]) -> Item | str:
+        epoch, index = key
+        random = np.random.default_rng((self.seed, epoch, index))
+        try:
+            return prepare(self.sample(index), self.network, draw(self.augmentation, random))
+        except (ValueError, OSError) as error:
+            return f"sample {index} left out: {error}"
+
+
+class ShuffledBatches(Sampler):
+    """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped."""
+
+    def __init__(self, count: int, batch: int, seed: int, first_step: int, last_step: int) -> None:
+        self.count, self.batch, self.seed = count, batch, seed
+        self.first_step, self.last_step = first_step, last_step
+        self.steps_per_epoch = steps_per_epoch(count, batch)
+
+    def __len__(self) -> int:
+        return max(0, self.last_step - self.first_step)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order, order_epoch = np.empty(0, np.int64), -1
+        for step in range(self.first_step, self.last_step):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if epoch != order_epoch:
+                order, order_epoch = np.random.default_rng((self.seed, epoch)).permutation(self.count), epoch
+            chosen = order[place * self.batch : (place + 1) * self.batch]
+            yield [(epoch, int(index)) for index in chosen]
+
+
+def steps_per_epoch(count: int, batch: int) -> int:
+    """Whole batches of an epoch, at least one."""
+    return max(1, count // batch)
+
+
+def collate(items: Sequence[Item | str]) -> Batch:
+    """Stack items; people are padded to the largest group with ones that have no parts.
+
+    Raises:
+        RuntimeError: no item could be read.
+    """
+    good = [item for item in items if isinstance(item, Item)]
+    unreadable = tuple(item for item in items if isinstance(item, str))
+    if not good:
+        raise RuntimeError(f"no sample of a batch could be read; the first: {unreadable[0]}")
+    people = max(len(item.parts_box) for item in good)
+
+    def padded(array: np.ndarray, value: float | bool) -> np.ndarray:
+        room = np.full((people - len(array), *array.shape[1:]), value, array.dtype)
+        return np.concatenate([array, room])
+
+    return Batch(
+        crops=torch.from_numpy(np.stack([item.crop for item in good])),
+        parts_box=torch.from_numpy(np.stack([padded(item.parts_box, 0) for item in good])),
+        drawn=torch.from_numpy(np.stack([padded(item.drawn, False) for item in good])),
+        known=torch.from_numpy(np.stack([padded(item.known, True) for item in good])),
+        center_box=torch.from_numpy(np.stack([item.center_box for item in good])),
+        unreadable=unreadable,
+    )
+
+
+def training_batches(
+    items: TrainingItems, batch: int, seed: int, first_step: int, last_step: int, workers: int
+) -> DataLoader:
+    """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers."""
+    return DataLoader(
+        items,
+        batch_sampler=ShuffledBatches(len(items), batch, seed, first_step, last_step),
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def _start_worker(_worker: int) -> None:
+    """One thread; and Ctrl-C, which reaches every process of a terminal, is for the training process to judge."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

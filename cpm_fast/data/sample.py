@@ -1,0 +1,83 @@
+"""One annotated subject of one picture, and what a dataset is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One subject, all coordinates in image pixels, 0-based.
+
+    Args:
+        image: [H, W, 3] uint8 BGR.
+        parts_image: [P, 2] float64, NaN where not labelled.
+        labelled: [P] bool.
+        roi: the region about the subject.
+        name: for reports, for instance the file name.
+        occluded: [P] bool, labelled but hidden from view, where the format says so.
+        others_image: [K, P, 2] parts of the other people in the picture, NaN where not labelled.
+    """
+
+    image: np.ndarray
+    parts_image: np.ndarray
+    labelled: np.ndarray
+    roi: Roi
+    name: str
+    occluded: np.ndarray | None = None
+    others_image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 2)))
+
+
+class Dataset(Protocol):
+    """A sequence of samples with one skeleton; reading a sample may raise ValueError or OSError for that one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def skeleton(self) -> Skeleton: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Subset:
+    """Some samples of a dataset, in the order given."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = indices
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.dataset.skeleton
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.indices[index]]
+
+
+def hold_out(dataset: Dataset, count: int) -> tuple[Subset, Subset]:
+    """The samples but the last `count`, and the last `count`.
+
+    Raises:
+        ValueError: count is negative or leaves no sample to train on.
+    """
+    if not 0 <= count < len(dataset):
+        raise ValueError(f"hold-out must be from 0 to {len(dataset) - 1} samples of {dataset.name}, got {count}")
+    first = len(dataset) - count
+    return Subset(dataset, range(first)), Subset(dataset, range(first, len(dataset)))

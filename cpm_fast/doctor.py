@@ -1,0 +1,173 @@
+"""What this install can run, and what to type where it cannot: the rows behind `cpm-fast doctor`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cpm_fast.ops import backend
+from cpm_fast.ops.gaussian_targets import gaussian_targets
+
+State = Literal["ok", "note", "problem"]
+
+MIN_PYTHON = (3, 11)
+MIN_TORCH = (2, 11)
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+PIP_TOOLKIT = "pip install " + " ".join(
+    f'"nvidia-{name}==13.0.*"' for name in ("cuda-nvcc", "cuda-crt", "cuda-runtime", "cuda-cccl", "nvvm")
+)
+REBUILD = "pip install -e ."
+# Two values of a self-test that differ by more than float32 rounding are wrong.
+SELF_TEST_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding: "ok", a "note" that needs no action, or a "problem" with advice."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings; printed as a table."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is missing that this machine could run."""
+        return all(row.state != "problem" for row in self.rows)
+
+    def __str__(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        lines = []
+        for row in self.rows:
+            lines.append(f"{row.name:<{width}}  {row.state:<7}  {row.found}")
+            lines += [f"{'':<{width + 11}}{line}" for line in row.advice.splitlines()]
+        return "\n".join(lines)
+
+
+def report() -> Report:
+    """Look at the install and run each native op once on every device there is. May initialize CUDA.
+
+    Returns:
+        A Report; nothing raises, a failure becomes a row.
+    """
+    return Report((
+        _python(),
+        _torch(),
+        *(_package(name, module) for name, module in (("numpy", "numpy"), ("opencv", "opencv-python"),
+                                                      ("safetensors", "safetensors"))),
+        _triton(),
+        _native_cpu(),
+        _native_cuda(),
+        Row("threads", "ok", f"{torch.get_num_threads()} of PyTorch's pool"),
+        _weights(),
+    ))  # fmt: skip
+
+
+def _version(module: str) -> str | None:
+    try:
+        return version(module)
+    except PackageNotFoundError:
+        return None
+
+
+def _python() -> Row:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info[:2] >= MIN_PYTHON:
+        return Row("python", "ok", found)
+    return Row("python", "problem", found, f"Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer is needed.")
+
+
+def _torch() -> Row:
+    numbers = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in torch.__version__.split(".")[:2])
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA in this build of it"
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU in sight"
+    if numbers < MIN_TORCH:
+        return Row("torch", "problem", torch.__version__, 'pip install "torch>=2.11"')
+    return Row("torch", "ok", f"{torch.__version__}, {built}{device}")
+
+
+def _package(name: str, module: str) -> Row:
+    found = _version(module)
+    if found is None:
+        return Row(name, "problem", "missing", f"pip install {module}")
+    return Row(name, "ok", found)
+
+
+def _triton() -> Row:
+    found, gpu = _version("triton"), torch.cuda.is_available()
+    if found is None:
+        return Row("triton", "problem" if gpu else "note", "missing", "pip install triton" if gpu else "")
+    return Row("triton", "ok" if gpu else "note", found if gpu else f"{found}, without a GPU to run on")
+
+
+def _native_cpu() -> Row:
+    missing = backend.native_missing("cpu")
+    if missing is not None:
+        note = backend.build_info()["note"]
+        advice = f"Everything runs on the slower reference. Install a C++17 compiler and type: {REBUILD}"
+        return Row("native CPU ops", "problem", missing, f"{note}\n{advice}".strip())
+    info = backend.build_info()
+    failure = _self_test("cpu")
+    if failure:
+        return Row("native CPU ops", "problem", failure, f"Build anew: {REBUILD}")
+    openmp = "with OpenMP" if info["openmp"] == "yes" else "without OpenMP, so on one thread"
+    return Row("native CPU ops", "ok", f"live, built by {info['compiler']} {openmp}")
+
+
+def _native_cuda() -> Row:
+    name, gpu = "native CUDA ops", torch.cuda.is_available()
+    missing = backend.native_missing("cuda")
+    if missing is not None:
+        if not gpu:
+            return Row(name, "note", f"{missing}; no GPU that would need it")
+        advice = f"With a C++ compiler and no CUDA toolkit, type\n{PIP_TOOLKIT}\nand then\nCPM_FAST_CUDA=on {REBUILD}"
+        return Row(name, "problem", missing, advice)
+    info = backend.build_info()
+    built = f"compiled by CUDA {info['cuda']} for {' '.join('sm_' + arch for arch in info['cuda_archs'].split())}"
+    if not gpu:
+        return Row(name, "note", f"{built}; no GPU to run them")
+    failure = _self_test("cuda")
+    if failure:
+        advice = f'Build for this GPU: CPM_FAST_CUDA=on CPM_FAST_CUDA_ARCHS="{_architecture()}" {REBUILD}'
+        return Row(name, "problem", f"{built}; {failure}", advice)
+    return Row(name, "ok", f"live, {built}")
+
+
+def _architecture() -> str:
+    return "".join(str(number) for number in torch.cuda.get_device_capability())
+
+
+def _self_test(device: str) -> str:
+    """What is wrong with the native ops on a device, or nothing."""
+    parts = torch.tensor([[[[11.0, 20.5], [3.5, 60.0]]]], device=device)  # [1, 1, 2, 2]
+    labelled = torch.ones(1, 1, 2, dtype=torch.bool, device=device)
+    results = []
+    try:
+        for name in backend.BACKENDS:
+            with backend.use_backend(name):
+                results.append(gaussian_targets(parts, labelled, (9, 7), 7.0, 8.0))
+        error = float((results[0] - results[1]).abs().max())
+    except RuntimeError as failure:
+        return f"do not run: {str(failure).splitlines()[0]}"
+    # Written so that NaN fails too.
+    return "" if error <= SELF_TEST_TOLERANCE else f"wrong by {error:.1e} in a self-test"
+
+
+def _weights() -> Row:
+    files = sorted(path.name for path in WEIGHTS.glob("*.safetensors"))
+    if files:
+        return Row("bundled weights", "ok", ", ".join(files))
+    return Row("bundled weights", "problem", f"none in {WEIGHTS}", f"The install is incomplete; type: {REBUILD}")

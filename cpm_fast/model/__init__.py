@@ -1,0 +1,1 @@
+"""The network: its layers as data, and the module that runs them."""

@@ -1,0 +1,153 @@
+"""The network: an nn.Module that runs the layer list."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cpm_fast.config import STRIDE, NetworkConfig, preset
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE, Layer, network_layers
+from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.skeleton import Skeleton
+
+LINEAR_INIT_STD = 0.01
+
+
+class ContextConv(nn.Module):
+    """A same-size convolution with bias, optional batch normalization, and ReLU.
+
+    Out of training the normalization is folded into weight and bias, so every layer is one `context_conv`.
+    """
+
+    def __init__(self, layer: Layer, init_std: float | None) -> None:
+        super().__init__()
+        self.relu = layer.relu
+        if init_std is None:
+            # Belief layers are linear and start near 0, so that the first steps do not have to shrink them.
+            init_std = math.sqrt(2.0 / (layer.in_channels * layer.kernel**2)) if layer.relu else LINEAR_INIT_STD
+        shape = (layer.channels, layer.in_channels, layer.kernel, layer.kernel)
+        weight = torch.empty(shape, memory_format=torch.channels_last)
+        self.weight = nn.Parameter(nn.init.normal_(weight, std=init_std))
+        self.bias = nn.Parameter(torch.zeros(layer.channels))
+        self.norm = nn.BatchNorm2d(layer.channels) if layer.norm else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.norm is None:
+            return context_conv(x, self.weight, self.bias, self.relu)
+        if self.training:
+            y = self.norm(context_conv(x, self.weight, self.bias, False))
+            return F.relu(y, inplace=True) if self.relu else y
+        return context_conv(x, *self.folded(), self.relu)
+
+    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [O, C, k, k] and bias [O] with the normalization's running statistics folded in."""
+        if self.norm is None:
+            return self.weight, self.bias
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None and variance is not None
+        factor = self.norm.weight / torch.sqrt(variance + self.norm.eps)
+        return self.weight * factor[:, None, None, None], (self.bias - mean) * factor + self.norm.bias
+
+
+class CPM(nn.Module):
+    """A Convolutional Pose Machine (Wei et al. 2016, Figure 2).
+
+    Args:
+        config: the network; the released 6-stage one if not given.
+    """
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = NetworkConfig() if config is None else config
+        self.layers = network_layers(self.config)
+        self.convs = nn.ModuleDict(
+            {layer.name: ContextConv(layer, self.config.init_std) for layer in self.layers if layer.kind == "conv"}
+        )
+
+    @classmethod
+    def preset(cls, name: str, skeleton: Skeleton | None = None) -> CPM:
+        """A network by name: "cpm6" and "flic" as released, "compact" for CPUs; with untrained weights.
+
+        Raises:
+            ValueError: no such preset.
+        """
+        return cls(preset(name, skeleton))
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.config.skeleton
+
+    def forward(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Belief maps of every stage.
+
+        Args:
+            crops: [N, 3, H, W] normalized network input, H and W multiples of 8.
+            center_map: [N, 1, H, W]; if None, a Gaussian at ((W-1)/2, (H-1)/2), not cut off.
+
+        Returns:
+            T tensors [N, P+1, H/8, W/8], linear (no activation), background last.
+
+        Raises:
+            ValueError: a shape does not fit.
+            TypeError: crops are not floating point.
+        """
+        self._check(crops, center_map)
+        if center_map is None:
+            height, width = crops.shape[2:]
+            middle = torch.tensor([[(width - 1) / 2, (height - 1) / 2]])
+            center_map = gaussian_center_map(middle, (height, width), self.config.center_sigma).to(crops)
+            center_map = center_map.expand(len(crops), 1, height, width)
+        maps = {IMAGE: crops.contiguous(memory_format=torch.channels_last), "center_map": center_map}
+        for layer in self.layers:
+            inputs = [maps[name] for name in layer.inputs]
+            maps[layer.name] = self._run(layer, inputs)
+        return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]
+
+    def _run(self, layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
+        match layer.kind:
+            case "conv":
+                return self.convs[layer.name](inputs[0])
+            case "pool":
+                return F.max_pool2d(inputs[0], layer.kernel, 2, ceil_mode=True)
+            case "center_pool":
+                return F.avg_pool2d(inputs[0], layer.kernel, STRIDE, ceil_mode=True)
+            case "concat":
+                return torch.cat([x.to(inputs[0].dtype) for x in inputs], dim=1)
+            case "dropout":
+                return F.dropout(inputs[0], self.config.dropout, self.training)
+
+    def _check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
+        if crops.ndim != 4 or crops.shape[1] != 3 or any(side % STRIDE or not side for side in crops.shape[2:]):
+            raise ValueError(f"crops must be [N, 3, H, W] with H and W multiples of 8, got {list(crops.shape)}")
+        if not crops.is_floating_point():
+            raise TypeError(f"crops must be floating point, got {crops.dtype}")
+        wanted = [len(crops), 1, *crops.shape[2:]]
+        if center_map is not None and list(center_map.shape) != wanted:
+            raise ValueError(f"center_map must be {wanted}, got {list(center_map.shape)}")
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, config and skeleton to a .safetensors file, whole or not at all; `load` reads it.
+
+        Raises:
+            ValueError: the suffix is another.
+        """
+        from cpm_fast.model.files import save_model  # it imports this file
+
+        save_model(self, path)
+
+
+def gaussian_center_map(center: torch.Tensor, size: tuple[int, int], sigma: float) -> torch.Tensor:
+    """Where the subject is: exp(-d^2 / (2 sigma^2)) about center [N, 2] (x, y) box pixels, not cut off.
+
+    Returns:
+        [N, 1, H, W] float32 for size (H, W).
+    """
+    y = torch.arange(size[0], device=center.device, dtype=torch.float32)
+    x = torch.arange(size[1], device=center.device, dtype=torch.float32)
+    across = torch.exp(-((x - center[:, :1]) ** 2) / (2 * sigma**2))  # [N, W]
+    down = torch.exp(-((y - center[:, 1:]) ** 2) / (2 * sigma**2))  # [N, H]
+    return (down[:, :, None] * across[:, None, :])[:, None]

@@ -1,0 +1,139 @@
+"""Which implementation the ops use: `fast` native code by device, or `reference`, the plain PyTorch oracle.
+
+Without a request each op takes the fast one where it exists, and otherwise falls back to the reference with one
+warning. CPM_FAST_BACKEND=fast|reference or `use_backend` make a request, which is met or refused, never bent.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+# torch comes first: its wheel carries the OpenMP runtime that the native module then shares.
+import torch
+
+BACKENDS = ("fast", "reference")
+FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
+
+_native: ModuleType | None = None
+_native_error = ""
+try:
+    from cpm_fast import _C
+
+    _native = _C
+except ImportError as error:
+    _native_error = str(error)
+_has_cuda = _native is not None and bool(_native.has_cuda)
+
+# The only global state of the package: the request, and which fallbacks have been announced.
+_requested: str | None = os.environ.get("CPM_FAST_BACKEND") or None
+_announced: set[tuple[str, str]] = set()
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Within the block every op, in every thread, uses the backend `name`, "fast" or "reference".
+
+    Raises:
+        ValueError: no such backend. What the machine cannot run raises RuntimeError when an op is called.
+    """
+    global _requested
+    if name not in BACKENDS:
+        raise ValueError(f"backend must be one of {list(BACKENDS)}, got {name!r}")
+    before, _requested = _requested, name
+    try:
+        yield
+    finally:
+        _requested = before
+
+
+def native_missing(device_type: str) -> str | None:
+    """Why native code cannot run on a kind of device ("cpu", "cuda", ...); None when it can.
+
+    Tells what has been compiled, and initializes nothing.
+    """
+    if _native is None:
+        return f"the compiled module cpm_fast._C is missing ({_native_error})"
+    if device_type in ("cpu", "meta") or (device_type == "cuda" and _has_cuda):
+        return None
+    if device_type == "cuda":
+        return "cpm_fast._C was compiled without CUDA"
+    return f"there is no native code for {device_type} devices"
+
+
+def available() -> list[str]:
+    """What an explicit request may ask for on this install, one line each."""
+    fast = [f"fast ({kind})" for kind in ("cpu", "cuda") if native_missing(kind) is None]
+    return [*fast, "reference (every device)"]
+
+
+def use_fast(op: str, device_type: str, missing: str | None) -> bool:
+    """Whether an op takes its fast form, where `missing` says what that lacks on this kind of device.
+
+    Raises:
+        RuntimeError: the fast form was requested and is missing, or the requested backend does not exist.
+    """
+    if _requested == "reference":
+        return False
+    if _requested is not None and (_requested != "fast" or missing is not None):
+        raise RuntimeError(_refusal(op, device_type, missing))
+    if missing is None:
+        return True
+    if (device_type, missing) not in _announced:
+        _announced.add((device_type, missing))
+        warnings.warn(
+            f"{op} on {device_type} runs on the slower reference backend: {missing}. `cpm-fast doctor` says what to do",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return False
+
+
+def _refusal(op: str, device_type: str, missing: str | None) -> str:
+    there_is = ", ".join(available())
+    if _requested not in BACKENDS:
+        return f"CPM_FAST_BACKEND must be one of {list(BACKENDS)}, got {_requested!r}; there is: {there_is}"
+    return f"the fast backend was requested for {op} on {device_type}, but {missing}; there is: {there_is}"
+
+
+def native() -> ModuleType:
+    """The compiled module.
+
+    Raises:
+        RuntimeError: it is missing.
+    """
+    if _native is None:
+        raise RuntimeError(f"{native_missing('cpu')}; there is: {', '.join(available())}")
+    return _native
+
+
+def threads() -> int:
+    """How many CPU threads native code may use: PyTorch's number; in a forked child, which has no OpenMP pool, one."""
+    return 1 if _forked else torch.get_num_threads()
+
+
+def build_info() -> dict[str, str]:
+    """How the native module was built, or why there is none; for `cpm-fast doctor` and benchmark records."""
+    if _native is None:
+        note = FAILURE_NOTE.read_text(encoding="utf-8").strip() if FAILURE_NOTE.exists() else ""
+        return {"error": _native_error, "note": note}
+    return {
+        "compiler": _native.compiler,
+        "openmp": "yes" if _native.has_openmp else "no",
+        "cuda": _native.cuda_version if _native.has_cuda else "",
+        "cuda_archs": _native.cuda_archs if _native.has_cuda else "",
+    }

@@ -1,0 +1,93 @@
+"""`peaks`: where each belief map is highest."""
+
+from __future__ import annotations
+
+import torch
+
+from cpm_fast.ops import backend
+from cpm_fast.reference.peaks import peaks as reference_peaks
+
+MAX_SIDE_PX = 32768
+
+
+def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """The maximum of every map and where it stands (Wei et al. 2016, Section 3.2: the part is where belief peaks).
+
+    Ties go to the first in row-major order: smallest y, then smallest x (the MATLAB release: smallest x first). A NaN
+    never wins; a map of nothing but NaN has a NaN point and a NaN score.
+
+    With `refine` the point moves, on each axis by itself, to the vertex of the parabola through the maximum c and its
+    two neighbors l and r (the release stays on the pixel):
+
+        offset = (l - r) / (2 (l - 2 c + r)), clamped to +-0.5
+
+    It doesn't move along an axis on which the maximum lies at the border or the parabola has no finite peak
+    (l - 2 c + r not negative, or a neighbor not finite). The score is the maximum itself, refined or not.
+
+    Args:
+        maps: [N, M, H, W] float32; H and W 1 to 32768.
+        refine: whether to go below the pixel.
+
+    Returns:
+        points [N, M, 2] float32, (x, y) in pixels of the map, and scores [N, M] float32. No gradient flows to maps.
+
+    Raises:
+        ValueError: maps has another shape.
+        TypeError: maps is not float32.
+        RuntimeError: maps asks for a gradient, or the backend is missing.
+    """
+    if maps.ndim != 4 or not all(1 <= side <= MAX_SIDE_PX for side in maps.shape[2:]):
+        raise ValueError(f"maps must be [N, M, H, W] with H and W 1 to {MAX_SIDE_PX}, got {list(maps.shape)}")
+    if maps.dtype != torch.float32:
+        raise TypeError(f"maps must be torch.float32, got {maps.dtype}")
+    if maps.requires_grad:
+        raise RuntimeError("peaks has no gradient: maps must not require one, pass maps.detach()")
+    kind = maps.device.type
+    if backend.use_fast("peaks", kind, backend.native_missing(kind)):
+        return torch.ops.cpm_fast.peaks(maps, refine)
+    return reference_peaks(maps, refine)
+
+
+torch.library.define("cpm_fast::peaks", "(Tensor maps, bool refine) -> (Tensor, Tensor)")
+
+
+@torch.library.register_fake("cpm_fast::peaks")
+def _fake(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    return maps.new_empty((*maps.shape[:2], 2)), maps.new_empty(maps.shape[:2])
+
+
+def _cpu(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    maps = maps.contiguous()
+    images, count, height, width = maps.shape
+    points, scores = maps.new_empty((images, count, 2)), maps.new_empty((images, count))
+    backend.native().peaks_cpu(
+        maps.data_ptr(), points.data_ptr(), scores.data_ptr(), images * count, height, width, refine, backend.threads()
+    )
+    return points, scores
+
+
+def _cuda(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    maps = maps.contiguous()
+    images, count, height, width = maps.shape
+    points, scores = maps.new_empty((images, count, 2)), maps.new_empty((images, count))
+    with torch.cuda.device(maps.device):
+        stream = torch.cuda.current_stream().cuda_stream
+        backend.native().peaks_cuda(
+            maps.data_ptr(), points.data_ptr(), scores.data_ptr(),
+            images * count, height, width, refine, maps.device.index, stream,
+        )  # fmt: skip
+    return points, scores
+
+
+def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
+    raise RuntimeError("peaks has no gradient")
+
+
+if backend.native_missing("cpu") is None:
+    torch.library.impl("cpm_fast::peaks", "CPU", _cpu)
+if backend.native_missing("cuda") is None:
+    torch.library.impl("cpm_fast::peaks", "CUDA", _cuda)
+torch.library.register_autograd("cpm_fast::peaks", _no_gradient)
+for _kind in ("cpu", "cuda"):
+    # Positions need float32: half precision cannot tell pixels apart beyond 2048.
+    torch.library.register_autocast("cpm_fast::peaks", _kind, torch.float32)

@@ -1,0 +1,112 @@
+"""Which regions of which image: boxes and rois as a user gives them, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from cpm_fast.roi import Roi
+
+RoiSource = Literal["whole image", "boxes", "rois"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A roi and what it was made from.
+
+    Args:
+        roi: the square.
+        extent: left, top, right, bottom in image pixels of the box or square that was given.
+        label: for messages, for instance "box 2 of photo.jpg".
+    """
+
+    roi: Roi
+    extent: tuple[float, float, float, float]
+    label: str
+
+    def check_inside(self, height: int, width: int) -> None:
+        """Refuse what does not touch the image; reaching out of it in part is fine.
+
+        Raises:
+            ValueError: the extent lies wholly outside.
+        """
+        left, top, right, bottom = self.extent
+        if right <= -0.5 or bottom <= -0.5 or left >= width - 0.5 or top >= height - 0.5:
+            raise ValueError(
+                f"{self.label} must touch the image of {width} x {height} px, got left {left:g}, top {top:g}, "
+                f"right {right:g}, bottom {bottom:g}"
+            )
+
+
+def plan_regions(
+    names: Sequence[str], several: bool, boxes: Any, rois: Any, margin: float
+) -> tuple[list[list[Region]] | None, RoiSource]:
+    """The regions of every image, None where each is to be seen whole, and where they came from.
+
+    Args:
+        names: of the images.
+        several: whether the user gave a folder or a list, so that boxes and rois are lists too, one entry an image.
+        boxes: [N, 4] (left, top, right, bottom) image pixels, or one [4], per image; N may be 0.
+        rois: a Roi or a list of them, per image.
+        margin: of `Roi.from_box`.
+
+    Raises:
+        ValueError: both are given, there are not as many entries as images, or a box is not a box.
+        TypeError: an entry is of another type.
+    """
+    if boxes is not None and rois is not None:
+        raise ValueError("boxes and rois can't both be given")
+    if boxes is not None:
+        given = _per_image(boxes, names, several, "boxes")
+        return [_from_boxes(entry, name, margin) for entry, name in zip(given, names, strict=True)], "boxes"
+    if rois is not None:
+        given = _per_image(rois, names, several, "rois")
+        return [_from_rois(entry, name) for entry, name in zip(given, names, strict=True)], "rois"
+    return None, "whole image"
+
+
+def _per_image(given: Any, names: Sequence[str], several: bool, what: str) -> Sequence[Any]:
+    if not several:
+        return [given]
+    if isinstance(given, Roi) or not hasattr(given, "__len__"):
+        raise TypeError(f"{what} must be a list with one entry an image, got {type(given).__name__}")
+    if len(given) != len(names):
+        raise ValueError(f"{what} must have one entry for each of the {len(names)} images, got {len(given)}")
+    return given
+
+
+def _from_boxes(boxes: Any, name: str, margin: float) -> list[Region]:
+    try:
+        array = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"boxes of {name} must be numbers [N, 4], got {boxes!r}") from None
+    if array.shape == (4,):
+        array = array[None]
+    if array.size == 0:
+        array = array.reshape(0, 4)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"boxes of {name} must be [N, 4] (left, top, right, bottom), got {list(array.shape)}")
+    regions = []
+    for i, box in enumerate(array):
+        label = f"box {i} of {name}"
+        try:
+            roi = Roi.from_box(box, margin)
+        except ValueError as error:
+            raise ValueError(f"{label}: {error}") from None
+        left, top, right, bottom = box.tolist()
+        regions.append(Region(roi, (left, top, right, bottom), label))
+    return regions
+
+
+def _from_rois(rois: Any, name: str) -> list[Region]:
+    listed = [rois] if isinstance(rois, Roi) else rois
+    if not isinstance(listed, (list, tuple)) or not all(isinstance(roi, Roi) for roi in listed):
+        raise TypeError(f"rois of {name} must be a Roi or a list of them, got {rois!r}")
+    regions = []
+    for i, roi in enumerate(listed):
+        (x, y), half = roi.center, roi.side / 2
+        regions.append(Region(roi, (x - half, y - half, x + half, y + half), f"roi {i} of {name}"))
+    return regions

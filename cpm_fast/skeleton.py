@@ -1,0 +1,208 @@
+"""Skeletons: the parts of a subject, how they are joined, and which are mirror images of each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]*")
+
+RIGHT_COLOR = (60, 150, 245)
+LEFT_COLOR = (225, 130, 40)
+MIDDLE_COLOR = (80, 200, 90)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names, limbs and mirror pairs of P parts, in the order of the network's maps.
+
+    Args:
+        name: what the skeleton is called, for instance "lsp".
+        names: the P part names, unique, for instance "right_ankle". Left and right are the subject's own.
+        limbs: pairs of part names to be joined in drawings.
+        pairs: (left, right) pairs of part names that change places when the image is mirrored.
+
+    Raises:
+        ValueError: a name is not unique or unknown, or a part stands in two pairs.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    limbs: tuple[tuple[str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError(f"skeleton {self.name!r}: names must hold at least one part, got none")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"skeleton {self.name!r}: names must be unique, got {list(self.names)}")
+        for part in self.names:
+            if not isinstance(part, str) or not NAME_PATTERN.fullmatch(part):
+                raise ValueError(
+                    f"skeleton {self.name!r}: a part name must be letters, digits, space, dot, '-' or '_', got {part!r}"
+                )
+        for what, joined in (("limbs", self.limbs), ("pairs", self.pairs)):
+            for ends in joined:
+                if len(ends) != 2 or ends[0] == ends[1] or not set(ends) <= set(self.names):
+                    raise ValueError(f"skeleton {self.name!r}: {what} must join two of its parts, got {list(ends)}")
+        paired = [part for pair in self.pairs for part in pair]
+        if len(set(paired)) != len(paired):
+            raise ValueError(f"skeleton {self.name!r}: a part may stand in one pair only, got {list(self.pairs)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, part: str) -> int:
+        """The map of a part.
+
+        Raises:
+            ValueError: the skeleton has no such part.
+        """
+        try:
+            return self.names.index(part)
+        except ValueError:
+            raise ValueError(f"part must be one of {list(self.names)}, got {part!r}") from None
+
+    @cached_property
+    def limb_indices(self) -> tuple[tuple[int, int], ...]:
+        return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """Part i of a mirrored image is part mirror[i] of the image: [P]."""
+        order = list(range(len(self.names)))
+        for left, right in self.pairs:
+            i, j = self.index(left), self.index(right)
+            order[i], order[j] = j, i
+        return tuple(order)
+
+    @cached_property
+    def colors(self) -> tuple[tuple[int, int, int], ...]:
+        """One BGR color a part: the subject's left, right and middle told apart."""
+        left = {pair[0] for pair in self.pairs}
+        right = {pair[1] for pair in self.pairs}
+        return tuple(
+            LEFT_COLOR if part in left else RIGHT_COLOR if part in right else MIDDLE_COLOR for part in self.names
+        )
+
+    def order_from(self, names: Sequence[str]) -> list[int]:
+        """Where each of this skeleton's parts stands in another list of names; -1 where it is missing: [P]."""
+        return [names.index(part) if part in names else -1 for part in self.names]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "limbs": [list(limb) for limb in self.limbs],
+            "pairs": [list(pair) for pair in self.pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a key is missing, unknown or not of the right form.
+        """
+        unknown = set(values) - {"name", "names", "limbs", "pairs"}
+        if unknown or "names" not in values:
+            raise ValueError(f"skeleton must have the keys name, names, limbs and pairs, got {sorted(values)}")
+        if isinstance(values["names"], str):
+            raise ValueError(f"skeleton: names must be a list of names, got {values['names']!r}")
+        try:
+            return cls(
+                name=str(values.get("name", "skeleton")),
+                names=tuple(values["names"]),
+                limbs=tuple((a, b) for a, b in values.get("limbs", ())),
+                pairs=tuple((a, b) for a, b in values.get("pairs", ())),
+            )
+        except TypeError as error:
+            raise ValueError(f"skeleton: names, limbs and pairs must be lists of names: {error}") from None
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Skeleton:
+        """Read a skeleton file: `name`, `names`, `limbs` and `pairs`, the last two as lists of two names.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is not TOML or not a skeleton; the message names the file.
+        """
+        path = Path(path)
+        try:
+            return cls.from_dict({"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))})
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _pairs(*stems: str) -> tuple[tuple[str, str], ...]:
+    return tuple((f"left_{stem}", f"right_{stem}") for stem in stems)
+
+
+def _chain(*parts: str) -> tuple[tuple[str, str], ...]:
+    return tuple(pairwise(parts))
+
+
+def _side(side: str, *stems: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{stem}" for stem in stems)
+
+
+_ARM = ("shoulder", "elbow", "wrist")
+_LEG = ("hip", "knee", "ankle")
+_LIMBS_14 = (
+    *_chain("head_top", "neck", *_side("right", *_ARM)),
+    *_chain("neck", *_side("left", *_ARM)),
+    *_chain("neck", *_side("right", *_LEG)),
+    *_chain("neck", *_side("left", *_LEG)),
+)
+
+# The order of the released 14-part networks.
+LSP = Skeleton(
+    name="lsp",
+    names=("head_top", "neck", *_side("right", *_ARM), *_side("left", *_ARM), *_side("right", *_LEG),
+           *_side("left", *_LEG)),
+    limbs=_LIMBS_14,
+    pairs=_pairs(*_ARM, *_LEG),
+)  # fmt: skip
+
+# The order of the 16 points of an MPII annotation.
+MPII = Skeleton(
+    name="mpii",
+    names=("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax",
+           "neck", "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow",
+           "left_wrist"),
+    limbs=(
+        *_chain("head_top", "neck", "thorax", "pelvis"),
+        *(limb for side in ("right", "left") for limb in _chain("thorax", *_side(side, *_ARM))),
+        *(limb for side in ("right", "left") for limb in _chain("pelvis", *_side(side, *_LEG))),
+    ),
+    pairs=_pairs(*_ARM, *_LEG),
+)  # fmt: skip
+
+# The order of the released 9-part network; the head point is the nose.
+FLIC = Skeleton(
+    name="flic",
+    names=(*_side("left", *_ARM), *_side("right", *_ARM), "left_hip", "right_hip", "nose"),
+    limbs=(*_chain(*_side("left", *_ARM)), *_chain(*_side("right", *_ARM))),
+    pairs=_pairs(*_ARM, "hip"),
+)
+
+COCO = Skeleton(
+    name="coco",
+    names=("nose", *(f"{side}_{stem}" for stem in ("eye", "ear", *_ARM, *_LEG) for side in ("left", "right"))),
+    limbs=(
+        *_chain("left_ear", "left_eye", "nose", "right_eye", "right_ear"),
+        ("left_shoulder", "right_shoulder"),
+        ("left_hip", "right_hip"),
+        *(limb for side in ("left", "right") for limb in _chain(*_side(side, *_ARM))),
+        *(limb for side in ("left", "right") for limb in _chain(*_side(side, "shoulder", *_LEG))),
+    ),
+    pairs=_pairs("eye", "ear", *_ARM, *_LEG),
+)
+
+BUILT_IN = {skeleton.name: skeleton for skeleton in (LSP, MPII, FLIC, COCO)}

@@ -1,0 +1,1 @@
+"""Training: targets and loss, schemes, checkpoints and the loop."""

@@ -1,0 +1,78 @@
+"""All of a run's state in one .safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import fill, network_config, read_tensors, write_tensors
+
+MODEL, OPTIMIZER = "model.", "optimizer."
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Args:
+        step: steps done.
+        best_score, best_step: the best validation score and the step it was reached at.
+        unlogged: losses of each stage in the steps since the last line of metrics.
+    """
+
+    step: int = 0
+    best_score: float = -1.0
+    best_step: int = 0
+    unlogged: tuple[tuple[float, ...], ...] = ()
+
+
+def save_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write weights, optimizer state and progress; a kill at any instant leaves the old file or the new one."""
+    state = optimizer.state_dict()
+    tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    plain: dict[str, dict[str, Any]] = {}
+    for number, values in state["state"].items():
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{OPTIMIZER}{number}.{key}"] = value
+            else:
+                plain.setdefault(str(number), {})[key] = value
+    metadata = {
+        "network": json.dumps(model.config.to_dict()),
+        "checkpoint": json.dumps(vars(progress)),
+        "optimizer": json.dumps({"kind": type(optimizer).__name__, "groups": state["param_groups"], "state": plain}),
+    }
+    write_tensors(path, tensors, metadata)
+
+
+def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put a checkpoint's state into a network and its optimizer.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, or one of another network or recipe; the message names the file.
+    """
+    tensors, metadata = read_tensors(path, "checkpoint")
+    if network_config(path, metadata) != model.config:
+        raise ValueError(f"{path}: the checkpoint is of another network than the run's config")
+    weights = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
+    fill(model, weights, str(path))
+    try:
+        described = json.loads(metadata["optimizer"])
+        if described.get("kind", type(optimizer).__name__) != type(optimizer).__name__:
+            raise ValueError(f"its optimizer is {described['kind']}, the run's {type(optimizer).__name__}")
+        state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in described["state"].items()}
+        for name, tensor in tensors.items():
+            if name.startswith(OPTIMIZER):
+                number, key = name.removeprefix(OPTIMIZER).split(".", 1)
+                state.setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": described["groups"]})
+        progress = Progress(**json.loads(metadata["checkpoint"]))
+        return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {error}") from None

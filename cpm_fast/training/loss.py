@@ -1,0 +1,71 @@
+"""Targets of every stage, and the loss of Wei et al. 2016, Eq. 4 and Eq. 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from cpm_fast.config import STRIDE, NetworkConfig
+from cpm_fast.data.loader import Batch
+from cpm_fast.ops.gaussian_targets import gaussian_targets
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ideal belief maps, and which of them count.
+
+    Stage 1 sees the picture alone and learns everyone's parts; later stages are told where the subject is and learn
+    the subject's.
+
+    Args:
+        everyone: [N, P+1, h, w] float32, for stage 1.
+        subject: [N, P+1, h, w] float32, for the later stages.
+        everyone_counts, subject_counts: [N, P+1] float32, 1 or 0 for each map.
+    """
+
+    everyone: torch.Tensor
+    subject: torch.Tensor
+    everyone_counts: torch.Tensor
+    subject_counts: torch.Tensor
+
+
+def make_targets(
+    batch: Batch, network: NetworkConfig, part_sigma: float, loss_mode: Literal["zero", "mask"]
+) -> Targets:
+    """Targets of a batch on its device.
+
+    In mode "zero" an unlabelled part is a map of zeros that counts, as released. In mode "mask" its map does not
+    count, nor does the background of that sample: it would call empty where the part is. A part that is labelled
+    outside the picture is known to be absent, so its empty map counts.
+    """
+    size = network.map_size
+    everyone = gaussian_targets(batch.parts_box, batch.drawn, size, part_sigma, STRIDE)
+    subject = gaussian_targets(batch.parts_box[:, :1], batch.drawn[:, :1], size, part_sigma, STRIDE)
+    known = batch.known if loss_mode == "mask" else torch.ones_like(batch.known)
+    maps = network.maps
+    return Targets(everyone[:, :maps], subject[:, :maps], _counts(known, maps), _counts(known[:, :1], maps))
+
+
+def _counts(known: torch.Tensor, maps: int) -> torch.Tensor:
+    """Known parts [N, K, P] bool -> maps that count [N, maps] float32."""
+    parts = known.all(dim=1)
+    return torch.cat([parts, parts.all(dim=1, keepdim=True)], dim=1)[:, :maps].float()
+
+
+def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets) -> torch.Tensor:
+    """Loss of each stage, [T]; their plain sum is the training loss (Wei et al. 2016, Eq. 5).
+
+    Each is Eq. 4 in the release's scale: the squared error summed over maps and cells, over 2 N. An all-zero
+    prediction of 14 parts on 46 x 46 cells costs about 1030.
+    """
+    losses = []
+    for stage, belief in enumerate(beliefs, 1):
+        target, counts = (
+            (targets.everyone, targets.everyone_counts) if stage == 1 else (targets.subject, targets.subject_counts)
+        )
+        squares = (belief.float() - target).square().sum(dim=(2, 3))  # [N, P+1]
+        losses.append((squares * counts).sum() / (2 * len(belief)))
+    return torch.stack(losses)

@@ -1,0 +1,107 @@
+// The Python module cpm_fast._C. Pointers come as integers, and all checks of shape, dtype and device have been made by
+// cpm_fast/ops; this is the only native file that knows of Python.
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <cstdint>
+
+#include "cpm/gaussian_targets.h"
+#include "cpm/merge_peaks.h"
+#include "cpm/peaks.h"
+#include "cpm/resize_merge.h"
+
+namespace py = pybind11;
+
+namespace {
+
+template <typename T>
+T* pointer(std::uintptr_t address) {
+    return reinterpret_cast<T*>(address);
+}
+
+void gaussian_targets_cpu(std::uintptr_t parts, std::uintptr_t labelled, std::uintptr_t maps, int64_t images,
+                          int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
+                          double stride, int threads) {
+    cpm::gaussian_targets_cpu(pointer<const float>(parts), pointer<const bool>(labelled), pointer<float>(maps),
+                              {images, people, part_count, height, width, sigma, stride}, threads);
+}
+
+// Sizes of resize_merge and merge_peaks, in the order of the struct: N, S, P+1, h, w, H, W, sets of frames.
+cpm::ResizeMerge resize_sizes(const std::array<int64_t, 8>& sizes) {
+    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7]};
+}
+
+void resize_merge_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t merged,
+                      const std::array<int64_t, 8>& sizes, int threads) {
+    cpm::resize_merge_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(merged),
+                          resize_sizes(sizes), threads);
+}
+
+void peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, int64_t count, int64_t height,
+               int64_t width, bool refine, int threads) {
+    cpm::peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores),
+                   {count, height, width, refine}, threads);
+}
+
+void merge_peaks_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
+                     const std::array<int64_t, 8>& sizes, bool refine, int threads) {
+    cpm::merge_peaks_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
+                         pointer<float>(scores), resize_sizes(sizes), refine, threads);
+}
+
+#if CPM_FAST_HAS_CUDA
+void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labelled, std::uintptr_t maps, int64_t images,
+                           int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
+                           double stride, int device, std::uintptr_t stream) {
+    cpm::gaussian_targets_cuda(pointer<const float>(parts), pointer<const bool>(labelled), pointer<float>(maps),
+                               {images, people, part_count, height, width, sigma, stride}, device,
+                               pointer<void>(stream));
+}
+
+void resize_merge_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t merged,
+                       const std::array<int64_t, 8>& sizes, int device, std::uintptr_t stream) {
+    cpm::resize_merge_cuda(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(merged),
+                           resize_sizes(sizes), device, pointer<void>(stream));
+}
+
+void peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, int64_t count, int64_t height,
+                int64_t width, bool refine, int device, std::uintptr_t stream) {
+    cpm::peaks_cuda(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores),
+                    {count, height, width, refine}, device, pointer<void>(stream));
+}
+
+void merge_peaks_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
+                      std::uintptr_t bounds, const std::array<int64_t, 8>& sizes, bool refine, int device,
+                      std::uintptr_t stream) {
+    cpm::merge_peaks_cuda(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
+                          pointer<float>(scores), pointer<float>(bounds), resize_sizes(sizes), refine, device,
+                          pointer<void>(stream));
+}
+#endif
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+    const auto no_gil = py::call_guard<py::gil_scoped_release>();
+
+    m.doc() = "Native code of cpm_fast; called by cpm_fast.ops only.";
+    m.attr("has_cuda") = py::bool_(CPM_FAST_HAS_CUDA);
+    m.attr("has_openmp") = py::bool_(CPM_FAST_HAS_OPENMP);
+    m.attr("compiler") = CPM_FAST_COMPILER;
+    m.attr("cuda_version") = CPM_FAST_CUDA_VERSION;
+    m.attr("cuda_archs") = CPM_FAST_CUDA_ARCHS;
+
+    m.def("gaussian_targets_cpu", &gaussian_targets_cpu, no_gil);
+    m.def("resize_merge_cpu", &resize_merge_cpu, no_gil);
+    m.def("peaks_cpu", &peaks_cpu, no_gil);
+    m.def("merge_peaks_cpu", &merge_peaks_cpu, no_gil);
+#if CPM_FAST_HAS_CUDA
+    m.def("gaussian_targets_cuda", &gaussian_targets_cuda, no_gil);
+    m.def("resize_merge_cuda", &resize_merge_cuda, no_gil);
+    m.def("peaks_cuda", &peaks_cuda, no_gil);
+    m.def("merge_peaks_cuda", &merge_peaks_cuda, no_gil);
+    m.def("merge_peaks_tiles", &cpm::merge_peaks_tiles);
+#endif
+}

@@ -1,0 +1,195 @@
+// Random sizes, frames, positions and cells, NaN and infinities among them, through one op, for a while, against plain
+// loops in double: fuzz_ops <op>. Meant for a build with sanitizers (the preset `sanitize` runs it by ctest).
+// CPM_FAST_FUZZ_SECONDS sets how long, CPM_FAST_FUZZ_SEED repeats a run.
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "check.h"
+#include "cpm/gaussian_math.h"
+#include "cpm/gaussian_targets.h"
+#include "cpm/merge_peaks.h"
+#include "cpm/peaks.h"
+#include "plain_resize.h"
+#include "random_stack.h"
+
+namespace {
+
+using cpm_test::between;
+using cpm_test::Generator;
+using cpm_test::real;
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Cells of at most 2, through float weights whose magnitudes sum to 1.56.
+constexpr double kTolerance = 3e-6;
+// Beyond this float may overflow where double does not; such stacks are only run.
+constexpr float kComparable = 1e30f;
+
+double odd_number(Generator& generator) {
+    const double odd[] = {0.0, -0.0, 0.5, -0.5, 1e-300, 1e9, -1e18, 1e300, -1.7e308, kInfinity, -kInfinity, NAN};
+    return odd[between(generator, 0, 11)];
+}
+
+cpm_test::Stack odd_stack(Generator& generator) {
+    const auto side = [&] { return between(generator, 1, 12) == 1 ? 1 : between(generator, 1, 40); };
+    cpm::ResizeMerge params{between(generator, 0, 3), between(generator, 1, 4), between(generator, 1, 3),
+                            side(), side(), side(), side(), 1};
+    if (between(generator, 0, 1)) params.frame_sets = params.images;
+    auto stack = cpm_test::random_stack(generator, params, between(generator, 0, 1), between(generator, 0, 1));
+    for (double& number : stack.frames) {
+        if (between(generator, 0, 19) == 0) number = odd_number(generator);
+    }
+    return stack;
+}
+
+bool finite(const std::vector<double>& numbers) {
+    return std::all_of(numbers.begin(), numbers.end(), [](double number) { return std::isfinite(number); });
+}
+
+bool comparable(const cpm_test::Stack& stack) {
+    return std::none_of(stack.maps.begin(), stack.maps.end(),
+                        [](float cell) { return std::isfinite(cell) && std::abs(cell) > kComparable; });
+}
+
+bool agrees(float value, double wanted) {
+    return std::isfinite(wanted) ? std::abs(value - wanted) <= kTolerance : !std::isfinite(value);
+}
+
+// Refuses frames that are not finite; returns whether it ran.
+template <typename Action>
+bool runs(const cpm_test::Stack& stack, Action action) {
+    if (finite(stack.frames)) {
+        action();
+        return true;
+    }
+    const cpm::ResizeMerge& params = stack.params;
+    const bool refused = cpm_test::throws<std::invalid_argument>(action);
+    CHECK(refused || params.images == 0 || params.maps == 1);
+    return false;
+}
+
+void fuzz_resize_merge(Generator& generator) {
+    const auto stack = odd_stack(generator);
+    const cpm::ResizeMerge& params = stack.params;
+    std::vector<float> merged(params.images * params.maps * params.height * params.width, kNan);
+    const int threads = static_cast<int>(between(generator, -1, 3));
+    if (!runs(stack, [&] {
+            cpm::resize_merge_cpu(stack.maps.data(), stack.frames.data(), merged.data(), params, threads);
+        })) return;
+    if (!comparable(stack)) return;
+    const auto wanted = cpm_test::plain_resize_merge(stack.maps, stack.frames, params);
+    for (size_t i = 0; i < wanted.size(); ++i) CHECK(agrees(merged[i], wanted[i]));
+}
+
+void fuzz_merge_peaks(Generator& generator) {
+    const auto stack = odd_stack(generator);
+    const cpm::ResizeMerge& params = stack.params;
+    const int64_t parts = params.maps - 1, pixels = params.height * params.width;
+    std::vector<float> points(2 * params.images * parts, -7.0f), scores(params.images * parts, -7.0f);
+    const bool refine = between(generator, 0, 1);
+    const int threads = static_cast<int>(between(generator, -1, 3));
+    if (!runs(stack, [&] {
+            cpm::merge_peaks_cpu(stack.maps.data(), stack.frames.data(), points.data(), scores.data(), params, refine,
+                                 threads);
+        })) return;
+    if (!comparable(stack)) return;
+    const auto merged = cpm_test::plain_resize_merge(stack.maps, stack.frames, params);
+    for (int64_t task = 0; task < params.images * parts; ++task) {
+        const double* map = merged.data() + (task / parts * params.maps + task % parts) * pixels;
+        // Where infinities meet weights near 0, float and double may differ in kind.
+        if (!std::all_of(map, map + pixels, [](double value) { return std::isfinite(value); })) continue;
+        const int64_t best = cpm_test::plain_peak(map, pixels);
+        const float x = points[2 * task], y = points[2 * task + 1];
+        CHECK(x >= 0 && y >= 0 && x < params.width && y < params.height && agrees(scores[task], map[best]));
+        if (!refine) CHECK(map[static_cast<int64_t>(y) * params.width + static_cast<int64_t>(x)] >= map[best] - kTolerance);
+    }
+}
+
+void fuzz_peaks(Generator& generator) {
+    const int64_t maps = between(generator, 0, 4), height = between(generator, 1, 30), width = between(generator, 1, 30);
+    std::vector<float> values;
+    for (int64_t m = 0; m < maps; ++m) cpm_test::append_map(generator, height, width, values);
+    for (float& value : values) {
+        if (between(generator, 0, 30) == 0) value = between(generator, 0, 1) ? kNan : std::ldexp(value, 200);
+    }
+    std::vector<float> points(2 * maps, -7.0f), scores(maps, -7.0f);
+    cpm::peaks_cpu(values.data(), points.data(), scores.data(), {maps, height, width, false},
+                   static_cast<int>(between(generator, -1, 3)));
+    for (int64_t m = 0; m < maps; ++m) {
+        const int64_t best = cpm_test::plain_peak(values.data() + m * height * width, height * width);
+        if (best < 0) {
+            CHECK(std::isnan(points[2 * m]) && std::isnan(scores[m]));
+        } else {
+            CHECK(points[2 * m] == best % width && points[2 * m + 1] == best / width);
+            CHECK(scores[m] == values[m * height * width + best]);
+        }
+    }
+    cpm::peaks_cpu(values.data(), points.data(), scores.data(), {maps, height, width, true}, 1);
+}
+
+void fuzz_gaussian_targets(Generator& generator) {
+    const cpm::GaussianTargets params{between(generator, 0, 3), between(generator, 0, 3), between(generator, 0, 3),
+                                      between(generator, 0, 30), between(generator, 0, 30),
+                                      std::exp(real(generator, -6.0, 13.0)), std::exp(real(generator, 0.0, 5.0))};
+    std::vector<float> parts;
+    std::vector<char> labelled;
+    for (int64_t point = 0; point < params.images * params.people * params.parts; ++point) {
+        labelled.push_back(static_cast<char>(between(generator, 0, 1)));
+        for (int axis = 0; axis < 2; ++axis) {
+            const double odd = std::clamp(odd_number(generator), -3e38, 3e38);
+            const double usual = real(generator, -0.5, 1.5) * 30 * params.stride;
+            parts.push_back(static_cast<float>(between(generator, 0, 9) ? usual : odd));
+        }
+    }
+    const int64_t cells = params.height * params.width;
+    std::vector<float> maps(params.images * (params.parts + 1) * cells, kNan);
+    cpm::gaussian_targets_cpu(parts.data(), reinterpret_cast<const bool*>(labelled.data()), maps.data(), params,
+                              static_cast<int>(between(generator, -1, 3)));
+    const cpm::Gaussian gaussian = cpm::make_gaussian(params.sigma, params.stride);
+    for (int64_t n = 0; n < params.images; ++n) {
+        for (int64_t cell = 0; cell < cells; ++cell) {
+            double most = 0.0;
+            for (int64_t p = 0; p < params.parts; ++p) {
+                double sum = 0.0;
+                for (int64_t k = 0; k < params.people; ++k) {
+                    const int64_t point = (n * params.people + k) * params.parts + p;
+                    const float dx = cpm::squared_offset(gaussian, cell % params.width, parts[2 * point]);
+                    const float dy = cpm::squared_offset(gaussian, cell / params.width, parts[2 * point + 1]);
+                    if (!labelled[point] || !cpm::is_lit(gaussian, dx, dy)) continue;
+                    sum += std::exp(-(static_cast<double>(dx) + dy) / (2 * params.sigma * params.sigma));
+                }
+                most = std::max(most, std::min(sum, 1.0));
+                CHECK(agrees(maps[(n * (params.parts + 1) + p) * cells + cell], std::min(sum, 1.0)));
+            }
+            CHECK(agrees(maps[(n * (params.parts + 1) + params.parts) * cells + cell], 1.0 - most));
+        }
+    }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    const std::string op = count == 2 ? arguments[1] : "";
+    void (*fuzz)(Generator&) = op == "resize_merge"       ? fuzz_resize_merge
+                               : op == "merge_peaks"      ? fuzz_merge_peaks
+                               : op == "peaks"            ? fuzz_peaks
+                               : op == "gaussian_targets" ? fuzz_gaussian_targets
+                                                          : nullptr;
+    if (fuzz == nullptr) {
+        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks\n");
+        return 2;
+    }
+    const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");
+    const char* given = std::getenv("CPM_FAST_FUZZ_SEED");
+    const auto seed = static_cast<unsigned>(given ? std::atoll(given) : std::random_device{}());
+    const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds ? std::atof(seconds) : 3.0);
+    Generator generator(seed);
+    int64_t inputs = 0;
+    for (; std::chrono::steady_clock::now() < end && cpm_test::failures() == 0; ++inputs) fuzz(generator);
+    std::printf("%s: %lld inputs, CPM_FAST_FUZZ_SEED=%u\n", op.c_str(), static_cast<long long>(inputs), seed);
+    return inputs == 0 ? 1 : cpm_test::finish();
+}

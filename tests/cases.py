@@ -1,0 +1,138 @@
+"""What every op is tried on, and how far it may be off: read by the tests and by the benchmarks alike.
+
+One table a op. A case draws fresh random inputs from the generator it is given, so no test can lean on fixed numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# ||out - oracle|| / ||oracle|| against float64, by op and dtype. Each line says why it is what it is.
+RELATIVE_ERROR = {
+    # Two float32 exponentials of 1 ulp, a product, a sum over people: measured 4e-8; CUDA's exponential has 2 ulp.
+    ("gaussian_targets", torch.float32): 2e-7,
+    # Eight weights of half an ulp, 15 products and sums a scale, one sum a scale: measured 1e-7 on positive maps, 2e-7
+    # on noise, where the sums cancel.
+    ("resize_merge", torch.float32): 5e-7,
+    # A score is one value of resize_merge and so as exact; the norm is over few of them.
+    ("merge_peaks", torch.float32): 1e-6,
+}
+
+
+@dataclass(frozen=True)
+class TargetsCase:
+    """An input of gaussian_targets: N images of K people with P parts, on maps of h x w cells."""
+
+    name: str
+    images: int
+    people: int
+    parts: int
+    size: tuple[int, int]  # (h, w), cells
+    sigma: float = 7.0  # box pixels
+    stride: float = 8.0  # box pixels a cell
+    labelled: float = 0.8  # fraction of the parts that are
+
+    def inputs(self, generator: torch.Generator, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+        """parts [N, K, P, 2] up to a fifth of the box outside it, NaN where unlabelled; labelled [N, K, P]."""
+        shape = (self.images, self.people, self.parts)
+        extent = torch.tensor([self.size[1], self.size[0]]) * self.stride
+        parts = (torch.rand(*shape, 2, generator=generator) * 1.4 - 0.2) * extent
+        labelled = torch.rand(shape, generator=generator) < self.labelled
+        parts[~labelled] = float("nan")
+        return parts.to(device), labelled.to(device)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+GAUSSIAN_TARGETS = (
+    TargetsCase("release", 2, 1, 14, (46, 46)),
+    TargetsCase("crowd", 3, 5, 14, (46, 46)),
+    TargetsCase("center-map", 2, 1, 1, (123, 117), sigma=21.0, stride=1.0),
+    TargetsCase("odd-sizes", 3, 2, 9, (7, 61), sigma=9.0, stride=4.0),
+    TargetsCase("one-cell", 4, 3, 2, (1, 1)),
+    TargetsCase("one-row", 1, 2, 3, (1, 33)),
+    TargetsCase("narrow-peak", 2, 3, 5, (31, 29), sigma=1.5),
+    TargetsCase("peak-wider-than-map", 2, 3, 4, (19, 23), sigma=300.0),
+    TargetsCase("fractional-stride", 2, 4, 6, (37, 35), sigma=2.3, stride=2.75),
+    TargetsCase("nobody", 2, 0, 14, (46, 46)),
+    TargetsCase("no-images", 0, 1, 14, (46, 46)),
+    TargetsCase("nothing-labelled", 2, 2, 14, (46, 46), labelled=0.0),
+    TargetsCase("large-batch", 65, 2, 3, (13, 17)),
+)
+
+# What the benchmarks time: the release's maps, one person and a group.
+GAUSSIAN_TARGETS_TIMED = tuple(
+    TargetsCase(f"{images}x{people}-people", images, people, 14, (46, 46), labelled=1.0)
+    for people in (1, 5)
+    for images in (1, 8, 32)
+)
+
+
+@dataclass(frozen=True)
+class MergeCase:
+    """An input of resize_merge and merge_peaks: N images, S scales of P parts and background on h x w cells."""
+
+    name: str
+    images: int
+    factors: tuple[float, ...]  # of the pyramid, S of them
+    parts: int
+    cells: tuple[int, int]  # (h, w)
+    size: tuple[int, int]  # (H, W), pixels
+    own_frames: bool = False  # a set of frames for each image
+
+    def frames(self, device: str = "cpu") -> torch.Tensor:
+        """[S, 4] float64, or [N, S, 4] shifted by 0.3 cells an image: all maps share the middle of the output."""
+        frames = torch.empty(len(self.factors), 4, dtype=torch.float64)
+        for s, factor in enumerate(self.factors):
+            for axis in (0, 1):
+                cells, pixels = self.cells[1 - axis], self.size[1 - axis]
+                scale = factor * cells / pixels
+                frames[s, axis], frames[s, 2 + axis] = scale, (cells - 1 - scale * (pixels - 1)) / 2
+        if self.own_frames:
+            shift = torch.arange(self.images, dtype=torch.float64)[:, None, None] * torch.tensor([0.0, 0.0, 0.3, 0.3])
+            frames = frames + shift
+        return frames.to(device)
+
+    def inputs(self, generator: torch.Generator, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+        """maps [N, S, P+1, h, w]: at every scale one peak of 0.9 cells a part, on a little noise; and frames."""
+        frames = self.frames().expand(self.images, -1, -1)  # [N, S, 4]
+        parts = torch.rand(self.images, 1, self.parts, 2, generator=generator, dtype=torch.float64) * 0.5 + 0.25
+        parts = parts * torch.tensor([self.size[1], self.size[0]])  # [N, 1, P, 2] pixels
+        where = parts * frames[:, :, None, :2] + frames[:, :, None, 2:]  # [N, S, P, 2] cells
+        x = torch.arange(self.cells[1]) - where[..., 0, None]
+        y = torch.arange(self.cells[0]) - where[..., 1, None]
+        peaks = torch.exp(-(x.square()[..., None, :] + y.square()[..., :, None]) / (2 * 0.9**2)).float()
+        maps = torch.cat([peaks, 1 - peaks.amax(2, keepdim=True)], 2)
+        maps = maps + 1e-4 * torch.randn(maps.shape, generator=generator)
+        return maps.to(device), self.frames(device)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PYRAMID = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
+RESIZE_MERGE = (
+    MergeCase("one-scale", 2, (1.0,), 14, (46, 46), (368, 368)),
+    MergeCase("pyramid", 1, PYRAMID, 14, (46, 46), (368, 368)),
+    MergeCase("whole-image", 1, (0.8, 1.0, 1.25), 3, (46, 46), (180, 320)),
+    MergeCase("own-frames", 3, (0.9, 1.1), 2, (13, 17), (90, 101), own_frames=True),
+    MergeCase("odd-sizes", 2, (0.7, 1.3), 5, (7, 61), (61, 307)),
+    MergeCase("shrinking", 2, (1.0, 0.6), 2, (64, 51), (23, 19)),
+    MergeCase("one-cell", 2, (1.0, 0.5), 2, (1, 1), (5, 9)),
+    MergeCase("one-row", 1, (1.0,), 3, (1, 33), (1, 200)),
+    MergeCase("one-pixel", 3, (1.0, 1.1), 2, (6, 5), (1, 1)),
+    MergeCase("most-scales", 1, tuple(0.7 + 0.02 * s for s in range(32)), 1, (12, 12), (96, 96)),
+    MergeCase("no-images", 0, (1.0, 1.2), 14, (46, 46), (368, 368)),
+    MergeCase("large-batch", 33, (1.0, 1.2), 2, (9, 8), (40, 41)),
+)
+
+# What the benchmarks time: one image and a batch, in the box and back in the whole image.
+RESIZE_MERGE_TIMED = (
+    MergeCase("1-scale-368x368", 1, (1.0,), 14, (46, 46), (368, 368)),
+    MergeCase("7-scales-368x368", 1, PYRAMID, 14, (46, 46), (368, 368)),
+    MergeCase("7-scales-720x1280", 1, PYRAMID, 14, (46, 46), (720, 1280)),
+    MergeCase("7-scales-368x368-8-images", 8, PYRAMID, 14, (46, 46), (368, 368)),
+)

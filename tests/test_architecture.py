@@ -1,0 +1,155 @@
+"""Imports run one way, fast code has one door, and the native core knows neither PyTorch nor Python."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "cpm_fast"
+
+# Lowest first: a module imports from its own level and from those before it. The package itself, cpm_fast/__init__.py,
+# re-exports from all of them, so only the last level may import it.
+LEVELS = (
+    ("skeleton", "roi", "config", "recipes", "metrics", "files", "image", "sources", "regions", "crops"),
+    ("reference",),
+    ("ops",),
+    ("model", "doctor"),
+    ("weights", "engine"),
+    ("decode", "draw", "result", "result_files", "inference"),
+    ("data", "training", "evaluation", "evaluation_report"),
+    ("demo", "cli", "__main__"),
+)
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+FAST = ("cpm_fast._C", "cpm_fast.kernels")
+
+
+def python_files() -> dict[str, Path]:
+    """Module name -> file, of cpm_fast and of kernels/ under its import name."""
+    files = {}
+    for folder, prefix in ((PACKAGE, "cpm_fast"), (ROOT / "kernels", "cpm_fast.kernels")):
+        for path in sorted(folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            files[".".join((prefix, *(part for part in parts if part != "__init__")))] = path
+    return files
+
+
+FILES = python_files()
+
+
+def statements(tree: ast.AST, deferred: bool) -> Iterator[ast.AST]:
+    """All nodes of a file; without the deferred ones, only what runs when it is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if deferred or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from statements(node, deferred)
+
+
+def imports(module: str, path: Path, deferred: bool = True) -> Iterator[str]:
+    """Every module of ours that a file imports, wherever in the file it does, or only at its own import."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")), deferred):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
+                base = f"{above}.{base}" if base else above
+            # `from package import module` imports the module; `from module import name` the module it is in.
+            names = [full if is_module(full := f"{base}.{alias.name}") else base for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name == "cpm_fast" or name.startswith("cpm_fast."))
+
+
+def is_module(name: str) -> bool:
+    return name in FILES or name.startswith(FAST)
+
+
+def top(module: str) -> str:
+    """The module's name in LEVELS: cpm_fast.data.lsp -> data; the package itself is empty."""
+    return [*module.split("."), ""][1]
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_run_one_way(module: str) -> None:
+    if module == "cpm_fast" or module.startswith(FAST):
+        return
+    assert top(module) in LEVEL, f"{module}: give it a place in LEVELS"
+    for imported in imports(module, FILES[module]):
+        if imported == "cpm_fast":
+            assert LEVEL[top(module)] == len(LEVELS) - 1, f"{module} imports the package that re-exports it"
+        elif not imported.startswith(FAST):
+            assert top(imported) in LEVEL, f"{module} imports {imported}: give that a place in LEVELS"
+            assert LEVEL[top(imported)] <= LEVEL[top(module)], f"{module} must not import {imported}"
+
+
+def test_imports_have_no_cycle() -> None:
+    graph = {
+        module: set(imports(module, path, deferred=False)) - {module, "cpm_fast"}
+        for module, path in FILES.items()
+        if module != "cpm_fast"
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"files import each other in a circle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_fast_code_has_one_door(module: str) -> None:
+    for imported in imports(module, FILES[module]):
+        if imported.startswith(FAST):
+            inside = module.startswith("cpm_fast.kernels") and imported.startswith("cpm_fast.kernels")
+            assert inside or top(module) == "ops", f"{module} must not import {imported}; cpm_fast.ops is the door"
+        else:
+            assert not module.startswith("cpm_fast.kernels"), f"{module} must import nothing but other kernels"
+
+
+def test_reference_imports_nothing_of_ours() -> None:
+    for module in FILES:
+        if top(module) == "reference":
+            others = [name for name in imports(module, FILES[module]) if top(name) != "reference"]
+            assert not others, f"{module} imports {others}"
+
+
+def test_no_module_is_called_infer() -> None:
+    assert not [module for module in FILES if module.rpartition(".")[2] == "infer"], "that name is the function"
+
+
+NATIVE = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
+
+
+@pytest.mark.parametrize("path", NATIVE, ids=lambda path: str(path.relative_to(ROOT / "csrc")))
+def test_native_core_knows_no_torch_and_no_python(path: Path) -> None:
+    included = re.findall(r'^\s*#\s*include\s*[<"]([^">]+)[">]', path.read_text(encoding="utf-8"), re.MULTILINE)
+    foreign = r"(torch|ATen|c10)/"
+    if path.name != "bindings.cpp":
+        foreign += r"|pybind11/|Python\.h"
+    assert not [name for name in included if re.match(foreign, name)]
+
+
+def test_one_op_one_name() -> None:
+    for path in sorted((ROOT / "csrc" / "cpu").glob("*.cpp")):
+        for twin in (
+            ROOT / "csrc" / "include" / "cpm" / f"{path.stem}.h",
+            ROOT / "csrc" / "tests" / f"test_{path.stem}.cpp",
+            PACKAGE / "ops" / f"{path.stem}.py",
+            PACKAGE / "reference" / f"{path.stem}.py",
+            ROOT / "tests" / "ops" / f"test_{path.stem}.py",
+        ):
+            assert twin.exists(), f"{path.name} needs {twin.relative_to(ROOT)}"
+
+
+def test_the_walk_sees_imports() -> None:
+    """The tests above would pass on an empty list."""
+    assert "cpm_fast.ops.backend" in FILES and "cpm_fast.kernels" in FILES and NATIVE
+    assert "cpm_fast._C" in set(imports("cpm_fast.ops.backend", FILES["cpm_fast.ops.backend"]))
+    found = set(imports("cpm_fast.doctor", FILES["cpm_fast.doctor"]))
+    assert {"cpm_fast.ops.backend", "cpm_fast.ops.gaussian_targets"} <= found

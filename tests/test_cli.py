@@ -1,0 +1,268 @@
+"""The command line, called in-process: help, exit codes, what is written where, and what bad use says."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cpm_fast import weights
+from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
+from cpm_fast.config import PRESETS, Conv, preset
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import load_model, save_model
+from cpm_fast.result import Results
+from cpm_fast.training import loop
+
+VERBS = ("demo", "infer", "train", "eval", "doctor")
+TINY = replace(
+    preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
+    first=(Conv(3, 4),), refine=(Conv(3, 4),),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """An empty folder to work in, one thread, and a preset "tiny"."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(0)
+    save_model(CPM(TINY), tmp_path / "tiny.safetensors")
+    return "tiny.safetensors"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in ("a.jpg", "b.png", "c.jpg"):
+        cv2.imwrite(str(folder / name), random.integers(0, 256, (48, 40, 3), dtype=np.uint8))
+    return folder
+
+
+def cut(path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Bad use that argparse finds: exit code 2 and its message."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == BAD_USE
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(capsys, verb):
+    with pytest.raises(SystemExit) as exit_:
+        main([verb, "--help"])
+    shown = capsys.readouterr().out
+    assert exit_.value.code == FINE and f"usage: cpm-fast {verb}" in shown
+    for line in shown.split("options:")[1].split("\n  -")[1:]:
+        assert len(line.split()) > 2, f"no word of help: {line}"
+
+
+def test_the_verbs_are_listed(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert exit_.value.code == FINE and all(f"\n    {verb} " in shown for verb in VERBS)
+
+
+def test_as_a_module():
+    found = subprocess.run([sys.executable, "-m", "cpm_fast", "--help"], capture_output=True, text=True, timeout=120,
+                           cwd=weights.FOLDER.parents[1], check=False)  # fmt: skip
+    assert found.returncode == FINE and "usage: cpm-fast" in found.stdout and found.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "required: VERB"), (["dance"], "invalid choice: 'dance'"), (["infer"], "required: pictures"),
+     (["infer", "a.png", "--form", "xml"], "invalid choice: 'xml'"), (["infer", "a.png", "--mod", "x"], "--mod"),
+     (["infer", "a.png", "--box", "1", "2", "3"], "expected 4 arguments"), (["eval"], "required: --data"),
+     (["infer", "a.png", "--box", "1", "2", "3", "x"], "invalid float value: 'x'"),
+     (["train", "--resume", "a", "-o", "b"], "not allowed with"), (["train", "--batch", "many"], "invalid int value")],
+    ids=["no verb", "unknown verb", "no picture", "unknown form", "shortened option", "three numbers", "no data",
+         "a word in a box", "resume elsewhere", "a word for a number"],
+)  # fmt: skip
+def test_bad_use(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+def test_infer_writes_results_and_pictures(model, pictures, capsys):
+    assert main(["infer", "pictures", "--model", model, "-o", "out", "--stages"]) == FINE
+    written = {path.name for path in (pictures.parent / "out").iterdir()}
+    assert written == {"results.json", *(f"{stem}_{what}.png" for stem in "abc" for what in ("pose", "stages"))}
+    results = Results.load("out/results.json")
+    assert [len(result) for result in results] == [1, 1, 1] and results[0].keypoints.shape == (1, 14, 2)
+    shown = capsys.readouterr().out
+    assert "3 pictures, 3 subjects" in shown and "results.json" in shown and "and 2 more" in shown
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "npz"])
+def test_infer_writes_the_form_asked_for(model, pictures, form):
+    arguments = ["infer", "pictures/a.jpg", "pictures/b.png", "--model", model, "-o", "out", "--no-pictures"]
+    assert main([*arguments, "--form", form]) == FINE
+    assert [path.name for path in (pictures.parent / "out").iterdir()] == [f"results.{form}"]
+    assert len(Results.load(f"out/results.{form}")) == 2
+
+
+def test_infer_with_boxes(model, pictures):
+    assert main(["infer", "pictures/a.jpg", "--model", model, "-o", "out", "--box", "2", "3", "30", "40",
+                 "--box", "5", "5", "20", "20"]) == FINE  # fmt: skip
+    result = Results.load("out/results.json")[0]
+    assert len(result) == 2 and result.rois[1].center == (12.5, 12.5) and result.roi_source == "boxes"
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(model, pictures):
+    (pictures / "more").mkdir()
+    (pictures / "more" / "a.jpg").write_bytes((pictures / "a.jpg").read_bytes())
+    assert main(["infer", "pictures/a.jpg", "pictures/more/a.jpg", "--model", model, "-o", "out"]) == FINE
+    assert {path.name for path in (pictures.parent / "out").glob("*.png")} == {"a_pose.png", "a-2_pose.png"}
+
+
+def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures, capsys):
+    cut(pictures / "c.jpg")
+    assert main(["infer", "pictures", "--model", model, "-o", "out"]) == BAD_RESULT
+    shown = capsys.readouterr()
+    assert "2 pictures" in shown.out and "failed: pictures/c.jpg: pictures/c.jpg: the JPEG is cut short" in shown.err
+    results = Results.load("out/results.json")
+    assert [result.name for result in results] == ["pictures/a.jpg", "pictures/b.png"]
+    assert list(results.failures) == ["pictures/c.jpg"]
+    assert {path.name for path in (pictures.parent / "out").glob("*.png")} == {"a_pose.png", "b_pose.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["infer", "none.jpg"], "none.jpg: no such image or folder"),
+        (["infer", "empty"], "empty: the folder has no image files"),
+        (["infer", "torn.jpg"], "torn.jpg: the JPEG is cut short"),
+        (["infer", "pictures/a.jpg", "pictures/b.png", "--box", "1", "2", "3", "4"], "--box must come with one"),
+        (["infer", "pictures", "--box", "1", "2", "3", "4"], "--box must come with one picture"),
+        (["infer", "pictures/a.jpg", "--box", "30", "2", "3", "4"], "left < right"),
+        (["infer", "pictures/a.jpg", "--box", "nan", "2", "3", "4"], "finite"),
+        (["infer", "pictures/a.jpg", "--box", "500", "500", "600", "600"], "must touch the image"),
+        (["infer", "pictures", "--pyramid", "0"], "pyramid must be"),
+        (["infer", "pictures", "--batch", "0"], "batch must be a positive"),
+        (["infer", "pictures", "--device", "tpu"], "device must be auto, cpu or cuda"),
+        (["infer", "pictures", "--model", "none"], "none: neither a file nor one of the bundled"),
+        (["infer", "pictures", "--model", "torn.jpg"], "torn.jpg: not a .safetensors file"),
+        (["infer", "pictures", "-o", "torn.jpg"], "torn.jpg"),
+        (["eval", "--data", "none"], "none: no such file or folder"),
+        (["eval", "--data", "empty"], "it holds 0 CSV files"),
+        (["eval", "--data", "synthetic:few"], "synthetic:COUNT"),
+        (["eval", "--data", "synthetic:2", "--last", "-1"], "hold-out must be"),
+        (["train", "--preset", "cpm7"], "preset must be one of"),
+        (["train", "--recipe", "cake"], "recipe must be one of"),
+        (["train", "--preset", "tiny", "--data", "none.csv"], "none.csv: no such file"),
+        (["train", "--preset", "tiny", "--epochs", "0"], "epochs must be"),
+        (["train", "--preset", "tiny", "--epochs", "inf"], "epochs must be"),
+        (["train", "--preset", "tiny", "--batch", "0"], "batch must be"),
+        (["train", "--preset", "tiny", "--save-every", "0"], "save_every must be at least 1"),
+        (["train", "--preset", "tiny", "--validate-every", "inf"], "validate_every must be"),
+        (["train", "--preset", "tiny", "--seed", "-1"], "seed must be"),
+        (["train", "--preset", "tiny", "--data", "synthetic:9", "--hold-out", "9"], "hold-out must be from 0 to 8"),
+        (["train", "--preset", "tiny", "--data", "synthetic:9", "--hold-out", "1", "--hold-out", "1"], "once for each"),
+        (["train", "--resume", "none"], "none/config.json: no such file"),
+        (["train", "--resume", "empty"], "empty/config.json: no such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_said_and_exits_with_2(model, pictures, capsys, arguments, message):
+    (pictures.parent / "empty").mkdir()
+    (pictures.parent / "torn.jpg").write_bytes((pictures / "a.jpg").read_bytes())
+    cut(pictures.parent / "torn.jpg")
+    if arguments[0] != "train" and "--model" not in arguments:
+        arguments = [*arguments, "--model", model]
+    before = set(pictures.parent.iterdir())
+    assert main(arguments) == BAD_USE
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"cpm-fast {arguments[0]}: ") and message in shown.err
+    assert set(pictures.parent.iterdir()) == before
+
+
+def test_train_then_resume_then_eval(tmp_path, capsys):
+    options = ["--preset", "tiny", "--data", "synthetic:24", "--hold-out", "4", "--batch", "8", "--epochs", "2",
+               "--workers", "0", "--device", "cpu", "--scale", "0.8", "1.1", "--rotate", "15"]  # fmt: skip
+    assert main(["train", *options, "-o", "run"]) == FINE
+    augmentation = json.loads((tmp_path / "run" / "config.json").read_text())["training"]["augmentation"]
+    assert [augmentation[name] for name in ("scale_min", "scale_max", "rotate_degrees")] == [0.8, 1.1, 15.0]
+    shown = capsys.readouterr().out
+    assert "20 to train on, 4 held out" in shown and "2 stages, 14 parts" in shown
+    assert shown.rstrip().endswith("wrote run/final.safetensors")
+    whole = load_model("run/final.safetensors").state_dict()
+    assert main(["train", *options, "-o", "run"]) == BAD_USE
+    assert "holds a run already" in capsys.readouterr().err
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_targets", stopping_after(3, loop.make_targets))
+        assert main(["train", *options, "--save-every", "2", "-o", "again"]) == BAD_RESULT
+    assert not (tmp_path / "again" / "final.safetensors").exists()
+    capsys.readouterr()
+    assert main(["train", "--resume", "again", "--workers", "0"]) == FINE
+    assert "run       again" in capsys.readouterr().out
+    for name, tensor in load_model("again/final.safetensors").state_dict().items():
+        assert torch.equal(tensor, whole[name]), name
+
+    scored = ["eval", "--data", "synthetic:24", "--last", "4", "--model", "run/final.safetensors"]
+    assert main([*scored, "-o", "score"]) == FINE
+    table = capsys.readouterr().out
+    rows = [line.split()[:2] for line in table.splitlines() if line.startswith("stage")]
+    assert rows == [["stage", "1"], ["stage", "2"]]
+    assert json.loads((tmp_path / "score" / "eval.json").read_text()) and (tmp_path / "score" / "pck.png").exists()
+
+
+def stopping_after(steps: int, real):
+    calls = []
+
+    def stopping(*args):
+        calls.append(None)
+        if len(calls) > steps:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    return stopping
+
+
+def test_a_broken_run_folder(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"network": []}')
+    assert main(["train", "--resume", "run"]) == BAD_USE
+    assert "run/config.json: not the config of a run" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_is_a_bad_result(monkeypatch, capsys):
+    monkeypatch.setattr(loop, "stage_losses", lambda *args: torch.tensor([float("nan")] * 2, requires_grad=True))
+    data = ["--data", "synthetic:9", "--batch", "4", "--epochs", "1", "--workers", "0"]
+    assert main(["train", "--preset", "tiny", *data]) == BAD_RESULT
+    assert "at step 1: lower the learning rate" in capsys.readouterr().err
+
+
+def test_doctor_reports(capsys):
+    assert main(["doctor"]) in (FINE, BAD_RESULT)
+    assert torch.__version__.split("+")[0] in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not (weights.FOLDER / f"{weights.DRAWN}.safetensors").is_file(),
+                    reason="the bundled weights of the demo are missing")  # fmt: skip
+def test_the_demo_finds_the_figures(tmp_path, capsys):
+    torch.set_num_threads(2)
+    assert main(["demo", "-o", "demo", "--figures", "16"]) == FINE
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "poses.png", "stages0.png", "stages1.png", "results.json", "results.csv",
+    }  # fmt: skip
+    assert "wrote" in capsys.readouterr().out

@@ -1,0 +1,75 @@
+"""Weights by name and path, and the devices they go to."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import cpm_fast
+from cpm_fast import weights
+from cpm_fast.config import Conv, preset
+from cpm_fast.model.cpm import CPM
+
+TINY = replace(
+    preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
+    first=(Conv(3, 4),), refine=(Conv(3, 4),),
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A package that comes with one network, "tiny"."""
+    torch.manual_seed(0)
+    CPM(TINY).save(tmp_path / "tiny.safetensors")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
+def test_by_path(folder, kind):
+    model = cpm_fast.load(kind(folder / "tiny.safetensors"), device="cpu")
+    assert model.config == TINY and not model.training
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
+def test_by_name(folder, monkeypatch):
+    assert weights.bundled() == ["tiny"]
+    monkeypatch.chdir(folder.parent)
+    by_name, by_path = cpm_fast.load("tiny"), cpm_fast.load(folder / "tiny.safetensors")
+    for name, tensor in by_path.state_dict().items():
+        assert torch.equal(tensor, by_name.state_dict()[name])
+
+
+@pytest.mark.parametrize("name", ["compact-large", "no/such/file.safetensors", "", "."])
+def test_neither_a_file_nor_a_name(folder, name):
+    with pytest.raises(FileNotFoundError, match=r"neither a file nor one of the bundled weights \['tiny'\]"):
+        cpm_fast.load(name)
+
+
+def test_a_file_that_is_no_network(folder):
+    (folder / "notes.safetensors").write_text("no weights")
+    with pytest.raises(ValueError, match=r"notes.safetensors: not a .safetensors file"):
+        cpm_fast.load(folder / "notes.safetensors")
+
+
+@pytest.mark.parametrize("name", weights.bundled() or [pytest.param("", marks=pytest.mark.skip("no bundled weights"))])
+def test_what_is_bundled_loads_is_small_and_has_a_card(name):
+    path = weights.FOLDER / f"{name}.safetensors"
+    assert path.stat().st_size <= 8 * 2**20 and path.with_suffix(".md").is_file()
+    model = cpm_fast.load(name, device="cpu")
+    assert all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "mps", "meta"])
+def test_a_device_that_is_none(device):
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got"):
+        weights.find_device(device)
+
+
+def test_cuda_must_be_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert weights.find_device("auto").type == weights.find_device("cpu").type == "cpu"
+    with pytest.raises(RuntimeError, match="cuda"):
+        weights.find_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert weights.find_device("auto").type == weights.find_device("cuda:1").type == "cuda"

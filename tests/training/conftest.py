@@ -1,0 +1,17 @@
+"""Training tests run on one thread: networks this small are slower on more."""
+
+import pytest
+import torch
+
+from cpm_fast.training import loop
+from runs import LOG_EVERY
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Networks this small are slower on more threads."""
+    monkeypatch.setattr(loop, "LOG_EVERY_STEPS", LOG_EVERY)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,181 @@
+"""A run that was stopped anywhere and resumed equals an unbroken one."""
+
+import shutil
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cpm_fast.training import loop
+from cpm_fast.training.interrupt import interrupts_held
+from cpm_fast.training.loop import train
+from runs import CONFIGS, DATA, QUIET, losses, weights
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Weights and losses of the unbroken run of each config."""
+    found = {}
+
+    def of(name: str):
+        if name not in found:
+            run = tmp_path_factory.mktemp("runs") / "unbroken"
+            train(*CONFIGS[name], DATA, [], run, options=QUIET)
+            found[name] = weights(run), losses(run)
+        return found[name]
+
+    return of
+
+
+def assert_same_run(run, wanted) -> None:
+    found = weights(run), losses(run)
+    for name, tensor in wanted[0].items():
+        assert torch.equal(tensor, found[0][name]), name
+    assert found[1] == wanted[1]
+    assert [step for step, _ in found[1]] == [3, 6, 9, 11]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stop", [4, 5], ids=["stopped between epochs", "stopped within an epoch"])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, unbroken, name, stop):
+    network, config = CONFIGS[name]
+    train(network, config, DATA, [], tmp_path, options=replace(QUIET, stop_after=stop))
+    assert not (tmp_path / "final.safetensors").exists()
+    torch.manual_seed(123)  # what the process drew before does not matter
+    train(network, config, DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken(name))
+
+
+def test_a_run_stopped_again_and_again_equals_an_unbroken_one(tmp_path, unbroken):
+    network, config = CONFIGS["paper"]
+    for stop in (0, 1, 2, 6, 7, 7, 10, None):
+        options = replace(QUIET, stop_after=stop, workers=2 if stop == 6 else 0)
+        train(network, config, DATA, [], tmp_path, resume=True, options=options)
+    assert_same_run(tmp_path, unbroken("paper"))
+
+
+def test_how_a_run_is_carried_out_does_not_change_it(tmp_path, unbroken):
+    options = replace(QUIET, workers=1, save_every=2, validate_every=1.25)
+    train(*CONFIGS["modern with dropout"], DATA, [], tmp_path, options=options)
+    assert_same_run(tmp_path, unbroken("modern with dropout"))
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, unbroken, monkeypatch):
+    """The folder as a kill after step 9 leaves it: checkpoint of step 8, metrics of step 9 and half a line."""
+    network, config = CONFIGS["modern"]
+    train(network, config, DATA, [], tmp_path, options=replace(QUIET, stop_after=8))
+    before = tmp_path / "last.safetensors"
+    shutil.copy(before, tmp_path / "kept")
+    train(network, config, DATA, [], tmp_path, resume=True, options=replace(QUIET, stop_after=9))
+    (tmp_path / "kept").replace(before)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10, "epo')
+    train(network, config, DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken("modern"))
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path, unbroken):
+    network, config = CONFIGS["modern"]
+    train(network, config, DATA, [], tmp_path, options=QUIET)
+    (tmp_path / "final.safetensors").unlink()
+    train(network, config, DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken("modern"))
+
+
+def test_resume_without_a_checkpoint_starts_anew(tmp_path, unbroken):
+    network, config = CONFIGS["modern"]
+    train(network, config, DATA, [], tmp_path, options=replace(QUIET, stop_after=4))
+    (tmp_path / "last.safetensors").unlink()
+    train(network, config, DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken("modern"))
+
+
+def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
+    """Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
+    calls, real = [], loop.stage_losses
+
+    def interrupted(*args):
+        calls.append(None)
+        result = real(*args)
+        if len(calls) == step:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(loop, "stage_losses", interrupted)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_an_interrupt_lets_the_step_end_and_saves(tmp_path, unbroken, monkeypatch, capfd, name):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patch, 7)
+        train(*CONFIGS[name], DATA, [], tmp_path, options=QUIET)
+    shown = capfd.readouterr()
+    assert "stopping after this step" in shown.err and "stopped after step 7, saved; go on with" in shown.out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert losses(tmp_path)[-1][0] == 6
+    train(*CONFIGS[name], DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken(name))
+
+
+def test_a_second_interrupt_stops_at_once_and_saves_no_half_step(tmp_path, unbroken, monkeypatch, capfd):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patch, 7, times=2)
+        train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, save_every=5))
+    assert "stopped within step 7, which is lost with all after the last checkpoint" in capfd.readouterr().out
+    train(*CONFIGS["modern"], DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken("modern"))
+
+
+def test_an_interrupt_while_data_is_awaited_saves(tmp_path, unbroken, monkeypatch):
+    real = loop.training_batches
+
+    def interrupted(*args):
+        for number, batch in enumerate(real(*args)):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield batch
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "training_batches", interrupted)
+        train(*CONFIGS["modern"], DATA, [], tmp_path, options=QUIET)
+    assert (tmp_path / "last.safetensors").exists()
+    train(*CONFIGS["modern"], DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken("modern"))
+
+
+def test_a_step_that_raises_is_not_saved(tmp_path, unbroken, monkeypatch):
+    """KeyboardInterrupt out of a step leaves weights that no step has: what stands is the checkpoint before."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        calls, real = [], loop._Run.step
+
+        def torn(self, step, batch, model, optimizer):
+            calls.append(step)
+            if step == 6:
+                next(model.parameters()).data.fill_(9.0)
+                raise KeyboardInterrupt
+            return real(self, step, batch, model, optimizer)
+
+        patch.setattr(loop._Run, "step", torn)
+        train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, save_every=4))
+    train(*CONFIGS["modern"], DATA, [], tmp_path, resume=True, options=QUIET)
+    assert_same_run(tmp_path, unbroken("modern"))
+
+
+def test_interrupts_are_let_through_where_they_are_not_ours():
+    done = []
+    with interrupts_held():
+        done.append("main")
+    other = threading.Thread(target=lambda: [done.append("thread") for _ in [interrupts_held().__enter__()]])
+    other.start()
+    other.join()
+    assert done == ["main", "thread"]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
