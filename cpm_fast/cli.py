@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--rotate", type=float, metavar="DEGREES", help="largest random rotation (default: 40)")
     train.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
-    train.add_argument("--workers", type=int, help="loader processes (default: one for every two cores)")
+    train.add_argument("--workers", type=int, help="loader processes (default: one a core, at most 8)")
     train.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (%(default)s)")
     train.add_argument("--validate-every", type=float, default=1.0, help="epochs between validations (%(default)s)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")

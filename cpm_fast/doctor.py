@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,9 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.gaussian_targets import gaussian_targets
+from cpm_fast.ops.merge_peaks import merge_peaks
+from cpm_fast.ops.peaks import peaks
+from cpm_fast.ops.resize_merge import resize_merge
 
 State = Literal["ok", "note", "problem"]
 
@@ -24,7 +28,7 @@ PIP_TOOLKIT = "pip install " + " ".join(
 )
 REBUILD = "pip install -e ."
 # Two values of a self-test that differ by more than float32 rounding are wrong.
-SELF_TEST_TOLERANCE = 1e-5
+SELF_TEST_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -154,16 +158,32 @@ def _self_test(device: str) -> str:
     """What is wrong with the native ops on a device, or nothing."""
     parts = torch.tensor([[[[11.0, 20.5], [3.5, 60.0]]]], device=device)  # [1, 1, 2, 2]
     labelled = torch.ones(1, 1, 2, dtype=torch.bool, device=device)
-    results = []
-    try:
-        for name in backend.BACKENDS:
-            with backend.use_backend(name):
-                results.append(gaussian_targets(parts, labelled, (9, 7), 7.0, 8.0))
-        error = float((results[0] - results[1]).abs().max())
-    except RuntimeError as failure:
-        return f"do not run: {str(failure).splitlines()[0]}"
-    # Written so that NaN fails too.
-    return "" if error <= SELF_TEST_TOLERANCE else f"wrong by {error:.1e} in a self-test"
+    frames = torch.tensor([[0.125, 0.125, -0.4375, -0.4375], [0.1, 0.1, -0.3, 0.2]], dtype=torch.float64, device=device)
+    size = (72, 56)
+
+    def drawn() -> torch.Tensor:
+        return gaussian_targets(parts, labelled, (9, 7), 7.0, 8.0)
+
+    stack = drawn()[:, None].expand(-1, 2, -1, -1, -1).contiguous()  # [1, 2, 3, 9, 7]
+    tests: dict[str, Callable[[], tuple[torch.Tensor, ...]]] = {
+        "gaussian_targets": lambda: (drawn(),),
+        "resize_merge": lambda: (resize_merge(stack, frames, size),),
+        "peaks": lambda: peaks(drawn(), True),
+        "merge_peaks": lambda: merge_peaks(stack, frames, size, True),
+    }
+    for op, test in tests.items():
+        results = []
+        try:
+            for name in backend.BACKENDS:
+                with backend.use_backend(name):
+                    results.append(test())
+            error = max(float((fast - right).abs().max()) for fast, right in zip(*results, strict=True))
+        except RuntimeError as failure:
+            return f"{op} does not run: {str(failure).splitlines()[0]}"
+        # Written so that NaN fails too.
+        if not error <= SELF_TEST_TOLERANCE:
+            return f"{op} is wrong by {error:.1e} in a self-test"
+    return ""
 
 
 def _weights() -> Row:

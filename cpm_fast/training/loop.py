@@ -42,6 +42,7 @@ from cpm_fast.weights import find_device
 
 LAST_FILE, BEST_FILE, FINAL_FILE = "last.safetensors", "best.safetensors", "final.safetensors"
 LOG_EVERY_STEPS = 20
+MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RunOptions:
     """How a run is carried out; nothing here changes its result.
 
     Args:
-        workers: loader processes; None: one for every two cores.
+        workers: loader processes; None: one a core, at most 8.
         device: "auto", "cpu" or "cuda".
         save_every: steps between checkpoints.
         validate_every: epochs between validations.
@@ -188,7 +189,7 @@ class _Run:
         """Run the steps that are left, or those up to `stop_after`; leaves a checkpoint behind."""
         workers = self.options.workers
         if workers is None:
-            workers = max(1, (os.cpu_count() or 1) // 2)
+            workers = min(MOST_WORKERS, os.cpu_count() or 1)
         batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers)
         self.window = [torch.tensor(losses, device=self.device) for losses in progress.unlogged]
         self.seen, self.clock = 0, time.monotonic()
