@@ -2,6 +2,7 @@
 
 from cpm_fast import metrics
 from cpm_fast.config import NetworkConfig
+from cpm_fast.engine import Engine
 from cpm_fast.evaluation import evaluate
 from cpm_fast.inference import infer
 from cpm_fast.model.cpm import CPM
@@ -13,6 +14,7 @@ from cpm_fast.weights import load
 
 __all__ = [
     "CPM",
+    "Engine",
     "NetworkConfig",
     "Result",
     "Results",

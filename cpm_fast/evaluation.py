@@ -15,8 +15,8 @@ from tqdm import tqdm
 from cpm_fast.crops import network_input, scale_crops
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.decode import belief_to_parts
+from cpm_fast.engine import Engine
 from cpm_fast.evaluation_report import BOX_REFERENCE, TORSO_REFERENCE, Evaluation
-from cpm_fast.inference import evaluating, exact_fp32
 from cpm_fast.metrics import PCK_THRESHOLD, area_under_curve, box_reference_length, lsp_reference_length, pck
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
@@ -74,7 +74,8 @@ def evaluate(
         raise ValueError(f"pyramid must be one or more positive numbers, got {list(factors)}")
     if batch < 1:
         raise ValueError(f"batch must be positive, got {batch}")
-    where = _device(model, device)
+    _check_device(model, device)
+    engine = Engine(model)
     config = model.config
     order = dataset.skeleton.order_from(config.skeleton.names)
     if max(order) < 0:
@@ -89,12 +90,12 @@ def evaluate(
 
     def flush() -> None:
         if waiting:
-            found.append(_predict(model, waiting, factors, flip, refine, batch, where))
+            found.append(_predict(engine, waiting, factors, flip, refine, batch))
             waiting.clear()
 
     show = len(dataset) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
     reader = _Reader(dataset)
-    with evaluating(model), exact_fp32(where), torch.inference_mode():
+    with torch.inference_mode():
         for sample in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not show):
             roi = sample.roi if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
             waiting.append((scale_crops(sample.image, roi, config, factors, flip), roi))
@@ -158,18 +159,18 @@ class _Reader:
 
 
 def _predict(
-    model: CPM,
+    engine: Engine,
     subjects: list[tuple[np.ndarray, Roi]],
     pyramid: tuple[float, ...],
     flip: bool,
     refine: bool,
     batch: int,
-    device: torch.device,
 ) -> np.ndarray:
     """Parts of n subjects, from crops [S, H, W, 3] and region of each: [T, n, P, 2] image pixels."""
-    config = model.config
+    config = engine.config
     crops = np.concatenate([crops for crops, _ in subjects])
-    passes = [model(network_input(part, config, device)) for part in np.split(crops, range(batch, len(crops), batch))]
+    splits = np.split(crops, range(batch, len(crops), batch))
+    passes = [engine(network_input(part, config, engine.device)) for part in splits]
     stages = torch.stack([torch.cat(maps) for maps in zip(*passes, strict=True)])  # [T, n S, P+1, h, w]
     maps = stages.unflatten(1, (len(subjects), -1)).flatten(0, 1)  # [T n, S, P+1, h, w]
     parts, _ = belief_to_parts(maps, pyramid, config, refine, flip)
@@ -219,9 +220,8 @@ def _reference(truth: np.ndarray, skeleton: Skeleton) -> tuple[str, np.ndarray]:
     return BOX_REFERENCE, box_reference_length(truth)
 
 
-def _device(model: CPM, device: str | torch.device) -> torch.device:
+def _check_device(model: CPM, device: str | torch.device) -> None:
     where = next(model.parameters()).device
     wanted = where if device == "auto" else torch.device(device)
     if wanted.type != where.type or wanted.index not in (None, where.index):
         raise RuntimeError(f"device must be {where}, where the model is, got {device}; model.to({str(device)!r})")
-    return where

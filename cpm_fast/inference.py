@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +16,14 @@ from tqdm import tqdm
 
 from cpm_fast.crops import network_input, scale_crops
 from cpm_fast.decode import belief_to_parts
+from cpm_fast.engine import PRECISIONS, Engine
+from cpm_fast.execution import torch_threads
 from cpm_fast.model.cpm import CPM
 from cpm_fast.regions import Region, plan_regions
 from cpm_fast.result import Result, Results
 from cpm_fast.roi import Roi
 from cpm_fast.sources import Source, list_images
 
-PRECISIONS = ("auto", "fp32")
 PROGRESS_FROM_IMAGES = 8
 
 
@@ -62,7 +62,7 @@ def infer(
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
         batch: crops per forward pass.
         device: "auto" is where a given model is, otherwise CUDA when available, else the CPU.
-        precision: "auto" or "fp32", both of them plain fp32 (TF32 is off).
+        precision: of the network: "fp32", which "auto" is too, or on CUDA "tf32" or "bf16"; see `Engine`.
         color: channel order of arrays, "bgr" or "rgb".
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
@@ -84,11 +84,11 @@ def infer(
     network = _network(model, device)
     config = network.config
     regions, roi_source = plan_regions([source.name for source in sources], several, boxes, rois, config.margin)
-    line = _Line(network, factors, flip, batch, refine, belief_maps)
+    line = _Line(Engine(network, precision=precision), factors, flip, batch, refine, belief_maps)
     pictures: list[_Picture] = []
     failures: dict[str, str] = {}
     show = len(sources) > PROGRESS_FROM_IMAGES and sys.stderr.isatty() if progress is None else progress
-    with evaluating(network), _threads(threads), exact_fp32(line.device), torch.inference_mode():
+    with torch_threads(threads), torch.inference_mode():
         for i, source in enumerate(tqdm(sources, desc="infer", unit="image", disable=not show)):
             try:
                 image = source.read()
@@ -149,10 +149,9 @@ class _Line:
     """Crops wait here until a batch is full, maps until their subject has them all: memory stays bounded."""
 
     def __init__(
-        self, model: CPM, pyramid: tuple[float, ...], flip: bool, batch: int, refine: bool, keep: bool
+        self, engine: Engine, pyramid: tuple[float, ...], flip: bool, batch: int, refine: bool, keep: bool
     ) -> None:
-        self.model, self.pyramid, self.flip, self.batch, self.refine = model, pyramid, flip, batch, refine
-        self.device = next(model.parameters()).device
+        self.engine, self.pyramid, self.flip, self.batch, self.refine = engine, pyramid, flip, batch, refine
         self.scales = len(pyramid) * (2 if flip else 1)
         self.kept = pyramid.index(1.0) if keep else None
         self.crops: list[np.ndarray] = []
@@ -161,7 +160,7 @@ class _Line:
 
     def add(self, subject: _Subject, image: np.ndarray) -> None:
         self.subjects.append(subject)
-        self.crops.extend(scale_crops(image, subject.roi, self.model.config, self.pyramid, self.flip))
+        self.crops.extend(scale_crops(image, subject.roi, self.engine.config, self.pyramid, self.flip))
         while len(self.crops) >= self.batch:
             self._forward()
 
@@ -171,7 +170,7 @@ class _Line:
 
     def _forward(self) -> None:
         crops, self.crops = np.stack(self.crops[: self.batch]), self.crops[self.batch :]
-        stages = self.model(network_input(crops, self.model.config, self.device))  # T of [n, P+1, h, w]
+        stages = self.engine(network_input(crops, self.engine.config, self.engine.device))  # T of [n, P+1, h, w]
         for i in range(len(crops)):
             subject, scale = divmod(len(self.maps), self.scales)
             if scale == self.kept:
@@ -180,48 +179,10 @@ class _Line:
         done = len(self.maps) // self.scales
         if done:
             maps = torch.stack(self.maps[: done * self.scales]).unflatten(0, (done, self.scales))
-            parts, scores = belief_to_parts(maps, self.pyramid, self.model.config, self.refine, self.flip)
+            parts, scores = belief_to_parts(maps, self.pyramid, self.engine.config, self.refine, self.flip)
             for finished, parts_box, heights in zip(self.subjects[:done], parts, scores, strict=True):
                 finished.parts_box, finished.scores = parts_box, heights
             del self.subjects[:done], self.maps[: done * self.scales]
-
-
-@contextmanager
-def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode for a while, then each as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def exact_fp32(device: torch.device) -> Iterator[None]:
-    """No TF32 in convolutions and matrix products on CUDA, where PyTorch's default allows it in the former."""
-    if device.type != "cuda":
-        yield
-        return
-    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    flags = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with cudnn.flags(**flags, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _rois(size: tuple[int, int], regions: list[Region] | None) -> list[Roi]:

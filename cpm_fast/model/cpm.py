@@ -95,32 +95,31 @@ class CPM(nn.Module):
             ValueError: a shape does not fit.
             TypeError: crops are not floating point.
         """
-        self._check(crops, center_map)
+        self.check(crops, center_map)
         if center_map is None:
-            height, width = crops.shape[2:]
-            middle = torch.tensor([[(width - 1) / 2, (height - 1) / 2]])
-            center_map = gaussian_center_map(middle, (height, width), self.config.center_sigma).to(crops)
-            center_map = center_map.expand(len(crops), 1, height, width)
+            size = (crops.shape[2], crops.shape[3])
+            center_map = middle_center_map(self.config, size).to(crops).expand(len(crops), 1, *size)
         maps = {IMAGE: crops.contiguous(memory_format=torch.channels_last), "center_map": center_map}
         for layer in self.layers:
             inputs = [maps[name] for name in layer.inputs]
             maps[layer.name] = self._run(layer, inputs)
         return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]
 
-    def _run(self, layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
-        match layer.kind:
-            case "conv":
-                return self.convs[layer.name](inputs[0])
-            case "pool":
-                return F.max_pool2d(inputs[0], layer.kernel, 2, ceil_mode=True)
-            case "center_pool":
-                return F.avg_pool2d(inputs[0], layer.kernel, STRIDE, ceil_mode=True)
-            case "concat":
-                return torch.cat([x.to(inputs[0].dtype) for x in inputs], dim=1)
-            case "dropout":
-                return F.dropout(inputs[0], self.config.dropout, self.training)
+    def conv(self, name: str) -> ContextConv:
+        """The convolution of a layer of the list."""
+        module = self.convs[name]
+        assert isinstance(module, ContextConv)
+        return module
 
-    def _check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
+    def _run(self, layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
+        if layer.kind == "conv":
+            return self.conv(layer.name)(inputs[0])
+        if layer.kind == "dropout":
+            return F.dropout(inputs[0], self.config.dropout, self.training)
+        return combine(layer, inputs)
+
+    def check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
+        """Raises what `forward` raises for these inputs."""
         if crops.ndim != 4 or crops.shape[1] != 3 or any(side % STRIDE or not side for side in crops.shape[2:]):
             raise ValueError(f"crops must be [N, 3, H, W] with H and W multiples of 8, got {list(crops.shape)}")
         if not crops.is_floating_point():
@@ -138,6 +137,24 @@ class CPM(nn.Module):
         from cpm_fast.model.files import save_model  # it imports this file
 
         save_model(self, path)
+
+
+def middle_center_map(config: NetworkConfig, size: tuple[int, int]) -> torch.Tensor:
+    """The center map of a subject in the middle of a box of size (H, W): [1, 1, H, W]."""
+    middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
+    return gaussian_center_map(middle, size, config.center_sigma)
+
+
+def combine(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
+    """The output of a layer without weights: pool, center_pool or concat."""
+    match layer.kind:
+        case "pool":
+            return F.max_pool2d(inputs[0], layer.kernel, 2, ceil_mode=True)
+        case "center_pool":
+            return F.avg_pool2d(inputs[0], layer.kernel, STRIDE, ceil_mode=True)
+        case "concat":
+            return torch.cat([x.to(inputs[0].dtype) for x in inputs], dim=1)
+    raise ValueError(f"layer must be a pool, center_pool or concat, got {layer.kind!r}")
 
 
 def gaussian_center_map(center: torch.Tensor, size: tuple[int, int], sigma: float) -> torch.Tensor:

@@ -1,0 +1,226 @@
+"""A model prepared for inference: normalization folded in, convolutions that read the same map run as one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+import torch
+from tqdm import tqdm
+
+from cpm_fast.config import whole
+from cpm_fast.execution import evaluating, tf32, torch_threads
+from cpm_fast.graphs import Graphs
+from cpm_fast.model.cpm import CPM, combine, middle_center_map
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
+from cpm_fast.model.plan import Step, network_steps
+from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.weights import find_device
+
+# What a precision stores its activations and weights in, and whether products may round to TF32.
+STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}
+PRECISIONS = ("auto", *STORAGE)
+CENTER_MAP = "center_map"
+TIMED_CALLS = 3
+
+# Prepared weights of every live model by device and precision, so that all engines of a model share them.
+_prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str], _Weights]] = WeakKeyDictionary()
+_preparing = threading.Lock()
+
+
+Versions = tuple[tuple[int, int], ...]
+
+
+class Engine:
+    """A CPM prepared for inference; called like the model, it gives what the model gives in evaluation mode.
+
+    Weights are taken from the model when first needed, and again whenever they have changed. Calls may come from
+    several threads. A model with a `forward` of its own is called as it is, in evaluation mode. On CUDA every input
+    shape is captured as a graph at its second call, on the current stream and without waiting for the device.
+
+    Args:
+        model: the network; it stays as it is, on its device.
+        device: "auto" is where the model is; another copies the weights there.
+        precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
+            "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
+        threads: CPU threads during a call, PyTorch's number if None.
+
+    Raises:
+        ValueError: precision or threads is not one of those.
+        TypeError: model is not a CPM.
+        RuntimeError: the device is not there, or the precision is not for it.
+    """
+
+    def __init__(
+        self,
+        model: CPM,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        if not isinstance(model, CPM):
+            raise TypeError(f"model must be a CPM, got {type(model).__name__}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
+        if threads is not None and (not whole(threads) or threads < 1):
+            raise ValueError(f"threads must be a positive whole number, got {threads!r}")
+        self.model = model
+        self.config = model.config
+        self.device = next(model.parameters()).device if device == "auto" else find_device(str(device))
+        self.precision = "fp32" if precision == "auto" else precision
+        if self.precision != "fp32" and self.device.type != "cuda":
+            raise RuntimeError(f"precision must be fp32 on {self.device.type}, got {precision}: it is for CUDA")
+        self.dtype, self.allow_tf32 = STORAGE[self.precision]
+        self.threads = threads
+        self.steps = network_steps(model.layers)
+        self.plain = getattr(model.forward, "__func__", None) is CPM.forward
+        if not self.plain and (self.precision != "fp32" or self.device != next(model.parameters()).device):
+            raise RuntimeError("a model with a forward of its own runs on its own device and in fp32 only")
+
+    def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Belief maps of every stage, in tensors that no later call writes to.
+
+        Args:
+            crops: [N, 3, H, W] normalized network input on the engine's device, H and W multiples of 8.
+            center_map: [N, 1, H, W]; if None, the subject is in the middle of the box.
+
+        Returns:
+            T tensors [N, P+1, H/8, W/8] float32, background last.
+
+        Raises:
+            ValueError: a shape does not fit.
+            TypeError: crops are not floating point.
+            RuntimeError: a tensor is on another device.
+        """
+        self.model.check(crops, center_map)
+        for name, tensor in (("crops", crops), ("center_map", center_map)):
+            if tensor is not None and tensor.device != self.device:
+                raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
+        with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+            if not self.plain:
+                with evaluating(self.model):
+                    return self.model(crops, center_map)
+            weights = self._fresh()
+            if weights.graphs is not None and len(crops):
+                return weights.graphs(crops, center_map)
+            return weights.run(crops, center_map)
+
+    def describe(self, batch: int = 1, measure: bool = False) -> str:
+        """The plan as a table: steps, shapes, algorithms, work; with `measure` the time of each, best of three.
+
+        Args:
+            batch: images a call.
+            measure: whether to run it, on random input of the configured size.
+        """
+        seconds: dict[str, float] = {}
+
+        def note(name: str, taken: float) -> None:
+            seconds[name] = min(taken, seconds.get(name, taken))
+
+        if measure:
+            crops = torch.randn(batch, 3, *self.config.input_size, device=self.device)
+            with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+                weights = self._fresh()
+                for _ in tqdm(range(TIMED_CALLS), desc="engine", unit="call", leave=False):
+                    weights.run(crops, None, note)
+        lines = [f"{'step':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<10} {'ms':>9}"]
+        for step in self.steps:
+            layer = step.first
+            height, width = layer.size
+            channels = f"{layer.in_channels}->{step.channels}" if layer.kind == "conv" else str(step.channels)
+            taken = f"{1e3 * seconds[step.name]:9.3f}" if step.name in seconds else ""
+            lines.append(
+                f"{_shortened(step.name, 44):<44} {layer.kernel:>6} {channels:>10} {height:>4}x{width:<4} "
+                f"{batch * step.macs / 1e9:8.3f} {self._algorithm(step):<10} {taken}".rstrip()
+            )
+        total = (
+            f"{batch * sum(step.macs for step in self.steps) / 1e9:.3f} GMAC for {batch} of {self.config.input_size}"
+        )
+        if seconds:
+            total += f", {1e3 * sum(seconds.values()):.1f} ms"
+        return "\n".join([*lines, f"{total}, {self.precision} on {self.device}"])
+
+    def _algorithm(self, step: Step) -> str:
+        return "direct" if step.first.kind == "conv" else step.first.kind
+
+    def _fresh(self) -> _Weights:
+        """The prepared weights, made anew where the model's have changed."""
+        key, versions = (self.device, self.precision), _versions(self.model)
+        with _preparing:
+            shared = _prepared.setdefault(self.model, {})
+            if key not in shared or shared[key].versions != versions:
+                shared[key] = _Weights(self, versions)
+            return shared[key]
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """No gradients, but tensors that may be written to later, in or out of the caller's inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+class _Weights:
+    """One state of the model's weights, folded, joined and moved; and how to run with it."""
+
+    def __init__(self, engine: Engine, versions: Versions) -> None:
+        self.versions = versions
+        self.config, self.steps = engine.config, engine.steps
+        self.device, self.dtype = engine.device, engine.dtype
+        self.convs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        for step in self.steps:
+            if step.first.kind == "conv":
+                self.convs[step.name] = self.joined(engine.model, step)
+        self.graphs = Graphs(self.run) if self.device.type == "cuda" else None
+
+    def joined(self, model: CPM, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        folded = [model.conv(layer.name).folded() for layer in step.layers]
+        weight, bias = (torch.cat(tensors) for tensors in zip(*folded, strict=True))
+        weight = weight.to(self.device, self.dtype, memory_format=torch.channels_last)
+        return weight, bias.to(self.device, self.dtype)
+
+    def run(
+        self,
+        crops: torch.Tensor,
+        center_map: torch.Tensor | None,
+        timed: Callable[[str, float], object] | None = None,
+    ) -> list[torch.Tensor]:
+        """Belief maps of every stage; `timed` hears of every step and its seconds."""
+        image = crops.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        if center_map is None:
+            center_map = middle_center_map(self.config, (crops.shape[2], crops.shape[3])).to(image)
+        maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
+        for step in self.steps:
+            started = self.clock() if timed else 0.0
+            inputs = [maps[name] for name in step.inputs]
+            if step.first.kind == "conv":
+                out = context_conv(inputs[0], *self.convs[step.name], step.first.relu)
+            else:
+                inputs = [each.expand(len(crops), *each.shape[1:]) for each in inputs]
+                out = combine(step.first, inputs)
+            maps[step.name] = out
+            if len(step.layers) > 1:
+                widths = [layer.channels for layer in step.layers]
+                maps.update(zip((layer.name for layer in step.layers), out.split(widths, dim=1), strict=True))
+            if timed:
+                timed(step.name, self.clock() - started)
+        return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
+
+    def clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def _versions(model: CPM) -> Versions:
+    """Changes with every change of a weight that PyTorch knows of, in place or by another tensor."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+
+
+def _shortened(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 3] + "..."
