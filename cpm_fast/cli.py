@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
     )
     train.add_argument("--rotate", type=float, metavar="DEGREES", help="largest random rotation (default: 40)")
+    train.add_argument("--precision", choices=("fp32", "tf32", "bf16"), help="of products (default: fp32)")
     train.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
     train.add_argument("--workers", type=int, help="loader processes (default: one a core, at most 8)")
     train.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (%(default)s)")

@@ -57,6 +57,8 @@ class TrainingConfig:
         loss_mode: "zero": an unlabelled part is a map of zeros, as released; "mask": its map does not count.
         part_sigma: of the belief targets, box pixels.
         augmentation: the random changes.
+        precision: "fp32"; "tf32": products on CUDA round their inputs to 10 bits; "bf16": the network runs under
+            autocast, weights and losses stay fp32.
         seed: of weights, order, augmentation and dropout.
     """
 
@@ -75,6 +77,7 @@ class TrainingConfig:
     loss_mode: Literal["zero", "mask"] = "zero"
     part_sigma: float = 7.0
     augmentation: AugmentationConfig = AugmentationConfig()
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +88,7 @@ class TrainingConfig:
         require(self.optimizer in ("sgd", "adamw"), "optimizer", "'sgd' or 'adamw'")
         require(self.schedule in ("step", "cosine"), "schedule", "'step' or 'cosine'")
         require(self.loss_mode in ("zero", "mask"), "loss_mode", "'zero' or 'mask'")
+        require(self.precision in ("fp32", "tf32", "bf16"), "precision", "'fp32', 'tf32' or 'bf16'")
         rates = ("learning_rate", "step_factor", "stage1_factor", "bias_factor")
         for name in (*rates, "step_epochs", "epochs", "part_sigma"):
             require(finite(getattr(self, name)) and getattr(self, name) > 0, name, "a positive number")

@@ -16,7 +16,7 @@ from cpm_fast.config import PRESETS, Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
 from cpm_fast.result import Results
-from cpm_fast.training import loop
+from cpm_fast.training import loop, update
 
 VERBS = ("demo", "infer", "train", "eval", "doctor")
 TINY = replace(
@@ -246,7 +246,7 @@ def test_a_broken_run_folder(tmp_path, capsys):
 
 
 def test_a_loss_that_is_not_finite_is_a_bad_result(monkeypatch, capsys):
-    monkeypatch.setattr(loop, "stage_losses", lambda *args: torch.tensor([float("nan")] * 2, requires_grad=True))
+    monkeypatch.setattr(update, "stage_losses", lambda *args: torch.tensor([float("nan")] * 2, requires_grad=True))
     data = ["--data", "synthetic:9", "--batch", "4", "--epochs", "1", "--workers", "0"]
     assert main(["train", "--preset", "tiny", *data]) == BAD_RESULT
     assert "at step 1: lower the learning rate" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def _training_config(options: argparse.Namespace) -> TrainingConfig:
         raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {options.recipe!r}")
     given = {
         "epochs": options.epochs, "batch": options.batch, "learning_rate": options.learning_rate,
-        "loss_mode": options.loss, "seed": options.seed,
+        "loss_mode": options.loss, "precision": options.precision, "seed": options.seed,
     }  # fmt: skip
     recipe = RECIPES[options.recipe]
     low, high = options.scale or (None, None)

@@ -15,11 +15,10 @@ import torch
 from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.crops import network_input
 from cpm_fast.data.loader import Batch, TrainingItems, steps_per_epoch, training_batches
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation import evaluate
-from cpm_fast.model.cpm import CPM, gaussian_center_map
+from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -35,9 +34,10 @@ from cpm_fast.training.journal import (
     versions,
     write_json,
 )
-from cpm_fast.training.loss import Targets, make_targets, stage_losses
+from cpm_fast.training.loss import make_targets
 from cpm_fast.training.memory import keep_freed_memory
 from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
+from cpm_fast.training.update import update
 from cpm_fast.weights import find_device
 
 LAST_FILE, BEST_FILE, FINAL_FILE = "last.safetensors", "best.safetensors", "final.safetensors"
@@ -112,6 +112,7 @@ def train(
         FileExistsError: the folder holds a run and `resume` is off.
         ValueError: a dataset's skeleton is not the network's, there is no sample, or the folder's run is of another
             network or recipe.
+        RuntimeError: the device is not there, or the precision is not for it.
         TrainingError: the loss or a weight is not finite; it names the step.
         KeyboardInterrupt: passed on after the step is done and the state is saved; a second one at once, unsaved.
     """
@@ -146,6 +147,8 @@ class _Run:
         self.last = self.steps if options.stop_after is None else min(self.steps, options.stop_after)
         self.validate_every = max(1, round(options.validate_every * self.per_epoch))
         self.device = find_device(options.device)
+        if config.precision == "tf32" and self.device.type != "cuda":
+            raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
         self.metrics = Metrics(run / METRICS_FILE)
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
         self.window: list[torch.Tensor] = []
@@ -280,19 +283,7 @@ class _Run:
             draw_batch(batch, targets, self.network, self.run / BATCH_FILE)
         factor = rate_factor(self.config, step, self.steps, len(self.items) / self.batch)
         set_rate(optimizer, self.config.learning_rate * factor)
-        losses = self.forward(batch, targets, model)
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        if self.config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.clip_norm)
-        optimizer.step()
-        return losses.detach()
-
-    def forward(self, batch: Batch, targets: Targets, model: CPM) -> torch.Tensor:
-        model.train()
-        crops = network_input(batch.crops, self.network)
-        center_map = gaussian_center_map(batch.center_box, self.network.input_size, self.network.center_sigma)
-        return stage_losses(model(crops, center_map), targets)
+        return update(model, optimizer, batch, targets, self.config)
 
     def validate(self, model: CPM, progress: Progress) -> Progress:
         """Score every validation set; the mean of their last stages decides which weights are best."""

@@ -66,6 +66,7 @@ def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets) -> torch.Ten
         target, counts = (
             (targets.everyone, targets.everyone_counts) if stage == 1 else (targets.subject, targets.subject_counts)
         )
-        squares = (belief.float() - target).square().sum(dim=(2, 3))  # [N, P+1]
+        belief = belief.to(torch.promote_types(belief.dtype, target.dtype))
+        squares = (belief - target).square().sum(dim=(2, 3))  # [N, P+1]
         losses.append((squares * counts).sum() / (2 * len(belief)))
     return torch.stack(losses)

@@ -15,7 +15,7 @@ from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.files import load_model, read_tensors
 from cpm_fast.recipes import RECIPES, AugmentationConfig
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.training import loop
+from cpm_fast.training import loop, update
 from cpm_fast.training.journal import Metrics
 from cpm_fast.training.loop import RunOptions, TrainingError, train
 from runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
@@ -74,7 +74,7 @@ def test_the_first_batch_is_drawn_before_the_first_step(tmp_path, monkeypatch):
     def nothing(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(loop, "stage_losses", nothing)
+    monkeypatch.setattr(update, "stage_losses", nothing)
     with pytest.raises(ZeroDivisionError):
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=QUIET)
     picture = cv2.imread(str(tmp_path / "batch0.png"))
@@ -109,13 +109,13 @@ def test_a_broken_config_is_named(tmp_path):
 
 @pytest.mark.parametrize("step", [5, 8], ids=["within a window", "at a checkpoint"])
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch, step):
-    calls, real = [], loop.stage_losses
+    calls, real = [], update.stage_losses
 
     def diverging(*args):
         calls.append(None)
         return real(*args) * (math.nan if len(calls) == step else 1.0)
 
-    monkeypatch.setattr(loop, "stage_losses", diverging)
+    monkeypatch.setattr(update, "stage_losses", diverging)
     with pytest.raises(TrainingError, match=rf"the losses of the stages are \[nan, nan\] at step {step}: .*last good"):
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, save_every=4))
     assert losses(tmp_path)[-1][0] <= step

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cpm_fast.training import loop
+from cpm_fast.training import loop, update
 from cpm_fast.training.interrupt import interrupts_held
 from cpm_fast.training.loop import train
 from runs import CONFIGS, DATA, QUIET, losses, weights
@@ -94,7 +94,7 @@ def test_resume_without_a_checkpoint_starts_anew(tmp_path, unbroken):
 
 def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
     """Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
-    calls, real = [], loop.stage_losses
+    calls, real = [], update.stage_losses
 
     def interrupted(*args):
         calls.append(None)
@@ -104,7 +104,7 @@ def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
                 signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(loop, "stage_losses", interrupted)
+    monkeypatch.setattr(update, "stage_losses", interrupted)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
