@@ -63,3 +63,38 @@ def merge_peaks_cuda(
     /,
 ) -> None: ...
 def merge_peaks_tiles(height: int, width: int, /) -> int: ...
+
+# sizes: N, h, w, C, O, k, t. An address of 0 is a tensor that is not given.
+def transform_weight_cpu(
+    weight: int, spectra: int, outputs: int, inputs: int, kernel: int, tile: int, adjoint: bool, threads: int, /
+) -> None: ...
+def spectral_workspace(sizes: tuple[int, ...], budget: int, threads: int, /) -> int: ...
+def spectral_conv_cpu(
+    x: int,
+    gate: int,
+    spectra: int,
+    bias: int,
+    out: int,
+    sizes: tuple[int, ...],
+    relu: bool,
+    workspace: int,
+    budget: int,
+    threads: int,
+    /,
+) -> None: ...
+def spectral_gradient_workspace(sizes: tuple[int, ...], budget: int, threads: int, /) -> int: ...
+def spectral_weight_gradient_cpu(
+    gradient: int,
+    gate: int,
+    x: int,
+    dweight: int,
+    dbias: int,
+    sizes: tuple[int, ...],
+    workspace: int,
+    budget: int,
+    threads: int,
+    /,
+) -> None: ...
+def simd_choices() -> str: ...
+def simd() -> str: ...
+def use_simd(name: str, /) -> None: ...

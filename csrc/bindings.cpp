@@ -11,6 +11,7 @@
 #include "cpm/merge_peaks.h"
 #include "cpm/peaks.h"
 #include "cpm/resize_merge.h"
+#include "cpm/spectral_conv.h"
 
 namespace py = pybind11;
 
@@ -49,6 +50,41 @@ void merge_peaks_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t 
                      const std::array<int64_t, 8>& sizes, bool refine, int threads) {
     cpm::merge_peaks_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
                          pointer<float>(scores), resize_sizes(sizes), refine, threads);
+}
+
+// Sizes of spectral_conv, in the order of the struct: N, h, w, C, O, k, t.
+cpm::SpectralConv spectral_sizes(const std::array<int64_t, 7>& sizes) {
+    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], static_cast<int>(sizes[5]), static_cast<int>(sizes[6])};
+}
+
+void transform_weight_cpu(std::uintptr_t weight, std::uintptr_t spectra, int64_t outputs, int64_t inputs, int kernel,
+                          int tile, bool adjoint, int threads) {
+    cpm::transform_weight_cpu(pointer<const float>(weight), pointer<float>(spectra), outputs, inputs, kernel, tile,
+                              adjoint, threads);
+}
+
+int64_t spectral_workspace(const std::array<int64_t, 7>& sizes, int64_t budget, int threads) {
+    return cpm::spectral_workspace(spectral_sizes(sizes), budget, threads);
+}
+
+void spectral_conv_cpu(std::uintptr_t x, std::uintptr_t gate, std::uintptr_t spectra, std::uintptr_t bias,
+                       std::uintptr_t out, const std::array<int64_t, 7>& sizes, bool relu, std::uintptr_t workspace,
+                       int64_t budget, int threads) {
+    cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const float>(spectra),
+                           pointer<const float>(bias), pointer<float>(out), spectral_sizes(sizes), relu,
+                           pointer<float>(workspace), budget, threads);
+}
+
+int64_t spectral_gradient_workspace(const std::array<int64_t, 7>& sizes, int64_t budget, int threads) {
+    return cpm::spectral_gradient_workspace(spectral_sizes(sizes), budget, threads);
+}
+
+void spectral_weight_gradient_cpu(std::uintptr_t gradient, std::uintptr_t gate, std::uintptr_t x,
+                                  std::uintptr_t dweight, std::uintptr_t dbias, const std::array<int64_t, 7>& sizes,
+                                  std::uintptr_t workspace, int64_t budget, int threads) {
+    cpm::spectral_weight_gradient_cpu(pointer<const float>(gradient), pointer<const float>(gate),
+                                      pointer<const float>(x), pointer<float>(dweight), pointer<float>(dbias),
+                                      spectral_sizes(sizes), pointer<float>(workspace), budget, threads);
 }
 
 #if CPM_FAST_HAS_CUDA
@@ -97,6 +133,14 @@ PYBIND11_MODULE(_C, m) {
     m.def("resize_merge_cpu", &resize_merge_cpu, no_gil);
     m.def("peaks_cpu", &peaks_cpu, no_gil);
     m.def("merge_peaks_cpu", &merge_peaks_cpu, no_gil);
+    m.def("transform_weight_cpu", &transform_weight_cpu, no_gil);
+    m.def("spectral_workspace", &spectral_workspace);
+    m.def("spectral_conv_cpu", &spectral_conv_cpu, no_gil);
+    m.def("spectral_gradient_workspace", &spectral_gradient_workspace);
+    m.def("spectral_weight_gradient_cpu", &spectral_weight_gradient_cpu, no_gil);
+    m.def("simd_choices", &cpm::simd_choices);
+    m.def("simd", &cpm::simd);
+    m.def("use_simd", &cpm::use_simd);
 #if CPM_FAST_HAS_CUDA
     m.def("gaussian_targets_cuda", &gaussian_targets_cuda, no_gil);
     m.def("resize_merge_cuda", &resize_merge_cuda, no_gil);

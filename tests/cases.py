@@ -18,6 +18,11 @@ RELATIVE_ERROR = {
     ("resize_merge", torch.float32): 5e-7,
     # A score is one value of resize_merge and so as exact; the norm is over few of them.
     ("merge_peaks", torch.float32): 1e-6,
+    # Four transforms and a product, about log2(t^2) + log2(C) roundings deep: measured 2e-7 to 3e-7, and the direct
+    # convolution of oneDNN 2e-7 to 5e-7.
+    ("spectral_conv", torch.float32): 1e-6,
+    # The same, and the sum over tiles, images and pixels.
+    ("spectral_gradient", torch.float32): 1e-6,
 }
 
 
@@ -135,4 +140,52 @@ RESIZE_MERGE_TIMED = (
     MergeCase("7-scales-368x368", 1, PYRAMID, 14, (46, 46), (368, 368)),
     MergeCase("7-scales-720x1280", 1, PYRAMID, 14, (46, 46), (720, 1280)),
     MergeCase("7-scales-368x368-8-images", 8, PYRAMID, 14, (46, 46), (368, 368)),
+)
+
+
+@dataclass(frozen=True)
+class SpectralCase:
+    """An input of spectral_conv: N images of C channels on h x w cells, to O channels through k x k on t x t tiles."""
+
+    name: str
+    images: int
+    size: tuple[int, int]  # (h, w), cells
+    inputs: int
+    outputs: int
+    kernel: int
+    tile: int
+
+    def inputs_of(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x [N, C, h, w], weight [O, C, k, k] that keeps the variance, bias [O]."""
+        x = torch.randn(self.images, self.inputs, *self.size, generator=generator)
+        weight = torch.randn(self.outputs, self.inputs, self.kernel, self.kernel, generator=generator)
+        bias = torch.randn(self.outputs, generator=generator)
+        return x, weight / (self.inputs * self.kernel**2) ** 0.5, bias
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SPECTRAL_CONV = (
+    SpectralCase("t16-k5", 1, (46, 46), 16, 32, 5, 16),
+    SpectralCase("t20-k9", 2, (30, 25), 32, 48, 9, 20),
+    SpectralCase("t22-k11", 1, (46, 31), 48, 17, 11, 22),
+    SpectralCase("t24-k7", 3, (33, 40), 15, 16, 7, 24),
+    SpectralCase("t32-k9", 1, (60, 52), 17, 33, 9, 32),
+    SpectralCase("t36-k11", 2, (46, 46), 16, 15, 11, 36),
+    SpectralCase("t48-k13", 1, (80, 70), 3, 20, 13, 48),
+    SpectralCase("t54-k9", 1, (92, 50), 3, 16, 9, 54),
+    SpectralCase("t64-k15", 1, (61, 90), 16, 1, 15, 64),
+    SpectralCase("whole-map", 2, (46, 46), 16, 16, 11, 54),
+    SpectralCase("whole-map-one-axis", 1, (19, 50), 2, 3, 9, 24),
+    SpectralCase("map-just-fits", 1, (27, 28), 2, 3, 9, 32),
+    SpectralCase("k3", 2, (21, 22), 5, 18, 3, 16),
+    SpectralCase("k1", 1, (21, 22), 5, 18, 1, 16),
+    SpectralCase("two-outputs-a-tile", 1, (9, 20), 3, 4, 15, 16),
+    SpectralCase("many-channels", 1, (24, 20), 128, 128, 9, 20),
+    SpectralCase("one-cell", 2, (1, 1), 4, 3, 11, 22),
+    SpectralCase("small", 3, (7, 5), 16, 48, 9, 16),
+    SpectralCase("one-row", 1, (1, 200), 3, 2, 9, 32),
+    SpectralCase("one-column", 1, (200, 1), 3, 2, 9, 32),
+    SpectralCase("no-images", 0, (46, 46), 3, 16, 9, 32),
 )

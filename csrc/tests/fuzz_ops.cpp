@@ -13,6 +13,7 @@
 #include "cpm/gaussian_targets.h"
 #include "cpm/merge_peaks.h"
 #include "cpm/peaks.h"
+#include "plain_conv.h"
 #include "plain_resize.h"
 #include "random_stack.h"
 
@@ -22,7 +23,8 @@ using cpm_test::between;
 using cpm_test::Generator;
 using cpm_test::real;
 
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+using cpm_test::kNan;
+
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Cells of at most 2, through float weights whose magnitudes sum to 1.56.
 constexpr double kTolerance = 3e-6;
@@ -170,6 +172,22 @@ void fuzz_gaussian_targets(Generator& generator) {
     }
 }
 
+void fuzz_spectral_conv(Generator& generator) {
+    const int tiles[] = {16, 20, 22, 24, 32, 36, 48, 54, 64};
+    const auto side = [&] { return between(generator, 1, 12) == 1 ? between(generator, 0, 1) : between(generator, 1, 40); };
+    const auto channels = [&] { return between(generator, 1, 4) == 1 ? between(generator, 0, 40) : between(generator, 1, 4); };
+    const cpm::SpectralConv params{between(generator, 0, 2), side(), side(), channels(), channels(),
+                                   static_cast<int>(2 * between(generator, 0, 4) + 1), tiles[between(generator, 0, 8)]};
+    const int64_t budget = int64_t{1} << between(generator, 0, 24);
+    const int threads = static_cast<int>(between(generator, -1, 3));
+    const auto conv = cpm_test::random_conv(generator, params);
+    if (between(generator, 0, 1)) {
+        cpm_test::check_forward(conv, budget, threads);
+    } else {
+        cpm_test::check_gradients(conv, budget, threads);
+    }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -178,9 +196,10 @@ int main(int count, char** arguments) {
                                : op == "merge_peaks"      ? fuzz_merge_peaks
                                : op == "peaks"            ? fuzz_peaks
                                : op == "gaussian_targets" ? fuzz_gaussian_targets
+                               : op == "spectral_conv"    ? fuzz_spectral_conv
                                                           : nullptr;
     if (fuzz == nullptr) {
-        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks\n");
+        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks|spectral_conv\n");
         return 2;
     }
     const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");

@@ -1,0 +1,327 @@
+"""`spectral_conv`: a same-size convolution by tiles in the frequency domain, and its gradients.
+
+The two halves of the spectral form of `context_conv`: `transform_weight` once, `spectral_conv` for each input.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+
+from cpm_fast.ops import backend
+from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
+from cpm_fast.reference.spectral_conv import spectral_weight_gradient as reference_weight_gradient
+from cpm_fast.reference.spectral_conv import transform_weight as reference_transform_weight
+
+TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
+MAX_KERNEL = 15
+BLOCK = 16
+# Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
+# more the spectra of a chunk of tiles leave the caches.
+WORKSPACE_BYTES = 64 * 2**20
+
+
+def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool = False) -> torch.Tensor:
+    """Spectra of a convolution's weight on t x t tiles, for `spectral_conv`.
+
+    Args:
+        weight: [O, C, k, k] float32, k odd and at most 15.
+        tile: t, one of 16, 20, 22, 24, 32, 36, 48, 54, 64. A tile gives (t - k + 1)^2 outputs, or a whole map of up to
+            t - k // 2 cells a side.
+        adjoint: of the transposed convolution instead, from O to C channels: what `spectral_input_gradient` wants.
+
+    Returns:
+        [t*t/2 + 2, ceil(O / 16), C, 2, 16] float32, C and O exchanged with adjoint: for each frequency, block of 16
+        outputs and input, real and imaginary parts; 0 in outputs beyond the last. No gradient flows to weight.
+
+    Raises:
+        ValueError: weight has another shape, or there is no such tile.
+        TypeError: weight is not float32.
+        RuntimeError: weight asks for a gradient, or the backend is missing.
+    """
+    if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
+        raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
+    if weight.shape[2] > MAX_KERNEL:
+        raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
+    if tile not in TILES:
+        raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
+    _check_float32(weight=weight)
+    _check_no_gradient("transform_weight", weight=weight)
+    if _use_fast("transform_weight", weight):
+        return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint)
+    return reference_transform_weight(weight, tile, adjoint)
+
+
+def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, relu: bool, kernel: int) -> torch.Tensor:
+    """Same-size k x k convolution, bias and ReLU fused, with a weight that `transform_weight` has transformed.
+
+    Equal to `context_conv` to rounding, except that a cell that is not finite reaches all outputs of the tiles that
+    cover it. Any number of threads gives the same bits.
+
+    Args:
+        x: [N, C, h, w] float32, best in channels_last.
+        spectra: [F, ceil(O / 16), C, 2, 16] float32, contiguous, on the device of x.
+        bias: [O] float32, on the device of x.
+        relu: whether max(0, .) follows.
+        kernel: k of the weight, odd and at most 15.
+
+    Returns:
+        [N, O, h, w] float32, channels_last. No gradient flows: `context_conv` is the differentiable op.
+
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: a tensor is not float32.
+        RuntimeError: a tensor asks for a gradient, the devices differ, or the backend is missing.
+    """
+    _check("x", x, spectra, bias.shape, kernel, bias=bias)
+    _check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias)
+    if _use_fast("spectral_conv", x):
+        return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel)
+    return reference_spectral_conv(x, spectra, bias, relu, kernel)
+
+
+def spectral_input_gradient(
+    gradient: torch.Tensor, spectra: torch.Tensor, out: torch.Tensor | None, inputs: int, kernel: int
+) -> torch.Tensor:
+    """The gradient of `spectral_conv` in x.
+
+    Args:
+        gradient: [N, O, h, w] float32, in the output.
+        spectra: [F, ceil(C / 16), O, 2, 16] float32, of `transform_weight(weight, tile, adjoint=True)`.
+        out: [N, O, h, w] float32, what the forward pass returned if it had ReLU: no gradient comes through where it
+            is not above 0. None without ReLU.
+        inputs: C.
+        kernel: k of the weight.
+
+    Returns:
+        [N, C, h, w] float32, channels_last.
+
+    Raises:
+        As `spectral_conv`.
+    """
+    _check("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
+    _check_gate(gradient, out)
+    _check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
+    if _use_fast("spectral_input_gradient", gradient):
+        return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
+    gradient = gradient if out is None else gradient * (out > 0)
+    return reference_spectral_conv(gradient, spectra, gradient.new_zeros(inputs), False, kernel)
+
+
+def spectral_weight_gradient(
+    gradient: torch.Tensor, x: torch.Tensor, out: torch.Tensor | None, kernel: int, tile: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of `spectral_conv` in the weight that its spectra are of, and in the bias.
+
+    Args:
+        gradient: [N, O, h, w] float32, in the output.
+        x: [N, C, h, w] float32, the input.
+        out: as for `spectral_input_gradient`.
+        kernel: k of the weight.
+        tile: t, on which the sums are made; any of `transform_weight`, not only the one of the forward pass.
+
+    Returns:
+        [O, C, k, k] and [O] float32.
+
+    Raises:
+        As `spectral_conv`.
+    """
+    for name, tensor in (("gradient", gradient), ("x", x)):
+        if tensor.ndim != 4:
+            raise ValueError(f"{name} must be [N, channels, h, w], got {list(tensor.shape)}")
+    if x.shape[0] != gradient.shape[0] or x.shape[2:] != gradient.shape[2:]:
+        raise ValueError(f"x must be [N, C, h, w] like gradient {list(gradient.shape)}, got {list(x.shape)}")
+    _check_gate(gradient, out)
+    _check_kernel(kernel)
+    if tile not in TILES:
+        raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
+    tensors = _given(gradient=gradient, x=x, out=out)
+    _check_tensors("gradient", **tensors)
+    _check_no_gradient("spectral_weight_gradient", **tensors)
+    if _use_fast("spectral_weight_gradient", gradient):
+        return torch.ops.cpm_fast.spectral_weight_gradient(gradient, out, x, kernel, tile)
+    return reference_weight_gradient(gradient, x, out, kernel)
+
+
+def _given(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def _use_fast(op: str, tensor: torch.Tensor) -> bool:
+    kind = tensor.device.type
+    missing = backend.native_missing(kind)
+    if missing is None and kind == "cuda":
+        missing = f"{op} has no CUDA code yet"
+    return backend.use_fast(op, kind, missing)
+
+
+def _check(
+    name: str, x: torch.Tensor, spectra: torch.Tensor, bias_shape: tuple[int, ...], kernel: int, **others: torch.Tensor
+) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"{name} must be [N, C, h, w], got {list(x.shape)}")
+    if len(bias_shape) != 1:
+        raise ValueError(f"bias must be [O], got {list(bias_shape)}")
+    _check_kernel(kernel)
+    wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
+    if spectra.ndim != 5 or spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
+        raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
+    _check_tensors(name, **{name: x}, spectra=spectra, **others)
+
+
+def _check_kernel(kernel: int) -> None:
+    if not 1 <= kernel <= MAX_KERNEL or kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd and at most {MAX_KERNEL}, got {kernel}")
+
+
+def _check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
+    if out is not None and out.shape != gradient.shape:
+        raise ValueError(f"out must be {list(gradient.shape)} as gradient is, got {list(out.shape)}")
+
+
+def _check_tensors(first: str, **tensors: torch.Tensor) -> None:
+    _check_float32(**tensors)
+    for name, tensor in tensors.items():
+        if tensor.device != tensors[first].device:
+            raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
+
+
+def _check_float32(**tensors: torch.Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise TypeError(f"{name} must be torch.float32, got {tensor.dtype}")
+
+
+def _check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")
+
+
+def tile_of(spectra: torch.Tensor) -> int:
+    """t, by the number of frequencies; 0 if there is no such tile."""
+    return next((tile for tile in TILES if tile * tile // 2 + 2 == spectra.shape[0]), 0)
+
+
+class _Workspaces(threading.local):
+    """One buffer for each calling thread, as large as its largest call has needed."""
+
+    def __init__(self) -> None:
+        self.buffer = torch.empty(0)
+
+    def take(self, floats: int) -> torch.Tensor:
+        if self.buffer.numel() < floats:
+            self.buffer = torch.empty(0)
+            self.buffer = torch.empty(floats)
+        return self.buffer
+
+
+_workspaces = _Workspaces()
+
+torch.library.define("cpm_fast::transform_weight", "(Tensor weight, int tile, bool adjoint) -> Tensor")
+torch.library.define(
+    "cpm_fast::spectral_conv",
+    "(Tensor x, Tensor? gate, Tensor spectra, Tensor? bias, bool relu, SymInt outputs, int kernel) -> Tensor",
+)
+torch.library.define(
+    "cpm_fast::spectral_weight_gradient",
+    "(Tensor gradient, Tensor? gate, Tensor x, int kernel, int tile) -> (Tensor, Tensor)",
+)
+
+
+@torch.library.register_fake("cpm_fast::transform_weight")
+def _fake_transform(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:
+    outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else (weight.shape[0], weight.shape[1])
+    return weight.new_empty((tile * tile // 2 + 2, (outputs + BLOCK - 1) // BLOCK, inputs, 2, BLOCK))
+
+
+@torch.library.register_fake("cpm_fast::spectral_conv")
+def _fake_conv(
+    x: torch.Tensor,
+    gate: torch.Tensor | None,
+    spectra: torch.Tensor,
+    bias: torch.Tensor | None,
+    relu: bool,
+    outputs: int,
+    kernel: int,
+) -> torch.Tensor:
+    shape = (x.shape[0], outputs, *x.shape[2:])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cpm_fast::spectral_weight_gradient")
+def _fake_weight_gradient(
+    gradient: torch.Tensor, gate: torch.Tensor | None, x: torch.Tensor, kernel: int, tile: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    outputs = gradient.shape[1]
+    return gradient.new_empty((outputs, x.shape[1], kernel, kernel)), gradient.new_empty(outputs)
+
+
+def _cpu_transform(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:
+    weight = weight.contiguous()
+    spectra = _fake_transform(weight, tile, adjoint)
+    outputs, inputs, kernel, _ = weight.shape
+    backend.native().transform_weight_cpu(
+        weight.data_ptr(), spectra.data_ptr(), outputs, inputs, kernel, tile, adjoint, backend.threads()
+    )
+    return spectra
+
+
+def _cpu_conv(
+    x: torch.Tensor,
+    gate: torch.Tensor | None,
+    spectra: torch.Tensor,
+    bias: torch.Tensor | None,
+    relu: bool,
+    outputs: int,
+    kernel: int,
+) -> torch.Tensor:
+    native, threads = backend.native(), backend.threads()
+    x, spectra, gate = _channels_last(x), spectra.contiguous(), None if gate is None else _channels_last(gate)
+    bias = None if bias is None else bias.contiguous()
+    images, inputs, height, width = x.shape
+    out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel)
+    sizes = (images, height, width, inputs, outputs, kernel, tile_of(spectra))
+    workspace = _workspaces.take(native.spectral_workspace(sizes, WORKSPACE_BYTES, threads))
+    native.spectral_conv_cpu(
+        x.data_ptr(), _address(gate), spectra.data_ptr(), _address(bias), out.data_ptr(),
+        sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
+    )  # fmt: skip
+    return out
+
+
+def _cpu_weight_gradient(
+    gradient: torch.Tensor, gate: torch.Tensor | None, x: torch.Tensor, kernel: int, tile: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    native, threads = backend.native(), backend.threads()
+    gradient, x, gate = _channels_last(gradient), _channels_last(x), None if gate is None else _channels_last(gate)
+    images, inputs, height, width = x.shape
+    dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
+    sizes = (images, height, width, inputs, gradient.shape[1], kernel, tile)
+    workspace = _workspaces.take(native.spectral_gradient_workspace(sizes, WORKSPACE_BYTES, threads))
+    native.spectral_weight_gradient_cpu(
+        gradient.data_ptr(), _address(gate), x.data_ptr(), dweight.data_ptr(), dbias.data_ptr(),
+        sizes, workspace.data_ptr(), WORKSPACE_BYTES, threads,
+    )  # fmt: skip
+    return dweight, dbias
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _address(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
+    raise RuntimeError("spectral_conv has no gradient; context_conv is the differentiable op")
+
+
+if backend.native_missing("cpu") is None:
+    torch.library.impl("cpm_fast::transform_weight", "CPU", _cpu_transform)
+    torch.library.impl("cpm_fast::spectral_conv", "CPU", _cpu_conv)
+    torch.library.impl("cpm_fast::spectral_weight_gradient", "CPU", _cpu_weight_gradient)
+for _op in ("transform_weight", "spectral_conv", "spectral_weight_gradient"):
+    torch.library.register_autograd(f"cpm_fast::{_op}", _no_gradient)

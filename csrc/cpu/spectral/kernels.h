@@ -1,0 +1,149 @@
+// What the spectral convolution does with vectors, one table of functions for each instruction set; spectral_conv.cpp
+// and spectral_backward.cpp call them over ranges of tasks, so that threads are no concern of this layer.
+//
+// A block is 16 channels, whatever the vector width. A complex block is re[16] im[16]; a triple adds re + im, which the
+// three-multiplication product wants. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
+// unit u > 0 is column u, t complex numbers; unit 0 holds the columns 0 and t/2, whose x transforms are real, as real
+// and imaginary part, and has t/2 + 1 frequencies of each. That makes t*t/2 + 2 frequencies, counted unit by unit.
+#pragma once
+
+#include <cstdint>
+
+namespace cpm::spectral {
+
+constexpr int kBlock = 16;
+constexpr int kComplex = 2 * kBlock;
+constexpr int kTriple = 3 * kBlock;
+constexpr int kMaxTile = 64;
+constexpr int kMaxKernel = 15;
+
+inline int64_t blocks_of(int64_t channels) { return (channels + kBlock - 1) / kBlock; }
+inline int64_t unit_frequencies(int tile, int64_t unit) { return unit == 0 ? tile + 2 : tile; }
+inline int64_t first_frequency(int tile, int64_t unit) { return unit == 0 ? 0 : tile + 2 + (unit - 1) * tile; }
+
+// How tiles lie along an axis: the first output of tile i is cell i * step, which is its local cell `first`.
+struct Axis {
+    int64_t cells, tiles, step, first;
+};
+
+// Whether a tile takes all cells it covers (overlap-save), or only those that are its outputs, and zeros about them.
+enum class Cover { all, outputs };
+
+// Rows of a chunk after the x transform: [t/2 units][images][tiles across][blocks][rows][complex block].
+struct Strips {
+    float* data;
+    int64_t unit_step;
+    int64_t images, tiles, blocks, rows;
+    int64_t first_row;  // of the image
+};
+
+// Tiles of one unit after the y transform: [frequencies][images][tiles across][tiles down][blocks][triple or complex].
+struct UnitSpectra {
+    float* data;
+    int64_t frequency_step;
+    int64_t first_down, tiles_down;  // of the image's tiles, those in the chunk
+};
+
+struct ReadRows {
+    const float* x;     // [images, h, w, channels], the first image of the chunk
+    const float* gate;  // like x, or null: x counts as 0 where gate is not above 0
+    int64_t height, channels;
+    Axis across;
+    Cover cover;
+    int tile;
+    Strips strips;  // written
+};
+
+struct WriteRows {
+    Strips strips;
+    const float* bias;  // [channels], or null
+    bool relu;
+    float* out;  // [images, h, w, channels], the first image of the chunk
+    int64_t height, channels;
+    Axis across;
+    int tile;
+};
+
+struct Columns {
+    Strips strips;  // read by columns_forward, written by columns_inverse
+    int64_t unit;
+    UnitSpectra spectra;
+    Axis down;
+    Cover cover;
+    int tile;
+};
+
+// One complex matrix product a frequency: y[row] = sum over k of a[row, k] b[k], or of a conj(b).
+struct Product {
+    const float* a;  // triples; lane l of a row's block n is at row * a_row + n * a_block + l * a_lane
+    int64_t a_frequency, a_row, a_block, a_lane;
+    const float* b;  // complex blocks
+    int64_t b_frequency, b_column, b_k;
+    float* y;  // complex blocks
+    int64_t y_frequency, y_row, y_column;
+    int64_t rows, inner, lanes, columns;  // lanes: how many k in a block
+    bool conjugate;
+};
+
+struct Weights {
+    const float* weight;  // [outputs, inputs, k, k]
+    float* spectra;       // [t*t/2 + 2, blocks of outputs, inputs, complex block]
+    int64_t outputs, inputs;
+    int kernel, tile;
+    bool adjoint;  // spectra of the convolution that takes a gradient of the output to one of the input
+};
+
+// Of the weight's gradient: one unit's spectra [frequencies, blocks of outputs, inputs, complex block] to its k rows
+// [blocks of outputs, inputs, k, complex block], added to what is there unless it is the first time.
+struct GradientColumns {
+    const float* spectra;
+    float* rows;
+    int64_t unit, outputs, inputs;
+    int kernel, tile;
+    bool first_time;
+};
+
+struct GradientRows {
+    const float* rows;  // [units, blocks of outputs, inputs, k, complex block]
+    float* weight;      // [outputs, inputs, k, k], written
+    int64_t outputs, inputs;
+    int kernel, tile;
+};
+
+// Complex DFT of one block's vector; `step` in floats from one element to the next. The inverse, unscaled, is the same
+// function with real and imaginary parts swapped on both sides. In place is allowed where the steps are equal.
+using Dft = void (*)(const float* re, const float* im, int64_t step, float* out_re, float* out_im, int64_t out_step);
+
+struct Kernels {
+    const char* name;
+    int lanes;
+    Dft (*dft)(int tile);  // null where there is no such tile
+    void (*read_rows)(const ReadRows&, int64_t begin, int64_t end);              // tasks: row_tasks(strips)
+    void (*columns_forward)(const Columns&, int64_t begin, int64_t end);         // tasks: column_tasks
+    void (*multiply)(const Product&, int64_t begin, int64_t end);                // tasks: frequencies
+    void (*columns_inverse)(const Columns&, int64_t begin, int64_t end);         // tasks: column_tasks
+    void (*write_rows)(const WriteRows&, int64_t begin, int64_t end);            // tasks: row_tasks(strips)
+    void (*transform_weight)(const Weights&, int64_t begin, int64_t end);        // tasks: blocks of outputs x inputs
+    void (*gradient_columns)(const GradientColumns&, int64_t begin, int64_t end);  // likewise
+    void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);        // likewise
+};
+
+// Rows go in bands, whose cells stay in cache while all blocks of channels are taken from them.
+constexpr int64_t kBandRows = 16;
+inline int64_t bands_of(const Strips& strips) { return (strips.rows + kBandRows - 1) / kBandRows; }
+inline int64_t row_tasks(const Strips& strips) {
+    return strips.images * bands_of(strips) * strips.tiles * strips.blocks;
+}
+inline int64_t column_tasks(const Strips& strips, const UnitSpectra& spectra) {
+    return strips.images * strips.tiles * spectra.tiles_down * strips.blocks;
+}
+
+// The tables that are compiled in; null for one that this machine cannot run.
+const Kernels* avx512_kernels();
+const Kernels* avx2_kernels();
+const Kernels* portable_kernels();
+
+// The one in use: the widest, unless use_simd or CPM_FAST_SIMD chose another.
+const Kernels& kernels();
+
+}  // namespace cpm::spectral

@@ -1,0 +1,19 @@
+// The table of this file's instruction set; included by avx512.cpp, avx2.cpp and portable.cpp, each compiled for its own.
+#pragma once
+
+#include "columns.h"
+#include "gradient.h"
+#include "product.h"
+#include "rows.h"
+#include "weights.h"
+
+namespace cpm::spectral {
+namespace {
+
+constexpr Kernels table(const char* name) {
+    return {name,     kLanes,          find_dft<false>,  read_rows, columns_forward,
+            multiply, columns_inverse, write_rows,       transform_weight, gradient_columns, gradient_rows};
+}
+
+}  // namespace
+}  // namespace cpm::spectral

@@ -1,0 +1,108 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "cpm/sizes.h"
+
+namespace cpm {
+namespace {
+
+constexpr int kTiles[] = {16, 20, 22, 24, 32, 36, 48, 54, 64, 0};
+
+}  // namespace
+
+const int* spectral_tiles() { return kTiles; }
+
+int64_t spectral_frequencies(int tile) { return int64_t{tile} * tile / 2 + 2; }
+
+namespace spectral {
+namespace {
+
+// Strips of different units and blocks of different frequencies are written side by side: an odd number of cache lines
+// between them keeps them from falling on the same few sets.
+constexpr int64_t kLine = 16;
+int64_t odd_lines(int64_t floats) { return (floats / kLine | 1) * kLine; }
+
+// One tile takes a whole axis where its zeros reach around: circularly, the right border is also the left one.
+Axis make_axis(int64_t cells, int kernel, int tile) {
+    const int64_t radius = kernel / 2;
+    if (cells + radius <= tile) return {cells, 1, cells, 0};
+    const int64_t step = tile - 2 * radius;
+    return {cells, (cells + step - 1) / step, step, radius};
+}
+
+void check_kernel(int kernel, int tile) {
+    if (kernel < 1 || kernel > kMaxKernel || kernel % 2 == 0) {
+        throw std::invalid_argument("kernel must be odd and at most 15, got " + std::to_string(kernel));
+    }
+    if (tile == 0 || std::find(kTiles, std::end(kTiles), tile) == std::end(kTiles)) {
+        throw std::invalid_argument("tile must be one of spectral_tiles, got " + std::to_string(tile));
+    }
+}
+
+}  // namespace
+
+void check_sizes(const SpectralConv& params) {
+    check_kernel(params.kernel, params.tile);
+    // Channels come in blocks, rows and columns in tiles, each up to 64 times larger, and triples of floats.
+    for (const int64_t channels : {params.inputs, params.outputs}) {
+        element_count({params.images, params.height, params.width, channels, 16});
+        element_count({params.images, params.height + kMaxTile, params.width + kMaxTile, channels + kBlock, 4096});
+    }
+    element_count({params.inputs, params.outputs});
+    element_count({spectral_frequencies(params.tile), params.inputs + kBlock, params.outputs + kBlock, 16});
+}
+
+bool is_empty(const SpectralConv& params) {
+    return element_count({params.images, params.height, params.width, params.outputs}) == 0;
+}
+
+float* aligned(float* workspace) {
+    const auto address = reinterpret_cast<std::uintptr_t>(workspace);
+    return workspace + (64 - address % 64) % 64 / sizeof(float);
+}
+
+int64_t Plan::chunk_count() const {
+    const int64_t parts = (down.tiles + chunk_down - 1) / chunk_down;
+    return (params.images + chunk_images - 1) / chunk_images * parts;
+}
+
+Chunk Plan::chunk(int64_t index) const {
+    const int64_t parts = (down.tiles + chunk_down - 1) / chunk_down;
+    Chunk chunk{};
+    chunk.first_image = index / parts * chunk_images;
+    chunk.images = std::min(chunk_images, params.images - chunk.first_image);
+    chunk.first_down = index % parts * chunk_down;
+    chunk.tiles_down = std::min(chunk_down, down.tiles - chunk.first_down);
+    const int64_t start = chunk.first_down * down.step, last = start + (chunk.tiles_down - 1) * down.step;
+    chunk.first_row = std::max<int64_t>(0, start - down.first);
+    chunk.rows = std::min(params.height, last - down.first + params.tile) - chunk.first_row;
+    chunk.first_output = start;
+    chunk.outputs = std::min(params.height, last + down.step) - start;
+    return chunk;
+}
+
+int64_t Plan::input_rows() const {
+    return std::min(params.height, (chunk_down - 1) * down.step + params.tile);
+}
+
+int64_t Plan::output_rows() const { return std::min(params.height, chunk_down * down.step); }
+
+Side Plan::side(int64_t channels, int width, int64_t rows) const {
+    const int64_t blocks = blocks_of(channels);
+    return {blocks, width, rows, odd_lines(chunk_images * across.tiles * blocks * rows * kComplex),
+            odd_lines(tiles * blocks * width)};
+}
+
+Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int threads) {
+    Plan plan{params, make_axis(params.height, params.kernel, params.tile),
+              make_axis(params.width, params.kernel, params.tile), std::max(threads, 1), chunk_images, chunk_down, 0};
+    if (chunk_down < 0) plan.chunk_down = plan.down.tiles;
+    plan.tiles = plan.chunk_images * plan.chunk_down * plan.across.tiles;
+    return plan;
+}
+
+}  // namespace spectral
+}  // namespace cpm

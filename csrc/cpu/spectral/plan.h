@@ -1,0 +1,108 @@
+// How a convolution is cut up: tiles along both axes, chunks of tiles whose spectra go through memory together, and
+// where everything lies in the workspace. Shared by the forward pass and the gradients.
+#pragma once
+
+#include <cstdint>
+
+#include "cpm/spectral_conv.h"
+#include "kernels.h"
+
+namespace cpm::spectral {
+
+struct Chunk {
+    int64_t first_image, images;
+    int64_t first_down, tiles_down;
+    int64_t first_row, rows;          // input rows that its tiles cover
+    int64_t first_output, outputs;    // output rows
+};
+
+// What one pass has of each tile: activations of one tensor, transformed along x in strips, along y unit by unit.
+struct Side {
+    int64_t blocks;
+    int width;  // floats of a block in a unit's spectra: kTriple or kComplex
+    int64_t rows;
+    int64_t strip_step, frequency_step;  // floats, with some more against cache lines that collide
+
+    int64_t strip_floats(int tile) const { return tile / 2 * strip_step; }
+    int64_t unit_floats(int tile) const { return (tile + 2) * frequency_step; }
+};
+
+struct Plan {
+    SpectralConv params;
+    Axis down, across;
+    int team;
+    int64_t chunk_images, chunk_down;
+    int64_t tiles;  // of a chunk, at most
+
+    int64_t chunk_count() const;
+    Chunk chunk(int64_t index) const;
+    // The larger of the strip's heights, input rows or output rows.
+    int64_t input_rows() const;
+    int64_t output_rows() const;
+    Side side(int64_t channels, int width, int64_t rows) const;
+};
+
+// Throws std::invalid_argument.
+void check_sizes(const SpectralConv& params);
+
+// No outputs: no images, no cells or no output channels.
+bool is_empty(const SpectralConv& params);
+
+// The first place in the workspace that begins a cache line; a workspace has kBlock floats to spare for it.
+float* aligned(float* workspace);
+
+Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int threads);
+
+// The plan with the largest chunks for which floats(plan) stays within the budget.
+template <typename Floats>
+Plan fit_plan(const SpectralConv& params, int64_t budget, int threads, Floats floats) {
+    const Plan whole = make_plan(params, 1, -1, threads);
+    const int64_t limit = budget / static_cast<int64_t>(sizeof(float));
+    const auto fits = [&](int64_t images, int64_t down) {
+        return floats(make_plan(params, images, down, threads)) <= limit;
+    };
+    if (fits(1, whole.down.tiles)) {
+        int64_t chunks = 1;
+        while (chunks < params.images && !fits((params.images + chunks - 1) / chunks, whole.down.tiles)) ++chunks;
+        return make_plan(params, (params.images + chunks - 1) / chunks, whole.down.tiles, threads);
+    }
+    int64_t parts = 2;
+    while (parts < whole.down.tiles && !fits(1, (whole.down.tiles + parts - 1) / parts)) ++parts;
+    return make_plan(params, 1, (whole.down.tiles + parts - 1) / parts, threads);
+}
+
+// action(begin, end) over shares of [0, tasks), one for each of the team.
+template <typename Action>
+void share_tasks(int team, int64_t tasks, Action action) {
+#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
+    for (int share = 0; share < team; ++share) {
+        const int64_t begin = tasks * share / team, end = tasks * (share + 1) / team;
+        if (begin < end) action(begin, end);
+    }
+}
+
+// Units in turn. stages[i](share, unit, i-th tasks' begin, end): as long as there is one for each of the team, a member
+// takes a unit through all stages by itself; what remains, fewer than members, all do together, stage by stage.
+template <typename Tasks, typename Stage>
+void share_units(int team, int64_t units, int stages, Tasks tasks, Stage stage) {
+    const int64_t alone = units / team * team;
+#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
+    for (int share = 0; share < team; ++share) {
+        for (int64_t unit = share; unit < alone; unit += team) {
+            for (int i = 0; i < stages; ++i) stage(i, share, unit, 0, tasks(i, unit));
+        }
+    }
+    const int64_t left = units - alone;
+    for (int i = 0; left > 0 && i < stages; ++i) {
+#pragma omp parallel for num_threads(team) schedule(static)
+        for (int share = 0; share < team; ++share) {
+            for (int64_t slot = 0; slot < left; ++slot) {
+                const int64_t unit = alone + slot, count = tasks(i, unit);
+                const int64_t begin = count * share / team, end = count * (share + 1) / team;
+                if (begin < end) stage(i, static_cast<int>(slot), unit, begin, end);
+            }
+        }
+    }
+}
+
+}  // namespace cpm::spectral

@@ -1,0 +1,174 @@
+// The x transforms. Two rows go as real and imaginary part of one complex DFT and are told apart by its symmetry, which
+// leaves every number twice too large; the weights carry the half.
+//
+//     Z = DFT(row0 + i row1):  2 X0[k] = Z[k] + conj Z[t-k],  2i X1[k] = Z[k] - conj Z[t-k]
+#pragma once
+
+#include "dft.h"
+
+namespace cpm::spectral {
+namespace {
+
+struct Span {
+    int64_t begin, end;
+};
+
+// Which local cells of a tile are taken from the map; the others count as 0.
+CPM_INLINE Span covered(const Axis& axis, int64_t tile, int size, Cover cover) {
+    const int64_t start = tile * axis.step - axis.first;
+    if (cover == Cover::outputs) return {axis.first, least(axis.first + axis.step, axis.cells - start)};
+    return {most(0, -start), least(size, axis.cells - start)};
+}
+
+// From the DFT of row0 + i row1 to the half spectra of two real rows, or back. z is [t, complex block], row0 and row1 are
+// complex blocks a unit apart; unit 0 holds frequencies 0 and t/2. A row without a partner is given as both: row0 is
+// written last, and the other half of what comes back is not used.
+CPM_INLINE void separate_rows(const float* z, int tile, float* row0, float* row1, int64_t unit_step) {
+    const Complex low = load_complex(z), high = load_complex(z + tile / 2 * kComplex);
+    store_complex(row1, {low.im, high.im});
+    store_complex(row0, {low.re, high.re});
+    for (int k = 1; k < tile / 2; ++k) {
+        const Complex a = load_complex(z + k * kComplex), b = load_complex(z + (tile - k) * kComplex);
+        store_complex(row1 + k * unit_step, {a.im + b.im, b.re - a.re});
+        store_complex(row0 + k * unit_step, {a.re + b.re, a.im - b.im});
+    }
+}
+
+CPM_INLINE void combine_rows(const float* row0, const float* row1, int64_t unit_step, int tile, float* z) {
+    const Complex first = load_complex(row0), second = load_complex(row1);
+    store_complex(z, {first.re, second.re});
+    store_complex(z + tile / 2 * kComplex, {first.im, second.im});
+    for (int k = 1; k < tile / 2; ++k) {
+        const Complex a = load_complex(row0 + k * unit_step), b = load_complex(row1 + k * unit_step);
+        store_complex(z + k * kComplex, {a.re - b.im, a.im + b.re});
+        store_complex(z + (tile - k) * kComplex, {a.re + b.im, b.re - a.im});
+    }
+}
+
+// A task's place: tasks run over images, bands of rows, tiles across, blocks, the last fastest.
+struct RowTask {
+    int64_t image, tile, block, begin, end;  // rows of the strip
+    float* strip;                            // of unit 0, at row 0
+};
+
+CPM_INLINE RowTask row_task(const Strips& strips, int64_t task) {
+    const int64_t block = task % strips.blocks, tile = task / strips.blocks % strips.tiles;
+    const int64_t band = task / (strips.blocks * strips.tiles) % bands_of(strips);
+    const int64_t image = task / (strips.blocks * strips.tiles * bands_of(strips));
+    const int64_t place = (image * strips.tiles + tile) * strips.blocks + block;
+    return {image, tile, block, band * kBandRows, least((band + 1) * kBandRows, strips.rows),
+            strips.data + place * strips.rows * kComplex};
+}
+
+// Up to 16 channels of a row's covered cells to every second half block of z, zeros elsewhere; the gate closes where it
+// is not above 0.
+void stage_row(const float* x, const float* gate, int64_t channels, int64_t pixel_step, Span cells, int tile,
+               float* z) {
+    for (int64_t i = 0; i < tile; ++i) {
+        float* to = z + i * kComplex;
+        if (x == nullptr || i < cells.begin || i >= cells.end) {
+            for (int lane = 0; lane < kBlock; ++lane) to[lane] = 0.0f;
+            continue;
+        }
+        const float* from = x + i * pixel_step;
+        if (gate == nullptr && channels == kBlock) {
+            for (int lane = 0; lane < kBlock; ++lane) to[lane] = from[lane];
+        } else if (channels == kBlock) {
+            const float* open = gate + i * pixel_step;
+            for (int lane = 0; lane < kBlock; ++lane) to[lane] = open[lane] > 0.0f ? from[lane] : 0.0f;
+        } else {
+            for (int lane = 0; lane < kBlock; ++lane) {
+                const bool taken = lane < channels && (gate == nullptr || gate[i * pixel_step + lane] > 0.0f);
+                to[lane] = taken ? from[lane] : 0.0f;
+            }
+        }
+    }
+}
+
+void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
+    const Dft dft = find_dft<false>(job.tile);
+    alignas(64) float staged[kMaxTile * kComplex], z[kMaxTile * kComplex];
+    const int64_t row_step = job.across.cells * job.channels;
+    for (int64_t index = begin; index < end; ++index) {
+        const RowTask task = row_task(job.strips, index);
+        const Span cells = covered(job.across, task.tile, job.tile, job.cover);
+        const int64_t channels = least(kBlock, job.channels - task.block * kBlock);
+        const bool direct = channels == kBlock && job.gate == nullptr && cells.begin == 0 && cells.end == job.tile;
+        // May lie before the map; only covered cells are touched.
+        const int64_t start = task.tile * job.across.step - job.across.first;
+        const int64_t origin = task.image * job.height * row_step + start * job.channels + task.block * kBlock;
+        for (int64_t row = task.begin; row < task.end; row += 2) {
+            const bool pair = row + 1 < task.end;
+            const int64_t offset0 = origin + (job.strips.first_row + row) * row_step, offset1 = offset0 + row_step;
+            const float *re = job.x + offset0, *im = job.x + offset1;
+            int64_t step = job.channels;
+            if (!direct || !pair) {
+                stage_row(re, job.gate ? job.gate + offset0 : nullptr, channels, job.channels, cells, job.tile, staged);
+                stage_row(pair ? im : nullptr, job.gate ? job.gate + offset1 : nullptr, channels, job.channels, cells,
+                          job.tile, staged + kBlock);
+                re = staged;
+                im = staged + kBlock;
+                step = kComplex;
+            }
+            float* row0 = task.strip + row * kComplex;
+            float* row1 = pair ? row0 + kComplex : row0;
+            for (int lane = 0; lane < kBlock; lane += kLanes) {
+                dft(re + lane, im + lane, step, z + lane, z + kBlock + lane, kComplex);
+                separate_rows(z + lane, job.tile, row0 + lane, row1 + lane, job.strips.unit_step);
+            }
+        }
+    }
+}
+
+// z [t, complex block] holds two rows of outputs as its real and imaginary halves; `half` picks one.
+void finish_row(const float* z, const float* bias, bool relu, int64_t channels, int64_t cells, int64_t pixel_step,
+                float* out) {
+    alignas(64) float offsets[kBlock];
+    for (int lane = 0; lane < kBlock; ++lane) offsets[lane] = bias != nullptr && lane < channels ? bias[lane] : 0.0f;
+    const float floor = relu ? 0.0f : -__builtin_inff();
+    for (int64_t i = 0; i < cells; ++i) {
+        const float* from = z + i * kComplex;
+        float* to = out + i * pixel_step;
+        if (channels == kBlock) {
+            for (int lane = 0; lane < kBlock; lane += kLanes) {
+                const Vector value = load(from + lane) + load(offsets + lane);
+                store(to + lane, value < floor ? Vector{} + floor : value);
+            }
+        } else {
+            for (int lane = 0; lane < channels; ++lane) {
+                const float value = from[lane] + offsets[lane];
+                to[lane] = value < floor ? floor : value;
+            }
+        }
+    }
+}
+
+void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
+    const Dft dft = find_dft<false>(job.tile);
+    alignas(64) float z[kMaxTile * kComplex];
+    const int64_t row_step = job.across.cells * job.channels;
+    for (int64_t index = begin; index < end; ++index) {
+        const RowTask task = row_task(job.strips, index);
+        const int64_t channels = least(kBlock, job.channels - task.block * kBlock);
+        const int64_t start = task.tile * job.across.step;
+        const int64_t cells = least(job.across.step, job.across.cells - start);
+        const float* bias = job.bias == nullptr ? nullptr : job.bias + task.block * kBlock;
+        float* origin = job.out + task.image * job.height * row_step + start * job.channels + task.block * kBlock;
+        for (int64_t row = task.begin; row < task.end; row += 2) {
+            const bool pair = row + 1 < task.end;
+            const float* row0 = task.strip + row * kComplex;
+            const float* row1 = pair ? row0 + kComplex : row0;
+            for (int lane = 0; lane < kBlock; lane += kLanes) {
+                combine_rows(row0 + lane, row1 + lane, job.strips.unit_step, job.tile, z + lane);
+                dft(z + kBlock + lane, z + lane, kComplex, z + kBlock + lane, z + lane, kComplex);
+            }
+            const float* first = z + job.across.first * kComplex;
+            float* out = origin + (job.strips.first_row + row) * row_step;
+            finish_row(first, bias, job.relu, channels, cells, job.channels, out);
+            if (pair) finish_row(first + kBlock, bias, job.relu, channels, cells, job.channels, out + row_step);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace cpm::spectral

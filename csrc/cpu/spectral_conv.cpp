@@ -1,0 +1,119 @@
+// Rows, then columns: a chunk's rows are transformed along x, once for all tiles that share them; then unit by unit (a
+// column of frequencies) its tiles are transformed along y, multiplied, transformed back and cropped; then rows again,
+// with bias and ReLU. A vector holds channels, so no transform moves data across a vector, and every number is read and
+// written in the order in which it lies, or in blocks of two cache lines.
+//
+//     x [N, h, w, C] -> strips [units, N, tiles across, blocks, rows] -> a unit's spectra [t, tiles, blocks]   (in cache)
+//                                                                          |  x weights [t, blocks, C, 2, 16] (once a chunk)
+//     out [N, h, w, O] <- strips [units, N, tiles across, blocks, rows] <- a unit's products [t, tiles, blocks]
+
+#include "cpm/spectral_conv.h"
+
+#include <algorithm>
+
+#include "cpm/sizes.h"
+#include "spectral/plan.h"
+
+namespace cpm {
+namespace {
+
+using namespace spectral;
+
+struct Layout {
+    Side in, out;
+
+    explicit Layout(const Plan& plan)
+        : in(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
+          out(plan.side(plan.params.outputs, kComplex, plan.output_rows())) {}
+
+    int64_t member_floats(int tile) const { return in.unit_floats(tile) + out.unit_floats(tile); }
+    int64_t floats(const Plan& plan) const {
+        const int tile = plan.params.tile;
+        return kBlock + in.strip_floats(tile) + out.strip_floats(tile) + plan.team * member_floats(tile);
+    }
+};
+
+Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
+    return fit_plan(params, budget, threads, [](const Plan& plan) { return Layout(plan).floats(plan); });
+}
+
+void convolve_chunk(const float* x, const float* gate, const float* spectra, const float* bias, float* out, bool relu,
+                    const Plan& plan, const Layout& layout, const Chunk& chunk, float* workspace) {
+    const Kernels& run = kernels();
+    const SpectralConv& params = plan.params;
+    const int tile = params.tile;
+    const int64_t cells = params.height * params.width;
+    float* strips = workspace + plan.team * layout.member_floats(tile);
+    const Strips in{strips, layout.in.strip_step, chunk.images, plan.across.tiles, layout.in.blocks, chunk.rows,
+                    chunk.first_row};
+    const Strips products{strips + layout.in.strip_floats(tile), layout.out.strip_step, chunk.images,
+                          plan.across.tiles, layout.out.blocks, chunk.outputs, chunk.first_output};
+
+    const int64_t x_start = chunk.first_image * cells * params.inputs;
+    const ReadRows read{x + x_start, gate == nullptr ? nullptr : gate + x_start, params.height, params.inputs,
+                        plan.across, Cover::all, tile, in};
+    share_tasks(plan.team, row_tasks(in), [&](int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
+
+    const auto unit_spectra = [&](int share, bool product) -> UnitSpectra {
+        float* own = workspace + share * layout.member_floats(tile) + (product ? layout.in.unit_floats(tile) : 0);
+        return {own, product ? layout.out.frequency_step : layout.in.frequency_step, chunk.first_down,
+                chunk.tiles_down};
+    };
+    const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
+    const int64_t weight_block = params.inputs * kComplex, weight_frequency = layout.out.blocks * weight_block;
+    const auto stage = [&](int i, int share, int64_t unit, int64_t begin, int64_t end) {
+        const UnitSpectra left = unit_spectra(share, false), right = unit_spectra(share, true);
+        if (i == 0) {
+            run.columns_forward({in, unit, left, plan.down, Cover::all, tile}, begin, end);
+        } else if (i == 1) {
+            const Product product{left.data, left.frequency_step, layout.in.blocks * kTriple, kTriple, 1,
+                                  spectra + first_frequency(tile, unit) * weight_frequency, weight_frequency,
+                                  weight_block, kComplex,
+                                  right.data, right.frequency_step, layout.out.blocks * kComplex, kComplex,
+                                  tiles, params.inputs, kBlock, layout.out.blocks, false};
+            run.multiply(product, begin, end);
+        } else {
+            run.columns_inverse({products, unit, right, plan.down, Cover::outputs, tile}, begin, end);
+        }
+    };
+    const auto tasks = [&](int i, int64_t unit) {
+        return i == 1 ? unit_frequencies(tile, unit) : tiles * (i == 0 ? layout.in.blocks : layout.out.blocks);
+    };
+    share_units(plan.team, tile / 2, 3, tasks, stage);
+
+    const WriteRows write{products, bias, relu, out + chunk.first_image * cells * params.outputs, params.height,
+                          params.outputs, plan.across, tile};
+    share_tasks(plan.team, row_tasks(products), [&](int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
+}
+
+}  // namespace
+
+void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, int64_t inputs, int kernel, int tile,
+                          bool adjoint, int threads) {
+    check_sizes({0, 0, 0, inputs, outputs, kernel, tile});
+    const Weights job{weight, spectra, outputs, inputs, kernel, tile, adjoint};
+    const int64_t tasks = adjoint ? blocks_of(inputs) * outputs : blocks_of(outputs) * inputs;
+    const Kernels& run = kernels();
+    share_tasks(std::max(threads, 1), tasks,
+                [&](int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });
+}
+
+int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads) {
+    check_sizes(params);
+    if (is_empty(params)) return 0;
+    const Plan plan = plan_for(params, budget, threads);
+    return Layout(plan).floats(plan);
+}
+
+void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
+                       const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads) {
+    check_sizes(params);
+    if (is_empty(params)) return;
+    const Plan plan = plan_for(params, budget, threads);
+    const Layout layout(plan);
+    for (int64_t i = 0; i < plan.chunk_count(); ++i) {
+        convolve_chunk(x, gate, spectra, bias, out, relu, plan, layout, plan.chunk(i), aligned(workspace));
+    }
+}
+
+}  // namespace cpm

@@ -1,0 +1,69 @@
+// spectral_conv: same-size k x k convolution by overlap-save tiles in the frequency domain, and its gradients.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace cpm {
+
+struct SpectralConv {
+    int64_t images;   // N
+    int64_t height;   // h
+    int64_t width;    // w
+    int64_t inputs;   // C
+    int64_t outputs;  // O
+    int kernel;       // k, odd, at most 15
+    int tile;         // t, one of spectral_tiles
+};
+
+// The tile sizes there are, ascending; the last is followed by 0.
+const int* spectral_tiles();
+
+// Frequencies of a t x t tile of real numbers that are not each other's conjugates: t*t/2 + 2.
+int64_t spectral_frequencies(int tile);
+
+// weight   [O, C, k, k]
+// spectra  [frequencies, ceil(O / 16), C, 2, 16], written in full: real and imaginary parts of 16 outputs, and of 0 where
+//          there is none. With `adjoint` they are of the transposed convolution, [frequencies, ceil(C / 16), O, 2, 16].
+//
+// Parallel over outputs and inputs. Throws std::invalid_argument for sizes that are negative, overflow or do not exist.
+void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, int64_t inputs, int kernel, int tile,
+                          bool adjoint, int threads);
+
+// Floats of workspace that spectral_conv_cpu needs, about `budget` bytes at most: with less than one row of tiles needs,
+// it is that row's.
+int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads);
+
+// x        [N, h, w, C]
+// gate     like x, or null: x counts as 0 where gate is not above 0 (a gradient that comes back through ReLU)
+// spectra  [frequencies, ceil(O / 16), C, 2, 16] of transform_weight_cpu
+// bias     [O], or null
+// out      [N, h, w, O], written in full; with relu at least 0, and NaN stays
+//
+// All contiguous; `workspace` of as many floats as spectral_workspace says for the same params, budget and threads. A
+// cell that is not finite reaches all outputs of the tiles that cover it. Any number of threads gives the same bits.
+// Throws std::invalid_argument as above; does nothing when out is empty.
+void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
+                       const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads);
+
+// Floats of workspace that spectral_weight_gradient_cpu needs: what the budget allows, and some 4 k/t times the spectra.
+int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads);
+
+// gradient  [N, h, w, O], in the output of spectral_conv
+// gate      like gradient, or null: gradient counts as 0 where gate is not above 0
+// x         [N, h, w, C]
+// dweight   [O, C, k, k], written in full
+// dbias     [O], written in full
+//
+// The gradient in x is spectral_conv_cpu itself, of `gradient` and `gate` with adjoint spectra. Otherwise as above.
+void spectral_weight_gradient_cpu(const float* gradient, const float* gate, const float* x, float* dweight,
+                                  float* dbias, const SpectralConv& params, float* workspace, int64_t budget,
+                                  int threads);
+
+// Instruction sets that this machine can run, best first, separated by blanks; the one in use; and another choice, for
+// every later call of any thread. CPM_FAST_SIMD sets the first. Throws std::invalid_argument for one that is not there.
+std::string simd_choices();
+std::string simd();
+void use_simd(const std::string& name);
+
+}  // namespace cpm

@@ -1,0 +1,129 @@
+// Random convolutions, and plain loops in double that spectral_conv and its gradients must agree with.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "cpm/spectral_conv.h"
+
+namespace cpm_test {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr double kPi = 3.14159265358979323846;
+// Relative to the norm of what is wanted, or of what a gradient's sums are of: measured 3e-7.
+constexpr double kSpectralTolerance = 2e-6;
+
+inline std::vector<float> random_floats(std::mt19937& generator, int64_t count) {
+    std::normal_distribution<float> normal;
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) value = normal(generator);
+    return values;
+}
+
+struct Conv {
+    cpm::SpectralConv params;
+    std::vector<float> x, weight, bias, gradient;  // [N, h, w, C], [O, C, k, k], [O], [N, h, w, O]
+
+    // f(output [N, h, w, O], input [N, h, w, C], weight) for every product that the sum has, as indices.
+    template <typename Action>
+    void for_each_product(Action f) const {
+        const int64_t h = params.height, w = params.width, k = params.kernel, radius = k / 2;
+        for (int64_t pixel = 0; pixel < params.images * h * w; ++pixel) {
+            const int64_t y = pixel / w % h, x = pixel % w;
+            for (int64_t tap = 0; tap < k * k; ++tap) {
+                const int64_t dy = tap / k - radius, dx = tap % k - radius;
+                if (y + dy < 0 || y + dy >= h || x + dx < 0 || x + dx >= w) continue;
+                for (int64_t o = 0; o < params.outputs; ++o) {
+                    for (int64_t c = 0; c < params.inputs; ++c) {
+                        f(pixel * params.outputs + o, (pixel + dy * w + dx) * params.inputs + c,
+                          (o * params.inputs + c) * k * k + tap);
+                    }
+                }
+            }
+        }
+    }
+};
+
+inline Conv random_conv(std::mt19937& generator, const cpm::SpectralConv& params) {
+    const int64_t cells = params.images * params.height * params.width;
+    Conv conv{params, random_floats(generator, cells * params.inputs),
+              random_floats(generator, params.outputs * params.inputs * params.kernel * params.kernel),
+              random_floats(generator, params.outputs), random_floats(generator, cells * params.outputs)};
+    return conv;
+}
+
+inline std::vector<float> spectra_of(const Conv& conv, bool adjoint, int threads) {
+    const cpm::SpectralConv& params = conv.params;
+    const int64_t from = adjoint ? params.outputs : params.inputs, to = adjoint ? params.inputs : params.outputs;
+    std::vector<float> spectra(cpm::spectral_frequencies(params.tile) * ((to + 15) / 16) * from * 32, kNan);
+    cpm::transform_weight_cpu(conv.weight.data(), spectra.data(), params.outputs, params.inputs, params.kernel,
+                              params.tile, adjoint, threads);
+    return spectra;
+}
+
+// ||found - wanted|| <= tolerance max(||wanted||, scale)
+inline bool close(const std::vector<float>& found, const std::vector<double>& wanted, double scale = 0.0) {
+    double error = 0.0, norm = 0.0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+        error += (found[i] - wanted[i]) * (found[i] - wanted[i]);
+        norm += wanted[i] * wanted[i];
+    }
+    return found.size() == wanted.size() && std::sqrt(error) <= kSpectralTolerance * std::max(std::sqrt(norm), scale);
+}
+
+inline double norm(const std::vector<float>& values) {
+    double sum = 0.0;
+    for (const float value : values) sum += double{value} * value;
+    return std::sqrt(sum);
+}
+
+inline void check_forward(const Conv& conv, int64_t budget, int threads) {
+    const cpm::SpectralConv& params = conv.params;
+    const auto spectra = spectra_of(conv, false, threads);
+    std::vector<float> workspace(cpm::spectral_workspace(params, budget, threads), kNan), out(conv.gradient.size(), kNan);
+    cpm::spectral_conv_cpu(conv.x.data(), nullptr, spectra.data(), conv.bias.data(), out.data(), params, true,
+                           workspace.data(), budget, threads);
+    std::vector<double> wanted(out.size());
+    for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = conv.bias[i % params.outputs];
+    conv.for_each_product([&](int64_t o, int64_t i, int64_t w) { wanted[o] += double{conv.x[i]} * conv.weight[w]; });
+    for (double& value : wanted) value = std::max(value, 0.0);
+    CHECK(close(out, wanted, norm(conv.x)));
+}
+
+// With a gate that is closed for about half of the gradient.
+inline void check_gradients(const Conv& conv, int64_t budget, int threads) {
+    const cpm::SpectralConv& params = conv.params;
+    std::vector<float> gate(conv.gradient.size()), gated(gate.size());
+    for (size_t i = 0; i < gate.size(); ++i) {
+        gate[i] = std::sin(static_cast<float>(i));
+        gated[i] = gate[i] > 0.0f ? conv.gradient[i] : 0.0f;
+    }
+    std::vector<double> dx(conv.x.size()), dweight(conv.weight.size()), dbias(conv.bias.size());
+    for (size_t i = 0; i < gated.size(); ++i) dbias[i % params.outputs] += gated[i];
+    conv.for_each_product([&](int64_t o, int64_t i, int64_t w) {
+        dx[i] += double{gated[o]} * conv.weight[w];
+        dweight[w] += double{gated[o]} * conv.x[i];
+    });
+
+    cpm::SpectralConv adjoint = params;
+    std::swap(adjoint.inputs, adjoint.outputs);
+    const auto spectra = spectra_of(conv, true, threads);
+    std::vector<float> workspace(cpm::spectral_workspace(adjoint, budget, threads), kNan), found(dx.size(), kNan);
+    cpm::spectral_conv_cpu(conv.gradient.data(), gate.data(), spectra.data(), nullptr, found.data(), adjoint, false,
+                           workspace.data(), budget, threads);
+    CHECK(close(found, dx, norm(gated)));
+
+    workspace.assign(cpm::spectral_gradient_workspace(params, budget, threads), kNan);
+    std::vector<float> found_weight(dweight.size(), kNan), found_bias(dbias.size(), kNan);
+    cpm::spectral_weight_gradient_cpu(conv.gradient.data(), gate.data(), conv.x.data(), found_weight.data(),
+                                      found_bias.data(), params, workspace.data(), budget, threads);
+    CHECK(close(found_weight, dweight, norm(gated)));
+    CHECK(close(found_bias, dbias, norm(gated)));
+}
+
+}  // namespace cpm_test
