@@ -20,6 +20,9 @@ from worker import Start, Worker
 SETTLE_SECONDS = 0.02
 
 ORACLE_MEMORY_BYTES = 1 << 30
+SMALLEST_NORM_SHARE = 1e-3
+
+Sizes = dict[str, Any]
 
 
 class Crew:
@@ -59,14 +62,16 @@ class Crew:
             self.workers.pop("oracle").close()
         return right
 
-    def case(self, name: str, problem: Any, exact: Start, peers: Sequence[Peer], bound: float, **about: Any) -> Case:
-        """A problem, put to peers and judged by an exact one; `about` are further fields of the case."""
-        right = self.oracle(exact, problem)
+    def case(
+        self, name: str, problem: Any, right: Sequence[np.ndarray], peers: Sequence[Peer], bound: float, sizes: Sizes
+    ) -> Case:
+        """A problem, put to peers and judged by what is right."""
         entered = [peer for peer in peers if not self.only or peer.name in self.only]
         return Case(
             name=name, contestants=[RemoteContestant(self, peer, problem) for peer in entered],
             error=lambda arrays: worst_error(arrays, right), bound=bound, bytes=problem.bytes, macs=problem.macs,
-            images=problem.batch, device=problem.setting.device, precision=problem.setting.precision, **about,
+            images=problem.batch, device=problem.setting.device, precision=problem.setting.precision,
+            sizes={**sizes, "batch": problem.batch},
         )  # fmt: skip
 
 
@@ -100,8 +105,14 @@ class RemoteContestant:
 
 
 def worst_error(arrays: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
-    """The largest of ||out - right|| / ||right|| over the arrays; NaN if a count or shape is wrong."""
+    """The largest of ||out - right|| / ||right|| over the arrays; NaN if a count or shape is wrong.
+
+    An array whose norm is below a thousandth of the largest is measured by that: some gradients cancel to nothing, as
+    that of a shift does before a batch normalization.
+    """
     if [array.shape for array in arrays] != [array.shape for array in right]:
         return float("nan")
-    errors = [np.linalg.norm((a - b).ravel()) / np.linalg.norm(b.ravel()) for a, b in zip(arrays, right, strict=True)]
-    return float(np.max(errors))
+    norms = [np.linalg.norm(array.ravel()) for array in right]
+    least = SMALLEST_NORM_SHARE * max(norms)
+    errors = [np.linalg.norm((a - b).ravel()) for a, b in zip(arrays, right, strict=True)]
+    return float(np.max([error / max(norm, least) for error, norm in zip(errors, norms, strict=True)]))

@@ -17,7 +17,7 @@ from worker import Unavailable, WorkerFailed
 
 WARM_UP_CALLS = 3
 # A first call as slow as this has warmed up what there is.
-SLOW_CALL_SECONDS = 1.0
+SLOW_CALL_SECONDS = 0.3
 # Long enough that clock and Python overhead of a sample are below a percent, and a thread's waking too.
 SAMPLE_SECONDS = 0.02
 

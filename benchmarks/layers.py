@@ -31,31 +31,30 @@ def distinct(size: tuple[int, int]) -> list[Layer]:
 
 def peers(backward: bool, level: Level, device: str) -> list[Peer]:
     ranks = torch_peers(cpm_fast_layer, pytorch_layer, with_compiler=device == "cuda" and level == "full")
-    if device == "cpu":
+    # Autograd through torch.fft takes seconds a layer, and the exported forms are whole networks' for a start.
+    if device == "cpu" and (not backward or level == "full"):
         ranks.append(Peer("torch.fft", fourier_layer, "fastest tile"))
-        if level == "full" and not backward:
-            ranks.extend(ONNX_PEERS)
+    if device == "cpu" and not backward and level == "full":
+        ranks.extend(ONNX_PEERS)
     return ranks
 
 
 def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
-    seed = torch.seed() % 2**32
-    batches = (1, 8) if level == "full" else (1,)
-    for batch in batches:
-        for layer in distinct(QUICK_SIZE if level == "quick" else preset("cpm6").input_size):
-            for backward in (False, True):
-                yield case(layer, batch, backward, level, crew, setting, seed)
+    size = QUICK_SIZE if level == "quick" else preset("cpm6").input_size
+    for batch in (1, 8) if level == "full" else (1,):
+        for layer in distinct(size):
+            yield from both_ways(LayerProblem(layer, batch, True, torch.seed() % 2**32, setting), level, crew)
 
 
-def case(layer: Layer, batch: int, backward: bool, level: Level, crew: Crew, setting: Setting, seed: int) -> Case:
-    problem = LayerProblem(layer, batch, backward, seed, setting)
-    window, channels = f"{layer.kernel}x{layer.kernel}", f"{layer.in_channels}->{layer.channels}"
-    name = f"{window} {channels} @{layer.size[0]}x{layer.size[1]}{'' if layer.relu else ' linear'}"
-    sizes = {
-        "kernel": layer.kernel, "channels": [layer.in_channels, layer.channels], "size": list(layer.size),
-        "batch": batch, "backward": backward,
-    }  # fmt: skip
-    return crew.case(
-        f"{name}, batch {batch}, forward{'+backward' if backward else ''}", problem, exact_layer,
-        peers(backward, level, setting.device), BOUNDS["layer", setting.precision], sizes=sizes,
-    )  # fmt: skip
+def both_ways(problem: LayerProblem, level: Level, crew: Crew) -> Iterator[Case]:
+    """Forward, and forward with backward."""
+    layer, precision = problem.layer, problem.setting.precision
+    shape = f"{layer.kernel}x{layer.kernel} {layer.in_channels}->{layer.channels} @{layer.size[0]}x{layer.size[1]}"
+    name = f"{shape}{'' if layer.relu else ' linear'}, batch {problem.batch}, forward"
+    sizes = {"kernel": layer.kernel, "channels": [layer.in_channels, layer.channels], "size": list(layer.size)}
+    right = crew.oracle(exact_layer, problem)
+    for backward, results, what in ((False, right[:1], ""), (True, right, "+backward")):
+        yield crew.case(
+            name + what, replace(problem, backward=backward), results,
+            peers(backward, level, problem.setting.device), BOUNDS["layer", precision], {**sizes, "backward": backward},
+        )  # fmt: skip

@@ -37,9 +37,9 @@ def case(name: str, batch: int, level: Level, crew: Crew, setting: Setting) -> C
     problem = NetworkProblem(config, batch, torch.seed() % 2**32, setting)
     height, width = config.input_size
     return crew.case(
-        f"network {name}, {height}x{width}, batch {batch}, forward", problem, exact_network,
+        f"network {name}, {height}x{width}, batch {batch}, forward", problem, crew.oracle(exact_network, problem),
         peers(level, setting.device), BOUNDS["network", setting.precision],
-        sizes={"network": name, "size": [height, width], "batch": batch},
+        {"network": name, "size": [height, width]},
     )  # fmt: skip
 
 

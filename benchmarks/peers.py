@@ -145,11 +145,18 @@ def fourier_layer(problem: LayerProblem) -> Run:
 
 
 def exact_layer(problem: LayerProblem) -> Run:
-    conv, x, dy = problem.conv()
-    module = nn.Sequential(ExactConv(conv), nn.ReLU() if problem.layer.relu else nn.Identity())
+    """As `run_layer`, with one forward pass for both: float64 takes long."""
     device, wide = problem.setting.device, torch.float64
-    eager = replace(problem, setting=Setting())
-    return run_layer(eager, module.to(device), module, x.to(device, wide), dy.to(device, wide))
+    conv, x, dy = problem.conv()
+    module = nn.Sequential(ExactConv(conv), nn.ReLU() if problem.layer.relu else nn.Identity()).to(device)
+    x, dy = x.to(device, wide).requires_grad_(problem.needs_dx), dy.to(device, wide)
+
+    def run() -> Sequence[torch.Tensor]:
+        y = module(x)
+        leaves = [x, *module.parameters()] if problem.needs_dx else list(module.parameters())
+        return [y.detach(), *torch.autograd.grad(y, leaves, dy * y.detach())]
+
+    return run
 
 
 # Networks
@@ -213,15 +220,7 @@ def exact_network(problem: NetworkProblem) -> Run:
 
 
 def run_step(problem: TrainProblem, model: nn.Module, forward: Module, crops: torch.Tensor, targets: Targets) -> Run:
-    """One step; gives the stages' losses and the gradients.
-
-    A bias before a batch normalization has no gradient but rounding, so it is not among them.
-    """
-    shown = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if problem.config.norm == "none" or not name.endswith("bias") or not _before_norm(model, name)
-    ]
+    """One step; gives the stages' losses and the gradients of all parameters."""
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     # The oracle's float64 stays what it is.
     mixed = problem.setting.dtype.itemsize == 2 and crops.dtype == torch.float32
@@ -233,18 +232,9 @@ def run_step(problem: TrainProblem, model: nn.Module, forward: Module, crops: to
         losses = stage_losses(beliefs, targets)
         losses.sum().backward()
         optimizer.step()
-        return [losses.detach(), *(parameter.grad for parameter in shown if parameter.grad is not None)]
+        return [losses.detach(), *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)]
 
     return run
-
-
-def _before_norm(model: nn.Module, name: str) -> bool:
-    """Whether a convolution's parameter, in CPM or PlainNetwork, is followed by a batch normalization."""
-    parent = model.get_submodule(name.rpartition(".")[0])
-    if isinstance(parent, nn.BatchNorm2d):
-        return False
-    layer = parent if hasattr(parent, "norm") else model.get_submodule(".".join(name.split(".")[:2]))
-    return any(isinstance(module, nn.BatchNorm2d) for module in layer.modules())
 
 
 def _moved(targets: Targets, device: str, dtype: torch.dtype) -> Targets:

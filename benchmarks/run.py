@@ -40,7 +40,7 @@ ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "default": (3, 41), "fu
 # A case's rounds begin within so many seconds; layers are many.
 SECONDS: dict[Level, dict[str, float]] = {
     "quick": dict.fromkeys(SUITES, 0.0),
-    "default": {**dict.fromkeys(SUITES, 4.0), "layers": 1.0, GPU: 1.0},
+    "default": {**dict.fromkeys(SUITES, 1.0), "network": 4.0, "train-step": 4.0},
     "full": dict.fromkeys(SUITES, 20.0),
 }
 # On two cores of 190 GFLOP/s at best.
