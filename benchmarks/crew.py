@@ -67,6 +67,9 @@ class Crew:
     ) -> Case:
         """A problem, put to peers and judged by what is right."""
         entered = [peer for peer in peers if not self.only or peer.name in self.only]
+        # All at once: starting is mostly importing.
+        for peer in entered:
+            self.worker(peer.name)
         return Case(
             name=name, contestants=[RemoteContestant(self, peer, problem) for peer in entered],
             error=lambda arrays: worst_error(arrays, right), bound=bound, bytes=problem.bytes, macs=problem.macs,

@@ -12,7 +12,7 @@ from cpm_fast.model.layers import Layer
 from timing import seconds_a_call
 
 # Sides of a tile that are fast to transform; 60 holds the whole of a 46 x 46 map.
-TILES = (16, 24, 32, 54, 60)
+TILES = (24, 32, 54, 60)
 # Below it the direct convolution is faster on every tile.
 SMALLEST_KERNEL = 5
 

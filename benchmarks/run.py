@@ -40,14 +40,14 @@ ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "default": (3, 41), "fu
 # A case's rounds begin within so many seconds; layers are many.
 SECONDS: dict[Level, dict[str, float]] = {
     "quick": dict.fromkeys(SUITES, 0.0),
-    "default": {**dict.fromkeys(SUITES, 1.0), "network": 4.0, "train-step": 4.0},
+    "default": {**dict.fromkeys(SUITES, 0.5), "network": 4.0, "train-step": 4.0},
     "full": dict.fromkeys(SUITES, 20.0),
 }
 # On two cores of 190 GFLOP/s at best.
 ESTIMATES: dict[Level, dict[str, float]] = {
-    "quick": {"targets": 1, "post": 1, "layers": 10, "network": 10, "train-step": 10, GPU: 60},
-    "default": {"targets": 5, "post": 5, "layers": 60, "network": 90, "train-step": 15, GPU: 300},
-    "full": {"targets": 60, "post": 60, "layers": 1800, "network": 900, "train-step": 900, GPU: 1200},
+    "quick": {"targets": 1, "post": 3, "layers": 20, "network": 15, "train-step": 5, GPU: 100},
+    "default": {"targets": 3, "post": 6, "layers": 75, "network": 80, "train-step": 10, GPU: 600},
+    "full": {"targets": 150, "post": 200, "layers": 2400, "network": 900, "train-step": 900, GPU: 1800},
 }
 ESTIMATE_FLOPS = 190e9
 
