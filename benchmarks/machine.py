@@ -29,6 +29,11 @@ class Machine:
     flops: dict[tuple[str, str], float]
     bandwidth: dict[str, float]
 
+    def best(self, other: Machine) -> Machine:
+        """Of two measurements, for a busy neighbor may have slowed one."""
+        flops = {key: max(rate, other.flops[key]) for key, rate in self.flops.items()}
+        return Machine(flops, {device: max(rate, other.bandwidth[device]) for device, rate in self.bandwidth.items()})
+
     def record(self) -> dict[str, dict[str, float]]:
         flops = {f"{device} {precision}": rate for (device, precision), rate in self.flops.items()}
         return {"best_flop_per_s": flops, "copy_bytes_per_s": self.bandwidth}

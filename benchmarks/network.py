@@ -19,6 +19,7 @@ from problems import NetworkProblem, Setting
 # (preset, batch)
 NETWORKS: dict[Level, tuple[tuple[str, int], ...]] = {
     "quick": (("compact", 1),),
+    "tour": (("compact", 1), ("cpm6", 1)),
     "default": (("compact", 1), ("cpm6", 1)),
     "full": (("compact", 1), ("cpm6", 1), ("compact", 8), ("cpm6", 8)),
 }
@@ -46,6 +47,8 @@ def case(name: str, batch: int, level: Level, crew: Crew, setting: Setting) -> C
 def peers(level: Level, device: str) -> list[Peer]:
     ranks = torch_peers(cpm_fast_network, pytorch_network, with_compiler=level == "full")
     if device == "cpu":
-        ranks.append(Peer("torch.fft", fourier_network, "fastest tile a layer, where it pays"))
         ranks.extend(ONNX_PEERS)
-    return ranks
+        ranks.append(Peer("torch.fft", fourier_network, "fastest tile a layer, where it pays"))
+    # The slowest to call, and the slowest to prepare.
+    left_out = ("OpenCV DNN", "torch.fft") if level == "tour" else ()
+    return [peer for peer in ranks if peer.name not in left_out]

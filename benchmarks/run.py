@@ -36,17 +36,19 @@ OPS = {"targets": targets.cases, "post": post.cases}
 NETWORKS = {"layers": layers.cases, "network": network.cases, "train-step": train_step.cases}
 GPU = "gpu"
 SUITES = (*OPS, *NETWORKS, GPU)
-ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "default": (3, 41), "full": (5, 41)}
+ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "tour": (3, 41), "default": (3, 41), "full": (5, 41)}
 # A case's rounds begin within so many seconds; layers are many.
 SECONDS: dict[Level, dict[str, float]] = {
     "quick": dict.fromkeys(SUITES, 0.0),
-    "default": {**dict.fromkeys(SUITES, 0.5), "network": 4.0, "train-step": 4.0},
+    "tour": {**dict.fromkeys(SUITES, 0.5), "network": 2.0, "train-step": 4.0},
+    "default": {**dict.fromkeys(SUITES, 4.0), "layers": 1.0, GPU: 1.0},
     "full": dict.fromkeys(SUITES, 20.0),
 }
 # On two cores of 190 GFLOP/s at best.
 ESTIMATES: dict[Level, dict[str, float]] = {
     "quick": {"targets": 1, "post": 3, "layers": 20, "network": 15, "train-step": 5, GPU: 100},
-    "default": {"targets": 3, "post": 6, "layers": 75, "network": 80, "train-step": 10, GPU: 600},
+    "tour": {"targets": 3, "post": 6, "layers": 80, "network": 65, "train-step": 10, GPU: 600},
+    "default": {"targets": 15, "post": 25, "layers": 100, "network": 95, "train-step": 20, GPU: 600},
     "full": {"targets": 150, "post": 200, "layers": 2400, "network": 900, "train-step": 900, GPU: 1800},
 }
 ESTIMATE_FLOPS = 190e9
@@ -118,10 +120,12 @@ def main(arguments: list[str] | None = None) -> int:
     """0: all results were correct; 1: one was wrong; 2: bad use."""
     given = sys.argv[1:] if arguments is None else arguments
     chosen, suites = arguments_of(given)
-    level: Level = "quick" if chosen.quick else "full" if chosen.full else "default"
+    asked: Level = "default" if chosen.suites or chosen.suite else "tour"
+    level: Level = "quick" if chosen.quick else "full" if chosen.full else asked
     torch.set_num_threads(chosen.threads)
     begin = time.monotonic()
-    machine = measured_machine(["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"], chosen.quick)
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    machine = measured_machine(devices, chosen.quick)
     say_estimate(suites, level, machine)
 
     measured: dict[str, list[dict[str, Any]]] = {}
@@ -129,6 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     one_file = chosen.json.suffix == ".json"
     with Crew(chosen.threads, chosen.peer) as crew:
         for suite in suites:
+            machine = machine.best(measured_machine(devices, chosen.quick))
             results = run_suite(suite, level, chosen.rounds, machine, crew)
             if not results:
                 continue

@@ -18,7 +18,8 @@ from problems import Setting, TrainProblem
 # (preset, batch)
 NETWORKS: dict[Level, tuple[tuple[str, int], ...]] = {
     "quick": (("compact", 1),),
-    "default": (("compact", 4),),
+    "tour": (("compact", 4),),
+    "default": (("compact", 4), ("compact", 16)),
     "full": (("compact", 4), ("compact", 16), ("cpm6", 4)),
 }
 GPU_NETWORKS = (("compact", 32), ("cpm6", 32))
