@@ -1,7 +1,7 @@
 """How much of a suite runs.
 
-"quick" checks that it works; "tour" is the command without arguments, every suite in three minutes; "default" is a suite
-that was asked for; "full" leaves nothing out.
+"quick" checks that it works; "tour" is the command without arguments, every suite in three minutes; "default" is a
+suite that was asked for; "full" leaves nothing out.
 """
 
 from typing import Literal

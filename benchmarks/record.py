@@ -18,7 +18,9 @@ from machine import Machine
 
 PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx", "cpm_fast")
 # What in the environment may change a peer's speed.
-VARIABLES = ("OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "CPM_FAST_", "TORCHINDUCTOR_", "CUDA_")
+VARIABLES = (
+    "OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "CUDA_", "CPM_FAST_BACKEND",
+)  # fmt: skip
 
 
 def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
