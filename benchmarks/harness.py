@@ -1,161 +1,193 @@
-"""What every suite shares: contestants checked, then timed in turns; what the machine is; the table and the JSON."""
+"""What every suite shares: contestants checked, then timed in turns, round by round; and the table of a case."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from tqdm import tqdm
 
-from cpm_fast.files import atomic_write
-from cpm_fast.ops import backend
+from machine import Machine
+from timing import seconds_a_call
+from worker import Unavailable, WorkerFailed
 
 WARM_UP_CALLS = 3
-# Long enough that clock and Python overhead of a sample are below a percent.
-SAMPLE_SECONDS = 0.004
-PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "cpm_fast")
+# A first call as slow as this has warmed up what there is.
+SLOW_CALL_SECONDS = 0.3
+# Long enough that clock and Python overhead of a sample are below a percent, and a thread's waking too.
+SAMPLE_SECONDS = 0.02
+
+
+class Entrant(Protocol):
+    """One way to compute a case's result. The first entrant of a case is the one that ratios refer to."""
+
+    name: str
+    note: str
+
+    def result(self) -> Any: ...
+
+    def seconds(self, calls: int, device: str) -> float: ...
+
+    def usage(self) -> dict[str, float]: ...
 
 
 @dataclass
 class Contestant:
-    """One way to compute a case's result. The first contestant of a case is the one that ratios refer to."""
+    """An entrant that runs in this process."""
 
     name: str
     run: Callable[[], Any]
     note: str = ""
 
+    def result(self) -> Any:
+        return self.run()
+
+    def seconds(self, calls: int, device: str) -> float:
+        return seconds_a_call(self.run, calls, device)
+
+    def usage(self) -> dict[str, float]:
+        return {}
+
 
 @dataclass
 class Case:
-    """One input: contestants, how wrong a result is (relative, float64 oracle), the bound, and bytes that must move."""
+    """One input.
+
+    Args:
+        name: of the row group.
+        contestants: the first is the one that ratios refer to.
+        error: how wrong a result is, relative, by a float64 oracle.
+        bound: the largest error that is correct.
+        bytes: that must move at least; 0: not counted.
+        macs: multiply-accumulates of the direct form; 0: not counted.
+        images: that a call takes; 0: not counted.
+        device: of the times.
+        precision: whose peak the shares refer to.
+        sizes: for the record.
+    """
 
     name: str
-    contestants: list[Contestant]
+    contestants: list[Any]
     error: Callable[[Any], float]
     bound: float
     bytes: int = 0
+    macs: int = 0
+    images: int = 0
     device: str = "cpu"
+    precision: str = "fp32"
     sizes: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(case: Case, rounds: int, bandwidth: float) -> dict[str, Any]:
-    """Check, warm up and time a case: one row a contestant; a wrong one has an error and no time."""
-    rows: list[dict[str, Any]] = []
-    for contestant in case.contestants:
-        error = case.error(contestant.run())
-        # Written so that NaN is wrong too.
-        rows.append({"name": contestant.name, "note": contestant.note, "error": error, "correct": error <= case.bound})
-    entered = [(row, contestant.run) for row, contestant in zip(rows, case.contestants, strict=True) if row["correct"]]
-    calls = [_calls_per_sample(run, case.device) for _, run in entered]
+@dataclass(frozen=True)
+class Effort:
+    """How many rounds: as many as are begun within `seconds`, but no fewer than `least` and no more than `most`."""
+
+    least: int
+    most: int
+    seconds: float
+
+    def rounds(self, name: str) -> Iterator[int]:
+        begin = time.monotonic()
+        with tqdm(total=self.most, desc=name, unit="round", leave=False, disable=None) as bar:
+            for done in range(self.most):
+                if done >= self.least and time.monotonic() - begin > self.seconds:
+                    return
+                yield done
+                bar.update()
+
+
+def measure(case: Case, effort: Effort, machine: Machine) -> dict[str, Any]:
+    """Check, warm up and time a case: one row a contestant; one that is wrong, or can't run, has no time."""
+    rows = [_checked(contestant, case) for contestant in case.contestants]
+    entered = [(row, it) for row, it in zip(rows, case.contestants, strict=True) if row.get("correct")]
+    calls = [_calls_per_sample(contestant, case.device) for _, contestant in entered]
     samples: list[list[float]] = [[] for _ in entered]
-    for _ in range(rounds):
-        for index, (_, run) in enumerate(entered):
-            samples[index].append(_seconds(run, calls[index], case.device))
-    first = samples[0] if rows[0]["correct"] else None
-    for (row, _), times in zip(entered, samples, strict=True):
-        ordered = sorted(times)
-        row["median_s"] = statistics.median(times)
-        row["p10_s"], row["p90_s"] = ordered[len(ordered) // 10], ordered[-1 - len(ordered) // 10]
-        row["rounds"] = rounds
+    for _ in effort.rounds(case.name):
+        for index, (_, contestant) in enumerate(entered):
+            samples[index].append(contestant.seconds(calls[index], case.device))
+    first = samples[0] if samples and rows[0].get("correct") else None
+    for (row, contestant), times in zip(entered, samples, strict=True):
+        row.update(_timed(case, times, machine), **contestant.usage())
         if first is not None:
             row["ratio"] = statistics.median(mine / theirs for mine, theirs in zip(times, first, strict=True))
-        if case.bytes:
-            row["bandwidth_share"] = case.bytes / row["median_s"] / bandwidth
-    return {"case": case.name, "device": case.device, **case.sizes, "bytes": case.bytes, "rows": rows}
+    about = {"case": case.name, "device": case.device, "precision": case.precision, **case.sizes}
+    return {**about, "images": case.images, "bytes": case.bytes, "macs": case.macs, "bound": case.bound, "rows": rows}
 
 
-def _calls_per_sample(run: Callable[[], Any], device: str) -> int:
+def _checked(contestant: Entrant, case: Case) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": contestant.name, "note": contestant.note}
+    try:
+        error = case.error(contestant.result())
+    except Unavailable as reason:
+        return {**row, "skipped": str(reason)}
+    except WorkerFailed as reason:
+        return {**row, "failed": str(reason)}
+    # Written so that NaN is wrong too.
+    return {**row, "error": error, "correct": error <= case.bound}
+
+
+def _calls_per_sample(contestant: Entrant, device: str) -> int:
+    """Warms up, too."""
+    if contestant.usage().get("first_s", 0.0) > SLOW_CALL_SECONDS:
+        return 1
     for _ in range(WARM_UP_CALLS):
-        run()
-    return max(1, round(SAMPLE_SECONDS / max(_seconds(run, 1, device), 1e-7)))
+        once = contestant.seconds(1, device)
+    return max(1, round(SAMPLE_SECONDS / max(once, 1e-7)))
 
 
-def _seconds(run: Callable[[], Any], calls: int, device: str) -> float:
-    """Of one call, averaged over a sample."""
-    if device == "cuda":
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        for _ in range(calls):
-            run()
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) / 1e3 / calls
-    begin = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter() - begin) / calls
+def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
+    ordered, median = sorted(times), statistics.median(times)
+    row: dict[str, Any] = {
+        "median_s": median, "p10_s": ordered[len(ordered) // 10], "p90_s": ordered[-1 - len(ordered) // 10],
+        "rounds": len(times), "seconds": times,
+    }  # fmt: skip
+    if case.images:
+        row["images_per_s"] = case.images / median
+    if case.macs:
+        row["peak_share"] = 2 * case.macs / median / machine.flops[case.device, case.precision]
+    if case.bytes:
+        row["bandwidth_share"] = case.bytes / median / machine.bandwidth[case.device]
+    return row
 
 
-def fill_bandwidth(device: str, megabytes: int = 256) -> float:
-    """Bytes a second that a plain fill of a buffer far larger than any cache reaches."""
-    buffer = torch.empty(megabytes << 18, dtype=torch.float32, device=device)
-    times = [_seconds(lambda: buffer.fill_(1.0), 1, device) for _ in range(7)]
-    return buffer.numel() * 4 / min(times)
+def good(result: dict[str, Any]) -> bool:
+    """Whether nothing in a measured case was wrong or failed; what is absent is no fault."""
+    return all(row.get("correct", "skipped" in row) for row in result["rows"])
 
 
 def relative_error(result: torch.Tensor, oracle: torch.Tensor) -> float:
     return float((result.double().cpu() - oracle).norm() / oracle.norm())
 
 
+HEAD = ("", "median ms", "10 to 90 %", "ratio", "images/s", "of peak", "of copy", "error")
+FORM = "  {:<26}{:>10}  {:>18}  {:>7}  {:>9}  {:>8}  {:>8}  {:>8}"
+
+
 def table(result: dict[str, Any]) -> Iterator[str]:
     """A measured case, as lines for the screen."""
-    yield f"\n{result['case']} on {result['device']}"
-    yield f"  {'':<28}{'median':>10}  {'10 to 90 %':>18}  {'ratio':>7}  {'bandwidth':>9}  {'error':>8}"
+    yield f"\n{result['case']} on {result['device']}, {result['precision']}"
+    yield FORM.format(*HEAD)
     for row in result["rows"]:
+        name = row["name"]
+        for absent in ("skipped", "failed"):
+            if absent in row:
+                yield f"  {name:<26}{absent.upper() if absent == 'failed' else absent}: {row[absent]}"
+        if "error" not in row:
+            continue
         if not row["correct"]:
-            yield f"  {row['name']:<28}{'WRONG':>10}  {'':>18}  {'':>7}  {'':>9}  {row['error']:8.1e}"
+            yield FORM.format(name, "WRONG", "", "", "", "", "", f"{row['error']:.1e}")
             continue
         spread = f"{_milliseconds(row['p10_s'])} to {_milliseconds(row['p90_s'])}"
         ratio = f"{row['ratio']:.2f}x" if "ratio" in row else ""
-        share = f"{row['bandwidth_share']:.1%}" if "bandwidth_share" in row else ""
-        line = f"  {row['name']:<28}{_milliseconds(row['median_s']):>10}  {spread:>18}  {ratio:>7}  {share:>9}"
-        yield f"{line}  {row['error']:8.1e}  {row['note']}".rstrip()
+        rate = f"{row['images_per_s']:.4g}" if "images_per_s" in row else ""
+        shares = [f"{row[key]:.1%}" if key in row else "" for key in ("peak_share", "bandwidth_share")]
+        values = (name, _milliseconds(row["median_s"]), spread, ratio, rate, *shares, f"{row['error']:.1e}")
+        yield f"{FORM.format(*values)}  {row['note']}".rstrip()
 
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.3f}" if seconds < 0.1 else f"{seconds * 1e3:.1f}"
-
-
-def write(path: Path, suite: str, command: str, bandwidth: dict[str, float], results: list[dict[str, Any]]) -> None:
-    """One suite's JSON: what ran, where, with what, and everything measured."""
-    record = {
-        "suite": suite,
-        "command": command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": hardware(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        "build": backend.build_info(),
-        "threads": torch.get_num_threads(),
-        "fill_bandwidth_bytes_per_s": bandwidth,
-        "results": results,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
-
-
-def hardware() -> dict[str, Any]:
-    cpu, flags = platform.processor(), ""
-    if Path("/proc/cpuinfo").exists():
-        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()]
-        values = {name.strip(): value.strip() for name, _, value in lines}
-        cpu, flags = values.get("model name", cpu), values.get("flags", "")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    simd = [flag for flag in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
-    return {"cpu": cpu, "cores": os.cpu_count(), "simd": simd, "system": platform.system(), "gpu": gpu}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

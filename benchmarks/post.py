@@ -18,14 +18,15 @@ from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.reference.resize_merge import cubic_taps
 from cpm_fast.reference.resize_merge import resize_merge as resize_merge_reference
 from harness import Case, Contestant, relative_error
+from levels import Level
 
 # How much lower, relatively, belief may be at the pixel that a peer finds. OpenCV's cubic has a = -0.75, and its crops
 # are cut to whole cells and pixels, which moves its maps by up to half a pixel each: measured up to 3 %.
 LOWER_BOUND = 0.05
 
 
-def cases(quick: bool, device: str) -> Iterator[Case]:
-    for case in RESIZE_MERGE_TIMED[:2] if quick else RESIZE_MERGE_TIMED:
+def cases(level: Level, device: str) -> Iterator[Case]:
+    for case in RESIZE_MERGE_TIMED if level == "full" else RESIZE_MERGE_TIMED[:2]:
         maps, frames = case.inputs(torch.Generator().manual_seed(torch.seed() % 2**32), device)
         yield _merge_peaks(case, maps, frames)
         yield _resize_merge(case, maps, frames)

@@ -14,12 +14,13 @@ from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.reference.gaussian_targets import LOG_CUTOFF
 from cpm_fast.reference.gaussian_targets import gaussian_targets as reference
 from harness import Case, Contestant, relative_error
+from levels import Level
 
 
-def cases(quick: bool, device: str) -> Iterator[Case]:
-    timed = GAUSSIAN_TARGETS_TIMED[::2] if quick else GAUSSIAN_TARGETS_TIMED
+def cases(level: Level, device: str) -> Iterator[Case]:
+    timed = GAUSSIAN_TARGETS_TIMED if level == "full" else GAUSSIAN_TARGETS_TIMED[::2]
     for case in timed:
-        yield from _case(case, quick, device)
+        yield _case(case, level, device)
 
 
 def numpy_separable(parts: np.ndarray, labelled: np.ndarray, case: TargetsCase) -> np.ndarray:
@@ -49,7 +50,7 @@ def torch_separable(parts: torch.Tensor, labelled: torch.Tensor, case: TargetsCa
     return torch.cat([beliefs, 1 - beliefs.amax(1, keepdim=True)], 1)
 
 
-def _case(case: TargetsCase, quick: bool, device: str) -> Iterator[Case]:
+def _case(case: TargetsCase, level: Level, device: str) -> Case:
     parts, labelled = case.inputs(torch.Generator().manual_seed(torch.seed() % 2**32), device)
     settings = (case.size, case.sigma, case.stride)
     # Float64 values where float32 lights a cell: at the border of a peak the decision is float32's by definition.
@@ -64,7 +65,7 @@ def _case(case: TargetsCase, quick: bool, device: str) -> Iterator[Case]:
         contestants.append(Contestant(native, partial(gaussian_targets, parts, labelled, *settings)))
     contestants.append(Contestant("reference (PyTorch)", partial(reference, parts, labelled, *settings)))
     contestants.append(Contestant("separable PyTorch", partial(torch_separable, parts, labelled, case)))
-    if not quick:
+    if level == "full":
         compiled = torch.compile(torch_separable, dynamic=False)
         contestants.append(Contestant("separable torch.compile", partial(compiled, parts, labelled, case)))
     if device == "cpu":
@@ -73,7 +74,7 @@ def _case(case: TargetsCase, quick: bool, device: str) -> Iterator[Case]:
         contestants.append(numpy)
 
     height, width = case.size
-    yield Case(
+    return Case(
         name=f"gaussian_targets {case.images} images, {case.people} people, {case.parts} parts, {height}x{width}",
         contestants=contestants,
         error=lambda result: relative_error(result, oracle),
