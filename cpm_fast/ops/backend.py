@@ -10,6 +10,8 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +19,8 @@ from types import ModuleType
 import torch
 
 BACKENDS = ("fast", "reference")
+# Of the first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels count on.
+LEAST_CAPABILITY = (8, 0)
 FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
 
 _native: ModuleType | None = None
@@ -73,6 +77,25 @@ def native_missing(device_type: str) -> str | None:
     if device_type == "cuda":
         return "cpm_fast._C was compiled without CUDA"
     return f"there is no native code for {device_type} devices"
+
+
+@torch.compiler.assume_constant_result
+def triton_missing(device_type: str, index: int | None) -> str | None:
+    """Why the Triton kernels cannot run on a device ("cuda", 0); None when they can. Does not import Triton."""
+    if device_type != "cuda" or torch.version.hip is not None:
+        return f"there are no kernels for {'AMD' if device_type == 'cuda' else device_type} devices"
+    if not _has_triton():
+        return "Triton is not installed"
+    capability = torch.cuda.get_device_capability(index)
+    if capability < LEAST_CAPABILITY:
+        wanted, got = (f"{major}.{minor}" for major, minor in (LEAST_CAPABILITY, capability))
+        return f"the device has compute capability {got}, and the kernels need {wanted}"
+    return None
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def available() -> list[str]:
