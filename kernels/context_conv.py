@@ -85,9 +85,7 @@ def _gate(dy: torch.Tensor, y: torch.Tensor | None, capability: int) -> tuple[to
     return dy if gated is None else gated, dbias
 
 
-def _dweight(
-    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, mode: str, capability: int
-) -> torch.Tensor:
+def _dweight(dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, mode: str, capability: int) -> torch.Tensor:
     dweight = torch.empty(weight.shape, dtype=x.dtype, device=x.device, memory_format=PACKED)
     if not dy.numel() or not dweight.numel():
         return dweight.zero_()
