@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -80,13 +78,12 @@ def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dic
         if isinstance(value, torch.Tensor):
             signature[name] = POINTERS[value.dtype]
             attributes[(index,)] = [["tt.divisibility", 16]]
-        elif parameter.do_not_specialize or value not in (0, 1) and value % 16:
-            signature[name] = "i32" if value < 2**31 else "i64"
-        elif value == 1:
+        elif value == 1 and not parameter.do_not_specialize:
             signature[name], constants[name] = "constexpr", 1
         else:
             signature[name] = "i32" if value < 2**31 else "i64"
-            attributes[(index,)] = [["tt.divisibility", 16]]
+            if value % 16 == 0 and not parameter.do_not_specialize:
+                attributes[(index,)] = [["tt.divisibility", 16]]
     return signature, constants, attributes
 
 

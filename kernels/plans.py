@@ -120,7 +120,7 @@ def gate_tile(out_channels: int) -> Tile:
 def dweight_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capability: int) -> int:
     """Into how many runs the pixels are split, each of which writes its own partial sums.
 
-    Two programs a multiprocessor in all, each with sixteen blocks of pixels or more, so that writing stays a small part.
+    Two programs a multiprocessor in all, each of sixteen blocks of pixels or more, so that writing is a small part.
 
     Args:
         tiles: blocks of the result.

@@ -10,7 +10,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +30,7 @@ try:
     _native = _C
 except ImportError as error:
     _native_error = str(error)
+_has_triton = find_spec("triton") is not None
 _has_cuda = _native is not None and bool(_native.has_cuda)
 
 # The only global state of the package: the request, and which fallbacks have been announced.
@@ -79,23 +79,22 @@ def native_missing(device_type: str) -> str | None:
     return f"there is no native code for {device_type} devices"
 
 
-@torch.compiler.assume_constant_result
 def triton_missing(device_type: str, index: int | None) -> str | None:
     """Why the Triton kernels cannot run on a device ("cuda", 0); None when they can. Does not import Triton."""
     if device_type != "cuda" or torch.version.hip is not None:
         return f"there are no kernels for {'AMD' if device_type == 'cuda' else device_type} devices"
-    if not _has_triton():
+    if not _has_triton:
         return "Triton is not installed"
-    capability = torch.cuda.get_device_capability(index)
-    if capability < LEAST_CAPABILITY:
-        wanted, got = (f"{major}.{minor}" for major, minor in (LEAST_CAPABILITY, capability))
-        return f"the device has compute capability {got}, and the kernels need {wanted}"
-    return None
+    # A graph under compilation asks no device; there the op itself refuses when it runs.
+    return None if torch.compiler.is_compiling() else capability_missing(torch.cuda.get_device_capability(index))
 
 
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+def capability_missing(capability: tuple[int, int]) -> str | None:
+    """Why a CUDA device of this compute capability cannot run the Triton kernels; None when it can."""
+    if capability >= LEAST_CAPABILITY:
+        return None
+    wanted, got = (f"{major}.{minor}" for major, minor in (LEAST_CAPABILITY, capability))
+    return f"the device has compute capability {got}, and the kernels need {wanted}"
 
 
 def available() -> list[str]:

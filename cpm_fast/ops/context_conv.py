@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -112,14 +114,13 @@ def _cpu_backward(
     if y is not None:
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
     pad = weight.shape[-1] // 2
-    dx, dweight, dbias = torch.ops.aten.convolution_backward(
-        dy, x, weight, weight.shape[:1], (1, 1), (pad, pad), (1, 1), False, (0, 0), 1, needed
+    dx, dweight, _ = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, (1, 1), (pad, pad), (1, 1), False, (0, 0), 1, [*needed[:2], False]
     )
-    empty = x.new_empty(0)
     return (
-        dx.contiguous(memory_format=torch.channels_last) if needed[0] else empty,
-        dweight.contiguous(memory_format=torch.channels_last) if needed[1] else empty.clone(),
-        dbias if needed[2] else empty.clone(),
+        dx.contiguous(memory_format=torch.channels_last) if needed[0] else x.new_empty(0),
+        dweight.contiguous(memory_format=torch.channels_last) if needed[1] else x.new_empty(0),
+        dy.sum((0, 2, 3)) if needed[2] else x.new_empty(0),
     )
 
 
@@ -147,21 +148,24 @@ def _mode(dtype: torch.dtype) -> str:
         return HALF_MODES[dtype]
     if dtype != torch.float32:
         raise TypeError(f"x must be float32, float16 or bfloat16 on CUDA, got {dtype}")
-    precision = torch.backends.cudnn.conv.fp32_precision
+    precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
     return precision if precision in ("tf32", "ieee") else "tf32x3"
 
 
 def _capability(device: torch.device) -> int:
     major, minor = torch.cuda.get_device_capability(device)
+    missing = backend.capability_missing((major, minor))
+    if missing is not None:
+        raise RuntimeError(f"context_conv on {device}: {missing}")
     return 10 * major + minor
 
 
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: torch.Tensor) -> None:
+def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
     x, weight, _, relu = inputs
     ctx.save_for_backward(x, weight, output if relu else None)
 
 
-def _gradients(ctx: torch.autograd.function.FunctionCtx, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+def _gradients(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     x, weight, y = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:3])
     gradients = torch.ops.cpm_fast.context_conv_backward(dy, x, weight, y, needed)

@@ -83,7 +83,7 @@ def test_dweight_with_every_tile(tile: plans.Tile, monkeypatch: pytest.MonkeyPat
 
 
 def test_backward_in_many_runs_is_deterministic(poisoned_memory: None, generator: torch.Generator) -> None:
-    x, weight, bias = CASES["many-pixels"].inputs(generator)
+    x, weight, _ = CASES["many-pixels"].inputs(generator)
     dy = torch.randn(3, 6, 41, 43, generator=generator).contiguous(memory_format=torch.channels_last)
     add, _ = direct_conv_weight.dweight_launches(x, dy, torch.empty_like(weight), "tf32", 90)
     assert len(add.arguments["partial_ptr"]) > 3, "the case must be large enough to be split"
