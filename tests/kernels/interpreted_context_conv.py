@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 from cases import CONTEXT_CONV, RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import context_conv as kernels
 from cpm_fast.kernels import direct_conv, direct_conv_weight, plans
+from cpm_fast.ops import context_conv as ops
 from cpm_fast.reference.context_conv import context_conv as reference
 
 MODES = {torch.float32: "tf32", torch.float16: "fp16"}
@@ -117,7 +119,9 @@ LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_layout(layout: str, poisoned_memory: None, generator: torch.Generator) -> None:
-    x, weight, bias = (LAYOUTS[layout](t) if t.ndim == 4 else t for t in CASES["odd-channels-5x5"].inputs(generator))
+    x, weight, bias = (
+        LAYOUTS[layout](t) if t.ndim == 4 else t for t in ConvCase("", 2, 6, 7, 3, (5, 9)).inputs(generator)
+    )
     y = kernels.forward(x, weight, bias, True, "tf32", 90)
     assert relative_error(y, reference(x.double(), weight.double(), bias.double(), True)) <= 1e-6
     dy = LAYOUTS[layout](torch.randn(y.shape, generator=generator))
@@ -138,6 +142,25 @@ def test_an_image_sees_no_other(generator: torch.Generator) -> None:
     dy[0] = math.nan
     dx = kernels.backward(dy, x, weight, None, (True, False, False), "tf32", 90)[0]
     assert dx is not None and dx[1].isfinite().all() and torch.equal(dx[2], torch.zeros_like(dx[2]))
+
+
+def test_the_op_reaches_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+    """What the op does on CUDA, with a device that only says its capability."""
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    x, weight, bias = CASES["image-9x9"].inputs(generator, dtype=torch.float16)
+    y = ops._cuda(x, weight, bias, True)
+    assert relative_error(y, reference(x.double(), weight.double(), bias.double(), True)) <= 1e-3
+    dy = torch.randn(y.shape, generator=generator).half()
+    dx, dweight, dbias = ops._cuda_backward(dy, x, weight, y, [False, True, True])
+    oracle = oracle_gradients(dy, x, weight, bias, y)
+    assert dx.shape == (0,)
+    assert relative_error(dweight, oracle[1]) <= 1e-3 and relative_error(dbias, oracle[2]) <= 1e-3
+    with pytest.raises(TypeError, match="x must be float32, float16 or bfloat16 on CUDA, got torch.float64"):
+        ops._cuda(x.double(), weight.double(), bias.double(), True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    with pytest.raises(RuntimeError, match="context_conv on .* capability 7.0, and the kernels need 8.0"):
+        ops._cuda(x, weight, bias, True)
 
 
 def test_too_long_a_row_is_refused() -> None:
