@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -168,18 +169,19 @@ def main(arguments: list[str] | None = None) -> int:
         fine = fine and row["spills"] == 0 and row["shared"] <= SHARED_LIMIT_BYTES[row["capability"]]
         print(line(row), flush=True)
     if chosen.json:
-        record = {"network": chosen.network, "measured": False, "triton": compiler_version(), "rows": table}
+        record = {"network": chosen.network, "measured": False, "triton": version("triton"), "rows": table}
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(chosen.json) as file:
-            file.write((json.dumps(record, indent=0) + "\n").encode())
+            file.write(as_text(record).encode())
         print(f"\nwrote {chosen.json}")
     return 0 if fine else 1
 
 
-def compiler_version() -> str:
-    import triton
-
-    return str(triton.__version__)
+def as_text(record: dict) -> str:
+    """JSON with a line a row."""
+    head = json.dumps({key: value for key, value in record.items() if key != "rows"})
+    lines = ",\n".join(json.dumps(row) for row in record["rows"])
+    return f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'
 
 
 if __name__ == "__main__":
