@@ -37,7 +37,7 @@ FURTHER = 3.0
 # Below this (relative weight difference) fp32 runs count as equal whatever their ratio.
 NEGLIGIBLE = 1e-6
 # SGD, as released: Adam divides by the gradient's own size, which makes noise of what should be 0, such as the gradient
-# of a bias in front of a normalization, as large as any other step. The clipping keeps untrained networks from diverging.
+# of a bias in front of a normalization, as large as any other step. Clipped, or untrained networks diverge.
 RECIPE = replace(RECIPES["paper"], learning_rate=2e-3, stage1_factor=1.0, bias_factor=1.0, clip_norm=5.0)
 
 

@@ -23,6 +23,18 @@ RELATIVE_ERROR = {
     ("spectral_conv", torch.float32): 1e-6,
     # The same, and the sum over tiles, images and pixels.
     ("spectral_gradient", torch.float32): 1e-6,
+    # Sums of k k C products: each rounded in float32 and added in any order, measured 1e-7 to 3e-7; float64 has 2^29 of
+    # that.
+    ("context_conv", torch.float64): 1e-14,
+    ("context_conv", torch.float32): 1e-6,
+    # 3xTF32 drops the product of the two low parts, 2^-22 of a term; "ieee" is float32.
+    ("context_conv", "tf32x3"): 1e-6,
+    ("context_conv", "ieee"): 1e-6,
+    # Arguments in 10 bits (tf32) are off by 2.8e-4 on average each; results in 16 bits by as much again. The gradients
+    # behind a ReLU meet a few values whose sign the rounding has turned.
+    ("context_conv", "tf32"): 1e-3,
+    ("context_conv", torch.float16): 1e-3,
+    ("context_conv", torch.bfloat16): 8e-3,
 }
 
 
@@ -166,6 +178,34 @@ class SpectralCase:
         return self.name
 
 
+@dataclass(frozen=True)
+class ConvCase:
+    """An input of context_conv: N images of C channels on h x w cells, O output channels, k x k."""
+
+    name: str
+    images: int
+    in_channels: int
+    out_channels: int
+    kernel: int
+    size: tuple[int, int]  # (h, w), cells
+    relu: bool = True
+
+    def inputs(
+        self, generator: torch.Generator, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x [N, C, h, w], weight [O, C, k, k] that keeps x's magnitude, bias [O]; x and weight in channels_last."""
+        x = torch.randn(self.images, self.in_channels, *self.size, generator=generator)
+        weight = torch.randn(self.out_channels, self.in_channels, self.kernel, self.kernel, generator=generator) / (
+            self.in_channels**0.5 * self.kernel
+        )
+        bias = torch.randn(self.out_channels, generator=generator)
+        x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
+        return x.to(device, dtype), weight.to(device, dtype), bias.to(device, dtype)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 SPECTRAL_CONV = (
     SpectralCase("t16-k5", 1, (46, 46), 16, 32, 5, 16),
     SpectralCase("t20-k9", 2, (30, 25), 32, 48, 9, 20),
@@ -188,4 +228,20 @@ SPECTRAL_CONV = (
     SpectralCase("one-row", 1, (1, 200), 3, 2, 9, 32),
     SpectralCase("one-column", 1, (200, 1), 3, 2, 9, 32),
     SpectralCase("no-images", 0, (46, 46), 3, 16, 9, 32),
+)
+
+CONTEXT_CONV = (
+    ConvCase("image-9x9", 2, 3, 20, 9, (11, 13)),
+    ConvCase("beliefs-1x1", 2, 20, 15, 1, (7, 9), relu=False),
+    ConvCase("concat-11x11", 1, 48, 33, 11, (6, 7)),
+    ConvCase("odd-channels-5x5", 2, 15, 7, 5, (9, 21)),
+    ConvCase("aligned-3x3", 1, 16, 64, 3, (12, 11), relu=False),
+    ConvCase("kernel-wider-than-map", 1, 3, 6, 15, (6, 4)),
+    ConvCase("one-cell", 3, 16, 16, 3, (1, 1)),
+    ConvCase("one-row", 1, 4, 5, 5, (1, 37)),
+    ConvCase("one-column", 1, 4, 5, 5, (37, 1)),
+    ConvCase("one-channel", 2, 1, 1, 3, (8, 6), relu=False),
+    ConvCase("large-batch", 33, 2, 3, 3, (5, 4)),
+    ConvCase("many-pixels", 3, 4, 6, 3, (41, 43)),
+    ConvCase("no-images", 0, 4, 6, 3, (5, 7)),
 )

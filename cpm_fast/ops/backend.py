@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,8 @@ from types import ModuleType
 import torch
 
 BACKENDS = ("fast", "reference")
+# Of the first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels count on.
+LEAST_CAPABILITY = (8, 0)
 FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
 
 _native: ModuleType | None = None
@@ -27,6 +30,7 @@ try:
     _native = _C
 except ImportError as error:
     _native_error = str(error)
+_has_triton = find_spec("triton") is not None
 _has_cuda = _native is not None and bool(_native.has_cuda)
 
 # The only global state of the package: the request, and which fallbacks have been announced.
@@ -73,6 +77,24 @@ def native_missing(device_type: str) -> str | None:
     if device_type == "cuda":
         return "cpm_fast._C was compiled without CUDA"
     return f"there is no native code for {device_type} devices"
+
+
+def triton_missing(device_type: str, index: int | None) -> str | None:
+    """Why the Triton kernels cannot run on a device ("cuda", 0); None when they can. Does not import Triton."""
+    if device_type != "cuda" or torch.version.hip is not None:
+        return f"there are no kernels for {'AMD' if device_type == 'cuda' else device_type} devices"
+    if not _has_triton:
+        return "Triton is not installed"
+    # A graph under compilation asks no device; there the op itself refuses when it runs.
+    return None if torch.compiler.is_compiling() else capability_missing(torch.cuda.get_device_capability(index))
+
+
+def capability_missing(capability: tuple[int, int]) -> str | None:
+    """Why a CUDA device of this compute capability cannot run the Triton kernels; None when it can."""
+    if capability >= LEAST_CAPABILITY:
+        return None
+    wanted, got = (f"{major}.{minor}" for major, minor in (LEAST_CAPABILITY, capability))
+    return f"the device has compute capability {got}, and the kernels need {wanted}"
 
 
 def available() -> list[str]:

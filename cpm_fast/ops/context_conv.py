@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
+import torch
+import torch.nn.functional as F
+
+from cpm_fast.ops import backend
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
 MAX_KERNEL = 15
+# What the CUDA kernels compute in, by dtype of the arguments; float32 follows PyTorch's setting.
+HALF_MODES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
     """Same-size k x k convolution, bias and ReLU fused; the layer of Wei et al. 2016, Figure 2.
 
-    Zero padding k // 2 on each side and stride 1, so the map keeps its size. Differentiable in x, weight and bias.
+    Zero padding k // 2 on each side and stride 1, so the map keeps its size. Differentiable once in x, weight and bias;
+    at 0 the ReLU lets no gradient through. Sums are float32 for 16-bit arguments. On CUDA float32 arguments are
+    multiplied as `torch.backends.cudnn.conv.fp32_precision` says, like those of F.conv2d: "tf32", the default of
+    PyTorch, in TF32; "ieee" in IEEE float32; otherwise (`torch.backends.cudnn.allow_tf32 = False`) in 3xTF32, which is
+    as exact as float32 and uses tensor cores. Gradients of weight and bias have a fixed order of summation.
+
+    Under autocast x, weight and bias are cast to its dtype, as those of F.conv2d are.
 
     Args:
-        x: [N, C, h, w] floating point, any memory format; the result has the format the convolution prefers.
+        x: [N, C, h, w] floating point, any memory format; the fast path works in channels_last.
         weight: [O, C, k, k], k odd and at most 15, dtype and device of x.
         bias: [O], dtype and device of x.
         relu: whether max(0, .) follows.
 
     Returns:
-        [N, O, h, w].
+        [N, O, h, w], in channels_last on the fast path.
 
     Raises:
         ValueError: a shape does not fit, or k is even or above 15.
         TypeError: a tensor is not floating point, or dtypes differ outside autocast.
-        RuntimeError: the tensors are on different devices.
+        RuntimeError: the tensors are on different devices, or the backend is missing.
     """
     _check(x, weight, bias)
-    return reference_context_conv(x, weight, bias, relu)
+    # On the CPU both backends are PyTorch's convolution, which a plain call reaches without the cost of an opaque op:
+    # 13 % of a training step of the compact network.
+    if x.device.type in ("cpu", "meta") or not backend.use_fast("context_conv", x.device.type, _missing(x)):
+        return reference_context_conv(x, weight, bias, relu)
+    return torch.ops.cpm_fast.context_conv(x, weight, bias, relu)
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
@@ -50,3 +66,132 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
             raise RuntimeError(f"{name} must be on {x.device} as x is, got {tensor.device}")
         if tensor.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}")
+
+
+def _missing(x: torch.Tensor) -> str | None:
+    """Why the Triton kernels cannot take x; None when they can."""
+    if x.dtype != torch.float32 and x.dtype not in HALF_MODES:
+        return f"its kernels have no {x.dtype}"
+    return backend.triton_missing(x.device.type, x.device.index)
+
+
+torch.library.define("cpm_fast::context_conv", "(Tensor x, Tensor weight, Tensor bias, bool relu) -> Tensor")
+# y is the result where ReLU followed. Of the gradients of x, weight and bias, those not needed have no elements.
+torch.library.define(
+    "cpm_fast::context_conv_backward",
+    "(Tensor dy, Tensor x, Tensor weight, Tensor? y, bool[3] needed) -> (Tensor, Tensor, Tensor)",
+)
+
+
+def _empty(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cpm_fast::context_conv")
+def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+    return _empty((x.shape[0], weight.shape[0], *x.shape[2:]), x)
+
+
+@torch.library.register_fake("cpm_fast::context_conv_backward")
+def _fake_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    dx = _empty(x.shape, x) if needed[0] else x.new_empty(0)
+    dweight = _empty(weight.shape, weight) if needed[1] else x.new_empty(0)
+    return dx, dweight, x.new_empty(weight.shape[0] if needed[2] else 0)
+
+
+def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)
+    y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+    y = y.contiguous(memory_format=torch.channels_last)
+    return F.relu_(y) if relu else y
+
+
+def _cpu_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    if y is not None:
+        dy = torch.ops.aten.threshold_backward(dy, y, 0)
+    pad = weight.shape[-1] // 2
+    dx, dweight, _ = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, (1, 1), (pad, pad), (1, 1), False, (0, 0), 1, [*needed[:2], False]
+    )
+    return (
+        dx.contiguous(memory_format=torch.channels_last) if needed[0] else x.new_empty(0),
+        dweight.contiguous(memory_format=torch.channels_last) if needed[1] else x.new_empty(0),
+        dy.sum((0, 2, 3)) if needed[2] else x.new_empty(0),
+    )
+
+
+def _cuda(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+    from cpm_fast.kernels import context_conv as kernels
+
+    with torch.cuda.device(x.device):
+        return kernels.forward(x, weight, bias, relu, _mode(x.dtype), _capability(x.device))
+
+
+def _cuda_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    from cpm_fast.kernels import context_conv as kernels
+
+    need = (needed[0], needed[1], needed[2])
+    with torch.cuda.device(x.device):
+        gradients = kernels.backward(dy, x, weight, y, need, _mode(x.dtype), _capability(x.device))
+    dx, dweight, dbias = (x.new_empty(0) if gradient is None else gradient for gradient in gradients)
+    return dx, dweight, dbias
+
+
+def _mode(dtype: torch.dtype) -> str:
+    if dtype in HALF_MODES:
+        return HALF_MODES[dtype]
+    if dtype != torch.float32:
+        raise TypeError(f"x must be float32, float16 or bfloat16 on CUDA, got {dtype}")
+    precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    return precision if precision in ("tf32", "ieee") else "tf32x3"
+
+
+def _capability(device: torch.device) -> int:
+    major, minor = torch.cuda.get_device_capability(device)
+    missing = backend.capability_missing((major, minor))
+    if missing is not None:
+        raise RuntimeError(f"context_conv on {device}: {missing}")
+    return 10 * major + minor
+
+
+def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+    x, weight, _, relu = inputs
+    ctx.save_for_backward(x, weight, output if relu else None)
+
+
+def _gradients(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    x, weight, y = ctx.saved_tensors
+    needed = list(ctx.needs_input_grad[:3])
+    gradients = torch.ops.cpm_fast.context_conv_backward(dy, x, weight, y, needed)
+    return *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)), None
+
+
+def _no_second_gradient(ctx: object, *gradients: torch.Tensor) -> None:
+    raise RuntimeError("context_conv has no second gradient; the reference backend has")
+
+
+def _register_autocast(kind: str, key: str) -> None:
+    def cast(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+        dtype = torch.get_autocast_dtype(kind)
+        # As autocast does for F.conv2d, which leaves float64 alone.
+        x, weight, bias = (t if t.dtype == torch.float64 else t.to(dtype) for t in (x, weight, bias))
+        with torch.autocast(kind, enabled=False):
+            return torch.ops.cpm_fast.context_conv(x, weight, bias, relu)
+
+    torch.library.impl("cpm_fast::context_conv", key, cast)
+
+
+torch.library.impl("cpm_fast::context_conv", "CPU", _cpu)
+torch.library.impl("cpm_fast::context_conv_backward", "CPU", _cpu_backward)
+torch.library.impl("cpm_fast::context_conv", "CUDA", _cuda)
+torch.library.impl("cpm_fast::context_conv_backward", "CUDA", _cuda_backward)
+torch.library.register_autograd("cpm_fast::context_conv", _gradients, setup_context=_save)
+torch.library.register_autograd("cpm_fast::context_conv_backward", _no_second_gradient)
+_register_autocast("cpu", "AutocastCPU")
+_register_autocast("cuda", "AutocastCUDA")

@@ -1,0 +1,44 @@
+"""Every kernel of the 6-stage network, compiled ahead of time with the constants a GPU would get: no GPU needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHARED_LIMIT_BYTES = {80: 163 * 1024, 90: 227 * 1024}
+TENSOR_CORE = {80: "mma", 90: "wgmma"}
+MODES = {"fp16", "bf16", "tf32", "tf32x3", "ieee"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
+def test_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
+    out = tmp_path / "kernels.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "kernel_table.py"), "--json", str(out)]
+    command += ["--images", "1", "32", "--capabilities", str(capability)]
+    env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    env |= {"TRITON_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    rows = json.loads(out.read_text())["rows"]
+    assert {row["mode"] for row in rows} == MODES
+    assert {"forward", "dx", "dweight", "gate"} <= {row["pass"] for row in rows}
+    assert {(9, 3, 256), (9, 128, 128), (11, 48, 128), (11, 128, 128), (9, 32, 512), (1, 128, 15)} <= {
+        (row["kernel_side"], row["in_channels"], row["out_channels"]) for row in rows
+    }
+    for row in rows:
+        assert row["spills"] == 0 and row["stack"] == 0, f"local memory is used: {row}"
+        assert row["shared"] <= SHARED_LIMIT_BYTES[capability], f"too much shared memory: {row}"
+        multiplies = row["pass"] in ("forward", "dx", "dweight")
+        wanted = TENSOR_CORE[capability] if multiplies and row["mode"] != "ieee" else "none"
+        assert row["tensor_core"] == wanted, f"{wanted} expected: {row}"
+        aligned = row["in_channels"] % 16 == 0 and row["out_channels"] % 16 == 0
+        assert row["async_copies"] or not multiplies or not aligned, f"loads wait for each other: {row}"

@@ -1,0 +1,26 @@
+"""Runs the kernels' own tests under Triton's interpreter, which a process must choose before it imports them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(HERE.glob("interpreted_*.py")), ids=lambda path: path.stem)
+def test_interpreted(file: Path) -> None:
+    triton, numpy = (tuple(map(int, version(name).split(".")[:2])) for name in ("triton", "numpy"))
+    if triton < (3, 9) and numpy >= (2, 4):
+        pytest.skip(f"the interpreter of Triton {version('triton')} breaks with NumPy {version('numpy')}")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"})
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
