@@ -53,7 +53,7 @@ _FORWARD = {
     (80, "tf32x3"): (Tile(64, 64, 32, 8, 3), Tile(64, 32, 32, 8, 3)),
     (80, "ieee"): (Tile(64, 64, 16, 8, 3),),
 }
-# Rows of one block: conv1 (27 values of 3 channels) and dx of the belief layers (15), whose loads pass through registers.
+# Rows of one block: conv1 (27 values of 3 channels) and dx of the belief layers (15); loads pass through registers.
 _FORWARD_SHORT = {
     "fp16": Tile(128, 64, SHORT_ROW, 8, 2),
     "tf32": Tile(128, 64, SHORT_ROW, 8, 2),
