@@ -93,6 +93,7 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
     check_sizes({0, 0, 0, inputs, outputs, kernel, tile});
     const Weights job{weight, spectra, outputs, inputs, kernel, tile, adjoint};
     const int64_t tasks = adjoint ? blocks_of(inputs) * outputs : blocks_of(outputs) * inputs;
+    advise_large_pages(spectra, spectral_frequencies(tile) * tasks * kComplex);
     const Kernels& run = kernels();
     share_tasks(std::max(threads, 1), tasks,
                 [&](int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });

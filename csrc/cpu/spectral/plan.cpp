@@ -1,5 +1,9 @@
 #include "plan.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <stdexcept>
 #include <string>
@@ -62,6 +66,15 @@ bool is_empty(const SpectralConv& params) {
 float* aligned(float* workspace) {
     const auto address = reinterpret_cast<std::uintptr_t>(workspace);
     return workspace + (64 - address % 64) % 64 / sizeof(float);
+}
+
+void advise_large_pages([[maybe_unused]] float* memory, [[maybe_unused]] int64_t floats) {
+#if defined(__linux__)
+    constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
+    const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(memory + floats) / page * page;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 int64_t Plan::chunk_count() const {
