@@ -152,11 +152,12 @@ void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
     const int64_t row_step = job.across.cells * job.channels;
     for (int64_t index = begin; index < end; ++index) {
         const RowTask task = row_task(job.strips, index);
-        const int64_t channels = least(kBlock, job.channels - task.block * kBlock);
+        const int64_t first_channel = (job.first_block + task.block) * kBlock;
+        const int64_t channels = least(kBlock, job.channels - first_channel);
         const int64_t start = task.tile * job.across.step;
         const int64_t cells = least(job.across.step, job.across.cells - start);
-        const float* bias = job.bias == nullptr ? nullptr : job.bias + task.block * kBlock;
-        float* origin = job.out + task.image * job.height * row_step + start * job.channels + task.block * kBlock;
+        const float* bias = job.bias == nullptr ? nullptr : job.bias + first_channel;
+        float* origin = job.out + task.image * job.height * row_step + start * job.channels + first_channel;
         for (int64_t row = task.begin; row < task.end; row += 2) {
             const bool pair = row + 1 < task.end;
             const float* row0 = task.strip + row * kComplex;
