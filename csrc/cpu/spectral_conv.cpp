@@ -19,12 +19,17 @@ namespace {
 
 using namespace spectral;
 
+// Tuned on 2 cores of an EPYC 9004, with 1 MB of L2 each and a shared L3: 9x9 3->256 @368 takes 35 ms with chunks of 8 MB,
+// 43 with 16 MB, 61 with 2 MB.
+constexpr int64_t kCacheBytes = 8 << 20;
+constexpr int64_t kCachedWeightBytes = 24 << 20;
+
 struct Layout {
     Side in, out;
 
     explicit Layout(const Plan& plan)
         : in(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
-          out(plan.side(plan.params.outputs, kComplex, plan.output_rows())) {}
+          out(plan.side(plan.chunk_blocks * kBlock, kComplex, plan.output_rows())) {}
 
     int64_t member_floats(int tile) const { return in.unit_floats(tile) + out.unit_floats(tile); }
     int64_t floats(const Plan& plan) const {
@@ -33,8 +38,55 @@ struct Layout {
     }
 };
 
+// Weights that fit into cache may be read for every chunk, so chunks are made to fit as well; others are read as seldom
+// as the budget allows.
 Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
-    return fit_plan(params, budget, threads, [](const Plan& plan) { return Layout(plan).floats(plan); });
+    const int64_t weight_bytes = spectral_frequencies(params.tile) * params.inputs * blocks_of(params.outputs) * kComplex *
+                                 static_cast<int64_t>(sizeof(float));
+    const int64_t limit = weight_bytes <= kCachedWeightBytes ? std::min(budget, kCacheBytes) : budget;
+    return fit_plan(params, limit, threads, [](const Plan& plan) { return Layout(plan).floats(plan); });
+}
+
+// The strips of a chunk's input through the product with plan.chunk_blocks blocks of output channels.
+void convolve_blocks(const Strips& in, float* product_strips, const float* spectra, const float* bias, float* out,
+                     bool relu, const Plan& plan, const Layout& layout, const Chunk& chunk, int64_t first_block,
+                     float* workspace) {
+    const Kernels& run = kernels();
+    const SpectralConv& params = plan.params;
+    const int tile = params.tile;
+    const int64_t blocks = std::min(plan.chunk_blocks, blocks_of(params.outputs) - first_block);
+    const Strips products{product_strips, layout.out.strip_step, chunk.images,       plan.across.tiles,
+                          blocks,         chunk.outputs,         chunk.first_output};
+    const auto unit_spectra = [&](int share, bool product) -> UnitSpectra {
+        float* own = workspace + share * layout.member_floats(tile) + (product ? layout.in.unit_floats(tile) : 0);
+        return {own, product ? layout.out.frequency_step : layout.in.frequency_step, chunk.first_down,
+                chunk.tiles_down};
+    };
+    const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
+    const int64_t weight_block = params.inputs * kComplex, weight_frequency = blocks_of(params.outputs) * weight_block;
+    const float* weights = spectra + first_block * weight_block;
+    const auto stage = [&](int i, int share, int64_t unit, int64_t begin, int64_t end) {
+        const UnitSpectra left = unit_spectra(share, false), right = unit_spectra(share, true);
+        if (i == 0) {
+            run.columns_forward({in, unit, left, plan.down, Cover::all, tile}, begin, end);
+        } else if (i == 1) {
+            const Product product{left.data, left.frequency_step, layout.in.blocks * kTriple, kTriple, 1,
+                                  weights + first_frequency(tile, unit) * weight_frequency, weight_frequency,
+                                  weight_block, kComplex,
+                                  right.data, right.frequency_step, products.blocks * kComplex, kComplex,
+                                  tiles, params.inputs, kBlock, products.blocks, false};
+            run.multiply(product, begin, end);
+        } else {
+            run.columns_inverse({products, unit, right, plan.down, Cover::outputs, tile}, begin, end);
+        }
+    };
+    const auto tasks = [&](int i, int64_t unit) {
+        return i == 1 ? unit_frequencies(tile, unit) : tiles * (i == 0 ? in.blocks : products.blocks);
+    };
+    share_units(plan.team, tile / 2, 3, tasks, stage);
+
+    const WriteRows write{products, bias, relu, out, params.height, params.outputs, first_block, plan.across, tile};
+    share_tasks(plan.team, row_tasks(products), [&](int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
 }
 
 void convolve_chunk(const float* x, const float* gate, const float* spectra, const float* bias, float* out, bool relu,
@@ -46,44 +98,15 @@ void convolve_chunk(const float* x, const float* gate, const float* spectra, con
     float* strips = workspace + plan.team * layout.member_floats(tile);
     const Strips in{strips, layout.in.strip_step, chunk.images, plan.across.tiles, layout.in.blocks, chunk.rows,
                     chunk.first_row};
-    const Strips products{strips + layout.in.strip_floats(tile), layout.out.strip_step, chunk.images,
-                          plan.across.tiles, layout.out.blocks, chunk.outputs, chunk.first_output};
-
     const int64_t x_start = chunk.first_image * cells * params.inputs;
     const ReadRows read{x + x_start, gate == nullptr ? nullptr : gate + x_start, params.height, params.inputs,
                         plan.across, Cover::all, tile, in};
     share_tasks(plan.team, row_tasks(in), [&](int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
 
-    const auto unit_spectra = [&](int share, bool product) -> UnitSpectra {
-        float* own = workspace + share * layout.member_floats(tile) + (product ? layout.in.unit_floats(tile) : 0);
-        return {own, product ? layout.out.frequency_step : layout.in.frequency_step, chunk.first_down,
-                chunk.tiles_down};
-    };
-    const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
-    const int64_t weight_block = params.inputs * kComplex, weight_frequency = layout.out.blocks * weight_block;
-    const auto stage = [&](int i, int share, int64_t unit, int64_t begin, int64_t end) {
-        const UnitSpectra left = unit_spectra(share, false), right = unit_spectra(share, true);
-        if (i == 0) {
-            run.columns_forward({in, unit, left, plan.down, Cover::all, tile}, begin, end);
-        } else if (i == 1) {
-            const Product product{left.data, left.frequency_step, layout.in.blocks * kTriple, kTriple, 1,
-                                  spectra + first_frequency(tile, unit) * weight_frequency, weight_frequency,
-                                  weight_block, kComplex,
-                                  right.data, right.frequency_step, layout.out.blocks * kComplex, kComplex,
-                                  tiles, params.inputs, kBlock, layout.out.blocks, false};
-            run.multiply(product, begin, end);
-        } else {
-            run.columns_inverse({products, unit, right, plan.down, Cover::outputs, tile}, begin, end);
-        }
-    };
-    const auto tasks = [&](int i, int64_t unit) {
-        return i == 1 ? unit_frequencies(tile, unit) : tiles * (i == 0 ? layout.in.blocks : layout.out.blocks);
-    };
-    share_units(plan.team, tile / 2, 3, tasks, stage);
-
-    const WriteRows write{products, bias, relu, out + chunk.first_image * cells * params.outputs, params.height,
-                          params.outputs, plan.across, tile};
-    share_tasks(plan.team, row_tasks(products), [&](int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
+    for (int64_t block = 0; block < blocks_of(params.outputs); block += plan.chunk_blocks) {
+        convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
+                        out + chunk.first_image * cells * params.outputs, relu, plan, layout, chunk, block, workspace);
+    }
 }
 
 }  // namespace
@@ -93,6 +116,7 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
     check_sizes({0, 0, 0, inputs, outputs, kernel, tile});
     const Weights job{weight, spectra, outputs, inputs, kernel, tile, adjoint};
     const int64_t tasks = adjoint ? blocks_of(inputs) * outputs : blocks_of(outputs) * inputs;
+    advise_large_pages(spectra, spectral_frequencies(tile) * tasks * kComplex);
     const Kernels& run = kernels();
     share_tasks(std::max(threads, 1), tasks,
                 [&](int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });
@@ -111,6 +135,7 @@ void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, 
     if (is_empty(params)) return;
     const Plan plan = plan_for(params, budget, threads);
     const Layout layout(plan);
+    advise_large_pages(workspace, layout.floats(plan));
     for (int64_t i = 0; i < plan.chunk_count(); ++i) {
         convolve_chunk(x, gate, spectra, bias, out, relu, plan, layout, plan.chunk(i), aligned(workspace));
     }

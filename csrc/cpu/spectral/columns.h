@@ -53,6 +53,7 @@ CPM_INLINE ColumnTask column_task(const Columns& job, int64_t task) {
 template <bool Triple>
 CPM_INLINE void columns_forward_as(const Columns& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile), dft_out = find_dft<Triple>(job.tile);
+    const int64_t frequencies = unit_frequencies(job.tile, job.unit);
     alignas(64) float staged[kMaxTile * kComplex], z[kMaxTile * kComplex];
     for (int64_t index = begin; index < end; ++index) {
         const ColumnTask task = column_task(job, index);
@@ -69,6 +70,8 @@ CPM_INLINE void columns_forward_as(const Columns& job, int64_t begin, int64_t en
             }
             from = staged;
         }
+        constexpr int block = Triple ? kTriple : kComplex;
+        if (index + 1 < end) fetch<true>(to + block, frequencies, job.spectra.frequency_step, block);
         for (int lane = 0; lane < kBlock; lane += kLanes) {
             const float *re = from + lane, *im = re + kBlock;
             float* out = to + lane;
@@ -92,10 +95,12 @@ void columns_forward(const Columns& job, int64_t begin, int64_t end) {
 
 void columns_inverse(const Columns& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile);
+    const int64_t frequencies = unit_frequencies(job.tile, job.unit);
     alignas(64) float z[kMaxTile * kComplex];
     for (int64_t index = begin; index < end; ++index) {
         const ColumnTask task = column_task(job, index);
         const float* from = job.spectra.data + task.place * kComplex;
+        if (index + 1 < end) fetch<false>(from + kComplex, frequencies, job.spectra.frequency_step, kComplex);
         const int64_t step = job.unit == 0 ? kComplex : job.spectra.frequency_step;
         for (int lane = 0; lane < kBlock; lane += kLanes) {
             const float* re = from + lane;

@@ -60,6 +60,7 @@ struct WriteRows {
     bool relu;
     float* out;  // [images, h, w, channels], the first image of the chunk
     int64_t height, channels;
+    int64_t first_block;  // of the channels, those in the strips
     Axis across;
     int tile;
 };

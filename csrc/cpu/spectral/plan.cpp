@@ -1,5 +1,9 @@
 #include "plan.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <stdexcept>
 #include <string>
@@ -64,6 +68,15 @@ float* aligned(float* workspace) {
     return workspace + (64 - address % 64) % 64 / sizeof(float);
 }
 
+void advise_large_pages([[maybe_unused]] float* memory, [[maybe_unused]] int64_t floats) {
+#if defined(__linux__)
+    constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
+    const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(memory + floats) / page * page;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 int64_t Plan::chunk_count() const {
     const int64_t parts = (down.tiles + chunk_down - 1) / chunk_down;
     return (params.images + chunk_images - 1) / chunk_images * parts;
@@ -96,9 +109,10 @@ Side Plan::side(int64_t channels, int width, int64_t rows) const {
             odd_lines(tiles * blocks * width)};
 }
 
-Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int threads) {
+Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks, int threads) {
     Plan plan{params, make_axis(params.height, params.kernel, params.tile),
-              make_axis(params.width, params.kernel, params.tile), std::max(threads, 1), chunk_images, chunk_down, 0};
+              make_axis(params.width, params.kernel, params.tile), std::max(threads, 1), chunk_images, chunk_down,
+              chunk_blocks, 0};
     if (chunk_down < 0) plan.chunk_down = plan.down.tiles;
     plan.tiles = plan.chunk_images * plan.chunk_down * plan.across.tiles;
     return plan;

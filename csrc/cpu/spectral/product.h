@@ -3,7 +3,8 @@
 //     k = c (a + b),  re = k - b (c + d),  im = k + a (d - c);  with conj(c + id) d changes its sign
 //
 // A micro-kernel keeps R rows x one vector of columns, three sums each, in registers. a, b and a + b are stored and
-// broadcast; c + d and d - c are formed in flight, by the adders that products leave idle.
+// broadcast; c + d and d - c are formed in flight, by the adders that products leave idle. Weights come from memory, one
+// block after the other: each pass over a block fetches a part of the next.
 #pragma once
 
 #include "dft.h"
@@ -13,7 +14,7 @@ namespace {
 
 template <int R, bool Conjugate>
 void multiply_rows(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ y,
-                   const Product& shape) {
+                   const float* ahead, int64_t ahead_step, const Product& shape) {
     const int64_t a_row = shape.a_row, a_lane = shape.a_lane, b_k = shape.b_k;
     Vector both[R], left[R], right[R];
     unroll<R>([&](auto r) CPM_INLINE_LAMBDA { both[r] = left[r] = right[r] = Vector{}; });
@@ -22,6 +23,11 @@ void multiply_rows(const float* __restrict__ a, const float* __restrict__ b, flo
         const float* from = a;
         for (int64_t lane = 0; lane < lanes; ++lane, from += a_lane, b += b_k) {
             const Vector c = load(b), d = load(b + kBlock);
+            if constexpr (!Conjugate) {
+                __builtin_prefetch(ahead, 0, 2);
+                __builtin_prefetch(ahead + kBlock, 0, 2);
+                ahead += ahead_step;
+            }
             const Vector difference = Conjugate ? -d - c : d - c, sum = Conjugate ? c - d : c + d;
             unroll<R>([&](auto r) CPM_INLINE_LAMBDA {
                 const float* row = from + r * a_row;
@@ -36,7 +42,7 @@ void multiply_rows(const float* __restrict__ a, const float* __restrict__ b, flo
     });
 }
 
-using RowKernel = void (*)(const float*, const float*, float*, const Product&);
+using RowKernel = void (*)(const float*, const float*, float*, const float*, int64_t, const Product&);
 
 template <bool Conjugate>
 RowKernel row_kernel(int64_t rows) {
@@ -61,6 +67,7 @@ RowKernel row_kernel(int64_t rows) {
 void multiply(const Product& job, int64_t begin, int64_t end) {
     // As few passes over b as may be, and of equal size.
     const int64_t passes = (job.rows + kProductRows - 1) / kProductRows;
+    const int64_t block_floats = job.inner * job.b_k;
     for (int64_t frequency = begin; frequency < end; ++frequency) {
         const float* a = job.a + frequency * job.a_frequency;
         for (int64_t column = 0; column < job.columns; ++column) {
@@ -69,8 +76,9 @@ void multiply(const Product& job, int64_t begin, int64_t end) {
             for (int64_t pass = 0; pass < passes; ++pass) {
                 const int64_t row = job.rows * pass / passes, rows = job.rows * (pass + 1) / passes - row;
                 const RowKernel kernel = job.conjugate ? row_kernel<true>(rows) : row_kernel<false>(rows);
+                const float* ahead = b + block_floats + pass * block_floats / passes;
                 for (int lane = 0; lane < kBlock; lane += kLanes) {
-                    kernel(a + row * job.a_row, b + lane, y + row * job.y_row + lane, job);
+                    kernel(a + row * job.a_row, b + lane, y + row * job.y_row + lane, ahead, job.b_k / passes, job);
                 }
             }
         }

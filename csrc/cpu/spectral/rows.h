@@ -101,6 +101,8 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
             const bool pair = row + 1 < task.end;
             const int64_t offset0 = origin + (job.strips.first_row + row) * row_step, offset1 = offset0 + row_step;
             const float *re = job.x + offset0, *im = job.x + offset1;
+            fetch<false>(re + 2 * row_step, job.tile, job.channels, kBlock);
+            fetch<false>(im + 2 * row_step, job.tile, job.channels, kBlock);
             int64_t step = job.channels;
             if (!direct || !pair) {
                 stage_row(re, job.gate ? job.gate + offset0 : nullptr, channels, job.channels, cells, job.tile, staged);
@@ -112,6 +114,7 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
             }
             float* row0 = task.strip + row * kComplex;
             float* row1 = pair ? row0 + kComplex : row0;
+            fetch<true>(row0 + 2 * kComplex, job.tile / 2, job.strips.unit_step, 2 * kComplex);
             for (int lane = 0; lane < kBlock; lane += kLanes) {
                 dft(re + lane, im + lane, step, z + lane, z + kBlock + lane, kComplex);
                 separate_rows(z + lane, job.tile, row0 + lane, row1 + lane, job.strips.unit_step);
@@ -149,21 +152,25 @@ void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
     const int64_t row_step = job.across.cells * job.channels;
     for (int64_t index = begin; index < end; ++index) {
         const RowTask task = row_task(job.strips, index);
-        const int64_t channels = least(kBlock, job.channels - task.block * kBlock);
+        const int64_t first_channel = (job.first_block + task.block) * kBlock;
+        const int64_t channels = least(kBlock, job.channels - first_channel);
         const int64_t start = task.tile * job.across.step;
         const int64_t cells = least(job.across.step, job.across.cells - start);
-        const float* bias = job.bias == nullptr ? nullptr : job.bias + task.block * kBlock;
-        float* origin = job.out + task.image * job.height * row_step + start * job.channels + task.block * kBlock;
+        const float* bias = job.bias == nullptr ? nullptr : job.bias + first_channel;
+        float* origin = job.out + task.image * job.height * row_step + start * job.channels + first_channel;
         for (int64_t row = task.begin; row < task.end; row += 2) {
             const bool pair = row + 1 < task.end;
             const float* row0 = task.strip + row * kComplex;
             const float* row1 = pair ? row0 + kComplex : row0;
+            float* out = origin + (job.strips.first_row + row) * row_step;
+            fetch<false>(row0 + 2 * kComplex, job.tile / 2, job.strips.unit_step, 2 * kComplex);
+            fetch<true>(out, cells, job.channels, kBlock);
+            fetch<true>(out + row_step, cells, job.channels, kBlock);
             for (int lane = 0; lane < kBlock; lane += kLanes) {
                 combine_rows(row0 + lane, row1 + lane, job.strips.unit_step, job.tile, z + lane);
                 dft(z + kBlock + lane, z + lane, kComplex, z + kBlock + lane, z + lane, kComplex);
             }
             const float* first = z + job.across.first * kComplex;
-            float* out = origin + (job.strips.first_row + row) * row_step;
             finish_row(first, bias, job.relu, channels, cells, job.channels, out);
             if (pair) finish_row(first + kBlock, bias, job.relu, channels, cells, job.channels, out + row_step);
         }

@@ -135,6 +135,7 @@ void spectral_weight_gradient_cpu(const float* gradient, const float* gate, cons
     }
     const Plan plan = plan_for(params, budget, threads);
     const Layout layout(plan);
+    advise_large_pages(workspace, layout.floats(plan));
     std::vector<double> sums(static_cast<size_t>(params.outputs));
     float* own = aligned(workspace);
     for (int64_t i = 0; i < plan.chunk_count(); ++i) {

@@ -30,8 +30,8 @@ int64_t spectral_frequencies(int tile);
 void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, int64_t inputs, int kernel, int tile,
                           bool adjoint, int threads);
 
-// Floats of workspace that spectral_conv_cpu needs, about `budget` bytes at most: with less than one row of tiles needs,
-// it is that row's.
+// Floats of workspace that spectral_conv_cpu needs, `budget` bytes at most unless one row of tiles and 16 outputs need
+// more.
 int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads);
 
 // x        [N, h, w, C]
