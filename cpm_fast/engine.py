@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
@@ -13,25 +12,19 @@ from tqdm import tqdm
 
 from cpm_fast.config import whole
 from cpm_fast.execution import evaluating, tf32, torch_threads
-from cpm_fast.graphs import Graphs
-from cpm_fast.model.cpm import CPM, combine, middle_center_map
-from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
-from cpm_fast.model.plan import Step, network_steps
-from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.plan import network_steps
+from cpm_fast.prepared import Prepared, Versions, default_memory
 from cpm_fast.weights import find_device
 
 # What a precision stores its activations and weights in, and whether products may round to TF32.
 STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}
 PRECISIONS = ("auto", *STORAGE)
-CENTER_MAP = "center_map"
 TIMED_CALLS = 3
 
-# Prepared weights of every live model by device and precision, so that all engines of a model share them.
-_prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str], _Weights]] = WeakKeyDictionary()
+# Prepared weights of every live model by device, precision and memory, so that all engines of a model share them.
+_prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str, int], Prepared]] = WeakKeyDictionary()
 _preparing = threading.Lock()
-
-
-Versions = tuple[tuple[int, int], ...]
 
 
 class Engine:
@@ -47,9 +40,11 @@ class Engine:
         precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
             "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
         threads: CPU threads during a call, PyTorch's number if None.
+        memory: bytes that transformed weights may take on the CPU, a quarter of the machine's and at most 4 GiB if
+            None. With less, smaller tiles and direct convolutions are used.
 
     Raises:
-        ValueError: precision or threads is not one of those.
+        ValueError: precision, threads or memory is not one of those.
         TypeError: model is not a CPM.
         RuntimeError: the device is not there, or the precision is not for it.
     """
@@ -61,6 +56,7 @@ class Engine:
         device: str | torch.device = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        memory: int | None = None,
     ) -> None:
         if not isinstance(model, CPM):
             raise TypeError(f"model must be a CPM, got {type(model).__name__}")
@@ -68,6 +64,9 @@ class Engine:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
         if threads is not None and (not whole(threads) or threads < 1):
             raise ValueError(f"threads must be a positive whole number, got {threads!r}")
+        if memory is not None and (not whole(memory) or memory < 0):
+            raise ValueError(f"memory must be a whole number of bytes, 0 or more, got {memory!r}")
+        self.memory = default_memory() if memory is None else memory
         self.model = model
         self.config = model.config
         self.device = next(model.parameters()).device if device == "auto" else find_device(str(device))
@@ -110,50 +109,50 @@ class Engine:
             return weights.run(crops, center_map)
 
     def describe(self, batch: int = 1, measure: bool = False) -> str:
-        """The plan as a table: steps, shapes, algorithms, work; with `measure` the time of each, best of three.
+        """The plan as a table: steps, shapes, work, algorithm with predicted and, if asked for, measured time.
 
         Args:
             batch: images a call.
-            measure: whether to run it, on random input of the configured size.
+            measure: whether to run it, on random input of the configured size; the best of three calls counts.
         """
+        size = self.config.input_size
         seconds: dict[str, float] = {}
 
         def note(name: str, taken: float) -> None:
             seconds[name] = min(taken, seconds.get(name, taken))
 
-        if measure:
-            crops = torch.randn(batch, 3, *self.config.input_size, device=self.device)
-            with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
-                weights = self._fresh()
+        with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+            weights = self._fresh()
+            choices = weights.choices(batch, size)
+            if measure:
+                crops = torch.randn(batch, 3, *size, device=self.device)
                 for _ in tqdm(range(TIMED_CALLS), desc="engine", unit="call", leave=False):
                     weights.run(crops, None, note)
-        lines = [f"{'step':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<10} {'ms':>9}"]
+        lines = [f"{'step':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<14} "
+                 f"{'predicted ms':>12} {'ms':>9}"]  # fmt: skip
         for step in self.steps:
-            layer = step.first
-            height, width = layer.size
+            layer, (algorithm, predicted) = step.first, choices[step.name]
             channels = f"{layer.in_channels}->{step.channels}" if layer.kind == "conv" else str(step.channels)
+            expected = "" if predicted is None else f"{predicted:.3f}"
             taken = f"{1e3 * seconds[step.name]:9.3f}" if step.name in seconds else ""
+            place = f"{layer.size[0]}x{layer.size[1]}"
             lines.append(
-                f"{_shortened(step.name, 44):<44} {layer.kernel:>6} {channels:>10} {height:>4}x{width:<4} "
-                f"{batch * step.macs / 1e9:8.3f} {self._algorithm(step):<10} {taken}".rstrip()
+                f"{_shortened(step.name, 44):<44} {layer.kernel:>6} {channels:>10} {place:>9} "
+                f"{batch * step.macs / 1e9:8.3f} {algorithm:<14} {expected:>12} {taken}".rstrip()
             )
-        total = (
-            f"{batch * sum(step.macs for step in self.steps) / 1e9:.3f} GMAC for {batch} of {self.config.input_size}"
-        )
+        work = batch * sum(step.macs for step in self.steps) / 1e9
+        total = f"{work:.3f} GMAC for {batch} of {size}"
         if seconds:
             total += f", {1e3 * sum(seconds.values()):.1f} ms"
         return "\n".join([*lines, f"{total}, {self.precision} on {self.device}"])
 
-    def _algorithm(self, step: Step) -> str:
-        return "direct" if step.first.kind == "conv" else step.first.kind
-
-    def _fresh(self) -> _Weights:
+    def _fresh(self) -> Prepared:
         """The prepared weights, made anew where the model's have changed."""
-        key, versions = (self.device, self.precision), _versions(self.model)
+        key, versions = (self.device, self.precision, self.memory), _versions(self.model)
         with _preparing:
             shared = _prepared.setdefault(self.model, {})
             if key not in shared or shared[key].versions != versions:
-                shared[key] = _Weights(self, versions)
+                shared[key] = Prepared(self.model, versions, self.steps, self.device, self.dtype, self.memory)
             return shared[key]
 
 
@@ -162,58 +161,6 @@ def _plain() -> Iterator[None]:
     """No gradients, but tensors that may be written to later, in or out of the caller's inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-class _Weights:
-    """One state of the model's weights, folded, joined and moved; and how to run with it."""
-
-    def __init__(self, engine: Engine, versions: Versions) -> None:
-        self.versions = versions
-        self.config, self.steps = engine.config, engine.steps
-        self.device, self.dtype = engine.device, engine.dtype
-        self.convs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        for step in self.steps:
-            if step.first.kind == "conv":
-                self.convs[step.name] = self.joined(engine.model, step)
-        self.graphs = Graphs(self.run) if self.device.type == "cuda" else None
-
-    def joined(self, model: CPM, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        folded = [model.conv(layer.name).folded() for layer in step.layers]
-        weight, bias = (torch.cat(tensors) for tensors in zip(*folded, strict=True))
-        weight = weight.to(self.device, self.dtype, memory_format=torch.channels_last)
-        return weight, bias.to(self.device, self.dtype)
-
-    def run(
-        self,
-        crops: torch.Tensor,
-        center_map: torch.Tensor | None,
-        timed: Callable[[str, float], object] | None = None,
-    ) -> list[torch.Tensor]:
-        """Belief maps of every stage; `timed` hears of every step and its seconds."""
-        image = crops.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        if center_map is None:
-            center_map = middle_center_map(self.config, (crops.shape[2], crops.shape[3])).to(image)
-        maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
-        for step in self.steps:
-            started = self.clock() if timed else 0.0
-            inputs = [maps[name] for name in step.inputs]
-            if step.first.kind == "conv":
-                out = context_conv(inputs[0], *self.convs[step.name], step.first.relu)
-            else:
-                inputs = [each.expand(len(crops), *each.shape[1:]) for each in inputs]
-                out = combine(step.first, inputs)
-            maps[step.name] = out
-            if len(step.layers) > 1:
-                widths = [layer.channels for layer in step.layers]
-                maps.update(zip((layer.name for layer in step.layers), out.split(widths, dim=1), strict=True))
-            if timed:
-                timed(step.name, self.clock() - started)
-        return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
-
-    def clock(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 def _versions(model: CPM) -> Versions:

@@ -245,3 +245,10 @@ CONTEXT_CONV = (
     ConvCase("many-pixels", 3, 4, 6, 3, (41, 43)),
     ConvCase("no-images", 0, 4, 6, 3, (5, 7)),
 )
+
+# Large enough that the CPU takes the spectral form.
+CONTEXT_CONV_LARGE = (
+    ConvCase("large-9x9", 2, 32, 48, 9, (46, 46)),
+    ConvCase("large-11x11-odd-channels", 1, 15, 33, 11, (37, 50), relu=False),
+    ConvCase("large-7x7", 3, 33, 17, 7, (24, 30)),
+)

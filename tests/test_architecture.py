@@ -20,7 +20,7 @@ LEVELS = (
     ("reference",),
     ("ops",),
     ("model", "doctor", "execution"),
-    ("weights", "graphs"),
+    ("weights", "graphs", "prepared"),
     ("engine",),
     ("decode", "draw", "result", "result_files", "inference"),
     ("data", "training", "evaluation", "evaluation_report"),

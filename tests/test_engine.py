@@ -16,6 +16,7 @@ from cpm_fast import CPM, Engine, NetworkConfig
 from cpm_fast.config import Conv
 from cpm_fast.engine import _prepared
 from cpm_fast.model.plan import network_steps
+from cpm_fast.ops import backend
 
 SMALL = NetworkConfig(
     stages=3,
@@ -179,7 +180,7 @@ def test_several_threads_at_once(device):
 def test_threads_hold_during_a_call_only(monkeypatch):
     model = network(SMALL)
     seen = []
-    monkeypatch.setattr("cpm_fast.engine.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1])
+    monkeypatch.setattr("cpm_fast.prepared.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1])
     from cpm_fast.model.cpm import combine
 
     before = torch.get_num_threads()
@@ -247,6 +248,74 @@ def test_steps_cover_every_layer_once_and_join_what_reads_the_same():
     assert sum(step.macs for step in steps) == sum(layer.macs for layer in layers)
 
 
+# Large enough that its 7x7 and 9x9 convolutions are spectral.
+LARGE = dataclasses.replace(
+    SMALL, input_size=(128, 192), trunk=((Conv(9, 16),), (Conv(9, 32),), (Conv(3, 24),)), features=(Conv(5, 32),),
+    refine=(Conv(11, 48), Conv(7, 32), Conv(1, 8)),
+)  # fmt: skip
+needs_native = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+
+
+def spectra_in(engine: Engine) -> int:
+    return sum(tensor.nbytes for tensor in engine._fresh().spectra.values())
+
+
+@needs_native
+def test_spectral_convolutions_are_as_exact_as_the_model():
+    model = network(LARGE)
+    engine, oracle, x = Engine(model), copy.deepcopy(model).double(), crops(LARGE, 3)
+    with torch.no_grad():
+        wanted, own = oracle(x.double()), model(x)
+    assert "spectral" in engine.describe(3)
+    assert error(engine(x), wanted) < max(2 * error(own, wanted), 1e-6)
+
+
+@needs_native
+def test_results_do_not_depend_on_memory_and_it_is_kept():
+    model = network(LARGE)
+    x = crops(LARGE, 2)
+    wanted = Engine(model)(x)
+    most = spectra_in(Engine(model))
+    assert most > 0
+    for memory in (0, most // 20, most // 2, most):
+        engine = Engine(model, memory=memory)
+        assert error(engine(x), wanted) < BOUND
+        assert spectra_in(engine) <= memory
+        assert ("spectral" in engine.describe(2)) == (memory >= most // 20)
+
+
+@needs_native
+def test_spectra_of_other_shapes_make_room():
+    model = network(LARGE)
+    memory = 3 * 2**20
+    engine, plain = Engine(model, memory=memory), Engine(model, memory=0)
+    for count, size in ((1, (128, 192)), (9, (128, 192)), (2, (96, 64)), (1, (128, 192))) * 2:
+        x = torch.randn(count, 3, *size)
+        assert error(engine(x), plain(x)) < BOUND
+        assert spectra_in(engine) <= memory
+    for count in range(1, 12):
+        engine(torch.randn(count, 3, 64, 64))
+    assert len(engine._fresh().plans) <= 8
+
+
+@needs_native
+def test_spectra_follow_changed_weights():
+    model = network(LARGE)
+    engine, x = Engine(model), crops(LARGE, 1)
+    before = engine(x)
+    _scaled(model, "stage2_conv1")
+    with torch.no_grad():
+        wanted = model(x)
+    assert error(engine(x), wanted) < BOUND and error(before, wanted) > 1e-3
+
+
+def test_on_the_reference_backend_all_is_direct():
+    with backend.use_backend("reference"):
+        engine = Engine(network(LARGE))
+        assert "spectral" not in engine.describe()
+        engine(crops(LARGE, 1))
+
+
 def test_describe_names_every_step():
     engine = Engine(network(SMALL))
     plan, timed = engine.describe(), engine.describe(batch=2, measure=True)
@@ -259,6 +328,7 @@ REJECTED = [
     (ValueError, "precision must be one of", {"precision": "fp64"}),
     (ValueError, "threads must be a positive whole number, got 0", {"threads": 0}),
     (ValueError, "threads must be a positive whole number, got True", {"threads": True}),
+    (ValueError, "memory must be a whole number of bytes, 0 or more, got -1", {"memory": -1}),
     (RuntimeError, "precision must be fp32 on cpu, got bf16", {"precision": "bf16"}),
     (ValueError, "device must be auto, cpu or cuda, got 'tpu'", {"device": "tpu"}),
 ]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.conv_plan import ConvShape, choose_tile
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
 MAX_KERNEL = 15
@@ -41,9 +42,11 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
         RuntimeError: the tensors are on different devices, or the backend is missing.
     """
     _check(x, weight, bias)
-    # On the CPU both backends are PyTorch's convolution, which a plain call reaches without the cost of an opaque op:
-    # 13 % of a training step of the compact network.
-    if x.device.type in ("cpu", "meta") or not backend.use_fast("context_conv", x.device.type, _missing(x)):
+    # Direct convolutions on the CPU are PyTorch's, which a plain call reaches without the cost of an opaque op: 13 % of
+    # a training step of the compact network. A compiler sees the op, which chooses when it runs.
+    chooses = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    direct = x.device.type == "meta" or (chooses and _tile(x, weight) is None)
+    if direct or not backend.use_fast("context_conv", x.device.type, _missing(x)):
         return reference_context_conv(x, weight, bias, relu)
     return torch.ops.cpm_fast.context_conv(x, weight, bias, relu)
 
@@ -69,10 +72,19 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
 
 
 def _missing(x: torch.Tensor) -> str | None:
-    """Why the Triton kernels cannot take x; None when they can."""
+    """Why the fast path cannot take x; None when it can."""
+    if x.device.type == "cpu":
+        return backend.native_missing("cpu")
     if x.dtype != torch.float32 and x.dtype not in HALF_MODES:
         return f"its kernels have no {x.dtype}"
     return backend.triton_missing(x.device.type, x.device.index)
+
+
+def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
+    """The tile of the spectral form on the CPU; None for the direct form."""
+    if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return None
+    return choose_tile(ConvShape(len(x), x.shape[1], weight.shape[0], weight.shape[-1], (x.shape[2], x.shape[3])))
 
 
 torch.library.define("cpm_fast::context_conv", "(Tensor x, Tensor weight, Tensor bias, bool relu) -> Tensor")
@@ -102,6 +114,11 @@ def _fake_backward(
 
 
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+    tile = _tile(x, weight) if backend.native_missing("cpu") is None else None
+    if tile is not None:
+        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, False)
+        outputs, kernel = len(weight), weight.shape[-1]
+        return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, outputs, kernel)
     x = x.contiguous(memory_format=torch.channels_last)
     y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
     y = y.contiguous(memory_format=torch.channels_last)
@@ -111,6 +128,9 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) 
 def _cpu_backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    tile = _tile(x, weight) if backend.native_missing("cpu") is None else None
+    if tile is not None:
+        return _spectral_backward(dy, x, weight, y, needed, tile)
     if y is not None:
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
     pad = weight.shape[-1] // 2
@@ -122,6 +142,20 @@ def _cpu_backward(
         dweight.contiguous(memory_format=torch.channels_last) if needed[1] else x.new_empty(0),
         dy.sum((0, 2, 3)) if needed[2] else x.new_empty(0),
     )
+
+
+def _spectral_backward(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool], tile: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    dx, dweight, dbias = x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    kernel = weight.shape[-1]
+    if needed[0]:
+        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, True)
+        dx = torch.ops.cpm_fast.spectral_conv(dy, y, spectra, None, False, x.shape[1], kernel)
+    if needed[1] or needed[2]:
+        dweight, dbias = torch.ops.cpm_fast.spectral_weight_gradient(dy, y, x, kernel, tile)
+        dweight = dweight.contiguous(memory_format=torch.channels_last)
+    return dx, dweight if needed[1] else x.new_empty(0), dbias if needed[2] else x.new_empty(0)
 
 
 def _cuda(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""context_conv's op against its reference: on the CPU by PyTorch's kernels, on CUDA by the Triton kernels."""
+"""context_conv's op against its reference: on the CPU PyTorch's kernels or spectral, on CUDA the Triton kernels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cases import CONTEXT_CONV, RELATIVE_ERROR, ConvCase
+from cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.reference.context_conv import context_conv as reference
 
-# Straight to the op: on the CPU the public function calls the reference, which is the same arithmetic.
+# Straight to the op: where it is direct on the CPU the public function calls the reference, the same arithmetic.
 op = torch.ops.cpm_fast.context_conv.default
 backward_op = torch.ops.cpm_fast.context_conv_backward.default
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -40,7 +40,7 @@ def assert_close(result: torch.Tensor, oracle: torch.Tensor, limit: float) -> No
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", CONTEXT_CONV, ids=str)
+@pytest.mark.parametrize("case", CONTEXT_CONV + CONTEXT_CONV_LARGE, ids=str)
 def test_matches_reference(
     case: ConvCase, dtype: torch.dtype, conv_device: str, poisoned_memory: None, generator: torch.Generator
 ) -> None:
@@ -67,7 +67,7 @@ def test_matches_reference_in_each_float32_precision(
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", CONTEXT_CONV, ids=str)
+@pytest.mark.parametrize("case", CONTEXT_CONV + CONTEXT_CONV_LARGE, ids=str)
 def test_gradient_matches_reference(
     case: ConvCase, dtype: torch.dtype, conv_device: str, poisoned_memory: None, generator: torch.Generator
 ) -> None:
@@ -100,6 +100,18 @@ def test_gradient_of_what_asks_for_it(wanted: tuple[int, ...], conv_device: str,
     reference(*inputs, True).square().sum().backward()
     for index in wanted:
         assert_close(gradients[index], inputs[index].grad.double().cpu(), 3 * bound(torch.float32, conv_device))
+
+
+@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+@pytest.mark.parametrize("case", CONTEXT_CONV_LARGE, ids=str)
+def test_public_function_is_spectral_where_that_pays(case: ConvCase, generator: torch.Generator) -> None:
+    inputs = [t.requires_grad_() for t in case.inputs(generator)]
+    y = context_conv(*inputs, case.relu)
+    assert "context_conv" in type(y.grad_fn).__name__
+    with backend.use_backend("reference"):
+        plain = context_conv(*inputs, case.relu)
+    assert "context_conv" not in type(plain.grad_fn).__name__
+    assert_close(y, plain.detach().double(), 2 * RELATIVE_ERROR["context_conv", torch.float32])
 
 
 def test_gradient_matches_finite_differences(generator: torch.Generator) -> None:
@@ -151,7 +163,7 @@ def test_rejects(name: str) -> None:
         context_conv(**{**good, **changed})
 
 
-@pytest.mark.parametrize("case", (CONTEXT_CONV[0], CONTEXT_CONV[1], CONTEXT_CONV[-1]), ids=str)
+@pytest.mark.parametrize("case", (CONTEXT_CONV[0], CONTEXT_CONV[1], CONTEXT_CONV[-1], CONTEXT_CONV_LARGE[0]), ids=str)
 def test_opcheck(case: ConvCase, conv_device: str, generator: torch.Generator) -> None:
     x, weight, bias = case.inputs(generator, conv_device)
     torch.library.opcheck(op, (x, weight, bias, case.relu))
