@@ -174,8 +174,11 @@ void fuzz_gaussian_targets(Generator& generator) {
 
 void fuzz_spectral_conv(Generator& generator) {
     const int tiles[] = {16, 20, 22, 24, 32, 36, 48, 54, 64};
-    const auto side = [&] { return between(generator, 1, 12) == 1 ? between(generator, 0, 1) : between(generator, 1, 40); };
-    const auto channels = [&] { return between(generator, 1, 4) == 1 ? between(generator, 0, 40) : between(generator, 1, 4); };
+    const auto often = [&](int64_t share, int64_t usual, int64_t odd) {
+        return between(generator, 0, share) ? between(generator, 1, usual) : between(generator, 0, odd);
+    };
+    const auto side = [&] { return often(11, 40, 1); };
+    const auto channels = [&] { return often(3, 4, 40); };
     const cpm::SpectralConv params{between(generator, 0, 2), side(), side(), channels(), channels(),
                                    static_cast<int>(2 * between(generator, 0, 4) + 1), tiles[between(generator, 0, 8)]};
     const int64_t budget = int64_t{1} << between(generator, 0, 24);

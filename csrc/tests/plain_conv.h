@@ -85,7 +85,8 @@ inline double norm(const std::vector<float>& values) {
 inline void check_forward(const Conv& conv, int64_t budget, int threads) {
     const cpm::SpectralConv& params = conv.params;
     const auto spectra = spectra_of(conv, false, threads);
-    std::vector<float> workspace(cpm::spectral_workspace(params, budget, threads), kNan), out(conv.gradient.size(), kNan);
+    std::vector<float> workspace(cpm::spectral_workspace(params, budget, threads), kNan);
+    std::vector<float> out(conv.gradient.size(), kNan);
     cpm::spectral_conv_cpu(conv.x.data(), nullptr, spectra.data(), conv.bias.data(), out.data(), params, true,
                            workspace.data(), budget, threads);
     std::vector<double> wanted(out.size());

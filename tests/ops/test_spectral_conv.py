@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -131,6 +133,34 @@ def test_matches_reference_image_by_image(native_code: None, generator: torch.Ge
     out = spectral_conv(x, spectra, bias, True, 9)
     for image in range(3):
         assert torch.equal(spectral_conv(x[image : image + 1], spectra, bias, True, 9), out[image : image + 1])
+
+
+def test_matches_reference_from_two_threads(native_code: None, generator: torch.Generator) -> None:
+    inputs = [case.inputs_of(generator) for case in SPECTRAL_CONV[:3]]
+
+    def layers() -> list[torch.Tensor]:
+        return [
+            spectral_conv(x, transform_weight(weight, case.tile), bias, True, case.kernel)
+            for case, (x, weight, bias) in zip(SPECTRAL_CONV[:3], inputs, strict=True)
+        ]
+
+    wanted = layers()
+    with ThreadPoolExecutor(2) as pool:
+        for found in [pool.submit(layers) for _ in range(8)]:
+            assert all(torch.equal(*pair) for pair in zip(found.result(), wanted, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_matches_reference_in_a_forked_child(native_code: None, generator: torch.Generator) -> None:
+    """As in a loader's worker, after OpenMP's threads have been at work in the parent."""
+    x, weight, bias = SPECTRAL_CONV[0].inputs_of(generator)
+    # PyTorch's own parallel loops do hang in the child, so it has nothing to copy, and NumPy compares.
+    x, spectra = x.contiguous(memory_format=torch.channels_last), transform_weight(weight, 16)
+    wanted = spectral_conv(x, spectra, bias, True, 5).numpy()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (spectral_conv(x, spectra, bias, True, 5).numpy() == wanted).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_matches_reference_with_tiny_and_large_numbers(native_code: None, generator: torch.Generator) -> None:

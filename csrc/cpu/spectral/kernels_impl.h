@@ -1,4 +1,5 @@
-// The table of this file's instruction set; included by avx512.cpp, avx2.cpp and portable.cpp, each compiled for its own.
+// The table of this file's instruction set; included by avx512.cpp, avx2.cpp and portable.cpp, each compiled for its
+// own.
 #pragma once
 
 #include "columns.h"

@@ -109,7 +109,8 @@ Side Plan::side(int64_t channels, int width, int64_t rows) const {
             odd_lines(tiles * blocks * width)};
 }
 
-Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks, int threads) {
+Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
+               int threads) {
     Plan plan{params, make_axis(params.height, params.kernel, params.tile),
               make_axis(params.width, params.kernel, params.tile), std::max(threads, 1), chunk_images, chunk_down,
               chunk_blocks, 0};

@@ -52,11 +52,12 @@ bool is_empty(const SpectralConv& params);
 // The first place in the workspace that begins a cache line; a workspace has kBlock floats to spare for it.
 float* aligned(float* workspace);
 
-// Asks for large pages under memory that is about to be written for the first time: streamed through 4 KB pages, weights
-// come at 27 GB/s where they could come at 35.
+// Asks for large pages under memory that is about to be written for the first time: streamed through 4 KB pages,
+// weights come at 27 GB/s where they could come at 35.
 void advise_large_pages(float* memory, int64_t floats);
 
-Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks, int threads);
+Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
+               int threads);
 
 // The plan with the largest chunks for which floats(plan) stays within the budget: fewer images, then fewer rows of
 // tiles, then fewer output channels.

@@ -20,9 +20,9 @@ CPM_INLINE Span covered(const Axis& axis, int64_t tile, int size, Cover cover) {
     return {most(0, -start), least(size, axis.cells - start)};
 }
 
-// From the DFT of row0 + i row1 to the half spectra of two real rows, or back. z is [t, complex block], row0 and row1 are
-// complex blocks a unit apart; unit 0 holds frequencies 0 and t/2. A row without a partner is given as both: row0 is
-// written last, and the other half of what comes back is not used.
+// From the DFT of row0 + i row1 to the half spectra of two real rows, or back. z is [t, complex block], row0 and row1
+// are complex blocks a unit apart; unit 0 holds frequencies 0 and t/2. A row without a partner is given as both: row0
+// is written last, and the other half of what comes back is not used.
 CPM_INLINE void separate_rows(const float* z, int tile, float* row0, float* row1, int64_t unit_step) {
     const Complex low = load_complex(z), high = load_complex(z + tile / 2 * kComplex);
     store_complex(row1, {low.im, high.im});

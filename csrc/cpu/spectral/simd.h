@@ -1,6 +1,6 @@
-// Vectors of floats of the width that this file is compiled for, and complex numbers of them. Everything here and in the
-// headers over it has internal linkage: the same source is compiled once for each instruction set, and no linker may
-// take a function of one for another's.
+// Vectors of floats of the width that this file is compiled for, and complex numbers of them. Everything here and in
+// the headers over it has internal linkage: the same source is compiled once for each instruction set, and no linker
+// may take a function of one for another's.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ CPM_INLINE void store_complex(float* to, Complex value) {
     store(to + 16, value.im);
 }
 
-// Brings `count` pieces of `floats` each, `step` floats apart, into the cache, to be read or written soon. What transforms
-// scatter and gather lies too far apart for the hardware to see it coming.
+// Brings `count` pieces of `floats` each, `step` floats apart, into the cache, to be read or written soon. What
+// transforms scatter and gather lies too far apart for the hardware to see it coming.
 template <bool Write>
 CPM_INLINE void fetch(const float* at, int64_t count, int64_t step, int floats) {
     for (int64_t i = 0; i < count; ++i, at += step) {

@@ -1,6 +1,6 @@
 // The gradient in weight and bias: for each frequency the product of all tiles' spectra of x and of the gradient, which
-// is taken as zero outside a tile's own outputs, so that a circular correlation is the one wanted. Units are summed back
-// to k rows at once, chunk after chunk. The bias's gradient is in the spectra already, as frequency 0.
+// is taken as zero outside a tile's own outputs, so that a circular correlation is the one wanted. Units are summed
+// back to k rows at once, chunk after chunk. The bias's gradient is in the spectra already, as frequency 0.
 //
 //     x, gradient -> strips -> a unit's spectra, both [t, tiles, blocks]
 //                                  | x conj(gradient), summed over tiles

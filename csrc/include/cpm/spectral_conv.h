@@ -22,8 +22,8 @@ const int* spectral_tiles();
 // Frequencies of a t x t tile of real numbers that are not each other's conjugates: t*t/2 + 2.
 int64_t spectral_frequencies(int tile);
 
-// weight   [O, C, k, k]
-// spectra  [frequencies, ceil(O / 16), C, 2, 16], written in full: real and imaginary parts of 16 outputs, and of 0 where
+// weight   [O, C, k, k] spectra  [frequencies, ceil(O / 16), C, 2, 16], written in full: real and imaginary parts of 16
+// outputs, and of 0 where
 //          there is none. With `adjoint` they are of the transposed convolution, [frequencies, ceil(C / 16), O, 2, 16].
 //
 // Parallel over outputs and inputs. Throws std::invalid_argument for sizes that are negative, overflow or do not exist.
@@ -46,7 +46,8 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
 void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
                        const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads);
 
-// Floats of workspace that spectral_weight_gradient_cpu needs: what the budget allows, and some 4 k/t times the spectra.
+// Floats of workspace that spectral_weight_gradient_cpu needs: what the budget allows, and some 4 k/t times the
+// spectra.
 int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads);
 
 // gradient  [N, h, w, O], in the output of spectral_conv
