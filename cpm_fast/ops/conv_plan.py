@@ -1,8 +1,8 @@
 """Which algorithm a convolution takes on the CPU: direct, or spectral on which tile.
 
-The cost of the spectral form is a sum of four counts times what each took, fitted to measurements (2 threads, AVX-512,
-all layers of `cpm6` and `compact`, batches of 1, 8 and 16). The constants matter through their ratios only, so they
-choose well on other machines too; `Engine(tune=True)` measures instead.
+The layers of the released network stand in a table, as measured. For others the cost of the spectral form is a sum of
+counts times what each took, fitted to measurements of all layers of `cpm6` and `compact` at batches of 1, 8 and 16 (2
+threads, AVX-512); half of the predictions are within 17 %, and the tile chosen costs 6 % more than the best on average.
 """
 
 from __future__ import annotations
@@ -13,14 +13,27 @@ from functools import lru_cache
 
 from cpm_fast.ops.spectral_conv import BLOCK, TILES
 
-# Milliseconds: a GFLOP of the product, a GB of weight spectra, 1e9 butterflies of the transforms, a GB of maps.
-PRODUCT, WEIGHTS, TRANSFORMS, MAPS = 5.5, 13.7, 22.3, 263.0
+# Milliseconds: a GFLOP of the product, a GB of weight spectra, 1e9 butterflies of the transforms, a GB of maps, a call.
+PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.65, 18.8, 47.4, 110.0, 0.03
 # Milliseconds a GFLOP of PyTorch's direct convolution.
-DIRECT = 5.2
-# Below this kernel PyTorch's own convolution is as fast or faster.
-MIN_KERNEL = 5
-# Spectral only where it is clearly faster by the model, which errs by up to 30 %.
-MARGIN = 1.3
+DIRECT = 4.4
+MIN_KERNEL = 3
+# Spectral only where it is clearly faster by the model.
+MARGIN = 1.15
+
+# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for, whose
+# spectra take more time to stream and to prepare.
+MEASURED = {
+    (9, 3, 256, 368): (24, 32),
+    (9, 128, 128, 184): (54, 54),
+    (9, 128, 128, 92): (32, 54),
+    (9, 32, 512, 46): (24, 54),
+    (5, 128, 32, 46): (20, 54),
+    (5, 128, 160, 46): (20, 54),
+    (11, 48, 128, 46): (22, 54),
+    (11, 128, 128, 46): (22, 54),
+}
+MOST_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,8 @@ class ConvShape:
         product = 8e-9 * (tile * tile // 2 + 2) * tiles * self.inputs * _padded(self.outputs)
         butterflies = 1e-9 * tiles * tile**2 * math.log2(tile) * channels
         maps = 4e-9 * self.images * math.prod(self.size) * (self.inputs + self.outputs)
-        return PRODUCT * product + WEIGHTS * 1e-9 * self.spectra_bytes(tile) + TRANSFORMS * butterflies + MAPS * maps
+        weights = 1e-9 * self.spectra_bytes(tile)
+        return PRODUCT * product + WEIGHTS * weights + BUTTERFLIES * butterflies + MAPS * maps + CALL
 
 
 @lru_cache(maxsize=4096)
@@ -62,6 +76,10 @@ def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
     ]
     if not fitting:
         return None
+    few, many = MEASURED.get((shape.kernel, shape.inputs, shape.outputs, max(shape.size)), (0, 0))
+    measured = few if shape.images <= MOST_FEW else many
+    if measured in fitting:
+        return measured
     best = min(fitting, key=shape.spectral_milliseconds)
     return best if MARGIN * shape.spectral_milliseconds(best) < shape.direct_milliseconds else None
 

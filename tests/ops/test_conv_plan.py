@@ -54,6 +54,6 @@ def test_the_context_layers_of_the_network_are_spectral_and_the_others_direct():
         assert choose_tile(ConvShape(images, 128, 128, 9, (184, 184))) in (48, 54)
         assert choose_tile(ConvShape(images, 128, 128, 11, (46, 46))) is not None
         assert choose_tile(ConvShape(images, 512, 512, 1, (46, 46))) is None
-        assert choose_tile(ConvShape(images, 64, 64, 3, (48, 48))) is None
+        assert choose_tile(ConvShape(images, 3, 16, 3, (192, 192))) is None
     assert choose_tile(ConvShape(0, 128, 128, 11, (46, 46))) is None
     assert choose_tile(ConvShape(1, 128, 128, 11, (46, 46)), 0) is None
