@@ -100,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
                           help="mmpose: the box in pixels (default: 368 368, for COCO 256 192)")  # fmt: skip
     importer.add_argument("--fold-norm", action="store_true", help="mmpose: batch normalization into the weights")
 
+    export = _verb(verbs, "export", _export, "a network for other runtimes, compared with PyTorch before it is written")
+    export.add_argument("model", help="weights: a .safetensors file or a bundled name")
+    export.add_argument("-o", "--output", type=Path, required=True, help="the file to write: .onnx, or .pt2 of "
+                        "torch.export")  # fmt: skip
+    export.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")
+
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
 
@@ -209,6 +215,16 @@ def _import(options: argparse.Namespace) -> int:
                             input_size=size, fold_norm=options.fold_norm)  # fmt: skip
     print(report)
     return FINE if report.ok else BAD_RESULT
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cpm_fast.weights import load
+    from cpm_fast.weights.exporting import export_model
+
+    model = load(options.model, device="cpu")
+    print(f"check     {export_model(model, options.output, decode=options.decode)}")
+    print(f"wrote {options.output}")
+    return FINE
 
 
 def _doctor(_options: argparse.Namespace) -> int:
