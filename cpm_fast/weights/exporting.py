@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from cpm_fast.files import atomic_write
 from cpm_fast.model.cpm import CPM
 from cpm_fast.ops.backend import use_backend
+from cpm_fast.reference.peaks import peaks
 from cpm_fast.weights.importing import describe_input
 from cpm_fast.weights.portable import INPUT, Portable
 
@@ -116,13 +118,13 @@ def _compare(network: Portable, run: Run) -> str:
         RuntimeError: they differ by more than the tolerances.
     """
     worst, worst_px = 0.0, 0.0
-    for batch in CHECKED_BATCHES:
+    for batch in tqdm(CHECKED_BATCHES, desc="check", unit="batch", leave=False):
         crops = _crops(network, batch)
         beliefs = network.model(crops)[-1]
         height = max(float(beliefs.abs().max()), 1.0)
         if network.decode:
             merged = network.merged(beliefs)
-            points, scores = network(crops)
+            points, scores = peaks(merged, True)
             found_points, found_scores = run(crops)
             worst = max(worst, _largest(found_scores - scores) / height)
             # Where two peaks are as high as each other, either is right.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 # Where checkpoints keep the weights beside optimizer and history: mmengine and mmcv, and habits of others.
 INSIDE = ("state_dict", "model_state_dict", "model")
+# How PyTorch's own message goes on after advice to read the file unsafely, and how it names a class.
+UNPICKLER = "WeightsUnpickler error: "
+REFUSED = re.compile(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)")
 # What PyTorch's DataParallel puts before every name.
 PARALLEL = "module."
 
@@ -68,12 +71,11 @@ def _pytorch(path: Path) -> Any:
             _check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its instructions run into
-        # PyTorch's refusal of a class, among other things; only then is the file looked into again.
-        classes = _classes(path) if isinstance(error, pickle.UnpicklingError) else []
-        if classes:
-            raise ValueError(_how_to_save_again(path, classes)) from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a PyTorch file that can be read: {reason}") from None
+        reason = str(error).rpartition(UNPICKLER)[2] or type(error).__name__
+        refused = REFUSED.match(reason)
+        if refused:
+            raise ValueError(_how_to_save_again(path, _classes(path) or [refused[1]])) from None
+        raise ValueError(f"{path}: not a PyTorch file that can be read: {reason.splitlines()[0]}") from None
 
 
 def _check_archive(path: Path) -> None:
@@ -87,10 +89,10 @@ def _check_archive(path: Path) -> None:
 
 
 def _classes(path: Path) -> list[str]:
-    """The classes beyond tensors and plain containers that a file would need, without making any."""
+    """All classes beyond tensors and plain containers that an archive would need, without making any."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:  # as above; a file that is no checkpoint needs no class
+    except Exception:  # as above; older files are not looked through
         return []
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cpm_fast.config import mmpose
+from cpm_fast.engine import Engine
 from cpm_fast.model.files import load_model
 from cpm_fast.skeleton import COCO, JHMDB, MPII, Skeleton
 from cpm_fast.weights.importing import import_weights
@@ -90,20 +91,21 @@ def checkpoint(model: nn.Module) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("fold_norm", [False, True], ids=["norm kept", "norm folded"])
 @torch.no_grad()
 def test_the_network_from_its_checkpoint(tmp_path, fold_norm):
-    model = plain(16, 3)
+    model = plain(16, 2)
     content = {"meta": {"mmcv_version": "1.1", "epoch": 210}, "state_dict": checkpoint(model)}
     torch.save(content, tmp_path / "cpm.pth")
     report = import_weights(tmp_path / "cpm.pth", tmp_path / "cpm.safetensors", fold_norm=fold_norm)
-    assert report.ok and report.mapping.unused == [] and len(report.mapping.rows) == 10 + 6 + 6
+    assert report.ok and report.mapping.unused == [] and len(report.mapping.rows) == 10 + 6
     assert "no center map, no background, cell g at pixel 8 g + 0" in str(report) and "rgb" in str(report)
     found = load_model(tmp_path / "cpm.safetensors")
-    assert (found.config.norm, found.config.stages, found.skeleton) == (("batch", "none")[fold_norm], 3, MPII)
+    assert (found.config.norm, found.config.stages, found.skeleton) == (("batch", "none")[fold_norm], 2, MPII)
     if not fold_norm:
-        assert found.state_dict()["convs.stage3_conv4.norm.num_batches_tracked"] == 7
+        assert found.state_dict()["convs.stage2_conv4.norm.num_batches_tracked"] == 7
     image = torch.randn(1, 3, 64, 48)
     wanted = model(image)
-    for a, b in zip(found(image), wanted, strict=True):
-        assert float((a - b).abs().max()) < 1e-5 * float(b.abs().max())
+    for beliefs in (found(image), Engine(found)(image)):
+        for a, b in zip(beliefs, wanted, strict=True):
+            assert float((a - b).abs().max()) < 1e-5 * float(b.abs().max())
 
 
 def test_six_stages_have_mmpose_s_number_of_parameters():

@@ -61,9 +61,8 @@ def test_objects_beside_the_weights_are_refused_with_a_way_out(tmp_path, extra, 
     torch.save({"state_dict": WEIGHTS, "meta": extra}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"epoch_210.pth") as refusal:
         read_state_dict(path)
-    if zipped:
-        assert type(extra).__name__ in str(refusal.value) or "exec" in str(refusal.value)
-        assert "python -c" in str(refusal.value) and "epoch_210-weights.pth" in str(refusal.value)
+    assert ("exec" if isinstance(extra, Trap) else "History") in str(refusal.value)
+    assert "python -c" in str(refusal.value) and "epoch_210-weights.pth" in str(refusal.value)
 
 
 def test_the_way_out_works(tmp_path, monkeypatch):
@@ -145,5 +144,6 @@ def test_damaged_files_end_in_an_error_that_names_them(tmp_path_factory, data):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_plain_pickles_run_nothing(tmp_path, protocol):
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol))
-    with pytest.raises(ValueError, match=r"trap.pth"):
+    with pytest.raises(ValueError, match=r"trap.pth: ") as refusal:
         read_state_dict(tmp_path / "trap.pth")
+    assert "can still be loaded" not in str(refusal.value), "PyTorch's advice to read it unsafely"
