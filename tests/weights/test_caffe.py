@@ -15,7 +15,7 @@ from cpm_fast.config import NetworkConfig, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill, load_model, read_tensors
 from cpm_fast.model.layers import network_layers
-from cpm_fast.skeleton import COCO, FLIC, LSP, Skeleton
+from cpm_fast.skeleton import COCO, Skeleton
 from cpm_fast.weights.caffe import read_caffemodel
 from cpm_fast.weights.caffe_layouts import NAMES, map_caffe
 from cpm_fast.weights.importing import import_weights
@@ -337,7 +337,3 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path, six_stages):
     with pytest.raises(RuntimeError, match="not finite"):
         import_weights(tmp_path / "net.caffemodel", tmp_path / "net.safetensors")
     assert not (tmp_path / "net.safetensors").exists()
-
-
-def test_skeletons_of_the_release():
-    assert preset("vgg").skeleton == LSP and preset("flic").skeleton == FLIC
