@@ -1,4 +1,4 @@
-"""cpm-fast: demo, infer, train, eval and doctor on the command line."""
+"""cpm-fast: demo, infer, train, eval, import, export and doctor on the command line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--hold-out", action="append", type=int, metavar="N",
                        help="the last N samples of a --data are for validation, one for each --data, in order "
                        "(default: 5 %% of each, at most 500)")  # fmt: skip
-    train.add_argument("--preset", default="compact", help="the network: compact, cpm6 or flic (%(default)s)")
+    train.add_argument(
+        "--preset", default="compact", help="the network: compact, cpm6, flic, vgg or mmpose (%(default)s)"
+    )
     train.add_argument("--recipe", default="modern", help="modern, or paper: as released (%(default)s)")
     train.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
     train.add_argument("--batch", type=int, help="samples a step (default: the recipe's)")
@@ -86,6 +88,23 @@ def _parser() -> argparse.ArgumentParser:
                           "height to 294.4 px of 368 and pyramid 0.7 to 1.3 by 0.1 (%(default)s)")  # fmt: skip
     evaluate.add_argument("-o", "--output", type=Path, help="folder for eval.json and pck.png (default: print only)")
     _test_options(evaluate)
+
+    importer = _verb(verbs, "import", _import, "weights of Caffe or mmpose as a .safetensors of ours")
+    importer.add_argument("file", type=Path, help="a .caffemodel of the released networks (MPII, LSP, FLIC, VGG), or "
+                          "a checkpoint of mmpose's CPM (.pth, .safetensors)")  # fmt: skip
+    importer.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
+    importer.add_argument("--preset", help="cpm6, flic, vgg or mmpose (default: by the names in the file)")
+    importer.add_argument("--skeleton", help="names of the parts: a .toml file, or one of "
+                          "lsp, mpii, flic, coco and jhmdb (default: by the number of parts)")  # fmt: skip
+    importer.add_argument("--input-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"),
+                          help="mmpose: the box in pixels (default: 368 368, for COCO 256 192)")  # fmt: skip
+    importer.add_argument("--fold-norm", action="store_true", help="mmpose: batch normalization into the weights")
+
+    export = _verb(verbs, "export", _export, "a network for other runtimes, compared with PyTorch before it is written")
+    export.add_argument("model", help="weights: a .safetensors file or a bundled name")
+    export.add_argument("-o", "--output", type=Path, required=True, help="the file to write: .onnx, or .pt2 of "
+                        "torch.export")  # fmt: skip
+    export.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")
 
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
@@ -182,6 +201,29 @@ def _eval(options: argparse.Namespace) -> int:
             file.write(json.dumps(result.to_dict(), indent=1).encode())
         result.save_curve(options.output / "pck.png")
         print(f"wrote {options.output / 'eval.json'}, {options.output / 'pck.png'}")
+    return FINE
+
+
+def _import(options: argparse.Namespace) -> int:
+    from cpm_fast.skeleton import BUILT_IN, Skeleton
+    from cpm_fast.weights.importing import import_weights
+
+    name = options.skeleton
+    skeleton = None if name is None else BUILT_IN.get(name) or Skeleton.from_toml(name)
+    size = None if options.input_size is None else tuple(options.input_size)
+    report = import_weights(options.file, options.output, preset=options.preset, skeleton=skeleton,
+                            input_size=size, fold_norm=options.fold_norm)  # fmt: skip
+    print(report)
+    return FINE if report.ok else BAD_RESULT
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cpm_fast.weights import load
+    from cpm_fast.weights.exporting import export_model
+
+    model = load(options.model, device="cpu")
+    print(f"check     {export_model(model, options.output, decode=options.decode)}")
+    print(f"wrote {options.output}")
     return FINE
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cpm_fast.skeleton import FLIC, LSP, Skeleton
+from cpm_fast.skeleton import FLIC, LSP, MPII, Skeleton
 
 STRIDE = 8
 CONCAT_SOURCES = ("features", "beliefs", "center")
@@ -56,6 +56,8 @@ class NetworkConfig:
         first: head of stage 1, before its linear 1x1 belief layer; dropout stands behind each.
         refine: head of every later stage, before its linear 1x1 belief layer.
         pool_kernel: 3: maximum over 3x3 windows clipped at the border (as released); 2: over 2x2 windows.
+        pool_padding: cell i of a pool sees from cell 2 i - padding on: 0 as released, 2 i .. 2 i + 2; 1, with
+            pool_kernel 3 only, as mmpose has it, 2 i - 1 .. 2 i + 1.
         center_map: whether later stages see where the subject is.
         center_sigma: of its Gaussian, box pixels.
         center_pool: side of the averaging window, stride 8, that brings it to the map; 9 as released.
@@ -85,6 +87,7 @@ class NetworkConfig:
     first: tuple[Conv, ...] = (Conv(9, 512), Conv(1, 512))
     refine: tuple[Conv, ...] = (Conv(11, 128), Conv(11, 128), Conv(11, 128), Conv(1, 128))
     pool_kernel: int = 3
+    pool_padding: int = 0
     center_map: bool = True
     center_sigma: float = 21.0
     center_pool: int = 9
@@ -113,6 +116,8 @@ class NetworkConfig:
         for name in ("shared_trunk", "center_map", "background"):
             require(isinstance(getattr(self, name), bool), name, "true or false")
         require(whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
+        fine = whole(self.pool_padding) and self.pool_padding in ((0, 1) if self.pool_kernel == 3 else (0,))
+        require(fine, "pool_padding", "0, or 1 with pool_kernel 3")
         fine = whole(self.center_pool) and STRIDE <= self.center_pool <= LARGEST_CENTER_POOL
         require(fine, "center_pool", f"a whole number from 8 to {LARGEST_CENTER_POOL}")
         for name in ("center_sigma", "margin"):
@@ -210,9 +215,49 @@ def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
     )
 
 
+def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """The released network on a VGG-19 trunk: the ten first convolutions of VGG-19 (Simonyan and Zisserman 2015), five
+    more, and 7x7 convolutions in the later stages."""
+    return NetworkConfig(
+        skeleton=skeleton,
+        trunk=((Conv(3, 64),) * 2, (Conv(3, 128),) * 2, (Conv(3, 256),) * 4),
+        tail=(*(Conv(3, 512),) * 2, *(Conv(3, 256),) * 4, Conv(3, 128)),
+        shared_trunk=True,
+        features=(),
+        first=(Conv(1, 512),),
+        refine=(*(Conv(7, 128),) * 5, Conv(1, 128)),
+        pool_kernel=2,
+        concat=("beliefs", "features", "center"),
+        dropout=0.0,
+        # The release trained from ImageNet weights; from 0.01 this many convolutions would start at nothing.
+        init_std=None,
+    )
+
+
+def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
+    """The network as mmpose 1.x builds and trains it: normalized, without center map and background."""
+    return NetworkConfig(
+        skeleton=skeleton,
+        pool_padding=1,
+        center_map=False,
+        background=False,
+        concat=("beliefs", "features"),
+        norm="batch",
+        cell_offset=0.0,
+        dropout=0.0,
+        init_std=0.001,
+        color="rgb",
+        pixel_mean=(123.675, 116.28, 103.53),
+        pixel_scale=(58.395, 57.12, 57.375),
+        padding_value=0,
+    )
+
+
 PRESETS = {
     "cpm6": NetworkConfig(),
     "flic": NetworkConfig(skeleton=FLIC, stages=4),
+    "vgg": vgg(),
+    "mmpose": mmpose(),
     "compact": compact(),
 }
 

@@ -205,4 +205,18 @@ COCO = Skeleton(
     pairs=_pairs("eye", "ear", *_ARM, *_LEG),
 )
 
-BUILT_IN = {skeleton.name: skeleton for skeleton in (LSP, MPII, FLIC, COCO)}
+# The order of a JHMDB annotation; the subject's face is its head.
+JHMDB = Skeleton(
+    name="jhmdb",
+    names=("neck", "belly", "head",
+           *(f"{side}_{stem}" for stem in ("shoulder", "hip", "elbow", "knee", "wrist", "ankle")
+             for side in ("right", "left"))),
+    limbs=(
+        *_chain("head", "neck", "belly"),
+        *(limb for side in ("right", "left") for limb in _chain("neck", *_side(side, *_ARM))),
+        *(limb for side in ("right", "left") for limb in _chain("belly", *_side(side, *_LEG))),
+    ),
+    pairs=_pairs(*_ARM, *_LEG),
+)  # fmt: skip
+
+BUILT_IN = {skeleton.name: skeleton for skeleton in (LSP, MPII, FLIC, COCO, JHMDB)}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import caffe_file
 from cpm_fast import weights
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.config import PRESETS, Conv, preset
@@ -18,7 +19,7 @@ from cpm_fast.model.files import load_model, save_model
 from cpm_fast.result import Results
 from cpm_fast.training import loop, update
 
-VERBS = ("demo", "infer", "train", "eval", "doctor")
+VERBS = ("demo", "infer", "train", "eval", "import", "export", "doctor")
 TINY = replace(
     preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
     first=(Conv(3, 4),), refine=(Conv(3, 4),),
@@ -250,6 +251,39 @@ def test_a_loss_that_is_not_finite_is_a_bad_result(monkeypatch, capsys):
     data = ["--data", "synthetic:9", "--batch", "4", "--epochs", "1", "--workers", "0"]
     assert main(["train", "--preset", "tiny", *data]) == BAD_RESULT
     assert "at step 1: lower the learning rate" in capsys.readouterr().err
+
+
+def test_import_prints_what_went_where(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    shapes = {"conv1": (128, 3, 9, 9), "conv2": (128, 128, 9, 9), "conv3": (128, 128, 9, 9), "conv4": (32, 128, 5, 5),
+              "conv5": (512, 32, 9, 9), "conv6": (512, 512, 1, 1), "conv7": (10, 512, 1, 1)}  # fmt: skip
+    blobs = {
+        f"{name}_stage1": [0.01 * random.standard_normal(shape, np.float32), np.zeros(shape[0], np.float32)]
+        for name, shape in shapes.items()
+    }
+    (tmp_path / "flic.caffemodel").write_bytes(caffe_file.net(blobs))
+    assert main(["import", "flic.caffemodel", "-o", "flic.safetensors"]) == FINE
+    shown = capsys.readouterr().out
+    assert "1 stages, 9 parts (flic)" in shown and "wrote flic.safetensors" in shown
+    assert load_model("flic.safetensors").config == replace(preset("flic"), stages=1)
+    # A whole network of four stages does not come from one.
+    assert main(["import", "flic.caffemodel", "-o", "no.safetensors", "--preset", "flic"]) == BAD_RESULT
+    assert "wrote nothing: 21 convolutions do not fit" in capsys.readouterr().out
+    skeleton = ["--skeleton", "lsp"]
+    assert main(["import", "flic.caffemodel", "-o", "no.safetensors", *skeleton]) == BAD_USE
+    assert "flic.caffemodel: its network has 9 parts, 'lsp' has 14" in capsys.readouterr().err
+    cut(tmp_path / "flic.caffemodel")
+    assert main(["import", "flic.caffemodel", "-o", "no.safetensors"]) == BAD_USE
+    assert "flic.caffemodel: not a .caffemodel that can be read" in capsys.readouterr().err
+    assert not (tmp_path / "no.safetensors").exists()
+
+
+def test_export_says_how_closely_it_agrees(model, tmp_path, capsys):
+    assert main(["export", model, "-o", "tiny.pt2", "--decode"]) == FINE
+    assert "equals PyTorch to" in (shown := capsys.readouterr().out) and "wrote tiny.pt2" in shown
+    assert (tmp_path / "tiny.pt2").stat().st_size > 1000
+    assert main(["export", model, "-o", "tiny.tflite"]) == BAD_USE
+    assert "path must end in .onnx or .pt2, got 'tiny.tflite'" in capsys.readouterr().err
 
 
 def test_doctor_reports(capsys):

@@ -70,7 +70,7 @@ class CPM(nn.Module):
 
     @classmethod
     def preset(cls, name: str, skeleton: Skeleton | None = None) -> CPM:
-        """A network by name: "cpm6" and "flic" as released, "compact" for CPUs; with untrained weights.
+        """A network by name: "cpm6", "flic" and "vgg" as released, "mmpose" as there, "compact" for CPUs; untrained.
 
         Raises:
             ValueError: no such preset.
@@ -149,7 +149,8 @@ def combine(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
     """The output of a layer without weights: pool, center_pool or concat."""
     match layer.kind:
         case "pool":
-            return F.max_pool2d(inputs[0], layer.kernel, 2, ceil_mode=True)
+            # On sides that are even, as all are, both forms give half of them.
+            return F.max_pool2d(inputs[0], layer.kernel, 2, layer.padding, ceil_mode=layer.padding == 0)
         case "center_pool":
             return F.avg_pool2d(inputs[0], layer.kernel, STRIDE, ceil_mode=True)
         case "concat":

@@ -14,7 +14,9 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.files import atomic_write
 from cpm_fast.model.cpm import CPM
 
-FORMAT = "cpm_fast/1"
+# The version of what tensors and metadata mean; fields that a network config lacks take their defaults.
+FAMILY = "cpm_fast/"
+FORMAT = f"{FAMILY}1"
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
@@ -40,18 +42,24 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a .safetensors file that can be read: {error}") from None
-    if metadata.get("format") != FORMAT or kind not in metadata:
+    written = metadata.get("format", "")
+    if written.startswith(FAMILY) and written != FORMAT:
+        raise ValueError(f"{path}: is of the form {written}, and this cpm_fast reads {FORMAT}; a newer one may read it")
+    if written != FORMAT or kind not in metadata:
         raise ValueError(f"{path}: must hold the metadata format = {FORMAT} and {kind}, got {sorted(metadata)}")
     return tensors, metadata
 
 
-def save_model(model: CPM, path: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write a network's weights, config and skeleton.
+def save_model(
+    model: CPM, path: str | Path, dtype: torch.dtype | None = None, about: Mapping[str, str] | None = None
+) -> None:
+    """Write a network's weights, with config, skeleton and the version of this form in the metadata.
 
     Args:
         model: the network.
         path: must end in .safetensors.
         dtype: of the stored floating point numbers, for instance torch.float16; as they are if not given.
+        about: where the weights come from, kept in the metadata.
 
     Raises:
         ValueError: the suffix is another.
@@ -62,7 +70,10 @@ def save_model(model: CPM, path: str | Path, dtype: torch.dtype | None = None) -
         name: tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
-    write_tensors(path, tensors, {"network": json.dumps(model.config.to_dict())})
+    metadata = {"network": json.dumps(model.config.to_dict())}
+    if about:
+        metadata["about"] = json.dumps(dict(about))
+    write_tensors(path, tensors, metadata)
 
 
 def load_model(path: str | Path) -> CPM:

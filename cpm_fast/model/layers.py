@@ -27,6 +27,7 @@ class Layer:
         relu: whether ReLU follows (convolutions).
         norm: whether batch normalization stands between convolution and ReLU.
         stage: which stage it belongs to; 0 for a trunk and the center map.
+        padding: of a pool: cells that its windows begin before the map.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Layer:
     relu: bool = False
     norm: bool = False
     stage: int = 0
+    padding: int = 0
 
     @property
     def parameters(self) -> int:
@@ -85,7 +87,8 @@ class _Builder:
 
     def pool(self, name: str, source: str) -> str:
         channels, (h, w) = self.maps[source]
-        return self.add(Layer(name, "pool", (source,), self.config.pool_kernel, channels, channels, (h // 2, w // 2)))
+        kernel, padding = self.config.pool_kernel, self.config.pool_padding
+        return self.add(Layer(name, "pool", (source,), kernel, channels, channels, (h // 2, w // 2), padding=padding))
 
     def trunk(self, prefix: str) -> str:
         source = IMAGE

@@ -29,7 +29,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
     height, width = size
     outside = maps.new_zeros(maps.shape[2])  # [P+1]
     outside[-1:] = 1
-    total = maps.new_zeros(len(maps), maps.shape[2], height, width)
+    total = maps.new_zeros(maps.shape[0], maps.shape[2], height, width)
     for scale in range(maps.shape[1]):
         sx, sy, ox, oy = frames[..., scale, :].reshape(-1, 4).unbind(-1)  # each [N] or [1]
         across, across_weights, in_width = cubic_taps(sx, ox, width, maps.shape[4])

@@ -53,7 +53,8 @@ def test_one_map_per_part_stage_and_background(size):
 
 
 def test_presets_run_and_count():
-    for name, size in (("compact", (192, 192)), ("cpm6", (8, 8)), ("flic", (8, 16))):
+    for name, size in (("compact", (192, 192)), ("cpm6", (8, 8)), ("flic", (8, 16)), ("vgg", (16, 8)),
+                       ("mmpose", (8, 8))):  # fmt: skip
         model = CPM.preset(name).eval()
         assert sum(parameter.numel() for parameter in model.parameters()) == parameter_count(model.config)
         with torch.no_grad():
@@ -70,6 +71,12 @@ def test_released_pool_windows_are_clipped_at_the_end():
     assert run(model, "pool", eight.mT)[0, 0].tolist() == [[v] * 4 for v in (3, 3, -1, -4)]
     seven = torch.tensor([1.0, 0, 3, 0, -1, -2, -5]).view(1, 1, 1, 7).expand(1, 4, 7, 7)
     assert run(model, "pool", seven)[0, 0].tolist() == [[3, 3, -1]] * 3
+
+
+def test_padded_pool_windows_begin_a_cell_before():
+    """mmpose's k3 s2 p1 windows: on 8 cells 0-1, 1-3, 3-5, 5-7."""
+    row = torch.tensor([-3.0, -1, -2, 0, -1, -2, -5, -4]).view(1, 1, 1, 8).expand(1, 4, 8, 8)
+    assert run(make(small(pool_padding=1)), "pool", row)[0, 0].tolist() == [[-1, 0, 0, -2]] * 4
 
 
 def test_two_by_two_pool_windows():

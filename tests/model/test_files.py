@@ -1,7 +1,7 @@
 """A network on disk: what comes back is what was saved, and every other file is named."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -134,6 +134,22 @@ def test_safetensors_of_others(tmp_path, metadata):
     save_file({"weight": torch.zeros(3)}, tmp_path / "theirs.safetensors", metadata)
     with pytest.raises(ValueError, match=r"theirs.safetensors: must hold the metadata format = cpm_fast/1 and network"):
         load_model(tmp_path / "theirs.safetensors")
+
+
+def test_the_metadata_holds_config_skeleton_version_and_source(tmp_path):
+    save_model(network(), tmp_path / "net.safetensors", about={"source": "theirs.caffemodel"})
+    _, metadata = read_tensors(tmp_path / "net.safetensors", "network")
+    values = json.loads(metadata["network"])
+    assert metadata["format"] == "cpm_fast/1" and json.loads(metadata["about"]) == {"source": "theirs.caffemodel"}
+    assert values.keys() == {field.name for field in fields(NetworkConfig)}
+    assert values["skeleton"] == CAT.to_dict()
+
+
+def test_a_form_of_the_future_says_so(saved):
+    tensors, metadata = read_tensors(saved, "network")
+    save_file(tensors, saved, {**metadata, "format": "cpm_fast/2"})
+    with pytest.raises(ValueError, match=r"net.safetensors: is of the form cpm_fast/2, and .* reads cpm_fast/1"):
+        load_model(saved)
 
 
 def change_config(path, **changed) -> None:

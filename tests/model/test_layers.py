@@ -13,11 +13,17 @@ from cpm_fast.skeleton import FLIC, LSP
 def test_released_parameter_counts():
     assert parameter_count(preset("cpm6")) == 31_219_866
     assert parameter_count(preset("flic")) == 21_323_816
+    assert parameter_count(preset("vgg")) == 29_852_058
+    # mmpose's convolutions have no bias where batch normalization follows.
+    config = preset("mmpose")
+    biases = sum(layer.channels for layer in network_layers(config) if layer.norm)
+    assert parameter_count(config) - biases == 31_225_568
 
 
 def test_released_mac_counts():
     assert mac_count(preset("cpm6")) / 1e9 == pytest.approx(175.438, abs=5e-4)
     assert mac_count(preset("flic")) / 1e9 == pytest.approx(154.500, abs=5e-4)
+    assert mac_count(preset("vgg")) / 1e9 == pytest.approx(88.420, abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,8 @@ def test_released_receptive_fields():
     config = preset("cpm6")
     assert [receptive_field(config, stage) for stage in range(1, 7)] == [167, 407, 647, 887, 1127, 1367]
     assert belief_field(config) == 31
+    config = preset("vgg")
+    assert [receptive_field(config, stage) for stage in (1, 2)] == [164, 404] and belief_field(config) == 31
 
 
 def test_paper_receptive_fields_hold_for_two_by_two_pools():
@@ -65,7 +73,7 @@ def test_released_layers():
     assert linear == [f"stage{stage}_beliefs" for stage in range(1, 7)]
 
 
-@pytest.mark.parametrize("name", ["cpm6", "flic", "compact"])
+@pytest.mark.parametrize("name", ["cpm6", "flic", "vgg", "mmpose", "compact"])
 def test_every_layer_reads_what_stands_before_it(name):
     config = preset(name)
     known = {"image": 3, "center_map": 1}

@@ -1,0 +1,58 @@
+"""What an importer finds: which array of a foreign file is which layer of a network of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cpm_fast.config import NetworkConfig
+
+
+@dataclass(frozen=True)
+class Row:
+    """A convolution of ours and where its weights come from.
+
+    Args:
+        layer: its name.
+        source: its name in the file; of several it might have, the first.
+        shape: of its weight, as ours has it.
+        problem: why it could not be filled; empty if it was.
+    """
+
+    layer: str
+    source: str
+    shape: tuple[int, ...]
+    problem: str = ""
+
+
+@dataclass
+class Mapping:
+    """The network that a file holds, and its weights under our names.
+
+    Args:
+        layout: whose names and order the file has.
+        config: the network.
+        tensors: for the network's state_dict, of the rows without a problem.
+        rows: one a convolution, in the order they run.
+        unused: what the file holds beyond that.
+    """
+
+    layout: str
+    config: NetworkConfig
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Row]:
+        return [row for row in self.rows if row.problem]
+
+    def table(self) -> str:
+        """A line a convolution: ours, theirs, the weight's shape, and what is wrong with it."""
+        wide = max(len(row.layer) for row in self.rows)
+        lines = [f"{'layer':<{wide}}  {'from':<24} weight"]
+        for row in self.rows:
+            shape = "x".join(str(side) for side in row.shape)
+            lines.append(f"{row.layer:<{wide}}  {row.source:<24} {shape:<14} {row.problem}".rstrip())
+        return "\n".join(lines)

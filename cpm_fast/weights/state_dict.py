@@ -1,0 +1,106 @@
+"""Other people's weights as named tensors, from .safetensors or from PyTorch's files, running nothing they hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+# Where checkpoints keep the weights beside optimizer and history: mmengine and mmcv, and habits of others.
+INSIDE = ("state_dict", "model_state_dict", "model")
+# How PyTorch's own message goes on after advice to read the file unsafely, and how it names a class.
+UNPICKLER = "WeightsUnpickler error: "
+REFUSED = re.compile(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)")
+# What PyTorch's DataParallel puts before every name.
+PARALLEL = "module."
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights in a file, on the CPU, by name.
+
+    A PyTorch file is a pickle, which may run code when it is read; here it may name tensors and plain containers only
+    (`torch.load(weights_only=True)`), and its archive must hold what it claims to.
+
+    Args:
+        path: a .safetensors file; any other suffix is read as a PyTorch file: a state_dict, or a checkpoint with one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or one that needs classes that are not allowed; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    found = _safetensors(path) if path.suffix == ".safetensors" else _pytorch(path)
+    for name in INSIDE:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+            break
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path}: must hold a state_dict, got {type(found).__name__}")
+    tensors = {
+        name.removeprefix(PARALLEL): tensor
+        for name, tensor in found.items()
+        if isinstance(name, str) and isinstance(tensor, torch.Tensor)
+    }
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
+            raise ValueError(f"{path}: {name} must be a plain tensor of real numbers, got {tensor.type()}")
+    if not tensors:
+        raise ValueError(f"{path}: must hold a state_dict, got no tensor by name")
+    return tensors
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a .safetensors file that can be read: {error}") from None
+
+
+def _pytorch(path: Path) -> Any:
+    try:
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle raises whatever its instructions run into
+        reason = str(error).rpartition(UNPICKLER)[2] or type(error).__name__
+        refused = REFUSED.match(reason)
+        if refused:
+            raise ValueError(_how_to_save_again(path, _classes(path) or [refused[1]])) from None
+        raise ValueError(f"{path}: not a PyTorch file that can be read: {reason.splitlines()[0]}") from None
+
+
+def _check_archive(path: Path) -> None:
+    """PyTorch stores tensors as they are; an archive that unpacks to more than its size is made to fill memory."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("its archive is compressed, which PyTorch's never are")
+    if sum(entry.file_size for entry in entries) > os.path.getsize(path):
+        raise ValueError("its archive claims more than the file holds")
+
+
+def _classes(path: Path) -> list[str]:
+    """All classes beyond tensors and plain containers that an archive would need, without making any."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+    except Exception:  # as above; older files are not looked through
+        return []
+
+
+def _how_to_save_again(path: Path, classes: list[str]) -> str:
+    shown = ", ".join(classes[:4]) + (f" and {len(classes) - 4} more" if len(classes) > 4 else "")
+    return (
+        f"{path}: holds objects beside its weights ({shown}), and making them could run code. If you trust the file, "
+        'save its weights alone, where the packages that wrote it are installed: python -c "import torch; '
+        f"torch.save(torch.load('{path.name}', map_location='cpu', weights_only=False)['state_dict'], "
+        f"'{path.stem}-weights.pth')\""
+    )
