@@ -70,12 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--precision", choices=("fp32", "tf32", "bf16"), help="of products (default: fp32)")
     train.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
     train.add_argument("--workers", type=int, help="loader processes (default: one a core, at most 8)")
-    train.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (%(default)s)")
-    train.add_argument("--validate-every", type=float, default=1.0, help="epochs between validations (%(default)s)")
+    train.add_argument("--save-every", type=int, help="steps between checkpoints (default: 500)")
+    train.add_argument("--validate-every", type=float, help="epochs between validations (default: 1)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     where = train.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", type=Path, help="run folder (default: runs/PRESET)")
-    where.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run; all else comes from its config")
+    where.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with a run; what is not given comes from its config"
+    )
 
     evaluate = _verb(verbs, "eval", _eval, "PCK of a network on annotated pictures: a table, one row a stage")
     evaluate.add_argument("--data", required=True, help="as for train")

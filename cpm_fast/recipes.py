@@ -52,7 +52,9 @@ class TrainingConfig:
         bias_factor: on the learning rate of biases.
         weight_decay: on convolution weights only.
         clip_norm: largest norm of the whole gradient; 0: no limit.
-        batch: samples a step.
+        batch: samples a step, over all processes.
+        accumulate: pieces of each process's share of a batch, one after the other, whose gradients add up: less memory
+            for the same batch. Batch normalization and dropout see the pieces one by one.
         epochs: passes over the data.
         loss_mode: "zero": an unlabelled part is a map of zeros, as released; "mask": its map does not count.
         part_sigma: of the belief targets, box pixels.
@@ -73,6 +75,7 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     clip_norm: float = 0.0
     batch: int = 16
+    accumulate: int = 1
     epochs: float = 100.0
     loss_mode: Literal["zero", "mask"] = "zero"
     part_sigma: float = 7.0
@@ -96,6 +99,7 @@ class TrainingConfig:
             require(finite(getattr(self, name)) and getattr(self, name) >= 0, name, "0 or more")
         require(finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
         require(whole(self.batch) and self.batch >= 1, "batch", "a whole number of at least 1")
+        require(whole(self.accumulate) and self.accumulate >= 1, "accumulate", "a whole number of at least 1")
         require(whole(self.seed) and self.seed >= 0, "seed", "a whole number, 0 or more")
 
     def to_dict(self) -> dict[str, Any]:

@@ -209,12 +209,14 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_targets", stopping_after(3, loop.make_targets))
-        assert main(["train", *options, "--save-every", "2", "-o", "again"]) == BAD_RESULT
+        patch.setattr(loop, "make_targets", stopping_after(2, loop.make_targets))
+        given = ["--save-every", "2", "--validate-every", "0.5"]
+        assert main(["train", *options, *given, "-o", "again"]) == BAD_RESULT
     assert not (tmp_path / "again" / "final.safetensors").exists()
     capsys.readouterr()
     assert main(["train", "--resume", "again", "--workers", "0"]) == FINE
-    assert "run       again" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "run       again" in shown and "step 3 " in shown, "the resumed run validates as often"
     for name, tensor in load_model("again/final.safetensors").state_dict().items():
         assert torch.equal(tensor, whole[name]), name
 

@@ -23,12 +23,14 @@ class Progress:
         step: steps done.
         best_score, best_step: the best validation score and the step it was reached at.
         unlogged: losses of each stage in the steps since the last line of metrics.
+        validated: the last step that was validated.
     """
 
     step: int = 0
     best_score: float = -1.0
     best_step: int = 0
     unlogged: tuple[tuple[float, ...], ...] = ()
+    validated: int = 0
 
 
 def save_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -72,7 +74,9 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer) ->
                 number, key = name.removeprefix(OPTIMIZER).split(".", 1)
                 state.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": described["groups"]})
-        progress = Progress(**json.loads(metadata["checkpoint"]))
+        values = json.loads(metadata["checkpoint"])
+        # Older checkpoints were written behind the validation of their step.
+        progress = Progress(**{"validated": values["step"], **values})
         return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {error}") from None

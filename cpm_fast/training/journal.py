@@ -45,9 +45,10 @@ class Metrics:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def rewind(self, step: int) -> None:
-        """Keep only what was written up to a step: a resumed run writes the rest again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
+    def rewind(self, step: int, validated: int | None = None) -> None:
+        """Keep what was written up to a step, and scores up to the step validated: a resumed run writes the rest."""
+        last_scores = step if validated is None else validated
+        kept = [row for row in self.rows() if row["step"] <= (last_scores if "pck" in row else step)]
         with atomic_write(self.path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 
