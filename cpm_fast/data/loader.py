@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.augment import Draw, box_matrix, draw
+from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.image import warp
 from cpm_fast.recipes import AugmentationConfig
@@ -34,7 +34,7 @@ class Batch:
         parts_box: [N, K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
         drawn: [N, K, P] bool: labelled and inside the picture, so a target has its peak.
         known: [N, K, P] bool: labelled (in the picture or not), so the part's map is known.
-        center_box: [N, 2] float32, where the subject's center is, box pixels.
+        center_box: [N, 2] float32, where the network is told that the subject's center is, box pixels.
         unreadable: one message for every sample that could not be read and is left out.
     """
 
@@ -83,11 +83,11 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
         mirror = list(network.skeleton.mirror)
         parts_box, visible, known = parts_box[:, mirror], visible[:, mirror], known[:, mirror]
     return Item(
-        crop=warp(sample.image, matrix, size, network.padding_value),
+        crop=recolor(warp(sample.image, matrix, size, network.padding_value), drawn),
         parts_box=np.where(visible[..., None], parts_box, 0).astype(np.float32),
         drawn=visible,
         known=known,
-        center_box=transform(matrix, np.array(sample.roi.center)).astype(np.float32),
+        center_box=(transform(matrix, np.array(sample.roi.center)) + drawn.center_error).astype(np.float32),
     )
 
 

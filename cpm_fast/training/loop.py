@@ -21,14 +21,17 @@ from cpm_fast.files import remove_leftovers
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
+from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cpm_fast.training.folder import RunFolder, sample_counts
+from cpm_fast.training.forward import Forward
 from cpm_fast.training.interrupt import interrupts_held
 from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
 from cpm_fast.training.loss import make_targets
 from cpm_fast.training.memory import keep_freed_memory
 from cpm_fast.training.options import RunOptions, TrainingError
-from cpm_fast.training.ranks import Ranks, joined
+from cpm_fast.training.phases import Phase, phase_at, run_phases
+from cpm_fast.training.ranks import Ranks, join
 from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
 from cpm_fast.training.update import update
 from cpm_fast.weights import find_device
@@ -78,8 +81,8 @@ def train(
         KeyboardInterrupt: passed on after the step is done and the state is saved; a second one at once, unsaved.
     """
     options = options or RunOptions()
-    with joined(find_device(options.device)) as ranks:
-        return _Run(network, config, data, validation, RunFolder(run), options, ranks).go(resume, about or {})
+    ranks = join(find_device(options.device))
+    return _Run(network, config, data, validation, RunFolder(run), options, ranks).go(resume, about or {})
 
 
 class _Run:
@@ -116,6 +119,7 @@ class _Run:
         self.validate_every = max(1, round(options.validate_every * self.per_epoch))
         if config.precision == "tf32" and self.device.type != "cuda":
             raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
+        self.phases = run_phases(config, network.stages, self.steps)
         self.metrics = Metrics(folder.path / METRICS_FILE)
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
         self.window: list[torch.Tensor] = []
@@ -130,21 +134,34 @@ class _Run:
         model = CPM(self.network).to(self.device)
         optimizer = make_optimizer(model, self.config)
         progress = Progress()
+        self.average = WeightAverage(model, self.config.average) if self.config.average else None
         if resume and self.folder.last.exists():
-            progress = load_checkpoint(self.folder.last, model, optimizer)
+            progress = load_checkpoint(self.folder.last, model, optimizer, self.averaged())
         self.ranks.wait()  # every process has read before one writes
         if self.ranks.main:
             self.prepare_folder(progress, about)
-        self.forward: torch.nn.Module = model
-        if self.ranks.world > 1:
-            self.forward = DistributedDataParallel(model, [self.device] if self.device.type == "cuda" else None)
+        self.enter(phase_at(self.phases, progress.step), model)
         if self.due(progress.step) and progress.validated < progress.step:
             progress = self.validate(model, progress)
         progress = self.steps_from(progress, model, optimizer)
         if progress.step == self.steps and self.ranks.main:
             with self.folder.writing(self.folder.final):
-                save_model(model.eval(), self.folder.final)
-        return model
+                save_model(self.judged(model).eval(), self.folder.final)
+        return self.judged(model)
+
+    def averaged(self) -> CPM | None:
+        return None if self.average is None else self.average.model
+
+    def judged(self, model: CPM) -> CPM:
+        """The weights that are scored and handed out."""
+        return model if self.average is None else self.average.model
+
+    def enter(self, phase: Phase, model: CPM) -> None:
+        """Have the stages run, and the weights learn, that a phase says."""
+        self.phase = phase
+        self.forward: torch.nn.Module = Forward(model, phase, self.options.recompute)
+        if self.ranks.world > 1:
+            self.forward = DistributedDataParallel(self.forward, [self.device] if self.device.type == "cuda" else None)
 
     def prepare_folder(self, progress: Progress, about: dict[str, Any]) -> None:
         """Make the folder what it was at a step."""
@@ -239,7 +256,8 @@ class _Run:
             return
         unlogged = tuple(tuple(losses.tolist()) for losses in self.window)
         with self.folder.writing(self.folder.last):
-            save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged))
+            save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged),
+                            self.averaged())  # fmt: skip
 
     def check_finite(self, step: int, model: CPM) -> None:
         """Refuse to go on with, or to save, what is not finite.
@@ -277,11 +295,18 @@ class _Run:
         if step == 0 and self.ranks.main:
             with self.folder.writing(self.folder.path / BATCH_FILE):
                 draw_batch(batch, targets, self.network, self.folder.path / BATCH_FILE)
-        factor = rate_factor(self.config, step, self.steps, len(self.items) / self.batch)
+        phase = phase_at(self.phases, step)
+        if phase != self.phase:
+            self.enter(phase, model)
+        factor = rate_factor(self.config, step - phase.first, phase.steps, len(self.items) / self.batch)
         set_rate(optimizer, self.config.learning_rate * factor)
-        return update(
-            model, optimizer, batch, targets, self.config, forward=self.forward, ranks=self.ranks, samples=samples
-        )
+        losses = update(
+            model, optimizer, batch, targets, self.config, forward=self.forward, ranks=self.ranks, samples=samples,
+            supervised=phase.supervised,
+        )  # fmt: skip
+        if self.average is not None:
+            self.average.update(model, step + 1)
+        return losses
 
     def validate(self, model: CPM, progress: Progress) -> Progress:
         """Score every validation set; the mean of their last stages decides which weights are best."""
@@ -290,7 +315,7 @@ class _Run:
             return progress
         scores = []
         for dataset in self.validation:
-            result = evaluate(model, dataset, batch=self.batch, device=str(self.device), progress=False)
+            result = evaluate(self.judged(model), dataset, batch=self.batch, device=str(self.device), progress=False)
             pck = [score.mean for score in result.stages]
             scores.append(pck[-1])
             self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch,
@@ -304,6 +329,6 @@ class _Run:
             draw_curves(self.metrics, self.folder.path / CURVES_FILE)
         if scores and sum(scores) / len(scores) > progress.best_score:
             with self.folder.writing(self.folder.best):
-                save_model(model, self.folder.best)
+                save_model(self.judged(model), self.folder.best)
             return replace(progress, best_score=sum(scores) / len(scores), best_step=progress.step)
         return progress

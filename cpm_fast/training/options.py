@@ -16,6 +16,7 @@ class RunOptions:
         device: "auto", "cpu" or "cuda".
         save_every: steps between checkpoints.
         validate_every: epochs between validations.
+        recompute: keep fewer activations and run the network again where they are needed: less memory, more time.
         stop_after: stop, saved, after this step (for tests of resuming).
         quiet: no progress bar.
 
@@ -27,6 +28,7 @@ class RunOptions:
     device: str = "auto"
     save_every: int = 500
     validate_every: float = 1.0
+    recompute: bool = False
     stop_after: int | None = None
     quiet: bool = False
 
@@ -40,7 +42,7 @@ class RunOptions:
 
     def kept(self) -> dict[str, Any]:
         """What a run that goes on should be carried out with again, for its config.json."""
-        return {"save_every": self.save_every, "validate_every": self.validate_every}
+        return {"save_every": self.save_every, "validate_every": self.validate_every, "recompute": self.recompute}
 
 
 class TrainingError(RuntimeError):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -58,27 +57,26 @@ def main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-@contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def join(device: torch.device) -> Ranks:
     """Join the processes that torchrun started; a process of its own where it did not.
 
     It sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; other launchers may set them too. The processes talk
-    through NCCL on CUDA, where each takes the device of its local rank, and through gloo on a CPU.
+    through NCCL on CUDA, where each takes the device of its local rank, and through gloo on a CPU. They stay joined
+    until they end: the launcher's store does not let them meet a second time.
 
     Raises:
         RuntimeError: there are more processes on this machine than CUDA devices.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1 or "RANK" not in os.environ:
-        yield Ranks(device=device)
-        return
+        return Ranks(device=device)
     rank, place = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
     if device.type == "cuda":
         if place >= torch.cuda.device_count():
             raise RuntimeError(f"process {place} of this machine must have a device, got {torch.cuda.device_count()}")
         device = torch.device("cuda", place)
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
-    yield Ranks(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), device)
-    # Not after an error: the others may be waiting in a sum, and the launcher ends them.
-    distributed.destroy_process_group()
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+        atexit.register(distributed.destroy_process_group)
+    return Ranks(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), device)
