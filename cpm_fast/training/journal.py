@@ -19,6 +19,7 @@ from cpm_fast.files import atomic_write
 from cpm_fast.training.loss import Targets
 
 CONFIG_FILE, METRICS_FILE, CURVES_FILE, BATCH_FILE = "config.json", "metrics.jsonl", "curves.png", "batch0.png"
+START_FILE = "start.txt"
 MOSAIC_COLUMNS, MOSAIC_ROWS = 6, 3
 PACKAGES = ("cpm_fast", "torch", "numpy", "opencv-python", "safetensors")
 
@@ -35,8 +36,12 @@ def versions() -> dict[str, str]:
 
 
 def write_json(path: Path, values: Any) -> None:
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     with atomic_write(path) as file:
-        file.write((json.dumps(values, indent=1) + "\n").encode())
+        file.write(text.encode())
 
 
 class Metrics:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch, TrainingItems, blank_batch, steps_per_epoch, training_batches
+from cpm_fast.data.mapped import Mapped, mapped
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation import evaluate
 from cpm_fast.files import remove_leftovers
@@ -26,13 +27,23 @@ from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpo
 from cpm_fast.training.folder import RunFolder, sample_counts
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.interrupt import interrupts_held
-from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
+from cpm_fast.training.journal import (
+    BATCH_FILE,
+    CURVES_FILE,
+    METRICS_FILE,
+    START_FILE,
+    Metrics,
+    draw_batch,
+    draw_curves,
+    write_text,
+)
 from cpm_fast.training.loss import make_targets
 from cpm_fast.training.memory import keep_freed_memory
 from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.phases import Phase, phase_at, run_phases
 from cpm_fast.training.ranks import Ranks, join
 from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
+from cpm_fast.training.start import start_from
 from cpm_fast.training.update import update
 from cpm_fast.weights import find_device
 
@@ -50,6 +61,7 @@ def train(
     resume: bool = False,
     options: RunOptions | None = None,
     about: dict[str, Any] | None = None,
+    start: str | Path | None = None,
 ) -> CPM:
     """Train a network into a run folder.
 
@@ -64,17 +76,20 @@ def train(
 
     Args:
         network, config: what to train, and how.
-        data: datasets to train on, one behind the other, all with the network's skeleton.
+        data: datasets to train on, mixed; parts are matched by name, and one that a dataset lacks is unlabelled there.
         validation: datasets to score after every epoch, each by itself; may be empty.
         run: the folder; must not hold a run unless `resume`.
         resume: go on from the folder's last checkpoint; starts anew where there is none yet.
         options: how it is carried out.
         about: what config.json should say beside, for instance where the data is.
+        start: a .safetensors file of weights to start from, as far as they fit (`start_from`); start.txt says how far.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
-        ValueError: a dataset's skeleton is not the network's, there is no sample, or the folder's run is of another
-            network, recipe or data.
+        FileNotFoundError: there is no file to start from.
+        ValueError: a dataset shares no part with the network, or lacks one and unlabelled parts count as absent; there
+            is no sample; nothing fits of the weights to start from; the folder's run is of another network, recipe or
+            data.
         RuntimeError: the device is not there, or the precision is not for it.
         TrainingError: the loss or a weight is not finite, or no sample of a batch could be read (it names the step),
             or a file can't be written (it names that); it says where the run stands.
@@ -82,7 +97,7 @@ def train(
     """
     options = options or RunOptions()
     ranks = join(find_device(options.device))
-    return _Run(network, config, data, validation, RunFolder(run), options, ranks).go(resume, about or {})
+    return _Run(network, config, data, validation, RunFolder(run), options, ranks).go(resume, about or {}, start)
 
 
 class _Run:
@@ -96,19 +111,18 @@ class _Run:
         options: RunOptions,
         ranks: Ranks,
     ) -> None:
-        for dataset in (*data, *validation):
-            if dataset.skeleton.names != network.skeleton.names:
+        filled = [mapped(dataset, network.skeleton) for dataset in data if len(dataset)]
+        for dataset in filled:
+            if isinstance(dataset, Mapped) and dataset.missing and config.loss_mode == "zero":
                 raise ValueError(
-                    f"{dataset.name}: parts must be the network's {list(network.skeleton.names)}, "
-                    f"got {list(dataset.skeleton.names)}"
+                    f"{dataset.name}: lacks {', '.join(dataset.missing)}, so loss_mode must be 'mask', got 'zero'"
                 )
-        if sum(len(dataset) for dataset in data) == 0:
+        if not filled:
             raise ValueError("data must hold at least one sample, got none")
         self.network, self.config, self.options = network, config, options
         self.validation, self.folder = validation, folder
         self.ranks, self.device = ranks, ranks.device
         self.samples = sample_counts(data, validation)
-        filled = [dataset for dataset in data if len(dataset)]
         self.items = TrainingItems(filled, network, config.augmentation, config.seed)
         self.batch = min(config.batch, len(self.items))
         if self.batch < ranks.world:
@@ -125,21 +139,26 @@ class _Run:
         self.window: list[torch.Tensor] = []
         self.seen, self.clock = 0, time.monotonic()
 
-    def go(self, resume: bool, about: dict[str, Any]) -> CPM:
+    def go(self, resume: bool, about: dict[str, Any], start: str | Path | None) -> CPM:
         self.folder.check(resume, self.network, self.config, self.samples)
         self.ranks.wait()  # every process has looked before one writes
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(self.config.seed)
-        model = CPM(self.network).to(self.device)
+        model = CPM(self.network)
+        going_on = resume and self.folder.last.exists()
+        loaded = start_from(model, start) if start is not None and not going_on else None
+        model = model.to(self.device)
         optimizer = make_optimizer(model, self.config)
         progress = Progress()
         self.average = WeightAverage(model, self.config.average) if self.config.average else None
-        if resume and self.folder.last.exists():
+        if going_on:
             progress = load_checkpoint(self.folder.last, model, optimizer, self.averaged())
         self.ranks.wait()  # every process has read before one writes
         if self.ranks.main:
             self.prepare_folder(progress, about)
+            if loaded is not None:
+                write_text(self.folder.path / START_FILE, loaded.table() + "\n")
         self.enter(phase_at(self.phases, progress.step), model)
         if self.due(progress.step) and progress.validated < progress.step:
             progress = self.validate(model, progress)
