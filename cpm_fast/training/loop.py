@@ -24,8 +24,10 @@ from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from cpm_fast.training.finite import what_is_not_finite
 from cpm_fast.training.folder import RunFolder, sample_counts
 from cpm_fast.training.forward import Forward
+from cpm_fast.training.gradients import GRADIENTS_FILE, gradient_histograms
 from cpm_fast.training.interrupt import interrupts_held
 from cpm_fast.training.journal import (
     BATCH_FILE,
@@ -135,6 +137,7 @@ class _Run:
             raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
         self.phases = run_phases(config, network.stages, self.steps)
         self.metrics = Metrics(folder.path / METRICS_FILE)
+        self.gradients = Metrics(folder.path / GRADIENTS_FILE)
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
         self.window: list[torch.Tensor] = []
         self.seen, self.clock = 0, time.monotonic()
@@ -188,6 +191,9 @@ class _Run:
         remove_leftovers(self.folder.path)
         with self.folder.writing(self.metrics.path):
             self.metrics.rewind(progress.step, progress.validated)
+        if self.options.gradients_every:
+            with self.folder.writing(self.gradients.path):
+                self.gradients.rewind(progress.step)
         self.folder.describe({
             **about, "network": self.network.to_dict(), "training": self.config.to_dict(), "samples": self.samples,
             "options": self.options.kept(), "processes": self.ranks.world,
@@ -264,10 +270,11 @@ class _Run:
         self.seen, self.clock = 0, time.monotonic()
         return " ".join(f"s{t} {value:.2f}" for t, value in enumerate(means, 1)) + f" {per_second:.0f} img/s"
 
-    def write_row(self, row: dict[str, Any]) -> None:
+    def write_row(self, row: dict[str, Any], rows: Metrics | None = None) -> None:
+        rows = rows or self.metrics
         if self.ranks.main:
-            with self.folder.writing(self.metrics.path):
-                self.metrics.write(row)
+            with self.folder.writing(rows.path):
+                rows.write(row)
 
     def save(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> None:
         self.check_finite(progress.step, model)
@@ -284,15 +291,9 @@ class _Run:
         Raises:
             TrainingError: a loss since the last line of metrics, or a weight, is not finite.
         """
-        for at, losses in enumerate(self.window, step - len(self.window) + 1):
-            if not bool(losses.isfinite().all()):
-                problem = f"the losses of the stages are {losses.tolist()} at step {at}"
-                break
-        else:
-            if all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-                return
-            problem = f"weights are not finite after step {step}"
-        raise TrainingError(f"{problem}: lower the learning rate; {self.folder.state()}")
+        problem = what_is_not_finite(self.window, step, model)
+        if problem:
+            raise TrainingError(f"{problem}: lower the learning rate; {self.folder.state()}")
 
     def step(self, step: int, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """One update; returns the loss of every stage, [T]."""
@@ -325,6 +326,9 @@ class _Run:
         )  # fmt: skip
         if self.average is not None:
             self.average.update(model, step + 1)
+        every = self.options.gradients_every
+        if every and (step + 1) % every == 0:
+            self.write_row({"step": step + 1, "layers": gradient_histograms(model)}, self.gradients)
         return losses
 
     def validate(self, model: CPM, progress: Progress) -> Progress:

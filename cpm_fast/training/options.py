@@ -17,6 +17,7 @@ class RunOptions:
         save_every: steps between checkpoints.
         validate_every: epochs between validations.
         recompute: keep fewer activations and run the network again where they are needed: less memory, more time.
+        gradients_every: steps between histograms of the gradients' magnitudes, in gradients.jsonl; 0: none.
         stop_after: stop, saved, after this step (for tests of resuming).
         quiet: no progress bar.
 
@@ -29,6 +30,7 @@ class RunOptions:
     save_every: int = 500
     validate_every: float = 1.0
     recompute: bool = False
+    gradients_every: int = 0
     stop_after: int | None = None
     quiet: bool = False
 
@@ -37,12 +39,15 @@ class RunOptions:
             raise ValueError(f"workers must be 0 or more, got {self.workers}")
         if self.save_every < 1:
             raise ValueError(f"save_every must be at least 1 step, got {self.save_every}")
+        if self.gradients_every < 0:
+            raise ValueError(f"gradients_every must be 0 or more steps, got {self.gradients_every}")
         if not 0 < self.validate_every < math.inf:
             raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every}")
 
     def kept(self) -> dict[str, Any]:
         """What a run that goes on should be carried out with again, for its config.json."""
-        return {"save_every": self.save_every, "validate_every": self.validate_every, "recompute": self.recompute}
+        names = ("save_every", "validate_every", "recompute", "gradients_every")
+        return {name: getattr(self, name) for name in names}
 
 
 class TrainingError(RuntimeError):

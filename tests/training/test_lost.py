@@ -193,4 +193,4 @@ def test_loaders_forked_behind_native_threads_do_not_hang():
 
 def test_options_that_are_kept_are_those_that_a_resume_needs():
     kept = RunOptions(save_every=7, validate_every=0.5, recompute=True, workers=3, device="cpu").kept()
-    assert kept == {"save_every": 7, "validate_every": 0.5, "recompute": True}
+    assert kept == {"save_every": 7, "validate_every": 0.5, "recompute": True, "gradients_every": 0}
