@@ -11,7 +11,7 @@ from typing import Any
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
 from cpm_fast.recipes import TrainingConfig
-from cpm_fast.training.journal import CONFIG_FILE, versions, write_json
+from cpm_fast.training.journal import CONFIG_FILE, START_FILE, versions, write_json, write_text
 from cpm_fast.training.options import TrainingError
 
 LAST_FILE, BEST_FILE, FINAL_FILE = "last.safetensors", "best.safetensors", "final.safetensors"
@@ -63,6 +63,11 @@ class RunFolder:
         if not self.config.exists():
             with self.writing(self.config):
                 write_json(self.config, {**about, "versions": versions()})
+
+    def tell_start(self, table: str) -> None:
+        """Write what was loaded of the weights that the run starts from."""
+        with self.writing(self.path / START_FILE):
+            write_text(self.path / START_FILE, table + "\n")
 
     def state(self) -> str:
         """Where the run stands, for messages."""

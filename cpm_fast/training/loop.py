@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,16 +28,7 @@ from cpm_fast.training.folder import RunFolder, sample_counts
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.gradients import GRADIENTS_FILE, gradient_histograms
 from cpm_fast.training.interrupt import interrupts_held
-from cpm_fast.training.journal import (
-    BATCH_FILE,
-    CURVES_FILE,
-    METRICS_FILE,
-    START_FILE,
-    Metrics,
-    draw_batch,
-    draw_curves,
-    write_text,
-)
+from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
 from cpm_fast.training.loss import make_targets
 from cpm_fast.training.memory import keep_freed_memory
 from cpm_fast.training.options import RunOptions, TrainingError
@@ -50,7 +40,6 @@ from cpm_fast.training.update import update
 from cpm_fast.weights import find_device
 
 LOG_EVERY_STEPS = 20
-MOST_WORKERS = 8
 
 
 def train(
@@ -161,7 +150,7 @@ class _Run:
         if self.ranks.main:
             self.prepare_folder(progress, about)
             if loaded is not None:
-                write_text(self.folder.path / START_FILE, loaded.table() + "\n")
+                self.folder.tell_start(loaded.table())
         self.enter(phase_at(self.phases, progress.step), model)
         if self.due(progress.step) and progress.validated < progress.step:
             progress = self.validate(model, progress)
@@ -201,13 +190,9 @@ class _Run:
 
     def steps_from(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
         """Run the steps that are left, or those up to `stop_after`; leaves a checkpoint behind."""
-        workers = self.options.workers
-        if workers is None:
-            workers = min(MOST_WORKERS, (os.cpu_count() or 1) // self.ranks.local)
-        batches = training_batches(
-            self.items, self.batch, self.config.seed, progress.step, self.last, workers, self.ranks.rank,
-            self.ranks.world,
-        )  # fmt: skip
+        workers = self.options.loader_workers(self.ranks.local)
+        batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers,
+                                   self.ranks.rank, self.ranks.world)  # fmt: skip
         self.window = [torch.tensor(losses, device=self.device) for losses in progress.unlogged]
         self.seen, self.clock = 0, time.monotonic()
         silent = self.options.quiet or not self.ranks.main

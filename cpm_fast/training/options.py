@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
+
+MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class RunOptions:
             raise ValueError(f"gradients_every must be 0 or more steps, got {self.gradients_every}")
         if not 0 < self.validate_every < math.inf:
             raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every}")
+
+    def loader_workers(self, processes: int) -> int:
+        """Loader processes of each of so many training processes on this machine."""
+        return min(MOST_WORKERS, (os.cpu_count() or 1) // processes) if self.workers is None else self.workers
 
     def kept(self) -> dict[str, Any]:
         """What a run that goes on should be carried out with again, for its config.json."""
