@@ -56,12 +56,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--hold-out", action="append", type=int, metavar="N",
                        help="the last N samples of a --data are for validation, one for each --data, in order "
                        "(default: 5 %% of each, at most 500)")  # fmt: skip
-    train.add_argument(
-        "--preset", default="compact", help="the network: compact, cpm6, flic, vgg or mmpose (%(default)s)"
-    )
-    train.add_argument("--recipe", default="modern", help="modern, or paper: as released (%(default)s)")
+    train.add_argument("--preset", default="compact", help="the network: compact, cpm6, flic, vgg or mmpose "
+                       "(%(default)s)")  # fmt: skip
+    train.add_argument("--skeleton", help="parts of the network: lsp, mpii, flic, coco or a .toml file; those of each "
+                       "--data are matched by name (default: the parts of the first --data)")  # fmt: skip
+    train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; layers that do "
+                       "not fit, for instance because the parts differ, start anew, and a table says so")  # fmt: skip
+    train.add_argument("--recipe", default="modern", help="modern, or paper: as released, or a .json file with fields "
+                       "of TrainingConfig, such as a run's config.json (%(default)s)")  # fmt: skip
     train.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
-    train.add_argument("--batch", type=int, help="samples a step (default: the recipe's)")
+    train.add_argument("--batch", type=int, help="samples a step, over all processes (default: the recipe's)")
+    train.add_argument("--accumulate", type=int, metavar="N", help="take a batch in N pieces, for less memory "
+                       "(default: 1)")  # fmt: skip
+    train.add_argument("--recompute", action="store_true", help="run parts of the network again in the backward pass "
+                       "instead of keeping their maps: less memory, more time")  # fmt: skip
     train.add_argument("--learning-rate", type=float, help="default: the recipe's")
     train.add_argument("--loss", choices=("mask", "zero"), help="unlabelled parts: left out of the loss, or maps of "
                        "zeros as released (default: the recipe's)")  # fmt: skip
@@ -69,15 +77,30 @@ def _parser() -> argparse.ArgumentParser:
         "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
     )
     train.add_argument("--rotate", type=float, metavar="DEGREES", help="largest random rotation (default: 40)")
+    train.add_argument("--center-error", type=float, metavar="PX", help="how far off the center that the network is "
+                       "told may be, box pixels (default: 0)")  # fmt: skip
+    train.add_argument("--color", type=float, metavar="SHARE", help="random changes of brightness, contrast and "
+                       "saturation by up to this share (default: 0)")  # fmt: skip
+    train.add_argument("--occlude", type=float, metavar="PROBABILITY", help="of a random rectangle over the picture "
+                       "(default: 0)")  # fmt: skip
+    train.add_argument("--average", type=float, metavar="DECAY", help="validate and keep a running average of the "
+                       "weights, of which this share stays a step, for instance 0.999 (default: 0: off)")  # fmt: skip
+    train.add_argument(
+        "--scheme",
+        choices=("joint", "stagewise", "stagewise_then_joint", "final_only"),
+        help="which stages learn when, and from which losses (default: joint, a loss at every stage)",
+    )
     train.add_argument("--precision", choices=("fp32", "tf32", "bf16"), help="of products (default: fp32)")
     train.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
     train.add_argument("--workers", type=int, help="loader processes (default: one a core, at most 8)")
-    train.add_argument("--save-every", type=int, default=500, help="steps between checkpoints (%(default)s)")
-    train.add_argument("--validate-every", type=float, default=1.0, help="epochs between validations (%(default)s)")
+    train.add_argument("--save-every", type=int, help="steps between checkpoints (default: 500)")
+    train.add_argument("--validate-every", type=float, help="epochs between validations (default: 1)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     where = train.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", type=Path, help="run folder (default: runs/PRESET)")
-    where.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run; all else comes from its config")
+    where.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with a run; what is not given comes from its config"
+    )
 
     evaluate = _verb(verbs, "eval", _eval, "PCK of a network on annotated pictures: a table, one row a stage")
     evaluate.add_argument("--data", required=True, help="as for train")

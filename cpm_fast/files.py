@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+TEMPORARY_SUFFIX = ".cpm_fast.tmp"
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
@@ -23,13 +25,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises:
         FileNotFoundError: the folder does not exist.
         IsADirectoryError: path is a folder.
+        OSError: it can't be written, for instance because the disk is full; names the file.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, a file name is wanted")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder does not exist; make it first")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=TEMPORARY_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
             yield cast(BinaryIO, file)
@@ -37,11 +40,20 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(path))
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
+        # A write to an open file fails without its name.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that a process killed within `atomic_write` left in a folder nobody else writes to."""
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
 def _mode(path: Path) -> int:

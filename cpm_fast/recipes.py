@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cpm_fast.config import finite, whole
+
+SCHEMES = ("joint", "stagewise", "stagewise_then_joint", "final_only")
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class AugmentationConfig:
         rotate_degrees: rotation is uniform within plus and minus this.
         shift_px: the subject's center is moved by up to this on each axis, box pixels.
         flip_probability: of mirroring.
+        center_px: the center that the network is told is off by up to this on each axis, box pixels.
+        brightness: added to all pixels, uniform within plus and minus this share of 255.
+        contrast, saturation: differences to the crop's mean, and to gray, are multiplied by 1 plus or minus up to this.
+        occlude_probability: of a rectangle of one color over the crop; parts under it keep their labels.
+        occlude_share: of the box's sides, at most, for the sides of the rectangle.
     """
 
     scale_min: float = 0.7
@@ -26,6 +34,12 @@ class AugmentationConfig:
     rotate_degrees: float = 40.0
     shift_px: float = 0.0
     flip_probability: float = 0.5
+    center_px: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    occlude_probability: float = 0.0
+    occlude_share: float = 0.4
 
     def __post_init__(self) -> None:
         if not 0 < self.scale_min <= self.scale_max:
@@ -34,8 +48,13 @@ class AugmentationConfig:
             raise ValueError(
                 f"rotate_degrees must be 0 to 180, shift_px >= 0, got {self.rotate_degrees, self.shift_px}"
             )
-        if not 0 <= self.flip_probability <= 1:
-            raise ValueError(f"flip_probability must be from 0 to 1, got {self.flip_probability}")
+        if not 0 <= self.center_px < math.inf:
+            raise ValueError(f"center_px must be 0 or more, got {self.center_px}")
+        for name in ("flip_probability", "brightness", "contrast", "saturation", "occlude_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+        if not 0 < self.occlude_share <= 1:
+            raise ValueError(f"occlude_share must be above 0 and at most 1, got {self.occlude_share}")
 
 
 @dataclass(frozen=True)
@@ -49,11 +68,20 @@ class TrainingConfig:
         step_factor, step_epochs: of the step schedule; 84 epochs are the release's 136,106 steps on MPII.
         warmup: share of all steps over which the cosine schedule warms up.
         stage1_factor: on the learning rate of stage 1 and its own trunk.
+        stage_factors: on the learning rate of each stage on top of that, from the first; of stages beyond the list: 1.
+        trunk_factor: on the learning rate of all trunks on top.
         bias_factor: on the learning rate of biases.
         weight_decay: on convolution weights only.
         clip_norm: largest norm of the whole gradient; 0: no limit.
-        batch: samples a step.
+        batch: samples a step, over all processes.
+        accumulate: pieces of each process's share of a batch, one after the other, whose gradients add up: less memory
+            for the same batch. Batch normalization and dropout see the pieces one by one.
         epochs: passes over the data.
+        average: decay of the running average of the weights; with one, it is what is validated and kept as best and
+            final. 0: none.
+        scheme: of the stages (Wei et al. 2016, Figure 6b): "joint" from the start with a loss at every stage (as
+            released), "stagewise" one after the other, "stagewise_then_joint", or "final_only": joint, with the loss of
+            the last stage alone. Every phase has its own schedule.
         loss_mode: "zero": an unlabelled part is a map of zeros, as released; "mask": its map does not count.
         part_sigma: of the belief targets, box pixels.
         augmentation: the random changes.
@@ -69,11 +97,16 @@ class TrainingConfig:
     step_epochs: float = 84.0
     warmup: float = 0.0
     stage1_factor: float = 5.0
+    stage_factors: tuple[float, ...] = ()
+    trunk_factor: float = 1.0
     bias_factor: float = 2.0
     weight_decay: float = 5e-4
     clip_norm: float = 0.0
     batch: int = 16
+    accumulate: int = 1
     epochs: float = 100.0
+    average: float = 0.0
+    scheme: Literal["joint", "stagewise", "stagewise_then_joint", "final_only"] = "joint"
     loss_mode: Literal["zero", "mask"] = "zero"
     part_sigma: float = 7.0
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -89,13 +122,18 @@ class TrainingConfig:
         require(self.schedule in ("step", "cosine"), "schedule", "'step' or 'cosine'")
         require(self.loss_mode in ("zero", "mask"), "loss_mode", "'zero' or 'mask'")
         require(self.precision in ("fp32", "tf32", "bf16"), "precision", "'fp32', 'tf32' or 'bf16'")
-        rates = ("learning_rate", "step_factor", "stage1_factor", "bias_factor")
+        require(self.scheme in SCHEMES, "scheme", f"one of {list(SCHEMES)}")
+        require(finite(self.average) and 0 <= self.average < 1, "average", "from 0 to below 1")
+        factors = self.stage_factors
+        require(all(finite(factor) and factor > 0 for factor in factors), "stage_factors", "positive numbers")
+        rates = ("learning_rate", "step_factor", "stage1_factor", "trunk_factor", "bias_factor")
         for name in (*rates, "step_epochs", "epochs", "part_sigma"):
             require(finite(getattr(self, name)) and getattr(self, name) > 0, name, "a positive number")
         for name in ("weight_decay", "clip_norm"):
             require(finite(getattr(self, name)) and getattr(self, name) >= 0, name, "0 or more")
         require(finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
         require(whole(self.batch) and self.batch >= 1, "batch", "a whole number of at least 1")
+        require(whole(self.accumulate) and self.accumulate >= 1, "accumulate", "a whole number of at least 1")
         require(whole(self.seed) and self.seed >= 0, "seed", "a whole number, 0 or more")
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +151,8 @@ class TrainingConfig:
         try:
             if "augmentation" in given:
                 given["augmentation"] = AugmentationConfig(**given["augmentation"])
+            if "stage_factors" in given:
+                given["stage_factors"] = tuple(given["stage_factors"])
             return cls(**given)
         except TypeError as error:
             raise ValueError(f"training config is not of its form: {error}") from None

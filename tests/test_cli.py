@@ -169,6 +169,12 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
         (["eval", "--data", "synthetic:2", "--last", "-1"], "hold-out must be"),
         (["train", "--preset", "cpm7"], "preset must be one of"),
         (["train", "--recipe", "cake"], "recipe must be one of"),
+        (["train", "--recipe", "cake.json"], "cake.json"),
+        (["train", "--preset", "tiny", "--init", "none"], "none: neither a file nor one of the bundled"),
+        (["train", "--preset", "tiny", "--skeleton", "bird"], "bird: skeleton must be one of"),
+        (["train", "--preset", "tiny", "--average", "1"], "average must be from 0"),
+        (["train", "--preset", "tiny", "--accumulate", "0"], "accumulate must be"),
+        (["train", "--preset", "tiny", "--occlude", "2"], "occlude_probability must be"),
         (["train", "--preset", "tiny", "--data", "none.csv"], "none.csv: no such file"),
         (["train", "--preset", "tiny", "--epochs", "0"], "epochs must be"),
         (["train", "--preset", "tiny", "--epochs", "inf"], "epochs must be"),
@@ -210,12 +216,14 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_targets", stopping_after(3, loop.make_targets))
-        assert main(["train", *options, "--save-every", "2", "-o", "again"]) == BAD_RESULT
+        patch.setattr(loop, "make_targets", stopping_after(2, loop.make_targets))
+        given = ["--save-every", "2", "--validate-every", "0.5"]
+        assert main(["train", *options, *given, "-o", "again"]) == BAD_RESULT
     assert not (tmp_path / "again" / "final.safetensors").exists()
     capsys.readouterr()
     assert main(["train", "--resume", "again", "--workers", "0"]) == FINE
-    assert "run       again" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "run       again" in shown and "step 3 " in shown, "the resumed run validates as often"
     for name, tensor in load_model("again/final.safetensors").state_dict().items():
         assert torch.equal(tensor, whole[name]), name
 
@@ -225,6 +233,23 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     rows = [line.split()[:2] for line in table.splitlines() if line.startswith("stage")]
     assert rows == [["stage", "1"], ["stage", "2"]]
     assert json.loads((tmp_path / "score" / "eval.json").read_text()) and (tmp_path / "score" / "pck.png").exists()
+
+
+def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
+    (tmp_path / "recipe.json").write_text('{"optimizer": "adamw", "learning_rate": 0.001, "stage_factors": [1, 2]}')
+    options = ["--preset", "tiny", "--data", "synthetic:12", "--hold-out", "2", "--batch", "4", "--epochs", "1",
+               "--skeleton", "mpii", "--init", model, "--recipe", "recipe.json", "--loss", "mask", "--accumulate", "2",
+               "--recompute", "--center-error", "3", "--color", "0.2", "--occlude", "0.5", "--average", "0.9",
+               "--scheme", "stagewise", "--workers", "0", "--precision", "bf16"]  # fmt: skip
+    assert main(["train", *options, "-o", "run"]) == FINE
+    shown = capsys.readouterr().out
+    assert "2 stages, 16 parts" in shown and "new: other parts" in shown and "numbers from tiny.safetensors" in shown
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    training = config["training"]
+    assert training["stage_factors"] == [1, 2] and training["average"] == 0.9 and training["scheme"] == "stagewise"
+    assert training["augmentation"]["contrast"] == 0.2 and training["augmentation"]["center_px"] == 3
+    assert config["options"]["recompute"] and config["start"] == "tiny.safetensors" and training["accumulate"] == 2
+    assert main(["train", "--resume", "run", "--workers", "0"]) == FINE
 
 
 def stopping_after(steps: int, real):

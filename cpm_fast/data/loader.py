@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.augment import Draw, box_matrix, draw
+from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.image import warp
 from cpm_fast.recipes import AugmentationConfig
@@ -33,7 +34,7 @@ class Batch:
         parts_box: [N, K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
         drawn: [N, K, P] bool: labelled and inside the picture, so a target has its peak.
         known: [N, K, P] bool: labelled (in the picture or not), so the part's map is known.
-        center_box: [N, 2] float32, where the subject's center is, box pixels.
+        center_box: [N, 2] float32, where the network is told that the subject's center is, box pixels.
         unreadable: one message for every sample that could not be read and is left out.
     """
 
@@ -82,11 +83,11 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
         mirror = list(network.skeleton.mirror)
         parts_box, visible, known = parts_box[:, mirror], visible[:, mirror], known[:, mirror]
     return Item(
-        crop=warp(sample.image, matrix, size, network.padding_value),
+        crop=recolor(warp(sample.image, matrix, size, network.padding_value), drawn),
         parts_box=np.where(visible[..., None], parts_box, 0).astype(np.float32),
         drawn=visible,
         known=known,
-        center_box=transform(matrix, np.array(sample.roi.center)).astype(np.float32),
+        center_box=(transform(matrix, np.array(sample.roi.center)) + drawn.center_error).astype(np.float32),
     )
 
 
@@ -120,11 +121,17 @@ class TrainingItems(torch.utils.data.Dataset):
 
 
 class ShuffledBatches(Sampler):
-    """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped."""
+    """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped.
 
-    def __init__(self, count: int, batch: int, seed: int, first_step: int, last_step: int) -> None:
+    Of `world` processes, number `rank` gets every world-th index of each batch.
+    """
+
+    def __init__(
+        self, count: int, batch: int, seed: int, first_step: int, last_step: int, rank: int = 0, world: int = 1
+    ) -> None:
         self.count, self.batch, self.seed = count, batch, seed
         self.first_step, self.last_step = first_step, last_step
+        self.rank, self.world = rank, world
         self.steps_per_epoch = steps_per_epoch(count, batch)
 
     def __len__(self) -> int:
@@ -137,7 +144,7 @@ class ShuffledBatches(Sampler):
             if epoch != order_epoch:
                 order, order_epoch = np.random.default_rng((self.seed, epoch)).permutation(self.count), epoch
             chosen = order[place * self.batch : (place + 1) * self.batch]
-            yield [(epoch, int(index)) for index in chosen]
+            yield [(epoch, int(index)) for index in chosen[self.rank :: self.world]]
 
 
 def steps_per_epoch(count: int, batch: int) -> int:
@@ -145,16 +152,27 @@ def steps_per_epoch(count: int, batch: int) -> int:
     return max(1, count // batch)
 
 
-def collate(items: Sequence[Item | str]) -> Batch:
+def blank_batch(network: NetworkConfig, count: int) -> Batch:
+    """So many samples of nothing: black, nobody in them, and nothing known."""
+    people = (count, 1, network.parts)
+    return Batch(
+        crops=torch.zeros(count, *network.input_size, 3, dtype=torch.uint8),
+        parts_box=torch.zeros(*people, 2),
+        drawn=torch.zeros(people, dtype=torch.bool),
+        known=torch.zeros(people, dtype=torch.bool),
+        center_box=torch.zeros(count, 2),
+    )
+
+
+def collate(items: Sequence[Item | str], network: NetworkConfig) -> Batch:
     """Stack items; people are padded to the largest group with ones that have no parts.
 
-    Raises:
-        RuntimeError: no item could be read.
+    A batch of nothing but messages has no samples.
     """
     good = [item for item in items if isinstance(item, Item)]
     unreadable = tuple(item for item in items if isinstance(item, str))
     if not good:
-        raise RuntimeError(f"no sample of a batch could be read; the first: {unreadable[0]}")
+        return replace(blank_batch(network, 0), unreadable=unreadable)
     people = max(len(item.parts_box) for item in good)
 
     def padded(array: np.ndarray, value: float | bool) -> np.ndarray:
@@ -172,14 +190,24 @@ def collate(items: Sequence[Item | str]) -> Batch:
 
 
 def training_batches(
-    items: TrainingItems, batch: int, seed: int, first_step: int, last_step: int, workers: int
+    items: TrainingItems,
+    batch: int,
+    seed: int,
+    first_step: int,
+    last_step: int,
+    workers: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> DataLoader:
-    """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers."""
+    """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
+
+    Of `world` processes, number `rank` gets its share of each.
+    """
     return DataLoader(
         items,
-        batch_sampler=ShuffledBatches(len(items), batch, seed, first_step, last_step),
+        batch_sampler=ShuffledBatches(len(items), batch, seed, first_step, last_step, rank, world),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=partial(collate, network=items.network),
         worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -95,15 +96,22 @@ class CPM(nn.Module):
             ValueError: a shape does not fit.
             TypeError: crops are not floating point.
         """
+        maps = self.inputs(crops, center_map)
+        self.run(self.layers, maps)
+        return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]
+
+    def inputs(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The maps that the layers start from, by name; arguments and errors as of `forward`."""
         self.check(crops, center_map)
         if center_map is None:
             size = (crops.shape[2], crops.shape[3])
             center_map = middle_center_map(self.config, size).to(crops).expand(len(crops), 1, *size)
-        maps = {IMAGE: crops.contiguous(memory_format=torch.channels_last), "center_map": center_map}
-        for layer in self.layers:
-            inputs = [maps[name] for name in layer.inputs]
-            maps[layer.name] = self._run(layer, inputs)
-        return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]
+        return {IMAGE: crops.contiguous(memory_format=torch.channels_last), "center_map": center_map}
+
+    def run(self, layers: Sequence[Layer], maps: dict[str, torch.Tensor]) -> None:
+        """Run some of the layers, in order; what they make is added to the maps, which must hold what they read."""
+        for layer in layers:
+            maps[layer.name] = self._run(layer, [maps[name] for name in layer.inputs])
 
     def conv(self, name: str) -> ContextConv:
         """The convolution of a layer of the list."""
@@ -115,7 +123,7 @@ class CPM(nn.Module):
         if layer.kind == "conv":
             return self.conv(layer.name)(inputs[0])
         if layer.kind == "dropout":
-            return F.dropout(inputs[0], self.config.dropout, self.training)
+            return F.dropout(inputs[0], self.config.dropout, self.conv(layer.inputs[0]).training)
         return combine(layer, inputs)
 
     def check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:

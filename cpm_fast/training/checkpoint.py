@@ -12,7 +12,7 @@ import torch
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill, network_config, read_tensors, write_tensors
 
-MODEL, OPTIMIZER = "model.", "optimizer."
+MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,24 @@ class Progress:
         step: steps done.
         best_score, best_step: the best validation score and the step it was reached at.
         unlogged: losses of each stage in the steps since the last line of metrics.
+        validated: the last step that was validated.
     """
 
     step: int = 0
     best_score: float = -1.0
     best_step: int = 0
     unlogged: tuple[tuple[float, ...], ...] = ()
+    validated: int = 0
 
 
-def save_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write weights, optimizer state and progress; a kill at any instant leaves the old file or the new one."""
+def save_checkpoint(
+    path: Path, model: CPM, optimizer: torch.optim.Optimizer, progress: Progress, average: CPM | None = None
+) -> None:
+    """Write weights, optimizer state, progress and averaged weights; a kill leaves the old file or the new one."""
     state = optimizer.state_dict()
     tensors = {MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {AVERAGE + name: tensor for name, tensor in average.state_dict().items()}
     plain: dict[str, dict[str, Any]] = {}
     for number, values in state["state"].items():
         for key, value in values.items():
@@ -50,8 +56,8 @@ def save_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, pr
     write_tensors(path, tensors, metadata)
 
 
-def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's state into a network and its optimizer.
+def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, average: CPM | None = None) -> Progress:
+    """Put a checkpoint's state into a network, its optimizer and its average.
 
     Raises:
         FileNotFoundError: no such file.
@@ -60,8 +66,10 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer) ->
     tensors, metadata = read_tensors(path, "checkpoint")
     if network_config(path, metadata) != model.config:
         raise ValueError(f"{path}: the checkpoint is of another network than the run's config")
-    weights = {name.removeprefix(MODEL): tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
-    fill(model, weights, str(path))
+    for network, prefix in ((model, MODEL), (average, AVERAGE)):
+        if network is not None:
+            found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            fill(network, found, str(path))
     try:
         described = json.loads(metadata["optimizer"])
         if described.get("kind", type(optimizer).__name__) != type(optimizer).__name__:
@@ -72,7 +80,9 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer) ->
                 number, key = name.removeprefix(OPTIMIZER).split(".", 1)
                 state.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": described["groups"]})
-        progress = Progress(**json.loads(metadata["checkpoint"]))
+        values = json.loads(metadata["checkpoint"])
+        # Older checkpoints were written behind the validation of their step.
+        progress = Progress(**{"validated": values["step"], **values})
         return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {error}") from None

@@ -19,6 +19,7 @@ from cpm_fast.files import atomic_write
 from cpm_fast.training.loss import Targets
 
 CONFIG_FILE, METRICS_FILE, CURVES_FILE, BATCH_FILE = "config.json", "metrics.jsonl", "curves.png", "batch0.png"
+START_FILE = "start.txt"
 MOSAIC_COLUMNS, MOSAIC_ROWS = 6, 3
 PACKAGES = ("cpm_fast", "torch", "numpy", "opencv-python", "safetensors")
 
@@ -35,8 +36,12 @@ def versions() -> dict[str, str]:
 
 
 def write_json(path: Path, values: Any) -> None:
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     with atomic_write(path) as file:
-        file.write((json.dumps(values, indent=1) + "\n").encode())
+        file.write(text.encode())
 
 
 class Metrics:
@@ -45,9 +50,10 @@ class Metrics:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def rewind(self, step: int) -> None:
-        """Keep only what was written up to a step: a resumed run writes the rest again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
+    def rewind(self, step: int, validated: int | None = None) -> None:
+        """Keep what was written up to a step, and scores up to the step validated: a resumed run writes the rest."""
+        last_scores = step if validated is None else validated
+        kept = [row for row in self.rows() if row["step"] <= (last_scores if "pck" in row else step)]
         with atomic_write(self.path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 

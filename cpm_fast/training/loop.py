@@ -2,83 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.loader import Batch, TrainingItems, steps_per_epoch, training_batches
+from cpm_fast.data.loader import Batch, TrainingItems, blank_batch, steps_per_epoch, training_batches
+from cpm_fast.data.mapped import Mapped, mapped
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation import evaluate
+from cpm_fast.files import remove_leftovers
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
+from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from cpm_fast.training.finite import what_is_not_finite
+from cpm_fast.training.folder import RunFolder, sample_counts
+from cpm_fast.training.forward import Forward
+from cpm_fast.training.gradients import GRADIENTS_FILE, gradient_histograms
 from cpm_fast.training.interrupt import interrupts_held
-from cpm_fast.training.journal import (
-    BATCH_FILE,
-    CONFIG_FILE,
-    CURVES_FILE,
-    METRICS_FILE,
-    Metrics,
-    draw_batch,
-    draw_curves,
-    versions,
-    write_json,
-)
+from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
 from cpm_fast.training.loss import make_targets
 from cpm_fast.training.memory import keep_freed_memory
+from cpm_fast.training.options import RunOptions, TrainingError
+from cpm_fast.training.phases import Phase, phase_at, run_phases
+from cpm_fast.training.ranks import Ranks, join
 from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
+from cpm_fast.training.start import start_from
 from cpm_fast.training.update import update
 from cpm_fast.weights import find_device
 
-LAST_FILE, BEST_FILE, FINAL_FILE = "last.safetensors", "best.safetensors", "final.safetensors"
 LOG_EVERY_STEPS = 20
-MOST_WORKERS = 8
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run is carried out; nothing here changes its result.
-
-    Args:
-        workers: loader processes; None: one a core, at most 8.
-        device: "auto", "cpu" or "cuda".
-        save_every: steps between checkpoints.
-        validate_every: epochs between validations.
-        stop_after: stop, saved, after this step (for tests of resuming).
-        quiet: no progress bar.
-
-    Raises:
-        ValueError: a number is out of its range.
-    """
-
-    workers: int | None = None
-    device: str = "auto"
-    save_every: int = 500
-    validate_every: float = 1.0
-    stop_after: int | None = None
-    quiet: bool = False
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"workers must be 0 or more, got {self.workers}")
-        if self.save_every < 1:
-            raise ValueError(f"save_every must be at least 1 step, got {self.save_every}")
-        if not 0 < self.validate_every < math.inf:
-            raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every}")
-
-
-class TrainingError(RuntimeError):
-    """Training can't go on; the message says from what and where the run stands."""
 
 
 def train(
@@ -91,6 +52,7 @@ def train(
     resume: bool = False,
     options: RunOptions | None = None,
     about: dict[str, Any] | None = None,
+    start: str | Path | None = None,
 ) -> CPM:
     """Train a network into a run folder.
 
@@ -99,24 +61,34 @@ def train(
     and dropout are functions of seed, epoch, step and sample, so on a CPU, with as many threads, a resumed run equals
     an unbroken one bit for bit.
 
+    Under torchrun the processes share every batch, by DistributedDataParallel: the first one writes and validates, all
+    must see the folder. The result is that of one process to rounding, but where batch normalization or dropout see a
+    process's samples alone (running statistics are the first process's).
+
     Args:
         network, config: what to train, and how.
-        data: datasets to train on, one behind the other, all with the network's skeleton.
+        data: datasets to train on, mixed; parts are matched by name, and one that a dataset lacks is unlabelled there.
         validation: datasets to score after every epoch, each by itself; may be empty.
         run: the folder; must not hold a run unless `resume`.
         resume: go on from the folder's last checkpoint; starts anew where there is none yet.
         options: how it is carried out.
         about: what config.json should say beside, for instance where the data is.
+        start: a .safetensors file of weights to start from, as far as they fit (`start_from`); start.txt says how far.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
-        ValueError: a dataset's skeleton is not the network's, there is no sample, or the folder's run is of another
-            network or recipe.
+        FileNotFoundError: there is no file to start from.
+        ValueError: a dataset shares no part with the network, or lacks one and unlabelled parts count as absent; there
+            is no sample; nothing fits of the weights to start from; the folder's run is of another network, recipe or
+            data.
         RuntimeError: the device is not there, or the precision is not for it.
-        TrainingError: the loss or a weight is not finite; it names the step.
+        TrainingError: the loss or a weight is not finite, or no sample of a batch could be read (it names the step),
+            or a file can't be written (it names that); it says where the run stands.
         KeyboardInterrupt: passed on after the step is done and the state is saved; a second one at once, unsaved.
     """
-    return _Run(network, config, data, validation, run, options or RunOptions()).go(resume, about or {})
+    options = options or RunOptions()
+    ranks = join(find_device(options.device))
+    return _Run(network, config, data, validation, RunFolder(run), options, ranks).go(resume, about or {}, start)
 
 
 class _Run:
@@ -126,77 +98,105 @@ class _Run:
         config: TrainingConfig,
         data: Sequence[Dataset],
         validation: Sequence[Dataset],
-        run: Path,
+        folder: RunFolder,
         options: RunOptions,
+        ranks: Ranks,
     ) -> None:
-        for dataset in (*data, *validation):
-            if dataset.skeleton.names != network.skeleton.names:
+        filled = [mapped(dataset, network.skeleton) for dataset in data if len(dataset)]
+        for dataset in filled:
+            if isinstance(dataset, Mapped) and dataset.missing and config.loss_mode == "zero":
                 raise ValueError(
-                    f"{dataset.name}: parts must be the network's {list(network.skeleton.names)}, "
-                    f"got {list(dataset.skeleton.names)}"
+                    f"{dataset.name}: lacks {', '.join(dataset.missing)}, so loss_mode must be 'mask', got 'zero'"
                 )
-        if sum(len(dataset) for dataset in data) == 0:
+        if not filled:
             raise ValueError("data must hold at least one sample, got none")
         self.network, self.config, self.options = network, config, options
-        self.validation, self.run = validation, run
-        filled = [dataset for dataset in data if len(dataset)]
+        self.validation, self.folder = validation, folder
+        self.ranks, self.device = ranks, ranks.device
+        self.samples = sample_counts(data, validation)
         self.items = TrainingItems(filled, network, config.augmentation, config.seed)
         self.batch = min(config.batch, len(self.items))
+        if self.batch < ranks.world:
+            raise ValueError(f"batch must be at least one sample a process ({ranks.world}), got {self.batch}")
         self.per_epoch = steps_per_epoch(len(self.items), self.batch)
         self.steps = max(1, round(config.epochs * self.per_epoch))
         self.last = self.steps if options.stop_after is None else min(self.steps, options.stop_after)
         self.validate_every = max(1, round(options.validate_every * self.per_epoch))
-        self.device = find_device(options.device)
         if config.precision == "tf32" and self.device.type != "cuda":
             raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
-        self.metrics = Metrics(run / METRICS_FILE)
+        self.phases = run_phases(config, network.stages, self.steps)
+        self.metrics = Metrics(folder.path / METRICS_FILE)
+        self.gradients = Metrics(folder.path / GRADIENTS_FILE)
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
         self.window: list[torch.Tensor] = []
         self.seen, self.clock = 0, time.monotonic()
 
-    def go(self, resume: bool, about: dict[str, Any]) -> CPM:
-        if not resume and (self.run / CONFIG_FILE).exists():
-            raise FileExistsError(f"{self.run} holds a run already; go on with --resume {self.run}, or name another")
-        if (self.run / CONFIG_FILE).exists():
-            self.check_config()
-        self.run.mkdir(parents=True, exist_ok=True)
+    def go(self, resume: bool, about: dict[str, Any], start: str | Path | None) -> CPM:
+        self.folder.check(resume, self.network, self.config, self.samples)
+        self.ranks.wait()  # every process has looked before one writes
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(self.config.seed)
-        model = CPM(self.network).to(self.device)
+        model = CPM(self.network)
+        going_on = resume and self.folder.last.exists()
+        loaded = start_from(model, start) if start is not None and not going_on else None
+        model = model.to(self.device)
         optimizer = make_optimizer(model, self.config)
         progress = Progress()
-        if resume and (self.run / LAST_FILE).exists():
-            progress = load_checkpoint(self.run / LAST_FILE, model, optimizer)
-        self.metrics.rewind(progress.step)
-        if not (self.run / CONFIG_FILE).exists():
-            described = {"network": self.network.to_dict(), "training": self.config.to_dict()}
-            write_json(self.run / CONFIG_FILE, {**about, **described, "versions": versions()})
+        self.average = WeightAverage(model, self.config.average) if self.config.average else None
+        if going_on:
+            progress = load_checkpoint(self.folder.last, model, optimizer, self.averaged())
+        self.ranks.wait()  # every process has read before one writes
+        if self.ranks.main:
+            self.prepare_folder(progress, about)
+            if loaded is not None:
+                self.folder.tell_start(loaded.table())
+        self.enter(phase_at(self.phases, progress.step), model)
+        if self.due(progress.step) and progress.validated < progress.step:
+            progress = self.validate(model, progress)
         progress = self.steps_from(progress, model, optimizer)
-        if progress.step == self.steps:
-            save_model(model.eval(), self.run / FINAL_FILE)
-        return model
+        if progress.step == self.steps and self.ranks.main:
+            with self.folder.writing(self.folder.final):
+                save_model(self.judged(model).eval(), self.folder.final)
+        return self.judged(model)
 
-    def check_config(self) -> None:
-        path = self.run / CONFIG_FILE
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            network, config = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not the config of a run: {error}") from None
-        for name, own, given in (("network", network, self.network), ("recipe", config, self.config)):
-            if own != given:
-                raise ValueError(f"{path}: the run has another {name} than the one to go on with")
+    def averaged(self) -> CPM | None:
+        return None if self.average is None else self.average.model
+
+    def judged(self, model: CPM) -> CPM:
+        """The weights that are scored and handed out."""
+        return model if self.average is None else self.average.model
+
+    def enter(self, phase: Phase, model: CPM) -> None:
+        """Have the stages run, and the weights learn, that a phase says."""
+        self.phase = phase
+        self.forward: torch.nn.Module = Forward(model, phase, self.options.recompute)
+        if self.ranks.world > 1:
+            self.forward = DistributedDataParallel(self.forward, [self.device] if self.device.type == "cuda" else None)
+
+    def prepare_folder(self, progress: Progress, about: dict[str, Any]) -> None:
+        """Make the folder what it was at a step."""
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.folder.path)
+        with self.folder.writing(self.metrics.path):
+            self.metrics.rewind(progress.step, progress.validated)
+        if self.options.gradients_every:
+            with self.folder.writing(self.gradients.path):
+                self.gradients.rewind(progress.step)
+        self.folder.describe({
+            **about, "network": self.network.to_dict(), "training": self.config.to_dict(), "samples": self.samples,
+            "options": self.options.kept(), "processes": self.ranks.world,
+        })  # fmt: skip
 
     def steps_from(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
         """Run the steps that are left, or those up to `stop_after`; leaves a checkpoint behind."""
-        workers = self.options.workers
-        if workers is None:
-            workers = min(MOST_WORKERS, os.cpu_count() or 1)
-        batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers)
+        workers = self.options.loader_workers(self.ranks.local)
+        batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers,
+                                   self.ranks.rank, self.ranks.world)  # fmt: skip
         self.window = [torch.tensor(losses, device=self.device) for losses in progress.unlogged]
         self.seen, self.clock = 0, time.monotonic()
-        bar = tqdm(batches, initial=progress.step, total=self.steps, unit="step", disable=self.options.quiet)
+        silent = self.options.quiet or not self.ranks.main
+        bar = tqdm(batches, initial=progress.step, total=self.steps, unit="step", disable=silent)
         whole = True  # whether weights, optimizer and progress are of one step
         try:
             for batch in bar:
@@ -210,7 +210,8 @@ class _Run:
                 done = f"stopped after step {progress.step}, saved"
             else:
                 done = f"stopped within step {progress.step + 1}, which is lost with all after the last checkpoint"
-            tqdm.write(f"{done}; go on with: cpm-fast train --resume {self.run}")
+            if self.ranks.main:
+                tqdm.write(f"{done}; go on with: cpm-fast train --resume {self.folder.path}")
             raise
         finally:
             bar.close()
@@ -219,31 +220,34 @@ class _Run:
     def advance(
         self, progress: Progress, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer, bar: tqdm
     ) -> Progress:
-        """One step, and what is due after it: metrics, validation, checkpoint."""
+        """One step, and what is due after it: metrics, checkpoint, validation."""
         for message in batch.unreadable:
             tqdm.write(message)
         self.window.append(self.step(progress.step, batch, model, optimizer))
-        self.seen += len(batch.crops)
         progress = replace(progress, step=progress.step + 1)
         step = progress.step
         if step % LOG_EVERY_STEPS == 0 or step == self.steps:
             bar.set_postfix_str(self.log(step, model, optimizer))
-        validate = step % self.validate_every == 0 or step == self.steps
-        if validate:
-            self.check_finite(step, model)
+        if self.due(step) or step % self.options.save_every == 0 or step == self.last:
+            self.save(progress, model, optimizer)
+        if self.due(step):
+            # The step is saved: whatever becomes of the validation, it is not lost.
             started = time.monotonic()
             progress = self.validate(model, progress)
-            self.clock += time.monotonic() - started
-        if validate or step % self.options.save_every == 0 or step == self.last:
             self.save(progress, model, optimizer)
+            self.clock += time.monotonic() - started
         return progress
+
+    def due(self, step: int) -> bool:
+        """Whether a step is followed by a validation."""
+        return step > 0 and (step % self.validate_every == 0 or step == self.steps)
 
     def log(self, step: int, model: CPM, optimizer: torch.optim.Optimizer) -> str:
         """Write the means since the last line of metrics; returns them for the progress bar."""
         self.check_finite(step, model)
         means = torch.stack(self.window).mean(dim=0).tolist()
         per_second = self.seen / (time.monotonic() - self.clock)
-        self.metrics.write({
+        self.write_row({
             "step": step, "epoch": step / self.per_epoch, "losses": means,
             "rate": optimizer.param_groups[0]["lr"], "samples_per_second": per_second,
         })  # fmt: skip
@@ -251,10 +255,20 @@ class _Run:
         self.seen, self.clock = 0, time.monotonic()
         return " ".join(f"s{t} {value:.2f}" for t, value in enumerate(means, 1)) + f" {per_second:.0f} img/s"
 
+    def write_row(self, row: dict[str, Any], rows: Metrics | None = None) -> None:
+        rows = rows or self.metrics
+        if self.ranks.main:
+            with self.folder.writing(rows.path):
+                rows.write(row)
+
     def save(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> None:
         self.check_finite(progress.step, model)
+        if not self.ranks.main:
+            return
         unlogged = tuple(tuple(losses.tolist()) for losses in self.window)
-        save_checkpoint(self.run / LAST_FILE, model, optimizer, replace(progress, unlogged=unlogged))
+        with self.folder.writing(self.folder.last):
+            save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged),
+                            self.averaged())  # fmt: skip
 
     def check_finite(self, step: int, model: CPM) -> None:
         """Refuse to go on with, or to save, what is not finite.
@@ -262,45 +276,67 @@ class _Run:
         Raises:
             TrainingError: a loss since the last line of metrics, or a weight, is not finite.
         """
-        for at, losses in enumerate(self.window, step - len(self.window) + 1):
-            if not bool(losses.isfinite().all()):
-                problem = f"the losses of the stages are {losses.tolist()} at step {at}"
-                break
-        else:
-            if all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-                return
-            problem = f"weights are not finite after step {step}"
-        last = self.run / LAST_FILE
-        state = f"the last good state is in {last}" if last.exists() else "no state was saved before"
-        raise TrainingError(f"{problem}: lower the learning rate; {state}")
+        problem = what_is_not_finite(self.window, step, model)
+        if problem:
+            raise TrainingError(f"{problem}: lower the learning rate; {self.folder.state()}")
 
     def step(self, step: int, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """One update; returns the loss of every stage, [T]."""
-        torch.manual_seed(self.config.seed * 1_000_003 + step)  # dropout is a function of seed and step
-        batch = batch.to(self.device)
+        samples = self.ranks.total(len(batch.crops))
+        if not samples:
+            raise TrainingError(
+                f"no sample of the batch of step {step + 1} could be read; the first: {batch.unreadable[0]}; "
+                f"{self.folder.state()}"
+            )
+        self.seen += samples
+        # Dropout is a function of seed, step and process.
+        torch.manual_seed((self.config.seed * 1_000_003 + step) * self.ranks.world + self.ranks.rank)
+        readable = len(batch.crops) > 0
+        # The others wait for this process's gradients, even where they are 0.
+        batch = (batch if readable else blank_batch(self.network, 1)).to(self.device)
         targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
-        if step == 0:
-            draw_batch(batch, targets, self.network, self.run / BATCH_FILE)
-        factor = rate_factor(self.config, step, self.steps, len(self.items) / self.batch)
+        if not readable:
+            targets = targets.without_counts()
+        if step == 0 and self.ranks.main:
+            with self.folder.writing(self.folder.path / BATCH_FILE):
+                draw_batch(batch, targets, self.network, self.folder.path / BATCH_FILE)
+        phase = phase_at(self.phases, step)
+        if phase != self.phase:
+            self.enter(phase, model)
+        factor = rate_factor(self.config, step - phase.first, phase.steps, len(self.items) / self.batch)
         set_rate(optimizer, self.config.learning_rate * factor)
-        return update(model, optimizer, batch, targets, self.config)
+        losses = update(
+            model, optimizer, batch, targets, self.config, forward=self.forward, ranks=self.ranks, samples=samples,
+            supervised=phase.supervised,
+        )  # fmt: skip
+        if self.average is not None:
+            self.average.update(model, step + 1)
+        every = self.options.gradients_every
+        if every and (step + 1) % every == 0:
+            self.write_row({"step": step + 1, "layers": gradient_histograms(model)}, self.gradients)
+        return losses
 
     def validate(self, model: CPM, progress: Progress) -> Progress:
         """Score every validation set; the mean of their last stages decides which weights are best."""
+        progress = replace(progress, validated=progress.step)
+        if not self.ranks.main:
+            return progress
         scores = []
         for dataset in self.validation:
-            result = evaluate(model, dataset, batch=self.batch, device=str(self.device), progress=False)
+            result = evaluate(self.judged(model), dataset, batch=self.batch, device=str(self.device), progress=False)
             pck = [score.mean for score in result.stages]
             scores.append(pck[-1])
-            self.metrics.write({"step": progress.step, "epoch": progress.step / self.per_epoch,
-                                "data": dataset.name, "pck": pck, "samples": result.stages[-1].samples,
-                                "left_out": result.stages[-1].left_out})  # fmt: skip
+            self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch,
+                            "data": dataset.name, "pck": pck, "samples": result.stages[-1].samples,
+                            "left_out": result.stages[-1].left_out})  # fmt: skip
             tqdm.write(
                 f"step {progress.step}  {dataset.name}  PCK@0.2 "
                 + "  ".join(f"stage {t} {100 * value:.1f}" for t, value in enumerate(pck, 1))
             )
-        draw_curves(self.metrics, self.run / CURVES_FILE)
+        with self.folder.writing(self.folder.path / CURVES_FILE):
+            draw_curves(self.metrics, self.folder.path / CURVES_FILE)
         if scores and sum(scores) / len(scores) > progress.best_score:
-            save_model(model, self.run / BEST_FILE)
+            with self.folder.writing(self.folder.best):
+                save_model(self.judged(model), self.folder.best)
             return replace(progress, best_score=sum(scores) / len(scores), best_step=progress.step)
         return progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -31,6 +31,11 @@ class Targets:
     everyone_counts: torch.Tensor
     subject_counts: torch.Tensor
 
+    def without_counts(self) -> Targets:
+        """The same maps, none of which counts."""
+        nothing = torch.zeros_like(self.subject_counts)
+        return replace(self, everyone_counts=nothing, subject_counts=nothing)
+
 
 def make_targets(
     batch: Batch, network: NetworkConfig, part_sigma: float, loss_mode: Literal["zero", "mask"]
@@ -55,11 +60,16 @@ def _counts(known: torch.Tensor, maps: int) -> torch.Tensor:
     return torch.cat([parts, parts.all(dim=1, keepdim=True)], dim=1)[:, :maps].float()
 
 
-def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets) -> torch.Tensor:
+def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets, samples: int | None = None) -> torch.Tensor:
     """Loss of each stage, [T]; their plain sum is the training loss (Wei et al. 2016, Eq. 5).
 
     Each is Eq. 4 in the release's scale: the squared error summed over maps and cells, over 2 N. An all-zero
     prediction of 14 parts on 46 x 46 cells costs about 1030.
+
+    Args:
+        beliefs: T tensors [n, P+1, h, w].
+        targets: of these n samples.
+        samples: N, where the n are a piece of a larger batch; n if not given.
     """
     losses = []
     for stage, belief in enumerate(beliefs, 1):
@@ -68,5 +78,5 @@ def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets) -> torch.Ten
         )
         belief = belief.to(torch.promote_types(belief.dtype, target.dtype))
         squares = (belief - target).square().sum(dim=(2, 3))  # [N, P+1]
-        losses.append((squares * counts).sum() / (2 * len(belief)))
+        losses.append((squares * counts).sum() / (2 * (len(belief) if samples is None else samples)))
     return torch.stack(losses)

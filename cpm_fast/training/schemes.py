@@ -16,15 +16,18 @@ def make_optimizer(model: CPM, config: TrainingConfig) -> torch.optim.Optimizer:
     """The recipe's optimizer; groups carry `factor`, their share of the learning rate.
 
     Stage 1 and its own trunk have `stage1_factor`, biases (and normalization) `bias_factor` on top and no weight
-    decay: with the paper's recipe 4e-4 and 8e-4 in stage 1, 8e-5 and 1.6e-4 after it. PyTorch keeps the learning
+    decay: with the paper's recipe 4e-4 and 8e-4 in stage 1, 8e-5 and 1.6e-4 after it; `stage_factors` and
+    `trunk_factor` come on top. PyTorch keeps the learning
     rate outside the momentum buffer, Caffe inside; they differ only in the steps after the rate drops.
     """
     stage_of = {layer.name: layer.stage for layer in model.layers}
+    of_stage = dict(enumerate(config.stage_factors, 1))
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         layer = name.split(".")[1]
         own_trunk = layer.startswith("trunk1") and not model.config.shared_trunk
         factor = config.stage1_factor if stage_of[layer] == 1 or own_trunk else 1.0
+        factor *= of_stage.get(stage_of[layer], 1.0) if stage_of[layer] else config.trunk_factor
         is_weight = parameter.ndim == 4
         key = (factor if is_weight else factor * config.bias_factor, config.weight_decay if is_weight else 0.0)
         groups.setdefault(key, []).append(parameter)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from cpm_fast.crops import network_input
 from cpm_fast.data.loader import Batch
@@ -10,33 +16,77 @@ from cpm_fast.execution import tf32
 from cpm_fast.model.cpm import CPM, gaussian_center_map
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.training.loss import Targets, stage_losses
+from cpm_fast.training.ranks import Ranks
+
+ALONE = Ranks()
+Rows = TypeVar("Rows", Batch, Targets)
 
 
 def update(
-    model: CPM, optimizer: torch.optim.Optimizer, batch: Batch, targets: Targets, config: TrainingConfig
+    model: CPM,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    targets: Targets,
+    config: TrainingConfig,
+    *,
+    forward: torch.nn.Module | None = None,
+    ranks: Ranks = ALONE,
+    samples: int | None = None,
+    supervised: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Forward, backward and the optimizer's step at the rate it has.
 
-    With precision "bf16" the network runs under autocast; weights, normalization, losses and optimizer stay fp32.
+    The batch goes through in `config.accumulate` pieces whose gradients add up. With precision "bf16" the network runs
+    under autocast; weights, normalization, losses and optimizer stay fp32.
 
     Args:
         model: in any mode, left in training mode.
-        batch, targets: on the model's device.
+        batch, targets: this process's share of the batch, on the model's device.
+        forward: what runs the model, if not the model itself.
+        ranks: the processes that share the batch.
+        samples: in the batch of all processes; this one's if not given.
+        supervised: stages whose losses count, from 1; all if not given.
 
     Returns:
-        The loss of every stage before the step, [T].
+        The loss of every stage before the step, over the batch of all processes, [T]; 0 for stages that did not run.
     """
-    model.train()
+    forward = model if forward is None else forward
+    forward.train()
     device = batch.crops.device
-    with tf32(config.precision != "fp32", device):
-        crops = network_input(batch.crops, model.config).to(next(model.parameters()).dtype)
-        center_map = gaussian_center_map(batch.center_box, model.config.input_size, model.config.center_sigma)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            beliefs = model(crops, center_map)
-        losses = stage_losses(beliefs, targets)
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
+    chosen = list(range(model.config.stages)) if supervised is None else [stage - 1 for stage in supervised]
+    pieces = min(config.accumulate, len(batch.crops))
+    total = torch.zeros(model.config.stages, device=device)
+    optimizer.zero_grad(set_to_none=True)
+    split = list(zip(_pieces(batch, pieces), _pieces(targets, pieces), strict=True))
+    for number, (piece, wanted) in enumerate(split, 1):
+        with tf32(config.precision != "fp32", device), _alone(forward, number < pieces):
+            crops = network_input(piece.crops, model.config).to(next(model.parameters()).dtype)
+            center_map = gaussian_center_map(piece.center_box, model.config.input_size, model.config.center_sigma)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                beliefs = forward(crops, center_map)
+            losses = stage_losses(beliefs, wanted, len(batch.crops) if samples is None else samples)
+            # DistributedDataParallel takes the mean over the processes; the loss is over the samples of all of them.
+            (losses[chosen].sum() * ranks.world).backward()
+        total = total.to(losses.dtype)
+        total[: len(losses)] += losses.detach()
     if config.clip_norm:
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     optimizer.step()
-    return losses.detach()
+    return ranks.sum(total)
+
+
+def _pieces(rows: Rows, count: int) -> list[Rows]:
+    """The samples of a batch, or their targets, in pieces of nearly equal size."""
+    if count == 1:
+        return [rows]
+    tensors: dict[str, Any] = {
+        field.name: torch.tensor_split(value, count)
+        for field in fields(rows)
+        if isinstance(value := getattr(rows, field.name), torch.Tensor)
+    }
+    return [replace(rows, **{name: parts[i] for name, parts in tensors.items()}) for i in range(count)]
+
+
+def _alone(forward: torch.nn.Module, alone: bool) -> AbstractContextManager[None]:
+    """Keep gradients in this process: the last piece brings those of all pieces to the others."""
+    return forward.no_sync() if alone and isinstance(forward, DistributedDataParallel) else nullcontext()

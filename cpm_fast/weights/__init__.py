@@ -32,11 +32,20 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
         ValueError: the file is not a network of ours; the message names it.
         RuntimeError: the device is not there.
     """
+    return load_model(weights_file(path_or_name)).to(find_device(device))
+
+
+def weights_file(path_or_name: str | Path) -> Path:
+    """The file of weights that a path or a bundled name means.
+
+    Raises:
+        FileNotFoundError: neither a file nor a bundled name.
+    """
     name = str(path_or_name)
     path = FOLDER / f"{name}.safetensors" if name in bundled() else Path(path_or_name)
     if not path.is_file():
         raise FileNotFoundError(f"{name}: neither a file nor one of the bundled weights {bundled()}")
-    return load_model(path).to(find_device(device))
+    return path
 
 
 def find_device(device: str) -> torch.device:

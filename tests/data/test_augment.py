@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpm_fast.config import NetworkConfig, preset
-from cpm_fast.data.augment import Draw, box_matrix, draw
+from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.loader import prepare
 from cpm_fast.data.sample import Sample
 from cpm_fast.recipes import AugmentationConfig
@@ -214,3 +214,57 @@ def test_the_release_is_the_default():
 def test_ranges_that_are_none_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields)).split("_")[0]):
         AugmentationConfig(**fields)
+
+
+def test_what_is_off_changes_nothing_and_later_draws_come_last():
+    """The geometry that a seed draws is that of versions without color and occlusion."""
+    geometry = ("scale", "degrees", "shift", "flip")
+    colored = replace(ALL_TURNED, center_px=4.0, brightness=0.2, contrast=0.3, saturation=0.4, occlude_probability=1.0)
+    for seed in range(20):
+        plain = draw(ALL_TURNED, np.random.default_rng(seed))
+        full = draw(colored, np.random.default_rng(seed))
+        assert all(getattr(plain, name) == getattr(full, name) for name in geometry)
+        assert plain == Draw(plain.scale, plain.degrees, plain.shift, plain.flip, occluder_color=plain.occluder_color)
+        assert max(map(abs, full.center_error)) <= 4 and full.center_error != (0, 0) and full.occluder is not None
+        assert abs(full.brightness) <= 51 and abs(full.contrast - 1) <= 0.3 and abs(full.saturation - 1) <= 0.4
+    crop = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(recolor(crop, Draw()), crop)
+
+
+def test_color_by_hand():
+    crop = np.full((4, 4, 3), (40, 80, 120), np.uint8)
+    crop[2:] = (60, 100, 140)
+    np.testing.assert_array_equal(recolor(crop, Draw(brightness=10.0)), crop + 10)
+    np.testing.assert_array_equal(recolor(crop, Draw(brightness=400.0)), np.full_like(crop, 255))
+    gray = recolor(crop, Draw(saturation=0.0))
+    assert (gray == gray[..., :1]).all() and gray[0, 0, 0] == round(0.114 * 40 + 0.587 * 80 + 0.299 * 120)
+    np.testing.assert_array_equal(recolor(crop, Draw(contrast=0.0)), np.full_like(crop, 90))
+
+
+def test_an_occluder_covers_its_rectangle_and_leaves_labels_and_sample():
+    sample, _ = dotted(0)
+    before = sample.image.copy()
+    plain = prepare(sample, NETWORK, Draw())
+    hidden = prepare(sample, NETWORK, Draw(occluder=(0.25, 0.5, 0.75, 1.0), occluder_color=(9, 8, 7)))
+    height, width = NETWORK.input_size
+    covered = (hidden.crop == (9, 8, 7)).all(axis=2)
+    assert covered[height // 2 :, width // 4 : 3 * width // 4].all() and covered.sum() == height * width // 4
+    np.testing.assert_array_equal(hidden.crop[~covered], plain.crop[~covered])
+    np.testing.assert_array_equal(hidden.drawn, plain.drawn)
+    np.testing.assert_array_equal(sample.image, before)
+
+
+def test_the_center_that_is_told_is_off_and_the_parts_are_not():
+    sample, _ = dotted(0)
+    plain, off = (prepare(sample, NETWORK, Draw(center_error=error)) for error in ((0.0, 0.0), (3.0, -2.0)))
+    np.testing.assert_allclose(off.center_box - plain.center_box, (3.0, -2.0), atol=1e-4)
+    np.testing.assert_array_equal(off.parts_box, plain.parts_box)
+
+
+@pytest.mark.parametrize(
+    "field", ["center_px", "brightness", "contrast", "saturation", "occlude_probability", "occlude_share"]
+)
+def test_ranges_of_color_and_occlusion(field):
+    for value in (-0.1, float("nan"), 1.5 if field != "center_px" else float("inf")):
+        with pytest.raises(ValueError, match=f"{field} must be"):
+            AugmentationConfig(**{field: value})

@@ -140,10 +140,20 @@ def test_what_cannot_be_read_is_left_out_and_named():
 
 
 @pytest.mark.parametrize("workers", [0, 1], ids=["no worker", "one worker"])
-def test_a_batch_with_nothing_to_read_ends_it(workers):
+def test_a_batch_with_nothing_to_read_is_empty_and_says_why(workers):
     broken = Broken(2, {0: OSError("zero.jpg: torn"), 1: OSError("one.jpg: torn")})
-    with pytest.raises(RuntimeError, match="no sample of a batch could be read; the first: sample . left out: .*torn"):
-        batches(items(broken), 0, 1, workers, batch=2)
+    found = batches(items(broken), 0, 1, workers, batch=2)[0]
+    assert [len(getattr(found, name)) for name in ("crops", "parts_box", "drawn", "known", "center_box")] == [0] * 5
+    assert sorted(found.unreadable) == ["sample 0 left out: zero.jpg: torn", "sample 1 left out: one.jpg: torn"]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_every_batch(world):
+    whole = batches(items(), batch=5, last=4)
+    shares = [list(training_batches(items(), 5, SEED, 0, 4, 0, rank, world)) for rank in range(world)]
+    for step, together in enumerate(whole):
+        for rank in range(world):
+            assert torch.equal(shares[rank][step].crops, together.crops[rank::world])
 
 
 def test_a_bug_is_no_unreadable_sample():
@@ -205,7 +215,7 @@ def test_people_are_padded_to_the_largest_group():
     neighbor[2] = np.nan
     group = prepare(pictured(spread_parts(), others=np.stack([neighbor, spread_parts() + 1])), NETWORK, Draw())
     alone = prepare(pictured(spread_parts()), NETWORK, Draw())
-    batch = collate([alone, group])
+    batch = collate([alone, group], NETWORK)
     assert batch.parts_box.shape == (2, 3, 14, 2)
     assert batch.drawn[0].tolist() == [[True] * 14, [False] * 14, [False] * 14]
     assert batch.known[0].all(), "nobody has no unknown parts"

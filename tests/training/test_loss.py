@@ -64,7 +64,7 @@ def test_scale_of_the_release_by_hand():
 def test_trivial_predictions_cost_what_the_release_reports():
     """About 1030 for zeros and about 32.9 for background alone; overlapping and hidden parts take a little off."""
     figures = DrawnFigures(16)
-    batch = collate([prepare(figures[i], RELEASED, Draw()) for i in range(16)])
+    batch = collate([prepare(figures[i], RELEASED, Draw()) for i in range(16)], RELEASED)
     targets = make_targets(batch, RELEASED, SIGMA_PX, "zero")
     zeros = torch.zeros(16, 15, 46, 46)
     empty = zeros.clone()

@@ -142,3 +142,14 @@ def test_first_adam_step_by_hand():
         decay = config.weight_decay if parameter.ndim == 4 else 0.0
         wanted = before[name] * (1 - config.learning_rate * decay) - config.learning_rate * parameter.grad.sign()
         torch.testing.assert_close(parameter.detach(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_stages_and_trunks_may_have_factors():
+    model = CPM(RELEASED_FORM)
+    config = replace(MODERN, stage_factors=(0.5, 2.0), trunk_factor=0.1)
+    for name, (rate, _) in settings_of(model, make_optimizer(model, config)).items():
+        layer = name.split(".")[1].split("_")[0]
+        share = {"trunk1": 0.1, "trunk2": 0.1, "stage1": 0.5, "stage2": 2.0, "stage3": 1.0}[layer]
+        assert rate == pytest.approx(MODERN.learning_rate * share), name
+    with pytest.raises(ValueError, match="stage_factors must be positive"):
+        replace(MODERN, stage_factors=(1.0, 0.0))

@@ -1,0 +1,101 @@
+"""A run's folder: what it must hold to be gone on with, and what is said where it can't be written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cpm_fast.config import NetworkConfig
+from cpm_fast.data.sample import Dataset
+from cpm_fast.recipes import TrainingConfig
+from cpm_fast.training.journal import CONFIG_FILE, START_FILE, versions, write_json, write_text
+from cpm_fast.training.options import TrainingError
+
+LAST_FILE, BEST_FILE, FINAL_FILE = "last.safetensors", "best.safetensors", "final.safetensors"
+
+
+class RunFolder:
+    """Paths of a run's files.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.last = path / CONFIG_FILE, path / LAST_FILE
+        self.best, self.final = path / BEST_FILE, path / FINAL_FILE
+
+    def check(
+        self, resume: bool, network: NetworkConfig, config: TrainingConfig, samples: Mapping[str, list[list[Any]]]
+    ) -> None:
+        """Refuse to start over a run, and to go on with another than the folder's.
+
+        Raises:
+            FileExistsError: the folder holds a run and `resume` is off.
+            ValueError: config.json can't be understood, or the run is of another network, recipe or data.
+        """
+        if not self.config.exists():
+            return
+        if not resume:
+            raise FileExistsError(f"{self.path} holds a run already; go on with --resume {self.path}, or name another")
+        try:
+            values = json.loads(self.config.read_text(encoding="utf-8"))
+            theirs = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
+            # Runs of older versions do not say how many samples they had.
+            counts = values.get("samples", dict(samples))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.config}: not the config of a run: {error}") from None
+        for name, own, given in (("network", theirs[0], network), ("recipe", theirs[1], config)):
+            if own != given:
+                raise ValueError(f"{self.config}: the run has another {name} than the one to go on with")
+        if counts != samples:
+            raise ValueError(
+                f"{self.config}: the run's data was {_counted(counts)}, now it is {_counted(samples)}: "
+                "restore it, or start another run"
+            )
+
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Write config.json where there is none yet."""
+        if not self.config.exists():
+            with self.writing(self.config):
+                write_json(self.config, {**about, "versions": versions()})
+
+    def tell_start(self, table: str) -> None:
+        """Write what was loaded of the weights that the run starts from."""
+        with self.writing(self.path / START_FILE):
+            write_text(self.path / START_FILE, table + "\n")
+
+    def state(self) -> str:
+        """Where the run stands, for messages."""
+        return f"the last good state is in {self.last}" if self.last.exists() else "no state was saved before"
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Turn a failure to write a file (disk full, for instance) into a message that says where the run stands.
+
+        Raises:
+            TrainingError: in place of an OSError.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(f"{path} can't be written: {error.strerror or error}; {self.state()}") from error
+
+
+def sample_counts(data: Sequence[Dataset], validation: Sequence[Dataset]) -> dict[str, list[list[Any]]]:
+    """Name and number of samples of every dataset, for config.json."""
+    return {
+        use: [[dataset.name, len(dataset)] for dataset in datasets]
+        for use, datasets in (("training", data), ("validation", validation))
+    }
+
+
+def _counted(samples: Mapping[str, list[list[Any]]]) -> str:
+    return "; ".join(
+        f"{use}: " + (", ".join(f"{name} {count}" for name, count in counts) or "none")
+        for use, counts in samples.items()
+    )

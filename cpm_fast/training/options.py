@@ -1,0 +1,61 @@
+"""How a run is carried out, and the error that ends one."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; nothing here changes its result.
+
+    Args:
+        workers: loader processes; None: one a core, at most 8.
+        device: "auto", "cpu" or "cuda".
+        save_every: steps between checkpoints.
+        validate_every: epochs between validations.
+        recompute: keep fewer activations and run the network again where they are needed: less memory, more time.
+        gradients_every: steps between histograms of the gradients' magnitudes, in gradients.jsonl; 0: none.
+        stop_after: stop, saved, after this step (for tests of resuming).
+        quiet: no progress bar.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    workers: int | None = None
+    device: str = "auto"
+    save_every: int = 500
+    validate_every: float = 1.0
+    recompute: bool = False
+    gradients_every: int = 0
+    stop_after: int | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers must be 0 or more, got {self.workers}")
+        if self.save_every < 1:
+            raise ValueError(f"save_every must be at least 1 step, got {self.save_every}")
+        if self.gradients_every < 0:
+            raise ValueError(f"gradients_every must be 0 or more steps, got {self.gradients_every}")
+        if not 0 < self.validate_every < math.inf:
+            raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every}")
+
+    def loader_workers(self, processes: int) -> int:
+        """Loader processes of each of so many training processes on this machine."""
+        return min(MOST_WORKERS, (os.cpu_count() or 1) // processes) if self.workers is None else self.workers
+
+    def kept(self) -> dict[str, Any]:
+        """What a run that goes on should be carried out with again, for its config.json."""
+        names = ("save_every", "validate_every", "recompute", "gradients_every")
+        return {name: getattr(self, name) for name in names}
+
+
+class TrainingError(RuntimeError):
+    """Training can't go on; the message says from what and where the run stands."""

@@ -1,0 +1,48 @@
+"""Datasets of other skeletons: parts go by name, and what a dataset lacks is unlabelled."""
+
+import numpy as np
+import pytest
+
+from cpm_fast.data.mapped import Mapped, mapped
+from cpm_fast.data.synthetic import DrawnFigures
+from cpm_fast.skeleton import FLIC, LSP, MPII, Skeleton
+
+FIGURES = DrawnFigures(12)
+
+
+def test_parts_go_by_name():
+    dataset = mapped(FIGURES, MPII)
+    assert isinstance(dataset, Mapped) and dataset.missing == ("pelvis", "thorax")
+    assert dataset.name == "synthetic" and len(dataset) == 12
+    crowded = 0
+    for index in range(12):
+        ours, theirs = dataset[index], FIGURES[index]
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        assert ours.others_image.shape == (len(theirs.others_image), 16, 2)
+        crowded += len(ours.others_image) > 0
+        for part, name in enumerate(MPII.names):
+            if name in dataset.missing:
+                assert not ours.labelled[part] and np.isnan(ours.parts_image[part]).all()
+                assert np.isnan(ours.others_image[:, part]).all()
+            else:
+                place = LSP.index(name)
+                assert ours.labelled[part] == theirs.labelled[place]
+                np.testing.assert_array_equal(ours.parts_image[part], theirs.parts_image[place])
+                np.testing.assert_array_equal(ours.others_image[:, part], theirs.others_image[:, place])
+    assert crowded
+
+
+def test_the_same_parts_are_left_alone():
+    assert mapped(FIGURES, Skeleton("other name", LSP.names)) is FIGURES
+
+
+def test_there_and_back_is_the_same_where_both_have_a_part():
+    back = mapped(mapped(FIGURES, FLIC), LSP)
+    sample, wanted = back[0], FIGURES[0]
+    for part, name in enumerate(LSP.names):
+        assert sample.labelled[part] == (wanted.labelled[part] and name in FLIC.names)
+
+
+def test_no_part_in_common():
+    with pytest.raises(ValueError, match=r"synthetic: parts must be some of the network's .'nose'., got"):
+        mapped(FIGURES, Skeleton("one", ("nose",)))
