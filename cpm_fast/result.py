@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -13,9 +13,34 @@ from cpm_fast import draw
 from cpm_fast.image import read_image, warp
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.sources import Source
 
 STRIP_BORDER = 128
+
+
+class ImageSource(Protocol):
+    """Where the image of a result comes from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one image took, each step by itself: with overlap they add up to more than passed.
+
+    Args:
+        decode: reading the file and decoding it.
+        crop: cutting the network's boxes out.
+        network: forward passes; crops share their batch's evenly.
+        peaks: merging maps and finding peaks, and fetching them from the device.
+    """
+
+    decode: float = 0.0
+    crop: float = 0.0
+    network: float = 0.0
+    peaks: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +59,9 @@ class Result:
         box_size: (height, width) of the network's box, which each region fills.
         cell_offset: cell g of a map stands at box pixel 8 g + cell_offset.
         source: the image, read again when it is to be drawn; without it, `name` is looked for as a file.
+        timing: what each step took; None when read from a file.
+        frame: of a video, from 0.
+        seconds: when that frame is shown, from the start of the video.
     """
 
     keypoints: np.ndarray
@@ -46,7 +74,10 @@ class Result:
     belief_maps: np.ndarray | None = field(default=None, repr=False)
     box_size: tuple[int, int] = (368, 368)
     cell_offset: float = 3.5
-    source: Source | None = field(default=None, repr=False)
+    source: ImageSource | None = field(default=None, repr=False)
+    timing: Timing | None = field(default=None, repr=False)
+    frame: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         count, parts = len(self.keypoints), len(self.skeleton)

@@ -16,15 +16,30 @@ PACKAGE = ROOT / "cpm_fast"
 # Lowest first: a module imports from its own level and from those before it. The package itself, cpm_fast/__init__.py,
 # re-exports from all of them, so only the last level may import it.
 LEVELS = (
-    ("skeleton", "roi", "config", "recipes", "metrics", "files", "image", "sources", "regions", "crops"),
+    (
+        "skeleton",
+        "roi",
+        "config",
+        "recipes",
+        "metrics",
+        "files",
+        "image",
+        "sources",
+        "regions",
+        "crops",
+        "reading",
+        "video",
+        "smoothing",
+        "shards",
+    ),
     ("reference",),
     ("ops",),
     ("model", "doctor", "execution"),
     ("weights", "graphs"),
     ("engine",),
-    ("decode", "draw", "result", "result_files", "inference"),
+    ("decode", "draw", "result", "result_files", "result_exchange", "pipeline", "inference", "streaming"),
     ("data", "training", "evaluation", "evaluation_report"),
-    ("demo", "cli", "__main__"),
+    ("demo", "infer_command", "video_command", "eval_command", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 FAST = ("cpm_fast._C", "cpm_fast.kernels")
