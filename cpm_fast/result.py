@@ -155,9 +155,9 @@ class Result:
         )
         return draw.write_picture(picture, path)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, form: str | None = None) -> None:
         """Write this result alone; see `Results.save`."""
-        Results([self]).save(path)
+        Results([self]).save(path, form=form)
 
 
 class Results(Sequence[Result]):
@@ -191,18 +191,24 @@ class Results(Sequence[Result]):
         subjects = sum(len(result) for result in self)
         return f"Results({len(self)} images, {subjects} subjects, {len(self.failures)} failures)"
 
-    def save(self, path: str | Path) -> None:
-        """Write all results: the file is whole or not there.
+    def save(self, path: str | Path, *, form: str | None = None) -> None:
+        """Write all results: a file is whole or not there.
 
-        .json holds everything but belief maps and box geometry, .npz everything, .csv one row a subject with the
-        columns image, subject and <part>_x, <part>_y, <part>_score. A missing number is null, NaN or an empty cell.
+        .json holds everything but belief maps, box geometry and timing, .npz the belief maps and geometry too, .csv
+        one row a subject with the columns image, subject and <part>_x, <part>_y, <part>_score. A missing number is
+        null, NaN or an empty cell.
+
+        Args:
+            path: where to; its suffix says the form.
+            form: "coco" for a list that COCO's tools read as results; "openpose" for OpenPose's files: for one image
+                a .json file, otherwise a folder of them. `load` does not read these two.
 
         Raises:
-            ValueError: the suffix is another, or the results have several skeletons.
+            ValueError: there is no such suffix or form, or the results have several skeletons.
         """
         from cpm_fast.result_files import save
 
-        save(self, Path(path))
+        save(self, Path(path), form)
 
     @classmethod
     def load(cls, path: str | Path) -> Results:

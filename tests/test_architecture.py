@@ -37,7 +37,7 @@ LEVELS = (
     ("model", "doctor", "execution"),
     ("weights", "graphs"),
     ("engine",),
-    ("decode", "draw", "result", "result_files", "result_exchange", "pipeline", "inference", "streaming"),
+    ("decode", "draw", "result", "result_files", "result_csv", "result_exchange", "pipeline", "inference", "streaming"),
     ("data", "training", "evaluation", "evaluation_report"),
     ("demo", "infer_command", "video_command", "eval_command", "cli", "__main__"),
 )
