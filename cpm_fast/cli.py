@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 FINE, BAD_RESULT, BAD_USE = 0, 1, 2
 
 
@@ -38,15 +36,23 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), help="folder to write (%(default)s)")
     demo.add_argument("--figures", type=int, default=200, help="how many figures are scored (%(default)s)")
 
-    infer = _verb(verbs, "infer", _infer, "poses in pictures")
-    infer.add_argument("pictures", nargs="+", type=Path, help="picture files, or one folder of them")
+    infer = _verb(verbs, "infer", _infer, "poses in pictures, a video or a camera")
+    infer.add_argument("pictures", nargs="*", type=Path, help="picture files, one folder of them, or one video")
+    infer.add_argument("--camera", type=int, metavar="N", help="a camera by its number, 0 is the first; Ctrl-C ends it")
     infer.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
+    infer.add_argument("--resume", action="store_true", help="go on with a folder or video that was interrupted")
     infer.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
     infer.add_argument("--box", nargs=4, type=float, action="append", metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
-                       help="a subject's box in pixels of the one picture given; may be repeated")  # fmt: skip
-    infer.add_argument("--form", choices=("json", "csv", "npz"), default="json", help="of the results (%(default)s)")
-    infer.add_argument("--no-pictures", action="store_true", help="write no pictures with the poses drawn in")
+                       help="a subject's box in pixels of the one picture, or of a video's first frame; may be "
+                       "repeated")  # fmt: skip
+    infer.add_argument("--form", choices=("json", "csv", "npz", "coco", "openpose"),
+                       help="of the results (default: json; of a video always csv)")  # fmt: skip
+    infer.add_argument("--no-pictures", action="store_true", help="write no pictures or video with the poses drawn in")
     infer.add_argument("--stages", action="store_true", help="also write the belief maps stage by stage as pictures")
+    infer.add_argument("--smooth", action="store_true", help="smooth the poses of a video over time (one-euro filter)")
+    infer.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video or camera")
+    infer.add_argument("--readers", type=int, default=1, metavar="N",
+                       help="threads that read the next pictures while the network runs (%(default)s)")  # fmt: skip
     _test_options(infer)
 
     train = _verb(verbs, "train", _train, "train a network; everything goes into the run folder")
@@ -116,43 +122,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _infer(options: argparse.Namespace) -> int:
-    from cpm_fast.inference import infer
+    from cpm_fast.infer_command import infer_pictures
+    from cpm_fast.video_command import infer_video, is_video
 
-    pictures = options.pictures[0] if len(options.pictures) == 1 else options.pictures
-    boxes = None if options.box is None else np.array(options.box)
-    if boxes is not None and (len(options.pictures) > 1 or Path(options.pictures[0]).is_dir()):
-        raise ValueError("--box must come with one picture; for several pictures use cpm_fast.infer(..., boxes=[...])")
-    results = infer(pictures, model=options.model, boxes=boxes, pyramid=tuple(options.pyramid or (1.0,)),
-                    flip=options.flip, batch=options.batch, device=options.device,
-                    belief_maps=options.stages)  # fmt: skip
-    options.output.mkdir(parents=True, exist_ok=True)
-    table = options.output / f"results.{options.form}"
-    results.save(table)
-    written = [table]
-    names: set[str] = set()
-    for result in results if not options.no_pictures or options.stages else ():
-        stem = _free_name(Path(result.name).stem or "picture", names)
-        if not options.no_pictures:
-            written.append(options.output / f"{stem}_pose.png")
-            result.plot(written[-1])
-        if options.stages:
-            written.append(options.output / f"{stem}_stages.png")
-            result.plot_stages(written[-1])
-    shown = [str(path) for path in written[:5]] + ([f"and {len(written) - 5} more"] if len(written) > 5 else [])
-    print(f"{len(results)} pictures, {sum(len(result.keypoints) for result in results)} subjects")
-    print("wrote " + ", ".join(shown))
-    for name, message in results.failures.items():
-        print(f"failed: {name}: {message}", file=sys.stderr)
-    return BAD_RESULT if results.failures else FINE
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name)
-    return name
+    return FINE if (infer_video if is_video(options) else infer_pictures)(options) else BAD_RESULT
 
 
 def _train(options: argparse.Namespace) -> int:

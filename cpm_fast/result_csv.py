@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -67,24 +67,36 @@ def _corner(result: Result, subject: int) -> list[str]:
 
 def from_csv(data: bytes) -> Results:
     """One result for each run of rows of the same image; a score column that is missing counts as NaN."""
-    reader = csv.DictReader(io.StringIO(data.decode(), newline=""), restkey="", strict=True)
+    return Results(list(read_rows(io.StringIO(data.decode(), newline=""))))
+
+
+def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Result]:
+    """Results one by one, from lines of CSV; with a suffix, points from the columns <part>_x<suffix> where there are.
+
+    Raises:
+        ValueError: not such a table; the message names the line.
+    """
+    reader = csv.DictReader(lines, restkey="", strict=True)
     columns = reader.fieldnames or []
     names = tuple(column.removesuffix(X) for column in columns if column.endswith(X))
     if "image" not in columns or not names:
         raise ValueError(f"must have the columns image and <part>{X}, <part>{Y}, got {columns}")
     skeleton = next((known for known in BUILT_IN.values() if known.names == names), Skeleton("csv", names))
-    found: list[list[dict[str, str]]] = []
+    points = (X + suffix, Y + suffix) if names[0] + X + suffix in columns else (X, Y)
+    found: list[dict[str, str]] = []
     for row in reader:
         if "" in row or None in row.values():
             raise ValueError(f"line {reader.line_num} must have {len(columns)} cells")
-        if not found or found[-1][0]["image"] != row["image"] or row.get("subject") == "0":
-            found.append([])
-        found[-1].append(row)
-    return Results([_result(rows, skeleton) for rows in found])
+        if found and (found[0]["image"] != row["image"] or row.get("subject") == "0"):
+            yield _result(found, skeleton, points)
+            found = []
+        found.append(row)
+    if found:
+        yield _result(found, skeleton, points)
 
 
-def _result(rows: list[dict[str, str]], skeleton: Skeleton) -> Result:
-    cells = [[[float(row.get(part + column) or "nan") for column in (X, Y, SCORE)] for part in skeleton.names]
+def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, str]) -> Result:
+    cells = [[[float(row.get(part + column) or "nan") for column in (*points, SCORE)] for part in skeleton.names]
              for row in rows]  # fmt: skip
     table = np.array(cells, np.float32)  # [N, P, 3]
     first = rows[0]

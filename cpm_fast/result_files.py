@@ -59,58 +59,60 @@ def _skeleton(results: Results) -> Skeleton | None:
 
 
 def to_json(results: Results, skeleton: Skeleton | None) -> bytes:
-    images = [
-        {
-            "name": result.name,
-            "size": result.size,
-            "roi_source": result.roi_source,
-            **_moment(result),
-            "subjects": [
-                {
-                    "roi": {"center": result.rois[i].center, "side": result.rois[i].side} if result.rois else None,
-                    "parts": [
-                        [shortest(x), shortest(y), shortest(score)]
-                        for (x, y), score in zip(result.keypoints[i], result.scores[i], strict=True)
-                    ],
-                }
-                for i in range(len(result))
-            ],
-        }
-        for result in results
-    ]
     content = {
         "format": FORMAT,
         "version": VERSION,
         "skeleton": skeleton and skeleton.to_dict(),
-        "images": images,
+        "images": [to_entry(result) for result in results],
         "failures": results.failures,
     }
     return (json.dumps(content, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def to_entry(result: Result) -> dict[str, Any]:
+    """One image as plain values that JSON has."""
+    subjects = [
+        {
+            "roi": {"center": result.rois[i].center, "side": result.rois[i].side} if result.rois else None,
+            "parts": [
+                [shortest(x), shortest(y), shortest(score)]
+                for (x, y), score in zip(result.keypoints[i], result.scores[i], strict=True)
+            ],
+        }
+        for i in range(len(result))
+    ]
+    return {
+        "name": result.name,
+        "size": result.size,
+        "roi_source": result.roi_source,
+        **_moment(result),
+        "subjects": subjects,
+    }
 
 
 def from_json(data: bytes) -> Results:
     content = json.loads(data)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
-    results = []
-    for entry in content["images"]:
-        skeleton = Skeleton.from_dict(content["skeleton"])
-        rows = [subject["parts"] for subject in entry["subjects"]]
-        table = np.array(rows, dtype=np.float32).reshape(len(rows), len(skeleton), 3)
-        rois = [subject["roi"] for subject in entry["subjects"]]
-        results.append(
-            Result(
-                keypoints=table[..., :2].copy(),
-                scores=table[..., 2].copy(),
-                skeleton=skeleton,
-                name=str(entry["name"]),
-                size=_pair(entry["size"]),
-                rois=tuple(Roi(tuple(roi["center"]), roi["side"]) for roi in rois if roi is not None),
-                roi_source=str(entry["roi_source"]),
-                **_read_moment(entry),
-            )
-        )
+    results = [from_entry(entry, Skeleton.from_dict(content["skeleton"])) for entry in content["images"]]
     return Results(results, {str(name): str(why) for name, why in content["failures"].items()})
+
+
+def from_entry(entry: Mapping[str, Any], skeleton: Skeleton) -> Result:
+    """The inverse of `to_entry`; anything may be wrong with the entry, and raises what it happens to."""
+    rows = [subject["parts"] for subject in entry["subjects"]]
+    table = np.array(rows, dtype=np.float32).reshape(len(rows), len(skeleton), 3)
+    rois = [subject["roi"] for subject in entry["subjects"]]
+    return Result(
+        keypoints=table[..., :2].copy(),
+        scores=table[..., 2].copy(),
+        skeleton=skeleton,
+        name=str(entry["name"]),
+        size=_pair(entry["size"]),
+        rois=tuple(Roi(tuple(roi["center"]), roi["side"]) for roi in rois if roi is not None),
+        roi_source=str(entry["roi_source"]),
+        **_read_moment(entry),
+    )
 
 
 def _moment(result: Result) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,9 +87,9 @@ def stream(
     network = find_network(model, device)
     name = f"camera {source}" if isinstance(source, int) else str(source) if _is_path(source) else "video"
     tracker = Tracker(Engine(network, precision=precision), settings, name, boxes, rois, follow)
+    results: Iterator[Result]
     if isinstance(source, int) or _is_path(source):
-        video = Video(source)  # type: ignore[arg-type]
-        results = tracker.run(video)
+        results = tracker.run(Video(source))  # type: ignore[arg-type]
     elif isinstance(source, Iterable) and not isinstance(source, np.ndarray | torch.Tensor):
         if not 0 < rate < float("inf"):
             raise ValueError(f"rate must be a positive number of frames a second, got {rate}")
@@ -148,7 +148,7 @@ class Tracker:
         self.start: list[Roi] = []
         self.rois: list[Roi] = []
 
-    def run(self, video: Video, first: int = 0, last: Result | None = None) -> Iterator[Result]:
+    def run(self, video: Video, first: int = 0, last: Result | None = None) -> Generator[Result]:
         """The results of a video's frames from number `first` on, `last` being that of the frame before."""
         self.begin(video.size)
         if last is not None:
