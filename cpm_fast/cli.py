@@ -137,17 +137,24 @@ def _train(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from cpm_fast.data.open import open_dataset
     from cpm_fast.data.sample import hold_out
-    from cpm_fast.evaluation import evaluate
+    from cpm_fast.evaluation import predict, score
     from cpm_fast.files import atomic_write
+    from cpm_fast.shards import sharded
     from cpm_fast.weights import DEFAULT, load
 
     dataset = open_dataset(options.data)
     if options.last is not None and options.last < len(dataset):
         dataset = hold_out(dataset, options.last)[1]
-    model = load(options.model or DEFAULT, device=options.device)
     pyramid = None if options.pyramid is None else tuple(options.pyramid)
-    result = evaluate(model, dataset, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
-                      batch=options.batch, device=options.device)  # fmt: skip
+    with sharded() as shard:
+        model = load(options.model or DEFAULT, device=shard.device(options.device))
+        mine = shard.part(range(len(dataset)))
+        found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
+                        batch=options.batch, progress=None if shard.first else False)  # fmt: skip
+        everyone = shard.gather(found)
+    if not everyone:
+        return FINE
+    result = score(everyone, dataset)
     print(result.table())
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
