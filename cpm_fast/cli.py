@@ -1,4 +1,4 @@
-"""cpm-fast: demo, infer, train, eval and doctor on the command line."""
+"""cpm-fast: demo, infer, train, eval, data and doctor on the command line."""
 
 from __future__ import annotations
 
@@ -93,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("-o", "--output", type=Path, help="folder for eval.json and pck.png (default: print only)")
     _test_options(evaluate)
 
+    data = verbs.add_parser("data", help="check annotated pictures", allow_abbrev=False,
+                            description="what is odd about annotated pictures")  # fmt: skip
+    check = _verb(data.add_subparsers(dest="action", required=True, metavar="ACTION"), "check", _check,
+                  "read every sample: what is missing, outside, swapped or there twice; nine are drawn")  # fmt: skip
+    check.add_argument("data", nargs="+", help="as for train")
+    check.add_argument("-o", "--output", type=Path, default=Path("runs/check"), help="folder to write (%(default)s)")
+
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
 
@@ -163,6 +170,12 @@ def _eval(options: argparse.Namespace) -> int:
         result.save_curve(options.output / "pck.png")
         print(f"wrote {options.output / 'eval.json'}, {options.output / 'pck.png'}")
     return FINE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cpm_fast.data.command import check_data
+
+    return FINE if check_data(options) else BAD_RESULT
 
 
 def _doctor(_options: argparse.Namespace) -> int:
