@@ -14,7 +14,7 @@ FINE, BAD_RESULT, BAD_USE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
         return options.run(options)
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_RESULT
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
     parser = argparse.ArgumentParser(prog="cpm-fast", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 

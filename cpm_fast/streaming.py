@@ -57,8 +57,9 @@ def stream(
     """Find the parts of the subject, or of several, in every frame of a video.
 
     The network looks where the subject was in the frame before: at the box of the parts that it was sure of, with the
-    margin it was trained for. Where it was sure of fewer than half, it starts again from the first region. Memory
-    stays bounded: `result.image()` and `plot()` work until the next result is asked for.
+    margin it was trained for. Where it was sure of fewer than half, it starts again from the first region; a frame in
+    which it finds the subject from there is looked at once more, from near by. Memory stays bounded:
+    `result.image()` and `plot()` work until the next result is asked for.
 
     Args:
         source: a video file, the number of a camera, or frames, one after another, as `infer` takes them.
@@ -186,9 +187,19 @@ class Tracker:
             passing = PassingImage(self.name, frame.image)
             result = self._find(frame, passing)
             if self.follow:
+                fresh = any(roi == start for roi, start in zip(self.rois, self.start, strict=True))
                 self._move(result)
+                if fresh and self.rois != self.start:
+                    result = self._again(frame, passing, result)
             yield result
             passing.let_go()
+
+    def _again(self, frame: VideoFrame, passing: PassingImage, first: Result) -> Result:
+        """A second look, where the first one, from too far away, has found the subject."""
+        second = self._find(dataclasses.replace(frame, decode=0.0), passing)
+        self._move(second)
+        timing = first.timing and second.timing and first.timing + second.timing
+        return dataclasses.replace(second, timing=timing)
 
     def _find(self, frame: VideoFrame, passing: PassingImage) -> Result:
         line, subjects, crop = Line(self.engine, self.settings), [Subject(roi) for roi in self.rois], 0.0

@@ -136,7 +136,8 @@ def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[Vide
     codec = CODECS.get(path.suffix.lower())
     if codec is None:
         raise ValueError(f"{path}: a video must have one of the suffixes {', '.join(CODECS)}, got {path.suffix!r}")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # The same name each time: what a killed run left is written over by the next.
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), rate, (size[1], size[0]))
     try:
         if not writer.isOpened():

@@ -18,7 +18,7 @@ from cpm_fast.model.files import load_model, save_model
 from cpm_fast.result import Results
 from cpm_fast.training import loop, update
 
-VERBS = ("demo", "infer", "train", "eval", "doctor")
+VERBS = ("demo", "infer", "train", "eval", "data", "doctor")
 TINY = replace(
     preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
     first=(Conv(3, 4),), refine=(Conv(3, 4),),

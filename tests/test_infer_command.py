@@ -113,6 +113,19 @@ def test_the_form_asked_for(work, form):
         assert len(Results.load(f"out/results.{form}")) == 11
 
 
+def test_all_options_at_once(work, capsys):
+    arguments = ("--pyramid", "0.9", "1", "--flip", "--batch", "3", "--device", "cpu", "--model", "net.safetensors")
+    options = ("--readers", "2", "--stages", "--form", "npz", "-o", "out")
+    assert main(["infer", "in/00.png", "in/01.png", *arguments, *options]) == FINE
+    assert {path.name for path in (work / "out").iterdir()} == {
+        "results.npz", *(f"{stem}_{what}.png" for stem in ("00", "01") for what in ("pose", "stages"))
+    }  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "2 pictures, 2 subjects" in shown and "ms a picture: decode" in shown and "pictures/s" in shown
+    assert main(["eval", "--data", "synthetic:6", "--last", "3", "--protocol", "lsp", *arguments, "-o", "eval"]) == FINE
+    assert "counted: 3 samples" in capsys.readouterr().out and (work / "eval" / "pck.png").exists()
+
+
 def launched(work, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
                "-m", "cpm_fast", *arguments]  # fmt: skip
