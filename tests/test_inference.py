@@ -196,10 +196,10 @@ def test_no_reader_is_left_when_inference_stops(model, folder, monkeypatch):
 
     monkeypatch.setattr("cpm_fast.pipeline.belief_to_parts", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        infer(folder, model=model, batch=1)
+        infer(folder, model=model, batch=1, readers=2)
     assert readers() == []
     with pytest.raises(ValueError, match="must touch"):
-        infer([folder / "a.png"] * 9, model=model, boxes=[[[900, 900, 950, 950]]] * 9)
+        infer([folder / "a.png"] * 9, model=model, boxes=[[[900, 900, 950, 950]]] * 9, readers=2)
     assert readers() == []
 
 
