@@ -10,12 +10,15 @@ from cpm_fast.recipes import TrainingConfig
 from cpm_fast.result import Result, Results
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.smoothing import OneEuro
+from cpm_fast.streaming import stream
 from cpm_fast.weights import load
 
 __all__ = [
     "CPM",
     "Engine",
     "NetworkConfig",
+    "OneEuro",
     "Result",
     "Results",
     "Roi",
@@ -25,4 +28,5 @@ __all__ = [
     "infer",
     "load",
     "metrics",
+    "stream",
 ]

@@ -1,4 +1,4 @@
-"""cpm-fast: demo, infer, train, eval, import, export and doctor on the command line."""
+"""cpm-fast: demo, infer, train, eval, data, import, export and doctor on the command line."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 FINE, BAD_RESULT, BAD_USE = 0, 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
         return options.run(options)
@@ -30,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_RESULT
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
     parser = argparse.ArgumentParser(prog="cpm-fast", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -38,15 +37,23 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), help="folder to write (%(default)s)")
     demo.add_argument("--figures", type=int, default=200, help="how many figures are scored (%(default)s)")
 
-    infer = _verb(verbs, "infer", _infer, "poses in pictures")
-    infer.add_argument("pictures", nargs="+", type=Path, help="picture files, or one folder of them")
+    infer = _verb(verbs, "infer", _infer, "poses in pictures, a video or a camera")
+    infer.add_argument("pictures", nargs="*", type=Path, help="picture files, one folder of them, or one video")
+    infer.add_argument("--camera", type=int, metavar="N", help="a camera by its number, 0 is the first; Ctrl-C ends it")
     infer.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
+    infer.add_argument("--resume", action="store_true", help="go on with a folder or video that was interrupted")
     infer.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
     infer.add_argument("--box", nargs=4, type=float, action="append", metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
-                       help="a subject's box in pixels of the one picture given; may be repeated")  # fmt: skip
-    infer.add_argument("--form", choices=("json", "csv", "npz"), default="json", help="of the results (%(default)s)")
-    infer.add_argument("--no-pictures", action="store_true", help="write no pictures with the poses drawn in")
+                       help="a subject's box in pixels of the one picture, or of a video's first frame; may be "
+                       "repeated")  # fmt: skip
+    infer.add_argument("--form", choices=("json", "csv", "npz", "coco", "openpose"),
+                       help="of the results (default: json; of a video always csv)")  # fmt: skip
+    infer.add_argument("--no-pictures", action="store_true", help="write no pictures or video with the poses drawn in")
     infer.add_argument("--stages", action="store_true", help="also write the belief maps stage by stage as pictures")
+    infer.add_argument("--smooth", action="store_true", help="smooth the poses of a video over time (one-euro filter)")
+    infer.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video or camera")
+    infer.add_argument("--readers", type=int, default=0, metavar="N",
+                       help="threads that read the next pictures while the network runs (%(default)s)")  # fmt: skip
     _test_options(infer)
 
     train = _verb(verbs, "train", _train, "train a network; everything goes into the run folder")
@@ -129,6 +136,13 @@ def _parser() -> argparse.ArgumentParser:
                         "torch.export")  # fmt: skip
     export.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")
 
+    data = verbs.add_parser("data", help="check annotated pictures", allow_abbrev=False,
+                            description="what is odd about annotated pictures")  # fmt: skip
+    check = _verb(data.add_subparsers(dest="action", required=True, metavar="ACTION"), "check", _check,
+                  "read every sample: what is missing, outside, swapped or there twice; nine are drawn")  # fmt: skip
+    check.add_argument("data", nargs="+", help="as for train")
+    check.add_argument("-o", "--output", type=Path, default=Path("runs/check"), help="folder to write (%(default)s)")
+
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
 
@@ -158,43 +172,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _infer(options: argparse.Namespace) -> int:
-    from cpm_fast.inference import infer
+    from cpm_fast.infer_command import infer_pictures
+    from cpm_fast.video_command import infer_video, is_video
 
-    pictures = options.pictures[0] if len(options.pictures) == 1 else options.pictures
-    boxes = None if options.box is None else np.array(options.box)
-    if boxes is not None and (len(options.pictures) > 1 or Path(options.pictures[0]).is_dir()):
-        raise ValueError("--box must come with one picture; for several pictures use cpm_fast.infer(..., boxes=[...])")
-    results = infer(pictures, model=options.model, boxes=boxes, pyramid=tuple(options.pyramid or (1.0,)),
-                    flip=options.flip, batch=options.batch, device=options.device,
-                    belief_maps=options.stages)  # fmt: skip
-    options.output.mkdir(parents=True, exist_ok=True)
-    table = options.output / f"results.{options.form}"
-    results.save(table)
-    written = [table]
-    names: set[str] = set()
-    for result in results if not options.no_pictures or options.stages else ():
-        stem = _free_name(Path(result.name).stem or "picture", names)
-        if not options.no_pictures:
-            written.append(options.output / f"{stem}_pose.png")
-            result.plot(written[-1])
-        if options.stages:
-            written.append(options.output / f"{stem}_stages.png")
-            result.plot_stages(written[-1])
-    shown = [str(path) for path in written[:5]] + ([f"and {len(written) - 5} more"] if len(written) > 5 else [])
-    print(f"{len(results)} pictures, {sum(len(result.keypoints) for result in results)} subjects")
-    print("wrote " + ", ".join(shown))
-    for name, message in results.failures.items():
-        print(f"failed: {name}: {message}", file=sys.stderr)
-    return BAD_RESULT if results.failures else FINE
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name)
-    return name
+    return FINE if (infer_video if is_video(options) else infer_pictures)(options) else BAD_RESULT
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -206,17 +187,24 @@ def _train(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from cpm_fast.data.open import open_dataset
     from cpm_fast.data.sample import hold_out
-    from cpm_fast.evaluation import evaluate
+    from cpm_fast.evaluation import predict, score
     from cpm_fast.files import atomic_write
+    from cpm_fast.shards import sharded
     from cpm_fast.weights import DEFAULT, load
 
     dataset = open_dataset(options.data)
     if options.last is not None and options.last < len(dataset):
         dataset = hold_out(dataset, options.last)[1]
-    model = load(options.model or DEFAULT, device=options.device)
     pyramid = None if options.pyramid is None else tuple(options.pyramid)
-    result = evaluate(model, dataset, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
-                      batch=options.batch, device=options.device)  # fmt: skip
+    with sharded() as shard:
+        model = load(options.model or DEFAULT, device=shard.device(options.device))
+        mine = shard.part(range(len(dataset)))
+        found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
+                        batch=options.batch, progress=None if shard.first else False)  # fmt: skip
+        everyone = shard.gather(found)
+    if not everyone:
+        return FINE
+    result = score(everyone, dataset)
     print(result.table())
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -248,6 +236,12 @@ def _export(options: argparse.Namespace) -> int:
     print(f"check     {export_model(model, options.output, decode=options.decode)}")
     print(f"wrote {options.output}")
     return FINE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cpm_fast.data.command import check_data
+
+    return FINE if check_data(options) else BAD_RESULT
 
 
 def _doctor(_options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -67,6 +68,49 @@ def evaluate(
             can be read.
         RuntimeError: the device is not the model's.
     """
+    found = predict(model, dataset, protocol=protocol, pyramid=pyramid, flip=flip, refine=refine, batch=batch,
+                    device=device, progress=progress)  # fmt: skip
+    return score([found], dataset, threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a network found in some samples of a dataset, with their truth.
+
+    Args:
+        indices: [m] of those that could be read, in the dataset.
+        names: of them.
+        truth: [m, P, 2] image pixels, in the dataset's order of parts, NaN where not labelled.
+        predicted: [T, m, P, 2] image pixels, NaN for parts that the network does not have.
+        unreadable: why the others could not be read.
+        scored: which of the P parts the network has.
+        protocol, pyramid: how the samples were looked at.
+    """
+
+    indices: list[int]
+    names: list[str]
+    truth: np.ndarray
+    predicted: np.ndarray
+    unreadable: list[str]
+    scored: list[int]
+    protocol: str
+    pyramid: tuple[float, ...]
+
+
+def predict(
+    model: CPM,
+    dataset: Dataset,
+    indices: Sequence[int] | None = None,
+    *,
+    protocol: Literal["crop", "lsp"] = "crop",
+    pyramid: Sequence[float] | None = None,
+    flip: bool = False,
+    refine: bool = True,
+    batch: int = 16,
+    device: str | torch.device = "auto",
+    progress: bool | None = None,
+) -> Predictions:
+    """The first half of `evaluate`: what the network finds in these samples of the dataset, in all if None."""
     if protocol not in ("crop", "lsp"):
         raise ValueError(f"protocol must be 'crop' or 'lsp', got {protocol!r}")
     factors = tuple(pyramid) if pyramid is not None else LSP_PYRAMID if protocol == "lsp" else (1.0,)
@@ -93,10 +137,11 @@ def evaluate(
             found.append(_predict(engine, waiting, factors, flip, refine, batch))
             waiting.clear()
 
-    show = len(dataset) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
-    reader = _Reader(dataset)
+    wanted = range(len(dataset)) if indices is None else indices
+    show = len(wanted) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
+    reader = _Reader(dataset, wanted)
     with torch.inference_mode():
-        for sample in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not show):
+        for sample in tqdm(reader, total=len(wanted), desc=dataset.name, unit="sample", leave=False, disable=not show):
             roi = sample.roi if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
             waiting.append((scale_crops(sample.image, roi, config, factors, flip), roi))
             if len(waiting) == subjects_at_once:
@@ -104,7 +149,42 @@ def evaluate(
         flush()
     predicted = np.concatenate(found, axis=1)  # [T, M, the network's parts, 2]
     reordered = np.where(np.array(order)[:, None] < 0, np.nan, predicted[:, :, order])
-    return _score(reordered, reader, protocol, factors, threshold, [i for i, at in enumerate(order) if at >= 0])
+    return reader.with_predictions(reordered, [i for i, at in enumerate(order) if at >= 0], protocol, factors)
+
+
+def score(parts: Sequence[Predictions], dataset: Dataset, threshold: float = PCK_THRESHOLD) -> Evaluation:
+    """The second half of `evaluate`: the scores of predictions that may have been made in several parts.
+
+    Raises:
+        ValueError: no sample could be read.
+    """
+    order = np.argsort([index for part in parts for index in part.indices], kind="stable")
+    unreadable = [reason for part in parts for reason in part.unreadable]
+    if not len(order):
+        reason = f"; the first: {unreadable[0]}" if unreadable else ""
+        raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read{reason}")
+    names = [name for part in parts for name in part.names]
+    truth = np.concatenate([part.truth for part in parts])[order]
+    reference, length = _reference(truth, dataset.skeleton)
+    scored = parts[0].scored
+    truth = truth[:, scored]
+    predicted = np.concatenate([part.predicted for part in parts], axis=1)[:, order][:, :, scored]
+    return Evaluation(
+        dataset=dataset.name,
+        protocol=parts[0].protocol,
+        pyramid=parts[0].pyramid,
+        names=tuple(dataset.skeleton.names[i] for i in scored),
+        unscored=tuple(name for i, name in enumerate(dataset.skeleton.names) if i not in scored),
+        stages=tuple(pck(stage, truth, length, threshold) for stage in predicted),
+        areas=tuple(area_under_curve(stage, truth, length) for stage in predicted),
+        reference=reference,
+        unreadable=len(unreadable),
+        samples=tuple(names[i] for i in order),
+        indices=np.array([index for part in parts for index in part.indices])[order],
+        predictions=predicted,
+        truth=truth,
+        reference_length=length,
+    )
 
 
 def evaluate_predictions(
@@ -127,25 +207,25 @@ def evaluate_predictions(
     wanted = (len(dataset), len(dataset.skeleton), 2)
     if stages.ndim != 4 or not len(stages) or stages.shape[1:] != wanted:
         raise ValueError(f"predicted must be {list(wanted)} or [T, ...] of that, got {list(values.shape)}")
-    reader = _Reader(dataset)
+    reader = _Reader(dataset, range(len(dataset)))
     for _ in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not progress):
         pass
     every = list(range(len(dataset.skeleton)))
-    return _score(stages[:, reader.indices], reader, "predictions", (), threshold, every)
+    return score([reader.with_predictions(stages[:, reader.indices], every, "predictions", ())], dataset, threshold)
 
 
 class _Reader:
     """Samples that can be read, one at a time; keeps of each its name, place and truth, not its picture."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, wanted: Sequence[int]) -> None:
+        self.dataset, self.wanted = dataset, wanted
         self.indices: list[int] = []
         self.names: list[str] = []
         self.parts_image: list[np.ndarray] = []
         self.unreadable: list[str] = []
 
     def __iter__(self) -> Iterator[Sample]:
-        for index in range(len(self.dataset)):
+        for index in self.wanted:
             try:
                 sample = self.dataset[index]
             except (ValueError, OSError) as error:
@@ -156,6 +236,13 @@ class _Reader:
             self.names.append(sample.name)
             self.parts_image.append(np.where(sample.labelled[:, None], sample.parts_image, np.nan))
             yield sample
+
+    def with_predictions(
+        self, predicted: np.ndarray, scored: list[int], protocol: str, pyramid: tuple[float, ...]
+    ) -> Predictions:
+        """Predictions [T, m, P, 2] of the samples that were read, with what is known of these."""
+        truth = np.array(self.parts_image).reshape(-1, len(self.dataset.skeleton), 2)
+        return Predictions(self.indices, self.names, truth, predicted, self.unreadable, scored, protocol, pyramid)
 
 
 def _predict(
@@ -177,41 +264,6 @@ def _predict(
     parts_box = parts.reshape(config.stages, len(subjects), config.parts, 2)
     parts_image = [roi.to_image(parts_box[:, i], config.input_size) for i, (_, roi) in enumerate(subjects)]
     return np.stack(parts_image, axis=1)
-
-
-def _score(
-    predicted: np.ndarray,
-    reader: _Reader,
-    protocol: str,
-    pyramid: tuple[float, ...],
-    threshold: float,
-    scored: list[int],
-) -> Evaluation:
-    """Score predictions [T, M, P, 2] of the samples that were read; `scored` are the parts that count."""
-    dataset = reader.dataset
-    if not reader.names:
-        reason = f"; the first: {reader.unreadable[0]}" if reader.unreadable else ""
-        raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read{reason}")
-    truth = np.stack(reader.parts_image)
-    reference, length = _reference(truth, dataset.skeleton)
-    truth, predicted = truth[:, scored], predicted[:, :, scored]
-    names = dataset.skeleton.names
-    return Evaluation(
-        dataset=dataset.name,
-        protocol=protocol,
-        pyramid=pyramid,
-        names=tuple(names[i] for i in scored),
-        unscored=tuple(name for i, name in enumerate(names) if i not in scored),
-        stages=tuple(pck(stage, truth, length, threshold) for stage in predicted),
-        areas=tuple(area_under_curve(stage, truth, length) for stage in predicted),
-        reference=reference,
-        unreadable=len(reader.unreadable),
-        samples=tuple(reader.names),
-        indices=np.array(reader.indices),
-        predictions=predicted,
-        truth=truth,
-        reference_length=length,
-    )
 
 
 def _reference(truth: np.ndarray, skeleton: Skeleton) -> tuple[str, np.ndarray]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 
@@ -13,9 +13,37 @@ from cpm_fast import draw
 from cpm_fast.image import read_image, warp
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.sources import Source
 
 STRIP_BORDER = 128
+
+
+class ImageSource(Protocol):
+    """Where the image of a result comes from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one image took, each step by itself: with overlap they add up to more than passed.
+
+    Args:
+        decode: reading the file and decoding it.
+        crop: cutting the network's boxes out.
+        network: forward passes; crops share their batch's evenly.
+        peaks: merging maps and finding peaks, and fetching them from the device.
+    """
+
+    decode: float = 0.0
+    crop: float = 0.0
+    network: float = 0.0
+    peaks: float = 0.0
+
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +62,9 @@ class Result:
         box_size: (height, width) of the network's box, which each region fills.
         cell_offset: cell g of a map stands at box pixel 8 g + cell_offset.
         source: the image, read again when it is to be drawn; without it, `name` is looked for as a file.
+        timing: what each step took; None when read from a file.
+        frame: of a video, from 0.
+        seconds: when that frame is shown, from the start of the video.
     """
 
     keypoints: np.ndarray
@@ -46,7 +77,10 @@ class Result:
     belief_maps: np.ndarray | None = field(default=None, repr=False)
     box_size: tuple[int, int] = (368, 368)
     cell_offset: float = 3.5
-    source: Source | None = field(default=None, repr=False)
+    source: ImageSource | None = field(default=None, repr=False)
+    timing: Timing | None = field(default=None, repr=False)
+    frame: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         count, parts = len(self.keypoints), len(self.skeleton)
@@ -124,9 +158,9 @@ class Result:
         )
         return draw.write_picture(picture, path)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, form: str | None = None) -> None:
         """Write this result alone; see `Results.save`."""
-        Results([self]).save(path)
+        Results([self]).save(path, form=form)
 
 
 class Results(Sequence[Result]):
@@ -160,18 +194,24 @@ class Results(Sequence[Result]):
         subjects = sum(len(result) for result in self)
         return f"Results({len(self)} images, {subjects} subjects, {len(self.failures)} failures)"
 
-    def save(self, path: str | Path) -> None:
-        """Write all results: the file is whole or not there.
+    def save(self, path: str | Path, *, form: str | None = None) -> None:
+        """Write all results: a file is whole or not there.
 
-        .json holds everything but belief maps and box geometry, .npz everything, .csv one row a subject with the
-        columns image, subject and <part>_x, <part>_y, <part>_score. A missing number is null, NaN or an empty cell.
+        .json holds everything but belief maps, box geometry and timing, .npz the belief maps and geometry too, .csv
+        one row a subject with the columns image, subject and <part>_x, <part>_y, <part>_score. A missing number is
+        null, NaN or an empty cell.
+
+        Args:
+            path: where to; its suffix says the form.
+            form: "coco" for a list that COCO's tools read as results; "openpose" for OpenPose's files: for one image
+                a .json file, otherwise a folder of them. `load` does not read these two.
 
         Raises:
-            ValueError: the suffix is another, or the results have several skeletons.
+            ValueError: there is no such suffix or form, or the results have several skeletons.
         """
         from cpm_fast.result_files import save
 
-        save(self, Path(path))
+        save(self, Path(path), form)
 
     @classmethod
     def load(cls, path: str | Path) -> Results:

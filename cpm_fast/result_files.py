@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,23 @@ import numpy as np
 
 from cpm_fast.files import atomic_write
 from cpm_fast.result import Result, Results
+from cpm_fast.result_csv import from_csv, shortest, to_csv
+from cpm_fast.result_exchange import COCO, OPENPOSE, save_coco, save_openpose
 from cpm_fast.roi import Roi
-from cpm_fast.skeleton import BUILT_IN, Skeleton
+from cpm_fast.skeleton import Skeleton
 
 FORMAT, VERSION = "cpm_fast results", 1
-X, Y, SCORE = "_x", "_y", "_score"
 
 
-def save(results: Results, path: Path) -> None:
+def save(results: Results, path: Path, form: str | None = None) -> None:
+    skeleton = _skeleton(results)
+    if form is not None:
+        if form not in EXCHANGE:
+            raise ValueError(f"form must be one of {list(EXCHANGE)}, or the suffix of path says it, got {form!r}")
+        EXCHANGE[form](results, path)
+        return
     writer, _ = _form(path)
-    data = writer(results, _skeleton(results))
+    data = writer(results, skeleton)
     with atomic_write(path) as file:
         file.write(data)
 
@@ -51,97 +58,73 @@ def _skeleton(results: Results) -> Skeleton | None:
     return skeletons.pop() if skeletons else None
 
 
-def _number(value: np.floating) -> float | None:
-    """The shortest number that reads back as the same float32; None where it is not finite."""
-    return float(str(np.float32(value))) if np.isfinite(value) else None
-
-
 def to_json(results: Results, skeleton: Skeleton | None) -> bytes:
-    images = [
-        {
-            "name": result.name,
-            "size": result.size,
-            "roi_source": result.roi_source,
-            "subjects": [
-                {
-                    "roi": {"center": result.rois[i].center, "side": result.rois[i].side} if result.rois else None,
-                    "parts": [
-                        [_number(x), _number(y), _number(score)]
-                        for (x, y), score in zip(result.keypoints[i], result.scores[i], strict=True)
-                    ],
-                }
-                for i in range(len(result))
-            ],
-        }
-        for result in results
-    ]
     content = {
         "format": FORMAT,
         "version": VERSION,
         "skeleton": skeleton and skeleton.to_dict(),
-        "images": images,
+        "images": [to_entry(result) for result in results],
         "failures": results.failures,
     }
     return (json.dumps(content, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def to_entry(result: Result) -> dict[str, Any]:
+    """One image as plain values that JSON has."""
+    subjects = [
+        {
+            "roi": {"center": result.rois[i].center, "side": result.rois[i].side} if result.rois else None,
+            "parts": [
+                [shortest(x), shortest(y), shortest(score)]
+                for (x, y), score in zip(result.keypoints[i], result.scores[i], strict=True)
+            ],
+        }
+        for i in range(len(result))
+    ]
+    return {
+        "name": result.name,
+        "size": result.size,
+        "roi_source": result.roi_source,
+        **_moment(result),
+        "subjects": subjects,
+    }
 
 
 def from_json(data: bytes) -> Results:
     content = json.loads(data)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
-    results = []
-    for entry in content["images"]:
-        skeleton = Skeleton.from_dict(content["skeleton"])
-        rows = [subject["parts"] for subject in entry["subjects"]]
-        table = np.array(rows, dtype=np.float32).reshape(len(rows), len(skeleton), 3)
-        rois = [subject["roi"] for subject in entry["subjects"]]
-        results.append(
-            Result(
-                keypoints=table[..., :2].copy(),
-                scores=table[..., 2].copy(),
-                skeleton=skeleton,
-                name=str(entry["name"]),
-                size=_pair(entry["size"]),
-                rois=tuple(Roi(tuple(roi["center"]), roi["side"]) for roi in rois if roi is not None),
-                roi_source=str(entry["roi_source"]),
-            )
-        )
+    results = [from_entry(entry, Skeleton.from_dict(content["skeleton"])) for entry in content["images"]]
     return Results(results, {str(name): str(why) for name, why in content["failures"].items()})
 
 
-def to_csv(results: Results, skeleton: Skeleton | None) -> bytes:
-    names = skeleton.names if skeleton else ()
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "subject", *(part + column for part in names for column in (X, Y, SCORE))])
-    for result in results:
-        for i in range(len(result)):
-            table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]
-            cells = [_number(value) for value in table.ravel()]
-            writer.writerow([result.name, i, *("" if cell is None else repr(cell) for cell in cells)])
-    return text.getvalue().encode()
+def from_entry(entry: Mapping[str, Any], skeleton: Skeleton) -> Result:
+    """The inverse of `to_entry`; anything may be wrong with the entry, and raises what it happens to."""
+    rows = [subject["parts"] for subject in entry["subjects"]]
+    table = np.array(rows, dtype=np.float32).reshape(len(rows), len(skeleton), 3)
+    rois = [subject["roi"] for subject in entry["subjects"]]
+    return Result(
+        keypoints=table[..., :2].copy(),
+        scores=table[..., 2].copy(),
+        skeleton=skeleton,
+        name=str(entry["name"]),
+        size=_pair(entry["size"]),
+        rois=tuple(Roi(tuple(roi["center"]), roi["side"]) for roi in rois if roi is not None),
+        roi_source=str(entry["roi_source"]),
+        **_read_moment(entry),
+    )
 
 
-def from_csv(data: bytes) -> Results:
-    """One result for each run of rows of the same image; a score column that is missing counts as NaN."""
-    reader = csv.DictReader(io.StringIO(data.decode(), newline=""), restkey="", strict=True)
-    columns = reader.fieldnames or []
-    names = tuple(column.removesuffix(X) for column in columns if column.endswith(X))
-    if "image" not in columns or not names:
-        raise ValueError(f"must have the columns image and <part>{X}, <part>{Y}, got {columns}")
-    skeleton = next((known for known in BUILT_IN.values() if known.names == names), Skeleton("csv", names))
-    found: list[tuple[str, list[list[list[float]]]]] = []
-    for row in reader:
-        if "" in row or None in row.values():
-            raise ValueError(f"line {reader.line_num} must have {len(columns)} cells")
-        if not found or found[-1][0] != row["image"] or row.get("subject") == "0":
-            found.append((row["image"], []))
-        found[-1][1].append([[float(row.get(part + column) or "nan") for column in (X, Y, SCORE)] for part in names])
-    results = []
-    for name, rows in found:
-        table = np.array(rows, np.float32)  # [N, P, 3]
-        results.append(Result(table[..., :2].copy(), table[..., 2].copy(), skeleton, name, roi_source="csv"))
-    return Results(results)
+def _moment(result: Result) -> dict[str, Any]:
+    """When a frame of a video is; nothing for a picture."""
+    return {} if result.frame is None else {"frame": result.frame, "seconds": result.seconds}
+
+
+def _read_moment(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if entry.get("frame") is None:
+        return {}
+    seconds = entry["seconds"]
+    return {"frame": int(entry["frame"]), "seconds": None if seconds is None else float(seconds)}
 
 
 def to_npz(results: Results, skeleton: Skeleton | None) -> bytes:
@@ -152,7 +135,8 @@ def to_npz(results: Results, skeleton: Skeleton | None) -> bytes:
         "skeleton": skeleton and skeleton.to_dict(),
         "images": [
             {"name": r.name, "size": r.size, "roi_source": r.roi_source, "subjects": len(r), "rois": bool(r.rois),
-             "box_size": r.box_size, "cell_offset": r.cell_offset, "belief_maps": r.belief_maps is not None}
+             "box_size": r.box_size, "cell_offset": r.cell_offset, "belief_maps": r.belief_maps is not None,
+             **_moment(r)}
             for r in results
         ],
         "failures": results.failures,
@@ -193,6 +177,7 @@ def from_npz(data: bytes) -> Results:
                     belief_maps=arrays[f"belief_maps_{i}"] if entry["belief_maps"] else None,
                     box_size=_pair(entry["box_size"]) or (0, 0),
                     cell_offset=float(entry["cell_offset"]),
+                    **_read_moment(entry),
                 )
             )
             row, roi_row = row + count, roi_row + len(own)
@@ -206,4 +191,5 @@ def _pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+EXCHANGE = {COCO: save_coco, OPENPOSE: save_openpose}
 FORMS = {".json": (to_json, from_json), ".csv": (to_csv, from_csv), ".npz": (to_npz, from_npz)}

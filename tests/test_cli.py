@@ -19,7 +19,7 @@ from cpm_fast.model.files import load_model, save_model
 from cpm_fast.result import Results
 from cpm_fast.training import loop, update
 
-VERBS = ("demo", "infer", "train", "eval", "import", "export", "doctor")
+VERBS = ("demo", "infer", "train", "eval", "data", "import", "export", "doctor")
 TINY = replace(
     preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
     first=(Conv(3, 4),), refine=(Conv(3, 4),),
@@ -91,12 +91,12 @@ def test_as_a_module():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "required: VERB"), (["dance"], "invalid choice: 'dance'"), (["infer"], "required: pictures"),
+    [([], "required: VERB"), (["dance"], "invalid choice: 'dance'"),
      (["infer", "a.png", "--form", "xml"], "invalid choice: 'xml'"), (["infer", "a.png", "--mod", "x"], "--mod"),
      (["infer", "a.png", "--box", "1", "2", "3"], "expected 4 arguments"), (["eval"], "required: --data"),
      (["infer", "a.png", "--box", "1", "2", "3", "x"], "invalid float value: 'x'"),
      (["train", "--resume", "a", "-o", "b"], "not allowed with"), (["train", "--batch", "many"], "invalid int value")],
-    ids=["no verb", "unknown verb", "no picture", "unknown form", "shortened option", "three numbers", "no data",
+    ids=["no verb", "unknown verb", "unknown form", "shortened option", "three numbers", "no data",
          "a word in a box", "resume elsewhere", "a word for a number"],
 )  # fmt: skip
 def test_bad_use(capsys, arguments, message):
@@ -149,6 +149,7 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["infer"], "name pictures, a folder of them, a video, or a --camera"),
         (["infer", "none.jpg"], "none.jpg: no such image or folder"),
         (["infer", "empty"], "empty: the folder has no image files"),
         (["infer", "torn.jpg"], "torn.jpg: the JPEG is cut short"),

@@ -1,6 +1,7 @@
 """infer: every kind of image, every way to say where the subject is, and every bad input."""
 
 import dataclasses
+import threading
 import warnings
 
 import cv2
@@ -164,8 +165,52 @@ def test_images_are_read_only_as_they_are_needed(folder, monkeypatch, picture):
 
     read = sources.read_image
     monkeypatch.setattr(sources, "read_image", lambda path: (events.append("read"), read(path))[1])
-    infer(folder, model=model, batch=4)
+    infer(folder, model=model, batch=4, readers=0)
     assert events[:10] == ["read"] * 4 + ["forward"] + ["read"] * 4 + ["forward"]
+    for readers in (1, 3):
+        events.clear()
+        infer(folder, model=model, batch=4, readers=readers)
+        assert events.count("read") == 23 and events.count("forward") == 6
+        for at in (i for i, event in enumerate(events) if event == "forward"):
+            taken, used = events[:at].count("read"), 4 * events[:at].count("forward")
+            assert taken - used <= 4 + 2 * 4, events
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_reading_ahead_changes_no_result(model, folder, readers):
+    cv2.imwrite(str(folder / "d.png"), np.full((90, 30, 3), 5, np.uint8))
+    (folder / "bad.png").write_bytes(b"no picture")
+    boxes = [[[1, 2, 30, 40]], [], [], [[1, 2, 30, 40], [5, 5, 9, 9]], [[3, 3, 20, 80]] * 9]
+    options = {"model": model, "boxes": boxes, "batch": 2, "pyramid": (0.9, 1.0)}
+    with pytest.warns(UserWarning, match=r"bad\.png"):
+        plain, ahead = infer(folder, **options, readers=0), infer(folder, **options, readers=readers)
+    assert [result.name for result in plain] == [result.name for result in ahead] and plain.failures == ahead.failures
+    assert [len(result) for result in ahead] == [1, 0, 2, 9]
+    for a, b in zip(plain, ahead, strict=True):
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+def test_no_reader_is_left_when_inference_stops(model, folder, monkeypatch):
+    def readers() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if "reader" in thread.name]
+
+    monkeypatch.setattr("cpm_fast.pipeline.belief_to_parts", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        infer(folder, model=model, batch=1, readers=2)
+    assert readers() == []
+    with pytest.raises(ValueError, match="must touch"):
+        infer([folder / "a.png"] * 9, model=model, boxes=[[[900, 900, 950, 950]]] * 9, readers=2)
+    assert readers() == []
+
+
+def interrupted(*_args):
+    raise KeyboardInterrupt
+
+
+def test_every_result_says_what_took_its_time(model, folder):
+    for result in infer(folder, model=model, batch=2, flip=True):
+        timing = result.timing
+        assert 0 < timing.decode < 9 and 0 < timing.crop < 9 and 0 < timing.network < 9 and 0 < timing.peaks < 9
 
 
 def test_every_form_of_an_image_gives_the_same(model, picture, tmp_path):

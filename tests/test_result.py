@@ -63,6 +63,18 @@ def test_round_trip(tmp_path, suffix):
     assert back.failures == ({} if suffix == ".csv" else results.failures)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_frames_keep_their_place_and_time(tmp_path, suffix):
+    path = tmp_path / f"results{suffix}"
+    regions = (Roi((10.5, 20.0625), 30.125), Roi((3.0, 4.0), 5.0))
+    frames = [dataclasses.replace(some_result("walk.mp4"), frame=i, seconds=i / 29.97, rois=regions) for i in range(3)]
+    Results(frames).save(path)
+    back = Results.load(path)
+    assert [(result.frame, result.seconds, result.rois) for result in back] == [
+        (i, i / 29.97, regions) for i in range(3)
+    ]
+
+
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
 def test_images_without_subjects_and_no_images_at_all(tmp_path, suffix):
     path = tmp_path / f"results{suffix}"

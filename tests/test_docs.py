@@ -1,0 +1,116 @@
+"""Every command of the pages in docs/ does what it says, on small stand-ins for what it names."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import clips
+import cpm_fast
+from cpm_fast import video, weights
+from cpm_fast.cli import FINE, main, make_parser
+from cpm_fast.config import PRESETS, Conv, preset
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import save_model
+from cpm_fast.roi import Roi
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+TINY = replace(
+    preset("compact"), input_size=(64, 64), stages=1, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
+    first=(Conv(3, 4),), refine=(Conv(3, 4),),
+)  # fmt: skip
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    return ["\n".join(line.removeprefix(indent) for line in body.splitlines()) for indent, body in found]
+
+
+def commands(page: str) -> list[list[str]]:
+    return [shlex.split(line) for block in blocks(page, "sh") for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def stand_ins(tmp_path, monkeypatch):
+    """What the pages name, small: pictures, a video, a camera, a table of mice, and a tiny network."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    for name, size in (("photo.jpg", (560, 400)), ("group.jpg", (500, 480)), ("folder/1.png", (60, 50)),
+                       ("folder/2.png", (60, 50)), ("more/3.png", (60, 50)), ("mouse1.png", (220, 230)),
+                       ("mouse2.png", (130, 140)), ("a.jpg", (560, 400)), ("b.jpg", (60, 50))):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(name, random.integers(0, 256, (*size, 3), dtype=np.uint8))
+    clips.write_walk(tmp_path / "walk.mp4", 0.2)
+    rows = blocks("own-data.md", "csv")[0].splitlines()
+    (tmp_path / "mice.csv").write_text("\n".join([rows[0], *rows[1:] * 5]) + "\n")
+    (tmp_path / "skeleton.toml").write_text(blocks("own-data.md", "toml")[0])
+    save_model(CPM(TINY), tmp_path / "tiny.safetensors")
+    monkeypatch.setattr(weights, "DEFAULT", str(tmp_path / "tiny.safetensors"))
+    monkeypatch.setitem(PRESETS, "compact", TINY)
+    read = video.cv2.VideoCapture
+    clip = str(tmp_path / "walk.mp4")
+    monkeypatch.setattr(video.cv2, "VideoCapture", lambda source: read(clip if source == 0 else source))
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of(page, stand_ins, capsys):
+    for command in commands(page):
+        if command[0] == "torchrun":
+            module = command.index("-m")
+            assert command[module : module + 2] == ["-m", "cpm_fast"]
+            make_parser().parse_args(command[module + 2 :])
+        elif command[1] == "doctor":
+            make_parser().parse_args(command[1:])
+        else:
+            assert command[0] == "cpm-fast" and main(command[1:]) == FINE, (command, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_commands_for_several_processes(stand_ins):
+    """Those on one machine, run as they stand with a tiny network."""
+    local = [command for command in commands("running-at-scale.md") if "--standalone" in command]
+    assert len(local) == 2
+    for command in local:
+        launch = [sys.executable, "-m", "torch.distributed.run", *command[1:], "--model", "tiny.safetensors"]
+        alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+        found = subprocess.run(launch, capture_output=True, text=True, timeout=300, check=False, env=alone)
+        assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of(page, stand_ins):
+    for block in blocks(page, "python"):
+        exec(compile(block, page, "exec"), {"cpm_fast": cpm_fast, "Roi": Roi})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!http)([^)#]+)", (DOCS / page).read_text(encoding="utf-8")):
+        assert (DOCS / target).exists(), target
+
+
+def test_error_texts_are_those_of_the_package():
+    """Each fixed piece of a quoted message stands in the source."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS.parent / "cpm_fast").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    quoted = re.findall(r"\*\*(.+?)\*\*", (DOCS / "troubleshooting.md").read_text(encoding="utf-8").replace("\n", " "))
+    assert len(quoted) > 15
+    for text in quoted:
+        for piece in text.split("..."):
+            piece = re.sub(r"'cuda'", "{device!r}", piece.strip())
+            assert piece in source, piece
