@@ -1,13 +1,14 @@
-"""Files that are either old or new, never half: written under a temporary name, synced and renamed."""
+"""Files that are either old or new, never half: written under a temporary name, synced and renamed; and JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 TEMPORARY_SUFFIX = ".cpm_fast.tmp"
 
@@ -48,6 +49,18 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """json.loads, for text that anybody may have written.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.files import atomic_write
+from cpm_fast.files import atomic_write, parse_json
 from cpm_fast.result import Result, Results
 from cpm_fast.result_csv import from_csv, shortest, to_csv
 from cpm_fast.result_exchange import COCO, OPENPOSE, save_coco, save_openpose
@@ -41,7 +41,7 @@ def load(path: Path) -> Results:
     try:
         return reader(data)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile,
-            EOFError, RecursionError, csv.Error) as error:  # fmt: skip
+            EOFError, csv.Error) as error:  # fmt: skip
         raise ValueError(f"{path}: not a file of results that can be read: {error!r}") from None
 
 
@@ -91,7 +91,7 @@ def to_entry(result: Result) -> dict[str, Any]:
 
 
 def from_json(data: bytes) -> Results:
-    content = json.loads(data)
+    content = parse_json(data)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
     results = [from_entry(entry, Skeleton.from_dict(content["skeleton"])) for entry in content["images"]]
@@ -157,7 +157,7 @@ def to_npz(results: Results, skeleton: Skeleton | None) -> bytes:
 
 def from_npz(data: bytes) -> Results:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        header = json.loads(str(arrays["header"]))
+        header = parse_json(str(arrays["header"]))
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
         keypoints, scores, rois = arrays["keypoints"], arrays["scores"], arrays["rois"].tolist()

@@ -11,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+# A table of 133 parts has 12 kB; deep keys of a hostile one keep the reader of TOML busy for hours.
+MAX_FILE_BYTES = 32_768
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]*")
 
 RIGHT_COLOR = (60, 150, 245)
@@ -135,7 +137,11 @@ class Skeleton:
         """
         path = Path(path)
         try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ValueError(f"a skeleton file must have at most {MAX_FILE_BYTES} bytes")
             return cls.from_dict({"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))})
+        except RecursionError:
+            raise ValueError(f"{path}: it is nested too deeply") from None
         except (ValueError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: {error}") from None
 

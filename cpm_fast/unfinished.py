@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cpm_fast.files import atomic_write
+from cpm_fast.files import atomic_write, parse_json
 from cpm_fast.model.cpm import CPM
 
 FOLDER, SETTINGS = ".unfinished", "settings.json"
@@ -40,7 +40,7 @@ class Unfinished:
         if not resume:
             raise ValueError(f"{self.output}: holds an unfinished run; go on with --resume, or remove {self.folder}")
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = parse_json(path.read_text(encoding="utf-8"))
             different = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: not the settings of a run: {error}; remove {self.folder}") from None
@@ -64,7 +64,7 @@ class Unfinished:
         for path in sorted(self.folder.glob("*.jsonl")):
             for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
                 try:
-                    record = json.loads(line)
+                    record = parse_json(line)
                     _ = record["name"]
                 except (ValueError, TypeError, KeyError) as error:
                     raise ValueError(f"{path} line {number}: not a line of a journal: {error!r}") from None

@@ -237,6 +237,13 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     assert json.loads((tmp_path / "score" / "eval.json").read_text()) and (tmp_path / "score" / "pck.png").exists()
 
 
+def test_a_recipe_that_is_none(tmp_path, capsys):
+    for content in ("[1]", '{"batch": "many"}', "[" * 100_000):
+        (tmp_path / "recipe.json").write_text(content)
+        assert main(["train", "--preset", "tiny", "--recipe", "recipe.json"]) == BAD_USE
+        assert "recipe.json: not a recipe: " in capsys.readouterr().err
+
+
 def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
     (tmp_path / "recipe.json").write_text('{"optimizer": "adamw", "learning_rate": 0.001, "stage_factors": [1, 2]}')
     options = ["--preset", "tiny", "--data", "synthetic:12", "--hold-out", "2", "--batch", "4", "--epochs", "1",
@@ -268,9 +275,10 @@ def stopping_after(steps: int, real):
     return stopping
 
 
-def test_a_broken_run_folder(tmp_path, capsys):
+@pytest.mark.parametrize("content", ['{"network": []}', "[" * 100_000], ids=["no config", "deep"])
+def test_a_broken_run_folder(tmp_path, capsys, content):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text('{"network": []}')
+    (tmp_path / "run" / "config.json").write_text(content)
     assert main(["train", "--resume", "run"]) == BAD_USE
     assert "run/config.json: not the config of a run" in capsys.readouterr().err
 

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from cpm_fast.files import atomic_write
+from cpm_fast.files import atomic_write, parse_json
 
 
 def test_writes_and_replaces(tmp_path):
@@ -62,3 +62,10 @@ def test_rejects(tmp_path):
         pass
     with pytest.raises(IsADirectoryError, match="is a folder"), atomic_write(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, b"[" * 200_000, "", "{", b"\xff"], ids=range(6))
+def test_json_of_anybody_is_read_or_a_value_error(text):
+    assert parse_json('{"a": [1, null]}') == {"a": [1, None]}
+    with pytest.raises(ValueError):
+        parse_json(text)

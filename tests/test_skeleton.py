@@ -126,6 +126,18 @@ def test_from_toml_rejects_and_names_the_file(tmp_path, content):
         Skeleton.from_toml(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("names = " + "[" * 20_000, "nested too deeply"), ("a" + ".a" * 100_000 + " = 1", "at most 32768 bytes")],
+    ids=["deep", "long"],
+)
+def test_from_toml_ends_soon(tmp_path, content, message):
+    path = tmp_path / "hostile.toml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"hostile\.toml: .*{message}"):
+        Skeleton.from_toml(path)
+
+
 def test_from_toml_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.toml"):
         Skeleton.from_toml(tmp_path / "nowhere.toml")

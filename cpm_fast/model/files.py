@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.files import atomic_write
+from cpm_fast.files import atomic_write, parse_json
 from cpm_fast.model.cpm import CPM
 
 # The version of what tensors and metadata mean; fields that a network config lacks take their defaults.
@@ -102,11 +102,11 @@ def load_model(path: str | Path) -> CPM:
 def network_config(path: str | Path, metadata: Mapping[str, str]) -> NetworkConfig:
     """The network that a file's metadata describes."""
     try:
-        values = json.loads(metadata["network"])
+        values = parse_json(metadata["network"])
         if not isinstance(values, dict):
             raise ValueError(f"must be a table of fields, got {values!r}")
         return NetworkConfig.from_dict(values)
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: its network can't be understood: {error}") from None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from cpm_fast.files import parse_json
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill, network_config, read_tensors, write_tensors
 
@@ -71,7 +72,7 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, av
             found = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             fill(network, found, str(path))
     try:
-        described = json.loads(metadata["optimizer"])
+        described = parse_json(metadata["optimizer"])
         if described.get("kind", type(optimizer).__name__) != type(optimizer).__name__:
             raise ValueError(f"its optimizer is {described['kind']}, the run's {type(optimizer).__name__}")
         state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in described["state"].items()}
@@ -80,7 +81,7 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, av
                 number, key = name.removeprefix(OPTIMIZER).split(".", 1)
                 state.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": described["groups"]})
-        values = json.loads(metadata["checkpoint"])
+        values = parse_json(metadata["checkpoint"])
         # Older checkpoints were written behind the validation of their step.
         progress = Progress(**{"validated": values["step"], **values})
         return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))

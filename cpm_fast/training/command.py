@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from cpm_fast.config import NetworkConfig, preset
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset, hold_out
+from cpm_fast.files import parse_json
 from cpm_fast.model.layers import mac_count, parameter_count
 from cpm_fast.recipes import RECIPES, TrainingConfig
 from cpm_fast.skeleton import BUILT_IN, Skeleton
@@ -131,7 +131,7 @@ def _recipe(word: str) -> TrainingConfig:
     if path.suffix != ".json":
         raise ValueError(f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError(f"must be a table of fields, got {values!r}")
         return TrainingConfig.from_dict(values.get("training", values))
@@ -152,7 +152,7 @@ def _read_config(folder: Path) -> _Run:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; --resume takes the folder of a run")
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         kept = values.get("options", {})
         RunOptions(**kept)
         return _Run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
+from cpm_fast.files import parse_json
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.training.journal import CONFIG_FILE, START_FILE, versions, write_json, write_text
 from cpm_fast.training.options import TrainingError
@@ -43,7 +43,7 @@ class RunFolder:
         if not resume:
             raise FileExistsError(f"{self.path} holds a run already; go on with --resume {self.path}, or name another")
         try:
-            values = json.loads(self.config.read_text(encoding="utf-8"))
+            values = parse_json(self.config.read_text(encoding="utf-8"))
             theirs = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
             # Runs of older versions do not say how many samples they had.
             counts = values.get("samples", dict(samples))

@@ -15,7 +15,7 @@ import numpy as np
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch
 from cpm_fast.draw import belief_overlay, write_picture
-from cpm_fast.files import atomic_write
+from cpm_fast.files import atomic_write, parse_json
 from cpm_fast.training.loss import Targets
 
 CONFIG_FILE, METRICS_FILE, CURVES_FILE, BATCH_FILE = "config.json", "metrics.jsonl", "curves.png", "batch0.png"
@@ -66,9 +66,12 @@ class Metrics:
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                yield json.loads(line)
+                row = parse_json(line)
             except ValueError:
                 return
+            if not isinstance(row, dict) or "step" not in row:
+                return
+            yield row
 
 
 def draw_curves(metrics: Metrics, path: Path) -> None:

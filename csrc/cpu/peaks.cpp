@@ -1,15 +1,17 @@
-// One pass over a map keeps the highest value of each row as an integer of the same order, which vectorizes where a
-// maximum of floats would not; only the row that wins is searched for the place.
+// One pass over the pixels keeps the highest value of each lane of a few vectors; only the chunk of 8 kB that wins is
+// searched for the place. Maps are cut into pieces, so that threads share any number of them evenly.
 //
 //     15 maps of 368 x 368: 8.1 MB read once, so about 1 ms of memory time at 8 GB/s, and some bytes written
 //
-// Versions: 1, this one.
+// Versions: 1, the highest of each row as an integer of the same order, a share of whole maps a thread: 0.90 to 0.99 of
+// PyTorch's max in speed; 2, this one.
 
 #include "cpm/peaks.h"
 
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
+#include <vector>
 
 #include "cpm/peak_math.h"
 #include "cpm/sizes.h"
@@ -19,31 +21,58 @@ namespace cpm {
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-constexpr int32_t kNothing = std::numeric_limits<int32_t>::min();
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr int kLanes = 16, kVectors = 4;
+constexpr int64_t kChunk = 2048, kPiece = 16 * kChunk;  // pixels
 
-CPM_VECTORIZED int32_t highest(const float* row, int64_t width) {
-    int32_t most = kNothing;
-    for (int64_t x = 0; x < width; ++x) most = std::max(most, peak_order(row[x]));
-    return most;
-}
+struct Best {
+    float value;
+    int64_t index;  // -1 where there is nothing but NaN
+};
 
-// map [H, W] -> point [2], score [1]
-void peak_of(const float* map, const Peaks& params, float* point, float* score) {
-    int32_t most = kNothing;
-    int64_t y = 0;
-    for (int64_t row = 0; row < params.height; ++row) {
-        const int32_t here = highest(map + row * params.width, params.width);
-        if (here > most) {
-            most = here;
-            y = row;
+// The highest value of a chunk, or -inf where there is nothing above it. A NaN fails every comparison.
+CPM_VECTORIZED float highest(const float* values) {
+    typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+    typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+    Lanes most[kVectors];
+    for (Lanes& lanes : most) lanes = Lanes{} + kLowest;
+    for (int64_t i = 0; i < kChunk; i += kVectors * kLanes) {
+        for (int v = 0; v < kVectors; ++v) {
+            const Lanes here = *reinterpret_cast<const Unaligned*>(values + i + v * kLanes);
+            most[v] = here > most[v] ? here : most[v];
         }
     }
-    if (most == kNothing) {
+    for (int v = 1; v < kVectors; ++v) most[0] = most[v] > most[0] ? most[v] : most[0];
+    float best = kLowest;
+    for (int lane = 0; lane < kLanes; ++lane) best = most[0][lane] > best ? most[0][lane] : best;
+    return best;
+}
+
+// The first of the highest values.
+Best best_of(const float* values, int64_t count) {
+    const int64_t whole = count - count % kChunk;
+    float most = kLowest;
+    int64_t from = 0;
+    for (int64_t i = 0; i < whole; i += kChunk) {
+        const float here = highest(values + i);
+        if (here > most) most = here, from = i;
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        if (values[i] > most) most = values[i], from = i;
+    }
+    // Where the most is -inf it may stand anywhere, or nowhere.
+    const int64_t index = std::find(values + from, values + count, most) - values;
+    return {most, index == count ? -1 : index};
+}
+
+// The result for a map [H, W] from where it is highest: point [2], score [1].
+void write_peak(const float* map, int64_t index, const Peaks& params, float* point, float* score) {
+    if (index < 0) {
         point[0] = point[1] = score[0] = kNan;
         return;
     }
+    const int64_t x = index % params.width, y = index / params.width;
     const float* row = map + y * params.width;
-    const int64_t x = std::find_if(row, row + params.width, [&](float value) { return peak_order(value) == most; }) - row;
     score[0] = row[x];
     point[0] = static_cast<float>(x);
     point[1] = static_cast<float>(y);
@@ -60,12 +89,22 @@ void peaks_cpu(const float* maps, float* points, float* scores, const Peaks& par
     if (params.maps == 0) return;
     if (pixels == 0) throw std::invalid_argument("maps must have pixels");
 
-    const int team = static_cast<int>(std::clamp<int64_t>(threads, 1, params.maps));
+    const int64_t pieces = (pixels + kPiece - 1) / kPiece, tasks = element_count({params.maps, pieces});
+    std::vector<Best> best(static_cast<size_t>(tasks));
+    const int team = static_cast<int>(std::clamp<int64_t>(threads, 1, tasks));
 #pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int share = 0; share < team; ++share) {
-        for (int64_t m = params.maps * share / team; m < params.maps * (share + 1) / team; ++m) {
-            peak_of(maps + m * pixels, params, points + 2 * m, scores + m);
+    for (int64_t task = 0; task < tasks; ++task) {
+        const int64_t begin = task % pieces * kPiece;
+        best[task] = best_of(maps + task / pieces * pixels + begin, std::min(kPiece, pixels - begin));
+    }
+    for (int64_t m = 0; m < params.maps; ++m) {
+        Best found{kLowest, -1};
+        for (int64_t piece = 0; piece < pieces; ++piece) {
+            const Best& here = best[m * pieces + piece];
+            if (here.index < 0 || (found.index >= 0 && !(here.value > found.value))) continue;
+            found = {here.value, piece * kPiece + here.index};
         }
+        write_peak(maps + m * pixels, found.index, params, points + 2 * m, scores + m);
     }
 }
 

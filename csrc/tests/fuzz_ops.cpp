@@ -112,7 +112,9 @@ void fuzz_merge_peaks(Generator& generator) {
 }
 
 void fuzz_peaks(Generator& generator) {
-    const int64_t maps = between(generator, 0, 4), height = between(generator, 1, 30), width = between(generator, 1, 30);
+    // Now and then of many chunks and of several pieces, see csrc/cpu/peaks.cpp.
+    const int64_t most = between(generator, 0, 19) ? 30 : 300, maps = between(generator, 0, 4);
+    const int64_t height = between(generator, 1, most), width = between(generator, 1, most);
     std::vector<float> values;
     for (int64_t m = 0; m < maps; ++m) cpm_test::append_map(generator, height, width, values);
     for (float& value : values) {

@@ -47,6 +47,31 @@ void test_matches_plain_loop() {
     }
 }
 
+// Maps of many chunks and pieces, nearly all one value, so that the peak and its ties may stand anywhere.
+void test_matches_plain_loop_on_large_maps() {
+    std::mt19937 generator(7);
+    const int64_t heights[] = {1, 64, 211, 368}, widths[] = {32, 64, 97, 368};
+    for (int trial = 0; trial < 400; ++trial) {
+        const int64_t height = heights[generator() % 4], width = trial % 5 == 0 ? 2048 : widths[generator() % 4];
+        const int64_t count = height * width, maps = 1 + generator() % 2;
+        std::vector<float> values;
+        for (int64_t m = 0; m < maps; ++m) {
+            const auto few = random_map(generator, 12);
+            values.insert(values.end(), count, few[0]);
+            for (const float value : few) values[m * count + generator() % count] = value;
+        }
+        std::vector<float> points(2 * maps, 7.0f), scores(maps, 7.0f);
+        cpm::peaks_cpu(values.data(), points.data(), scores.data(), {maps, height, width, false}, 1 + trial % 3);
+        for (int64_t m = 0; m < maps; ++m) {
+            const int64_t best = cpm_test::plain_peak(values.data() + m * count, count);
+            const bool right = best < 0 ? std::isnan(points[2 * m]) && std::isnan(scores[m])
+                                        : points[2 * m] == best % width && points[2 * m + 1] == best / width &&
+                                              scores[m] == values[m * count + best];
+            CHECK(right);
+        }
+    }
+}
+
 void test_vertex() {
     CHECK(std::abs(cpm::vertex(0, 2, 1) - 1.0f / 6) < 1e-7f && cpm::vertex(1, 2, 2) == 0.5f);
     CHECK(cpm::vertex(1, 1, 1) == 0.0f && cpm::vertex(1, 2, 1) == 0.0f && cpm::vertex(0, 0, 1) == 0.0f);
@@ -94,6 +119,7 @@ void test_sizes() {
 
 int main() {
     test_matches_plain_loop();
+    test_matches_plain_loop_on_large_maps();
     test_vertex();
     test_reduction_steps();
     test_sizes();

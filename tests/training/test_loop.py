@@ -218,6 +218,9 @@ def test_metrics_drop_a_torn_line_and_what_is_later(tmp_path):
     with metrics.path.open("ab") as file:
         file.write(b'{"step": 4, "los\xff')
     assert [row["step"] for row in metrics.rows()] == [1, 2, 3]
+    for torn in (b"4\n", b"{}\n", b"[" * 100_000):
+        (tmp_path / "other.jsonl").write_bytes(metrics.path.read_bytes()[:39] + torn)
+        assert [row["step"] for row in Metrics(tmp_path / "other.jsonl").rows()] == [1, 2, 3]
     metrics.rewind(2)
     metrics.write({"step": 9})
     assert metrics.path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 9}\n'
