@@ -24,6 +24,8 @@ class Sample:
         name: for reports, for instance the file name.
         occluded: [P] bool, labelled but hidden from view, where the format says so.
         others_image: [K, P, 2] parts of the other people in the picture, NaN where not labelled.
+        head_length: image pixels, the head size of MPII's PCKh, where the annotation has it.
+        area: square image pixels that the subject covers, where the annotation has it.
     """
 
     image: np.ndarray
@@ -33,6 +35,8 @@ class Sample:
     name: str
     occluded: np.ndarray | None = None
     others_image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 2)))
+    head_length: float | None = None
+    area: float | None = None
 
 
 class Dataset(Protocol):

@@ -12,7 +12,7 @@ from cpm_fast import metrics
 from cpm_fast.config import Conv, NetworkConfig
 from cpm_fast.data.lsp import LeedsSports
 from cpm_fast.data.sample import Sample, Subset
-from cpm_fast.evaluation import LSP_PYRAMID, evaluate, evaluate_predictions
+from cpm_fast.evaluation import LSP_PYRAMID, Rule, evaluate, evaluate_predictions
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, MPII, Skeleton
@@ -221,7 +221,7 @@ def test_leaves_the_model_as_it_was():
         ({"pyramid": ()}, ValueError, r"pyramid must be one or more positive numbers, got \[\]"),
         ({"pyramid": (1.0, 0.0)}, ValueError, "pyramid must be one or more positive numbers"),
         ({"batch": 0}, ValueError, "batch must be positive, got 0"),
-        ({"threshold": -1}, ValueError, "threshold must be a finite number, 0 or more, got -1"),
+        ({"rule": Rule("pckh")}, ValueError, "reference 'head' needs head lengths"),
         ({"device": "meta"}, RuntimeError, "device must be cpu, where the model is, got meta"),
     ],
 )
