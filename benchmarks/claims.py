@@ -25,6 +25,7 @@ sys.path[:0] = [str(HERE)]
 
 import claims_report  # noqa: E402
 from cpm_fast.config import Conv, NetworkConfig, preset  # noqa: E402
+from cpm_fast.data.sample import Dataset  # noqa: E402
 from cpm_fast.data.synthetic import DrawnFigures  # noqa: E402
 from cpm_fast.evaluation import evaluate  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
@@ -119,7 +120,7 @@ def carry_out(experiment: Experiment, steps: int, data: DrawnFigures, held_out: 
     return json.loads(done.read_text(encoding="utf-8"))
 
 
-def sample_hits(model: CPM, dataset: DrawnFigures) -> np.ndarray:
+def sample_hits(model: CPM, dataset: Dataset) -> np.ndarray:
     """Share of the labelled parts of every sample that are found at PCK@0.2: [T, M]."""
     found = evaluate(model, dataset, progress=False)
     errors = np.linalg.norm(found.predictions - found.truth, axis=-1)  # [T, M, P]

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -27,6 +27,9 @@ from problems import LEARNING_RATE, LayerProblem, NetworkProblem, Setting, Train
 from worker import Run, Start, Unavailable
 
 MOMENTUM = 0.9
+# By name: torch's objects are pickled as attributes of whichever loaded module imports torch, and a worker may lack it.
+Layout = Literal["contiguous", "channels_last"]
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 Module = Callable[[torch.Tensor], Any]
 Compile = Callable[[Module], Module]
 
@@ -49,9 +52,9 @@ def set_up(setting: Setting) -> None:
     torch.set_float32_matmul_precision("high" if setting.precision == "tf32" else "highest")
 
 
-def placed(value: Any, setting: Setting, layout: torch.memory_format) -> Any:
+def placed(value: Any, setting: Setting, layout: Layout) -> Any:
     """A tensor or module where the setting wants it."""
-    return value.to(device=setting.device, dtype=setting.dtype, memory_format=layout)
+    return value.to(device=setting.device, dtype=setting.dtype, memory_format=LAYOUTS[layout])
 
 
 def as_is(module: Module) -> Module:
@@ -116,7 +119,7 @@ def run_layer(problem: LayerProblem, module: nn.Module, forward: Module, x: torc
     return repeated(both, problem.setting)
 
 
-def pytorch_layer(problem: LayerProblem, layout: torch.memory_format, compile_it: Compile = as_is) -> Run:
+def pytorch_layer(problem: LayerProblem, layout: Layout, compile_it: Compile = as_is) -> Run:
     set_up(problem.setting)
     conv, x, dy = problem.conv()
     module = nn.Sequential(conv, nn.ReLU(inplace=True)) if problem.layer.relu else nn.Sequential(conv)
@@ -127,7 +130,7 @@ def pytorch_layer(problem: LayerProblem, layout: torch.memory_format, compile_it
 def cpm_fast_layer(problem: LayerProblem) -> Run:
     set_up(problem.setting)
     conv, x, dy = problem.conv()
-    conv, x, dy = (placed(value, problem.setting, torch.channels_last) for value in (conv, x, dy))
+    conv, x, dy = (placed(value, problem.setting, "channels_last") for value in (conv, x, dy))
     weight, bias, relu = conv.weight, conv.bias, problem.layer.relu
     assert bias is not None
     return run_layer(problem, conv, lambda x: context_conv(x, weight, bias, relu), x, dy)
@@ -188,7 +191,7 @@ def cpm_fast_network(problem: NetworkProblem) -> Run:
     return run
 
 
-def pytorch_network(problem: NetworkProblem, layout: torch.memory_format, compile_it: Compile = as_is) -> Run:
+def pytorch_network(problem: NetworkProblem, layout: Layout, compile_it: Compile = as_is) -> Run:
     set_up(problem.setting)
     network, crops = (
         placed(value, problem.setting, layout) for value in (PlainNetwork(problem.model()), problem.crops())
@@ -248,7 +251,7 @@ def cpm_fast_step(problem: TrainProblem) -> Run:
     return run_step(problem, model, model, problem.crops().to(device), _moved(problem.targets(), device, torch.float32))
 
 
-def pytorch_step(problem: TrainProblem, layout: torch.memory_format, compile_it: Compile = as_is) -> Run:
+def pytorch_step(problem: TrainProblem, layout: Layout, compile_it: Compile = as_is) -> Run:
     set_up(problem.setting)
     # Weights stay float32; autocast takes 16 bits where they are asked for.
     setting = Setting(problem.setting.device)
@@ -266,10 +269,10 @@ def torch_peers(ours: Start, pytorch: Callable[..., Run], with_compiler: bool) -
     """Ours first, then PyTorch: NCHW (the reference), channels_last, and compiled."""
     peers = [
         Peer("cpm_fast", ours),
-        Peer("PyTorch", partial(pytorch, layout=torch.contiguous_format), "the reference"),
-        Peer("PyTorch channels_last", partial(pytorch, layout=torch.channels_last)),
+        Peer("PyTorch", partial(pytorch, layout="contiguous"), "the reference"),
+        Peer("PyTorch channels_last", partial(pytorch, layout="channels_last")),
     ]
     if with_compiler:
-        best = partial(pytorch, layout=torch.channels_last, compile_it=compiled)
+        best = partial(pytorch, layout="channels_last", compile_it=compiled)
         peers.append(Peer("torch.compile", best, "channels_last"))
     return peers

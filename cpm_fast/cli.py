@@ -64,6 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
                        "(default: 5 %% of each, at most 500)")  # fmt: skip
     train.add_argument("--preset", default="compact", help="the network: compact, cpm6, flic, vgg or mmpose "
                        "(%(default)s)")  # fmt: skip
+    train.add_argument("--input-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"),
+                       help="the network's box in pixels, multiples of 8: larger locates finer and takes longer "
+                       "(default: the preset's)")  # fmt: skip
     train.add_argument("--skeleton", help="parts of the network: lsp, mpii, flic, coco or a .toml file; those of each "
                        "--data are matched by name (default: the parts of the first --data)")  # fmt: skip
     train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; layers that do "

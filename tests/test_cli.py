@@ -173,6 +173,7 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
         (["train", "--recipe", "cake.json"], "cake.json"),
         (["train", "--preset", "tiny", "--init", "none"], "none: neither a file nor one of the bundled"),
         (["train", "--preset", "tiny", "--skeleton", "bird"], "bird: skeleton must be one of"),
+        (["train", "--preset", "tiny", "--input-size", "63", "64"], "input_size must be (height, width), positive"),
         (["train", "--preset", "tiny", "--average", "1"], "average must be from 0"),
         (["train", "--preset", "tiny", "--accumulate", "0"], "accumulate must be"),
         (["train", "--preset", "tiny", "--occlude", "2"], "occlude_probability must be"),
@@ -241,12 +242,14 @@ def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
     options = ["--preset", "tiny", "--data", "synthetic:12", "--hold-out", "2", "--batch", "4", "--epochs", "1",
                "--skeleton", "mpii", "--init", model, "--recipe", "recipe.json", "--loss", "mask", "--accumulate", "2",
                "--recompute", "--center-error", "3", "--color", "0.2", "--occlude", "0.5", "--average", "0.9",
-               "--scheme", "stagewise", "--workers", "0", "--precision", "bf16"]  # fmt: skip
+               "--scheme", "stagewise", "--workers", "0", "--precision", "bf16",
+               "--input-size", "64", "72"]  # fmt: skip
     assert main(["train", *options, "-o", "run"]) == FINE
     shown = capsys.readouterr().out
     assert "2 stages, 16 parts" in shown and "new: other parts" in shown and "numbers from tiny.safetensors" in shown
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     training = config["training"]
+    assert config["network"]["input_size"] == [64, 72]
     assert training["stage_factors"] == [1, 2] and training["average"] == 0.9 and training["scheme"] == "stagewise"
     assert training["augmentation"]["contrast"] == 0.2 and training["augmentation"]["center_px"] == 3
     assert config["options"]["recompute"] and config["start"] == "tiny.safetensors" and training["accumulate"] == 2

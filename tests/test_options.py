@@ -26,7 +26,13 @@ VALUES: dict[str, tuple[list[str], object]] = {
     "--protocol": (["lsp"], "lsp"),
 }
 # What a verb can't do without.
-NEEDED = {"infer": ["a.png"], "eval": ["--data", "synthetic:2"], "data check": ["synthetic:2"]}
+NEEDED = {
+    "infer": ["a.png"],
+    "eval": ["--data", "synthetic:2"],
+    "data check": ["synthetic:2"],
+    "import": ["a.caffemodel", "--output", "a.safetensors"],
+    "export": ["compact-lsp", "--output", "a.onnx"],
+}
 
 
 def verbs(

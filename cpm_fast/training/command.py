@@ -93,7 +93,10 @@ def _new_run(options: argparse.Namespace) -> _Run:
     config = _training_config(options)
     skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
     start = None if options.init is None else str(weights_file(options.init))
-    return _Run(preset(options.preset, skeleton), config, specs, options.hold_out, start=start)
+    network = preset(options.preset, skeleton)
+    if options.input_size is not None:
+        network = replace(network, input_size=tuple(options.input_size))
+    return _Run(network, config, specs, options.hold_out, start=start)
 
 
 def _skeleton(word: str) -> Skeleton:
