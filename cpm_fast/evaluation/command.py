@@ -14,7 +14,7 @@ import numpy as np
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
 from cpm_fast.evaluation.found import Evaluation
-from cpm_fast.evaluation.network import Predictions, Reader, in_order, predict, score
+from cpm_fast.evaluation.network import Predictions, in_order, predict, score
 from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision, precision_table
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.predictions import MatchError, evaluate_parts, predicted_subjects, read_predictions, read_truth
@@ -57,7 +57,7 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
         return True
     result = score(everyone, dataset, rule, name)
     print(result.table(sides=True))
-    precision = _precision(result, dataset) if options.metric == OKS else []
+    precision = _precision(result) if options.metric == OKS else []
     if options.output is not None:
         written = _write(options.output, result, precision, dataset, model)
         _save_predictions(in_order(everyone), dataset.skeleton, options.output / "predictions.csv")
@@ -73,8 +73,8 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
     reader = read_truth(dataset)
     precision = []
     if options.metric == OKS:
-        found = average_precision(_annotated(reader), predicted_subjects(parts, reader), dataset.skeleton)
-        precision = [found]
+        truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+        precision = [average_precision(truth, predicted_subjects(parts, reader), dataset.skeleton)]
     try:
         result = evaluate_parts(parts, reader, source=path.name, rule=rule)
     except MatchError as error:
@@ -90,20 +90,15 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
     return math.isfinite(result.stages[-1].mean)
 
 
-def _precision(result: Evaluation, dataset: Dataset) -> list[AveragePrecision]:
+def _precision(result: Evaluation) -> list[AveragePrecision]:
     """COCO's numbers of every stage; a subject's score is the mean over its parts."""
-    truth = Subjects(result.samples, result.truth, result.areas_image)
+    truth = Subjects(result.images, result.truth, result.areas_image)
     stages = [
-        average_precision(truth, Subjects(result.samples, stage, heights.mean(axis=1)), result.skeleton)
+        average_precision(truth, Subjects(result.images, stage, heights.mean(axis=1)), result.skeleton)
         for stage, heights in zip(result.predictions, result.heights, strict=True)
     ]
     print(precision_table(stages))
     return stages
-
-
-def _annotated(reader: Reader) -> Subjects:
-    found = reader.truth()
-    return Subjects(reader.names, found, np.array(reader.areas))
 
 
 def _write(

@@ -41,6 +41,7 @@ class Evaluation:
         unscored: parts of the dataset that were not.
         unreadable: how many samples could not be read; they are in no array.
         samples: names of the M others.
+        images: [M] which image each is of, in the dataset's own words.
         indices: [M] where they stand in the dataset.
         predictions: [T, M, P, 2] image pixels, NaN where there is none.
         heights: [T, M, P] of the belief peaks, NaN where not known.
@@ -58,6 +59,7 @@ class Evaluation:
     unscored: tuple[str, ...]
     unreadable: int
     samples: tuple[str, ...]
+    images: tuple[str, ...]
     indices: np.ndarray
     predictions: np.ndarray
     heights: np.ndarray

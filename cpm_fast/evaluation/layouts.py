@@ -141,16 +141,17 @@ def _arranged(values: np.ndarray, parts: Sequence[int], count: int, name: str) -
     for axes in permutations(range(3)):  # which axis is K, p and the coordinates
         subjects, part, coordinate = (shape[axis] for axis in axes)
         if coordinate in (2, 3) and part in parts:
-            fitting.append((subjects != count, part != parts[-1], axes))
+            fitting.append(((subjects != count, coordinate != 2, -axes[2]), axes))
     if not fitting:
         raise ValueError(
             f"{name} must have axes of parts ({' or '.join(str(part) for part in sorted(set(parts)))}), 2 coordinates "
             f"and subjects, as [p, 2, K] or [K, p, 2], got {list(values.shape)}"
         )
-    fitting.sort(key=lambda fit: fit[:2])
-    if len(fitting) > 1 and fitting[0][:2] == fitting[1][:2]:
-        raise ValueError(f"{name} {list(values.shape)}: parts, coordinates and subjects can't be told apart")
-    axes = fitting[0][2]
+    # As many subjects as wanted, 2 coordinates, and those as late as may be.
+    fitting.sort()
+    if len(fitting) > 1 and fitting[0][0] == fitting[1][0]:
+        raise ValueError(f"{name} {list(values.shape)}: parts and subjects can't be told apart")
+    axes = fitting[0][1]
     stages = values.reshape(-1, *shape).transpose(0, *(axis + 1 for axis in axes))
     letters = ["", "", ""]
     for axis, letter in zip(axes, ("K", "p", str(shape[axes[2]])), strict=True):

@@ -80,6 +80,7 @@ class Predictions:
         truth: [m, P, 2] image pixels, in the dataset's order of parts, NaN where not labelled.
         heads: [m] head lengths, image pixels, NaN where not annotated.
         areas: [m] of the subjects, square image pixels, NaN where not annotated.
+        images: [m] which image each sample is of, in the dataset's own words.
         predicted: [T, m, P, 2] image pixels, NaN for parts that the network does not have.
         heights: [T, m, P] of the belief peaks, NaN where not known.
         unreadable: why the others could not be read.
@@ -92,6 +93,7 @@ class Predictions:
     truth: np.ndarray
     heads: np.ndarray
     areas: np.ndarray
+    images: list[str]
     predicted: np.ndarray
     heights: np.ndarray
     unreadable: list[str]
@@ -191,6 +193,7 @@ def score(
         unscored=tuple(name for i, name in enumerate(skeleton.names) if i not in scored),
         unreadable=len(found.unreadable),
         samples=tuple(found.names),
+        images=tuple(found.images),
         indices=np.array(found.indices),
         predictions=predicted[:, :, scored],
         heights=heights[:, :, scored],
@@ -207,11 +210,15 @@ def in_order(parts: Sequence[Predictions]) -> Predictions:
     def put(values: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
         return np.concatenate(values, axis=axis).take(order, axis=axis)
 
-    names = [name for part in parts for name in part.names]
+    def listed(values: Sequence[list[str]]) -> list[str]:
+        every = [value for part in values for value in part]
+        return [every[i] for i in order]
+
     return replace(
         parts[0],
         indices=sorted(index for part in parts for index in part.indices),
-        names=[names[i] for i in order],
+        names=listed([part.names for part in parts]),
+        images=listed([part.images for part in parts]),
         truth=put([part.truth for part in parts]),
         heads=put([part.heads for part in parts]),
         areas=put([part.areas for part in parts]),
@@ -231,6 +238,7 @@ class Reader:
         self.parts_image: list[np.ndarray] = []
         self.heads: list[float] = []
         self.areas: list[float] = []
+        self.images: list[str] = []
         self.unreadable: list[str] = []
 
     def __iter__(self) -> Iterator[Sample]:
@@ -246,6 +254,9 @@ class Reader:
             self.parts_image.append(np.where(sample.labelled[:, None], sample.parts_image, np.nan))
             self.heads.append(np.nan if sample.head_length is None else sample.head_length)
             self.areas.append(np.nan if sample.area is None else sample.area)
+            # Two numbers are image and subject; without them the name is all that is known.
+            several = sample.identity is not None and len(sample.identity) > 1
+            self.images.append(str(sample.identity[0]) if several and sample.identity else sample.name)
             yield sample
 
     def truth(self) -> np.ndarray:
@@ -262,6 +273,7 @@ class Reader:
             truth=self.truth(),
             heads=np.array(self.heads),
             areas=np.array(self.areas),
+            images=self.images,
             predicted=predicted[..., :2],
             heights=predicted[..., 2],
             unreadable=self.unreadable,

@@ -208,7 +208,7 @@ def predicted_subjects(parts: PredictedParts, reader: Reader) -> Subjects:
     images: dict[str | None, str] = {}
     if parts.images is not None:
         known = Names(parts.images)
-        images = {known.find(name): name for name in reader.names}
+        images = {known.find(name): image for name, image in zip(reader.names, reader.images, strict=True)}
         images.pop(None, None)
     if not images:
         raise MatchError("average precision needs predictions with the names of their images; none is the dataset's")
