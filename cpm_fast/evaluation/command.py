@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cpm_fast import weights
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
 from cpm_fast.evaluation.found import Evaluation
@@ -24,7 +25,6 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.result import Result, Results
 from cpm_fast.shards import sharded
 from cpm_fast.skeleton import BUILT_IN, Skeleton
-from cpm_fast.weights import DEFAULT, load
 
 OKS = "oks"
 # Options that say how a network looks at pictures: (name, where argparse puts it, its value if not given).
@@ -47,8 +47,8 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     _refuse(options, FILE_OPTIONS, "says how a file of predictions is read: give --predictions too")
     pyramid = None if options.pyramid is None else tuple(options.pyramid)
     with sharded() as shard:
-        name = options.model or DEFAULT
-        model = load(name, device=shard.device(options.device))
+        name = options.model or weights.DEFAULT
+        model = weights.load(name, device=shard.device(options.device))
         mine = shard.part(range(len(dataset)))
         found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
                         batch=options.batch, progress=None if shard.first else False)  # fmt: skip

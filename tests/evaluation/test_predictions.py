@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from annotated import FLY, Figures
 from cpm_fast import metrics
-from cpm_fast.data.lsp import FILE_ORDER
+from cpm_fast.data.lsp import FILE_ORDER, LeedsSports
 from cpm_fast.data.sample import Subset
 from cpm_fast.evaluation import Evaluation, PredictedParts, evaluate_parts, evaluate_predictions, read_predictions
 from cpm_fast.evaluation.predictions import MatchError, Names, predicted_subjects, read_truth
@@ -254,3 +254,14 @@ def test_evaluate_predictions():
 def test_evaluate_predictions_rejects(shape):
     with pytest.raises(ValueError, match=r"predicted must be \[5, 14, 2\] or \[T, ...\] of that, got"):
         evaluate_predictions(np.zeros(shape), Figures(5))
+
+
+@pytest.mark.data
+def test_real_annotation_in_the_release_s_layout(data_dir, tmp_path):
+    """LSP's own joints as prediction_all: as the file has them they are the truth, to the last pixel."""
+    scipy_io = pytest.importorskip("scipy.io")
+    joints = scipy_io.loadmat(data_dir / "lsp" / "joints.mat")["joints"]  # [3, 14, 1000]
+    scipy_io.savemat(tmp_path / "found.mat", {"prediction_all": joints[:2, :, -20:].transpose(1, 0, 2)})
+    dataset = Subset(LeedsSports(data_dir / "lsp"), range(980, 1000))
+    result = score_file(tmp_path / "found.mat", dataset)
+    assert result.stages[0].mean == 1 and result.errors.max() < 1e-9 and result.stages[0].counts.sum() == 280
