@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -112,14 +111,37 @@ def make_parser() -> argparse.ArgumentParser:
         "--resume", type=Path, metavar="RUN", help="go on with a run; what is not given comes from its config"
     )
 
-    evaluate = _verb(verbs, "eval", _eval, "PCK of a network on annotated pictures: a table, one row a stage")
+    evaluate = _verb(verbs, "eval", _eval, "score a network, or a file of predictions, on annotated pictures: PCK, "
+                     "PCKh, the FLIC rule or COCO's average precision, one row a stage")  # fmt: skip
     evaluate.add_argument("--data", required=True, help="as for train")
     evaluate.add_argument("--last", type=int, metavar="N", help="score only the last N samples")
     evaluate.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
+    evaluate.add_argument("--predictions", type=Path, metavar="FILE", help="score this file instead of a network: "
+                          ".json, .csv or .npz of ours, COCO's results .json, arrays in .npz or .mat (prediction_all "
+                          "of the authors' release among them); matched by the names of the images where the file has "
+                          "them, otherwise by order")  # fmt: skip
+    evaluate.add_argument("--skeleton", help="parts of that file in its order, where it doesn't name them: lsp, mpii, "
+                          "flic, coco or a .toml file (default: by their number)")  # fmt: skip
+    evaluate.add_argument("--first-pixel", type=float, metavar="X", help="coordinate of the first pixel in that file "
+                          "(default: 1 in .mat files, otherwise 0)")  # fmt: skip
+    evaluate.add_argument("--metric", choices=("auto", "pck", "pckh", "flic", "oks"), default="auto",
+                          help="pck: PCK@0.2; pckh: PCKh@0.5 over MPII's head length; flic: PCK@0.2 over the torso, "
+                          "elbows and wrists told apart; oks: PCK, and COCO's average precision (needs pycocotools); "
+                          "auto: pckh where the annotation has head lengths, flic for FLIC's parts, otherwise pck "
+                          "(%(default)s)")  # fmt: skip
+    evaluate.add_argument("--reference", metavar="LENGTH", help="what errors are measured against: torso (left "
+                          "shoulder to right hip), head, box (longer side about the labelled parts), pixel, or two "
+                          "parts PART:PART (default: the metric's)")  # fmt: skip
+    evaluate.add_argument("--threshold", type=float, metavar="T", help="how much of that length an error may be "
+                          "(default: 0.2, for pckh 0.5)")  # fmt: skip
+    evaluate.add_argument("--centric", choices=("person", "observer"), default="person", help="person: left and right "
+                          "as annotated and predicted; observer: truth and prediction named anew, as if every subject "
+                          "faced the camera (%(default)s)")  # fmt: skip
     evaluate.add_argument("--protocol", choices=("crop", "lsp"), default="crop",
-                          help="crop: scale by the truth's limbs, as in training; lsp: the LSP test protocol, image "
+                          help="crop: each sample's own region, as in training; lsp: the LSP test protocol, image "
                           "height to 294.4 px of 368 and pyramid 0.7 to 1.3 by 0.1 (%(default)s)")  # fmt: skip
-    evaluate.add_argument("-o", "--output", type=Path, help="folder for eval.json and pck.png (default: print only)")
+    evaluate.add_argument("-o", "--output", type=Path, help="folder for eval.json, pck.png, report.html and "
+                          "predictions.csv (default: print only)")  # fmt: skip
     _test_options(evaluate)
 
     importer = _verb(verbs, "import", _import, "weights of Caffe or mmpose as a .safetensors of ours")
@@ -188,34 +210,9 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from cpm_fast.data.open import open_dataset
-    from cpm_fast.data.sample import hold_out
-    from cpm_fast.evaluation import predict, score
-    from cpm_fast.files import atomic_write
-    from cpm_fast.shards import sharded
-    from cpm_fast.weights import DEFAULT, load
+    from cpm_fast.evaluation.command import eval_command
 
-    dataset = open_dataset(options.data)
-    if options.last is not None and options.last < len(dataset):
-        dataset = hold_out(dataset, options.last)[1]
-    pyramid = None if options.pyramid is None else tuple(options.pyramid)
-    with sharded() as shard:
-        model = load(options.model or DEFAULT, device=shard.device(options.device))
-        mine = shard.part(range(len(dataset)))
-        found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
-                        batch=options.batch, progress=None if shard.first else False)  # fmt: skip
-        everyone = shard.gather(found)
-    if not everyone:
-        return FINE
-    result = score(everyone, dataset)
-    print(result.table())
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        with atomic_write(options.output / "eval.json") as file:
-            file.write(json.dumps(result.to_dict(), indent=1).encode())
-        result.save_curve(options.output / "pck.png")
-        print(f"wrote {options.output / 'eval.json'}, {options.output / 'pck.png'}")
-    return FINE
+    return FINE if eval_command(options) else BAD_RESULT
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -61,6 +61,7 @@ def pck(
     reference_length: np.ndarray,
     threshold: float = PCK_THRESHOLD,
     valid: np.ndarray | None = None,
+    in_mean: np.ndarray | None = None,
 ) -> Score:
     """Percentage of correct key points: |predicted - truth| <= threshold x reference length (Yang and Ramanan 2013).
 
@@ -70,6 +71,7 @@ def pck(
         reference_length: [M] in the same unit; a sample whose length is not finite or not positive is left out.
         threshold: fraction of the reference length, 0 or more.
         valid: [M, P] bool, which parts count; those with a finite truth if not given.
+        in_mean: [P] bool, which parts have a share in the mean; all if not given.
 
     Returns:
         Fractions from 0 to 1.
@@ -77,7 +79,7 @@ def pck(
     Raises:
         ValueError: shapes do not fit, the threshold is negative, or a part counts that has no truth.
     """
-    return _score(_distances(predicted, truth, reference_length, valid), _threshold(threshold))
+    return _score(_distances(predicted, truth, reference_length, valid), _threshold(threshold), in_mean)
 
 
 def pckh(
@@ -110,8 +112,12 @@ def pckh(
     length = np.asarray(head_length) if head_box is None else mpii_reference_length(head_box)
     found = _distances(predicted, truth, length, valid)
     _check_parts(np.asarray(truth), skeleton)
-    in_mean = np.array([part not in MPII_LEFT_OUT for part in skeleton.names])
-    return _score(found, _threshold(threshold), in_mean)
+    return _score(found, _threshold(threshold), in_mpii_mean(skeleton.names))
+
+
+def in_mpii_mean(names: Sequence[str]) -> np.ndarray:
+    """Which parts have a share in MPII's mean: [P] bool."""
+    return np.array([part not in MPII_LEFT_OUT for part in names], dtype=bool)
 
 
 def flic(
@@ -142,6 +148,26 @@ def flic(
     return FlicScore(both("elbow"), both("wrist"), score)
 
 
+def scores(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    reference_length: np.ndarray,
+    thresholds: Sequence[float] = CURVE_THRESHOLDS,
+    valid: np.ndarray | None = None,
+    in_mean: np.ndarray | None = None,
+) -> list[Score]:
+    """`pck(...)` at every threshold, K of them.
+
+    Raises:
+        ValueError: as for `pck`, or thresholds do not rise.
+    """
+    thresholds = [_threshold(value) for value in thresholds]
+    if not thresholds or any(low >= high for low, high in pairwise(thresholds)):
+        raise ValueError(f"thresholds must be rising numbers, at least one, got {thresholds}")
+    found = _distances(predicted, truth, reference_length, valid)
+    return [_score(found, value, in_mean) for value in thresholds]
+
+
 def curve(
     predicted: np.ndarray,
     truth: np.ndarray,
@@ -152,13 +178,9 @@ def curve(
     """`pck(...).mean` at every threshold: [K] float64.
 
     Raises:
-        ValueError: as for `pck`, or thresholds do not rise.
+        ValueError: as for `scores`.
     """
-    thresholds = [_threshold(value) for value in thresholds]
-    if not thresholds or any(low >= high for low, high in pairwise(thresholds)):
-        raise ValueError(f"thresholds must be rising numbers, at least one, got {thresholds}")
-    found = _distances(predicted, truth, reference_length, valid)
-    return np.array([_score(found, value).mean for value in thresholds])
+    return np.array([score.mean for score in scores(predicted, truth, reference_length, thresholds, valid)])
 
 
 def area_under_curve(
@@ -175,9 +197,29 @@ def area_under_curve(
     """
     if len(thresholds) < 2:
         raise ValueError(f"thresholds must be at least two for an area, got {list(thresholds)}")
-    heights = curve(predicted, truth, reference_length, thresholds, valid)
+    return area_below(curve(predicted, truth, reference_length, thresholds, valid), thresholds)
+
+
+def area_below(heights: np.ndarray, thresholds: Sequence[float]) -> float:
+    """The area below a curve [K] by the trapezoid rule, over the range of its thresholds."""
     area = (np.diff(thresholds) * (heights[1:] + heights[:-1]) / 2).sum()
     return float(area) / (thresholds[-1] - thresholds[0])
+
+
+def errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """|predicted - truth| of every part: [M, P], NaN where it is not labelled or not predicted.
+
+    Args:
+        predicted, truth: [M, P, 2] in the same frame.
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    predicted, truth = _points(predicted, "predicted"), _points(truth, "truth")
+    if predicted.shape != truth.shape:
+        raise ValueError(f"predicted must be of truth's shape {list(truth.shape)}, got {list(predicted.shape)}")
+    offset = np.where(np.isfinite(predicted), predicted, np.nan) - truth
+    return np.hypot(offset[..., 0], offset[..., 1])
 
 
 def lsp_reference_length(truth: np.ndarray, skeleton: Skeleton = LSP) -> np.ndarray:

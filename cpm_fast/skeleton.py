@@ -97,6 +97,22 @@ class Skeleton:
         """Where each of this skeleton's parts stands in another list of names; -1 where it is missing: [P]."""
         return [names.index(part) if part in names else -1 for part in self.names]
 
+    def only(self, parts: Sequence[str]) -> Skeleton:
+        """The skeleton of some of its parts, in the order given: itself where they are all; limbs and pairs go along
+        where both ends are there.
+
+        Raises:
+            ValueError: it lacks one of them.
+        """
+        if tuple(parts) == self.names:
+            return self
+        for part in parts:
+            self.index(part)
+        limbs, pairs = (
+            tuple(ends for ends in joined if set(ends) <= set(parts)) for joined in (self.limbs, self.pairs)
+        )
+        return Skeleton(self.name, tuple(parts), limbs, pairs)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -50,8 +50,8 @@ LEVELS = (
         "video_table",
         "unfinished",
     ),
-    ("data", "training", "evaluation", "evaluation_report"),
-    ("demo", "infer_command", "video_command", "eval_command", "cli", "__main__"),
+    ("data", "training", "evaluation"),
+    ("demo", "infer_command", "video_command", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 FAST = ("cpm_fast._C", "cpm_fast.kernels")

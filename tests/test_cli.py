@@ -233,7 +233,7 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     assert main([*scored, "-o", "score"]) == FINE
     table = capsys.readouterr().out
     rows = [line.split()[:2] for line in table.splitlines() if line.startswith("stage")]
-    assert rows == [["stage", "1"], ["stage", "2"]]
+    assert rows == [["stage", "1"], ["stage", "2"]] * 2, "part by part, then with left and right averaged"
     assert json.loads((tmp_path / "score" / "eval.json").read_text()) and (tmp_path / "score" / "pck.png").exists()
 
 

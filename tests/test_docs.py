@@ -72,7 +72,22 @@ def stand_ins(tmp_path, monkeypatch):
 PARSED = ("doctor", "import")
 
 
+def write_lsp(folder: Path) -> None:
+    """Four pictures as LSP stores them, and predictions of them as the authors' release does."""
+    savemat = pytest.importorskip("scipy.io", reason='reading .mat needs pip install -e ".[data]"').savemat
+    random = np.random.default_rng(0)
+    (folder / "lsp" / "images").mkdir(parents=True)
+    for number in range(1, 5):
+        picture = random.integers(0, 256, (120, 90, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "lsp" / "images" / f"im{number:04d}.jpg"), picture)
+    joints = np.concatenate([random.uniform(20, 80, (2, 14, 4)), np.zeros((1, 14, 4))])
+    savemat(folder / "lsp" / "joints.mat", {"joints": joints})
+    savemat(folder / "LSP_prediction.mat", {"prediction_all": joints[:2].transpose(1, 0, 2)})
+
+
 def need_packages(page: str) -> None:
+    if page == "evaluation.md":
+        write_lsp(Path())
     if page == "weights.md":
         for name in ("onnxscript", "onnxruntime"):
             pytest.importorskip(name, reason='ONNX needs pip install -e ".[export]"')

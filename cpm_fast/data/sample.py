@@ -24,6 +24,13 @@ class Sample:
         name: for reports, for instance the file name.
         occluded: [P] bool, labelled but hidden from view, where the format says so.
         others_image: [K, P, 2] parts of the other people in the picture, NaN where not labelled.
+        box_image: left, top, right, bottom of the subject, image pixels, where the format gives one.
+        head_length: what PCKh measures errors against, image pixels, where the format gives it: 0.6 times the
+            diagonal of the head's box.
+        area: of the subject's outline, square image pixels, where the format gives it: what OKS needs.
+        identity: what the format calls picture and subject, for tables that refer to it: the ids of image and
+            annotation in COCO, the indices in annolist and annorect in MPII's release, from 1 as there, and the place
+            among the examples in FLIC, from 1.
     """
 
     image: np.ndarray
@@ -33,6 +40,10 @@ class Sample:
     name: str
     occluded: np.ndarray | None = None
     others_image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 2)))
+    box_image: tuple[float, float, float, float] | None = None
+    head_length: float | None = None
+    area: float | None = None
+    identity: tuple[int, ...] | None = None
 
 
 class Dataset(Protocol):

@@ -1,5 +1,7 @@
 """Datasets of other skeletons: parts go by name, and what a dataset lacks is unlabelled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,21 @@ def test_there_and_back_is_the_same_where_both_have_a_part():
 def test_no_part_in_common():
     with pytest.raises(ValueError, match=r"synthetic: parts must be some of the network's .'nose'., got"):
         mapped(FIGURES, Skeleton("one", ("nose",)))
+
+
+def test_what_is_no_part_is_kept():
+    """Head length, area and the rest are the subject's, whatever its parts are called."""
+
+    class Measured:
+        name, skeleton = "measured", LSP
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            told = {"box_image": (1.0, 2.0, 3.0, 4.0), "head_length": 31.5, "area": 1234.5, "identity": (785, 442619)}
+            return replace(FIGURES[index], **told)
+
+    sample = mapped(Measured(), MPII)[0]
+    assert (sample.box_image, sample.head_length) == ((1.0, 2.0, 3.0, 4.0), 31.5)
+    assert (sample.area, sample.identity) == (1234.5, (785, 442619))

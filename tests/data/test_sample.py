@@ -64,3 +64,4 @@ def test_sample_has_no_neighbors_unless_told():
     sample = Numbers(1)[0]
     assert sample.others_image.shape == (0, 0, 2)
     assert sample.occluded is None
+    assert (sample.box_image, sample.head_length, sample.area, sample.identity) == (None,) * 4

@@ -1,4 +1,4 @@
-"""A network, or predictions from anywhere, against annotated pictures: PCK of every part and stage."""
+"""A network against annotated pictures: what it finds in each, and the scores of all of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,15 +17,13 @@ from cpm_fast.crops import network_input, scale_crops
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.decode import belief_to_parts
 from cpm_fast.engine import Engine
-from cpm_fast.evaluation_report import BOX_REFERENCE, TORSO_REFERENCE, Evaluation
-from cpm_fast.metrics import PCK_THRESHOLD, area_under_curve, box_reference_length, lsp_reference_length, pck
+from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.rule import OBSERVER, Rule, to_observer
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
-from cpm_fast.skeleton import Skeleton
 
 # Scales of the released test protocol.
 LSP_PYRAMID = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
-TORSO = ("left_shoulder", "right_hip")
 PROGRESS_FROM_SAMPLES = 32
 
 
@@ -38,16 +36,15 @@ def evaluate(
     flip: bool = False,
     refine: bool = True,
     batch: int = 16,
-    threshold: float = PCK_THRESHOLD,
+    rule: Rule | None = None,
     device: str | torch.device = "auto",
     progress: bool | None = None,
 ) -> Evaluation:
     """Score every stage of a network on annotated pictures.
 
     Samples are read one at a time. One that can't be read is reported with a warning and counted, and the others are
-    done. Parts are matched by name. Errors are measured against |left_shoulder - right_hip| of the truth where the
-    skeleton has both, otherwise against the longer side of the box about the labelled parts; samples without such a
-    length are left out of the scores and counted.
+    done. Parts are matched by name. Samples that the rule has no reference length for are left out of the scores and
+    counted.
 
     Args:
         model: the network; it may be in training, and is left as it was.
@@ -59,7 +56,7 @@ def evaluate(
         flip: average with the mirrored picture.
         refine: sub-pixel peaks (the release has none).
         batch: crops a forward pass.
-        threshold: of PCK.
+        rule: when a part is right; PCK@0.2 if not given.
         device: "auto" or where the model is; crops are brought there.
         progress: whether to show a bar; if not given, for more than a few samples on a terminal.
 
@@ -70,18 +67,22 @@ def evaluate(
     """
     found = predict(model, dataset, protocol=protocol, pyramid=pyramid, flip=flip, refine=refine, batch=batch,
                     device=device, progress=progress)  # fmt: skip
-    return score([found], dataset, threshold)
+    return score([found], dataset, rule)
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a network found in some samples of a dataset, with their truth.
+    """What was found in some samples of a dataset, with their truth.
 
     Args:
         indices: [m] of those that could be read, in the dataset.
         names: of them.
         truth: [m, P, 2] image pixels, in the dataset's order of parts, NaN where not labelled.
+        heads: [m] head lengths, image pixels, NaN where not annotated.
+        areas: [m] of the subjects, square image pixels, NaN where not annotated.
+        images: [m] which image each sample is of, in the dataset's own words.
         predicted: [T, m, P, 2] image pixels, NaN for parts that the network does not have.
+        heights: [T, m, P] of the belief peaks, NaN where not known.
         unreadable: why the others could not be read.
         scored: which of the P parts the network has.
         protocol, pyramid: how the samples were looked at.
@@ -90,7 +91,11 @@ class Predictions:
     indices: list[int]
     names: list[str]
     truth: np.ndarray
+    heads: np.ndarray
+    areas: np.ndarray
+    images: list[str]
     predicted: np.ndarray
+    heights: np.ndarray
     unreadable: list[str]
     scored: list[int]
     protocol: str
@@ -129,7 +134,7 @@ def predict(
         )
     scales = len(factors) * (2 if flip else 1)
     subjects_at_once = max(1, batch // scales)
-    found = [np.empty((config.stages, 0, config.parts, 2))]
+    found = [np.empty((config.stages, 0, config.parts, 3))]
     waiting: list[tuple[np.ndarray, Roi]] = []
 
     def flush() -> None:
@@ -139,7 +144,7 @@ def predict(
 
     wanted = range(len(dataset)) if indices is None else indices
     show = len(wanted) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
-    reader = _Reader(dataset, wanted)
+    reader = Reader(dataset, wanted)
     with torch.inference_mode():
         for sample in tqdm(reader, total=len(wanted), desc=dataset.name, unit="sample", leave=False, disable=not show):
             roi = sample.roi if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
@@ -147,74 +152,83 @@ def predict(
             if len(waiting) == subjects_at_once:
                 flush()
         flush()
-    predicted = np.concatenate(found, axis=1)  # [T, M, the network's parts, 2]
+    predicted = np.concatenate(found, axis=1)  # [T, M, the network's parts, x y height]
     reordered = np.where(np.array(order)[:, None] < 0, np.nan, predicted[:, :, order])
     return reader.with_predictions(reordered, [i for i, at in enumerate(order) if at >= 0], protocol, factors)
 
 
-def score(parts: Sequence[Predictions], dataset: Dataset, threshold: float = PCK_THRESHOLD) -> Evaluation:
+def score(
+    parts: Sequence[Predictions], dataset: Dataset, rule: Rule | None = None, source: str = "the network"
+) -> Evaluation:
     """The second half of `evaluate`: the scores of predictions that may have been made in several parts.
 
+    Args:
+        parts: what was found, each sample in one of them.
+        dataset: of the samples.
+        rule: when a part is right; PCK@0.2 if not given.
+        source: what the predictions are of, for titles.
+
     Raises:
-        ValueError: no sample could be read.
+        ValueError: no sample could be read, or the dataset lacks what the rule needs.
     """
-    order = np.argsort([index for part in parts for index in part.indices], kind="stable")
-    unreadable = [reason for part in parts for reason in part.unreadable]
-    if not len(order):
+    if not any(part.indices for part in parts):
+        unreadable = [reason for part in parts for reason in part.unreadable]
         reason = f"; the first: {unreadable[0]}" if unreadable else ""
         raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read{reason}")
-    names = [name for part in parts for name in part.names]
-    truth = np.concatenate([part.truth for part in parts])[order]
-    reference, length = _reference(truth, dataset.skeleton)
-    scored = parts[0].scored
-    truth = truth[:, scored]
-    predicted = np.concatenate([part.predicted for part in parts], axis=1)[:, order][:, :, scored]
+    found, skeleton = in_order(parts), dataset.skeleton
+    settled = (rule or Rule()).settled(skeleton, heads=bool(np.isfinite(found.heads).any()))
+    truth, predicted, heights = found.truth, found.predicted, found.heights
+    if settled.centric == OBSERVER:
+        (truth,) = to_observer(truth, skeleton)
+        sides = [to_observer(stage, skeleton, values) for stage, values in zip(predicted, heights, strict=True)]
+        predicted, heights = (np.array(values) for values in zip(*sides, strict=True))
+    scored = found.scored
     return Evaluation(
         dataset=dataset.name,
-        protocol=parts[0].protocol,
-        pyramid=parts[0].pyramid,
-        names=tuple(dataset.skeleton.names[i] for i in scored),
-        unscored=tuple(name for i, name in enumerate(dataset.skeleton.names) if i not in scored),
-        stages=tuple(pck(stage, truth, length, threshold) for stage in predicted),
-        areas=tuple(area_under_curve(stage, truth, length) for stage in predicted),
-        reference=reference,
-        unreadable=len(unreadable),
-        samples=tuple(names[i] for i in order),
-        indices=np.array([index for part in parts for index in part.indices])[order],
-        predictions=predicted,
-        truth=truth,
-        reference_length=length,
+        source=source,
+        protocol=found.protocol,
+        pyramid=found.pyramid,
+        rule=settled,
+        skeleton=skeleton.only([skeleton.names[i] for i in scored]),
+        unscored=tuple(name for i, name in enumerate(skeleton.names) if i not in scored),
+        unreadable=len(found.unreadable),
+        samples=tuple(found.names),
+        images=tuple(found.images),
+        indices=np.array(found.indices),
+        predictions=predicted[:, :, scored],
+        heights=heights[:, :, scored],
+        truth=truth[:, scored],
+        reference_length=settled.lengths(found.truth, skeleton, found.heads),
+        areas_image=found.areas,
     )
 
 
-def evaluate_predictions(
-    predicted: np.ndarray, dataset: Dataset, *, threshold: float = PCK_THRESHOLD, progress: bool = False
-) -> Evaluation:
-    """Score predictions that were made elsewhere, by the rules of `evaluate`.
+def in_order(parts: Sequence[Predictions]) -> Predictions:
+    """Predictions that were made in several parts as one, in the order of the dataset."""
+    order = np.argsort([index for part in parts for index in part.indices], kind="stable")
 
-    Args:
-        predicted: [M, P, 2] or, of several stages, [T, M, P, 2] image pixels, one a sample of the dataset and in the
-            order of its skeleton; NaN where a part was not found, which is a miss.
-        dataset: annotated samples.
-        threshold: of PCK.
-        progress: whether to show a bar.
+    def put(values: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+        return np.concatenate(values, axis=axis).take(order, axis=axis)
 
-    Raises:
-        ValueError: the shape does not fit, or no sample of the dataset can be read.
-    """
-    values = np.asarray(predicted, dtype=np.float64)
-    stages = values[None] if values.ndim == 3 else values
-    wanted = (len(dataset), len(dataset.skeleton), 2)
-    if stages.ndim != 4 or not len(stages) or stages.shape[1:] != wanted:
-        raise ValueError(f"predicted must be {list(wanted)} or [T, ...] of that, got {list(values.shape)}")
-    reader = _Reader(dataset, range(len(dataset)))
-    for _ in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not progress):
-        pass
-    every = list(range(len(dataset.skeleton)))
-    return score([reader.with_predictions(stages[:, reader.indices], every, "predictions", ())], dataset, threshold)
+    def listed(values: Sequence[list[str]]) -> list[str]:
+        every = [value for part in values for value in part]
+        return [every[i] for i in order]
+
+    return replace(
+        parts[0],
+        indices=sorted(index for part in parts for index in part.indices),
+        names=listed([part.names for part in parts]),
+        images=listed([part.images for part in parts]),
+        truth=put([part.truth for part in parts]),
+        heads=put([part.heads for part in parts]),
+        areas=put([part.areas for part in parts]),
+        predicted=put([part.predicted for part in parts], axis=1),
+        heights=put([part.heights for part in parts], axis=1),
+        unreadable=[reason for part in parts for reason in part.unreadable],
+    )
 
 
-class _Reader:
+class Reader:
     """Samples that can be read, one at a time; keeps of each its name, place and truth, not its picture."""
 
     def __init__(self, dataset: Dataset, wanted: Sequence[int]) -> None:
@@ -222,6 +236,9 @@ class _Reader:
         self.indices: list[int] = []
         self.names: list[str] = []
         self.parts_image: list[np.ndarray] = []
+        self.heads: list[float] = []
+        self.areas: list[float] = []
+        self.images: list[str] = []
         self.unreadable: list[str] = []
 
     def __iter__(self) -> Iterator[Sample]:
@@ -235,14 +252,35 @@ class _Reader:
             self.indices.append(index)
             self.names.append(sample.name)
             self.parts_image.append(np.where(sample.labelled[:, None], sample.parts_image, np.nan))
+            self.heads.append(np.nan if sample.head_length is None else sample.head_length)
+            self.areas.append(np.nan if sample.area is None else sample.area)
+            # Two numbers are image and subject; without them the name is all that is known.
+            several = sample.identity is not None and len(sample.identity) > 1
+            self.images.append(str(sample.identity[0]) if several and sample.identity else sample.name)
             yield sample
+
+    def truth(self) -> np.ndarray:
+        """[m, P, 2] image pixels of the samples that were read, NaN where not labelled."""
+        return np.array(self.parts_image).reshape(-1, len(self.dataset.skeleton), 2)
 
     def with_predictions(
         self, predicted: np.ndarray, scored: list[int], protocol: str, pyramid: tuple[float, ...]
     ) -> Predictions:
-        """Predictions [T, m, P, 2] of the samples that were read, with what is known of these."""
-        truth = np.array(self.parts_image).reshape(-1, len(self.dataset.skeleton), 2)
-        return Predictions(self.indices, self.names, truth, predicted, self.unreadable, scored, protocol, pyramid)
+        """Predictions [T, m, P, x y height] of the samples that were read, with what is known of these."""
+        return Predictions(
+            indices=self.indices,
+            names=self.names,
+            truth=self.truth(),
+            heads=np.array(self.heads),
+            areas=np.array(self.areas),
+            images=self.images,
+            predicted=predicted[..., :2],
+            heights=predicted[..., 2],
+            unreadable=self.unreadable,
+            scored=scored,
+            protocol=protocol,
+            pyramid=pyramid,
+        )
 
 
 def _predict(
@@ -253,23 +291,17 @@ def _predict(
     refine: bool,
     batch: int,
 ) -> np.ndarray:
-    """Parts of n subjects, from crops [S, H, W, 3] and region of each: [T, n, P, 2] image pixels."""
+    """Parts of n subjects, from crops [S, H, W, 3] and region of each: [T, n, P, x y height], x y in image pixels."""
     config = engine.config
     crops = np.concatenate([crops for crops, _ in subjects])
     splits = np.split(crops, range(batch, len(crops), batch))
     passes = [engine(network_input(part, config, engine.device)) for part in splits]
     stages = torch.stack([torch.cat(maps) for maps in zip(*passes, strict=True)])  # [T, n S, P+1, h, w]
     maps = stages.unflatten(1, (len(subjects), -1)).flatten(0, 1)  # [T n, S, P+1, h, w]
-    parts, _ = belief_to_parts(maps, pyramid, config, refine, flip)
+    parts, heights = belief_to_parts(maps, pyramid, config, refine, flip)
     parts_box = parts.reshape(config.stages, len(subjects), config.parts, 2)
     parts_image = [roi.to_image(parts_box[:, i], config.input_size) for i, (_, roi) in enumerate(subjects)]
-    return np.stack(parts_image, axis=1)
-
-
-def _reference(truth: np.ndarray, skeleton: Skeleton) -> tuple[str, np.ndarray]:
-    if set(TORSO) <= set(skeleton.names):
-        return TORSO_REFERENCE, lsp_reference_length(truth, skeleton)
-    return BOX_REFERENCE, box_reference_length(truth)
+    return np.concatenate([np.stack(parts_image, axis=1), heights.reshape(*parts_box.shape[:3], 1)], axis=-1)
 
 
 def _check_device(model: CPM, device: str | torch.device) -> None:

@@ -8,74 +8,14 @@ import pytest
 import torch
 
 import cpm_fast.inference
-from cpm_fast import metrics
-from cpm_fast.config import Conv, NetworkConfig
+from annotated import FLY, SMALL, Figures, Knowing
+from cpm_fast.config import NetworkConfig
 from cpm_fast.data.lsp import LeedsSports
 from cpm_fast.data.sample import Sample, Subset
-from cpm_fast.evaluation import LSP_PYRAMID, evaluate, evaluate_predictions
+from cpm_fast.evaluation import LSP_PYRAMID, Rule, evaluate, evaluate_predictions
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, MPII, Skeleton
-
-SMALL = {
-    "stages": 2, "input_size": (64, 64), "trunk": ((Conv(3, 4),),) * 3, "features": (Conv(1, 4),),
-    "first": (Conv(1, 4),), "refine": (Conv(3, 4),), "pool_kernel": 2, "center_pool": 8, "init_std": None,
-}  # fmt: skip
-FLY = Skeleton("fly", ("head", "left_wing", "right_wing"), pairs=(("left_wing", "right_wing"),))
-
-
-class Figures:
-    """Pictures of noise with parts in their middle; `broken` ones can't be read, `without` lack a right hip."""
-
-    def __init__(self, count=6, skeleton=LSP, broken=(), without=()):
-        random = np.random.default_rng(0)
-        self.name = "figures"
-        self.skeleton = skeleton
-        self.parts_image = random.uniform((25, 35), (65, 85), (count, len(skeleton), 2))
-        if "right_hip" in skeleton.names:  # a torso of 54 px
-            self.parts_image[:, skeleton.index("left_shoulder")] = 60, 30
-            self.parts_image[:, skeleton.index("right_hip")] = 30, 75
-        self.images = random.integers(0, 255, (count, 120, 90, 3), dtype=np.uint8)
-        self.broken = broken
-        if without:
-            self.parts_image[list(without), skeleton.index("right_hip")] = np.nan
-
-    def __len__(self):
-        return len(self.parts_image)
-
-    def __getitem__(self, index):
-        if index in self.broken:
-            raise OSError(f"figure {index} is torn")
-        parts = self.parts_image[index]
-        return Sample(self.images[index], parts, np.isfinite(parts).all(axis=1), Roi((45, 60), 110), f"figure {index}")
-
-
-class Knowing(CPM):
-    """Paints a Gaussian where each part is, in the order in which crops come; stage 1 is off by so many box pixels."""
-
-    def __init__(self, dataset, roi_of, pyramid=(1.0,), flip=False, first_stage_off=30.0, skeleton=LSP):
-        super().__init__(NetworkConfig(**SMALL, skeleton=skeleton))
-        self.parts_box, self.seen, self.off = [], 0, first_stage_off
-        size = self.config.input_size
-        order = [dataset.skeleton.index(name) for name in skeleton.names]
-        for index in range(len(dataset)):
-            if index not in dataset.broken:
-                parts = dataset.parts_image[index][order]
-                crops = [roi_of(index).zoomed(factor).to_box(parts, size) for factor in pyramid]
-                mirrored = [(np.array([size[1] - 1, 0]) + crop * (-1, 1))[list(skeleton.mirror)] for crop in crops]
-                self.parts_box += crops + (mirrored if flip else [])
-
-    def forward(self, crops, center_map=None):
-        assert not self.training
-        cells = 8.0 * np.arange(8) + 3.5
-        beliefs = []
-        for off in (self.off, 0.0):
-            parts = np.stack(self.parts_box[self.seen : self.seen + len(crops)]) + off  # [N, P, 2]
-            across, down = np.exp(-((cells - parts[..., None]) ** 2) / (2 * 9.0**2)).transpose(2, 0, 1, 3)
-            maps = down[..., :, None] * across[..., None, :]  # [N, P, h, w]
-            beliefs.append(torch.from_numpy(np.concatenate([maps, 1 - maps.max(1, keepdims=True)], 1)).float())
-        self.seen += len(crops)
-        return beliefs
 
 
 def own(index):
@@ -221,7 +161,7 @@ def test_leaves_the_model_as_it_was():
         ({"pyramid": ()}, ValueError, r"pyramid must be one or more positive numbers, got \[\]"),
         ({"pyramid": (1.0, 0.0)}, ValueError, "pyramid must be one or more positive numbers"),
         ({"batch": 0}, ValueError, "batch must be positive, got 0"),
-        ({"threshold": -1}, ValueError, "threshold must be a finite number, 0 or more, got -1"),
+        ({"rule": Rule("pckh")}, ValueError, "reference 'head' needs head lengths"),
         ({"device": "meta"}, RuntimeError, "device must be cpu, where the model is, got meta"),
     ],
 )
@@ -240,30 +180,6 @@ def test_rejects_what_gives_no_number():
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match="none of its 2 samples could be read; the first: figure 0 is torn"):
             evaluate(model, Figures(2, broken=(0, 1)))
-
-
-def test_evaluate_predictions():
-    dataset = Figures(5, broken=(3,), without=(0,))
-    predicted = dataset.parts_image.copy()
-    predicted[2] += 50
-    predicted[4, 1] = np.nan
-    read = [0, 1, 2, 4]
-    with pytest.warns(UserWarning, match="sample 3 left out"):
-        result = evaluate_predictions(predicted, dataset)
-    length = metrics.lsp_reference_length(dataset.parts_image[read])
-    expected = metrics.pck(predicted[read], dataset.parts_image[read], length)
-    assert result.stages[0].mean == expected.mean == (14 + 0 + 13) / 42
-    assert (result.stages[0].left_out, result.unreadable) == (1, 1)
-    assert "predictions as they were given" in result.table()
-    stages = np.stack([predicted, dataset.parts_image])
-    with pytest.warns(UserWarning):
-        assert [score.mean for score in evaluate_predictions(stages, dataset).stages] == [expected.mean, 1]
-
-
-@pytest.mark.parametrize("shape", [(4, 14, 2), (5, 13, 2), (5, 14, 3), (14, 2), (0, 5, 14, 2)], ids=str)
-def test_evaluate_predictions_rejects(shape):
-    with pytest.raises(ValueError, match=r"predicted must be \[5, 14, 2\] or \[T, ...\] of that, got"):
-        evaluate_predictions(np.zeros(shape), Figures(5))
 
 
 @pytest.mark.data

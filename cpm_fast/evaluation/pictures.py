@@ -1,0 +1,144 @@
+"""Pictures of an evaluation: curves, the worst samples with truth and prediction, strips of stages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from cpm_fast.crops import crop, network_input
+from cpm_fast.data.sample import Dataset, Sample
+from cpm_fast.draw import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
+from cpm_fast.engine import Engine
+from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.rule import PERSON, PIXEL
+from cpm_fast.image import warp
+from cpm_fast.model.cpm import CPM
+from cpm_fast.roi import Roi
+
+TILE_PX, TILE_GAP_PX, BORDER = 300, 6, 128
+TILE_MARGIN = 1.2
+ERROR_COLOR = (40, 40, 230)
+ERROR_WIDTH_PX, RING_PX = 1, 5
+# Of cv2's sub-pixel coordinates.
+SHIFT = 4
+FARTHEST = 2**20
+DPI = 110
+# More curves than this are not told apart by their colors.
+MOST_CURVES = 20
+
+
+def stage_curves(found: Evaluation) -> bytes:
+    """The score over the threshold, one line a stage, as a PNG file."""
+    lines = {
+        f"stage {stage}, AUC {100 * area:.1f}": heights
+        for stage, (heights, area) in enumerate(zip(found.curves(), found.areas, strict=True), 1)
+    }
+    return _curves(found, lines, found.dataset)
+
+
+def part_curves(found: Evaluation) -> bytes:
+    """The score of the last stage over the threshold, one line a part, left and right averaged, as a PNG file."""
+    means = np.array([found.group_means(score) for score in found.curve_scores[-1]])  # [K, groups]
+    lines = {name: means[:, i] for i, name in enumerate(found.groups())}
+    return _curves(found, lines, f"{found.dataset}, last stage")
+
+
+def _curves(found: Evaluation, lines: dict[str, np.ndarray], title: str) -> bytes:
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    colors = colormaps["tab20" if len(lines) > 10 else "tab10"]
+    thresholds = found.rule.curve
+    for number, (label, heights) in enumerate(lines.items()):
+        axes.plot(thresholds, 100 * heights, label=label, color=colors(number % MOST_CURVES), linewidth=1.6)
+    axes.axvline(found.rule.threshold or 0.0, color="0.6", linewidth=0.8, linestyle="--")
+    unit = "image pixels" if found.rule.reference == PIXEL else f"of {found.reference}"
+    axes.set(xlabel=f"threshold, {unit}", ylabel="found (%)", title=title)
+    axes.set(xlim=(0, thresholds[-1]), ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    if len(lines) <= MOST_CURVES:
+        axes.legend(loc="best", fontsize="small", ncols=1 if len(lines) <= 8 else 2)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
+
+
+def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.ndarray:
+    """A sample's truth on the left, the last stage's prediction on the right: [H, W, 3] uint8 BGR.
+
+    A red line leads from each wrong part to where it should be.
+
+    Args:
+        found: of the dataset.
+        number: which of its M samples.
+        sample: that sample.
+    """
+    size = (TILE_PX, TILE_PX)
+    points_image = (found.truth[number], found.predictions[-1, number])
+    roi = _near(np.concatenate(points_image), sample.roi)
+    tile = warp(sample.image, roi.matrix(size), size, BORDER)
+    truth, predicted = (roi.to_box(points, size) for points in points_image)
+    pictures = [
+        skeleton_overlay(tile, points, np.isfinite(points).all(axis=1).astype(float), found.skeleton, side=TILE_PX)
+        for points in (truth, predicted)
+    ]
+    for part in wrong_parts(found, number):
+        if np.isfinite(predicted[part]).all():
+            start, end = (_fixed(points[part]) for points in (predicted, truth))
+            cv2.line(pictures[1], start, end, ERROR_COLOR, ERROR_WIDTH_PX, cv2.LINE_AA, SHIFT)
+            cv2.circle(pictures[1], end, RING_PX << SHIFT, ERROR_COLOR, ERROR_WIDTH_PX, cv2.LINE_AA, SHIFT)
+    gap = np.full((TILE_PX, TILE_GAP_PX, 3), PAPER, np.uint8)
+    return np.concatenate([pictures[0], gap, pictures[1]], axis=1)
+
+
+def _near(points: np.ndarray, roi: Roi) -> Roi:
+    """A region about these points with a little room, not larger than the subject's own."""
+    known = points[np.isfinite(points).all(axis=1)]
+    low, high = known.min(axis=0), known.max(axis=0)
+    side = TILE_MARGIN * float((high - low).max())
+    x, y = ((low + high) / 2).tolist()
+    return Roi((x, y), side) if 0 < side < roi.side else roi
+
+
+def _fixed(point: np.ndarray) -> tuple[int, int]:
+    """A point in cv2's fixed-point numbers, not farther off than they reach."""
+    x, y = np.clip(np.rint(2**SHIFT * point), -FARTHEST, FARTHEST).astype(int).tolist()
+    return x, y
+
+
+def wrong_parts(found: Evaluation, number: int) -> list[int]:
+    """Labelled parts that the last stage misses by more than the threshold allows, the farthest first."""
+    labelled = np.isfinite(found.truth[number]).all(axis=1)
+    distances = np.where(np.isfinite(found.errors[-1, number]), found.errors[-1, number], np.inf)
+    allowed = (found.rule.threshold or 0.0) * found.reference_length[number]
+    wrong = np.flatnonzero(labelled & (distances > allowed))
+    return wrong[np.argsort(-distances[wrong], kind="stable")].tolist()
+
+
+def strip(found: Evaluation, number: int, sample: Sample, model: CPM) -> np.ndarray:
+    """What each stage believes of a sample: all parts, and the part that is farthest off: [H, W, 3] uint8 BGR."""
+    config = model.config
+    roi = sample.roi if found.protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
+    box = crop(sample.image, roi, config)
+    engine = Engine(model)
+    maps = engine(network_input(box[None], config, engine.device))
+    beliefs = np.stack([stage[0].float().cpu().numpy() for stage in maps])
+    # The observer's sides may be the other way about in the network's maps.
+    wrong = [found.names[part] for part in wrong_parts(found, number)] if found.rule.centric == PERSON else []
+    rows: Sequence[str] = [ALL_PARTS, *wrong[:1]]
+    return stage_strip(box, beliefs, config.skeleton, rows, cell_offset=config.cell_offset)
+
+
+def read_again(found: Evaluation, dataset: Dataset, number: int) -> Sample | None:
+    """One of the M samples with its picture; None where it can't be read any more."""
+    try:
+        return dataset[int(found.indices[number])]
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,299 @@
+"""Predictions that were made elsewhere, from arrays or files, against annotated pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cpm_fast.data.sample import Dataset
+from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_of, read_mat, read_npz, told
+from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
+from cpm_fast.evaluation.oks import Subjects
+from cpm_fast.evaluation.rule import Rule
+from cpm_fast.result import Results
+from cpm_fast.result_files import from_csv, from_json, from_npz
+from cpm_fast.skeleton import Skeleton
+
+SUFFIXES = (".mat", ".json", ".csv", ".npz")
+RESULTS_HEADER = "header"
+SHOWN = 3
+# What damaged text and numbers make Python's own readers raise.
+DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError, EOFError)
+
+
+class MatchError(ValueError):
+    """Which prediction is of which sample can't be told."""
+
+
+def evaluate_predictions(
+    predicted: np.ndarray, dataset: Dataset, *, rule: Rule | None = None, progress: bool = False
+) -> Evaluation:
+    """Score predictions that were made elsewhere, by the rules of `evaluate`.
+
+    Args:
+        predicted: [M, P, 2] or, of several stages, [T, M, P, 2] image pixels, one a sample of the dataset and in the
+            order of its skeleton; NaN where a part was not found, which is a miss.
+        dataset: annotated samples.
+        rule: when a part is right; PCK@0.2 if not given.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: the shape does not fit, or no sample of the dataset can be read.
+    """
+    values = np.asarray(predicted, dtype=np.float64)
+    stages = values[None] if values.ndim == 3 else values
+    wanted = (len(dataset), len(dataset.skeleton), 2)
+    if stages.ndim != 4 or not len(stages) or stages.shape[1:] != wanted:
+        raise ValueError(f"predicted must be {list(wanted)} or [T, ...] of that, got {list(values.shape)}")
+    heights = np.full(stages.shape[:3], np.nan)
+    parts = PredictedParts(stages, heights, dataset.skeleton.names, "an array")
+    return evaluate_parts(parts, read_truth(dataset, progress), rule=rule)
+
+
+def read_truth(dataset: Dataset, progress: bool | None = None) -> Reader:
+    """What is annotated in all samples of a dataset that can be read.
+
+    Args:
+        dataset: annotated samples.
+        progress: whether to show a bar; if not given, for more than a few samples on a terminal.
+    """
+    reader = Reader(dataset, range(len(dataset)))
+    show = len(dataset) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
+    for _ in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not show):
+        pass
+    return reader
+
+
+def evaluate_parts(parts: PredictedParts, reader: Reader, *, source: str = "", rule: Rule | None = None) -> Evaluation:
+    """Score the predictions of a file.
+
+    They are matched with the samples by the names of the images where the file has some and the dataset one of them,
+    otherwise by their order. Several subjects of one image stand in the same order in both.
+
+    Args:
+        parts: of the file.
+        reader: of the annotated samples, after `read_truth`.
+        source: the name of the file.
+        rule: when a part is right; PCK@0.2 if not given.
+
+    Raises:
+        MatchError: the samples can't be matched.
+        ValueError: file and dataset share no part, or no sample could be read.
+    """
+    dataset = reader.dataset
+    order = dataset.skeleton.order_from(parts.names)
+    scored = [i for i, at in enumerate(order) if at >= 0]
+    if not scored:
+        raise ValueError(f"{dataset.name} has the parts {list(dataset.skeleton.names)}, the file {list(parts.names)}")
+    rows, how = _rows(parts, reader, len(dataset))
+    values = np.concatenate([parts.points, parts.heights[..., None]], axis=-1)
+    missing = np.full((len(values), 1, *values.shape[2:]), np.nan)
+    chosen = np.concatenate([values, missing], axis=1)[:, rows]  # row -1 is a miss
+    reordered = np.where(np.array(order)[:, None] < 0, np.nan, chosen[:, :, order])
+    found = reader.with_predictions(reordered, scored, "predictions", ())
+    told_of = ", ".join(text for text in (source, parts.about, how) if text)
+    return score([found], dataset, rule, told_of)
+
+
+def read_predictions(
+    path: str | Path,
+    wanted: Skeleton,
+    count: int,
+    *,
+    order: Sequence[str] | None = None,
+    first_pixel: float | None = None,
+) -> PredictedParts:
+    """Predictions from a file.
+
+    .mat and .npz hold arrays (`layouts.from_arrays`); .json is one of ours or a list of COCO's results; .csv and .npz
+    of ours are read too.
+
+    Args:
+        path: of the file; its suffix says the form.
+        wanted: the dataset's skeleton.
+        count: of its samples.
+        order: names of the parts, where the file doesn't say and the usual ones are others.
+        first_pixel: coordinate of the first pixel's center; if None 1 in .mat, otherwise 0.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of predictions; the message names it.
+        RuntimeError: scipy is missing for a .mat file.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: predictions must be a file {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    data = path.read_bytes()
+    try:
+        return _read(path.suffix.lower(), data, wanted, count, order, first_pixel)
+    except DAMAGE as error:
+        reason = str(error) if type(error) is ValueError else repr(error)
+        raise ValueError(f"{path}: not predictions that can be read: {reason}") from None
+
+
+def _read(
+    suffix: str,
+    data: bytes,
+    wanted: Skeleton,
+    count: int,
+    order: Sequence[str] | None,
+    first_pixel: float | None,
+) -> PredictedParts:
+    if suffix in (".mat", ".npz"):
+        arrays = read_mat(data) if suffix == ".mat" else read_npz(data)
+        if suffix == ".npz" and RESULTS_HEADER in arrays:
+            return _of_results(from_npz(data), first_pixel)
+        return from_arrays(arrays, wanted, count, order=order, matlab=suffix == ".mat", first_pixel=first_pixel)
+    if suffix == ".csv":
+        return _of_results(from_csv(data), first_pixel)
+    content = json.loads(data)
+    if isinstance(content, list):
+        return _of_coco(content, wanted, order, first_pixel)
+    return _of_results(from_json(data), first_pixel)
+
+
+def _of_results(results: Results, first_pixel: float | None) -> PredictedParts:
+    """Every subject of every image, in order."""
+    if not len(results):
+        raise ValueError("it holds no image")
+    names = results[0].skeleton.names
+    if any(result.skeleton.names != names for result in results):
+        raise ValueError("its images have several skeletons")
+    points = np.concatenate([result.keypoints for result in results])[None].astype(np.float64)
+    heights = np.concatenate([result.scores for result in results])[None].astype(np.float64)
+    images = tuple(result.name for result in results for _ in range(len(result)))
+    # An image without a subject is known to have none: its samples are missed.
+    empty = {result.name for result in results if not len(result)}
+    return PredictedParts(points - (first_pixel or 0.0), heights, names, f"results, parts {told(names)}", images,
+                          frozenset(empty | set(results.failures)))  # fmt: skip
+
+
+def _of_coco(
+    entries: Sequence[Any], wanted: Skeleton, order: Sequence[str] | None, first_pixel: float | None
+) -> PredictedParts:
+    """COCO's results: a list of {image_id, keypoints: x, y and a number of every part, score}; 0, 0, 0 is not found."""
+    if not entries:
+        raise ValueError("it holds no entry")
+    rows = [np.array(entry["keypoints"], dtype=np.float64) for entry in entries]
+    if rows[0].ndim != 1 or len(rows[0]) % 3 or not len(rows[0]) or any(row.shape != rows[0].shape for row in rows):
+        raise ValueError("keypoints must be x, y, score of every part, of as many parts in every entry")
+    table = np.stack(rows).reshape(len(rows), -1, 3)
+    table[(table == 0).all(axis=2)] = np.nan
+    names = tuple(order) if order is not None else order_of(table.shape[1], wanted)
+    if len(names) != table.shape[1]:
+        raise ValueError(f"it has {table.shape[1]} parts, {len(names)} were named")
+    images = tuple(str(entry["file_name"] if "file_name" in entry else entry["image_id"]) for entry in entries)
+    # What ranks a subject is its own score; the parts' third numbers are scores for some, flags for others.
+    scores = np.array([[float(entry.get("score", np.nan))] * len(names) for entry in entries])
+    return PredictedParts(table[None, ..., :2] - (first_pixel or 0.0), scores[None], names,
+                          f"COCO's results, parts {told(names)}", images)  # fmt: skip
+
+
+def predicted_subjects(parts: PredictedParts, reader: Reader) -> Subjects:
+    """All predictions of a file, of images that the dataset has, for matching by `oks.average_precision`.
+
+    Raises:
+        MatchError: the file names no image of the dataset.
+    """
+    images: dict[str | None, str] = {}
+    if parts.images is not None:
+        known = Names(parts.images)
+        images = {known.find(name): image for name, image in zip(reader.names, reader.images, strict=True)}
+        images.pop(None, None)
+    if not images:
+        raise MatchError("average precision needs predictions with the names of their images; none is the dataset's")
+    order = np.array(reader.dataset.skeleton.order_from(parts.names))
+    points = np.where(order[:, None] < 0, np.nan, parts.points[-1][:, order])
+    rows = [row for row, image in enumerate(parts.images or ()) if image in images]
+    names = [images[(parts.images or ())[row]] for row in rows]
+    return Subjects(names, points[rows], np.nan_to_num(parts.heights[-1, rows]).mean(axis=1))
+
+
+def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int], str]:
+    """Which row of the predictions each sample that was read has, -1 where it has none, and how that was found."""
+    predicted = parts.points.shape[1]
+    if parts.images is not None:
+        of_image = defaultdict(list)
+        for row, image in enumerate(parts.images):
+            of_image[image].append(row)
+        known = Names([*of_image, *parts.failed])
+        images = [known.find(name) for name in reader.names]
+        if any(image is not None for image in images):
+            return _by_name(of_image, images, reader.names), "matched by the names of the images"
+    if predicted != count:
+        named = "" if parts.images is None else "; no image of the dataset is named in the file"
+        raise MatchError(
+            f"predictions must be {count}, one a sample of {reader.dataset.name}, got {predicted}{named}; "
+            "--last N scores the last N samples only"
+        )
+    return list(reader.indices), "matched by order"
+
+
+def _by_name(of_image: dict[str, list[int]], images: list[str | None], names: list[str]) -> list[int]:
+    missing = [name for name, image in zip(names, images, strict=True) if image is None]
+    if missing:
+        raise MatchError(f"{len(missing)} of {len(names)} samples are not in the file: {', '.join(missing[:SHOWN])}")
+    samples_of = defaultdict(list)
+    for sample, image in enumerate(images):
+        samples_of[image].append(sample)
+    rows = [-1] * len(images)
+    for image, samples in samples_of.items():
+        found = of_image.get(str(image), [])
+        if found and len(found) != len(samples):
+            raise MatchError(
+                f"{image}: {len(samples)} samples and {len(found)} predictions; which is whose can't be told"
+            )
+        for sample, row in zip(samples, found, strict=False):
+            rows[sample] = row
+    return rows
+
+
+class Names:
+    """Names of images, found by as much of their paths as both have: im1.jpg is lsp/images/im1.jpg.
+
+    Names that are numbers alone, as COCO's images have in results, stand for the file called that number.
+
+    Raises:
+        MatchError (from `find`): several names fit.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.by_last = defaultdict(list)
+        for name in dict.fromkeys(names):
+            self.by_last[self._last(name)].append(name)
+
+    def find(self, name: str) -> str | None:
+        """The name of the same image, None if there is none."""
+        wanted = _path(name)
+        fitting = [other for other in self.by_last.get(self._last(name), ()) if self._agree(wanted, _path(other))]
+        exact = [other for other in fitting if other == name]
+        if len(exact or fitting) > 1:
+            raise MatchError(f"{name} may be {' or '.join(fitting[:SHOWN])}: give more of the paths")
+        return next(iter(exact or fitting), None)
+
+    @staticmethod
+    def _last(name: str) -> str:
+        path = _path(name)
+        return path.stem.lstrip("0") if path.stem.isascii() and path.stem.isdigit() else path.name
+
+    @staticmethod
+    def _agree(first: PurePosixPath, second: PurePosixPath) -> bool:
+        # The last names agree already, and the file of a number may have a suffix or none.
+        shared = min(len(first.parts), len(second.parts))
+        return first.parts[-shared:-1] == second.parts[-shared:-1] and (
+            first.suffix == second.suffix or "" in (first.suffix, second.suffix)
+        )
+
+
+def _path(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
