@@ -1,16 +1,16 @@
 """Types, blocks and tiles of the spectral kernels: static tables by arithmetic. Needs neither Triton nor a GPU.
 
 None of these numbers has been measured on a GPU yet; they are the largest blocks that keep all accumulators in
-registers, by what the compiler reports (`python benchmarks/kernel_table.py --form spectral` prints it).
+registers, by what the compiler reports (`python benchmarks/spectral_table.py` prints it).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from cpm_fast.kernels.plans import Tile
+from cpm_fast.kernels.plans import Tile, generation, width
 
 # Channels of spectra are padded to multiples of this, so that every row can be copied in 16 bytes.
 CHANNELS = 16
@@ -70,6 +70,7 @@ class Block:
 
     Args:
         rows: of a tile, transformed along x at a time; on the way back, rows that are written.
+        cells: of a row, at a time; on the way back all.
         waves: frequencies along x; on the way back, how many at a time.
         channels: of the block.
         warps: threads / 32.
@@ -77,27 +78,84 @@ class Block:
     """
 
     rows: int
+    cells: int
     waves: int
     channels: int
     warps: int
     stages: int
 
 
+# By arithmetic and the frequencies of an axis, padded: 16 of tiles up to 32, 32 of larger ones. fp16 matrices are
+# multiplied as they are; of float32 each operand is split in two, in registers, so blocks are smaller.
+_TRANSFORM = {
+    ("fp16", 16): Block(32, 32, 16, 16, 8, 2),
+    ("fp16", 32): Block(16, 32, 16, 8, 8, 2),
+    ("tf32", 16): Block(16, 32, 16, 16, 8, 2),
+    ("tf32", 32): Block(16, 32, 16, 8, 8, 2),
+    ("tf32x3", 16): Block(16, 32, 16, 16, 8, 2),
+    ("tf32x3", 32): Block(16, 32, 16, 8, 8, 2),
+    ("ieee", 16): Block(16, 32, 16, 8, 8, 2),
+    ("ieee", 32): Block(16, 32, 8, 8, 8, 2),
+}
+_INVERSE = {
+    ("fp16", 16): Block(32, 64, 16, 16, 8, 2),
+    ("fp16", 32): Block(32, 64, 16, 8, 8, 2),
+    ("tf32", 16): Block(32, 64, 16, 16, 8, 2),
+    ("tf32", 32): Block(16, 64, 16, 8, 8, 1),
+    ("tf32x3", 16): Block(32, 64, 16, 16, 8, 2),
+    ("tf32x3", 32): Block(16, 64, 16, 8, 8, 1),
+    ("ieee", 16): Block(16, 64, 16, 8, 8, 2),
+    ("ieee", 32): Block(16, 64, 16, 8, 8, 2),
+}
+# Three sums each. Tiles of maps, output channels and, at a time, input channels.
+_PRODUCT = {
+    (90, "fp16"): (Tile(64, 128, 32, 8, 3), Tile(64, 64, 32, 8, 3)),
+    (90, "tf32"): (Tile(64, 64, 32, 8, 3),),
+    (90, "tf32x3"): (Tile(64, 64, 16, 8, 3),),
+    (90, "ieee"): (Tile(64, 32, 16, 8, 3),),
+    (80, "fp16"): (Tile(64, 128, 32, 8, 3), Tile(64, 64, 32, 8, 3)),
+    (80, "tf32"): (Tile(64, 32, 32, 8, 3),),
+    (80, "tf32x3"): (Tile(64, 32, 16, 8, 3),),
+    (80, "ieee"): (Tile(64, 32, 16, 8, 3),),
+}
+# At a time tiles of maps; output channels and input channels of the result.
+_DWEIGHT = {
+    (90, "fp16"): Tile(32, 64, 64, 8, 3),
+    (90, "tf32"): Tile(32, 64, 64, 8, 3),
+    (90, "tf32x3"): Tile(16, 64, 64, 8, 3),
+    (90, "ieee"): Tile(16, 32, 32, 8, 3),
+    (80, "fp16"): Tile(32, 64, 64, 8, 3),
+    (80, "tf32"): Tile(32, 64, 32, 8, 3),
+    (80, "tf32x3"): Tile(16, 64, 32, 8, 3),
+    (80, "ieee"): Tile(16, 32, 32, 8, 3),
+}
+
+
 def transform_block(side: int, half: int, kind: Arithmetic) -> Block:
     """The block of the way there, of tiles of `side` cells with `half` frequencies an axis, both padded."""
-    return Block(16, 16, 16, 8, 2)
+    block = _TRANSFORM[kind.transform_mode, half]
+    return replace(block, rows=min(block.rows, side), cells=min(block.cells, side))
 
 
 def inverse_block(half: int, down: int, across: int, kind: Arithmetic) -> Block:
     """The block of the way back, from `half` frequencies an axis to down x across cells, all padded."""
-    return Block(16, 16, 16, 8, 2)
+    block = _INVERSE[kind.transform_mode, half]
+    return replace(block, rows=min(block.rows, down), cells=across)
 
 
 def product_tile(tiles: int, out_channels: int, kind: Arithmetic, capability: int) -> Tile:
-    """The tile of a product, `pixels` being tiles of maps and `depth` input channels at a time."""
-    return Tile(64, 64, 32, 8, 3)
+    """The tile of a product, `pixels` being tiles of maps and `depth` input channels at a time.
+
+    Args:
+        tiles: of all maps together.
+        out_channels: padded.
+        kind: of the spectra.
+        capability: of the device, 80 or 90 and so on.
+    """
+    choices = _PRODUCT[generation(capability), width(kind.product_mode)]
+    return choices[0] if out_channels > choices[-1].out else choices[-1]
 
 
 def dweight_tile(kind: Arithmetic, capability: int) -> Tile:
     """The tile of dweight, `pixels` being tiles of maps at a time and `depth` input channels of the result."""
-    return Tile(32, 64, 64, 8, 3)
+    return _DWEIGHT[generation(capability), width(kind.product_mode)]

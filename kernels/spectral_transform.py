@@ -56,7 +56,7 @@ def spectral_conv_transform_kernel(
     tiles, height, width, channels, padded_channels, tiles_down, tiles_across,
     step_y, step_x, origin_y, origin_x, first_y, first_x, last_y, last_x, half,
     GATE: tl.constexpr, SUMS: tl.constexpr, PRECISION: tl.constexpr, SIDE: tl.constexpr, HALF: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_WAVES: tl.constexpr, BLOCK_CHANNELS: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr, BLOCK_CELLS: tl.constexpr, BLOCK_WAVES: tl.constexpr, BLOCK_CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """spectra [F, tiles, 2, C'] of cells first to last of the tiles of x [N, h, w, C], packed, where gate > 0 if GATE.
 
@@ -75,12 +75,9 @@ def spectral_conv_transform_kernel(
 
     i_row = tl.arange(0, BLOCK_ROWS * BLOCK_CHANNELS) // BLOCK_CHANNELS
     i_channel = channel + tl.arange(0, BLOCK_ROWS * BLOCK_CHANNELS) % BLOCK_CHANNELS
-    i_x = tl.arange(0, SIDE)
+    i_cell = tl.arange(0, BLOCK_CELLS)
     i_ky = tl.arange(0, HALF)
-    m_x = (i_x >= first_x) & (i_x < last_x) & (left + i_x >= 0) & (left + i_x < width)
     dtype: tl.constexpr = down_ptr.dtype.element_ty
-    b_cosine = _matrix(across_ptr, i_x, wave + tl.arange(0, BLOCK_WAVES), HALF)
-    b_sine = _matrix(across_ptr + SIDE * HALF, i_x, wave + tl.arange(0, BLOCK_WAVES), HALF)
     # Only the tile's own base is 64 bits wide; within the tile 32 do.
     o_tile = ((image * height + top) * width + left) * channels
     cc = tl.zeros((BLOCK_WAVES * BLOCK_CHANNELS, HALF), dtype=tl.float32)
@@ -91,18 +88,26 @@ def spectral_conv_transform_kernel(
     for start in range(0, SIDE, BLOCK_ROWS):
         row = start + i_row
         m_row = (row >= first_y) & (row < last_y) & (top + row >= 0) & (top + row < height) & (i_channel < channels)
-        m = m_row[:, None] & m_x[None, :]
-        o_x = (row * (width * channels) + i_channel)[:, None] + (i_x * channels)[None, :]
-        b_x = tl.load(x_ptr + o_tile + o_x, mask=m, other=0.0)
-        if GATE:
-            # As PyTorch has it: NaN in the gate lets the gradient through.
-            b_x = tl.where(tl.load(gate_ptr + o_tile + o_x, mask=m, other=0.0) <= 0, 0.0, b_x)
-        if SUMS:
-            m_out_y, m_out_x = (row >= origin_y) & (row < origin_y + step_y), (i_x >= origin_x) & (i_x < origin_x + step_x)
-            total += tl.sum(tl.where(m_out_y[:, None] & m_out_x[None, :], b_x.to(tl.float32), 0.0), 1)
-        b_x = b_x.to(dtype)
-        b_c = tl.dot(b_x, b_cosine, input_precision=PRECISION).to(dtype)
-        b_s = tl.dot(b_x, b_sine, input_precision=PRECISION).to(dtype)
+        b_c = tl.zeros((BLOCK_ROWS * BLOCK_CHANNELS, BLOCK_WAVES), dtype=tl.float32)
+        b_s = tl.zeros((BLOCK_ROWS * BLOCK_CHANNELS, BLOCK_WAVES), dtype=tl.float32)
+        for cell in tl.static_range(0, SIDE, BLOCK_CELLS):
+            i_x = cell + i_cell
+            m_x = (i_x >= first_x) & (i_x < last_x) & (left + i_x >= 0) & (left + i_x < width)
+            m = m_row[:, None] & m_x[None, :]
+            o_x = (row * (width * channels) + i_channel)[:, None] + (i_x * channels)[None, :]
+            b_x = tl.load(x_ptr + o_tile + o_x, mask=m, other=0.0)
+            if GATE:
+                # As PyTorch has it: NaN in the gate lets the gradient through.
+                b_x = tl.where(tl.load(gate_ptr + o_tile + o_x, mask=m, other=0.0) <= 0, 0.0, b_x)
+            if SUMS:
+                m_out_y = (row >= origin_y) & (row < origin_y + step_y)
+                m_out_x = (i_x >= origin_x) & (i_x < origin_x + step_x)
+                total += tl.sum(tl.where(m_out_y[:, None] & m_out_x[None, :], b_x.to(tl.float32), 0.0), 1)
+            b_x = b_x.to(dtype)
+            i_kx = wave + tl.arange(0, BLOCK_WAVES)
+            b_c = tl.dot(b_x, _matrix(across_ptr, i_x, i_kx, HALF), b_c, input_precision=PRECISION)
+            b_s = tl.dot(b_x, _matrix(across_ptr + SIDE * HALF, i_x, i_kx, HALF), b_s, input_precision=PRECISION)
+        b_c, b_s = b_c.to(dtype), b_s.to(dtype)
         b_c = _turned(b_c, BLOCK_ROWS, BLOCK_CHANNELS, BLOCK_WAVES)
         b_s = _turned(b_s, BLOCK_ROWS, BLOCK_CHANNELS, BLOCK_WAVES)
         b_down_c = _matrix(down_ptr, start + tl.arange(0, BLOCK_ROWS), i_ky, HALF)
@@ -282,7 +287,7 @@ def _transform(
         constants={
             "GATE": int(gate is not None), "SUMS": int(sums is not None),
             "PRECISION": dot_precision(arithmetic.transform_mode), "SIDE": side, "HALF": half,
-            "BLOCK_ROWS": block.rows, "BLOCK_WAVES": block.waves, "BLOCK_CHANNELS": block.channels,
+            "BLOCK_ROWS": block.rows, "BLOCK_CELLS": block.cells, "BLOCK_WAVES": block.waves, "BLOCK_CHANNELS": block.channels,
         },
         warps=block.warps,
         stages=block.stages,
