@@ -1,8 +1,8 @@
 """Tiles of a map and the real Fourier matrices that take one there and back; needs neither Triton nor a GPU.
 
-On each axis a real tile has t real coefficients, t even: cosines 0 to t/2 - 1, and sines of which number 0, always zero,
-gives its place to the cosine t/2. Both axes together give four blocks of t/2 x t/2: cosine or sine down, by cosine or
-sine across. Sums and differences of the four are the complex spectrum (`spectral_transform.py`).
+On each axis a real tile has t real coefficients, t even: cosines 0 to t/2 - 1, and sines of which number 0, always
+zero, gives its place to the cosine t/2. Both axes together give four blocks of t/2 x t/2: cosine or sine down, by
+cosine or sine across. Sums and differences of the four are the complex spectrum (`spectral_transform.py`).
 
                 cosines      sines
               +-----------+-----------+
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -52,7 +52,7 @@ class Tiling:
 
 
 def tiling(tile: int, kernel: int, height: int, width: int) -> Tiling:
-    """The tiles of a map: one along an axis that fits, whose border wraps around into zeros, else steps of t - k + 1."""
+    """Tiles of a map: one along an axis that fits, whose border wraps around into zeros; else steps of t - k + 1."""
     radius = kernel // 2
 
     def axis(side: int) -> Axis:
@@ -74,7 +74,8 @@ def block_side(cells: int) -> int:
     return max(LEAST_SIDE, 1 << (cells - 1).bit_length())
 
 
-@lru_cache(maxsize=256)
+# Kept for good, 16 KB at most each: captured graphs hold their addresses.
+@cache
 def forward_matrices(
     tile: int, first: int, count: int, scale: float, reverse: bool, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:
@@ -91,7 +92,7 @@ def forward_matrices(
     return _blocks(torch.stack([cosines, sines]).mul(scale), dtype, device)
 
 
-@lru_cache(maxsize=256)
+@cache
 def inverse_matrices(
     tile: int, first: int, count: int, scale: float, reverse: bool, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:

@@ -11,6 +11,7 @@ from cpm_fast.kernels.direct_conv_weight import sum_launch
 from cpm_fast.kernels.fourier import Tiling, frequencies, tiling
 from cpm_fast.kernels.spectral_plans import (
     BACKWARD_SPECTRA,
+    FORWARD_SPECTRA,
     WORKSPACE_BYTES,
     Arithmetic,
     arithmetic,
@@ -18,6 +19,8 @@ from cpm_fast.kernels.spectral_plans import (
 )
 from cpm_fast.kernels.spectral_product import dweight_launch, product_launch
 from cpm_fast.kernels.spectral_transform import inverse_launch, transform_launch, weight_inverse_launch, weight_launch
+
+__all__ = ["FORWARD_SPECTRA", "backward", "forward", "transform_weight"]
 
 
 def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool, spectra: torch.dtype, mode: str) -> torch.Tensor:

@@ -1,11 +1,12 @@
 """Tiles of a channels_last map to spectra and back, as products with real Fourier matrices on the tensor cores.
 
 A program takes one tile and a block of channels. It first transforms along x, rows of the tile side by side with the
-channels, then turns the block about in shared memory and transforms along y; of the four results that come out, cosines
-and sines by cosines and sines, sums and differences are the complex spectrum (`fourier.py`). There and back are the same
-steps in the other order. Of the way back only the cells that are outputs are computed, and bias and ReLU join there.
+channels, then turns the block about in shared memory and transforms along y; of the four results that come out,
+cosines and sines by cosines and sines, sums and differences are the complex spectrum (`fourier.py`). There and back are
+the same steps in the other order. Of the way back only the cells that are outputs are computed, and bias and ReLU join
+there.
 
-      x [(row, channel), t]  .  [t, kx]   ->   [(kx, channel), row]  .  [row, ky]   ->   spectrum [ky, kx, tile, 2, channel]
+    x [(row, channel), t]  .  [t, kx]   ->   [(kx, channel), row]  .  [row, ky]   ->   spectrum [F, tile, 2, channel]
 
 A spectrum is [F, tiles, 2, C']: frequency, tile, real and imaginary part, and channels padded with zeros to a multiple
 of 16, so that a frequency's values are a matrix. A weight [O, C, k, k] is transformed as O maps of k x k cells, and a
@@ -235,7 +236,8 @@ def transform_launch(
     last = (down.origin + down.step, across.origin + across.step) if outputs_only else (tiles.tile, tiles.tile)
     kind, device = arithmetic.transform, x.device
     matrices = [
-        forward_matrices(tiles.tile, 0, tiles.tile, scale, outputs_only, kind, device) for scale in (1.0, 1 / tiles.tile)
+        forward_matrices(tiles.tile, 0, tiles.tile, scale, outputs_only, kind, device)
+        for scale in (1.0, 1 / tiles.tile)
     ]
     return _transform(x, gate, spectra, sums, tiles, matrices, (*first, *last), arithmetic)
 
@@ -287,7 +289,8 @@ def _transform(
         constants={
             "GATE": int(gate is not None), "SUMS": int(sums is not None),
             "PRECISION": dot_precision(arithmetic.transform_mode), "SIDE": side, "HALF": half,
-            "BLOCK_ROWS": block.rows, "BLOCK_CELLS": block.cells, "BLOCK_WAVES": block.waves, "BLOCK_CHANNELS": block.channels,
+            "BLOCK_ROWS": block.rows, "BLOCK_CELLS": block.cells,
+            "BLOCK_WAVES": block.waves, "BLOCK_CHANNELS": block.channels,
         },
         warps=block.warps,
         stages=block.stages,
@@ -319,9 +322,7 @@ def inverse_launch(
     return _inverse(spectra, bias, y, relu, tiles, matrices, arithmetic)
 
 
-def weight_inverse_launch(
-    spectra: torch.Tensor, dweight: torch.Tensor, tile: int, arithmetic: Arithmetic
-) -> Launch:
+def weight_inverse_launch(spectra: torch.Tensor, dweight: torch.Tensor, tile: int, arithmetic: Arithmetic) -> Launch:
     """The launch that writes dweight [O, C, k, k], packed channels_last, of conjugated spectra [F, O, 2, C']."""
     kernel = dweight.shape[-1]
     whole = Tiling(tile, kernel, Axis(1, kernel, 0), Axis(1, kernel, 0))
