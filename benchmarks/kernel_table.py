@@ -28,15 +28,11 @@ from cpm_fast.kernels.direct_conv_weight import dweight_launches, gate_launches 
 from cpm_fast.kernels.launch import Launch  # noqa: E402
 from cpm_fast.kernels.plans import MODES, multiprocessors  # noqa: E402
 from cpm_fast.model.layers import IMAGE, network_layers  # noqa: E402
+from cpm_fast.ops.cuda_conv_plan import BEST_SHARE, L2_BYTES_PER_S, PEAK_FLOPS  # noqa: E402
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-# Of an H200 (NVIDIA's data sheet, dense), FLOP/s; 3xTF32 takes three products.
-PEAK_FLOPS = {"fp16": 989e12, "bf16": 989e12, "tf32": 495e12, "tf32x3": 165e12, "ieee": 67e12}
+# Of an H200, by its data sheet.
 MEMORY_BYTES_PER_S = 4.8e12
-# What plain loads reach from L2 on Hopper, by published measurements, and the share of the tensor cores' peak that
-# Triton's best matrix products do.
-L2_BYTES_PER_S = 7e12
-BEST_SHARE = 0.7
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Engine:
         precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
             "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
         threads: CPU threads during a call, PyTorch's number if None.
-        memory: bytes that transformed weights may take on the CPU, a quarter of the machine's and at most 4 GiB if
-            None. With less, smaller tiles and direct convolutions are used.
+        memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
+            less, smaller tiles and direct convolutions are used.
 
     Raises:
         ValueError: precision, threads or memory is not one of those.
@@ -144,7 +144,10 @@ class Engine:
         total = f"{work:.3f} GMAC for {batch} of {size}"
         if seconds:
             total += f", {1e3 * sum(seconds.values()):.1f} ms"
-        return "\n".join([*lines, f"{total}, {self.precision} on {self.device}"])
+        lines.append(f"{total}, {self.precision} on {self.device}")
+        if self.device.type == "cuda":
+            lines.append("predicted: for an H200, from counts; not measured")
+        return "\n".join(lines)
 
     def _fresh(self) -> Prepared:
         """The prepared weights, made anew where the model's have changed."""

@@ -23,10 +23,12 @@ class Graphs:
     Args:
         run: crops [N, 3, H, W] and center map [N, 1, H, W] or None -> belief maps; launches on the current stream,
             without waiting for the device.
+        hold: crops -> what `run` reads beside them and may let go of, made if need be; a graph, which knows addresses
+            only, keeps it alive.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, hold: Callable[[torch.Tensor], object]) -> None:
+        self.run, self.hold = run, hold
         self.seen: set[tuple[object, ...]] = set()
         self.graphs: OrderedDict[tuple[object, ...], _Graph] = OrderedDict()
         self.lock = threading.Lock()
@@ -38,7 +40,7 @@ class Graphs:
                 self.seen.add(key)
                 return self.run(crops, center_map)
             if key not in self.graphs:
-                self.graphs[key] = _Graph(self.run, crops, center_map)
+                self.graphs[key] = _Graph(self.run, self.hold(crops), crops, center_map)
                 if len(self.graphs) > MOST_GRAPHS:
                     self.graphs.popitem(last=False)
             self.graphs.move_to_end(key)
@@ -46,7 +48,8 @@ class Graphs:
 
 
 class _Graph:
-    def __init__(self, run: Run, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
+    def __init__(self, run: Run, held: object, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
+        self.held = held
         self.crops = crops.clone()
         self.center_map = None if center_map is None else center_map.clone()
         self.graph = torch.cuda.CUDAGraph()

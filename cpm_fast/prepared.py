@@ -16,7 +16,9 @@ from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.plan import Step
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
-from cpm_fast.ops.conv_plan import ConvShape, choose_tile
+from cpm_fast.ops.conv_plan import ConvShape, CpuPlan
+from cpm_fast.ops.cuda import mode_of
+from cpm_fast.ops.cuda_conv_plan import CudaPlan
 from cpm_fast.ops.spectral_conv import spectral_conv, tile_of, transform_weight
 from cpm_fast.reference.context_conv import context_conv as direct_conv
 
@@ -35,8 +37,8 @@ Plan = dict[str, torch.Tensor]
 class Prepared:
     """Runs the steps of a network with one state of its weights.
 
-    On CUDA all convolutions are direct, and the whole is captured as a graph for each input shape. On the CPU in fp32
-    each convolution is direct or spectral, by `choose_tile`; spectra are made when an input shape first needs them.
+    Each convolution is direct or spectral, by the plan of the device; spectra are made when an input shape first needs
+    them. On CUDA the whole is captured as a graph for each input shape.
 
     Args:
         model: whose weights; no reference to it is kept.
@@ -58,7 +60,7 @@ class Prepared:
         self.versions, self.config, self.steps = versions, model.config, steps
         self.device, self.dtype, self.memory = device, dtype, memory
         self.convs = {step.name: self.joined(model, step) for step in steps if step.first.kind == "conv"}
-        self.graphs = Graphs(self.run) if device.type == "cuda" else None
+        self.graphs = Graphs(self.run, self.spectra_of) if device.type == "cuda" else None
         self.lock = threading.Lock()
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.spectra: dict[tuple[str, int], torch.Tensor] = {}
@@ -72,9 +74,9 @@ class Prepared:
 
     def plan(self, images: int, size: tuple[int, int]) -> Plan:
         """The spectra of every convolution for so many images of size (H, W); those that it lacks are direct."""
-        missing = backend.native_missing("cpu")
-        exact = self.device.type == "cpu" and self.dtype == torch.float32
-        if not exact or not backend.use_fast("spectral_conv", "cpu", missing):
+        kind = self.device.type
+        missing = backend.triton_missing(kind, self.device.index) if kind == "cuda" else backend.native_missing(kind)
+        if not backend.use_fast("spectral_conv", kind, missing):
             return {}
         key = (images, *size)
         with self.lock:
@@ -82,6 +84,13 @@ class Prepared:
                 self.make_plan(key)
             self.plans.move_to_end(key)
             return self.plans[key]
+
+    def spectra_of(self, crops: torch.Tensor) -> Plan:
+        return self.plan(len(crops), (crops.shape[2], crops.shape[3]))
+
+    def planner(self) -> CpuPlan | CudaPlan:
+        """Who chooses; on CUDA in the arithmetic of the moment, which an engine sets for its precision."""
+        return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else CpuPlan()
 
     def shapes(self, images: int, size: tuple[int, int]) -> dict[str, ConvShape]:
         shapes = {}
@@ -93,31 +102,35 @@ class Prepared:
         return shapes
 
     def choices(self, images: int, size: tuple[int, int]) -> dict[str, tuple[str, float | None]]:
-        """The algorithm of every step, and its predicted milliseconds on the CPU where there is a prediction."""
-        plan, shapes = self.plan(images, size), self.shapes(images, size)
+        """The algorithm of every step, and its predicted milliseconds where there is a prediction."""
+        plan, shapes, planner = self.plan(images, size), self.shapes(images, size), self.planner()
+        # PyTorch's own convolutions, which run in place of missing kernels, have no prediction on CUDA.
+        known = self.device.type == "cpu" or backend.triton_missing("cuda", self.device.index) is None
         found: dict[str, tuple[str, float | None]] = {}
         for step in self.steps:
             if step.name in plan:
                 tile = tile_of(plan[step.name])
-                found[step.name] = f"spectral {tile}", shapes[step.name].spectral_milliseconds(tile)
+                found[step.name] = f"spectral {tile}", planner.milliseconds(shapes[step.name], tile)
             elif step.first.kind == "conv":
-                predicted = shapes[step.name].direct_milliseconds if self.device.type == "cpu" else None
-                found[step.name] = "direct", predicted
+                found[step.name] = "direct", planner.milliseconds(shapes[step.name], None) if known else None
             else:
                 found[step.name] = step.first.kind, None
         return found
 
     def make_plan(self, key: tuple[int, ...]) -> None:
         images, height, width = key
-        shapes = self.shapes(images, (height, width))
-        tiles = tiles_within(shapes, self.memory)
+        shapes, planner = self.shapes(images, (height, width)), self.planner()
+        tiles = tiles_within(shapes, self.memory, planner)
         held = sum(spectra.nbytes for each, spectra in self.spectra.items() if each not in tiles.items())
-        if len(self.plans) == MOST_PLANS or held + spectra_bytes(shapes, tiles) > self.memory:
+        if len(self.plans) == MOST_PLANS or held + spectra_bytes(shapes, tiles, planner) > self.memory:
             self.plans.clear()
             self.spectra = {each: spectra for each, spectra in self.spectra.items() if each in tiles.items()}
         for name, tile in tiles.items():
             if (name, tile) not in self.spectra:
-                self.spectra[name, tile] = transform_weight(self.convs[name][0], tile)
+                self.spectra[name, tile] = transform_weight(self.convs[name][0], tile, dtype=planner.spectra_dtype())
+        if self.device.type == "cuda" and tiles and not torch.cuda.is_current_stream_capturing():
+            # Calls on other streams will read them.
+            torch.cuda.current_stream(self.device).synchronize()
         self.plans[key] = {name: self.spectra[name, tile] for name, tile in tiles.items()}
 
     def convolve(self, step: Step, x: torch.Tensor, spectra: torch.Tensor | None) -> torch.Tensor:
@@ -170,18 +183,18 @@ def default_memory() -> int:
     return min(MOST_BYTES, int(MOST_SHARE * physical))
 
 
-def spectra_bytes(shapes: dict[str, ConvShape], tiles: dict[str, int]) -> int:
-    return sum(shapes[name].spectra_bytes(tile) for name, tile in tiles.items())
+def spectra_bytes(shapes: dict[str, ConvShape], tiles: dict[str, int], planner: CpuPlan | CudaPlan) -> int:
+    return sum(planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items())
 
 
-def tiles_within(shapes: dict[str, ConvShape], memory: int) -> dict[str, int]:
+def tiles_within(shapes: dict[str, ConvShape], memory: int, planner: CpuPlan | CudaPlan) -> dict[str, int]:
     """The fastest tiles of those that are better spectral; the largest spectra make room while they all do not fit."""
-    chosen = {name: choose_tile(shape) for name, shape in shapes.items()}
+    chosen = {name: planner.tile(shape) for name, shape in shapes.items()}
     tiles = {name: tile for name, tile in chosen.items() if tile is not None}
-    while spectra_bytes(shapes, tiles) > memory:
-        sizes = {name: shapes[name].spectra_bytes(tile) for name, tile in tiles.items()}
+    while spectra_bytes(shapes, tiles, planner) > memory:
+        sizes = {name: planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items()}
         name = max(sizes, key=sizes.__getitem__)
-        smaller = choose_tile(shapes[name], sizes[name] - 1)
+        smaller = planner.tile(shapes[name], sizes[name] - 1)
         if smaller is None:
             del tiles[name]
         else:

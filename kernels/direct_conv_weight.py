@@ -171,7 +171,7 @@ def dweight_launches(
         warps=tile.warps,
         stages=tile.stages,
     )  # fmt: skip
-    return add, _sum_launch(partial, dweight)
+    return add, sum_launch(partial, dweight)
 
 
 def gate_launches(
@@ -202,7 +202,7 @@ def gate_launches(
         warps=tile.warps,
         stages=tile.stages,
     )  # fmt: skip
-    return add, _sum_launch(partial, dbias)
+    return add, sum_launch(partial, dbias)
 
 
 def _runs(pixels: int, block: int, count: int) -> tuple[int, int]:
@@ -211,7 +211,7 @@ def _runs(pixels: int, block: int, count: int) -> tuple[int, int]:
     return triton.cdiv(pixels, run_pixels), run_pixels
 
 
-def _sum_launch(partial: torch.Tensor, total: torch.Tensor) -> Launch:
+def sum_launch(partial: torch.Tensor, total: torch.Tensor) -> Launch:
     return Launch(
         kernel=context_conv_sum_kernel,
         programs=triton.cdiv(total.numel(), SUM_BLOCK),

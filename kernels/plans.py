@@ -91,8 +91,8 @@ def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, 
         capability: of the device, 80 or 90 and so on.
     """
     if kernel * in_channels <= SHORT_ROW:
-        return _FORWARD_SHORT[_width(mode)]
-    tiles = _FORWARD[_generation(capability), _width(mode)]
+        return _FORWARD_SHORT[width(mode)]
+    tiles = _FORWARD[generation(capability), width(mode)]
     if in_channels % ALIGNED_CHANNELS:
         # Its loads pass through registers, which larger tiles have not to spare.
         return tiles[-1]
@@ -107,8 +107,8 @@ def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, 
 def dweight_tile(in_channels: int, out_channels: int, kernel: int, mode: str, capability: int) -> Tile:
     """The tile of a convolution's dweight; arguments as of `forward_tile`."""
     if kernel * in_channels <= SHORT_ROW:
-        return _DWEIGHT_SHORT[_width(mode)]
-    tiles = _DWEIGHT[_generation(capability), _width(mode)]
+        return _DWEIGHT_SHORT[width(mode)]
+    tiles = _DWEIGHT[generation(capability), width(mode)]
     return tiles[-1] if out_channels <= tiles[-1].out else tiles[0]
 
 
@@ -138,18 +138,18 @@ def gate_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capability:
 
 
 def multiprocessors(capability: int) -> int:
-    return MULTIPROCESSORS[_generation(capability)]
+    return MULTIPROCESSORS[generation(capability)]
 
 
 def _splits(programs: int, tiles: int, pixels: int, least_pixels: int, set_bytes: int) -> int:
     return max(1, min(-(-programs // tiles), pixels // least_pixels, WORKSPACE_BYTES // set_bytes))
 
 
-def _generation(capability: int) -> int:
+def generation(capability: int) -> int:
     """90 for Hopper and the large Blackwell chips; 120, the small ones, have the shared memory of generation 80."""
     return 90 if 90 <= capability < 120 else 80
 
 
-def _width(mode: str) -> str:
+def width(mode: str) -> str:
     """bf16 runs as fp16 does."""
     return "fp16" if mode == "bf16" else mode

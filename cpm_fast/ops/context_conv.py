@@ -9,11 +9,11 @@ import torch.nn.functional as F
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.conv_plan import ConvShape, choose_tile
+from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
+from cpm_fast.ops.cuda_conv_plan import choose_cuda_tile
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
 MAX_KERNEL = 15
-# What the CUDA kernels compute in, by dtype of the arguments; float32 follows PyTorch's setting.
-HALF_MODES = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
@@ -24,6 +24,11 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
     multiplied as `torch.backends.cudnn.conv.fp32_precision` says, like those of F.conv2d: "tf32", the default of
     PyTorch, in TF32; "ieee" in IEEE float32; otherwise (`torch.backends.cudnn.allow_tf32 = False`) in 3xTF32, which is
     as exact as float32 and uses tensor cores. Gradients of weight and bias have a fixed order of summation.
+
+    Each shape is computed directly or by tiles in the frequency domain (`spectral_conv`), whichever is faster by the
+    plan of the device. In the latter a value that is not finite reaches all outputs of the tiles that cover it. On CUDA
+    spectra of the forward pass are stored in fp16 but for "ieee" and 3xTF32: sums over a tile, divided by its side,
+    must stay below 65504, as they do where all values of x and of the result are below 1000.
 
     Under autocast x, weight and bias are cast to its dtype, as those of F.conv2d are.
 
@@ -75,7 +80,7 @@ def _missing(x: torch.Tensor) -> str | None:
     """Why the fast path cannot take x; None when it can."""
     if x.device.type == "cpu":
         return backend.native_missing("cpu")
-    if x.dtype != torch.float32 and x.dtype not in HALF_MODES:
+    if x.dtype not in DTYPES:
         return f"its kernels have no {x.dtype}"
     return backend.triton_missing(x.device.type, x.device.index)
 
@@ -84,7 +89,11 @@ def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
     """The tile of the spectral form on the CPU; None for the direct form."""
     if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return None
-    return choose_tile(ConvShape(len(x), x.shape[1], weight.shape[0], weight.shape[-1], (x.shape[2], x.shape[3])))
+    return choose_tile(_shape(x, weight))
+
+
+def _shape(x: torch.Tensor, weight: torch.Tensor) -> ConvShape:
+    return ConvShape(len(x), x.shape[1], weight.shape[0], weight.shape[-1], (x.shape[2], x.shape[3]))
 
 
 torch.library.define("cpm_fast::context_conv", "(Tensor x, Tensor weight, Tensor bias, bool relu) -> Tensor")
@@ -116,7 +125,7 @@ def _fake_backward(
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
     tile = _tile(x, weight) if backend.native_missing("cpu") is None else None
     if tile is not None:
-        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, False)
+        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, False, weight.dtype)
         outputs, kernel = len(weight), weight.shape[-1]
         return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, outputs, kernel)
     x = x.contiguous(memory_format=torch.channels_last)
@@ -150,7 +159,7 @@ def _spectral_backward(
     dx, dweight, dbias = x.new_empty(0), x.new_empty(0), x.new_empty(0)
     kernel = weight.shape[-1]
     if needed[0]:
-        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, True)
+        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, True, weight.dtype)
         dx = torch.ops.cpm_fast.spectral_conv(dy, y, spectra, None, False, x.shape[1], kernel)
     if needed[1] or needed[2]:
         dweight, dbias = torch.ops.cpm_fast.spectral_weight_gradient(dy, y, x, kernel, tile)
@@ -159,39 +168,37 @@ def _spectral_backward(
 
 
 def _cuda(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
-    from cpm_fast.kernels import context_conv as kernels
-
+    mode, capability = mode_of(x.dtype), capability_of(x.device)
+    tile = choose_cuda_tile(_shape(x, weight), mode, training=True)
     with torch.cuda.device(x.device):
-        return kernels.forward(x, weight, bias, relu, _mode(x.dtype), _capability(x.device))
+        if tile is None:
+            from cpm_fast.kernels import context_conv as direct
+
+            return direct.forward(x, weight, bias, relu, mode, capability)
+        from cpm_fast.kernels import spectral_conv as spectral
+
+        spectra = spectral.transform_weight(weight, tile, False, spectral.FORWARD_SPECTRA[mode], mode)
+        return spectral.forward(x, spectra, bias, relu, weight.shape[-1], mode, capability)
 
 
 def _cuda_backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    from cpm_fast.kernels import context_conv as kernels
-
+    mode, capability = mode_of(x.dtype), capability_of(x.device)
+    # A bias alone needs no transform.
+    tile = choose_cuda_tile(_shape(x, weight), mode, training=True) if needed[0] or needed[1] else None
     need = (needed[0], needed[1], needed[2])
     with torch.cuda.device(x.device):
-        gradients = kernels.backward(dy, x, weight, y, need, _mode(x.dtype), _capability(x.device))
+        if tile is None:
+            from cpm_fast.kernels import context_conv as direct
+
+            gradients = direct.backward(dy, x, weight, y, need, mode, capability)
+        else:
+            from cpm_fast.kernels import spectral_conv as spectral
+
+            gradients = spectral.backward(dy, x, weight, y, need, tile, mode, capability)
     dx, dweight, dbias = (x.new_empty(0) if gradient is None else gradient for gradient in gradients)
     return dx, dweight, dbias
-
-
-def _mode(dtype: torch.dtype) -> str:
-    if dtype in HALF_MODES:
-        return HALF_MODES[dtype]
-    if dtype != torch.float32:
-        raise TypeError(f"x must be float32, float16 or bfloat16 on CUDA, got {dtype}")
-    precision = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
-    return precision if precision in ("tf32", "ieee") else "tf32x3"
-
-
-def _capability(device: torch.device) -> int:
-    major, minor = torch.cuda.get_device_capability(device)
-    missing = backend.capability_missing((major, minor))
-    if missing is not None:
-        raise RuntimeError(f"context_conv on {device}: {missing}")
-    return 10 * major + minor
 
 
 def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:

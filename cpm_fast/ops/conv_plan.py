@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import torch
+
 from cpm_fast.ops.spectral_conv import BLOCK, TILES
 
 # Milliseconds: a GFLOP of the product, a GB of weight spectra, 1e9 butterflies of the transforms, a GB of maps, a call.
@@ -90,3 +92,20 @@ def _padded(channels: int) -> int:
 
 def _tiles(side: int, kernel: int, tile: int) -> int:
     return 1 if side <= tile - kernel // 2 else -(-side // (tile - kernel + 1))
+
+
+class CpuPlan:
+    """What an engine asks about convolutions on the CPU; `CudaPlan` answers the same."""
+
+    def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
+        return choose_tile(shape, most_bytes)
+
+    def spectra_bytes(self, shape: ConvShape, tile: int) -> int:
+        return shape.spectra_bytes(tile)
+
+    def spectra_dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
+        """Predicted, of the direct form without a tile."""
+        return shape.direct_milliseconds if tile is None else shape.spectral_milliseconds(tile)

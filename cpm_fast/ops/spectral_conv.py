@@ -9,7 +9,10 @@ import threading
 
 import torch
 
+from cpm_fast.kernels.fourier import frequencies
+from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
+from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
 from cpm_fast.reference.spectral_conv import spectral_weight_gradient as reference_weight_gradient
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform_weight
@@ -22,22 +25,28 @@ BLOCK = 16
 WORKSPACE_BYTES = 64 * 2**20
 
 
-def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool = False) -> torch.Tensor:
+def transform_weight(
+    weight: torch.Tensor, tile: int, adjoint: bool = False, dtype: torch.dtype | None = None
+) -> torch.Tensor:
     """Spectra of a convolution's weight on t x t tiles, for `spectral_conv`.
 
     Args:
-        weight: [O, C, k, k] float32, k odd and at most 15.
+        weight: [O, C, k, k] float32, on CUDA also float16 or bfloat16; k odd and at most 15.
         tile: t, one of 16, 20, 22, 24, 32, 36, 48, 54, 64. A tile gives (t - k + 1)^2 outputs, or a whole map of up to
             t - k // 2 cells a side.
         adjoint: of the transposed convolution instead, from O to C channels: what `spectral_input_gradient` wants.
+        dtype: of the result, float32 if None; on CUDA also float16, whose 10 bits are those of TF32, or bfloat16.
 
     Returns:
-        [t*t/2 + 2, ceil(O / 16), C, 2, 16] float32, C and O exchanged with adjoint: for each frequency, block of 16
-        outputs and input, real and imaginary parts; 0 in outputs beyond the last. No gradient flows to weight.
+        In the layout of the device, C and O exchanged with adjoint; no gradient flows to weight. On the CPU
+        [t*t/2 + 2, ceil(O / 16), C, 2, 16]: for each frequency, block of 16 outputs and input, real and imaginary
+        parts; 0 in outputs beyond the last. On CUDA [t*t/2, O, 2, C'], C' being C rounded up to a multiple of 16: for
+        each frequency and output, real and imaginary parts of all inputs; 0 in inputs beyond the last; the first entry
+        of each half of the frequencies holds two real ones.
 
     Raises:
         ValueError: weight has another shape, or there is no such tile.
-        TypeError: weight is not float32.
+        TypeError: weight or dtype is not one of those.
         RuntimeError: weight asks for a gradient, or the backend is missing.
     """
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
@@ -46,39 +55,43 @@ def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool = False) -> 
         raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
-    _check_float32(weight=weight)
+    _check_types(weight=weight)
+    dtype = torch.float32 if dtype is None else dtype
+    if dtype not in _types(weight.device):
+        raise TypeError(f"dtype must be {_named(_types(weight.device))} on {weight.device.type}, got {dtype}")
     _check_no_gradient("transform_weight", weight=weight)
     if _use_fast("transform_weight", weight):
-        return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint)
-    return reference_transform_weight(weight, tile, adjoint)
+        return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint, dtype)
+    return reference_transform_weight(weight.float(), tile, adjoint).to(dtype)
 
 
 def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, relu: bool, kernel: int) -> torch.Tensor:
     """Same-size k x k convolution, bias and ReLU fused, with a weight that `transform_weight` has transformed.
 
     Equal to `context_conv` to rounding, except that a cell that is not finite reaches all outputs of the tiles that
-    cover it. Any number of threads gives the same bits.
+    cover it. Any number of threads gives the same bits. On CUDA products are as `context_conv`'s where spectra are
+    float32; with fp16 spectra, sums over a tile, divided by its side, must stay below 65504.
 
     Args:
-        x: [N, C, h, w] float32, best in channels_last.
-        spectra: [F, ceil(O / 16), C, 2, 16] float32, contiguous, on the device of x.
-        bias: [O] float32, on the device of x.
+        x: [N, C, h, w] float32, best in channels_last; on CUDA also float16 or bfloat16.
+        spectra: of `transform_weight` on the device of x.
+        bias: [O], dtype and device of x.
         relu: whether max(0, .) follows.
         kernel: k of the weight, odd and at most 15.
 
     Returns:
-        [N, O, h, w] float32, channels_last. No gradient flows: `context_conv` is the differentiable op.
+        [N, O, h, w] of x's dtype, channels_last. No gradient flows: `context_conv` is the differentiable op.
 
     Raises:
         ValueError: a shape does not fit.
-        TypeError: a tensor is not float32.
+        TypeError: a tensor is of another dtype.
         RuntimeError: a tensor asks for a gradient, the devices differ, or the backend is missing.
     """
     _check("x", x, spectra, bias.shape, kernel, bias=bias)
     _check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias)
     if _use_fast("spectral_conv", x):
         return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel)
-    return reference_spectral_conv(x, spectra, bias, relu, kernel)
+    return reference_spectral_conv(x.float(), spectra.float(), bias.float(), relu, kernel).to(x.dtype)
 
 
 def spectral_input_gradient(
@@ -87,15 +100,15 @@ def spectral_input_gradient(
     """The gradient of `spectral_conv` in x.
 
     Args:
-        gradient: [N, O, h, w] float32, in the output.
-        spectra: [F, ceil(C / 16), O, 2, 16] float32, of `transform_weight(weight, tile, adjoint=True)`.
-        out: [N, O, h, w] float32, what the forward pass returned if it had ReLU: no gradient comes through where it
-            is not above 0. None without ReLU.
+        gradient: [N, O, h, w] float32, in the output; on CUDA also float16 or bfloat16.
+        spectra: of `transform_weight(weight, tile, adjoint=True)` on its device.
+        out: [N, O, h, w] like gradient, what the forward pass returned if it had ReLU: no gradient comes through where
+            it is not above 0. None without ReLU.
         inputs: C.
         kernel: k of the weight.
 
     Returns:
-        [N, C, h, w] float32, channels_last.
+        [N, C, h, w] of gradient's dtype, channels_last.
 
     Raises:
         As `spectral_conv`.
@@ -105,8 +118,8 @@ def spectral_input_gradient(
     _check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
     if _use_fast("spectral_input_gradient", gradient):
         return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
-    gradient = gradient if out is None else gradient * (out > 0)
-    return reference_spectral_conv(gradient, spectra, gradient.new_zeros(inputs), False, kernel)
+    gated = gradient.float() if out is None else gradient.float() * (out > 0)
+    return reference_spectral_conv(gated, spectra.float(), gated.new_zeros(inputs), False, kernel).to(gradient.dtype)
 
 
 def spectral_weight_gradient(
@@ -115,14 +128,14 @@ def spectral_weight_gradient(
     """The gradients of `spectral_conv` in the weight that its spectra are of, and in the bias.
 
     Args:
-        gradient: [N, O, h, w] float32, in the output.
-        x: [N, C, h, w] float32, the input.
+        gradient: [N, O, h, w] float32, in the output; on CUDA also float16 or bfloat16.
+        x: [N, C, h, w] like gradient, the input.
         out: as for `spectral_input_gradient`.
         kernel: k of the weight.
         tile: t, on which the sums are made; any of `transform_weight`, not only the one of the forward pass.
 
     Returns:
-        [O, C, k, k] and [O] float32.
+        [O, C, k, k] and [O] of gradient's dtype.
 
     Raises:
         As `spectral_conv`.
@@ -150,9 +163,7 @@ def _given(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
 
 def _use_fast(op: str, tensor: torch.Tensor) -> bool:
     kind = tensor.device.type
-    missing = backend.native_missing(kind)
-    if missing is None and kind == "cuda":
-        missing = f"{op} has no CUDA code yet"
+    missing = backend.triton_missing(kind, tensor.device.index) if kind == "cuda" else backend.native_missing(kind)
     return backend.use_fast(op, kind, missing)
 
 
@@ -164,8 +175,11 @@ def _check(
     if len(bias_shape) != 1:
         raise ValueError(f"bias must be [O], got {list(bias_shape)}")
     _check_kernel(kernel)
-    wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
-    if spectra.ndim != 5 or spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
+    if x.device.type == "cuda" and spectra.ndim == 4:
+        wanted: tuple[int, ...] = (bias_shape[0], 2, padded_channels(x.shape[1]))
+    else:
+        wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
+    if spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
         raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
     _check_tensors(name, **{name: x}, spectra=spectra, **others)
 
@@ -181,16 +195,26 @@ def _check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
 
 
 def _check_tensors(first: str, **tensors: torch.Tensor) -> None:
-    _check_float32(**tensors)
+    _check_types(**tensors)
     for name, tensor in tensors.items():
         if tensor.device != tensors[first].device:
             raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
+        if name != "spectra" and tensor.dtype != tensors[first].dtype:
+            raise TypeError(f"{name} must be {tensors[first].dtype} as {first} is, got {tensor.dtype}")
 
 
-def _check_float32(**tensors: torch.Tensor) -> None:
+def _types(device: torch.device) -> tuple[torch.dtype, ...]:
+    return DTYPES if device.type == "cuda" else (torch.float32,)
+
+
+def _named(types: tuple[torch.dtype, ...]) -> str:
+    return " or ".join(str(each) for each in types)
+
+
+def _check_types(**tensors: torch.Tensor) -> None:
     for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"{name} must be torch.float32, got {tensor.dtype}")
+        if tensor.dtype not in _types(tensor.device):
+            raise TypeError(f"{name} must be {_named(_types(tensor.device))}, got {tensor.dtype}")
 
 
 def _check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
@@ -201,7 +225,11 @@ def _check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
 
 def tile_of(spectra: torch.Tensor) -> int:
     """t, by the number of frequencies; 0 if there is no such tile."""
-    return next((tile for tile in TILES if tile * tile // 2 + 2 == spectra.shape[0]), 0)
+    if spectra.ndim not in (4, 5):
+        return 0
+    # On CUDA four real frequencies share two entries.
+    more = 2 if spectra.ndim == 5 else 0
+    return next((tile for tile in TILES if tile * tile // 2 + more == spectra.shape[0]), 0)
 
 
 class _Workspaces(threading.local):
@@ -219,7 +247,9 @@ class _Workspaces(threading.local):
 
 _workspaces = _Workspaces()
 
-torch.library.define("cpm_fast::transform_weight", "(Tensor weight, int tile, bool adjoint) -> Tensor")
+torch.library.define(
+    "cpm_fast::transform_weight", "(Tensor weight, int tile, bool adjoint, ScalarType dtype) -> Tensor"
+)
 torch.library.define(
     "cpm_fast::spectral_conv",
     "(Tensor x, Tensor? gate, Tensor spectra, Tensor? bias, bool relu, SymInt outputs, int kernel) -> Tensor",
@@ -231,8 +261,10 @@ torch.library.define(
 
 
 @torch.library.register_fake("cpm_fast::transform_weight")
-def _fake_transform(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:
+def _fake_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch.dtype) -> torch.Tensor:
     outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else (weight.shape[0], weight.shape[1])
+    if weight.device.type == "cuda":
+        return weight.new_empty((frequencies(tile), outputs, 2, padded_channels(inputs)), dtype=dtype)
     return weight.new_empty((tile * tile // 2 + 2, (outputs + BLOCK - 1) // BLOCK, inputs, 2, BLOCK))
 
 
@@ -254,13 +286,16 @@ def _fake_conv(
 def _fake_weight_gradient(
     gradient: torch.Tensor, gate: torch.Tensor | None, x: torch.Tensor, kernel: int, tile: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    outputs = gradient.shape[1]
-    return gradient.new_empty((outputs, x.shape[1], kernel, kernel)), gradient.new_empty(outputs)
+    shape = (gradient.shape[1], x.shape[1], kernel, kernel)
+    # The kernels of CUDA add channels innermost.
+    layout = torch.channels_last if gradient.device.type == "cuda" else torch.contiguous_format
+    dweight = torch.empty(shape, dtype=gradient.dtype, device=gradient.device, memory_format=layout)
+    return dweight, gradient.new_empty(shape[0])
 
 
-def _cpu_transform(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:
+def _cpu_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch.dtype) -> torch.Tensor:
     weight = weight.contiguous()
-    spectra = _fake_transform(weight, tile, adjoint)
+    spectra = _fake_transform(weight, tile, adjoint, dtype)
     outputs, inputs, kernel, _ = weight.shape
     backend.native().transform_weight_cpu(
         weight.data_ptr(), spectra.data_ptr(), outputs, inputs, kernel, tile, adjoint, backend.threads()
@@ -307,6 +342,48 @@ def _cpu_weight_gradient(
     return dweight, dbias
 
 
+def _cuda_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch.dtype) -> torch.Tensor:
+    from cpm_fast.kernels import spectral_conv as kernels
+
+    capability_of(weight.device)
+    with torch.cuda.device(weight.device):
+        return kernels.transform_weight(weight, tile, adjoint, dtype, mode_of(weight.dtype))
+
+
+def _cuda_conv(
+    x: torch.Tensor,
+    gate: torch.Tensor | None,
+    spectra: torch.Tensor,
+    bias: torch.Tensor | None,
+    relu: bool,
+    outputs: int,
+    kernel: int,
+) -> torch.Tensor:
+    from cpm_fast.kernels import spectral_conv as kernels
+
+    if spectra.ndim != 4:
+        raise ValueError(f"spectra must be those of the fast backend on CUDA, [F, O, 2, C'], got {list(spectra.shape)}")
+    capability, spectra = capability_of(x.device), spectra.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    with torch.cuda.device(x.device):
+        return kernels.forward(x, spectra, bias, relu, kernel, mode_of(x.dtype), capability, gate)
+
+
+def _cuda_weight_gradient(
+    gradient: torch.Tensor, gate: torch.Tensor | None, x: torch.Tensor, kernel: int, tile: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from cpm_fast.kernels import spectral_conv as kernels
+
+    capability, need = capability_of(x.device), (False, True, True)
+    # Of the weight only the shape counts where dx is not wanted.
+    weight = x.new_empty((gradient.shape[1], x.shape[1], kernel, kernel))
+    with torch.cuda.device(x.device):
+        gradients = kernels.backward(gradient, x, weight, gate, need, tile, mode_of(x.dtype), capability)
+    _, dweight, dbias = gradients
+    assert dweight is not None and dbias is not None
+    return dweight, dbias
+
+
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
@@ -323,5 +400,8 @@ if backend.native_missing("cpu") is None:
     torch.library.impl("cpm_fast::transform_weight", "CPU", _cpu_transform)
     torch.library.impl("cpm_fast::spectral_conv", "CPU", _cpu_conv)
     torch.library.impl("cpm_fast::spectral_weight_gradient", "CPU", _cpu_weight_gradient)
+torch.library.impl("cpm_fast::transform_weight", "CUDA", _cuda_transform)
+torch.library.impl("cpm_fast::spectral_conv", "CUDA", _cuda_conv)
+torch.library.impl("cpm_fast::spectral_weight_gradient", "CUDA", _cuda_weight_gradient)
 for _op in ("transform_weight", "spectral_conv", "spectral_weight_gradient"):
     torch.library.register_autograd(f"cpm_fast::{_op}", _no_gradient)

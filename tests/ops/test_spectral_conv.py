@@ -301,7 +301,7 @@ def test_rejects_an_instruction_set_that_is_not_there(native_code: None) -> None
 def test_opcheck(case: SpectralCase, native_code: None, generator: torch.Generator) -> None:
     x, weight, bias = case.inputs_of(generator)
     for adjoint in (False, True):
-        torch.library.opcheck(torch.ops.cpm_fast.transform_weight.default, (weight, case.tile, adjoint))
+        torch.library.opcheck(torch.ops.cpm_fast.transform_weight.default, (weight, case.tile, adjoint, torch.float32))
     spectra = transform_weight(weight, case.tile)
     op = torch.ops.cpm_fast.spectral_conv.default
     torch.library.opcheck(op, (x, None, spectra, bias, True, case.outputs, case.kernel))

@@ -1,0 +1,161 @@
+"""Types, blocks and tiles of the spectral kernels: static tables by arithmetic. Needs neither Triton nor a GPU.
+
+None of these numbers has been measured on a GPU yet; they are the largest blocks that keep all accumulators in
+registers, by what the compiler reports (`python benchmarks/spectral_table.py` prints it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from cpm_fast.kernels.plans import Tile, generation, width
+
+# Channels of spectra are padded to multiples of this, so that every row can be copied in 16 bytes.
+CHANNELS = 16
+# Of spectra of maps, at most, unless one image needs more: larger batches run in parts.
+WORKSPACE_BYTES = 1 << 30
+
+# A range is known of maps and weights, not of gradients, so the backward pass stores spectra in the exponent range of
+# its arguments. fp16 has the 10 bits of TF32.
+FORWARD_SPECTRA = {
+    "fp16": torch.float16,
+    "bf16": torch.float16,
+    "tf32": torch.float16,
+    "tf32x3": torch.float32,
+    "ieee": torch.float32,
+}
+BACKWARD_SPECTRA = {**FORWARD_SPECTRA, "bf16": torch.bfloat16, "tf32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What the three steps compute in.
+
+    Args:
+        spectra: the type that spectra are stored in.
+        transform: the type of Fourier matrices and of what they are multiplied with.
+        transform_mode, product_mode: of `plans.MODES`, how the tensor cores multiply.
+    """
+
+    spectra: torch.dtype
+    transform: torch.dtype
+    transform_mode: str
+    product_mode: str
+
+
+def arithmetic(maps: torch.dtype, spectra: torch.dtype, mode: str) -> Arithmetic:
+    """Of maps (or weights) of one type and spectra of one type, in a mode of the former.
+
+    float32 maps are transformed as exactly as float32 is: only what is stored is rounded, which leaves the result about
+    as far from float64 as direct TF32. With everything rounded to 10 bits, Fourier matrices and all, it would be twice
+    as far; 16-bit maps, whose own rounding is part of the result, take that.
+    """
+    product = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(spectra, mode if maps == torch.float32 else "tf32")
+    if maps == torch.float32:
+        return Arithmetic(spectra, torch.float32, "ieee" if mode == "ieee" else "tf32x3", product)
+    if spectra == torch.float16:
+        return Arithmetic(spectra, torch.float16, "fp16", product)
+    return Arithmetic(spectra, torch.float32, "tf32", product)
+
+
+def padded_channels(channels: int) -> int:
+    return -(-channels // CHANNELS) * CHANNELS
+
+
+@dataclass(frozen=True)
+class Block:
+    """The block of one program of a transform.
+
+    Args:
+        rows: of a tile, transformed along x at a time; on the way back, rows that are written.
+        cells: of a row, at a time; on the way back all.
+        waves: frequencies along x; on the way back, how many at a time.
+        channels: of the block.
+        warps: threads / 32.
+        stages: loads in flight.
+    """
+
+    rows: int
+    cells: int
+    waves: int
+    channels: int
+    warps: int
+    stages: int
+
+
+# By arithmetic and the frequencies of an axis, padded: 16 of tiles up to 32, 32 of larger ones. fp16 matrices are
+# multiplied as they are; of float32 each operand is split in two, in registers, so blocks are smaller.
+_TRANSFORM = {
+    ("fp16", 16): Block(32, 32, 16, 16, 8, 2),
+    ("fp16", 32): Block(16, 32, 16, 8, 8, 2),
+    ("tf32", 16): Block(16, 32, 16, 16, 8, 2),
+    ("tf32", 32): Block(16, 32, 16, 8, 8, 2),
+    ("tf32x3", 16): Block(16, 32, 16, 16, 8, 2),
+    ("tf32x3", 32): Block(16, 32, 16, 8, 8, 2),
+    ("ieee", 16): Block(16, 32, 16, 8, 8, 2),
+    ("ieee", 32): Block(16, 32, 8, 8, 8, 2),
+}
+_INVERSE = {
+    ("fp16", 16): Block(32, 64, 16, 16, 8, 2),
+    ("fp16", 32): Block(32, 64, 16, 8, 8, 2),
+    ("tf32", 16): Block(32, 64, 16, 16, 8, 2),
+    ("tf32", 32): Block(16, 64, 16, 8, 8, 1),
+    ("tf32x3", 16): Block(32, 64, 16, 16, 8, 2),
+    ("tf32x3", 32): Block(16, 64, 16, 8, 8, 1),
+    ("ieee", 16): Block(16, 64, 16, 8, 8, 2),
+    ("ieee", 32): Block(16, 64, 16, 8, 8, 2),
+}
+# Three sums each. Tiles of maps, output channels and, at a time, input channels.
+_PRODUCT = {
+    (90, "fp16"): (Tile(64, 128, 32, 8, 3), Tile(64, 64, 32, 8, 3)),
+    (90, "tf32"): (Tile(64, 64, 32, 8, 3),),
+    (90, "tf32x3"): (Tile(64, 64, 16, 8, 3),),
+    (90, "ieee"): (Tile(64, 32, 16, 8, 3),),
+    (80, "fp16"): (Tile(64, 128, 32, 8, 3), Tile(64, 64, 32, 8, 3)),
+    (80, "tf32"): (Tile(64, 32, 32, 8, 3),),
+    (80, "tf32x3"): (Tile(64, 32, 16, 8, 3),),
+    (80, "ieee"): (Tile(64, 32, 16, 8, 3),),
+}
+# At a time tiles of maps; output channels and input channels of the result.
+_DWEIGHT = {
+    (90, "fp16"): Tile(32, 64, 64, 8, 3),
+    (90, "tf32"): Tile(32, 64, 64, 8, 3),
+    (90, "tf32x3"): Tile(16, 64, 64, 8, 3),
+    (90, "ieee"): Tile(16, 32, 32, 8, 3),
+    (80, "fp16"): Tile(32, 64, 64, 8, 3),
+    (80, "tf32"): Tile(32, 64, 32, 8, 3),
+    (80, "tf32x3"): Tile(16, 64, 32, 8, 3),
+    (80, "ieee"): Tile(16, 32, 32, 8, 3),
+}
+
+
+def transform_block(side: int, half: int, kind: Arithmetic) -> Block:
+    """The block of the way there, of tiles of `side` cells with `half` frequencies an axis, both padded."""
+    block = _TRANSFORM[kind.transform_mode, half]
+    return replace(block, rows=min(block.rows, side), cells=min(block.cells, side))
+
+
+def inverse_block(half: int, down: int, across: int, kind: Arithmetic) -> Block:
+    """The block of the way back, from `half` frequencies an axis to down x across cells, all padded."""
+    block = _INVERSE[kind.transform_mode, half]
+    return replace(block, rows=min(block.rows, down), cells=across)
+
+
+def product_tile(tiles: int, out_channels: int, kind: Arithmetic, capability: int) -> Tile:
+    """The tile of a product, `pixels` being tiles of maps and `depth` input channels at a time.
+
+    Args:
+        tiles: of all maps together.
+        out_channels: padded.
+        kind: of the spectra.
+        capability: of the device, 80 or 90 and so on.
+    """
+    choices = _PRODUCT[generation(capability), width(kind.product_mode)]
+    return choices[0] if out_channels > choices[-1].out else choices[-1]
+
+
+def dweight_tile(kind: Arithmetic, capability: int) -> Tile:
+    """The tile of dweight, `pixels` being tiles of maps at a time and `depth` input channels of the result."""
+    return _DWEIGHT[generation(capability), width(kind.product_mode)]
