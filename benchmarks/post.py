@@ -23,14 +23,18 @@ from levels import Level
 # How much lower, relatively, belief may be at the pixel that a peer finds. OpenCV's cubic has a = -0.75, and its crops
 # are cut to whole cells and pixels, which moves its maps by up to half a pixel each: measured up to 3 %.
 LOWER_BOUND = 0.05
+# How many of the timed cases a level has.
+MERGED_CASES: dict[Level, int] = {"quick": 2, "tour": 3, "default": 3, "full": len(RESIZE_MERGE_TIMED)}
 
 
 def cases(level: Level, device: str) -> Iterator[Case]:
-    for case in RESIZE_MERGE_TIMED if level == "full" else RESIZE_MERGE_TIMED[:2]:
+    for i, case in enumerate(RESIZE_MERGE_TIMED[: MERGED_CASES[level]]):
         maps, frames = case.inputs(torch.Generator().manual_seed(torch.seed() % 2**32), device)
         yield _merge_peaks(case, maps, frames)
-        yield _resize_merge(case, maps, frames)
-        yield _peaks(case, resize_merge(maps, frames, case.size))
+        # The reference of resize_merge takes seconds at the sizes of whole pictures.
+        if level == "full" or i < MERGED_CASES["quick"]:
+            yield _resize_merge(case, maps, frames)
+            yield _peaks(case, resize_merge(maps, frames, case.size))
 
 
 def matrix(scale: torch.Tensor, offset: torch.Tensor, pixels: int, cells: int) -> torch.Tensor:
