@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cpm_fast.data.annotation_set import IMAGES, AnnotationSet
 from cpm_fast.data.coco import CocoKeypoints
+from cpm_fast.data.deeplabcut import DeepLabCut, is_labels, label_files
 from cpm_fast.data.flic import FramesInCinema
+from cpm_fast.data.hdf5 import open_hdf5
 from cpm_fast.data.json_file import starts_list
 from cpm_fast.data.lsp import LeedsSports
 from cpm_fast.data.mpii import MpiiJson, MpiiRelease
@@ -17,7 +20,8 @@ from cpm_fast.data.table import PartsTable
 SYNTHETIC_COUNT = 8000
 KNOWN = (
     "a folder of LSP or LSP-extended (joints.mat and images/) or FLIC (examples.mat and images/), MPII's .mat, "
-    "a .json of MPII or of COCO key points, a .csv of one's own, or a folder that holds one such file"
+    "a .json of MPII or of COCO key points, a .csv or .h5 of DeepLabCut or its project folder, an .h5 with images and "
+    "annotations, a .csv of one's own, or a folder that holds one such file"
 )
 
 
@@ -48,7 +52,11 @@ def _open_folder(path: Path) -> Dataset:
     for name, opened in NAMED.items():
         if (path / name).is_file():
             return opened(path)
+    if label_files(path):
+        return DeepLabCut(path)
     found = sorted(file for file in path.iterdir() if file.suffix.lower() in BY_SUFFIX)
+    # DeepLabCut writes its labels in both forms.
+    found = [file for file in found if file.suffix != ".h5" or file.with_suffix(".csv") not in found]
     if len(found) == 1:
         return _open_file(found[0])
     raise ValueError(f"{path}: data must be {KNOWN}; this folder holds {len(found)} of them")
@@ -69,6 +77,22 @@ def _open_json(path: Path) -> Dataset:
     return MpiiJson(path) if starts_list(path) else CocoKeypoints(path)
 
 
+def _open_csv(path: Path) -> Dataset:
+    return DeepLabCut(path) if is_labels(path) else PartsTable(path)
+
+
+def _open_hdf5(path: Path) -> Dataset:
+    with open_hdf5(path) as file:
+        is_set = IMAGES in file
+    return AnnotationSet(path) if is_set else DeepLabCut(path)
+
+
 # A folder with such a file is one of these; other files are known by their endings.
 NAMED: dict[str, Callable[[Path], Dataset]] = {"joints.mat": LeedsSports, "examples.mat": FramesInCinema}
-BY_SUFFIX: dict[str, Callable[[Path], Dataset]] = {".csv": PartsTable, ".json": _open_json, ".mat": _open_mat}
+BY_SUFFIX: dict[str, Callable[[Path], Dataset]] = {
+    ".csv": _open_csv,
+    ".json": _open_json,
+    ".mat": _open_mat,
+    ".h5": _open_hdf5,
+    ".hdf5": _open_hdf5,
+}

@@ -6,7 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+import frames
+from cpm_fast.data.annotation_set import AnnotationSet
 from cpm_fast.data.coco import CocoKeypoints
+from cpm_fast.data.deeplabcut import DeepLabCut
 from cpm_fast.data.flic import FramesInCinema
 from cpm_fast.data.lsp import LeedsSports
 from cpm_fast.data.mpii import MpiiJson, MpiiRelease
@@ -74,6 +77,34 @@ def test_matlab_files_by_name(tmp_path, whole):
         (tmp_path / folder).mkdir()
         savemat(tmp_path / folder / name, variables)
         assert isinstance(open_dataset(tmp_path / folder if whole else tmp_path / folder / name), kind)
+
+
+LABELS = "scorer,me,me,me,me\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\na.png,1,2,3,4\n"
+
+
+@pytest.mark.parametrize("folder", [".", "labeled-data/film"], ids=["file's folder", "project"])
+def test_labels_of_deeplabcut(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    path = tmp_path / folder / "CollectedData_me.csv"
+    path.write_text(LABELS)
+    # It writes its labels in both forms, and a video's folder holds both.
+    path.with_suffix(".h5").write_bytes(b"not looked at")
+    for spec in (path, path.parent, tmp_path):
+        dataset = open_dataset(spec)
+        assert isinstance(dataset, DeepLabCut) and len(dataset) == 1
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+def test_hdf5_by_what_it_holds(tmp_path, whole):
+    h5py = pytest.importorskip("h5py", reason="needs h5py")
+    for name in ("set", "labels"):
+        (tmp_path / name).mkdir()
+    with h5py.File(tmp_path / "set" / "any.h5", "w") as file:
+        file["images"], file["annotations"] = np.zeros((1, 9, 9, 1), np.uint8), np.ones((1, 2, 2))
+    columns = [("me", part, axis) for part in "ab" for axis in "xy"]
+    frames.write_fixed(tmp_path / "labels" / "any.h5", [("a.png",)], columns, np.ones((1, 4)))
+    for name, kind in (("set", AnnotationSet), ("labels", DeepLabCut)):
+        assert isinstance(open_dataset(tmp_path / name if whole else tmp_path / name / "any.h5"), kind)
 
 
 @pytest.mark.parametrize(
