@@ -34,12 +34,14 @@ class Arithmetic:
     """What the three steps compute in.
 
     Args:
-        spectra: the type that spectra are stored in.
+        spectra: the type that spectra of maps and weights are stored in.
+        product: the type that their products are.
         transform: the type of Fourier matrices and of what they are multiplied with.
         transform_mode, product_mode: of `plans.MODES`, how the tensor cores multiply.
     """
 
     spectra: torch.dtype
+    product: torch.dtype
     transform: torch.dtype
     transform_mode: str
     product_mode: str
@@ -48,16 +50,17 @@ class Arithmetic:
 def arithmetic(maps: torch.dtype, spectra: torch.dtype, mode: str) -> Arithmetic:
     """Of maps (or weights) of one type and spectra of one type, in a mode of the former.
 
-    float32 maps are transformed as exactly as float32 is: only what is stored is rounded, which leaves the result about
-    as far from float64 as direct TF32. With everything rounded to 10 bits, Fourier matrices and all, it would be twice
-    as far; 16-bit maps, whose own rounding is part of the result, take that.
+    float32 maps are transformed as exactly as float32 is, and products, whose rounding no sum averages out, are stored
+    in float32: only what is multiplied has 10 bits, as in direct TF32 (`benchmarks/spectra_study.py`). Of 16-bit maps,
+    whose own rounding is part of the result, everything is rounded.
     """
-    product = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(spectra, mode if maps == torch.float32 else "tf32")
+    multiplied = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(spectra, mode if maps == torch.float32 else "tf32")
     if maps == torch.float32:
-        return Arithmetic(spectra, torch.float32, "ieee" if mode == "ieee" else "tf32x3", product)
+        exact = "ieee" if mode == "ieee" else "tf32x3"
+        return Arithmetic(spectra, torch.float32, torch.float32, exact, multiplied)
     if spectra == torch.float16:
-        return Arithmetic(spectra, torch.float16, "fp16", product)
-    return Arithmetic(spectra, torch.float32, "tf32", product)
+        return Arithmetic(spectra, spectra, torch.float16, "fp16", multiplied)
+    return Arithmetic(spectra, spectra, torch.float32, "tf32", multiplied)
 
 
 def padded_channels(channels: int) -> int:
