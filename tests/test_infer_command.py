@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import cv2
@@ -190,6 +192,38 @@ def test_a_video_goes_on_where_it_was_stopped(work, monkeypatch, capsys, smooth)
     for a, b in zip(*labelled, strict=True):
         assert np.abs(a.image.astype(int) - b.image).mean() < 0.5
     assert Results.load(table)[7].frame == 7 and video.Video(work / "out" / "walk_pose.mp4").rate == clips.RATE
+
+
+def killed_behind(table, lines: int, *arguments: str) -> None:
+    """Start a command, and kill it with SIGKILL once its table has so many lines."""
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "cpm_fast", *arguments], env=alone, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (table.exists() and table.read_bytes().count(b"\n") >= lines):
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was done before it was killed"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+def test_what_was_killed_goes_on(work, capsys):
+    """A process that is gone at once, as a machine that loses power, in a folder and in a video."""
+    for i in range(11, 90):
+        (work / "in" / f"{i:02}.png").write_bytes((work / "in" / "00.png").read_bytes())
+    clips.write_walk(work / "walk.mp4", 6.0)
+    for arguments, journal, table in (
+        (PICTURES, ".unfinished/0-0.jsonl", "results.json"),
+        (WALK, "walk.csv", "walk.csv"),
+    ):
+        whole, out = work / f"whole-{table}", work / f"out-{table}"
+        fine = main([*arguments, "-o", str(whole)])
+        killed_behind(out / journal, 5, *arguments, "-o", str(out))
+        assert (out / ".unfinished").is_dir() and not (out / "results.json").exists()
+        capsys.readouterr()
+        assert main([*arguments, "-o", str(out), "--resume"]) == fine
+        assert "resuming: " in capsys.readouterr().out
+        same(Results.load(whole / table), Results.load(out / table))
+        assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
 def test_a_table_of_something_else_is_not_gone_on_with(work, monkeypatch, capsys):
