@@ -12,14 +12,25 @@ import torch
 from cpm_fast.kernels.fourier import frequencies
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
-from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
+from cpm_fast.ops.cuda import capability_of, mode_of
+from cpm_fast.ops.spectral_checks import (
+    BLOCK,
+    MAX_KERNEL,
+    TILES,
+    check_conv,
+    check_gate,
+    check_kernel,
+    check_no_gradient,
+    check_tensors,
+    check_types,
+    named,
+    tile_of,
+    types,
+)
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
 from cpm_fast.reference.spectral_conv import spectral_weight_gradient as reference_weight_gradient
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform_weight
 
-TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
-MAX_KERNEL = 15
-BLOCK = 16
 # Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
 # more the spectra of a chunk of tiles leave the caches.
 WORKSPACE_BYTES = 64 * 2**20
@@ -55,11 +66,11 @@ def transform_weight(
         raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
-    _check_types(weight=weight)
+    check_types(weight=weight)
     dtype = torch.float32 if dtype is None else dtype
-    if dtype not in _types(weight.device):
-        raise TypeError(f"dtype must be {_named(_types(weight.device))} on {weight.device.type}, got {dtype}")
-    _check_no_gradient("transform_weight", weight=weight)
+    if dtype not in types(weight.device):
+        raise TypeError(f"dtype must be {named(types(weight.device))} on {weight.device.type}, got {dtype}")
+    check_no_gradient("transform_weight", weight=weight)
     if _use_fast("transform_weight", weight):
         return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint, dtype)
     return reference_transform_weight(weight.float(), tile, adjoint).to(dtype)
@@ -87,8 +98,8 @@ def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, re
         TypeError: a tensor is of another dtype.
         RuntimeError: a tensor asks for a gradient, the devices differ, or the backend is missing.
     """
-    _check("x", x, spectra, bias.shape, kernel, bias=bias)
-    _check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias)
+    check_conv("x", x, spectra, bias.shape, kernel, bias=bias)
+    check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias)
     if _use_fast("spectral_conv", x):
         return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel)
     return reference_spectral_conv(x.float(), spectra.float(), bias.float(), relu, kernel).to(x.dtype)
@@ -113,9 +124,9 @@ def spectral_input_gradient(
     Raises:
         As `spectral_conv`.
     """
-    _check("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
-    _check_gate(gradient, out)
-    _check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
+    check_conv("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
+    check_gate(gradient, out)
+    check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
     if _use_fast("spectral_input_gradient", gradient):
         return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
     gated = gradient.float() if out is None else gradient.float() * (out > 0)
@@ -145,13 +156,13 @@ def spectral_weight_gradient(
             raise ValueError(f"{name} must be [N, channels, h, w], got {list(tensor.shape)}")
     if x.shape[0] != gradient.shape[0] or x.shape[2:] != gradient.shape[2:]:
         raise ValueError(f"x must be [N, C, h, w] like gradient {list(gradient.shape)}, got {list(x.shape)}")
-    _check_gate(gradient, out)
-    _check_kernel(kernel)
+    check_gate(gradient, out)
+    check_kernel(kernel)
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
     tensors = _given(gradient=gradient, x=x, out=out)
-    _check_tensors("gradient", **tensors)
-    _check_no_gradient("spectral_weight_gradient", **tensors)
+    check_tensors("gradient", **tensors)
+    check_no_gradient("spectral_weight_gradient", **tensors)
     if _use_fast("spectral_weight_gradient", gradient):
         return torch.ops.cpm_fast.spectral_weight_gradient(gradient, out, x, kernel, tile)
     return reference_weight_gradient(gradient, x, out, kernel)
@@ -165,71 +176,6 @@ def _use_fast(op: str, tensor: torch.Tensor) -> bool:
     kind = tensor.device.type
     missing = backend.triton_missing(kind, tensor.device.index) if kind == "cuda" else backend.native_missing(kind)
     return backend.use_fast(op, kind, missing)
-
-
-def _check(
-    name: str, x: torch.Tensor, spectra: torch.Tensor, bias_shape: tuple[int, ...], kernel: int, **others: torch.Tensor
-) -> None:
-    if x.ndim != 4:
-        raise ValueError(f"{name} must be [N, C, h, w], got {list(x.shape)}")
-    if len(bias_shape) != 1:
-        raise ValueError(f"bias must be [O], got {list(bias_shape)}")
-    _check_kernel(kernel)
-    if x.device.type == "cuda" and spectra.ndim == 4:
-        wanted: tuple[int, ...] = (bias_shape[0], 2, padded_channels(x.shape[1]))
-    else:
-        wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
-    if spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
-        raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
-    _check_tensors(name, **{name: x}, spectra=spectra, **others)
-
-
-def _check_kernel(kernel: int) -> None:
-    if not 1 <= kernel <= MAX_KERNEL or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd and at most {MAX_KERNEL}, got {kernel}")
-
-
-def _check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
-    if out is not None and out.shape != gradient.shape:
-        raise ValueError(f"out must be {list(gradient.shape)} as gradient is, got {list(out.shape)}")
-
-
-def _check_tensors(first: str, **tensors: torch.Tensor) -> None:
-    _check_types(**tensors)
-    for name, tensor in tensors.items():
-        if tensor.device != tensors[first].device:
-            raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
-        if name != "spectra" and tensor.dtype != tensors[first].dtype:
-            raise TypeError(f"{name} must be {tensors[first].dtype} as {first} is, got {tensor.dtype}")
-
-
-def _types(device: torch.device) -> tuple[torch.dtype, ...]:
-    return DTYPES if device.type == "cuda" else (torch.float32,)
-
-
-def _named(types: tuple[torch.dtype, ...]) -> str:
-    return " or ".join(str(each) for each in types)
-
-
-def _check_types(**tensors: torch.Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype not in _types(tensor.device):
-            raise TypeError(f"{name} must be {_named(_types(tensor.device))}, got {tensor.dtype}")
-
-
-def _check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")
-
-
-def tile_of(spectra: torch.Tensor) -> int:
-    """t, by the number of frequencies; 0 if there is no such tile."""
-    if spectra.ndim not in (4, 5):
-        return 0
-    # On CUDA four real frequencies share two entries.
-    more = 2 if spectra.ndim == 5 else 0
-    return next((tile for tile in TILES if tile * tile // 2 + more == spectra.shape[0]), 0)
 
 
 class _Workspaces(threading.local):
