@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -17,10 +18,11 @@ from cpm_fast.model.plan import Step
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.conv_plan import ConvShape, choose_tile
-from cpm_fast.ops.spectral_conv import spectral_conv, tile_of, transform_weight
+from cpm_fast.ops.direct_conv import pack_weight
+from cpm_fast.ops.spectral_conv import transform_weight
+from cpm_fast.program import CENTER_MAP, Kernel, Program, fused_pools
 from cpm_fast.reference.context_conv import context_conv as direct_conv
 
-CENTER_MAP = "center_map"
 # (address, version) of every weight.
 Versions = tuple[tuple[int, int], ...]
 # Plans of the input shapes used last; their spectra are shared.
@@ -28,8 +30,18 @@ MOST_PLANS = 8
 # Spectra take at most this much memory, and at most this share of the machine's.
 MOST_BYTES, MOST_SHARE = 4 * 2**30, 0.25
 
-# Spectra by the name of a step.
-Plan = dict[str, torch.Tensor]
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one input shape is done with.
+
+    Args:
+        kernels: of every convolution, by the name of its step.
+        idle: programs that no call is running.
+    """
+
+    kernels: dict[str, Kernel]
+    idle: list[Program] = field(default_factory=list)
 
 
 class Prepared:
@@ -62,20 +74,23 @@ class Prepared:
         self.lock = threading.Lock()
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.spectra: dict[tuple[str, int], torch.Tensor] = {}
+        self.packed: dict[str, torch.Tensor] = {}
 
     def joined(self, model: CPM, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [O, C, k, k] and bias [O] of a step's layers, one behind the other."""
         folded = [model.conv(layer.name).folded() for layer in step.layers]
-        weight, bias = (torch.cat(tensors) for tensors in zip(*folded, strict=True))
+        # A layer by itself keeps the model's own weight, where that is as it is wanted.
+        several = len(folded) > 1
+        weight, bias = (torch.cat(each) if several else each[0].detach() for each in zip(*folded, strict=True))
         weight = weight.to(self.device, self.dtype, memory_format=torch.channels_last)
         return weight, bias.to(self.device, self.dtype)
 
-    def plan(self, images: int, size: tuple[int, int]) -> Plan:
-        """The spectra of every convolution for so many images of size (H, W); those that it lacks are direct."""
+    def plan(self, images: int, size: tuple[int, int]) -> Plan | None:
+        """How so many images of size (H, W) are done; None where the native code is not for them."""
         missing = backend.native_missing("cpu")
         exact = self.device.type == "cpu" and self.dtype == torch.float32
         if not exact or not backend.use_fast("spectral_conv", "cpu", missing):
-            return {}
+            return None
         key = (images, *size)
         with self.lock:
             if key not in self.plans:
@@ -95,16 +110,18 @@ class Prepared:
     def choices(self, images: int, size: tuple[int, int]) -> dict[str, tuple[str, float | None]]:
         """The algorithm of every step, and its predicted milliseconds on the CPU where there is a prediction."""
         plan, shapes = self.plan(images, size), self.shapes(images, size)
+        kernels = {} if plan is None else plan.kernels
+        pools = set() if plan is None else {pool.name for pool in fused_pools(self.steps).values()}
         found: dict[str, tuple[str, float | None]] = {}
         for step in self.steps:
-            if step.name in plan:
-                tile = tile_of(plan[step.name])
+            tile = kernels[step.name].tile if step.name in kernels else None
+            if tile is not None:
                 found[step.name] = f"spectral {tile}", shapes[step.name].spectral_milliseconds(tile)
             elif step.first.kind == "conv":
                 predicted = shapes[step.name].direct_milliseconds if self.device.type == "cpu" else None
                 found[step.name] = "direct", predicted
             else:
-                found[step.name] = step.first.kind, None
+                found[step.name] = "fused" if step.name in pools else step.first.kind, None
         return found
 
     def make_plan(self, key: tuple[int, ...]) -> None:
@@ -118,12 +135,18 @@ class Prepared:
         for name, tile in tiles.items():
             if (name, tile) not in self.spectra:
                 self.spectra[name, tile] = transform_weight(self.convs[name][0], tile)
-        self.plans[key] = {name: self.spectra[name, tile] for name, tile in tiles.items()}
+        self.plans[key] = Plan({name: self.kernel(name, tiles.get(name)) for name in self.convs})
 
-    def convolve(self, step: Step, x: torch.Tensor, spectra: torch.Tensor | None) -> torch.Tensor:
+    def kernel(self, name: str, tile: int | None) -> Kernel:
+        weight, bias = self.convs[name]
+        if tile is not None:
+            return Kernel(tile, self.spectra[name, tile], bias, weight.shape[-1])
+        if name not in self.packed:
+            self.packed[name] = pack_weight(weight)
+        return Kernel(None, self.packed[name], bias, weight.shape[-1])
+
+    def convolve(self, step: Step, x: torch.Tensor) -> torch.Tensor:
         weight, bias = self.convs[step.name]
-        if spectra is not None:
-            return spectral_conv(x, spectra, bias, step.first.relu, weight.shape[-1])
         convolution = direct_conv if x.device.type == "cpu" else context_conv
         return convolution(x, weight, bias, step.first.relu)
 
@@ -135,7 +158,9 @@ class Prepared:
     ) -> list[torch.Tensor]:
         """Belief maps of every stage; `timed` hears of every step and its seconds."""
         size = (crops.shape[2], crops.shape[3])
-        plan = self.plan(len(crops), size)
+        plan = self.plan(len(crops), size) if len(crops) else None
+        if plan is not None:
+            return self.run_program(plan, crops, center_map, timed)
         image = crops.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if center_map is None:
             center_map = middle_center_map(self.config, size).to(image)
@@ -144,7 +169,7 @@ class Prepared:
             started = self.clock() if timed else 0.0
             inputs = [maps[name] for name in step.inputs]
             if step.first.kind == "conv":
-                out = self.convolve(step, inputs[0], plan.get(step.name))
+                out = self.convolve(step, inputs[0])
             else:
                 out = combine(step.first, [each.expand(len(crops), *each.shape[1:]) for each in inputs])
             maps[step.name] = out
@@ -154,6 +179,24 @@ class Prepared:
             if timed:
                 timed(step.name, self.clock() - started)
         return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
+
+    def run_program(
+        self,
+        plan: Plan,
+        crops: torch.Tensor,
+        center_map: torch.Tensor | None,
+        timed: Callable[[str, float], object] | None,
+    ) -> list[torch.Tensor]:
+        """By a program that nobody else is running, made if there is none."""
+        size = (crops.shape[2], crops.shape[3])
+        with self.lock:
+            program = plan.idle.pop() if plan.idle else None
+        if program is None:
+            program = Program(self.config, self.steps, plan.kernels, len(crops), size)
+        out = program.run(crops, center_map, timed)
+        with self.lock:
+            plan.idle.append(program)
+        return out
 
     def clock(self) -> float:
         if self.device.type == "cuda":

@@ -180,7 +180,7 @@ def test_several_threads_at_once(device):
 def test_threads_hold_during_a_call_only(monkeypatch):
     model = network(SMALL)
     seen = []
-    monkeypatch.setattr("cpm_fast.prepared.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1])
+    monkeypatch.setattr("cpm_fast.program.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1])
     from cpm_fast.model.cpm import combine
 
     before = torch.get_num_threads()

@@ -5,18 +5,30 @@ The two halves of the spectral form of `context_conv`: `transform_weight` once, 
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.maps import (
+    BLOCK,
+    MAX_KERNEL,
+    NO_POOL,
+    Pool,
+    check_float32,
+    check_out,
+    check_pool,
+    check_tensors,
+    out_shape,
+    pitch_of,
+)
+from cpm_fast.ops.workspace import workspaces
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
 from cpm_fast.reference.spectral_conv import spectral_weight_gradient as reference_weight_gradient
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform_weight
 
 TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
-MAX_KERNEL = 15
-BLOCK = 16
 # Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
 # more the spectra of a chunk of tiles leave the caches.
 WORKSPACE_BYTES = 64 * 2**20
@@ -46,28 +58,42 @@ def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool = False) -> 
         raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
-    _check_float32(weight=weight)
+    check_float32(weight=weight)
     _check_no_gradient("transform_weight", weight=weight)
     if _use_fast("transform_weight", weight):
         return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint)
     return reference_transform_weight(weight, tile, adjoint)
 
 
-def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, relu: bool, kernel: int) -> torch.Tensor:
-    """Same-size k x k convolution, bias and ReLU fused, with a weight that `transform_weight` has transformed.
+def spectral_conv(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: Pool | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Same-size k x k convolution, bias, ReLU and pooling fused, with a weight that `transform_weight` has transformed.
 
     Equal to `context_conv` to rounding, except that a cell that is not finite reaches all outputs of the tiles that
-    cover it. Any number of threads gives the same bits.
+    cover it. Any number of threads gives the same bits, and pooling the bits that `F.max_pool2d` of the whole output
+    would give.
 
     Args:
-        x: [N, C, h, w] float32, best in channels_last.
+        x: [N, C, h, w] float32, best in channels_last or some channels of such a map.
         spectra: [F, ceil(O / 16), C, 2, 16] float32, contiguous, on the device of x.
         bias: [O] float32, on the device of x.
         relu: whether max(0, .) follows.
         kernel: k of the weight, odd and at most 15.
+        pool: (side, padding): the maximum over windows of 2 or 3 cells a side, two apart, follows; the first window
+            begins `padding` cells before the map, 0, or 1 of 3. Windows are clipped at the border. h and w even.
+        out: where the result goes: like what is returned, in channels_last or some channels of such a map, apart from
+            x.
 
     Returns:
-        [N, O, h, w] float32, channels_last. No gradient flows: `context_conv` is the differentiable op.
+        [N, O, h, w] float32, [N, O, h/2, w/2] with pool, channels_last; or out. No gradient flows: `context_conv` is
+        the differentiable op.
 
     Raises:
         ValueError: a shape does not fit.
@@ -75,10 +101,53 @@ def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, re
         RuntimeError: a tensor asks for a gradient, the devices differ, or the backend is missing.
     """
     _check("x", x, spectra, bias.shape, kernel, bias=bias)
-    _check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias)
-    if _use_fast("spectral_conv", x):
-        return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel)
-    return reference_spectral_conv(x, spectra, bias, relu, kernel)
+    check_pool(x, pool)
+    check_out(x, len(bias), pool, out)
+    _check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias, **_given(out=out))
+    side, padding = pool or NO_POOL
+    if not _use_fast("spectral_conv", x):
+        made = reference_spectral_conv(x, spectra, bias, relu, kernel, pool)
+        return made if out is None else out.copy_(made)
+    if out is None:
+        return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel, side, padding)
+    torch.ops.cpm_fast.spectral_conv_out(x, spectra, bias, relu, kernel, side, padding, out)
+    return out
+
+
+def bound_spectral_conv(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: Pool | None,
+    out: torch.Tensor,
+) -> Callable[[], None]:
+    """`spectral_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
+
+    What a call costs beside its work is a few microseconds, where an op called by its name costs forty. Arguments and
+    errors are those of `spectral_conv`; x must be in channels_last or channels of such a map, and all on the CPU.
+
+    Raises:
+        As `spectral_conv`, and RuntimeError: the native module is missing.
+    """
+    _check("x", x, spectra, bias.shape, kernel, bias=bias)
+    check_pool(x, pool)
+    check_out(x, len(bias), pool, out)
+    if not spectra.is_contiguous() or not bias.is_contiguous() or pitch_of(x) is None:
+        raise ValueError("x must be in channels_last, or channels of such a map, spectra and bias contiguous")
+    native, sizes = backend.native(), _sizes(x, spectra, len(bias), kernel, *(pool or NO_POOL), out)
+    tensors = (spectra, bias, out)
+    floats = lru_cache(maxsize=8)(partial(native.spectral_workspace, sizes, WORKSPACE_BYTES))
+
+    def call() -> None:
+        threads = backend.threads()
+        workspace, addresses = workspaces.take(floats(threads)), (tensor.data_ptr() for tensor in tensors)
+        native.spectral_conv_cpu(
+            x.data_ptr(), 0, *addresses, sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads
+        )
+
+    return call
 
 
 def spectral_input_gradient(
@@ -137,7 +206,7 @@ def spectral_weight_gradient(
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
     tensors = _given(gradient=gradient, x=x, out=out)
-    _check_tensors("gradient", **tensors)
+    check_tensors("gradient", **tensors)
     _check_no_gradient("spectral_weight_gradient", **tensors)
     if _use_fast("spectral_weight_gradient", gradient):
         return torch.ops.cpm_fast.spectral_weight_gradient(gradient, out, x, kernel, tile)
@@ -167,7 +236,7 @@ def _check(
     wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
     if spectra.ndim != 5 or spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
         raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
-    _check_tensors(name, **{name: x}, spectra=spectra, **others)
+    check_tensors(name, **{name: x}, spectra=spectra, **others)
 
 
 def _check_kernel(kernel: int) -> None:
@@ -178,19 +247,6 @@ def _check_kernel(kernel: int) -> None:
 def _check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
     if out is not None and out.shape != gradient.shape:
         raise ValueError(f"out must be {list(gradient.shape)} as gradient is, got {list(out.shape)}")
-
-
-def _check_tensors(first: str, **tensors: torch.Tensor) -> None:
-    _check_float32(**tensors)
-    for name, tensor in tensors.items():
-        if tensor.device != tensors[first].device:
-            raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
-
-
-def _check_float32(**tensors: torch.Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"{name} must be torch.float32, got {tensor.dtype}")
 
 
 def _check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
@@ -204,25 +260,15 @@ def tile_of(spectra: torch.Tensor) -> int:
     return next((tile for tile in TILES if tile * tile // 2 + 2 == spectra.shape[0]), 0)
 
 
-class _Workspaces(threading.local):
-    """One buffer for each calling thread, as large as its largest call has needed."""
-
-    def __init__(self) -> None:
-        self.buffer = torch.empty(0)
-
-    def take(self, floats: int) -> torch.Tensor:
-        if self.buffer.numel() < floats:
-            self.buffer = torch.empty(0)
-            self.buffer = torch.empty(floats)
-        return self.buffer
-
-
-_workspaces = _Workspaces()
-
 torch.library.define("cpm_fast::transform_weight", "(Tensor weight, int tile, bool adjoint) -> Tensor")
 torch.library.define(
     "cpm_fast::spectral_conv",
-    "(Tensor x, Tensor? gate, Tensor spectra, Tensor? bias, bool relu, SymInt outputs, int kernel) -> Tensor",
+    "(Tensor x, Tensor? gate, Tensor spectra, Tensor? bias, bool relu, SymInt outputs, int kernel, "
+    "int pool=0, int pool_padding=0) -> Tensor",
+)
+torch.library.define(
+    "cpm_fast::spectral_conv_out",
+    "(Tensor x, Tensor spectra, Tensor bias, bool relu, int kernel, int pool, int pool_padding, Tensor(a!) out) -> ()",
 )
 torch.library.define(
     "cpm_fast::spectral_weight_gradient",
@@ -245,9 +291,25 @@ def _fake_conv(
     relu: bool,
     outputs: int,
     kernel: int,
+    pool: int = 0,
+    pool_padding: int = 0,
 ) -> torch.Tensor:
-    shape = (x.shape[0], outputs, *x.shape[2:])
+    shape = out_shape(x, outputs, pool)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cpm_fast::spectral_conv_out")
+def _fake_conv_out(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
+    pass
 
 
 @torch.library.register_fake("cpm_fast::spectral_weight_gradient")
@@ -276,19 +338,57 @@ def _cpu_conv(
     relu: bool,
     outputs: int,
     kernel: int,
+    pool: int = 0,
+    pool_padding: int = 0,
 ) -> torch.Tensor:
+    out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel, pool, pool_padding)
+    _run(x, gate, spectra, bias, relu, kernel, pool, pool_padding, out)
+    return out
+
+
+def _cpu_conv_out(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
+    _run(x, None, spectra, bias, relu, kernel, pool, pool_padding, out)
+
+
+def _run(
+    x: torch.Tensor,
+    gate: torch.Tensor | None,
+    spectra: torch.Tensor,
+    bias: torch.Tensor | None,
+    relu: bool,
+    kernel: int,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
     native, threads = backend.native(), backend.threads()
-    x, spectra, gate = _channels_last(x), spectra.contiguous(), None if gate is None else _channels_last(gate)
+    if gate is not None or pitch_of(x) is None:
+        x = _channels_last(x)
+    gate, spectra = None if gate is None else _channels_last(gate), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
-    images, inputs, height, width = x.shape
-    out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel)
-    sizes = (images, height, width, inputs, outputs, kernel, tile_of(spectra))
-    workspace = _workspaces.take(native.spectral_workspace(sizes, WORKSPACE_BYTES, threads))
+    sizes = _sizes(x, spectra, out.shape[1], kernel, pool, pool_padding, out)
+    workspace = workspaces.take(native.spectral_workspace(sizes, WORKSPACE_BYTES, threads))
     native.spectral_conv_cpu(
         x.data_ptr(), _address(gate), spectra.data_ptr(), _address(bias), out.data_ptr(),
         sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
     )  # fmt: skip
-    return out
+
+
+def _sizes(
+    x: torch.Tensor, spectra: torch.Tensor, outputs: int, kernel: int, pool: int, pool_padding: int, out: torch.Tensor
+) -> tuple[int, ...]:
+    images, inputs, height, width = x.shape
+    pitches = pitch_of(x) or 0, pitch_of(out) or 0
+    return (images, height, width, inputs, outputs, kernel, tile_of(spectra), *pitches, pool, pool_padding)
 
 
 def _cpu_weight_gradient(
@@ -298,8 +398,8 @@ def _cpu_weight_gradient(
     gradient, x, gate = _channels_last(gradient), _channels_last(x), None if gate is None else _channels_last(gate)
     images, inputs, height, width = x.shape
     dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
-    sizes = (images, height, width, inputs, gradient.shape[1], kernel, tile)
-    workspace = _workspaces.take(native.spectral_gradient_workspace(sizes, WORKSPACE_BYTES, threads))
+    sizes = (images, height, width, inputs, gradient.shape[1], kernel, tile, 0, 0, *NO_POOL)
+    workspace = workspaces.take(native.spectral_gradient_workspace(sizes, WORKSPACE_BYTES, threads))
     native.spectral_weight_gradient_cpu(
         gradient.data_ptr(), _address(gate), x.data_ptr(), dweight.data_ptr(), dbias.data_ptr(),
         sizes, workspace.data_ptr(), WORKSPACE_BYTES, threads,
@@ -322,6 +422,7 @@ def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
 if backend.native_missing("cpu") is None:
     torch.library.impl("cpm_fast::transform_weight", "CPU", _cpu_transform)
     torch.library.impl("cpm_fast::spectral_conv", "CPU", _cpu_conv)
+    torch.library.impl("cpm_fast::spectral_conv_out", "CPU", _cpu_conv_out)
     torch.library.impl("cpm_fast::spectral_weight_gradient", "CPU", _cpu_weight_gradient)
 for _op in ("transform_weight", "spectral_conv", "spectral_weight_gradient"):
     torch.library.register_autograd(f"cpm_fast::{_op}", _no_gradient)
