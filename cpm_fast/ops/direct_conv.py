@@ -1,4 +1,4 @@
-"""`direct_conv`: a same-size convolution by plain sums, for small kernels and few channels; for inference on the CPU."""
+"""`direct_conv`: a same-size convolution by plain sums, for small kernels and few channels; inference on the CPU."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
         return padded.unflatten(0, (blocks, BLOCK)).permute(0, 3, 4, 2, 1).contiguous()
     weight = weight.contiguous()
     packed = weight.new_empty(blocks, kernel, kernel, inputs, BLOCK)
-    backend.native().pack_weight_cpu(
-        weight.data_ptr(), packed.data_ptr(), outputs, inputs, kernel, backend.threads()
-    )
+    backend.native().pack_weight_cpu(weight.data_ptr(), packed.data_ptr(), outputs, inputs, kernel, backend.threads())
     return packed
 
 
