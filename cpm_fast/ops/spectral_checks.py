@@ -6,10 +6,9 @@ import torch
 
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops.cuda import DTYPES
+from cpm_fast.ops.maps import BLOCK, MAX_KERNEL
 
 TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
-MAX_KERNEL = 15
-BLOCK = 16
 
 
 def check_conv(

@@ -1,0 +1,82 @@
+// Versions, ms on 2 cores of an EPYC 9004, fp32, batch 1: see spectral/direct.h for the kernel.
+
+#include "cpm/direct_conv.h"
+
+#include <algorithm>
+
+#include "cpm/sizes.h"
+#include "spectral/plan.h"
+
+namespace cpm {
+namespace {
+
+using namespace spectral;
+
+// The same sizes with the smallest tile there is, for the checks that both convolutions share.
+SpectralConv as_spectral(const DirectConv& params) {
+    return {params.images, params.height, params.width, params.inputs, params.outputs, params.kernel,
+            spectral_tiles()[0], params.x_pitch, params.out_pitch, params.pool, params.pool_padding};
+}
+
+bool is_plain(const DirectConv& params) { return params.kernel == 1 && params.pool == 0; }
+
+struct Layout {
+    int64_t row_floats, pair_floats, bias_floats;
+
+    explicit Layout(const DirectConv& params) {
+        const int64_t blocks = blocks_of(params.outputs);
+        row_floats = is_plain(params) ? 0 : params.kernel * (params.width + params.kernel - 1) * params.inputs;
+        pair_floats = params.pool == 0 ? 0 : 2 * blocks * params.width * kBlock;
+        bias_floats = blocks * kBlock;
+        row_floats = blocks_of(row_floats) * kBlock;
+    }
+    int64_t floats(int threads) const { return kBlock + bias_floats + threads * (row_floats + pair_floats); }
+};
+
+}  // namespace
+
+void pack_weight_cpu(const float* weight, float* packed, int64_t outputs, int64_t inputs, int kernel, int threads) {
+    check_sizes(as_spectral({0, 0, 0, inputs, outputs, kernel}));
+    const int64_t taps = kernel * kernel;
+    share_tasks(std::max(threads, 1), blocks_of(outputs) * taps, [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+            const int64_t block = task / taps, tap = task % taps;
+            for (int64_t input = 0; input < inputs; ++input) {
+                float* to = packed + (task * inputs + input) * kBlock;
+                for (int lane = 0; lane < kBlock; ++lane) {
+                    const int64_t output = block * kBlock + lane;
+                    to[lane] = output < outputs ? weight[(output * inputs + input) * taps + tap] : 0.0f;
+                }
+            }
+        }
+    });
+}
+
+int64_t direct_workspace(const DirectConv& params, int threads) {
+    check_sizes(as_spectral(params));
+    return is_empty(as_spectral(params)) ? 0 : Layout(params).floats(std::max(threads, 1));
+}
+
+void direct_conv_cpu(const float* x, const float* packed, const float* bias, float* out, const DirectConv& params,
+                     bool relu, float* workspace, int threads) {
+    check_sizes(as_spectral(params));
+    if (is_empty(as_spectral(params))) return;
+    const SpectralConv full = with_pitches(as_spectral(params));
+    const Layout layout(params);
+    const int team = std::max(threads, 1);
+    float* offsets = aligned(workspace);
+    std::fill(std::copy(bias, bias + params.outputs, offsets), offsets + layout.bias_floats, 0.0f);
+    const Kernels& run = kernels();
+    const int64_t rows = params.images * params.height;
+    const int64_t tasks = is_plain(params) ? (rows * params.width + kCellChunk - 1) / kCellChunk
+                                           : params.pool == 0 ? rows : rows / 2;
+    share_shares(team, tasks, [&](int share, int64_t begin, int64_t end) {
+        float* own = offsets + layout.bias_floats + share * (layout.row_floats + layout.pair_floats);
+        const Direct job{x, packed, offsets, out, params.images, params.height, params.width, params.inputs,
+                         params.outputs, params.kernel, relu, full.x_pitch, full.out_pitch, own,
+                         {params.pool, params.pool_padding, 1, own + layout.row_floats}};
+        (is_plain(params) ? run.direct_cells : run.direct_rows)(job, begin, end);
+    });
+}
+
+}  // namespace cpm
