@@ -57,8 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     train = _verb(verbs, "train", _train, "train a network; everything goes into the run folder")
     train.add_argument("--data", action="append", metavar="DATA",
-                       help="synthetic[:COUNT[:SEED]], a folder of LSP or LSP-extended, or a CSV file of one's own; "
-                       "may be repeated (default: synthetic)")  # fmt: skip
+                       help="synthetic[:COUNT[:SEED]], or a file or folder of LSP, MPII, FLIC, COCO, DeepLabCut, "
+                       "DeepPoseKit or of one's own CSV; may be repeated (default: synthetic)")  # fmt: skip
     train.add_argument("--hold-out", action="append", type=int, metavar="N",
                        help="the last N samples of a --data are for validation, one for each --data, in order "
                        "(default: 5 %% of each, at most 500)")  # fmt: skip
@@ -88,6 +88,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
     )
     train.add_argument("--rotate", type=float, metavar="DEGREES", help="largest random rotation (default: 40)")
+    train.add_argument("--mirror", type=float, metavar="PROBABILITY", help="of mirroring a sample; 0 where every "
+                       "subject faces the same way (default: 0.5)")  # fmt: skip
     train.add_argument("--center-error", type=float, metavar="PX", help="how far off the center that the network is "
                        "told may be, box pixels (default: 0)")  # fmt: skip
     train.add_argument("--color", type=float, metavar="SHARE", help="random changes of brightness, contrast and "

@@ -53,6 +53,7 @@ def fill_trunk(model: CPM, tensors: Mapping[str, torch.Tensor], path: str | Path
     Raises:
         ValueError: as `init_trunk`; the message names the file.
     """
+    _convolution(tensors, 0, path)  # a file of something else is that before anything is wrong with the network
     if model.config.norm != "none":
         raise ValueError(f"a trunk that starts from VGG-19 must have norm 'none', got {model.config.norm!r}")
     layers = {layer.name for layer in network_layers(model.config)}
