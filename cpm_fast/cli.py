@@ -70,9 +70,11 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--skeleton", help="parts of the network: lsp, mpii, flic, coco or a .toml file; those of each "
                        "--data are matched by name (default: the parts of the first --data)")  # fmt: skip
     train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; layers that do "
-                       "not fit, for instance because the parts differ, start anew, and a table says so")  # fmt: skip
-    train.add_argument("--recipe", default="modern", help="modern, or paper: as released, or a .json file with fields "
-                       "of TrainingConfig, such as a run's config.json (%(default)s)")  # fmt: skip
+                       "not fit, for instance because the parts differ, start anew, and a table says so; or "
+                       "torchvision's VGG-19 for the trunk of the vgg preset")  # fmt: skip
+    train.add_argument("--recipe", default="modern", help="modern, or paper: as released (paper-vgg: of the vgg "
+                       "preset), or a .json file with fields of TrainingConfig, such as a run's config.json "
+                       "(%(default)s)")  # fmt: skip
     train.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
     train.add_argument("--batch", type=int, help="samples a step, over all processes (default: the recipe's)")
     train.add_argument("--accumulate", type=int, metavar="N", help="take a batch in N pieces, for less memory "

@@ -61,6 +61,8 @@ def stand_ins(tmp_path, monkeypatch):
     save_model(CPM(TINY), tmp_path / "tiny.safetensors")
     monkeypatch.setattr(weights, "DEFAULT", str(tmp_path / "tiny.safetensors"))
     monkeypatch.setitem(PRESETS, "compact", TINY)
+    small = replace(preset("vgg"), input_size=(32, 32), stages=1, tail=preset("vgg").tail[:3], first=(Conv(1, 4),))
+    monkeypatch.setitem(PRESETS, "vgg", small)
     read = video.cv2.VideoCapture
     clip = str(tmp_path / "walk.mp4")
     monkeypatch.setattr(video.cv2, "VideoCapture", lambda source: read(clip if source == 0 else source))
@@ -85,17 +87,29 @@ def write_lsp(folder: Path) -> None:
     savemat(folder / "LSP_prediction.mat", {"prediction_all": joints[:2].transpose(1, 0, 2)})
 
 
-def need_packages(page: str) -> None:
+def write_vgg(folder: Path) -> None:
+    """The convolutions of torchvision's VGG-19 as far as the trunk goes, of no value."""
+    shapes = {at: (widths, channels, 3, 3) for at, widths, channels in (
+        (0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256),
+        (16, 256, 256), (19, 512, 256), (21, 512, 512), (23, 512, 512))}  # fmt: skip
+    weights_of = {f"features.{at}.weight": torch.zeros(shape) for at, shape in shapes.items()}
+    torch.save(weights_of | {f"features.{at}.bias": torch.zeros(shape[0]) for at, shape in shapes.items()},
+               folder / "vgg19.pth")  # fmt: skip
+
+
+def write_what_only(page: str) -> None:
+    """Stand-ins that one page needs, and a skip where a package is missing."""
     if page == "evaluation.md":
         write_lsp(Path())
     if page == "weights.md":
+        write_vgg(Path())
         for name in ("onnxscript", "onnxruntime"):
             pytest.importorskip(name, reason='ONNX needs pip install -e ".[export]"')
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of(page, stand_ins, capsys):
-    need_packages(page)
+    write_what_only(page)
     save_model(CPM(TINY), "cpm_vgg.safetensors")
     for command in commands(page):
         if command[0] == "torchrun":
@@ -122,7 +136,7 @@ def test_the_commands_for_several_processes(stand_ins):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of(page, stand_ins):
-    need_packages(page)
+    write_what_only(page)
     if page == "weights.md":
         export_model(CPM(TINY), "pose.onnx")
     for block in blocks(page, "python"):
