@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.maps import BLOCK, MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, check_tensors, pitch_of
 from cpm_fast.ops.workspace import workspaces
+from cpm_fast.reference.direct_conv import direct_conv as reference_direct_conv
+from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
 
 
 def pack_weight(weight: torch.Tensor) -> torch.Tensor:
@@ -35,12 +36,10 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
         raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
     weight = weight.detach()
     outputs, inputs, kernel, _ = weight.shape
-    blocks = -(-outputs // BLOCK)
     if not backend.use_fast("pack_weight", "cpu", backend.native_missing("cpu")):
-        padded = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, blocks * BLOCK - outputs))
-        return padded.unflatten(0, (blocks, BLOCK)).permute(0, 3, 4, 2, 1).contiguous()
+        return reference_pack_weight(weight)
     weight = weight.contiguous()
-    packed = weight.new_empty(blocks, kernel, kernel, inputs, BLOCK)
+    packed = weight.new_empty(-(-outputs // BLOCK), kernel, kernel, inputs, BLOCK)
     backend.native().pack_weight_cpu(weight.data_ptr(), packed.data_ptr(), outputs, inputs, kernel, backend.threads())
     return packed
 
@@ -77,7 +76,7 @@ def direct_conv(
     """
     _check(x, packed, bias, pool, out)
     if not backend.use_fast("direct_conv", "cpu", backend.native_missing("cpu")):
-        made = _reference(x, packed, bias, relu, pool)
+        made = reference_direct_conv(x, packed, bias, relu, pool)
         return made if out is None else out.copy_(made)
     if pitch_of(x) is None:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -135,12 +134,3 @@ def _check(
         raise RuntimeError(f"x must be on the CPU, got {x.device}")
     check_pool(x, pool)
     check_out(x, len(bias), pool, out)
-
-
-def _reference(
-    x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, relu: bool, pool: Pool | None
-) -> torch.Tensor:
-    weight = packed.permute(0, 4, 3, 1, 2).flatten(0, 1)[: len(bias)]
-    y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-    y = F.relu(y) if relu else y
-    return F.max_pool2d(y, pool[0], 2, pool[1], ceil_mode=pool[1] == 0) if pool else y

@@ -21,6 +21,11 @@
 //        weights in large pages
 //     3  chunks that fit into cache where weights do       20        6.3      2.5        0.36     35
 //
+//     4  3x3 pooling while finished rows are in cache: 9x9 3->256 @368 with its pool 26, where version 3 and PyTorch's
+//        pool had taken 51 + 42; 9x9 @184 with its pool 20 (26 + 1.6). Measured in one process with the whole network.
+//        9x9 3->256 @368 is at the mercy of the shared L3: 50 to 60 on the same machine with a busy neighbor, for any
+//        tile. Chunks of 4 MB took 27 to 31, of 8 to 12 MB 25 to 27, of 16 MB 30 to 31.
+//
 // At 20 ms the product takes 11 (138 GFLOP/s a core, counting four multiplications), reading rows 3, the columns 1.8
 // and 1.5, writing rows 2.6; rows are at the memory's speed, and so is all of 9x9 3->256, whose output alone is 139 MB.
 

@@ -137,6 +137,7 @@ struct PaddedRows {
     void fill(int64_t row) {
         const int64_t radius = job.kernel / 2;
         float* to = slot(row);
+        if (row_floats == 0) return;
         if (row < 0 || row >= job.height) {
             __builtin_memset(to, 0, row_floats * sizeof(float));
             return;
