@@ -92,11 +92,11 @@ def cpm_fast_picture(problem: PictureProblem) -> Run:
 
 def pytorch_picture(problem: PictureProblem) -> Run:
     set_up(problem.setting)
-    network = placed(PlainNetwork(problem.model()), problem.setting, torch.channels_last)
+    network = placed(PlainNetwork(problem.model()), problem.setting, "channels_last")
 
     @torch.no_grad()
     def forward(x: np.ndarray) -> Sequence[Any]:
-        return [maps.numpy() for maps in network(torch.from_numpy(x).contiguous(memory_format=torch.channels_last))]
+        return [maps.numpy() for maps in network(torch.from_numpy(x).contiguous(memory_format="channels_last"))]
 
     return plain_picture(problem, lambda _: forward)
 

@@ -18,9 +18,8 @@ HERE = Path(__file__).resolve().parent
 # The case table of the tests is the benchmarks' too.
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import end_to_end  # noqa: E402
-
 import bars  # noqa: E402
+import end_to_end  # noqa: E402
 import layers  # noqa: E402
 import network  # noqa: E402
 import post  # noqa: E402
