@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from problems import LayerProblem, NetworkProblem
 from worker import Run, Unavailable
 
 Problem = LayerProblem | NetworkProblem
+# Outputs of an input.
+Forward = Callable[[np.ndarray], Sequence[Any]]
 INSTALL = 'type: pip install -c constraints.txt -e ".[bench]"'
 
 
@@ -54,11 +57,11 @@ def export(problem: Problem) -> tuple[Path, np.ndarray]:
     return path, x.numpy()
 
 
-def onnxruntime(problem: Problem) -> Run:
+def onnxruntime(problem: Problem) -> Forward:
     need("onnxruntime")
     import onnxruntime as ort
 
-    path, x = export(problem)
+    path, _ = export(problem)
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -67,17 +70,14 @@ def onnxruntime(problem: Problem) -> Run:
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def run() -> Sequence[Any]:
-        return session.run(None, {name: x})
-
-    return run
+    return lambda x: session.run(None, {name: x})
 
 
-def openvino(problem: Problem) -> Run:
+def openvino(problem: Problem) -> Forward:
     need("openvino")
     import openvino as ov
 
-    path, x = export(problem)
+    path, _ = export(problem)
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -85,17 +85,17 @@ def openvino(problem: Problem) -> Run:
     }
     request = ov.Core().compile_model(str(path), "CPU", settings).create_infer_request()
 
-    def run() -> Sequence[Any]:
+    def forward(x: np.ndarray) -> Sequence[Any]:
         outputs = request.infer([x], share_inputs=True, share_outputs=True)
         return [outputs[index] for index in range(len(outputs))]
 
-    return run
+    return forward
 
 
-def opencv(problem: Problem) -> Run:
+def opencv(problem: Problem) -> Forward:
     import cv2
 
-    path, x = export(problem)
+    path, _ = export(problem)
     cv2.setNumThreads(torch.get_num_threads())
     try:
         network = cv2.dnn.readNetFromONNX(str(path))
@@ -103,11 +103,18 @@ def opencv(problem: Problem) -> Run:
     except cv2.error as error:
         raise Unavailable(f"OpenCV {cv2.__version__} can't read the exported network: {error}") from None
 
-    def run() -> Sequence[Any]:
+    def forward(x: np.ndarray) -> Sequence[Any]:
         network.setInput(x)
         return network.forward(names)
 
-    return run
+    return forward
 
 
-ONNX_PEERS = (Peer("ONNX Runtime", onnxruntime), Peer("OpenVINO", openvino), Peer("OpenCV DNN", opencv))
+def on_its_input(problem: Problem, forward: Callable[[Problem], Forward]) -> Run:
+    """A peer on the problem's own input."""
+    ready, (_, x) = forward(problem), export(problem)
+    return lambda: ready(x)
+
+
+FORWARDS = {"ONNX Runtime": onnxruntime, "OpenVINO": openvino, "OpenCV DNN": opencv}
+ONNX_PEERS = tuple(Peer(name, partial(on_its_input, forward=forward)) for name, forward in FORWARDS.items())

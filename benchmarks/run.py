@@ -18,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 # The case table of the tests is the benchmarks' too.
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+import end_to_end  # noqa: E402
+
 import bars  # noqa: E402
 import layers  # noqa: E402
 import network  # noqa: E402
@@ -34,8 +36,9 @@ from problems import Setting  # noqa: E402
 # Of ops in this process, on every device; of peers in processes of their own, on the CPU; and the latter on CUDA.
 OPS = {"targets": targets.cases, "post": post.cases}
 NETWORKS = {"layers": layers.cases, "network": network.cases, "train-step": train_step.cases}
+END_TO_END = "end-to-end"
 GPU = "gpu"
-SUITES = (*OPS, *NETWORKS, GPU)
+SUITES = (*OPS, *NETWORKS, END_TO_END, GPU)
 ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "tour": (3, 41), "default": (3, 41), "full": (5, 41)}
 # A case's rounds begin within so many seconds; layers are many.
 SECONDS: dict[Level, dict[str, float]] = {
@@ -46,10 +49,18 @@ SECONDS: dict[Level, dict[str, float]] = {
 }
 # On two cores of 190 GFLOP/s at best.
 ESTIMATES: dict[Level, dict[str, float]] = {
-    "quick": {"targets": 1, "post": 3, "layers": 20, "network": 15, "train-step": 5, GPU: 100},
-    "tour": {"targets": 3, "post": 6, "layers": 80, "network": 65, "train-step": 10, GPU: 600},
-    "default": {"targets": 15, "post": 25, "layers": 100, "network": 95, "train-step": 20, GPU: 600},
-    "full": {"targets": 150, "post": 200, "layers": 2400, "network": 900, "train-step": 900, GPU: 1800},
+    "quick": {"targets": 1, "post": 3, "layers": 20, "network": 15, "train-step": 5, END_TO_END: 10, GPU: 100},
+    "tour": {"targets": 3, "post": 6, "layers": 80, "network": 65, "train-step": 10, END_TO_END: 20, GPU: 600},
+    "default": {"targets": 15, "post": 25, "layers": 100, "network": 95, "train-step": 20, END_TO_END: 30, GPU: 600},
+    "full": {
+        "targets": 150,
+        "post": 200,
+        "layers": 2400,
+        "network": 900,
+        "train-step": 900,
+        END_TO_END: 150,
+        GPU: 1800,
+    },
 }
 ESTIMATE_FLOPS = 190e9
 
@@ -60,6 +71,8 @@ def cases(suite: str, level: Level, crew: Crew) -> Iterator[Case]:
             yield from OPS[suite](level, device)
     elif suite in NETWORKS:
         yield from NETWORKS[suite](level, crew, Setting())
+    elif suite == END_TO_END:
+        yield from end_to_end.cases(level, crew, Setting())
     else:
         for precision in PRECISIONS["cuda"]:
             for make in NETWORKS.values():

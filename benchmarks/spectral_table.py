@@ -1,8 +1,8 @@
 """What the spectral kernels compile to, layer by layer: python benchmarks/spectral_table.py
 
 Needs Triton and no GPU. Every convolution of the network that the plan of CUDA makes spectral is compiled ahead of time
-with the constants that a GPU would get, forward and backward, beside predicted times and the bounds of memory and tensor
-cores. Nothing is measured.
+with the constants that a GPU would get, forward and backward, beside predicted times and the bounds of memory and
+tensor cores. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -73,31 +73,29 @@ def launches(shape: Shape, images: int, tile: int, mode: str, capability: int) -
     weight, bias = tensor(outputs, inputs, kernel, kernel), tensor(outputs)
 
     kind = arithmetic(maps, FORWARD_SPECTRA[mode], mode)
-    filters, there, back = (
-        spectra(*sizes, kind.spectra) for sizes in ((outputs, inputs), (count, inputs), (count, outputs))
-    )
+    filters, there = spectra(outputs, inputs, kind.spectra), spectra(count, inputs, kind.spectra)
+    back = spectra(count, outputs, kind.product)
     yield "transform weight", weight_launch(weight, filters, tile, False, kind)
     yield "transform", transform_launch(x, None, there, None, tiles, kind)
     yield "product", product_launch(there, filters, back, kind, capability)
     yield "inverse", inverse_launch(back, bias, y, True, tiles, kind)
 
     kind = arithmetic(maps, BACKWARD_SPECTRA[mode], mode)
-    filters, there, back = (
-        spectra(*sizes, kind.spectra) for sizes in ((inputs, outputs), (count, outputs), (count, inputs))
-    )
+    filters, there = spectra(inputs, outputs, kind.spectra), spectra(count, outputs, kind.spectra)
+    back, cells = spectra(count, inputs, kind.product), spectra(count, inputs, kind.spectra)
     dweight = spectra(outputs, inputs, torch.float32)
     sums = tensor(count, outputs, dtype=torch.float32)
     yield "dy", transform_launch(y, y.clone(), there, sums, tiles, kind)
     yield "dx weight", weight_launch(weight.transpose(0, 1), filters, tile, True, kind)
     yield "dx product", product_launch(there, filters, back, kind, capability)
     yield "dx inverse", inverse_launch(back, None, x, False, tiles, kind)
-    yield "x", transform_launch(x, None, back, None, tiles, kind, outputs_only=True)
-    yield "dweight", dweight_launch(back, there, dweight, False, kind, capability)
+    yield "x", transform_launch(x, None, cells, None, tiles, kind, outputs_only=True)
+    yield "dweight", dweight_launch(cells, there, dweight, False, kind, capability)
     yield "dweight inverse", weight_inverse_launch(dweight, weight, tile, arithmetic(maps, torch.float32, mode))
 
 
 def counted(launch: Launch, kind: Arithmetic) -> tuple[float, float]:
-    """Seconds that memory and tensor cores take for a launch as it is, blocks filled with zeros included, on an H200."""
+    """Seconds that memory and tensor cores of an H200 take for a launch as it is, blocks filled with zeros included."""
     tensors = {id(value): value for value in launch.arguments.values() if isinstance(value, torch.Tensor)}
     memory = sum(tensor.nbytes for tensor in tensors.values()) / MEMORY_BYTES_PER_S
     c, a = launch.constants, launch.arguments

@@ -57,8 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     train = _verb(verbs, "train", _train, "train a network; everything goes into the run folder")
     train.add_argument("--data", action="append", metavar="DATA",
-                       help="synthetic[:COUNT[:SEED]], a folder of LSP or LSP-extended, or a CSV file of one's own; "
-                       "may be repeated (default: synthetic)")  # fmt: skip
+                       help="synthetic[:COUNT[:SEED]], or a file or folder of LSP, MPII, FLIC, COCO, DeepLabCut, "
+                       "DeepPoseKit or of one's own CSV; may be repeated (default: synthetic)")  # fmt: skip
     train.add_argument("--hold-out", action="append", type=int, metavar="N",
                        help="the last N samples of a --data are for validation, one for each --data, in order "
                        "(default: 5 %% of each, at most 500)")  # fmt: skip
@@ -70,9 +70,11 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--skeleton", help="parts of the network: lsp, mpii, flic, coco or a .toml file; those of each "
                        "--data are matched by name (default: the parts of the first --data)")  # fmt: skip
     train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; layers that do "
-                       "not fit, for instance because the parts differ, start anew, and a table says so")  # fmt: skip
-    train.add_argument("--recipe", default="modern", help="modern, or paper: as released, or a .json file with fields "
-                       "of TrainingConfig, such as a run's config.json (%(default)s)")  # fmt: skip
+                       "not fit, for instance because the parts differ, start anew, and a table says so; or "
+                       "torchvision's VGG-19 for the trunk of the vgg preset")  # fmt: skip
+    train.add_argument("--recipe", default="modern", help="modern, or paper: as released (paper-vgg: of the vgg "
+                       "preset), or a .json file with fields of TrainingConfig, such as a run's config.json "
+                       "(%(default)s)")  # fmt: skip
     train.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
     train.add_argument("--batch", type=int, help="samples a step, over all processes (default: the recipe's)")
     train.add_argument("--accumulate", type=int, metavar="N", help="take a batch in N pieces, for less memory "
@@ -86,6 +88,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
     )
     train.add_argument("--rotate", type=float, metavar="DEGREES", help="largest random rotation (default: 40)")
+    train.add_argument("--mirror", type=float, metavar="PROBABILITY", help="of mirroring a sample; 0 where every "
+                       "subject faces the same way (default: 0.5)")  # fmt: skip
     train.add_argument("--center-error", type=float, metavar="PX", help="how far off the center that the network is "
                        "told may be, box pixels (default: 0)")  # fmt: skip
     train.add_argument("--color", type=float, metavar="SHARE", help="random changes of brightness, contrast and "

@@ -70,6 +70,9 @@ def network_input(
     pixels = pixels.to(pixels.device if device is None else device)
     if config.color == "rgb":
         pixels = pixels.flip(-1)
+    if len(set(config.pixel_mean)) == len(set(config.pixel_scale)) == 1:
+        # The same numbers; for all channels at once they take a tenth of the time.
+        return pixels.float().sub_(config.pixel_mean[0]).div_(config.pixel_scale[0]).permute(0, 3, 1, 2)
     mean = torch.tensor(config.pixel_mean, dtype=torch.float32, device=pixels.device)
     scale = torch.tensor(config.pixel_scale, dtype=torch.float32, device=pixels.device)
     return ((pixels.float() - mean) / scale).permute(0, 3, 1, 2)

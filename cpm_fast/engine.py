@@ -75,7 +75,7 @@ class Engine:
             raise RuntimeError(f"precision must be fp32 on {self.device.type}, got {precision}: it is for CUDA")
         self.dtype, self.allow_tf32 = STORAGE[self.precision]
         self.threads = threads
-        self.steps = network_steps(model.layers)
+        self.steps = network_steps(tuple(model.layers))
         self.plain = getattr(model.forward, "__func__", None) is CPM.forward
         if not self.plain and (self.precision != "fp32" or self.device != next(model.parameters()).device):
             raise RuntimeError("a model with a forward of its own runs on its own device and in fp32 only")
@@ -168,8 +168,15 @@ def _plain() -> Iterator[None]:
 
 def _versions(model: CPM) -> Versions:
     """Changes with every change of a weight that PyTorch knows of, in place or by another tensor."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+    found: list[tuple[int, int]] = []
+    waiting: list[torch.nn.Module] = [model]
+    # As `parameters` and `buffers` would, which take longer than a small network's first layers.
+    while waiting:
+        module = waiting.pop()
+        waiting.extend(child for child in module._modules.values() if child is not None)
+        for tensors in (module._parameters, module._buffers):
+            found.extend((tensor.data_ptr(), tensor._version) for tensor in tensors.values() if tensor is not None)
+    return tuple(found)
 
 
 def _shortened(name: str, length: int) -> str:

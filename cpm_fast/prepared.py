@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
@@ -19,10 +20,11 @@ from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.conv_plan import ConvShape, CpuPlan
 from cpm_fast.ops.cuda import mode_of
 from cpm_fast.ops.cuda_conv_plan import CudaPlan
-from cpm_fast.ops.spectral_conv import spectral_conv, tile_of, transform_weight
+from cpm_fast.ops.direct_conv import pack_weight
+from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
+from cpm_fast.program import CENTER_MAP, Kernel, Program, fused_pools
 from cpm_fast.reference.context_conv import context_conv as direct_conv
 
-CENTER_MAP = "center_map"
 # (address, version) of every weight.
 Versions = tuple[tuple[int, int], ...]
 # Plans of the input shapes used last; their spectra are shared.
@@ -30,8 +32,18 @@ MOST_PLANS = 8
 # Spectra take at most this much memory, and at most this share of the machine's.
 MOST_BYTES, MOST_SHARE = 4 * 2**30, 0.25
 
-# Spectra by the name of a step.
-Plan = dict[str, torch.Tensor]
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one input shape is done with.
+
+    Args:
+        kernels: of every convolution, by the name of its step.
+        idle: programs that no call is running.
+    """
+
+    kernels: dict[str, Kernel]
+    idle: list[Program] = field(default_factory=list)
 
 
 class Prepared:
@@ -60,24 +72,27 @@ class Prepared:
         self.versions, self.config, self.steps = versions, model.config, steps
         self.device, self.dtype, self.memory = device, dtype, memory
         self.convs = {step.name: self.joined(model, step) for step in steps if step.first.kind == "conv"}
-        self.graphs = Graphs(self.run, self.spectra_of) if device.type == "cuda" else None
+        self.graphs = Graphs(self.run, self.plan_of) if device.type == "cuda" else None
         self.lock = threading.Lock()
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.spectra: dict[tuple[str, int], torch.Tensor] = {}
+        self.packed: dict[str, torch.Tensor] = {}
 
     def joined(self, model: CPM, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [O, C, k, k] and bias [O] of a step's layers, one behind the other."""
         folded = [model.conv(layer.name).folded() for layer in step.layers]
-        weight, bias = (torch.cat(tensors) for tensors in zip(*folded, strict=True))
+        # A layer by itself keeps the model's own weight, where that is as it is wanted.
+        several = len(folded) > 1
+        weight, bias = (torch.cat(each) if several else each[0].detach() for each in zip(*folded, strict=True))
         weight = weight.to(self.device, self.dtype, memory_format=torch.channels_last)
         return weight, bias.to(self.device, self.dtype)
 
-    def plan(self, images: int, size: tuple[int, int]) -> Plan:
-        """The spectra of every convolution for so many images of size (H, W); those that it lacks are direct."""
+    def plan(self, images: int, size: tuple[int, int]) -> Plan | None:
+        """How so many images of size (H, W) are done; None where the fast code is not for them."""
         kind = self.device.type
         missing = backend.triton_missing(kind, self.device.index) if kind == "cuda" else backend.native_missing(kind)
         if not backend.use_fast("spectral_conv", kind, missing):
-            return {}
+            return None
         key = (images, *size)
         with self.lock:
             if key not in self.plans:
@@ -85,7 +100,7 @@ class Prepared:
             self.plans.move_to_end(key)
             return self.plans[key]
 
-    def spectra_of(self, crops: torch.Tensor) -> Plan:
+    def plan_of(self, crops: torch.Tensor) -> Plan | None:
         return self.plan(len(crops), (crops.shape[2], crops.shape[3]))
 
     def planner(self) -> CpuPlan | CudaPlan:
@@ -104,17 +119,20 @@ class Prepared:
     def choices(self, images: int, size: tuple[int, int]) -> dict[str, tuple[str, float | None]]:
         """The algorithm of every step, and its predicted milliseconds where there is a prediction."""
         plan, shapes, planner = self.plan(images, size), self.shapes(images, size), self.planner()
+        kernels = {} if plan is None else plan.kernels
+        fuses = plan is not None and self.device.type == "cpu"
+        pools = {pool.name for pool in fused_pools(self.steps).values()} if fuses else set()
         # PyTorch's own convolutions, which run in place of missing kernels, have no prediction on CUDA.
-        known = self.device.type == "cpu" or backend.triton_missing("cuda", self.device.index) is None
+        known = self.device.type == "cpu" or plan is not None
         found: dict[str, tuple[str, float | None]] = {}
         for step in self.steps:
-            if step.name in plan:
-                tile = tile_of(plan[step.name])
+            tile = kernels[step.name].tile if step.name in kernels else None
+            if tile is not None:
                 found[step.name] = f"spectral {tile}", planner.milliseconds(shapes[step.name], tile)
             elif step.first.kind == "conv":
                 found[step.name] = "direct", planner.milliseconds(shapes[step.name], None) if known else None
             else:
-                found[step.name] = step.first.kind, None
+                found[step.name] = "fused" if step.name in pools else step.first.kind, None
         return found
 
     def make_plan(self, key: tuple[int, ...]) -> None:
@@ -131,12 +149,22 @@ class Prepared:
         if self.device.type == "cuda" and tiles and not torch.cuda.is_current_stream_capturing():
             # Calls on other streams will read them.
             torch.cuda.current_stream(self.device).synchronize()
-        self.plans[key] = {name: self.spectra[name, tile] for name, tile in tiles.items()}
+        self.plans[key] = Plan({name: self.kernel(name, tiles.get(name)) for name in self.convs})
 
-    def convolve(self, step: Step, x: torch.Tensor, spectra: torch.Tensor | None) -> torch.Tensor:
+    def kernel(self, name: str, tile: int | None) -> Kernel:
+        weight, bias = self.convs[name]
+        if tile is not None:
+            return Kernel(tile, self.spectra[name, tile], bias, weight.shape[-1])
+        if self.device.type == "cuda":
+            return Kernel(None, weight, bias, weight.shape[-1])
+        if name not in self.packed:
+            self.packed[name] = pack_weight(weight)
+        return Kernel(None, self.packed[name], bias, weight.shape[-1])
+
+    def convolve(self, step: Step, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:
         weight, bias = self.convs[step.name]
-        if spectra is not None:
-            return spectral_conv(x, spectra, bias, step.first.relu, weight.shape[-1])
+        if kernel is not None and kernel.tile is not None:
+            return spectral_conv(x, kernel.weight, bias, step.first.relu, kernel.side)
         convolution = direct_conv if x.device.type == "cpu" else context_conv
         return convolution(x, weight, bias, step.first.relu)
 
@@ -148,16 +176,19 @@ class Prepared:
     ) -> list[torch.Tensor]:
         """Belief maps of every stage; `timed` hears of every step and its seconds."""
         size = (crops.shape[2], crops.shape[3])
-        plan = self.plan(len(crops), size)
+        plan = self.plan(len(crops), size) if len(crops) else None
+        if plan is not None and self.device.type == "cpu":
+            return self.run_program(plan, crops, center_map, timed)
         image = crops.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if center_map is None:
             center_map = middle_center_map(self.config, size).to(image)
+        kernels = {} if plan is None else plan.kernels
         maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
         for step in self.steps:
             started = self.clock() if timed else 0.0
             inputs = [maps[name] for name in step.inputs]
             if step.first.kind == "conv":
-                out = self.convolve(step, inputs[0], plan.get(step.name))
+                out = self.convolve(step, inputs[0], kernels.get(step.name))
             else:
                 out = combine(step.first, [each.expand(len(crops), *each.shape[1:]) for each in inputs])
             maps[step.name] = out
@@ -167,6 +198,24 @@ class Prepared:
             if timed:
                 timed(step.name, self.clock() - started)
         return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
+
+    def run_program(
+        self,
+        plan: Plan,
+        crops: torch.Tensor,
+        center_map: torch.Tensor | None,
+        timed: Callable[[str, float], object] | None,
+    ) -> list[torch.Tensor]:
+        """By a program that nobody else is running, made if there is none."""
+        size = (crops.shape[2], crops.shape[3])
+        with self.lock:
+            program = plan.idle.pop() if plan.idle else None
+        if program is None:
+            program = Program(self.config, self.steps, plan.kernels, len(crops), size)
+        out = program.run(crops, center_map, timed)
+        with self.lock:
+            plan.idle.append(program)
+        return out
 
     def clock(self) -> float:
         if self.device.type == "cuda":

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 
+#include "cpm/direct_conv.h"
 #include "cpm/gaussian_targets.h"
 #include "cpm/merge_peaks.h"
 #include "cpm/peaks.h"
@@ -52,9 +53,12 @@ void merge_peaks_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t 
                          pointer<float>(scores), resize_sizes(sizes), refine, threads);
 }
 
-// Sizes of spectral_conv, in the order of the struct: N, h, w, C, O, k, t.
-cpm::SpectralConv spectral_sizes(const std::array<int64_t, 7>& sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], static_cast<int>(sizes[5]), static_cast<int>(sizes[6])};
+// Sizes of spectral_conv, in the order of the struct: N, h, w, C, O, k, t, pitches of x and out, pool and its padding.
+using SpectralSizes = std::array<int64_t, 11>;
+
+cpm::SpectralConv spectral_sizes(const SpectralSizes& sizes) {
+    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], static_cast<int>(sizes[5]), static_cast<int>(sizes[6]),
+            sizes[7], sizes[8], static_cast<int>(sizes[9]), static_cast<int>(sizes[10])};
 }
 
 void transform_weight_cpu(std::uintptr_t weight, std::uintptr_t spectra, int64_t outputs, int64_t inputs, int kernel,
@@ -63,28 +67,51 @@ void transform_weight_cpu(std::uintptr_t weight, std::uintptr_t spectra, int64_t
                               adjoint, threads);
 }
 
-int64_t spectral_workspace(const std::array<int64_t, 7>& sizes, int64_t budget, int threads) {
+int64_t spectral_workspace(const SpectralSizes& sizes, int64_t budget, int threads) {
     return cpm::spectral_workspace(spectral_sizes(sizes), budget, threads);
 }
 
 void spectral_conv_cpu(std::uintptr_t x, std::uintptr_t gate, std::uintptr_t spectra, std::uintptr_t bias,
-                       std::uintptr_t out, const std::array<int64_t, 7>& sizes, bool relu, std::uintptr_t workspace,
+                       std::uintptr_t out, const SpectralSizes& sizes, bool relu, std::uintptr_t workspace,
                        int64_t budget, int threads) {
     cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const float>(spectra),
                            pointer<const float>(bias), pointer<float>(out), spectral_sizes(sizes), relu,
                            pointer<float>(workspace), budget, threads);
 }
 
-int64_t spectral_gradient_workspace(const std::array<int64_t, 7>& sizes, int64_t budget, int threads) {
+int64_t spectral_gradient_workspace(const SpectralSizes& sizes, int64_t budget, int threads) {
     return cpm::spectral_gradient_workspace(spectral_sizes(sizes), budget, threads);
 }
 
 void spectral_weight_gradient_cpu(std::uintptr_t gradient, std::uintptr_t gate, std::uintptr_t x,
-                                  std::uintptr_t dweight, std::uintptr_t dbias, const std::array<int64_t, 7>& sizes,
+                                  std::uintptr_t dweight, std::uintptr_t dbias, const SpectralSizes& sizes,
                                   std::uintptr_t workspace, int64_t budget, int threads) {
     cpm::spectral_weight_gradient_cpu(pointer<const float>(gradient), pointer<const float>(gate),
                                       pointer<const float>(x), pointer<float>(dweight), pointer<float>(dbias),
                                       spectral_sizes(sizes), pointer<float>(workspace), budget, threads);
+}
+
+// Sizes of direct_conv, in the order of the struct: N, h, w, C, O, k, pitches of x and out, pool and its padding.
+using DirectSizes = std::array<int64_t, 10>;
+
+cpm::DirectConv direct_sizes(const DirectSizes& sizes) {
+    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], static_cast<int>(sizes[5]), sizes[6], sizes[7],
+            static_cast<int>(sizes[8]), static_cast<int>(sizes[9])};
+}
+
+void pack_weight_cpu(std::uintptr_t weight, std::uintptr_t packed, int64_t outputs, int64_t inputs, int kernel,
+                     int threads) {
+    cpm::pack_weight_cpu(pointer<const float>(weight), pointer<float>(packed), outputs, inputs, kernel, threads);
+}
+
+int64_t direct_workspace(const DirectSizes& sizes, int threads) {
+    return cpm::direct_workspace(direct_sizes(sizes), threads);
+}
+
+void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias, std::uintptr_t out,
+                     const DirectSizes& sizes, bool relu, std::uintptr_t workspace, int threads) {
+    cpm::direct_conv_cpu(pointer<const float>(x), pointer<const float>(packed), pointer<const float>(bias),
+                         pointer<float>(out), direct_sizes(sizes), relu, pointer<float>(workspace), threads);
 }
 
 #if CPM_FAST_HAS_CUDA
@@ -138,6 +165,9 @@ PYBIND11_MODULE(_C, m) {
     m.def("spectral_conv_cpu", &spectral_conv_cpu, no_gil);
     m.def("spectral_gradient_workspace", &spectral_gradient_workspace);
     m.def("spectral_weight_gradient_cpu", &spectral_weight_gradient_cpu, no_gil);
+    m.def("pack_weight_cpu", &pack_weight_cpu, no_gil);
+    m.def("direct_workspace", &direct_workspace);
+    m.def("direct_conv_cpu", &direct_conv_cpu, no_gil);
     m.def("simd_choices", &cpm::simd_choices);
     m.def("simd", &cpm::simd);
     m.def("use_simd", &cpm::use_simd);

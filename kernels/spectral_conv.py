@@ -145,8 +145,10 @@ def _tile_of(spectra: torch.Tensor) -> int:
 
 def _parts(x: torch.Tensor, outputs: int, tiles: Tiling, kind: Arithmetic) -> Iterator[slice]:
     """Runs of images whose spectra, of input and output, fit the workspace."""
-    channels = padded_channels(x.shape[1]) + padded_channels(outputs)
-    image_bytes = frequencies(tiles.tile) * tiles.count * 2 * channels * kind.spectra.itemsize
+    values = 2 * frequencies(tiles.tile) * tiles.count
+    image_bytes = values * (
+        padded_channels(x.shape[1]) * kind.spectra.itemsize + padded_channels(outputs) * kind.product.itemsize
+    )
     images = max(1, WORKSPACE_BYTES // image_bytes)
     for start in range(0, len(x), images):
         yield slice(start, min(start + images, len(x)))
@@ -177,6 +179,6 @@ def _finish(
     capability: int,
 ) -> None:
     """Product and way back of transformed x."""
-    product = x.new_empty((*x.shape[:3], padded_channels(spectra.shape[1])))
+    product = x.new_empty((*x.shape[:3], padded_channels(spectra.shape[1])), dtype=kind.product)
     product_launch(x, spectra, product, kind, capability).run()
     inverse_launch(product, bias, y, relu, tiles, kind).run()

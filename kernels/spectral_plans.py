@@ -17,16 +17,18 @@ CHANNELS = 16
 # Of spectra of maps, at most, unless one image needs more: larger batches run in parts.
 WORKSPACE_BYTES = 1 << 30
 
-# A range is known of maps and weights, not of gradients, so the backward pass stores spectra in the exponent range of
-# its arguments. fp16 has the 10 bits of TF32.
+# Spectra of 16-bit maps are fp16, whose range is known to do; not so of gradients, which keep the exponents of their
+# arguments. Of float32 maps they are float32 in TF32 too: with 10 bits, results on trained networks were 2 to 3 times
+# as far from float64 as direct TF32 (`benchmarks/results/spectra-study.json`; 1.2 times on random numbers), since sums
+# over a tile gather in few frequencies, whose rounding nothing averages out.
 FORWARD_SPECTRA = {
     "fp16": torch.float16,
     "bf16": torch.float16,
-    "tf32": torch.float16,
+    "tf32": torch.float32,
     "tf32x3": torch.float32,
     "ieee": torch.float32,
 }
-BACKWARD_SPECTRA = {**FORWARD_SPECTRA, "bf16": torch.bfloat16, "tf32": torch.float32}
+BACKWARD_SPECTRA = {**FORWARD_SPECTRA, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Arithmetic:
     """What the three steps compute in.
 
     Args:
-        spectra: the type that spectra are stored in.
+        spectra: the type that spectra of maps and weights are stored in.
+        product: the type that their products are.
         transform: the type of Fourier matrices and of what they are multiplied with.
         transform_mode, product_mode: of `plans.MODES`, how the tensor cores multiply.
     """
 
     spectra: torch.dtype
+    product: torch.dtype
     transform: torch.dtype
     transform_mode: str
     product_mode: str
@@ -48,16 +52,17 @@ class Arithmetic:
 def arithmetic(maps: torch.dtype, spectra: torch.dtype, mode: str) -> Arithmetic:
     """Of maps (or weights) of one type and spectra of one type, in a mode of the former.
 
-    float32 maps are transformed as exactly as float32 is: only what is stored is rounded, which leaves the result about
-    as far from float64 as direct TF32. With everything rounded to 10 bits, Fourier matrices and all, it would be twice
-    as far; 16-bit maps, whose own rounding is part of the result, take that.
+    float32 maps are transformed as exactly as float32 is, and products stored in float32, whatever type spectra have;
+    float32 spectra are multiplied in 3xTF32 in place of TF32, which would round them to 10 bits. Of 16-bit maps, whose
+    own rounding is part of the result, everything is rounded.
     """
-    product = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(spectra, mode if maps == torch.float32 else "tf32")
+    exact = "ieee" if mode == "ieee" else "tf32x3"
+    multiplied = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(spectra, exact)
     if maps == torch.float32:
-        return Arithmetic(spectra, torch.float32, "ieee" if mode == "ieee" else "tf32x3", product)
+        return Arithmetic(spectra, torch.float32, torch.float32, exact, multiplied)
     if spectra == torch.float16:
-        return Arithmetic(spectra, torch.float16, "fp16", product)
-    return Arithmetic(spectra, torch.float32, "tf32", product)
+        return Arithmetic(spectra, spectra, torch.float16, "fp16", multiplied)
+    return Arithmetic(spectra, spectra, torch.float32, "tf32", multiplied)
 
 
 def padded_channels(channels: int) -> int:

@@ -35,7 +35,7 @@ LEVELS = (
     ("reference",),
     ("ops",),
     ("model", "doctor", "execution"),
-    ("weights", "graphs", "prepared"),
+    ("weights", "graphs", "program", "prepared"),
     ("engine",),
     (
         "decode",

@@ -180,7 +180,7 @@ def test_several_threads_at_once(device):
 def test_threads_hold_during_a_call_only(monkeypatch):
     model = network(SMALL)
     seen = []
-    monkeypatch.setattr("cpm_fast.prepared.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1])
+    monkeypatch.setattr("cpm_fast.program.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1])
     from cpm_fast.model.cpm import combine
 
     before = torch.get_num_threads()
@@ -307,6 +307,26 @@ def test_spectra_follow_changed_weights():
     with torch.no_grad():
         wanted = model(x)
     assert error(engine(x), wanted) < BOUND and error(before, wanted) > 1e-3
+
+
+@needs_native
+def test_programs_reuse_memory_and_pool_while_they_convolve():
+    config = dataclasses.replace(NETWORKS["one trunk, batch norm"], input_size=(64, 64))
+    engine = Engine(network(config))
+    engine(crops(config, 1))
+    prepared = engine._fresh()
+    (plan,) = prepared.plans.values()
+    (program,) = plan.idle
+    assert not any(step.first.kind == "pool" for step in program.steps)
+    assert "fused" in engine.describe() and "pool" not in engine.describe().split("algorithm")[1].replace("_pool", "")
+    placed = [each for each in program.maps.values() if each.whole is None]
+    apart = sum(each.tensor.numel() for each in placed)
+    assert program.memory.numel() < apart
+    for one in placed:
+        for other in placed:
+            if one is not other and one.begin <= other.end and other.begin <= one.end:
+                first, second = sorted((one.tensor, other.tensor), key=torch.Tensor.data_ptr)
+                assert first.data_ptr() + first.nbytes <= second.data_ptr()
 
 
 def test_on_the_reference_backend_all_is_direct():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cpm_fast.data.matlab import read_mat
 from cpm_fast.data.sample import Sample
 from cpm_fast.image import read_image
 from cpm_fast.roi import Roi
@@ -87,19 +88,11 @@ class LeedsSports:
 
 def _read_joints(path: Path) -> np.ndarray:
     """`joints` of a .mat file, [3, 14, M] or [14, 3, M] float64."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise RuntimeError("reading joints.mat needs scipy: pip install 'cpm_fast[data]'") from None
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the folder of LSP or LSP-extended must hold joints.mat")
-    try:
-        content = loadmat(path)
-    except Exception as error:
-        raise ValueError(f"{path}: not a MATLAB file that can be read: {error}") from None
-    joints = content.get("joints")
-    shape = None if joints is None else f"{list(joints.shape)} {joints.dtype}"
-    numbers = joints is not None and joints.ndim == 3 and joints.dtype.kind in "iuf"
+    joints = read_mat(path, "joints")
+    numbers = isinstance(joints, np.ndarray) and joints.ndim == 3
     if not numbers or joints.shape[:2] not in ((3, 14), (14, 3)):
+        shape = list(joints.shape) if isinstance(joints, np.ndarray) else type(joints).__name__
         raise ValueError(f"{path}: joints must be numbers, [3, 14, M] (lsp) or [14, 3, M] (lspet), got {shape}")
     return np.asarray(joints, dtype=np.float64)

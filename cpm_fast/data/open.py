@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from cpm_fast.data.annotation_set import IMAGES, AnnotationSet
+from cpm_fast.data.coco import CocoKeypoints
+from cpm_fast.data.deeplabcut import DeepLabCut, is_labels, label_files
+from cpm_fast.data.flic import FramesInCinema
+from cpm_fast.data.hdf5 import open_hdf5
+from cpm_fast.data.json_file import starts_list
 from cpm_fast.data.lsp import LeedsSports
+from cpm_fast.data.mpii import MpiiJson, MpiiRelease
 from cpm_fast.data.sample import Dataset
 from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.data.table import PartsTable
 
 SYNTHETIC_COUNT = 8000
+KNOWN = (
+    "a folder of LSP or LSP-extended (joints.mat and images/) or FLIC (examples.mat and images/), MPII's .mat, "
+    "a .json of MPII or of COCO key points, a .csv or .h5 of DeepLabCut or its project folder, an .h5 with images and "
+    "annotations, a .csv of one's own, or a folder that holds one such file"
+)
 
 
 def open_dataset(spec: str | Path) -> Dataset:
     """A dataset by path or word.
 
     Args:
-        spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), a folder of LSP or
-            LSP-extended (joints.mat and images/), a CSV file of one's own, or a folder that holds one CSV file.
+        spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), or a file or folder of what
+            `KNOWN` says.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -32,14 +45,54 @@ def open_dataset(spec: str | Path) -> Dataset:
     path = Path(spec)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder (data may also be the word synthetic)")
-    if path.suffix.lower() == ".csv":
-        return PartsTable(path)
-    if (path / "joints.mat").is_file():
-        return LeedsSports(path)
-    tables = sorted(path.glob("*.csv")) if path.is_dir() else []
-    if len(tables) == 1:
-        return PartsTable(tables[0])
-    raise ValueError(
-        f"{path}: data must be a CSV file, a folder with one CSV file, or a folder with joints.mat and images/; "
-        f"it holds {len(tables)} CSV files"
-    )
+    return _open_folder(path) if path.is_dir() else _open_file(path)
+
+
+def _open_folder(path: Path) -> Dataset:
+    for name, opened in NAMED.items():
+        if (path / name).is_file():
+            return opened(path)
+    if label_files(path):
+        return DeepLabCut(path)
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in BY_SUFFIX)
+    # DeepLabCut writes its labels in both forms.
+    found = [file for file in found if file.suffix != ".h5" or file.with_suffix(".csv") not in found]
+    if len(found) == 1:
+        return _open_file(found[0])
+    raise ValueError(f"{path}: data must be {KNOWN}; this folder holds {len(found)} of them")
+
+
+def _open_file(path: Path) -> Dataset:
+    opened = BY_SUFFIX.get(path.suffix.lower())
+    if opened is None:
+        raise ValueError(f"{path}: data must be {KNOWN}")
+    return opened(path)
+
+
+def _open_mat(path: Path) -> Dataset:
+    return NAMED[path.name](path.parent) if path.name in NAMED else MpiiRelease(path)
+
+
+def _open_json(path: Path) -> Dataset:
+    return MpiiJson(path) if starts_list(path) else CocoKeypoints(path)
+
+
+def _open_csv(path: Path) -> Dataset:
+    return DeepLabCut(path) if is_labels(path) else PartsTable(path)
+
+
+def _open_hdf5(path: Path) -> Dataset:
+    with open_hdf5(path) as file:
+        is_set = IMAGES in file
+    return AnnotationSet(path) if is_set else DeepLabCut(path)
+
+
+# A folder with such a file is one of these; other files are known by their endings.
+NAMED: dict[str, Callable[[Path], Dataset]] = {"joints.mat": LeedsSports, "examples.mat": FramesInCinema}
+BY_SUFFIX: dict[str, Callable[[Path], Dataset]] = {
+    ".csv": _open_csv,
+    ".json": _open_json,
+    ".mat": _open_mat,
+    ".h5": _open_hdf5,
+    ".hdf5": _open_hdf5,
+}

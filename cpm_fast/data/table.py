@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
 from cpm_fast.data.sample import Sample
 from cpm_fast.image import read_image
 from cpm_fast.roi import Roi
-from cpm_fast.skeleton import BUILT_IN, Skeleton
+from cpm_fast.skeleton import Skeleton
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 
@@ -66,19 +67,14 @@ class PartsTable:
         self.labelled = np.isfinite(self.parts_image).all(axis=2)
 
     def _find_skeleton(self, columns: list[str]) -> Skeleton:
-        own = self.path.parent / "skeleton.toml"
-        if own.is_file():
+        own = skeleton_file([self.path.parent])
+        if own is not None:
             return Skeleton.from_toml(own)
         parts = tuple(name[:-2] for name in columns if name.endswith("_x") and f"{name[:-2]}_y" in columns)
         if not parts:
             raise ValueError(f"{self.path}: must have columns <part>_x and <part>_y, got {columns[:8]}")
-        for skeleton in BUILT_IN.values():
-            if skeleton.names == parts:
-                return skeleton
-        stems = [part.removeprefix("left_") for part in parts if part.startswith("left_")]
-        pairs = tuple((f"left_{stem}", f"right_{stem}") for stem in stems if f"right_{stem}" in parts)
         try:
-            return Skeleton(self.path.stem, parts, pairs=pairs)
+            return skeleton_of(self.path.stem, parts)
         except ValueError as error:
             raise ValueError(f"{self.path} line 1: {error}") from None
 

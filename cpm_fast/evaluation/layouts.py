@@ -32,6 +32,7 @@ class PredictedParts:
         about: the layout, in words.
         images: of the K subjects; None where the file doesn't say, and its order is the dataset's.
         failed: images that the file says could not be read.
+        by_number: whether images are the dataset's own numbers of them, as in COCO's results, and no file names.
     """
 
     points: np.ndarray
@@ -40,6 +41,7 @@ class PredictedParts:
     about: str
     images: tuple[str, ...] | None = None
     failed: frozenset[str] = field(default_factory=frozenset)
+    by_number: bool = False
 
 
 def read_mat(data: bytes) -> dict[str, np.ndarray]:

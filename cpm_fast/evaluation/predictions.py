@@ -192,11 +192,12 @@ def _of_coco(
     names = tuple(order) if order is not None else order_of(table.shape[1], wanted)
     if len(names) != table.shape[1]:
         raise ValueError(f"it has {table.shape[1]} parts, {len(names)} were named")
-    images = tuple(str(entry["file_name"] if "file_name" in entry else entry["image_id"]) for entry in entries)
+    by_number = not all("file_name" in entry for entry in entries)
+    images = tuple(str(entry["image_id" if by_number else "file_name"]) for entry in entries)
     # What ranks a subject is its own score; the parts' third numbers are scores for some, flags for others.
     scores = np.array([[float(entry.get("score", np.nan))] * len(names) for entry in entries])
     return PredictedParts(table[None, ..., :2] - (first_pixel or 0.0), scores[None], names,
-                          f"COCO's results, parts {told(names)}", images)  # fmt: skip
+                          f"COCO's results, parts {told(names)}", images, by_number=by_number)  # fmt: skip
 
 
 def predicted_subjects(parts: PredictedParts, reader: Reader) -> Subjects:
@@ -207,8 +208,7 @@ def predicted_subjects(parts: PredictedParts, reader: Reader) -> Subjects:
     """
     images: dict[str | None, str] = {}
     if parts.images is not None:
-        known = Names(parts.images)
-        images = {known.find(name): image for name, image in zip(reader.names, reader.images, strict=True)}
+        images = dict(zip(_found(parts, parts.images, reader), reader.images, strict=True))
         images.pop(None, None)
     if not images:
         raise MatchError("average precision needs predictions with the names of their images; none is the dataset's")
@@ -226,8 +226,7 @@ def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int],
         of_image = defaultdict(list)
         for row, image in enumerate(parts.images):
             of_image[image].append(row)
-        known = Names([*of_image, *parts.failed])
-        images = [known.find(name) for name in reader.names]
+        images = _found(parts, [*of_image, *parts.failed], reader)
         if any(image is not None for image in images):
             return _by_name(of_image, images, reader.names), "matched by the names of the images"
     if predicted != count:
@@ -237,6 +236,12 @@ def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int],
             "--last N scores the last N samples only"
         )
     return list(reader.indices), "matched by order"
+
+
+def _found(parts: PredictedParts, names: Sequence[str], reader: Reader) -> list[str | None]:
+    """Which of the file's images each sample that was read is of."""
+    known = Names(names)
+    return [known.find(name) for name in (reader.images if parts.by_number else reader.names)]
 
 
 def _by_name(of_image: dict[str, list[int]], images: list[str | None], names: list[str]) -> list[int]:

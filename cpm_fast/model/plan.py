@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cpm_fast.model.layers import Layer
 
@@ -38,7 +38,8 @@ class Step:
         return sum(layer.macs for layer in self.layers)
 
 
-def network_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:
+@lru_cache(maxsize=32)
+def network_steps(layers: tuple[Layer, ...]) -> tuple[Step, ...]:
     """The steps of a network out of training, in the order they run.
 
     The first convolutions of both trunks read the image, and the features of all later stages the second trunk: each

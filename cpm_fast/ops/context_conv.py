@@ -26,9 +26,10 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
     as exact as float32 and uses tensor cores. Gradients of weight and bias have a fixed order of summation.
 
     Each shape is computed directly or by tiles in the frequency domain (`spectral_conv`), whichever is faster by the
-    plan of the device. In the latter a value that is not finite reaches all outputs of the tiles that cover it. On CUDA
-    spectra of the forward pass are stored in fp16 but for "ieee" and 3xTF32: sums over a tile, divided by its side,
-    must stay below 65504, as they do where all values of x and of the result are below 1000.
+    plan of the device. In the latter a value that is not finite reaches all outputs of the tiles that cover it, and on
+    CUDA float32 arguments are multiplied in 3xTF32 in place of TF32. Spectra of 16-bit arguments are stored in fp16:
+    sums over a tile, divided by its side, must stay below 65504, as they do where all values of x and of the result are
+    below 1000.
 
     Under autocast x, weight and bias are cast to its dtype, as those of F.conv2d are.
 

@@ -14,7 +14,7 @@ import torch
 
 from cpm_fast.kernels.fourier import Tiling, block_side, frequencies, tiling
 from cpm_fast.kernels.plans import forward_tile, multiprocessors
-from cpm_fast.kernels.spectral_plans import BACKWARD_SPECTRA, FORWARD_SPECTRA, padded_channels
+from cpm_fast.kernels.spectral_plans import FORWARD_SPECTRA, arithmetic, padded_channels
 from cpm_fast.ops.conv_plan import ConvShape
 from cpm_fast.ops.spectral_conv import TILES
 
@@ -25,6 +25,14 @@ BEST_SHARE, TRANSFORM_SHARE = 0.7, 0.35
 # What copies reach of 4.8 TB/s, and plain loads from L2 on Hopper, by published measurements.
 MEMORY_BYTES_PER_S, L2_BYTES_PER_S = 4.3e12, 7e12
 LAUNCH_S = 2e-6
+# Of maps and weights.
+DTYPES = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "tf32": torch.float32,
+    "tf32x3": torch.float32,
+    "ieee": torch.float32,
+}
 # The chip that the times are of.
 CAPABILITY = 90
 MIN_KERNEL = 3
@@ -62,12 +70,13 @@ def direct_seconds(shape: ConvShape, mode: str) -> float:
 
 def spectral_steps(shape: ConvShape, tile: int, mode: str, training: bool) -> list[Step]:
     """The launches of the spectral form, forward; with `training` the transform of the weight too."""
-    spectra, product_mode = FORWARD_SPECTRA[mode].itemsize, product_of(mode)
+    kind = arithmetic(DTYPES[mode], FORWARD_SPECTRA[mode], mode)
     tiles = tiling(tile, shape.kernel, *shape.size)
     count = shape.images * tiles.count
     inputs, outputs = padded_channels(shape.inputs), padded_channels(shape.outputs)
     maps = map_bytes(mode) * shape.images * shape.size[0] * shape.size[1]
-    complex_bytes = 2 * spectra * frequencies(tile)
+    complex_bytes = 2 * kind.spectra.itemsize * frequencies(tile)
+    product_bytes = 2 * kind.product.itemsize * frequencies(tile) * count * outputs
     weights = complex_bytes * shape.outputs * inputs
     steps = []
     if training:
@@ -79,10 +88,10 @@ def spectral_steps(shape: ConvShape, tile: int, mode: str, training: bool) -> li
              _transform(count * inputs, tile, tiles, mode))
     )  # fmt: skip
     flops = 8 * frequencies(tile) * count * shape.outputs * inputs
-    bytes_moved = complex_bytes * count * (inputs + outputs) + weights
-    rate = BEST_SHARE * PEAK_FLOPS[product_mode]
+    bytes_moved = complex_bytes * count * inputs + product_bytes + weights
+    rate = BEST_SHARE * PEAK_FLOPS[kind.product_mode]
     steps.append(Step("product", bytes_moved / MEMORY_BYTES_PER_S, flops / rate))
-    memory = (complex_bytes * count + maps) * shape.outputs / MEMORY_BYTES_PER_S
+    memory = (product_bytes + maps * shape.outputs) / MEMORY_BYTES_PER_S
     rows = max(tiles.down.step, tiles.across.step)
     steps.append(Step("inverse", memory, _transform(count * shape.outputs, rows, tiles, mode)))
     return steps
@@ -126,13 +135,7 @@ def choose_cuda_tile(shape: ConvShape, mode: str, training: bool = False, most_b
 
 def map_bytes(mode: str) -> int:
     """Of a value of a map."""
-    return 2 if mode in ("fp16", "bf16") else 4
-
-
-def product_of(mode: str, backward: bool = False) -> str:
-    """The mode of the product of spectra."""
-    spectra = (BACKWARD_SPECTRA if backward else FORWARD_SPECTRA)[mode]
-    return {"torch.float16": "fp16", "torch.bfloat16": "bf16"}.get(str(spectra), mode)
+    return DTYPES[mode].itemsize
 
 
 def _transform(tiles: int, rows: int, tiling: Tiling, mode: str) -> float:
@@ -140,8 +143,8 @@ def _transform(tiles: int, rows: int, tiling: Tiling, mode: str) -> float:
     half, side = block_side(tiling.tile // 2), block_side(rows)
     # Along x to t coefficients, and along y four products of half of them.
     products = side * side * 2 * half + side * 4 * half * half
-    kind = "fp16" if map_bytes(mode) == 2 else "ieee" if mode == "ieee" else "tf32x3"
-    return 2 * tiles * products / (TRANSFORM_SHARE * PEAK_FLOPS[kind])
+    kind = arithmetic(DTYPES[mode], FORWARD_SPECTRA[mode], mode)
+    return 2 * tiles * products / (TRANSFORM_SHARE * PEAK_FLOPS[kind.transform_mode])
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,34 @@ The two halves of the spectral form of `context_conv`: `transform_weight` once, 
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import torch
+import torch.nn.functional as F
 
 from cpm_fast.kernels.fourier import frequencies
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
-from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
+from cpm_fast.ops.cuda import capability_of, mode_of
+from cpm_fast.ops.maps import BLOCK, MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, out_shape, pitch_of
+from cpm_fast.ops.spectral_checks import (
+    TILES,
+    check_conv,
+    check_gate,
+    check_kernel,
+    check_no_gradient,
+    check_tensors,
+    check_types,
+    named,
+    tile_of,
+    types,
+)
+from cpm_fast.ops.workspace import workspaces
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
 from cpm_fast.reference.spectral_conv import spectral_weight_gradient as reference_weight_gradient
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform_weight
 
-TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
-MAX_KERNEL = 15
-BLOCK = 16
 # Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
 # more the spectra of a chunk of tiles leave the caches.
 WORKSPACE_BYTES = 64 * 2**20
@@ -55,43 +68,101 @@ def transform_weight(
         raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
-    _check_types(weight=weight)
+    check_types(weight=weight)
     dtype = torch.float32 if dtype is None else dtype
-    if dtype not in _types(weight.device):
-        raise TypeError(f"dtype must be {_named(_types(weight.device))} on {weight.device.type}, got {dtype}")
-    _check_no_gradient("transform_weight", weight=weight)
+    if dtype not in types(weight.device):
+        raise TypeError(f"dtype must be {named(types(weight.device))} on {weight.device.type}, got {dtype}")
+    check_no_gradient("transform_weight", weight=weight)
     if _use_fast("transform_weight", weight):
         return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint, dtype)
     return reference_transform_weight(weight.float(), tile, adjoint).to(dtype)
 
 
-def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, relu: bool, kernel: int) -> torch.Tensor:
-    """Same-size k x k convolution, bias and ReLU fused, with a weight that `transform_weight` has transformed.
+def spectral_conv(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: Pool | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Same-size k x k convolution, bias, ReLU and pooling fused, with a weight that `transform_weight` has transformed.
 
     Equal to `context_conv` to rounding, except that a cell that is not finite reaches all outputs of the tiles that
-    cover it. Any number of threads gives the same bits. On CUDA products are as `context_conv`'s where spectra are
-    float32; with fp16 spectra, sums over a tile, divided by its side, must stay below 65504.
+    cover it. Any number of threads gives the same bits, and pooling the bits that `F.max_pool2d` of the whole output
+    would give. On CUDA products are as `context_conv`'s where spectra are float32; with fp16 spectra, sums over a tile,
+    divided by its side, must stay below 65504.
 
     Args:
-        x: [N, C, h, w] float32, best in channels_last; on CUDA also float16 or bfloat16.
+        x: [N, C, h, w] float32, best in channels_last or some channels of such a map; on CUDA also float16 or bfloat16.
         spectra: of `transform_weight` on the device of x.
         bias: [O], dtype and device of x.
         relu: whether max(0, .) follows.
         kernel: k of the weight, odd and at most 15.
+        pool: (side, padding): the maximum over windows of 2 or 3 cells a side, two apart, follows; the first window
+            begins `padding` cells before the map, 0, or 1 of 3. Windows are clipped at the border. h and w even.
+        out: where the result goes: like what is returned, in channels_last or some channels of such a map, apart from
+            x.
 
     Returns:
-        [N, O, h, w] of x's dtype, channels_last. No gradient flows: `context_conv` is the differentiable op.
+        [N, O, h, w] of x's dtype, [N, O, h/2, w/2] with pool, channels_last; or out. No gradient flows: `context_conv`
+        is the differentiable op.
 
     Raises:
         ValueError: a shape does not fit.
         TypeError: a tensor is of another dtype.
         RuntimeError: a tensor asks for a gradient, the devices differ, or the backend is missing.
     """
-    _check("x", x, spectra, bias.shape, kernel, bias=bias)
-    _check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias)
-    if _use_fast("spectral_conv", x):
-        return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel)
-    return reference_spectral_conv(x.float(), spectra.float(), bias.float(), relu, kernel).to(x.dtype)
+    check_conv("x", x, spectra, bias.shape, kernel, bias=bias)
+    check_pool(x, pool)
+    check_out(x, len(bias), pool, out)
+    check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias, **_given(out=out))
+    side, padding = pool or NO_POOL
+    if not _use_fast("spectral_conv", x):
+        made = reference_spectral_conv(x.float(), spectra.float(), bias.float(), relu, kernel, pool).to(x.dtype)
+        return made if out is None else out.copy_(made)
+    if out is None or x.device.type == "cuda":
+        made = torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel, side, padding)
+        return made if out is None else out.copy_(made)
+    torch.ops.cpm_fast.spectral_conv_out(x, spectra, bias, relu, kernel, side, padding, out)
+    return out
+
+
+def bound_spectral_conv(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: Pool | None,
+    out: torch.Tensor,
+) -> Callable[[], None]:
+    """`spectral_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
+
+    What a call costs beside its work is a few microseconds, where an op called by its name costs forty. Arguments and
+    errors are those of `spectral_conv`; x must be in channels_last or channels of such a map, and all on the CPU.
+
+    Raises:
+        As `spectral_conv`, and RuntimeError: the native module is missing.
+    """
+    check_conv("x", x, spectra, bias.shape, kernel, bias=bias)
+    check_pool(x, pool)
+    check_out(x, len(bias), pool, out)
+    if not spectra.is_contiguous() or not bias.is_contiguous() or pitch_of(x) is None:
+        raise ValueError("x must be in channels_last, or channels of such a map, spectra and bias contiguous")
+    native, sizes = backend.native(), _sizes(x, spectra, len(bias), kernel, *(pool or NO_POOL), out)
+    tensors = (spectra, bias, out)
+    floats = lru_cache(maxsize=8)(partial(native.spectral_workspace, sizes, WORKSPACE_BYTES))
+
+    def call() -> None:
+        threads = backend.threads()
+        workspace, addresses = workspaces.take(floats(threads)), (tensor.data_ptr() for tensor in tensors)
+        native.spectral_conv_cpu(
+            x.data_ptr(), 0, *addresses, sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads
+        )
+
+    return call
 
 
 def spectral_input_gradient(
@@ -113,9 +184,9 @@ def spectral_input_gradient(
     Raises:
         As `spectral_conv`.
     """
-    _check("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
-    _check_gate(gradient, out)
-    _check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
+    check_conv("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
+    check_gate(gradient, out)
+    check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
     if _use_fast("spectral_input_gradient", gradient):
         return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
     gated = gradient.float() if out is None else gradient.float() * (out > 0)
@@ -145,13 +216,13 @@ def spectral_weight_gradient(
             raise ValueError(f"{name} must be [N, channels, h, w], got {list(tensor.shape)}")
     if x.shape[0] != gradient.shape[0] or x.shape[2:] != gradient.shape[2:]:
         raise ValueError(f"x must be [N, C, h, w] like gradient {list(gradient.shape)}, got {list(x.shape)}")
-    _check_gate(gradient, out)
-    _check_kernel(kernel)
+    check_gate(gradient, out)
+    check_kernel(kernel)
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
     tensors = _given(gradient=gradient, x=x, out=out)
-    _check_tensors("gradient", **tensors)
-    _check_no_gradient("spectral_weight_gradient", **tensors)
+    check_tensors("gradient", **tensors)
+    check_no_gradient("spectral_weight_gradient", **tensors)
     if _use_fast("spectral_weight_gradient", gradient):
         return torch.ops.cpm_fast.spectral_weight_gradient(gradient, out, x, kernel, tile)
     return reference_weight_gradient(gradient, x, out, kernel)
@@ -167,92 +238,17 @@ def _use_fast(op: str, tensor: torch.Tensor) -> bool:
     return backend.use_fast(op, kind, missing)
 
 
-def _check(
-    name: str, x: torch.Tensor, spectra: torch.Tensor, bias_shape: tuple[int, ...], kernel: int, **others: torch.Tensor
-) -> None:
-    if x.ndim != 4:
-        raise ValueError(f"{name} must be [N, C, h, w], got {list(x.shape)}")
-    if len(bias_shape) != 1:
-        raise ValueError(f"bias must be [O], got {list(bias_shape)}")
-    _check_kernel(kernel)
-    if x.device.type == "cuda" and spectra.ndim == 4:
-        wanted: tuple[int, ...] = (bias_shape[0], 2, padded_channels(x.shape[1]))
-    else:
-        wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
-    if spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
-        raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
-    _check_tensors(name, **{name: x}, spectra=spectra, **others)
-
-
-def _check_kernel(kernel: int) -> None:
-    if not 1 <= kernel <= MAX_KERNEL or kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd and at most {MAX_KERNEL}, got {kernel}")
-
-
-def _check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
-    if out is not None and out.shape != gradient.shape:
-        raise ValueError(f"out must be {list(gradient.shape)} as gradient is, got {list(out.shape)}")
-
-
-def _check_tensors(first: str, **tensors: torch.Tensor) -> None:
-    _check_types(**tensors)
-    for name, tensor in tensors.items():
-        if tensor.device != tensors[first].device:
-            raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
-        if name != "spectra" and tensor.dtype != tensors[first].dtype:
-            raise TypeError(f"{name} must be {tensors[first].dtype} as {first} is, got {tensor.dtype}")
-
-
-def _types(device: torch.device) -> tuple[torch.dtype, ...]:
-    return DTYPES if device.type == "cuda" else (torch.float32,)
-
-
-def _named(types: tuple[torch.dtype, ...]) -> str:
-    return " or ".join(str(each) for each in types)
-
-
-def _check_types(**tensors: torch.Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype not in _types(tensor.device):
-            raise TypeError(f"{name} must be {_named(_types(tensor.device))}, got {tensor.dtype}")
-
-
-def _check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")
-
-
-def tile_of(spectra: torch.Tensor) -> int:
-    """t, by the number of frequencies; 0 if there is no such tile."""
-    if spectra.ndim not in (4, 5):
-        return 0
-    # On CUDA four real frequencies share two entries.
-    more = 2 if spectra.ndim == 5 else 0
-    return next((tile for tile in TILES if tile * tile // 2 + more == spectra.shape[0]), 0)
-
-
-class _Workspaces(threading.local):
-    """One buffer for each calling thread, as large as its largest call has needed."""
-
-    def __init__(self) -> None:
-        self.buffer = torch.empty(0)
-
-    def take(self, floats: int) -> torch.Tensor:
-        if self.buffer.numel() < floats:
-            self.buffer = torch.empty(0)
-            self.buffer = torch.empty(floats)
-        return self.buffer
-
-
-_workspaces = _Workspaces()
-
 torch.library.define(
     "cpm_fast::transform_weight", "(Tensor weight, int tile, bool adjoint, ScalarType dtype) -> Tensor"
 )
 torch.library.define(
     "cpm_fast::spectral_conv",
-    "(Tensor x, Tensor? gate, Tensor spectra, Tensor? bias, bool relu, SymInt outputs, int kernel) -> Tensor",
+    "(Tensor x, Tensor? gate, Tensor spectra, Tensor? bias, bool relu, SymInt outputs, int kernel, "
+    "int pool=0, int pool_padding=0) -> Tensor",
+)
+torch.library.define(
+    "cpm_fast::spectral_conv_out",
+    "(Tensor x, Tensor spectra, Tensor bias, bool relu, int kernel, int pool, int pool_padding, Tensor(a!) out) -> ()",
 )
 torch.library.define(
     "cpm_fast::spectral_weight_gradient",
@@ -277,9 +273,25 @@ def _fake_conv(
     relu: bool,
     outputs: int,
     kernel: int,
+    pool: int = 0,
+    pool_padding: int = 0,
 ) -> torch.Tensor:
-    shape = (x.shape[0], outputs, *x.shape[2:])
+    shape = out_shape(x, outputs, pool)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cpm_fast::spectral_conv_out")
+def _fake_conv_out(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
+    pass
 
 
 @torch.library.register_fake("cpm_fast::spectral_weight_gradient")
@@ -311,19 +323,57 @@ def _cpu_conv(
     relu: bool,
     outputs: int,
     kernel: int,
+    pool: int = 0,
+    pool_padding: int = 0,
 ) -> torch.Tensor:
+    out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel, pool, pool_padding)
+    _run(x, gate, spectra, bias, relu, kernel, pool, pool_padding, out)
+    return out
+
+
+def _cpu_conv_out(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
+    _run(x, None, spectra, bias, relu, kernel, pool, pool_padding, out)
+
+
+def _run(
+    x: torch.Tensor,
+    gate: torch.Tensor | None,
+    spectra: torch.Tensor,
+    bias: torch.Tensor | None,
+    relu: bool,
+    kernel: int,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
     native, threads = backend.native(), backend.threads()
-    x, spectra, gate = _channels_last(x), spectra.contiguous(), None if gate is None else _channels_last(gate)
+    if gate is not None or pitch_of(x) is None:
+        x = _channels_last(x)
+    gate, spectra = None if gate is None else _channels_last(gate), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
-    images, inputs, height, width = x.shape
-    out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel)
-    sizes = (images, height, width, inputs, outputs, kernel, tile_of(spectra))
-    workspace = _workspaces.take(native.spectral_workspace(sizes, WORKSPACE_BYTES, threads))
+    sizes = _sizes(x, spectra, out.shape[1], kernel, pool, pool_padding, out)
+    workspace = workspaces.take(native.spectral_workspace(sizes, WORKSPACE_BYTES, threads))
     native.spectral_conv_cpu(
         x.data_ptr(), _address(gate), spectra.data_ptr(), _address(bias), out.data_ptr(),
         sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
     )  # fmt: skip
-    return out
+
+
+def _sizes(
+    x: torch.Tensor, spectra: torch.Tensor, outputs: int, kernel: int, pool: int, pool_padding: int, out: torch.Tensor
+) -> tuple[int, ...]:
+    images, inputs, height, width = x.shape
+    pitches = pitch_of(x) or 0, pitch_of(out) or 0
+    return (images, height, width, inputs, outputs, kernel, tile_of(spectra), *pitches, pool, pool_padding)
 
 
 def _cpu_weight_gradient(
@@ -333,8 +383,8 @@ def _cpu_weight_gradient(
     gradient, x, gate = _channels_last(gradient), _channels_last(x), None if gate is None else _channels_last(gate)
     images, inputs, height, width = x.shape
     dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
-    sizes = (images, height, width, inputs, gradient.shape[1], kernel, tile)
-    workspace = _workspaces.take(native.spectral_gradient_workspace(sizes, WORKSPACE_BYTES, threads))
+    sizes = (images, height, width, inputs, gradient.shape[1], kernel, tile, 0, 0, *NO_POOL)
+    workspace = workspaces.take(native.spectral_gradient_workspace(sizes, WORKSPACE_BYTES, threads))
     native.spectral_weight_gradient_cpu(
         gradient.data_ptr(), _address(gate), x.data_ptr(), dweight.data_ptr(), dbias.data_ptr(),
         sizes, workspace.data_ptr(), WORKSPACE_BYTES, threads,
@@ -358,6 +408,8 @@ def _cuda_conv(
     relu: bool,
     outputs: int,
     kernel: int,
+    pool: int = 0,
+    pool_padding: int = 0,
 ) -> torch.Tensor:
     from cpm_fast.kernels import spectral_conv as kernels
 
@@ -366,7 +418,8 @@ def _cuda_conv(
     capability, spectra = capability_of(x.device), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
     with torch.cuda.device(x.device):
-        return kernels.forward(x, spectra, bias, relu, kernel, mode_of(x.dtype), capability, gate)
+        out = kernels.forward(x, spectra, bias, relu, kernel, mode_of(x.dtype), capability, gate)
+    return F.max_pool2d(out, pool, 2, pool_padding, ceil_mode=pool_padding == 0) if pool else out
 
 
 def _cuda_weight_gradient(
@@ -399,6 +452,7 @@ def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
 if backend.native_missing("cpu") is None:
     torch.library.impl("cpm_fast::transform_weight", "CPU", _cpu_transform)
     torch.library.impl("cpm_fast::spectral_conv", "CPU", _cpu_conv)
+    torch.library.impl("cpm_fast::spectral_conv_out", "CPU", _cpu_conv_out)
     torch.library.impl("cpm_fast::spectral_weight_gradient", "CPU", _cpu_weight_gradient)
 torch.library.impl("cpm_fast::transform_weight", "CUDA", _cuda_transform)
 torch.library.impl("cpm_fast::spectral_conv", "CUDA", _cuda_conv)

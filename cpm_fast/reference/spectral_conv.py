@@ -40,8 +40,17 @@ def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Te
     return spectra.reshape(blocks, BLOCK, inputs, -1, 2).permute(3, 0, 2, 4, 1).contiguous()
 
 
-def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, relu: bool, kernel: int) -> torch.Tensor:
+def spectral_conv(
+    x: torch.Tensor,
+    spectra: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    kernel: int,
+    pool: tuple[int, int] | None = None,
+) -> torch.Tensor:
     """x [N, C, h, w] through a convolution whose weight has been transformed, plus bias [O], then ReLU if asked.
+
+    With pool of (side, padding) the maximum of windows two cells apart follows; h and w are even.
 
     Tiles of t x t cells overlap by k - 1; of the circular convolution of each, the middle t - k + 1 rows and columns
     are outputs.
@@ -51,7 +60,7 @@ def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, re
     step = tile - 2 * radius
     down, across = -(-height // step), -(-width // step)
     if images == 0:
-        return x.new_empty(0, outputs, height, width)
+        return x.new_empty(0, outputs, *(side // 2 if pool else side for side in (height, width)))
     padded = F.pad(x, (radius, across * step + radius - width, radius, down * step + radius - height))
     tiles = padded.unfold(2, tile, step).unfold(3, tile, step)  # [N, C, down, across, t, t]
     ky, kx = unit_frequencies(tile)
@@ -66,7 +75,8 @@ def spectral_conv(x: torch.Tensor, spectra: torch.Tensor, bias: torch.Tensor, re
     y = y[..., radius : radius + step, radius : radius + step]  # [N, O, down, across, m, m]
     y = y.transpose(3, 4).reshape(images, outputs, down * step, across * step)[..., :height, :width]
     y = y + bias[:, None, None]
-    return F.relu(y) if relu else y
+    y = F.relu(y) if relu else y
+    return F.max_pool2d(y, pool[0], 2, pool[1], ceil_mode=pool[1] == 0) if pool else y
 
 
 def spectral_weight_gradient(

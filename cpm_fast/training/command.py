@@ -117,7 +117,8 @@ def _training_config(options: argparse.Namespace) -> TrainingConfig:
     low, high = options.scale or (None, None)
     color = options.color
     changes = {
-        "scale_min": low, "scale_max": high, "rotate_degrees": options.rotate, "center_px": options.center_error,
+        "scale_min": low, "scale_max": high, "rotate_degrees": options.rotate,
+        "flip_probability": options.mirror, "center_px": options.center_error,
         "brightness": color, "contrast": color, "saturation": color, "occlude_probability": options.occlude,
     }  # fmt: skip
     augmentation = replace(recipe.augmentation, **_changed({}, changes))

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import network_config, read_tensors
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
+from cpm_fast.weights.state_dict import read_state_dict
+from cpm_fast.weights.vgg import fill_trunk, used_tensors
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,25 @@ class Loaded:
 
 
 LOADED = "loaded"
+FIRST_OF_VGG = "features.0.weight"
 
 
 def start_from(model: CPM, path: str | Path) -> Loaded:
     """Put what fits of a file's weights into a network; a layer is loaded whole or starts anew.
 
-    Where the parts differ, by name or order, the belief layers and the layers that read beliefs start anew.
+    Where the parts differ, by name or order, the belief layers and the layers that read beliefs start anew. From
+    torchvision's VGG-19 the leading convolutions of the trunk are filled (`weights.vgg.init_trunk`).
+
+    Args:
+        model: changed in place.
+        path: .safetensors of ours, or VGG-19 as .safetensors or any other suffix of PyTorch's files.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not weights of ours, or nothing of them fits; the message names the file.
+        ValueError: neither weights of ours nor VGG-19, or nothing of them fits; the message names the file.
     """
+    if not _is_ours(Path(path)):
+        return _start_from_vgg(model, Path(path))
     tensors, metadata = read_tensors(path, "network")
     theirs = network_config(path, metadata)
     wanted = model.state_dict()
@@ -65,6 +76,29 @@ def start_from(model: CPM, path: str | Path) -> Loaded:
     if not used:
         raise ValueError(f"{path}: none of its layers fits the network; the first: {rows[0][0]} is {rows[0][2]}")
     model.load_state_dict({**wanted, **kept})
+    return Loaded(str(path), tuple(rows), tuple(name for name in tensors if name not in used))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is to be read as one of ours: what is no .safetensors is not, nor is one with VGG-19's names."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            return FIRST_OF_VGG not in file.keys()  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return True
+
+
+def _start_from_vgg(model: CPM, path: Path) -> Loaded:
+    tensors = read_state_dict(path)
+    filled = fill_trunk(model, tensors, path)
+    wanted = model.state_dict()
+    rows = []
+    for layer in (layer for layer in model.layers if layer.kind == "conv"):
+        numbers = sum(wanted[name].numel() for name in wanted if name.startswith(f"convs.{layer.name}."))
+        rows.append((layer.name, numbers, LOADED if layer.name in filled else "new: not of VGG-19"))
+    used = used_tensors(filled)
     return Loaded(str(path), tuple(rows), tuple(name for name in tensors if name not in used))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,7 +44,16 @@ def init_trunk(model: CPM, path: str | Path) -> list[str]:
         FileNotFoundError: no such file.
         ValueError: the file is not VGG-19, or the trunk does not begin like it.
     """
-    tensors = read_state_dict(path)
+    return fill_trunk(model, read_state_dict(path), path)
+
+
+def fill_trunk(model: CPM, tensors: Mapping[str, torch.Tensor], path: str | Path) -> list[str]:
+    """As `init_trunk`, from tensors that were read from a file already.
+
+    Raises:
+        ValueError: as `init_trunk`; the message names the file.
+    """
+    _convolution(tensors, 0, path)  # a file of something else is that before anything is wrong with the network
     if model.config.norm != "none":
         raise ValueError(f"a trunk that starts from VGG-19 must have norm 'none', got {model.config.norm!r}")
     layers = {layer.name for layer in network_layers(model.config)}
@@ -69,7 +79,15 @@ def init_trunk(model: CPM, path: str | Path) -> list[str]:
     return filled
 
 
-def _convolution(tensors: dict[str, torch.Tensor], index: int, path: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
+def used_tensors(filled: Sequence[str]) -> set[str]:
+    """The names in torchvision's file that these layers of ours were filled from."""
+    parts = {name.partition("_")[2] for name in filled}
+    return {f"features.{VGG19[part]}.{kind}" for part in parts for kind in ("weight", "bias")}
+
+
+def _convolution(
+    tensors: Mapping[str, torch.Tensor], index: int, path: str | Path
+) -> tuple[torch.Tensor, torch.Tensor]:
     weight, bias = (tensors.get(f"features.{index}.{kind}") for kind in ("weight", "bias"))
     if weight is None or bias is None or weight.ndim != 4 or bias.shape != weight.shape[:1]:
         raise ValueError(f"{path}: must be VGG-19 as torchvision has it, got no convolution features.{index}")

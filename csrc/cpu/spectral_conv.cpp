@@ -21,6 +21,11 @@
 //        weights in large pages
 //     3  chunks that fit into cache where weights do       20        6.3      2.5        0.36     35
 //
+//     4  3x3 pooling while finished rows are in cache: 9x9 3->256 @368 with its pool 26, where version 3 and PyTorch's
+//        pool had taken 51 + 42; 9x9 @184 with its pool 20 (26 + 1.6). Measured in one process with the whole network.
+//        9x9 3->256 @368 is at the mercy of the shared L3: 50 to 60 on the same machine with a busy neighbor, for any
+//        tile. Chunks of 4 MB took 27 to 31, of 8 to 12 MB 25 to 27, of 16 MB 30 to 31.
+//
 // At 20 ms the product takes 11 (138 GFLOP/s a core, counting four multiplications), reading rows 3, the columns 1.8
 // and 1.5, writing rows 2.6; rows are at the memory's speed, and so is all of 9x9 3->256, whose output alone is 139 MB.
 
@@ -43,12 +48,14 @@ constexpr int64_t kCachedWeightBytes = 24 << 20;
 
 struct Layout {
     Side in, out;
+    int64_t pair_floats;  // of finished rows that wait for their maximum
 
     explicit Layout(const Plan& plan)
         : in(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
-          out(plan.side(plan.chunk_blocks * kBlock, kComplex, plan.output_rows())) {}
+          out(plan.side(plan.chunk_blocks * kBlock, kComplex, plan.output_rows())),
+          pair_floats(plan.params.pool == 0 ? 0 : 2 * plan.params.width * kBlock) {}
 
-    int64_t member_floats(int tile) const { return in.unit_floats(tile) + out.unit_floats(tile); }
+    int64_t member_floats(int tile) const { return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats; }
     int64_t floats(const Plan& plan) const {
         const int tile = plan.params.tile;
         return kBlock + in.strip_floats(tile) + out.strip_floats(tile) + plan.team * member_floats(tile);
@@ -102,8 +109,19 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     };
     share_units(plan.team, tile / 2, 3, tasks, stage);
 
-    const WriteRows write{products, bias, relu, out, params.height, params.outputs, first_block, plan.across, tile};
-    share_tasks(plan.team, row_tasks(products), [&](int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
+    const WriteRows write{products, bias, relu, out, params.height, params.outputs, params.out_pitch, first_block,
+                          plan.across, tile};
+    if (params.pool == 0) {
+        share_tasks(plan.team, row_tasks(products),
+                    [&](int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
+        return;
+    }
+    // Bands take a pair of rows twice, so there are no more of them than shares want.
+    const int64_t bands = blocks * chunk.images < plan.team ? plan.team : 1;
+    share_shares(plan.team, blocks * chunk.images * bands, [&](int share, int64_t begin, int64_t end) {
+        float* pair = workspace + (share + 1) * layout.member_floats(tile) - layout.pair_floats;
+        run.write_pooled(write, {params.pool, params.pool_padding, bands, pair}, begin, end);
+    });
 }
 
 void convolve_chunk(const float* x, const float* gate, const float* spectra, const float* bias, float* out, bool relu,
@@ -111,18 +129,19 @@ void convolve_chunk(const float* x, const float* gate, const float* spectra, con
     const Kernels& run = kernels();
     const SpectralConv& params = plan.params;
     const int tile = params.tile;
-    const int64_t cells = params.height * params.width;
+    const int64_t x_image = params.height * params.width * params.x_pitch;
+    const int64_t out_image = params.height * params.width / (params.pool == 0 ? 1 : 4) * params.out_pitch;
     float* strips = workspace + plan.team * layout.member_floats(tile);
     const Strips in{strips, layout.in.strip_step, chunk.images, plan.across.tiles, layout.in.blocks, chunk.rows,
                     chunk.first_row};
-    const int64_t x_start = chunk.first_image * cells * params.inputs;
+    const int64_t x_start = chunk.first_image * x_image;
     const ReadRows read{x + x_start, gate == nullptr ? nullptr : gate + x_start, params.height, params.inputs,
-                        plan.across, Cover::all, tile, in};
+                        params.x_pitch, plan.across, Cover::all, tile, in};
     share_tasks(plan.team, row_tasks(in), [&](int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
 
     for (int64_t block = 0; block < blocks_of(params.outputs); block += plan.chunk_blocks) {
         convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
-                        out + chunk.first_image * cells * params.outputs, relu, plan, layout, chunk, block, workspace);
+                        out + chunk.first_image * out_image, relu, plan, layout, chunk, block, workspace);
     }
 }
 
@@ -142,7 +161,7 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
 int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads) {
     check_sizes(params);
     if (is_empty(params)) return 0;
-    const Plan plan = plan_for(params, budget, threads);
+    const Plan plan = plan_for(with_pitches(params), budget, threads);
     return Layout(plan).floats(plan);
 }
 
@@ -150,10 +169,11 @@ void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, 
                        const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads) {
     check_sizes(params);
     if (is_empty(params)) return;
-    const Plan plan = plan_for(params, budget, threads);
+    const Plan plan = plan_for(with_pitches(params), budget, threads);
     const Layout layout(plan);
     advise_large_pages(workspace, layout.floats(plan));
-    advise_large_pages(out, params.images * params.height * params.width * params.outputs);
+    advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) *
+                                plan.params.out_pitch);
     for (int64_t i = 0; i < plan.chunk_count(); ++i) {
         convolve_chunk(x, gate, spectra, bias, out, relu, plan, layout, plan.chunk(i), aligned(workspace));
     }

@@ -181,16 +181,32 @@ void fuzz_spectral_conv(Generator& generator) {
     };
     const auto side = [&] { return often(11, 40, 1); };
     const auto channels = [&] { return often(3, 4, 40); };
-    const cpm::SpectralConv params{between(generator, 0, 2), side(), side(), channels(), channels(),
+    cpm::SpectralConv params{between(generator, 0, 2), side(), side(), channels(), channels(),
                                    static_cast<int>(2 * between(generator, 0, 4) + 1), tiles[between(generator, 0, 8)]};
     const int64_t budget = int64_t{1} << between(generator, 0, 24);
     const int threads = static_cast<int>(between(generator, -1, 3));
-    const auto conv = cpm_test::random_conv(generator, params);
     if (between(generator, 0, 1)) {
-        cpm_test::check_forward(conv, budget, threads);
+        params.x_pitch = params.inputs + between(generator, 0, 3);
+        params.out_pitch = params.outputs + between(generator, 0, 20);
+        params.pool = static_cast<int>(between(generator, 0, 3));
+        if (params.pool == 1 || params.height % 2 || params.width % 2) params.pool = 0;
+        params.pool_padding = params.pool == 3 ? static_cast<int>(between(generator, 0, 1)) : 0;
+        cpm_test::check_forward(cpm_test::random_conv(generator, params), budget, threads);
     } else {
-        cpm_test::check_gradients(conv, budget, threads);
+        cpm_test::check_gradients(cpm_test::random_conv(generator, params), budget, threads);
     }
+}
+
+void fuzz_direct_conv(Generator& generator) {
+    cpm::DirectConv params{between(generator, 0, 2), between(generator, 0, 30), between(generator, 0, 40),
+                           between(generator, 0, 24), between(generator, 0, 70),
+                           static_cast<int>(2 * between(generator, 0, 3) + 1)};
+    params.x_pitch = params.inputs + between(generator, 0, 3);
+    params.out_pitch = params.outputs + between(generator, 0, 20);
+    params.pool = static_cast<int>(between(generator, 0, 3));
+    if (params.pool == 1 || params.height % 2 || params.width % 2) params.pool = 0;
+    params.pool_padding = params.pool == 3 ? static_cast<int>(between(generator, 0, 1)) : 0;
+    cpm_test::check_direct(generator, params, static_cast<int>(between(generator, -1, 3)));
 }
 
 }  // namespace
@@ -202,9 +218,10 @@ int main(int count, char** arguments) {
                                : op == "peaks"            ? fuzz_peaks
                                : op == "gaussian_targets" ? fuzz_gaussian_targets
                                : op == "spectral_conv"    ? fuzz_spectral_conv
+                               : op == "direct_conv"      ? fuzz_direct_conv
                                                           : nullptr;
     if (fuzz == nullptr) {
-        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks|spectral_conv\n");
+        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks|spectral_conv|direct_conv\n");
         return 2;
     }
     const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");

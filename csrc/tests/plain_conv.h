@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "check.h"
+#include "cpm/direct_conv.h"
 #include "cpm/spectral_conv.h"
 
 namespace cpm_test {
@@ -82,18 +83,84 @@ inline double norm(const std::vector<float>& values) {
     return std::sqrt(sum);
 }
 
-inline void check_forward(const Conv& conv, int64_t budget, int threads) {
+// Maxima of windows of [N, h, w, O], as params says.
+inline std::vector<double> pooled(const std::vector<double>& maps, const cpm::SpectralConv& params) {
+    const int64_t h = params.height, w = params.width, outputs = params.outputs;
+    std::vector<double> found;
+    for (int64_t row = 0; row < params.images * h / 2; ++row) {
+        for (int64_t column = 0; column < w / 2; ++column) {
+            const int64_t image = row / (h / 2), top = 2 * (row % (h / 2)) - params.pool_padding;
+            const int64_t left = 2 * column - params.pool_padding;
+            for (int64_t o = 0; o < outputs; ++o) {
+                double most = -std::numeric_limits<double>::infinity();
+                for (int64_t y = std::max<int64_t>(top, 0); y < std::min(top + params.pool, h); ++y) {
+                    for (int64_t x = std::max<int64_t>(left, 0); x < std::min(left + params.pool, w); ++x) {
+                        most = std::max(most, maps[((image * h + y) * w + x) * outputs + o]);
+                    }
+                }
+                found.push_back(most);
+            }
+        }
+    }
+    return found;
+}
+
+// [cells, channels] to [cells, pitch] with NaN between, or back, with a check that NaN is still there.
+inline std::vector<float> spread(const std::vector<float>& packed, int64_t channels, int64_t pitch) {
+    std::vector<float> wide(channels == 0 ? 0 : packed.size() / channels * pitch, kNan);
+    for (size_t i = 0; i < packed.size(); ++i) wide[i / channels * pitch + i % channels] = packed[i];
+    return wide;
+}
+
+inline std::vector<float> gathered(const std::vector<float>& wide, int64_t channels, int64_t pitch) {
+    std::vector<float> packed;
+    for (size_t i = 0; i < wide.size(); ++i) {
+        const bool between = static_cast<int64_t>(i % pitch) >= channels;
+        CHECK(!between || std::isnan(wide[i]));
+        if (!between) packed.push_back(wide[i]);
+    }
+    return packed;
+}
+
+// With bias, ReLU and pooling.
+inline std::vector<double> plain_forward(const Conv& conv) {
     const cpm::SpectralConv& params = conv.params;
-    const auto spectra = spectra_of(conv, false, threads);
-    std::vector<float> workspace(cpm::spectral_workspace(params, budget, threads), kNan);
-    std::vector<float> out(conv.gradient.size(), kNan);
-    cpm::spectral_conv_cpu(conv.x.data(), nullptr, spectra.data(), conv.bias.data(), out.data(), params, true,
-                           workspace.data(), budget, threads);
-    std::vector<double> wanted(out.size());
+    std::vector<double> wanted(conv.gradient.size());
     for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = conv.bias[i % params.outputs];
     conv.for_each_product([&](int64_t o, int64_t i, int64_t w) { wanted[o] += double{conv.x[i]} * conv.weight[w]; });
     for (double& value : wanted) value = std::max(value, 0.0);
-    CHECK(close(out, wanted, norm(conv.x)));
+    if (params.pool) wanted = pooled(wanted, params);
+    return wanted;
+}
+
+inline void check_forward(const Conv& conv, int64_t budget, int threads) {
+    const cpm::SpectralConv& params = conv.params;
+    const auto spectra = spectra_of(conv, false, threads);
+    const int64_t x_pitch = params.x_pitch ? params.x_pitch : params.inputs;
+    const int64_t out_pitch = params.out_pitch ? params.out_pitch : params.outputs;
+    std::vector<float> workspace(cpm::spectral_workspace(params, budget, threads), kNan);
+    const auto x = spread(conv.x, params.inputs, x_pitch);
+    const int64_t cells = params.images * params.height * params.width / (params.pool ? 4 : 1);
+    std::vector<float> out(cells * out_pitch, kNan);
+    cpm::spectral_conv_cpu(x.data(), nullptr, spectra.data(), conv.bias.data(), out.data(), params, true,
+                           workspace.data(), budget, threads);
+    out = gathered(out, params.outputs, out_pitch);
+    CHECK(close(out, plain_forward(conv), norm(conv.x)));
+}
+
+inline void check_direct(std::mt19937& generator, const cpm::DirectConv& params, int threads) {
+    const Conv conv = random_conv(generator, {params.images, params.height, params.width, params.inputs, params.outputs,
+                                              params.kernel, 16, 0, 0, params.pool, params.pool_padding});
+    const int64_t x_pitch = params.x_pitch ? params.x_pitch : params.inputs;
+    const int64_t out_pitch = params.out_pitch ? params.out_pitch : params.outputs;
+    std::vector<float> packed((params.outputs + 15) / 16 * 16 * params.inputs * params.kernel * params.kernel, kNan);
+    cpm::pack_weight_cpu(conv.weight.data(), packed.data(), params.outputs, params.inputs, params.kernel, threads);
+    std::vector<float> workspace(cpm::direct_workspace(params, threads), kNan);
+    const auto x = spread(conv.x, params.inputs, x_pitch);
+    std::vector<float> out(params.images * params.height * params.width / (params.pool ? 4 : 1) * out_pitch, kNan);
+    cpm::direct_conv_cpu(x.data(), packed.data(), conv.bias.data(), out.data(), params, true, workspace.data(),
+                         threads);
+    CHECK(close(gathered(out, params.outputs, out_pitch), plain_forward(conv), norm(conv.x)));
 }
 
 // With a gate that is closed for about half of the gradient.

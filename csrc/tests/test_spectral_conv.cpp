@@ -76,12 +76,82 @@ void test_matches_plain_loop() {
     });
 }
 
+// Windows that lie across tiles, chunks, bands and blocks, between the channels of wider maps.
+void test_pools_and_pitches() {
+    std::mt19937 generator(3);
+    for_each_simd([&] {
+        for (const auto& [pool, padding] : {std::pair{2, 0}, {3, 0}, {3, 1}}) {
+            for (const cpm::SpectralConv& params :
+                 {cpm::SpectralConv{1, 34, 50, 3, 18, 9, 24, 3, 18, pool, padding},
+                  cpm::SpectralConv{2, 28, 18, 17, 20, 5, 16, 20, 50, pool, padding},
+                  cpm::SpectralConv{1, 2, 2, 1, 1, 9, 16, 0, 0, pool, padding},
+                  cpm::SpectralConv{1, 60, 12, 2, 16, 3, 16, 2, 16, pool, padding},
+                  cpm::SpectralConv{3, 26, 14, 4, 5, 11, 32, 4, 9, pool, padding}}) {
+                for (const int threads : {1, 2, 5}) {
+                    const auto conv = cpm_test::random_conv(generator, params);
+                    for (const int64_t budget : {int64_t{0}, int64_t{1} << 17, kBudget}) {
+                        cpm_test::check_forward(conv, budget, threads);
+                    }
+                }
+            }
+        }
+        cpm_test::check_forward(cpm_test::random_conv(generator, {1, 21, 13, 5, 18, 5, 16, 9, 31}), kBudget, 2);
+    });
+}
+
+// Bits do not depend on threads, and NaN goes where a maximum of PyTorch's would let it go.
+void test_pool_is_exact() {
+    std::mt19937 generator(4);
+    const cpm::SpectralConv plain{1, 44, 30, 3, 16, 5, 16};
+    cpm::SpectralConv params = plain;
+    params.pool = 3;
+    auto conv = cpm_test::random_conv(generator, plain);
+    conv.x[3 * 500] = cpm_test::kNan;
+    const auto spectra = cpm_test::spectra_of(conv, false, 1);
+    const auto run = [&](const cpm::SpectralConv& each, int64_t budget, int threads) {
+        std::vector<float> workspace(cpm::spectral_workspace(each, budget, threads));
+        std::vector<float> out(each.height * each.width * 16 / (each.pool ? 4 : 1), 7.0f);
+        cpm::spectral_conv_cpu(conv.x.data(), nullptr, spectra.data(), conv.bias.data(), out.data(), each, false,
+                               workspace.data(), budget, threads);
+        return out;
+    };
+    for_each_simd([&] {
+        const auto maps = run(plain, kBudget, 1);
+        for (const int64_t budget : {int64_t{0}, kBudget}) {
+            for (const int threads : {1, 2, 7}) {
+                const auto out = run(params, budget, threads);
+                int64_t wrong = 0;
+                for (int64_t i = 0; i < static_cast<int64_t>(out.size()); ++i) {
+                    const int64_t lane = i % 16, column = i / 16 % 15, row = i / 16 / 15;
+                    float most = -std::numeric_limits<float>::infinity();
+                    for (int64_t y = 2 * row; y < std::min<int64_t>(2 * row + 3, 44); ++y) {
+                        for (int64_t x = 2 * column; x < std::min<int64_t>(2 * column + 3, 30); ++x) {
+                            const float value = maps[(y * 30 + x) * 16 + lane];
+                            if (value > most || std::isnan(value)) most = value;
+                        }
+                    }
+                    wrong += !(out[i] == most || (std::isnan(out[i]) && std::isnan(most)));
+                }
+                CHECK(wrong == 0);
+            }
+        }
+    });
+}
+
 void test_sizes() {
     const int64_t huge = int64_t{1} << 40;
     for (const cpm::SpectralConv& params :
          {cpm::SpectralConv{1, 8, 8, 3, 4, 4, 16}, cpm::SpectralConv{1, 8, 8, 3, 4, 17, 32},
           cpm::SpectralConv{1, 8, 8, 3, 4, -1, 32}, cpm::SpectralConv{1, 8, 8, 3, 4, 5, 18},
           cpm::SpectralConv{1, 8, 8, 3, 4, 5, 0}, cpm::SpectralConv{-1, 8, 8, 3, 4, 5, 16},
+          cpm::SpectralConv{1, 8, 8, 3, 4, 5, 16, 2},
+          cpm::SpectralConv{1, 8, 8, 3, 4, 5, 16, 0, 3},
+          cpm::SpectralConv{1, 8, 8, 3, 4, 5, 16, huge << 20, 0},
+          cpm::SpectralConv{1, 8, 8, 3, 4, 5, 16, 0, 0, 4, 0},
+          cpm::SpectralConv{1, 8, 8, 3, 4, 5, 16, 0, 0, 2, 1},
+          cpm::SpectralConv{1, 8, 8, 3, 4, 5, 16, 0, 0, 0, 1},
+          cpm::SpectralConv{1, 7, 8, 3, 4, 5, 16, 0, 0, 2, 0},
+          cpm::SpectralConv{1, 8, 9, 3, 4, 5, 16, 0, 0, 3, 1},
           cpm::SpectralConv{1, huge, huge, 3, 4, 5, 16}, cpm::SpectralConv{1, 8, 8, huge, huge, 5, 16}}) {
         CHECK(cpm_test::throws<std::invalid_argument>([&] { cpm::spectral_workspace(params, kBudget, 1); }));
         CHECK(cpm_test::throws<std::invalid_argument>([&] { cpm::spectral_gradient_workspace(params, kBudget, 1); }));
@@ -105,6 +175,8 @@ void test_sizes() {
 int main() {
     test_transforms();
     test_matches_plain_loop();
+    test_pools_and_pitches();
+    test_pool_is_exact();
     test_sizes();
     return cpm_test::finish();
 }

@@ -1,13 +1,22 @@
 """Words and paths that mean a dataset."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
+import frames
+from cpm_fast.data.annotation_set import AnnotationSet
+from cpm_fast.data.coco import CocoKeypoints
+from cpm_fast.data.deeplabcut import DeepLabCut
+from cpm_fast.data.flic import FramesInCinema
 from cpm_fast.data.lsp import LeedsSports
+from cpm_fast.data.mpii import MpiiJson, MpiiRelease
 from cpm_fast.data.open import SYNTHETIC_COUNT, open_dataset
 from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.data.table import PartsTable
+from matlab import structs
 
 ROWS = "image,nose_x,nose_y,tail_x,tail_y\na.png,1,2,3,4\n"
 
@@ -39,17 +48,76 @@ def test_leeds_sports_by_folder(tmp_path):
     assert isinstance(open_dataset(tmp_path), LeedsSports)
 
 
+PEOPLE = {"image": "a.png", "center": [9, 9], "scale": 1, "joints": [[1, 2]] * 16, "joints_vis": [1] * 16}
+CATS = {
+    "images": [{"id": 1, "file_name": "a.png"}], "categories": [{"keypoints": ["nose"]}],
+    "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2], "bbox": [0, 0, 5, 5]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+@pytest.mark.parametrize(
+    ("content", "kind"), [([PEOPLE], MpiiJson), (CATS, CocoKeypoints)], ids=["a list is MPII", "a table is COCO"]
+)
+def test_json_by_its_first_sign(tmp_path, content, kind, whole):
+    (tmp_path / "any.json").write_text("\n  " + json.dumps(content))
+    assert isinstance(open_dataset(tmp_path if whole else tmp_path / "any.json"), kind)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+def test_matlab_files_by_name(tmp_path, whole):
+    savemat = pytest.importorskip("scipy.io", reason="needs scipy").savemat
+    person = {"annopoints": {"point": structs({"id": 0, "x": 1.0, "y": 2.0})}, "scale": 1.0, "objpos": {"x": 1, "y": 1}}
+    release = {"annolist": structs({"image": {"name": "a.png"}, "annorect": person})}
+    example = {"filepath": "a.png", "coords": np.ones((2, 29)), "torsobox": [1.0, 2, 3, 9], "istest": 1}
+    for folder, name, variables, kind in (
+        ("mpii", "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release}, MpiiRelease),
+        ("flic", "examples.mat", {"examples": structs(example)}, FramesInCinema),
+    ):
+        (tmp_path / folder).mkdir()
+        savemat(tmp_path / folder / name, variables)
+        assert isinstance(open_dataset(tmp_path / folder if whole else tmp_path / folder / name), kind)
+
+
+LABELS = "scorer,me,me,me,me\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\na.png,1,2,3,4\n"
+
+
+@pytest.mark.parametrize("folder", [".", "labeled-data/film"], ids=["file's folder", "project"])
+def test_labels_of_deeplabcut(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    path = tmp_path / folder / "CollectedData_me.csv"
+    path.write_text(LABELS)
+    # It writes its labels in both forms, and a video's folder holds both.
+    path.with_suffix(".h5").write_bytes(b"not looked at")
+    for spec in (path, path.parent, tmp_path):
+        dataset = open_dataset(spec)
+        assert isinstance(dataset, DeepLabCut) and len(dataset) == 1
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+def test_hdf5_by_what_it_holds(tmp_path, whole):
+    h5py = pytest.importorskip("h5py", reason="needs h5py")
+    for name in ("set", "labels"):
+        (tmp_path / name).mkdir()
+    with h5py.File(tmp_path / "set" / "any.h5", "w") as file:
+        file["images"], file["annotations"] = np.zeros((1, 9, 9, 1), np.uint8), np.ones((1, 2, 2))
+    columns = [("me", part, axis) for part in "ab" for axis in "xy"]
+    frames.write_fixed(tmp_path / "labels" / "any.h5", [("a.png",)], columns, np.ones((1, 4)))
+    for name, kind in (("set", AnnotationSet), ("labels", DeepLabCut)):
+        assert isinstance(open_dataset(tmp_path / name if whole else tmp_path / name / "any.h5"), kind)
+
+
 @pytest.mark.parametrize(
     ("files", "spec", "error", "message"),
     [
         ((), "none", FileNotFoundError, "none: no such file or folder .*synthetic"),
         ((), "none.csv", FileNotFoundError, "none.csv: no such file"),
-        ((), ".", ValueError, "it holds 0 CSV files"),
-        (("a.csv", "b.csv"), ".", ValueError, "it holds 2 CSV files"),
-        (("a.txt",), "a.txt", ValueError, "a.txt: data must be a CSV file"),
-        (("joints.mat",), "joints.mat", ValueError, "a folder with joints.mat and images/"),
+        ((), ".", ValueError, "this folder holds 0 of them"),
+        (("a.csv", "b.csv"), ".", ValueError, "this folder holds 2 of them"),
+        (("a.txt",), "a.txt", ValueError, "a.txt: data must be a folder of LSP"),
+        (("joints.mat",), "joints.mat", ValueError, "joints.mat: not a MATLAB file"),
     ],
-    ids=["missing", "missing table", "empty folder", "two tables", "another file", "the file in the folder"],
+    ids=["missing", "missing table", "empty folder", "two tables", "another file", "a file that says it is MATLAB's"],
 )
 def test_nothing_that_is_known(tmp_path, files, spec, error, message):
     for name in files:

@@ -54,6 +54,7 @@ def test_predictions_are_those_of_infer():
     )
     for index in range(3):
         np.testing.assert_allclose(inferred[index].keypoints[0], result.predictions[-1, index], atol=0.05)
+        np.testing.assert_allclose(inferred[index].scores[0], result.heights[-1, index], atol=1e-4)
 
 
 def test_counts_what_is_left_out_and_what_is_unreadable():

@@ -95,6 +95,17 @@ def test_coco_s_results(tmp_path):
     assert score_file(tmp_path / "keypoints.json", dataset).stages[0].mean == 50 / 51
 
 
+def test_coco_s_numbers_are_the_dataset_s_own_where_it_has_some(tmp_path):
+    """The file called 12.jpg is image 785, and 785.jpg is image 12."""
+    dataset = Figures(2, COCO, names=["12.jpg", "785.jpg"], more=[{"identity": (785, 1)}, {"identity": (12, 2)}])
+    entries = coco_of(dataset, [785, 12])
+    (tmp_path / "keypoints.json").write_text(json.dumps(entries))
+    assert score_file(tmp_path / "keypoints.json", dataset).stages[0].mean == 1
+    named = [{**entry, "file_name": name} for entry, name in zip(entries, dataset.names, strict=True)]
+    (tmp_path / "keypoints.json").write_text(json.dumps(named))
+    assert score_file(tmp_path / "keypoints.json", dataset).stages[0].mean == 1
+
+
 def test_our_own_results_in_coco_s_form_come_back(tmp_path):
     dataset = Figures(3, LSP, names=["im0001.jpg", "im0002.jpg", "im0003.jpg"])
     results_of(dataset).save(tmp_path / "found.json", form="coco")

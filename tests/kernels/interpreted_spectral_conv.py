@@ -7,6 +7,7 @@ algebra of real spectra.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import fourier, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
 from cpm_fast.kernels import spectral_plans as plans
+from cpm_fast.ops import context_conv
+from cpm_fast.ops import spectral_conv as ops
 from cpm_fast.reference.context_conv import context_conv as reference
 
 # Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.
@@ -83,12 +86,13 @@ def test_matches_float64(case: ConvCase, tile: int, poisoned_memory: None, gener
     check(case, tile, "tf32x3", generator)
 
 
-@pytest.mark.parametrize("mode", ["fp16", "tf32", "tf32x3", "ieee"])
+@pytest.mark.parametrize("mode", ["fp16", "fp16 spectra", "tf32x3", "ieee"])
 @pytest.mark.parametrize("tile", [16, 22, 32, 36, 64])
 def test_there_and_back(tile: int, mode: str, poisoned_memory: None, generator: torch.Generator) -> None:
     """Maps and weights, with the blocks of every tile and arithmetic; without a product between."""
     dtype = torch.float16 if mode == "fp16" else torch.float32
-    kind = plans.arithmetic(dtype, plans.FORWARD_SPECTRA[mode], mode)
+    spectra_dtype = torch.float16 if mode.startswith("fp16") else torch.float32
+    kind = plans.arithmetic(dtype, spectra_dtype, "tf32" if mode == "fp16 spectra" else mode)
     x = torch.randn(1, 3, tile + 2, tile - 4, generator=generator).to(dtype, memory_format=torch.channels_last)
     tiles = fourier.tiling(tile, 9, *x.shape[2:])
     spectra = torch.empty(fourier.frequencies(tile), tiles.count, 2, 16, dtype=kind.spectra)
@@ -216,3 +220,26 @@ def test_products_with_every_tile_of_the_plan(
         for add in (False, True):
             spectral_product.dweight_launch(x, dy, dweight, add, kind, 90).run()
             assert relative_error(dweight, wanted * (2 if add else 1)) <= 1e-6
+
+
+def test_the_ops_reach_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+    """What the ops do on CUDA where the plan says so, with a device that only says its capability."""
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(context_conv, "choose_cuda_tile", lambda *shape, **training: 16)
+    x, weight, bias = ConvCase("", 1, 3, 4, 5, (7, 13)).inputs(generator)
+    y = context_conv._cuda(x, weight, bias, True)
+    assert relative_error(y, reference(x.double(), weight.double(), bias.double(), True)) <= 1e-6
+    dy = torch.randn(y.shape, generator=generator)
+    oracle = oracle_gradients(dy, x, weight, bias, y)
+    gradients = context_conv._cuda_backward(dy, x, weight, y, [True, True, True])
+    assert all(relative_error(*pair) <= 1e-6 for pair in zip(gradients, oracle, strict=True))
+    spectra = ops._cuda_transform(weight, 16, False, torch.float16)
+    assert spectra.shape == (128, 4, 2, 16) and spectra.dtype == torch.float16
+    assert relative_error(ops._cuda_conv(x, None, spectra, bias, True, 4, 5), y.double()) <= 1e-3
+    adjoint = ops._cuda_transform(weight, 16, True, torch.float32)
+    assert relative_error(ops._cuda_conv(dy, y, adjoint, None, False, 3, 5), oracle[0]) <= 1e-3
+    dweight, dbias = ops._cuda_weight_gradient(dy, y, x, 5, 16)
+    assert relative_error(dweight, oracle[1]) <= 1e-3 and relative_error(dbias, oracle[2]) <= 1e-3
+    with pytest.raises(ValueError, match="spectra must be those of the fast backend on CUDA"):
+        ops._cuda_conv(x, None, spectra[None], bias, True, 4, 5)

@@ -18,11 +18,10 @@ TENSOR_CORE = {80: "mma", 90: "wgmma"}
 MODES = {"fp16", "bf16", "tf32", "tf32x3", "ieee"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
-def test_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
+def compiled(table: str, capability: int, tmp_path: Path) -> list[dict]:
+    """The rows of one of the tables under benchmarks/, made in a process of its own."""
     out = tmp_path / "kernels.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "kernel_table.py"), "--json", str(out)]
+    command = [sys.executable, str(ROOT / "benchmarks" / table), "--json", str(out)]
     command += ["--images", "1", "32", "--capabilities", str(capability)]
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     env |= {"TRITON_CACHE_DIR": str(tmp_path / "cache")}
@@ -30,15 +29,39 @@ def test_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     rows = json.loads(out.read_text())["rows"]
     assert {row["mode"] for row in rows} == MODES
+    for row in rows:
+        assert row["spills"] == 0 and row["stack"] == 0, f"local memory is used: {row}"
+        assert row["shared"] <= SHARED_LIMIT_BYTES[capability], f"too much shared memory: {row}"
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
+def test_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
+    rows = compiled("kernel_table.py", capability, tmp_path)
     assert {"forward", "dx", "dweight", "gate"} <= {row["pass"] for row in rows}
     assert {(9, 3, 256), (9, 128, 128), (11, 48, 128), (11, 128, 128), (9, 32, 512), (1, 128, 15)} <= {
         (row["kernel_side"], row["in_channels"], row["out_channels"]) for row in rows
     }
     for row in rows:
-        assert row["spills"] == 0 and row["stack"] == 0, f"local memory is used: {row}"
-        assert row["shared"] <= SHARED_LIMIT_BYTES[capability], f"too much shared memory: {row}"
         multiplies = row["pass"] in ("forward", "dx", "dweight")
         wanted = TENSOR_CORE[capability] if multiplies and row["mode"] != "ieee" else "none"
         assert row["tensor_core"] == wanted, f"{wanted} expected: {row}"
         aligned = row["in_channels"] % 16 == 0 and row["out_channels"] % 16 == 0
         assert row["async_copies"] or not multiplies or not aligned, f"loads wait for each other: {row}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
+def test_the_spectral_form_of_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
+    rows = compiled("spectral_table.py", capability, tmp_path)
+    assert {row["pass"] for row in rows} == {
+        "transform weight", "transform", "product", "inverse",
+        "dy", "dx weight", "dx product", "dx inverse", "x", "dweight", "dweight inverse",
+    }  # fmt: skip
+    assert {(9, 128, 128), (11, 48, 128), (11, 128, 128), (9, 32, 512)} <= {
+        (row["kernel_side"], row["in_channels"], row["out_channels"]) for row in rows
+    }
+    for row in rows:
+        wanted = TENSOR_CORE[capability] if row["mode"] != "ieee" else "none"
+        assert row["tensor_core"] == wanted, f"{wanted} expected: {row}"

@@ -41,6 +41,17 @@ CORE_CASES = (
 MODEL_STEPS = {"cpu": 3, "cuda": 1000}
 
 
+# Where the plan would else take the direct form.
+SPECTRAL_CASES = (
+    (ConvCase("core-spectral", 2, 16, 20, 5, (19, 23)), 16),
+    (ConvCase("core-spectral-odd", 1, 15, 33, 9, (17, 26), relu=False), 24),
+    (ConvCase("spectral-block2", 2, 128, 128, 9, (184, 184)), 32),
+    (ConvCase("spectral-block3", 2, 128, 128, 9, (92, 92)), 54),
+    (ConvCase("spectral-concat", 2, 48, 128, 11, (46, 46)), 22),
+    (ConvCase("spectral-refine", 2, 128, 128, 11, (46, 46)), 64),
+)
+
+
 @pytest.fixture
 def gpu() -> str:
     if not torch.cuda.is_available():
@@ -95,6 +106,51 @@ def test_real_shapes(case: ConvCase, dtype: torch.dtype, gpu: str, generator: to
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["tf32", "tf32x3", "ieee", "fp16", "bf16"])
+@pytest.mark.parametrize(("case", "tile"), SPECTRAL_CASES, ids=str)
+def test_spectral_core_and_real_shapes(
+    case: ConvCase, tile: int, mode: str, gpu: str, generator: torch.Generator
+) -> None:
+    """On every tile and in every mode, whatever the plan takes; equal input gives equal bits."""
+    from cpm_fast.kernels import spectral_conv as kernels
+
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(mode, torch.float32)
+    major, minor = torch.cuda.get_device_capability()
+    capability, bound = 10 * major + minor, RELATIVE_ERROR["spectral_conv", mode]
+    x, weight, bias = case.inputs(generator, gpu, dtype)
+    spectra = kernels.transform_weight(weight, tile, False, kernels.FORWARD_SPECTRA[mode], mode)
+    y = kernels.forward(x, spectra, bias, case.relu, case.kernel, mode, capability)
+    exact = [t.double().requires_grad_() for t in (x, weight, bias)]
+    linear = reference(*exact, False)
+    assert_close(y, linear.detach().relu() if case.relu else linear.detach(), bound)
+    dy = torch.randn(y.shape, generator=generator).to(y)
+    gate = y if case.relu else None
+    once, again = (kernels.backward(dy, x, weight, gate, (True, True, True), tile, mode, capability) for _ in range(2))
+    gated = dy.double() * (y > 0) if case.relu else dy.double()
+    for gradient, same, oracle in zip(once, again, torch.autograd.grad(linear, exact, gated), strict=True):
+        assert gradient is not None and same is not None and torch.equal(gradient, same)
+        assert_close(gradient, oracle, bound)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_the_engine_is_spectral_and_as_exact_as_promised(precision: str, gpu: str) -> None:
+    from cpm_fast.engine import Engine
+
+    model = CPM.preset("cpm6").to(gpu).eval()
+    engine = Engine(model, precision=precision)
+    assert "spectral" in engine.describe(2)
+    crops = torch.rand(2, 3, *model.config.input_size, device=gpu) - 0.5
+    with torch.no_grad():
+        wanted = model.double()(crops.double())[-1]
+    model.float()
+    for _ in range(3):  # plainly, captured, replayed
+        found = engine(crops)[-1].double()
+        error = float((found - wanted).norm() / wanted.norm())
+        assert error <= {"fp32": 1e-5, "tf32": 1e-2, "bf16": 8e-2}[precision]
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["ieee", "none"])
 def test_float32_is_as_exact_as_asked(precision: str, gpu: str, generator: torch.Generator) -> None:
     x, weight, bias = REAL_CASES[-2].inputs(generator, gpu)
@@ -117,6 +173,7 @@ def test_any_number_of_warps(
     """A published kernel of this kind, with one flat loop, is wrong with 8 warps on Hopper: both are tried."""
     from cpm_fast.kernels import direct_conv, direct_conv_weight
 
+    monkeypatch.setattr("cpm_fast.ops.context_conv.choose_cuda_tile", lambda *shape, **kwargs: None)
     for module, name in ((direct_conv, "forward_tile"), (direct_conv_weight, "dweight_tile")):
         plan = getattr(module, name)
         monkeypatch.setattr(
@@ -255,6 +312,7 @@ def test_training_steps_keep_memory_level(amp: bool, conv_device: str) -> None:
 def test_amp_trains_through_the_kernels(gpu: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
     from cpm_fast.kernels import context_conv as kernels
 
+    monkeypatch.setattr("cpm_fast.ops.context_conv.choose_cuda_tile", lambda *shape, **kwargs: None)
     modes = []
     forward = kernels.forward
     monkeypatch.setattr(kernels, "forward", lambda *a: modes.append(a[4]) or forward(*a))

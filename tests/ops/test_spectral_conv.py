@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from cases import RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
 from cpm_fast.ops import backend
 from cpm_fast.ops import spectral_conv as module
+from cpm_fast.ops.maps import POOLS, Pool
 from cpm_fast.ops.spectral_conv import (
     TILES,
+    bound_spectral_conv,
     spectral_conv,
     spectral_input_gradient,
     spectral_weight_gradient,
@@ -135,6 +137,44 @@ def test_matches_reference_image_by_image(native_code: None, generator: torch.Ge
         assert torch.equal(spectral_conv(x[image : image + 1], spectra, bias, True, 9), out[image : image + 1])
 
 
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_matches_reference_pooled(pool: Pool, simd: str, poisoned_memory: None, generator: torch.Generator) -> None:
+    """The bits that pooling the whole output gives, in a map of its own or among the channels of another."""
+    for case in (SpectralCase("", 2, (26, 40), 3, 18, 9, 24), SpectralCase("", 1, (44, 30), 17, 16, 5, 16)):
+        x, weight, bias = case.inputs_of(generator)
+        spectra = transform_weight(weight, case.tile)
+        whole = spectral_conv(x, spectra, bias, True, case.kernel)
+        wanted = F.max_pool2d(whole, pool[0], 2, pool[1], ceil_mode=pool[1] == 0)
+        assert torch.equal(spectral_conv(x, spectra, bias, True, case.kernel, pool), wanted)
+        wide = torch.full((case.images, case.outputs + 5, *wanted.shape[2:]), 7.0)
+        wide = wide.contiguous(memory_format=torch.channels_last)
+        out = wide[:, 2:-3]
+        assert spectral_conv(x, spectra, bias, True, case.kernel, pool, out) is out
+        assert torch.equal(out, wanted) and (wide[:, :2] == 7).all() and (wide[:, -3:] == 7).all()
+        packed = x.contiguous(memory_format=torch.channels_last)
+        call = bound_spectral_conv(packed, spectra, bias, True, case.kernel, pool, out.zero_())
+        call()
+        assert torch.equal(out, wanted)
+        packed.mul_(0)
+        call()
+        assert torch.equal(out, bias.relu()[:, None, None].expand_as(out))
+        with backend.use_backend("reference"):
+            reference = spectral_conv(x, spectra, bias, True, case.kernel, pool, torch.empty_like(wanted))
+        assert relative_error(reference, wanted.double()) < BOUND
+
+
+def test_matches_reference_among_the_channels_of_a_wider_map(native_code: None, generator: torch.Generator) -> None:
+    wide = torch.randn(2, 40, 21, 22, generator=generator).contiguous(memory_format=torch.channels_last)
+    _, weight, bias = SpectralCase("", 2, (21, 22), 10, 12, 5, 16).inputs_of(generator)
+    spectra = transform_weight(weight, 16)
+    x, out = wide[:, 3:13], wide[:, 20:32]
+    wanted = spectral_conv(x.clone(), spectra, bias, False, 5)
+    rest = wide.clone()
+    assert torch.equal(spectral_conv(x, spectra, bias, False, 5, out=out), wanted)
+    rest[:, 20:32] = wanted
+    assert torch.equal(wide, rest)
+
+
 def test_matches_reference_from_two_threads(native_code: None, generator: torch.Generator) -> None:
     inputs = [case.inputs_of(generator) for case in SPECTRAL_CONV[:3]]
 
@@ -245,6 +285,10 @@ REJECTED = {
     "x-dtype": (dict(x=torch.zeros(1, 3, 9, 8).double()), TypeError, "x must be torch.float32, got torch.float64"),
     "spectra-dtype": (dict(spectra=torch.zeros(130, 1, 3, 2, 16).half()), TypeError, "spectra must be torch.float32"),
     "bias-device": (dict(bias=torch.zeros(5, device="meta")), RuntimeError, "bias must be on cpu as x is, got meta"),
+    "pool": (dict(pool=(3, 2)), ValueError, r"pool must be one of .*, got \(3, 2\)"),
+    "pool-odd": (dict(pool=(2, 0)), ValueError, r"x must have even h and w with pool, got \[1, 3, 9, 8\]"),
+    "out-shape": (dict(out=torch.zeros(1, 5, 8, 9)), ValueError, r"out must be \[1, 5, 9, 8\], got \[1, 5, 8, 9\]"),
+    "out-layout": (dict(out=torch.zeros(1, 5, 9, 8)), ValueError, "out must be in channels_last, or channels"),
     "gradient": (
         dict(x=torch.zeros(1, 3, 9, 8).requires_grad_()),
         RuntimeError,

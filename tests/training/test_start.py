@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from cpm_fast.config import Conv, preset
 from cpm_fast.data.mapped import mapped
 from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
+from cpm_fast.recipes import RECIPES
 from cpm_fast.skeleton import FLIC, MPII, Skeleton
 from cpm_fast.training.loop import train
+from cpm_fast.training.schemes import make_optimizer
 from cpm_fast.training.start import LOADED, start_from
 from runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, weights
 
@@ -66,6 +70,71 @@ def test_more_stages_and_other_kernels_start_anew(source):
     assert any("stage2" in name for name in fewer.unused)
     wider = start_from(CPM(replace(COMPACT, first=(replace(COMPACT.first[0], channels=9),))), source[0])
     assert fates(wider)["stage1_conv1"].startswith("new: [9, 4, 3, 3] here, [8, 4, 3, 3] in the file")
+
+
+VGG = replace(preset("vgg"), stages=2, input_size=(32, 32), tail=preset("vgg").tail[:3], first=(Conv(1, 8),),
+              refine=(Conv(3, 8),))  # fmt: skip
+
+
+def vgg19(path) -> dict[str, torch.Tensor]:
+    """The first nine convolutions of torchvision's file, as far as they are looked at, and one that is not."""
+    torch.manual_seed(3)
+    widths = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 12: (256, 256), 14: (256, 256),
+              16: (256, 256), 19: (512, 256), 21: (512, 512), 23: (512, 512)}  # fmt: skip
+    tensors = {
+        f"features.{at}.weight": torch.randn(*shape, 3, 3) * (2 / (9 * shape[1])) ** 0.5 for at, shape in widths.items()
+    }
+    tensors |= {f"features.{at}.bias": 0.1 * torch.randn(shape[0]) for at, shape in widths.items()}
+    (torch.save if path.suffix == ".pth" else save_file)(tensors, path)
+    return tensors
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_trunk_from_vgg_19(tmp_path, suffix):
+    path = tmp_path / f"vgg19{suffix}"
+    tensors = vgg19(path)
+    model = CPM(VGG)
+    loaded = start_from(model, path)
+    assert [name for name, fate in fates(loaded).items() if fate == LOADED][-1] == "trunk1_tail2"
+    assert list(fates(loaded).values()).count(LOADED) == 10
+    assert fates(loaded)["trunk1_tail3"] == fates(loaded)["stage2_conv1"] == "new: not of VGG-19"
+    assert set(loaded.unused) == {"features.23.weight", "features.23.bias"}
+    assert torch.equal(model.conv("trunk1_tail2").weight, tensors["features.21.weight"])
+
+
+def test_a_run_from_vgg_19_trains_its_layers_at_the_released_rates(tmp_path):
+    tensors = vgg19(tmp_path / "vgg19.pth")
+    config = replace(RECIPES["paper-vgg"], batch=2, epochs=1.0)
+    model = train(VGG, config, DATA, [], tmp_path / "run", start=tmp_path / "vgg19.pth",
+                  options=replace(QUIET, stop_after=2))  # fmt: skip
+    assert "new: not of VGG-19" in (tmp_path / "run" / "start.txt").read_text()
+    moved = (model.conv("trunk1_tail2").weight - tensors["features.21.weight"]).abs().max()
+    assert 0 < moved < 0.01, "the trunk learns, from where it began"
+    rates = {
+        name: group["lr"]
+        for group in make_optimizer(model, config).param_groups
+        for name, parameter in model.named_parameters()
+        if any(parameter is own for own in group["params"])
+    }
+    wanted = {"trunk1_tail2": 1, "stage1_conv1": 1, "stage1_beliefs": 1, "stage2_conv1": 4, "stage2_beliefs": 4}
+    for layer, factor in wanted.items():
+        assert rates[f"convs.{layer}.weight"] == pytest.approx(8e-5 * factor), layer
+        assert rates[f"convs.{layer}.bias"] == pytest.approx(2 * 8e-5 * factor), layer
+
+
+def test_files_of_neither_kind(tmp_path):
+    model = CPM(COMPACT)
+    torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other.pth: must be VGG-19 as torchvision has it"):
+        start_from(model, tmp_path / "other.pth")
+    save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other.safetensors: must hold the metadata format"):
+        start_from(model, tmp_path / "other.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"torn.safetensors: not a .safetensors file"):
+        start_from(model, tmp_path / "torn.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"none.safetensors"):
+        start_from(model, tmp_path / "none.safetensors")
 
 
 def test_nothing_that_fits(source):

@@ -247,6 +247,17 @@ def test_the_six_stage_network_from_its_file(tmp_path, six_stages):
 
 
 @torch.no_grad()
+def test_the_flic_network():
+    blobs = random_blobs(preset("flic"), "released")
+    mapping = map_caffe(blobs)
+    assert mapping.config == preset("flic") and not mapping.problems and not mapping.unused
+    model = CPM(mapping.config).eval()
+    fill(model, mapping.tensors, "blobs")
+    image = torch.rand(1, 3, 64, 64) - 0.5
+    assert_same(model(image), plain_released(blobs, image, 4))
+
+
+@torch.no_grad()
 def test_the_vgg_network():
     config = NetworkConfig(**{**vars(preset("vgg")), "stages": 3})
     blobs = random_blobs(config, "released VGG")

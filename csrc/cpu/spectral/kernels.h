@@ -48,6 +48,7 @@ struct ReadRows {
     const float* x;     // [images, h, w, channels], the first image of the chunk
     const float* gate;  // like x, or null: x counts as 0 where gate is not above 0
     int64_t height, channels;
+    int64_t pitch;  // floats from a cell to the next
     Axis across;
     Cover cover;
     int tile;
@@ -58,11 +59,20 @@ struct WriteRows {
     Strips strips;
     const float* bias;  // [channels], or null
     bool relu;
-    float* out;  // [images, h, w, channels], the first image of the chunk
+    float* out;  // [images, h, w, channels], the first image of the chunk; with pool [images, h/2, w/2, channels]
     int64_t height, channels;
+    int64_t pitch;        // floats from a cell to the next
     int64_t first_block;  // of the channels, those in the strips
     Axis across;
     int tile;
+};
+
+// What is written where a maximum follows: of the windows of `side` cells, two apart, the first `padding` cells before
+// the map. Tasks run over images, bands of windows' rows, blocks.
+struct Pool {
+    int side, padding;
+    int64_t bands;
+    float* pair;  // two rows of a block, [2, w, 16], of the one who calls
 };
 
 struct Columns {
@@ -111,6 +121,20 @@ struct GradientRows {
     int kernel, tile;
 };
 
+// A convolution by plain sums.
+struct Direct {
+    const float* x;        // [images, h, w, inputs]
+    const float* weights;  // [blocks of outputs, k, k, inputs, 16]
+    const float* bias;     // [blocks of outputs, 16]
+    float* out;            // [images, h, w, outputs]; with pool [images, h/2, w/2, outputs]
+    int64_t images, height, width, inputs, outputs;
+    int kernel;
+    bool relu;
+    int64_t x_pitch, out_pitch;
+    float* rows;  // [k, w + k - 1, inputs], of the one who calls
+    Pool pool;    // pair: [blocks of outputs, 2, w, 16]; side 0: none
+};
+
 // Complex DFT of one block's vector; `step` in floats from one element to the next. The inverse, unscaled, is the same
 // function with real and imaginary parts swapped on both sides. In place is allowed where the steps are equal.
 using Dft = void (*)(const float* re, const float* im, int64_t step, float* out_re, float* out_im, int64_t out_step);
@@ -124,16 +148,25 @@ struct Kernels {
     void (*multiply)(const Product&, int64_t begin, int64_t end);                // tasks: frequencies
     void (*columns_inverse)(const Columns&, int64_t begin, int64_t end);         // tasks: column_tasks
     void (*write_rows)(const WriteRows&, int64_t begin, int64_t end);            // tasks: row_tasks(strips)
+    void (*write_pooled)(const WriteRows&, const Pool&, int64_t begin, int64_t end);  // tasks: pool_tasks
     void (*transform_weight)(const Weights&, int64_t begin, int64_t end);        // tasks: blocks of outputs x inputs
     void (*gradient_columns)(const GradientColumns&, int64_t begin, int64_t end);  // likewise
     void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);        // likewise
+    void (*direct_cells)(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
+    void (*direct_rows)(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
 };
+
+// Cells of a 1x1 convolution that take all its weights while those are in cache.
+constexpr int64_t kCellChunk = 64;
 
 // Rows go in bands, whose cells stay in cache while all blocks of channels are taken from them.
 constexpr int64_t kBandRows = 16;
 inline int64_t bands_of(const Strips& strips) { return (strips.rows + kBandRows - 1) / kBandRows; }
 inline int64_t row_tasks(const Strips& strips) {
     return strips.images * bands_of(strips) * strips.tiles * strips.blocks;
+}
+inline int64_t pool_tasks(const Strips& strips, const Pool& pool) {
+    return strips.images * pool.bands * strips.blocks;
 }
 inline int64_t column_tasks(const Strips& strips, const UnitSpectra& spectra) {
     return strips.images * strips.tiles * spectra.tiles_down * strips.blocks;

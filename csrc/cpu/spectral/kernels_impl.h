@@ -3,7 +3,9 @@
 #pragma once
 
 #include "columns.h"
+#include "direct.h"
 #include "gradient.h"
+#include "pool.h"
 #include "product.h"
 #include "rows.h"
 #include "weights.h"
@@ -12,8 +14,8 @@ namespace cpm::spectral {
 namespace {
 
 constexpr Kernels table(const char* name) {
-    return {name,     kLanes,          find_dft<false>,  read_rows, columns_forward,
-            multiply, columns_inverse, write_rows,       transform_weight, gradient_columns, gradient_rows};
+    return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
+            write_rows, write_pooled, transform_weight, gradient_columns, gradient_rows,   direct_cells, direct_rows};
 }
 
 }  // namespace

@@ -46,10 +46,42 @@ void check_kernel(int kernel, int tile) {
     }
 }
 
+void check_pool(const SpectralConv& params) {
+    const bool padded = params.pool_padding == 1 && params.pool == 3;
+    const bool known = params.pool == 0 || params.pool == 2 || params.pool == 3;
+    if (!known || (params.pool_padding != 0 && !padded)) {
+        throw std::invalid_argument("pool must be 2 or 3 with no padding, or 3 with 1, got " +
+                                    std::to_string(params.pool) + " with " + std::to_string(params.pool_padding));
+    }
+    if (params.pool != 0 && (params.height % 2 != 0 || params.width % 2 != 0)) {
+        throw std::invalid_argument("height and width must be even with pool");
+    }
+}
+
+void check_pitch(int64_t pitch, int64_t channels) {
+    if (pitch != 0 && pitch < channels) {
+        throw std::invalid_argument("pitch must be at least the channels, " + std::to_string(channels) + ", got " +
+                                    std::to_string(pitch));
+    }
+}
+
 }  // namespace
+
+SpectralConv with_pitches(const SpectralConv& params) {
+    SpectralConv full = params;
+    if (full.x_pitch == 0) full.x_pitch = full.inputs;
+    if (full.out_pitch == 0) full.out_pitch = full.outputs;
+    return full;
+}
 
 void check_sizes(const SpectralConv& params) {
     check_kernel(params.kernel, params.tile);
+    check_pool(params);
+    check_pitch(params.x_pitch, params.inputs);
+    check_pitch(params.out_pitch, params.outputs);
+    for (const int64_t pitch : {params.x_pitch, params.out_pitch}) {
+        element_count({params.images, params.height, params.width, pitch});
+    }
     // Channels come in blocks, rows and columns in tiles, each up to 64 times larger, and triples of floats.
     for (const int64_t channels : {params.inputs, params.outputs}) {
         element_count({params.images, params.height, params.width, channels, 16});

@@ -46,6 +46,9 @@ struct Plan {
 // Throws std::invalid_argument.
 void check_sizes(const SpectralConv& params);
 
+// Without zeros for pitches.
+SpectralConv with_pitches(const SpectralConv& params);
+
 // No outputs: no images, no cells or no output channels.
 bool is_empty(const SpectralConv& params);
 
@@ -79,14 +82,20 @@ Plan fit_plan(const SpectralConv& params, int64_t budget, int threads, Floats fl
     return plan;
 }
 
-// action(begin, end) over shares of [0, tasks), one for each of the team.
+// action(share, begin, end) over shares of [0, tasks), one for each of the team.
 template <typename Action>
-void share_tasks(int team, int64_t tasks, Action action) {
+void share_shares(int team, int64_t tasks, Action action) {
 #pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
     for (int share = 0; share < team; ++share) {
         const int64_t begin = tasks * share / team, end = tasks * (share + 1) / team;
-        if (begin < end) action(begin, end);
+        if (begin < end) action(share, begin, end);
     }
+}
+
+// Likewise, where it matters not whose a share is.
+template <typename Action>
+void share_tasks(int team, int64_t tasks, Action action) {
+    share_shares(team, tasks, [&](int, int64_t begin, int64_t end) { action(begin, end); });
 }
 
 // Units in turn. stages[i](share, unit, i-th tasks' begin, end): as long as there is one for each of the team, a member

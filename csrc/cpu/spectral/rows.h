@@ -88,7 +88,7 @@ void stage_row(const float* x, const float* gate, int64_t channels, int64_t pixe
 void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile);
     alignas(64) float staged[kMaxTile * kComplex], z[kMaxTile * kComplex];
-    const int64_t row_step = job.across.cells * job.channels;
+    const int64_t row_step = job.across.cells * job.pitch;
     for (int64_t index = begin; index < end; ++index) {
         const RowTask task = row_task(job.strips, index);
         const Span cells = covered(job.across, task.tile, job.tile, job.cover);
@@ -96,17 +96,17 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
         const bool direct = channels == kBlock && job.gate == nullptr && cells.begin == 0 && cells.end == job.tile;
         // May lie before the map; only covered cells are touched.
         const int64_t start = task.tile * job.across.step - job.across.first;
-        const int64_t origin = task.image * job.height * row_step + start * job.channels + task.block * kBlock;
+        const int64_t origin = task.image * job.height * row_step + start * job.pitch + task.block * kBlock;
         for (int64_t row = task.begin; row < task.end; row += 2) {
             const bool pair = row + 1 < task.end;
             const int64_t offset0 = origin + (job.strips.first_row + row) * row_step, offset1 = offset0 + row_step;
             const float *re = job.x + offset0, *im = job.x + offset1;
-            fetch<false>(re + 2 * row_step, job.tile, job.channels, kBlock);
-            fetch<false>(im + 2 * row_step, job.tile, job.channels, kBlock);
-            int64_t step = job.channels;
+            fetch<false>(re + 2 * row_step, job.tile, job.pitch, kBlock);
+            fetch<false>(im + 2 * row_step, job.tile, job.pitch, kBlock);
+            int64_t step = job.pitch;
             if (!direct || !pair) {
-                stage_row(re, job.gate ? job.gate + offset0 : nullptr, channels, job.channels, cells, job.tile, staged);
-                stage_row(pair ? im : nullptr, job.gate ? job.gate + offset1 : nullptr, channels, job.channels, cells,
+                stage_row(re, job.gate ? job.gate + offset0 : nullptr, channels, job.pitch, cells, job.tile, staged);
+                stage_row(pair ? im : nullptr, job.gate ? job.gate + offset1 : nullptr, channels, job.pitch, cells,
                           job.tile, staged + kBlock);
                 re = staged;
                 im = staged + kBlock;
@@ -149,7 +149,7 @@ void finish_row(const float* z, const float* bias, bool relu, int64_t channels, 
 void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile);
     alignas(64) float z[kMaxTile * kComplex];
-    const int64_t row_step = job.across.cells * job.channels;
+    const int64_t row_step = job.across.cells * job.pitch;
     for (int64_t index = begin; index < end; ++index) {
         const RowTask task = row_task(job.strips, index);
         const int64_t first_channel = (job.first_block + task.block) * kBlock;
@@ -157,22 +157,22 @@ void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
         const int64_t start = task.tile * job.across.step;
         const int64_t cells = least(job.across.step, job.across.cells - start);
         const float* bias = job.bias == nullptr ? nullptr : job.bias + first_channel;
-        float* origin = job.out + task.image * job.height * row_step + start * job.channels + first_channel;
+        float* origin = job.out + task.image * job.height * row_step + start * job.pitch + first_channel;
         for (int64_t row = task.begin; row < task.end; row += 2) {
             const bool pair = row + 1 < task.end;
             const float* row0 = task.strip + row * kComplex;
             const float* row1 = pair ? row0 + kComplex : row0;
             float* out = origin + (job.strips.first_row + row) * row_step;
             fetch<false>(row0 + 2 * kComplex, job.tile / 2, job.strips.unit_step, 2 * kComplex);
-            fetch<true>(out, cells, job.channels, kBlock);
-            fetch<true>(out + row_step, cells, job.channels, kBlock);
+            fetch<true>(out, cells, job.pitch, kBlock);
+            fetch<true>(out + row_step, cells, job.pitch, kBlock);
             for (int lane = 0; lane < kBlock; lane += kLanes) {
                 combine_rows(row0 + lane, row1 + lane, job.strips.unit_step, job.tile, z + lane);
                 dft(z + kBlock + lane, z + lane, kComplex, z + kBlock + lane, z + lane, kComplex);
             }
             const float* first = z + job.across.first * kComplex;
-            finish_row(first, bias, job.relu, channels, cells, job.channels, out);
-            if (pair) finish_row(first + kBlock, bias, job.relu, channels, cells, job.channels, out + row_step);
+            finish_row(first, bias, job.relu, channels, cells, job.pitch, out);
+            if (pair) finish_row(first + kBlock, bias, job.relu, channels, cells, job.pitch, out + row_step);
         }
     }
 }

@@ -70,9 +70,10 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
                                  plan.across.tiles, layout.gradient.blocks, chunk.outputs, chunk.first_output};
     const int64_t x_start = chunk.first_image * cells * params.inputs;
     const int64_t start = chunk.first_image * cells * params.outputs;
-    const ReadRows read_x{x + x_start, nullptr, params.height, params.inputs, plan.across, Cover::all, tile, x_strips};
+    const ReadRows read_x{x + x_start, nullptr, params.height, params.inputs, params.inputs, plan.across, Cover::all, tile,
+                          x_strips};
     const ReadRows read{gradient + start, gate == nullptr ? nullptr : gate + start, params.height, params.outputs,
-                        plan.across, Cover::outputs, tile, gradient_strips};
+                        params.outputs, plan.across, Cover::outputs, tile, gradient_strips};
     for (const ReadRows& job : {read_x, read}) {
         share_tasks(plan.team, row_tasks(job.strips),
                     [&](int64_t begin, int64_t end) { run.read_rows(job, begin, end); });

@@ -14,6 +14,12 @@ struct SpectralConv {
     int64_t outputs;  // O
     int kernel;       // k, odd, at most 15
     int tile;         // t, one of spectral_tiles
+    // Floats from one cell of x or out to the next, for maps that are channels of a wider one; 0: they lie side by side.
+    int64_t x_pitch = 0;
+    int64_t out_pitch = 0;
+    // Side of the windows, two cells apart, whose maximum is all that is written: 2 or 3, with h and w even; 0: none.
+    int pool = 0;
+    int pool_padding = 0;  // cells that the first window begins before the map: 0, or 1 of 3
 };
 
 // The tile sizes there are, ascending; the last is followed by 0.
@@ -34,13 +40,14 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
 // more.
 int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads);
 
-// x        [N, h, w, C]
+// x        [N, h, w, C], a cell every x_pitch floats
 // gate     like x, or null: x counts as 0 where gate is not above 0 (a gradient that comes back through ReLU)
 // spectra  [frequencies, ceil(O / 16), C, 2, 16] of transform_weight_cpu
 // bias     [O], or null
-// out      [N, h, w, O], written in full; with relu at least 0, and NaN stays
+// out      [N, h, w, O], or [N, h/2, w/2, O] with pool, a cell every out_pitch floats, written in full; with relu at
+//          least 0, and NaN stays; a window that the map's border cuts has only the cells within
 //
-// All contiguous; `workspace` of as many floats as spectral_workspace says for the same params, budget and threads. A
+// The others contiguous; `workspace` of as many floats as spectral_workspace says for the same params, budget and threads. A
 // cell that is not finite reaches all outputs of the tiles that cover it. Any number of threads gives the same bits.
 // Throws std::invalid_argument as above; does nothing when out is empty.
 void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
@@ -50,7 +57,7 @@ void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, 
 // spectra.
 int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads);
 
-// gradient  [N, h, w, O], in the output of spectral_conv
+// gradient  [N, h, w, O], in the output of spectral_conv, which had no pool; all contiguous
 // gate      like gradient, or null: gradient counts as 0 where gate is not above 0
 // x         [N, h, w, C]
 // dweight   [O, C, k, k], written in full

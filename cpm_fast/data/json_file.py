@@ -1,0 +1,60 @@
+"""Annotations in JSON, read with suspicion."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+LARGEST = 1e9
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON; the message names the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON that can be read: {error}") from None
+
+
+def starts_list(path: Path) -> bool:
+    """Whether the file's JSON is a list; only its beginning is read."""
+    with path.open("rb") as file:
+        return file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+
+
+def numbers(values: Any, count: int, what: str) -> list[float]:
+    """A list of so many finite numbers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    fine = isinstance(values, list) and len(values) == count
+    if not fine or not all(_is_number(value) for value in values):
+        raise ValueError(f"{what} must be {count} finite numbers, got {values!r:.80}")
+    return [float(value) for value in values]
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{what} must be a whole number, got {value!r:.80}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < LARGEST
+    )

@@ -1,0 +1,136 @@
+"""`direct_conv`: a same-size convolution by plain sums, for small kernels and few channels; inference on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from cpm_fast.ops import backend
+from cpm_fast.ops.maps import BLOCK, MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, check_tensors, pitch_of
+from cpm_fast.ops.workspace import workspaces
+from cpm_fast.reference.direct_conv import direct_conv as reference_direct_conv
+from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
+
+
+def pack_weight(weight: torch.Tensor) -> torch.Tensor:
+    """A convolution's weight in the order in which `direct_conv` reads it.
+
+    Args:
+        weight: [O, C, k, k] float32 on the CPU, k odd and at most 15.
+
+    Returns:
+        [ceil(O / 16), k, k, C, 16] float32, 0 in outputs beyond the last. No gradient flows to weight.
+
+    Raises:
+        ValueError: weight has another shape.
+        TypeError: weight is not float32.
+        RuntimeError: weight is on another device.
+    """
+    if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
+        raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
+    if weight.shape[2] > MAX_KERNEL:
+        raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
+    check_tensors("weight", weight=weight)
+    if weight.device.type != "cpu":
+        raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
+    weight = weight.detach()
+    outputs, inputs, kernel, _ = weight.shape
+    if not backend.use_fast("pack_weight", "cpu", backend.native_missing("cpu")):
+        return reference_pack_weight(weight)
+    weight = weight.contiguous()
+    packed = weight.new_empty(-(-outputs // BLOCK), kernel, kernel, inputs, BLOCK)
+    backend.native().pack_weight_cpu(weight.data_ptr(), packed.data_ptr(), outputs, inputs, kernel, backend.threads())
+    return packed
+
+
+def direct_conv(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    pool: Pool | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Same-size k x k convolution, bias, ReLU and pooling fused, with a weight that `pack_weight` has packed.
+
+    Equal to `context_conv` to rounding. Any number of threads gives the same bits, and pooling the bits that
+    `F.max_pool2d` of the whole output would give.
+
+    Args:
+        x: [N, C, h, w] float32 on the CPU, best in channels_last or some channels of such a map.
+        packed: [ceil(O / 16), k, k, C, 16] float32, contiguous.
+        bias: [O] float32.
+        relu: whether max(0, .) follows.
+        pool: as for `spectral_conv`.
+        out: as for `spectral_conv`.
+
+    Returns:
+        [N, O, h, w] float32, [N, O, h/2, w/2] with pool, channels_last; or out. No gradient flows: `context_conv` is
+        the differentiable op.
+
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: a tensor is not float32.
+        RuntimeError: a tensor is not on the CPU, or the backend is missing.
+    """
+    _check(x, packed, bias, pool, out)
+    if not backend.use_fast("direct_conv", "cpu", backend.native_missing("cpu")):
+        made = reference_direct_conv(x, packed, bias, relu, pool)
+        return made if out is None else out.copy_(made)
+    if pitch_of(x) is None:
+        x = x.contiguous(memory_format=torch.channels_last)
+    if out is None:
+        shape = (len(x), len(bias), *(side // 2 if pool else side for side in x.shape[2:]))
+        out = torch.empty(shape, memory_format=torch.channels_last)
+    bound_direct_conv(x, packed, bias.detach(), relu, pool, out)()
+    return out
+
+
+def bound_direct_conv(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    pool: Pool | None,
+    out: torch.Tensor,
+) -> Callable[[], None]:
+    """`direct_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
+
+    Raises:
+        As `direct_conv`; RuntimeError too where the native module is missing; ValueError where x is not in
+        channels_last or channels of such a map.
+    """
+    _check(x, packed, bias, pool, out)
+    x_pitch = pitch_of(x)
+    if x_pitch is None or not bias.is_contiguous():
+        raise ValueError("x must be in channels_last, or channels of such a map, and bias contiguous")
+    native, (images, inputs, height, width) = backend.native(), x.shape
+    sizes = (images, height, width, inputs, len(bias), packed.shape[1], x_pitch, pitch_of(out), *(pool or NO_POOL))
+    tensors = (x, packed, bias, out)
+
+    def call() -> None:
+        threads = backend.threads()
+        workspace = workspaces.take(native.direct_workspace(sizes, threads))
+        native.direct_conv_cpu(*(t.data_ptr() for t in tensors), sizes, relu, workspace.data_ptr(), threads)
+
+    return call
+
+
+def _check(
+    x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, pool: Pool | None, out: torch.Tensor | None
+) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"x must be [N, C, h, w], got {list(x.shape)}")
+    if bias.ndim != 1:
+        raise ValueError(f"bias must be [O], got {list(bias.shape)}")
+    kernel = packed.shape[1] if packed.ndim == 5 else 0
+    wanted = (-(-len(bias) // BLOCK), kernel, kernel, x.shape[1], BLOCK)
+    if packed.shape != wanted or kernel % 2 == 0 or kernel > MAX_KERNEL or not packed.is_contiguous():
+        raise ValueError(f"packed must be {['blocks', 'k', 'k', *wanted[3:]]} of pack_weight, with "
+                         f"{wanted[0]} blocks, got {list(packed.shape)}")  # fmt: skip
+    check_tensors("x", x=x, packed=packed, bias=bias)
+    if x.device.type != "cpu":
+        raise RuntimeError(f"x must be on the CPU, got {x.device}")
+    check_pool(x, pool)
+    check_out(x, len(bias), pool, out)

@@ -1,0 +1,76 @@
+"""What the spectral ops take: tiles, kernels, types, and shapes of spectra by device."""
+
+from __future__ import annotations
+
+import torch
+
+from cpm_fast.kernels.spectral_plans import padded_channels
+from cpm_fast.ops.cuda import DTYPES
+from cpm_fast.ops.maps import BLOCK, MAX_KERNEL
+
+TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
+
+
+def check_conv(
+    name: str, x: torch.Tensor, spectra: torch.Tensor, bias_shape: tuple[int, ...], kernel: int, **others: torch.Tensor
+) -> None:
+    if x.ndim != 4:
+        raise ValueError(f"{name} must be [N, C, h, w], got {list(x.shape)}")
+    if len(bias_shape) != 1:
+        raise ValueError(f"bias must be [O], got {list(bias_shape)}")
+    check_kernel(kernel)
+    if x.device.type == "cuda" and spectra.ndim == 4:
+        wanted: tuple[int, ...] = (bias_shape[0], 2, padded_channels(x.shape[1]))
+    else:
+        wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
+    if spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
+        raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
+    check_tensors(name, **{name: x}, spectra=spectra, **others)
+
+
+def check_kernel(kernel: int) -> None:
+    if not 1 <= kernel <= MAX_KERNEL or kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd and at most {MAX_KERNEL}, got {kernel}")
+
+
+def check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
+    if out is not None and out.shape != gradient.shape:
+        raise ValueError(f"out must be {list(gradient.shape)} as gradient is, got {list(out.shape)}")
+
+
+def check_tensors(first: str, **tensors: torch.Tensor) -> None:
+    check_types(**tensors)
+    for name, tensor in tensors.items():
+        if tensor.device != tensors[first].device:
+            raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
+        if name != "spectra" and tensor.dtype != tensors[first].dtype:
+            raise TypeError(f"{name} must be {tensors[first].dtype} as {first} is, got {tensor.dtype}")
+
+
+def types(device: torch.device) -> tuple[torch.dtype, ...]:
+    return DTYPES if device.type == "cuda" else (torch.float32,)
+
+
+def named(types: tuple[torch.dtype, ...]) -> str:
+    return " or ".join(str(each) for each in types)
+
+
+def check_types(**tensors: torch.Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype not in types(tensor.device):
+            raise TypeError(f"{name} must be {named(types(tensor.device))}, got {tensor.dtype}")
+
+
+def check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")
+
+
+def tile_of(spectra: torch.Tensor) -> int:
+    """t, by the number of frequencies; 0 if there is no such tile."""
+    if spectra.ndim not in (4, 5):
+        return 0
+    # On CUDA four real frequencies share two entries.
+    more = 2 if spectra.ndim == 5 else 0
+    return next((tile for tile in TILES if tile * tile // 2 + more == spectra.shape[0]), 0)

@@ -1,0 +1,23 @@
+"""Memory that native code works in, kept between calls."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+
+
+class _Workspaces(threading.local):
+    """One buffer for each calling thread, as large as its largest call has needed."""
+
+    def __init__(self) -> None:
+        self.buffer = torch.empty(0)
+
+    def take(self, floats: int) -> torch.Tensor:
+        if self.buffer.numel() < floats:
+            self.buffer = torch.empty(0)
+            self.buffer = torch.empty(floats)
+        return self.buffer
+
+
+workspaces = _Workspaces()

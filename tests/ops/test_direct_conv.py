@@ -1,0 +1,140 @@
+"""direct_conv against convolution in float64, on every instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cases import RELATIVE_ERROR
+from cpm_fast.ops import backend
+from cpm_fast.ops.direct_conv import bound_direct_conv, direct_conv, pack_weight
+from cpm_fast.ops.maps import POOLS, Pool
+
+BOUND = RELATIVE_ERROR["direct_conv", torch.float32]
+# N, (h, w), C, O, k
+CASES = [
+    (1, (46, 46), 128, 15, 1),
+    (2, (7, 3), 5, 33, 1),
+    (1, (24, 24), 20, 96, 3),
+    (2, (6, 9), 3, 16, 5),
+    (1, (1, 1), 2, 3, 15),
+    (0, (8, 8), 3, 4, 3),
+    (1, (8, 8), 0, 4, 3),
+]
+
+
+@pytest.fixture(params=["avx512", "avx2", "portable"])
+def simd(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Native code held to one instruction set."""
+    if missing := backend.native_missing("cpu"):
+        pytest.skip(missing)
+    native = backend.native()
+    if request.param not in native.simd_choices().split():
+        pytest.skip(f"this machine has no {request.param}")
+    before = native.simd()
+    native.use_simd(request.param)
+    with backend.use_backend("fast"):
+        yield request.param
+    native.use_simd(before)
+
+
+def inputs(case: tuple, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    images, size, channels, outputs, kernel = case
+    x = torch.randn(images, channels, *size, generator=generator)
+    weight = torch.randn(outputs, channels, kernel, kernel, generator=generator)
+    return x, weight, torch.randn(outputs, generator=generator)
+
+
+def relative_error(value: torch.Tensor, wanted: torch.Tensor) -> float:
+    assert value.shape == wanted.shape and value.isfinite().all()
+    return float((value.double() - wanted).norm() / wanted.norm().clamp_min(1e-30)) if wanted.numel() else 0.0
+
+
+def oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    if not x.numel():
+        return bias.double()[:, None, None].expand(len(x), len(bias), *x.shape[2:])
+    return F.conv2d(x.double(), weight.double(), bias.double(), padding=weight.shape[-1] // 2)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_matches_reference(case: tuple, simd: str, poisoned_memory: None, generator: torch.Generator) -> None:
+    x, weight, bias = inputs(case, generator)
+    packed = pack_weight(weight)
+    out = direct_conv(x, packed, bias, False)
+    assert out.dtype == torch.float32 and out.is_contiguous(memory_format=torch.channels_last)
+    assert relative_error(out, oracle(x, weight, bias)) < BOUND
+    assert torch.equal(direct_conv(x, packed, bias, True), out.relu())
+    with backend.use_backend("reference"):
+        assert torch.equal(pack_weight(weight), packed)
+        if x.numel():
+            assert relative_error(direct_conv(x, packed, bias, False), oracle(x, weight, bias)) < BOUND
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_matches_reference_pooled(pool: Pool, simd: str, poisoned_memory: None, generator: torch.Generator) -> None:
+    for case in ((2, (14, 22), 3, 20, 3), (1, (6, 30), 17, 32, 1), (1, (2, 2), 1, 1, 9)):
+        x, weight, bias = inputs(case, generator)
+        packed = pack_weight(weight)
+        wanted = F.max_pool2d(direct_conv(x, packed, bias, True), pool[0], 2, pool[1], ceil_mode=pool[1] == 0)
+        assert torch.equal(direct_conv(x, packed, bias, True, pool), wanted)
+        wide = torch.full((len(x), len(bias) + 5, *wanted.shape[2:]), 7.0).contiguous(memory_format=torch.channels_last)
+        out = wide[:, 2:-3]
+        assert direct_conv(x, packed, bias, True, pool, out) is out
+        assert torch.equal(out, wanted) and (wide[:, :2] == 7).all() and (wide[:, -3:] == 7).all()
+
+
+def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) -> None:
+    if missing := backend.native_missing("cpu"):
+        pytest.skip(missing)
+    x, weight, bias = inputs((2, (26, 18), 7, 40, 3), generator)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 3, 7, 13):
+            torch.set_num_threads(count)
+            results.append(direct_conv(x, pack_weight(weight), bias, True, (3, 0)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_a_bound_call_reads_what_its_tensors_hold_then(generator: torch.Generator) -> None:
+    if missing := backend.native_missing("cpu"):
+        pytest.skip(missing)
+    x, weight, bias = inputs((1, (6, 8), 4, 5, 3), generator)
+    wide = torch.zeros(1, 9, 6, 8).contiguous(memory_format=torch.channels_last)
+    source, out = wide[:, :4], wide[:, 4:]
+    call = bound_direct_conv(source, pack_weight(weight), bias, False, None, out)
+    for scale in (1, 2):
+        source.copy_(scale * x)
+        call()
+        assert relative_error(out, oracle(scale * x, weight, bias)) < BOUND
+    with pytest.raises(ValueError, match="x must be in channels_last"):
+        bound_direct_conv(x, pack_weight(weight), bias, False, None, out)
+
+
+def test_rejects() -> None:
+    x, packed, bias = torch.zeros(1, 3, 8, 8), pack_weight(torch.zeros(5, 3, 3, 3)), torch.zeros(5)
+    for arguments, error, message in (
+        ((x[0], packed, bias, True), ValueError, r"x must be \[N, C, h, w\]"),
+        ((x, packed[0], bias, True), ValueError, "packed must be .* of pack_weight"),
+        ((x, packed, torch.zeros(17), True), ValueError, "with 2 blocks"),
+        ((x, packed, bias[None], True), ValueError, r"bias must be \[O\]"),
+        ((x.double(), packed, bias, True), TypeError, "x must be torch.float32"),
+        ((x, packed, bias, True, (4, 0)), ValueError, "pool must be one of"),
+        ((x, packed, bias, True, None, torch.zeros(1, 5, 8, 8)), ValueError, "out must be in channels_last"),
+        ((x.to("meta"), packed.to("meta"), bias.to("meta"), True), RuntimeError, "x must be on the CPU, got meta"),
+    ):
+        with pytest.raises(error, match=message):
+            direct_conv(*arguments)
+    for weight, error, message in (
+        (torch.zeros(5, 3, 4, 4), ValueError, "weight must be .* with odd k"),
+        (torch.zeros(5, 3, 17, 17), ValueError, "k of at most 15"),
+        (torch.zeros(5, 3, 3, 3).double(), TypeError, "weight must be torch.float32"),
+        (torch.zeros(5, 3, 3, 3, device="meta"), RuntimeError, "weight must be on the CPU"),
+    ):
+        with pytest.raises(error, match=message):
+            pack_weight(weight)
