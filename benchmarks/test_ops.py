@@ -9,8 +9,17 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from cases import GAUSSIAN_TARGETS_TIMED, RELATIVE_ERROR, RESIZE_MERGE_TIMED, MergeCase, TargetsCase
+from cases import (
+    CONTEXT_CONV_LARGE,
+    GAUSSIAN_TARGETS_TIMED,
+    RELATIVE_ERROR,
+    RESIZE_MERGE_TIMED,
+    ConvCase,
+    MergeCase,
+    TargetsCase,
+)
 from cpm_fast.ops import backend
+from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.ops.merge_peaks import merge_peaks
 from cpm_fast.ops.peaks import peaks
@@ -89,3 +98,17 @@ def test_merge_peaks(benchmark: BenchmarkFixture, place: tuple[str, str], case: 
     with backend.use_backend(place[0]):
         wanted = peaks(resize_merge(maps, frames, case.size)[:, :-1], True)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, wanted, strict=True))
+
+
+@pytest.mark.benchmark(group="context_conv")
+@pytest.mark.parametrize("case", CONTEXT_CONV_LARGE, ids=str)
+def test_context_conv(benchmark: BenchmarkFixture, place: tuple[str, str], case: ConvCase) -> None:
+    if place[1] == "cuda" and (missing := backend.triton_missing("cuda", torch.cuda.current_device())):
+        pytest.skip(missing)
+    x, weight, bias = case.inputs(torch.Generator().manual_seed(torch.seed() % 2**32), place[1])
+    out = run(benchmark, place, context_conv, x, weight, bias, case.relu)
+    with backend.use_backend("reference"):
+        wanted = context_conv(x.double(), weight.double(), bias.double(), case.relu)
+    # PyTorch's convolutions on CUDA are TF32 unless asked otherwise, and ours follow its setting.
+    bound = RELATIVE_ERROR["context_conv", "tf32" if place[1] == "cuda" else torch.float32]
+    assert (out - wanted).norm() <= bound * wanted.norm()
