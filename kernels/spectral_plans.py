@@ -98,7 +98,8 @@ _TRANSFORM = {
     ("tf32", 16): Block(16, 32, 16, 16, 8, 2),
     ("tf32", 32): Block(16, 32, 16, 8, 8, 2),
     ("tf32x3", 16): Block(16, 32, 16, 16, 8, 2),
-    ("tf32x3", 32): Block(16, 32, 16, 8, 8, 2),
+    # With loads in flight, the ReLU's mask spills on generation 80.
+    ("tf32x3", 32): Block(16, 32, 16, 8, 8, 1),
     ("ieee", 16): Block(16, 32, 16, 8, 8, 2),
     ("ieee", 32): Block(16, 32, 8, 8, 8, 2),
 }

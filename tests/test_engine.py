@@ -17,6 +17,9 @@ from cpm_fast.config import Conv
 from cpm_fast.engine import _prepared
 from cpm_fast.model.plan import network_steps
 from cpm_fast.ops import backend
+from cpm_fast.ops.conv_plan import ConvShape
+from cpm_fast.ops.cuda_conv_plan import CudaPlan
+from cpm_fast.prepared import spectra_bytes, tiles_within
 
 SMALL = NetworkConfig(
     stages=3,
@@ -403,3 +406,16 @@ def test_graphs_on_another_stream_with_changing_inputs_and_weights():
             found = engine(x)
         stream.synchronize()
         assert error(found, wanted) < BOUND
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32x3"])
+def test_the_plan_of_cuda_keeps_to_its_memory(precision):
+    """Without a GPU: the tiles that an engine would take there, by their predicted times."""
+    planner = CudaPlan(precision)
+    shapes = {f"refine{i}": ConvShape(8, 128, 128, 11, (46, 46)) for i in range(3)}
+    shapes["image"] = ConvShape(8, 3, 128, 9, (368, 368))
+    most = spectra_bytes(shapes, tiles_within(shapes, 2**40, planner), planner)
+    for memory in (0, most // 20, most // 2, most):
+        tiles = tiles_within(shapes, memory, planner)
+        assert "image" not in tiles and spectra_bytes(shapes, tiles, planner) <= memory
+        assert len(tiles) == 3 or memory < most // 2

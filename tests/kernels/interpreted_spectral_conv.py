@@ -24,8 +24,8 @@ from cpm_fast.reference.context_conv import context_conv as reference
 CASES = (
     (ConvCase("several-tiles", 1, 3, 5, 5, (17, 20)), 16),
     (ConvCase("images", 2, 15, 17, 9, (4, 11), relu=False), 16),
-    (ConvCase("whole-map-just-fits", 1, 4, 6, 11, (11, 11)), 16),
-    (ConvCase("one-cell-too-large", 1, 4, 6, 11, (12, 11)), 16),
+    (ConvCase("whole-map-just-fits", 1, 2, 3, 11, (11, 11)), 16),
+    (ConvCase("one-cell-too-large", 1, 2, 3, 11, (12, 11)), 16),
     (ConvCase("padded-tile", 1, 2, 3, 9, (17, 18)), 20),
     (ConvCase("concat", 1, 48, 3, 3, (5, 14)), 16),
     (ConvCase("one-row", 1, 3, 2, 7, (1, 30)), 16),
@@ -41,8 +41,8 @@ CASES = (
 @pytest.fixture(autouse=True)
 def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles of products as small as the tests' maps, which the interpreter would else fill with zeros for minutes."""
-    monkeypatch.setattr(spectral_product, "product_tile", lambda *sizes: plans.Tile(16, 16, 16, 4, 2))
-    monkeypatch.setattr(spectral_product, "dweight_tile", lambda *sizes: plans.Tile(16, 16, 16, 4, 2))
+    monkeypatch.setattr(spectral_product, "product_tile", lambda *sizes: plans.Tile(16, 32, 64, 4, 2))
+    monkeypatch.setattr(spectral_product, "dweight_tile", lambda *sizes: plans.Tile(16, 32, 64, 4, 2))
 
 
 def relative_error(result: torch.Tensor | None, oracle: torch.Tensor) -> float:
@@ -87,21 +87,21 @@ def test_matches_float64(case: ConvCase, tile: int, poisoned_memory: None, gener
 
 
 @pytest.mark.parametrize("mode", ["fp16", "fp16 spectra", "tf32x3", "ieee"])
-@pytest.mark.parametrize("tile", [16, 22, 32, 36, 64])
+@pytest.mark.parametrize("tile", [16, 22, 36])
 def test_there_and_back(tile: int, mode: str, poisoned_memory: None, generator: torch.Generator) -> None:
     """Maps and weights, with the blocks of every tile and arithmetic; without a product between."""
     dtype = torch.float16 if mode == "fp16" else torch.float32
     spectra_dtype = torch.float16 if mode.startswith("fp16") else torch.float32
     kind = plans.arithmetic(dtype, spectra_dtype, "tf32" if mode == "fp16 spectra" else mode)
-    x = torch.randn(1, 3, tile + 2, tile - 4, generator=generator).to(dtype, memory_format=torch.channels_last)
+    x = torch.randn(1, 3, tile - 3, tile - 4, generator=generator).to(dtype, memory_format=torch.channels_last)
     tiles = fourier.tiling(tile, 9, *x.shape[2:])
     spectra = torch.empty(fourier.frequencies(tile), tiles.count, 2, 16, dtype=kind.spectra)
     spectral_transform.transform_launch(x, None, spectra, None, tiles, kind).run()
     y = torch.empty_like(x)
     spectral_transform.inverse_launch(spectra, None, y, False, tiles, kind).run()
     assert relative_error(y, x.double()) <= RELATIVE_ERROR["spectral_conv", mode]
-    weight = torch.randn(2, 17, 9, 9, generator=generator).to(dtype, memory_format=torch.channels_last)
-    spectra = torch.empty(fourier.frequencies(tile), 2, 2, 32, dtype=kind.spectra)
+    weight = torch.randn(1, 17, 9, 9, generator=generator).to(dtype, memory_format=torch.channels_last)
+    spectra = torch.empty(fourier.frequencies(tile), 1, 2, 32, dtype=kind.spectra)
     spectral_transform.weight_launch(weight, spectra, tile, False, kind).run()
     result = torch.empty_like(weight, dtype=torch.float32)
     spectral_transform.weight_inverse_launch(spectra, result, tile, kind).run()
