@@ -70,6 +70,14 @@ def test_numbers_of_the_wrong_kind(saved):
         structs(found, "two")
 
 
+def test_one_number_of_every_kind(saved):
+    kinds = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?")
+    values = {f"x_{kind}".replace("?", "logical"): np.ones((1, 1), kind) * 7 for kind in kinds}
+    (found,) = saved({**values, "small": np.array([[1000.0]]), "half": -0.5})
+    assert [number(found, name) for name in values] == [7] * 11
+    assert (number(found, "small"), number(found, "half")) == (1000, -0.5)
+
+
 def element(kind, data, order="<"):
     return struct.pack(f"{order}II", kind, len(data)) + data + bytes(-len(data) % 8)
 
