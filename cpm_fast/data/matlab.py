@@ -168,6 +168,8 @@ class _Bytes:
         _, name, name_end, body = self.element(at_name, end)
         word = self._one.unpack_from(self.data, flags)[0]
         sizes = struct.unpack_from(f"{self.order}{(shape_end - shape) // 4}I", self.data, shape)
+        if len(sizes) < 2:
+            raise ValueError(f"an array at {at} must have two axes or more, got {len(sizes)}")
         return _Array(word & 0xFF, sizes, self.data[name:name_end], body, end, bool(word & 0x0800))
 
     def value(self, array: _Array, depth: int) -> Any:

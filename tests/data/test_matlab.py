@@ -104,10 +104,12 @@ def test_both_byte_orders(tmp_path, order):
     [
         ({"shape": (2, 3)}, "claims 6 numbers, 4 are there"),
         ({"shape": (1 << 30, 1 << 30, 1 << 30)}, r"claims \d+ numbers, 4 are there"),
+        ({"shape": ()}, "must have two axes or more, got 0"),
+        ({"shape": (4,), "flags": 4}, "must have two axes or more, got 1"),
         ({"kind": 99}, "can't be of type 99"),
         ({"flags": 1, "shape": (9, 9)}, "claims 81 elements of 1 fields in 40 bytes"),
     ],
-    ids=["too few", "overflow", "no such type", "a cell of more than there is"],
+    ids=["too few", "overflow", "no axes", "one axis", "no such type", "a cell of more than there is"],
 )
 def test_claims(tmp_path, changes, message):
     (tmp_path / "a.mat").write_bytes(by_hand("<", **changes))
