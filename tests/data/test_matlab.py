@@ -70,6 +70,14 @@ def test_numbers_of_the_wrong_kind(saved):
         structs(found, "two")
 
 
+def test_one_number_of_every_kind(saved):
+    kinds = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?")
+    values = {f"x_{kind}".replace("?", "logical"): np.ones((1, 1), kind) * 7 for kind in kinds}
+    (found,) = saved({**values, "small": np.array([[1000.0]]), "half": -0.5})
+    assert [number(found, name) for name in values] == [7] * 11
+    assert (number(found, "small"), number(found, "half")) == (1000, -0.5)
+
+
 def element(kind, data, order="<"):
     return struct.pack(f"{order}II", kind, len(data)) + data + bytes(-len(data) % 8)
 
@@ -96,10 +104,12 @@ def test_both_byte_orders(tmp_path, order):
     [
         ({"shape": (2, 3)}, "claims 6 numbers, 4 are there"),
         ({"shape": (1 << 30, 1 << 30, 1 << 30)}, r"claims \d+ numbers, 4 are there"),
+        ({"shape": ()}, "must have two axes or more, got 0"),
+        ({"shape": (4,), "flags": 4}, "must have two axes or more, got 1"),
         ({"kind": 99}, "can't be of type 99"),
         ({"flags": 1, "shape": (9, 9)}, "claims 81 elements of 1 fields in 40 bytes"),
     ],
-    ids=["too few", "overflow", "no such type", "a cell of more than there is"],
+    ids=["too few", "overflow", "no axes", "one axis", "no such type", "a cell of more than there is"],
 )
 def test_claims(tmp_path, changes, message):
     (tmp_path / "a.mat").write_bytes(by_hand("<", **changes))
