@@ -20,6 +20,9 @@ from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 
 FORMAT, VERSION = "cpm_fast results", 1
+# What a damaged file makes the readers of JSON, CSV and NumPy's archives raise.
+DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile, EOFError,
+          RecursionError, csv.Error)  # fmt: skip
 
 
 def save(results: Results, path: Path, form: str | None = None) -> None:
@@ -40,8 +43,7 @@ def load(path: Path) -> Results:
     data = path.read_bytes()
     try:
         return reader(data)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile,
-            EOFError, csv.Error) as error:  # fmt: skip
+    except DAMAGE as error:
         raise ValueError(f"{path}: not a file of results that can be read: {error!r}") from None
 
 

@@ -19,14 +19,12 @@ from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
 from cpm_fast.evaluation.oks import Subjects
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.result import Results
-from cpm_fast.result_files import from_csv, from_json, from_npz
+from cpm_fast.result_files import DAMAGE, from_csv, from_json, from_npz
 from cpm_fast.skeleton import Skeleton
 
 SUFFIXES = (".mat", ".json", ".csv", ".npz")
 RESULTS_HEADER = "header"
 SHOWN = 3
-# What damaged text and numbers make Python's own readers raise.
-DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError, EOFError)
 
 
 class MatchError(ValueError):
