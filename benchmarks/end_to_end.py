@@ -96,7 +96,7 @@ def pytorch_picture(problem: PictureProblem) -> Run:
 
     @torch.no_grad()
     def forward(x: np.ndarray) -> Sequence[Any]:
-        return [maps.numpy() for maps in network(torch.from_numpy(x).contiguous(memory_format="channels_last"))]
+        return [maps.numpy() for maps in network(torch.from_numpy(x).contiguous(memory_format=torch.channels_last))]
 
     return plain_picture(problem, lambda _: forward)
 
