@@ -7,7 +7,10 @@ import os
 import statistics
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
+import end_to_end
 import numpy as np
 import pytest
 import torch
@@ -191,6 +194,18 @@ def test_training_steps_are_right_and_leave_the_problem() -> None:
             assert error <= BOUNDS["train-step", "fp32"], f"{peer.name}: {error}"
 
 
+def test_pictures_end_in_the_same_key_points(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    problem = end_to_end.PictureProblem(preset("compact"), 1, 1, picture=(240, 320))
+    wanted = arrays(end_to_end.exact_picture(problem))
+    assert [each.shape for each in wanted] == [(14, 2)]
+    for start in (end_to_end.cpm_fast_picture, end_to_end.pytorch_picture):
+        assert worst_error(arrays(start(problem)), wanted) <= BOUNDS["end-to-end", "fp32"]
+    (picture,) = tmp_path.iterdir()
+    assert cv2.imread(str(picture)).shape == (240, 320, 3)
+    assert problem.path() == Path(picture.name)
+
+
 def arrays(run) -> list[np.ndarray]:
     return [value if isinstance(value, np.ndarray) else value.detach().clone().numpy() for value in run()]
 
@@ -253,7 +268,10 @@ def test_the_gpu_suite_is_named_as_skipped(tmp_path, capsys, threads) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--suite", "layer"], "suite must be one of targets, post, layers, network, train-step, end-to-end, gpu, got layer"),
+        (
+            ["--suite", "layer"],
+            "suite must be one of targets, post, layers, network, train-step, end-to-end, gpu, got layer",
+        ),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
         (["--quick", "--full"], "not allowed with"),
