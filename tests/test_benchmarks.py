@@ -7,12 +7,15 @@ import os
 import statistics
 import time
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 import contestants
+import end_to_end
 import harness
 import layers
 import network
@@ -189,6 +192,18 @@ def test_training_steps_are_right_and_leave_the_problem() -> None:
         for _ in range(2):
             error = worst_error(arrays(step), wanted)
             assert error <= BOUNDS["train-step", "fp32"], f"{peer.name}: {error}"
+
+
+def test_pictures_end_in_the_same_key_points(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    problem = end_to_end.PictureProblem(preset("compact"), 1, 1, picture=(240, 320))
+    wanted = arrays(end_to_end.exact_picture(problem))
+    assert [each.shape for each in wanted] == [(14, 2)]
+    for start in (end_to_end.cpm_fast_picture, end_to_end.pytorch_picture):
+        assert worst_error(arrays(start(problem)), wanted) <= BOUNDS["end-to-end", "fp32"]
+    (picture,) = tmp_path.iterdir()
+    assert cv2.imread(str(picture)).shape == (240, 320, 3)
+    assert problem.path() == Path(picture.name)
 
 
 def arrays(run) -> list[np.ndarray]:
