@@ -1,7 +1,9 @@
 """Every command of the pages in docs/ does what it says, on small stand-ins for what it names."""
 
+import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from cpm_fast.config import PRESETS, Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
+from cpm_fast.training import command
 from cpm_fast.weights.exporting import export_model
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -38,7 +41,33 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    return [shlex.split(line) for block in blocks(page, "sh") for line in block.splitlines() if line.strip()]
+    lines = (line for block in blocks(page, "sh") for line in block.splitlines() if line.strip())
+    return [shlex.split(line.replace("--epochs 100 --validate-every 20", "--epochs 2")) for line in lines]
+
+
+def write_animals(folder: Path) -> None:
+    """A mouse in DeepLabCut's layout, a fly in DeepPoseKit's, a cat in COCO's: a bright spot between two others."""
+    random = np.random.default_rng(1)
+    frames, labels = [], ["scorer" + 6 * ",me", "bodyparts,a,a,b,b,c,c", "coords" + 3 * ",x,y"]
+    points = random.uniform(8, 40, (24, 1, 2)) + np.array([[-6, 0], [0, 0], [6, 0]])
+    for name in ("mouse/labeled-data", "fly", "cats"):
+        (folder / name).mkdir(parents=True)
+    for number, frame in enumerate(points):
+        picture = np.zeros((48, 48), np.uint8)
+        cv2.circle(picture, tuple(int(value) for value in frame[1]), 4, 255, cv2.FILLED)
+        frames.append(picture)
+        cv2.imwrite(str(folder / "mouse" / "labeled-data" / f"{number}.png"), picture)
+        labels.append(f"labeled-data/{number}.png," + ",".join(f"{value:.2f}" for value in frame.ravel()))
+    (folder / "mouse" / "CollectedData.csv").write_text("\n".join(labels) + "\n")
+    cat = {"id": 1, "image_id": 1, "keypoints": [*points[0, 0], 2, *points[0, 1], 1], "bbox": [0, 0, 40, 40]}
+    content = {"images": [{"id": 1, "file_name": "0.png"}], "annotations": [cat, {**cat, "id": 2}],
+               "categories": [{"keypoints": ["a", "b"]}]}  # fmt: skip
+    (folder / "cats" / "cats.json").write_text(json.dumps(content))
+    cv2.imwrite(str(folder / "cats" / "0.png"), frames[0])
+    h5py = pytest.importorskip("h5py", reason="needs h5py")
+    with h5py.File(folder / "fly" / "flies.h5", "w") as file:
+        file["images"], file["annotations"] = np.array(frames)[..., None], points
+        file["skeleton"] = np.array([[-1, 2], [0, -1], [1, 0]])
 
 
 @pytest.fixture
@@ -58,8 +87,10 @@ def stand_ins(tmp_path, monkeypatch):
     rows = blocks("own-data.md", "csv")[0].splitlines()
     (tmp_path / "mice.csv").write_text("\n".join([rows[0], *rows[1:] * 5]) + "\n")
     (tmp_path / "skeleton.toml").write_text(blocks("own-data.md", "toml")[0])
+    write_animals(tmp_path)
     save_model(CPM(TINY), tmp_path / "tiny.safetensors")
     monkeypatch.setattr(weights, "DEFAULT", str(tmp_path / "tiny.safetensors"))
+    monkeypatch.setattr(command, "weights_file", lambda name: tmp_path / "tiny.safetensors")
     monkeypatch.setitem(PRESETS, "compact", TINY)
     small = replace(preset("vgg"), input_size=(32, 32), stages=1, tail=preset("vgg").tail[:3], first=(Conv(1, 4),))
     monkeypatch.setitem(PRESETS, "vgg", small)
@@ -111,24 +142,26 @@ def write_what_only(page: str) -> None:
 def test_the_commands_of(page, stand_ins, capsys):
     write_what_only(page)
     save_model(CPM(TINY), "cpm_vgg.safetensors")
-    for command in commands(page):
-        if command[0] == "torchrun":
-            module = command.index("-m")
-            assert command[module : module + 2] == ["-m", "cpm_fast"]
-            make_parser().parse_args(command[module + 2 :])
-        elif command[1] in PARSED:
-            make_parser().parse_args(command[1:])
+    for line in commands(page):
+        if line[0] == "torchrun":
+            module = line.index("-m")
+            assert line[module : module + 2] == ["-m", "cpm_fast"]
+            make_parser().parse_args(line[module + 2 :])
+        elif line[0] == "python":
+            runpy.run_path(str(DOCS.parent / line[1]))["main"](line[2:])
+        elif line[1] in PARSED:
+            make_parser().parse_args(line[1:])
         else:
-            assert command[0] == "cpm-fast" and main(command[1:]) == FINE, (command, capsys.readouterr().err)
+            assert line[0] == "cpm-fast" and main(line[1:]) == FINE, (line, capsys.readouterr().err)
 
 
 @pytest.mark.slow
 def test_the_commands_for_several_processes(stand_ins):
     """Those on one machine, run as they stand with a tiny network."""
-    local = [command for command in commands("running-at-scale.md") if "--standalone" in command]
+    local = [line for line in commands("running-at-scale.md") if "--standalone" in line]
     assert len(local) == 2
-    for command in local:
-        launch = [sys.executable, "-m", "torch.distributed.run", *command[1:], "--model", "tiny.safetensors"]
+    for line in local:
+        launch = [sys.executable, "-m", "torch.distributed.run", *line[1:], "--model", "tiny.safetensors"]
         alone = {**os.environ, "OMP_NUM_THREADS": "1"}
         found = subprocess.run(launch, capture_output=True, text=True, timeout=300, check=False, env=alone)
         assert found.returncode == 0, found.stderr

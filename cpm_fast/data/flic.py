@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.data.matlab import as_list, field, number, read_mat
+from cpm_fast.data.matlab import field, number, read_mat
 from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import FLIC
@@ -33,14 +33,14 @@ class FramesInCinema(Subjects):
     Raises:
         FileNotFoundError: root has no examples.mat.
         ValueError: examples.mat is no such file; the message names file and example.
-        RuntimeError: scipy is missing.
     """
 
     def __init__(self, root: str | Path) -> None:
         root = Path(root)
         path = root / "examples.mat"
         subjects, tested = [], []
-        for place, example in enumerate(as_list(read_mat(path, "examples")), 1):
+        examples = read_mat(path, "examples")
+        for place, example in enumerate(examples if isinstance(examples, list) else [], 1):
             try:
                 tested.append(number(example, "istest") == 1)
                 subjects.append(_subject(example, place))
@@ -58,7 +58,7 @@ def _subject(example: Any, place: int) -> Subject:
     if not isinstance(name, str):
         raise ValueError(f"filepath must be text, got {name!r:.60}")
     points = _numbers(example, "coords", (2, POINTS))
-    box = _numbers(example, "torsobox", (4,)) - 1
+    box = _numbers(example, "torsobox", (1, 4))[0] - 1
     if not np.isfinite(box).all():
         raise ValueError(f"torsobox must be four finite numbers, got {box.tolist()}")
     left, top, right, bottom = box.tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_fast.data.matlab import read_mat_array
+from cpm_fast.data.matlab import read_mat
 from cpm_fast.data.sample import Sample
 from cpm_fast.image import read_image
 from cpm_fast.roi import Roi
@@ -90,13 +90,9 @@ def _read_joints(path: Path) -> np.ndarray:
     """`joints` of a .mat file, [3, 14, M] or [14, 3, M] float64."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the folder of LSP or LSP-extended must hold joints.mat")
-    joints = read_mat_array(path, "joints")
-    shape = None if joints is None else f"{list(joints.shape)} {joints.dtype}"
-    if (
-        joints is None
-        or joints.ndim != 3
-        or joints.dtype.kind not in "iuf"
-        or joints.shape[:2] not in ((3, 14), (14, 3))
-    ):
+    joints = read_mat(path, "joints")
+    numbers = isinstance(joints, np.ndarray) and joints.ndim == 3
+    if not numbers or joints.shape[:2] not in ((3, 14), (14, 3)):
+        shape = list(joints.shape) if isinstance(joints, np.ndarray) else type(joints).__name__
         raise ValueError(f"{path}: joints must be numbers, [3, 14, M] (lsp) or [14, 3, M] (lspet), got {shape}")
     return np.asarray(joints, dtype=np.float64)

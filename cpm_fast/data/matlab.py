@@ -1,60 +1,71 @@
-"""MATLAB files, looked over before scipy reads them: a size that a file claims is not memory that it gets."""
+"""MATLAB files of level 5 (v6 and v7), read with suspicion: a size that a file claims is not memory that it gets.
+
+SciPy reads them too, but sets memory aside before it looks at what is there, and damaged files can end its process.
+"""
 
 from __future__ import annotations
 
-import io
 import math
 import struct
-import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-HEADER_BYTES = 128
+HEADER_BYTES, TAG_BYTES, NUMBER_HEAD_BYTES = 128, 8, 48
 # Types of elements and classes of arrays in the MAT-File Format, Level 5 (MathWorks).
-COMPRESSED, MATRIX = 15, 14
-CELL, STRUCT, CHARACTERS = 1, 2, 4
-NUMBERS = frozenset(range(6, 16))
-# Every element of a cell or a struct takes at least its own tag.
-TAG_BYTES = 8
+MATRIX, COMPRESSED = 14, 15
+TYPES = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 9: "d", 12: "q", 13: "Q"}
+TEXTS = {1: "utf-8", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+CELL, STRUCT, TEXT = 1, 2, 4
+NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 DEEPEST = 32
-# Annotations shrink about tenfold; what claims to have shrunk a hundred times more than this allows is refused.
-LARGEST_RATIO, FREE_BYTES = 100, 1 << 24
+# Annotations shrink about tenfold; what claims to have shrunk a hundred times, and by more than this, is refused.
+LARGEST_RATIO, FREE_BYTES = 100, 1 << 22
+NOTHING = np.empty(0)
 
 
 def read_mat(path: Path, variable: str) -> Any:
-    """One variable of a MATLAB file (level 5, which MATLAB calls v6 and v7).
+    """One variable of a MATLAB file.
 
-    Structs are objects with attributes, arrays of one element are that element, arrays are squeezed.
+    One number is a number, several are an array as MATLAB has it; a text is a str; structs are a list of dicts, cells a
+    list of values. What is none of these (functions, objects, sparse and complex numbers) is None.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not such a file, damaged, or without this variable; the message names the file.
-        RuntimeError: scipy is missing.
     """
-    found = _read(path, variable, {"struct_as_record": False, "squeeze_me": True})
-    if found is None:
-        raise ValueError(f"{path}: must hold the variable {variable}")
-    return found
-
-
-def read_mat_array(path: Path, variable: str) -> np.ndarray | None:
-    """An array of a MATLAB file with all its axes, None where the file has no such variable; raises as `read_mat`."""
-    found: np.ndarray | None = _read(path, variable, {})
-    return found
-
-
-def as_list(value: Any) -> list[Any]:
-    """The elements of what `read_mat` gives for an array of structs or cells: none, one by itself, or an array."""
-    return [value] if not isinstance(value, np.ndarray) else list(value.ravel())
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    data = path.read_bytes()
+    try:
+        return _read(data, variable)
+    except KeyError:
+        raise ValueError(f"{path}: must hold the variable {variable}") from None
+    except (ValueError, struct.error, zlib.error) as error:
+        raise ValueError(f"{path}: not a MATLAB file that can be read: {error}") from None
 
 
 def field(value: Any, name: str) -> Any:
-    """A field of a struct; None where the struct has none or it is empty."""
-    found = getattr(value, name, None)
-    return None if isinstance(found, np.ndarray) and found.size == 0 else found
+    """A field of a struct, alone or the only one of a list; None where the struct has none or it is empty."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    found = value.get(name) if isinstance(value, dict) else None
+    return None if isinstance(found, np.ndarray | list | str) and not len(found) else found
+
+
+def structs(value: Any, name: str) -> list[Any]:
+    """The structs in a field of a struct; none where it is empty.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    found = field(value, name)
+    if found is not None and not isinstance(found, list):
+        raise ValueError(f"{name} must be structs, got {found!r:.60}")
+    return found or []
 
 
 def number(value: Any, name: str) -> float:
@@ -66,35 +77,12 @@ def number(value: Any, name: str) -> float:
     found = field(value, name)
     if found is None:
         return math.nan
-    if isinstance(found, int | float | np.number) and not np.isinf(found):
+    if isinstance(found, int | float) and not math.isinf(found):
         return float(found)
     raise ValueError(f"{name} must be one number, got {type(found).__name__} {found!r:.60}")
 
 
-def _read(path: Path, variable: str, how: dict[str, bool]) -> Any:
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise RuntimeError(f"reading {path.name} needs scipy: pip install 'cpm_fast[data]'") from None
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    data = path.read_bytes()
-    try:
-        _look_over(data, variable)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = loadmat(io.BytesIO(data), variable_names=[variable], **how)
-    except Exception as error:
-        raise ValueError(f"{path}: not a MATLAB file that can be read: {error}") from None
-    return content.get(variable)
-
-
-def _look_over(data: bytes, variable: str) -> None:
-    """Check every claim of the variable's elements about its size against the bytes that are there.
-
-    Raises:
-        ValueError: a claim is larger, or a kind of array is none that annotations are made of.
-    """
+def _read(data: bytes, variable: str) -> Any:
     mark = data[126:128]
     if len(data) < HEADER_BYTES or mark not in (b"IM", b"MI"):
         v73 = " (it is of v7.3; save it again with -v7)" if b"MATLAB 7.3" in data[:HEADER_BYTES] else ""
@@ -102,12 +90,13 @@ def _look_over(data: bytes, variable: str) -> None:
     order = "<" if mark == b"IM" else ">"
     at = HEADER_BYTES
     while at < len(data):
-        kind, size, start, after = _element(data, at, order)
-        if kind == COMPRESSED:
-            _look_at_variable(_decompress(data[start : start + size]), 0, order, variable)
-        elif kind == MATRIX:
-            _look_at_variable(data, at, order, variable)
+        kind, start, end, after = _Bytes(data, order).element(at, len(data))
+        content, first = (_decompress(data[start:end]), 0) if kind == COMPRESSED else (data, at)
+        array = _Bytes(content, order).head(first, len(content))
+        if array.name == variable.encode():
+            return _Bytes(content, order).value(array, 0)
         at = after
+    raise KeyError(variable)
 
 
 def _decompress(data: bytes) -> bytes:
@@ -118,61 +107,147 @@ def _decompress(data: bytes) -> bytes:
     return found
 
 
-def _look_at_variable(data: bytes, at: int, order: str, variable: str) -> None:
-    _, _, flags, _ = _element(data, at, order)
-    dims = _element(data, flags, order)[3]
-    _, size, start, _ = _element(data, _element(data, dims, order)[3], order)
-    if data[start : start + size] == variable.encode():
-        _look_at_array(data, at, order, 0)
+@dataclass(frozen=True)
+class _Array:
+    """An array's head, and where its body lies, from `at` to `end`.
 
-
-def _look_at_array(data: bytes, at: int, order: str, depth: int) -> int:
-    """Look over the array at `at`; where the next one begins."""
-    kind, size, start, end = _element(data, at, order)
-    if kind != MATRIX:
-        raise ValueError(f"an array must begin at {at}, got an element of type {kind}")
-    if not size:
-        return end
-    what = struct.unpack_from(f"{order}I", data, start + 8)[0] & 0xFF
-    if what in NUMBERS:
-        return end
-    if what not in (CELL, STRUCT, CHARACTERS) or depth > DEEPEST:
-        raise ValueError(f"an array at {at} is of class {what}, {depth} deep; annotations are made of none such")
-    # Array flags, dimensions, name; then, of a struct, the length of a field's name and all the names.
-    _, dims_size, dims, at_name = _element(data, start + 16, order)
-    inner = _element(data, at_name, order)[3]
-    # Claims are compared, never allocated, and Python's integers do not overflow.
-    count = math.prod(struct.unpack_from(f"{order}{dims_size // 4}I", data, dims))
-    fields = 1
-    if what == STRUCT:
-        _, _, length, names = _element(data, inner, order)
-        _, names_size, _, inner = _element(data, names, order)
-        fields = names_size // max(1, struct.unpack_from(f"{order}I", data, length)[0])
-    least = count if what == CHARACTERS else TAG_BYTES * count * max(1, fields)
-    if least > max(end - inner, TAG_BYTES):
-        raise ValueError(f"an array at {at} claims {count} elements of {fields} fields in {end - inner} bytes")
-    if what != CHARACTERS:
-        for _ in range(count * fields):
-            inner = _look_at_array(data, inner, order, depth + 1)
-    return end
-
-
-def _element(data: bytes, at: int, order: str) -> tuple[int, int, int, int]:
-    """Type and size of the element at `at`, where its data begins, and where the next element does.
-
-    Raises:
-        ValueError: it reaches beyond the end.
+    Args:
+        kind: its class; 0 of an empty one without a head.
     """
-    if at + TAG_BYTES > len(data):
-        raise ValueError(f"it is cut short at {at} of {len(data)} bytes")
-    kind, size = struct.unpack_from(f"{order}II", data, at)
-    if kind >> 16:  # up to four bytes of data stand in the tag itself
-        kind, size, start, after = kind & 0xFFFF, kind >> 16, at + 4, at + TAG_BYTES
-        if size > 4:
-            raise ValueError(f"an element at {at} claims {size} of 4 bytes")
-        return kind, size, start, after
-    start = at + TAG_BYTES
-    after = start + size + (0 if kind == COMPRESSED else -size % 8)
-    if start + size > len(data):
-        raise ValueError(f"an element at {at} claims {size} of {len(data) - start} bytes")
-    return kind, size, start, after
+
+    kind: int
+    shape: tuple[int, ...]
+    name: bytes
+    at: int
+    end: int
+    is_complex: bool = False
+
+
+class _Bytes:
+    """Elements of a file.
+
+    Args:
+        data: all of it, or of what was compressed.
+        order: "<" or ">".
+    """
+
+    def __init__(self, data: bytes, order: str) -> None:
+        self.data, self.order = data, order
+        self._pair, self._one = struct.Struct(f"{order}II"), struct.Struct(f"{order}I")
+        self._number_head = struct.Struct(f"{order}12I")
+        self._numbers = {kind: struct.Struct(order + name) for kind, name in TYPES.items()}
+
+    def element(self, at: int, limit: int) -> tuple[int, int, int, int]:
+        """Type of the element at `at`, where its data begins and ends, and where the next element begins.
+
+        Raises:
+            ValueError: it reaches beyond `limit`.
+        """
+        if at + TAG_BYTES > limit:
+            raise ValueError(f"it is cut short at {at} of {limit} bytes")
+        kind, size = self._pair.unpack_from(self.data, at)
+        if kind >> 16:  # up to four bytes of data stand in the tag itself
+            kind, size = kind & 0xFFFF, kind >> 16
+            if size > TAG_BYTES // 2:
+                raise ValueError(f"an element at {at} claims {size} of 4 bytes")
+            return kind, at + 4, at + 4 + size, at + TAG_BYTES
+        start = at + TAG_BYTES
+        if start + size > limit:
+            raise ValueError(f"an element at {at} claims {size} of {limit - start} bytes")
+        return kind, start, start + size, min(limit, start + size + (0 if kind == COMPRESSED else -size % 8))
+
+    def head(self, at: int, limit: int) -> _Array:
+        """The array at `at`; its body's end is where the next one begins."""
+        kind, start, end, _ = self.element(at, limit)
+        if kind != MATRIX:
+            raise ValueError(f"an array must begin at {at}, got an element of type {kind}")
+        if start == end:
+            return _Array(0, (0, 0), b"", end, end)
+        _, flags, _, at_shape = self.element(start, end)
+        _, shape, shape_end, at_name = self.element(at_shape, end)
+        _, name, name_end, body = self.element(at_name, end)
+        word = self._one.unpack_from(self.data, flags)[0]
+        sizes = struct.unpack_from(f"{self.order}{(shape_end - shape) // 4}I", self.data, shape)
+        if len(sizes) < 2:
+            raise ValueError(f"an array at {at} must have two axes or more, got {len(sizes)}")
+        return _Array(word & 0xFF, sizes, self.data[name:name_end], body, end, bool(word & 0x0800))
+
+    def value(self, array: _Array, depth: int) -> Any:
+        """What an array holds; see `read_mat`."""
+        if depth > DEEPEST:
+            raise ValueError(f"arrays lie in each other more than {DEEPEST} deep")
+        # Claims are compared, never allocated, and Python's integers do not overflow.
+        count = math.prod(array.shape)
+        if not count or array.is_complex:
+            return None if array.is_complex else NOTHING
+        if array.kind == CELL:
+            return self._several(array.at, array.end, count, 1, depth)
+        if array.kind == STRUCT:
+            return self._structs(array, count, depth)
+        if array.kind != TEXT and array.kind not in NUMBERS:
+            return None
+        kind, start, end, _ = self.element(array.at, array.end)
+        if array.kind == TEXT:
+            return self._text(self.data[start:end], kind, array.shape)
+        if kind not in TYPES:
+            raise ValueError(f"numbers at {array.at} can't be of type {kind}")
+        found = np.frombuffer(self.data[start:end], self.order + TYPES[kind])
+        if len(found) != count:
+            raise ValueError(f"an array at {array.at} claims {count} numbers, {len(found)} are there")
+        numbers = found.astype(NUMBERS[array.kind]).reshape(array.shape, order="F")
+        return numbers.item() if count == 1 else numbers
+
+    def _lone_number(self, at: int, end: int) -> tuple[float, int] | None:
+        """One number at `at` in the form that almost all have, and where the next array begins; None in any other.
+
+        Three quarters of an annotation file are these; read one element after another it takes twice as long.
+        """
+        if at + NUMBER_HEAD_BYTES + TAG_BYTES > end:
+            return None
+        kind, size, *head = self._number_head.unpack_from(self.data, at)
+        flags = head[2]
+        # Array flags, dimensions 1 x 1, no name.
+        if (kind, *head) != (MATRIX, 6, 8, flags, head[3], 5, 8, 1, 1, 1, 0) or flags & 0x0800:
+            return None
+        start, after = at + NUMBER_HEAD_BYTES + TAG_BYTES, at + TAG_BYTES + size
+        kind, size = self._pair.unpack_from(self.data, start - TAG_BYTES)
+        if kind >> 16:
+            kind, size, start = kind & 0xFFFF, kind >> 16, start - TAG_BYTES // 2
+        number = self._numbers.get(kind)
+        if flags & 0xFF not in NUMBERS or number is None or number.size != size or not start + size <= after <= end:
+            return None
+        return number.unpack_from(self.data, start)[0], after
+
+    def _several(self, at: int, end: int, count: int, fields: int, depth: int) -> list[Any]:
+        if TAG_BYTES * count * max(1, fields) > end - at:
+            raise ValueError(f"an array at {at} claims {count} elements of {fields} fields in {end - at} bytes")
+        found = []
+        for _ in range(count * fields):
+            number = self._lone_number(at, end)
+            if number is not None:
+                value, at = number
+            else:
+                inner = self.head(at, end)
+                value, at = self.value(inner, depth + 1), inner.end
+            found.append(value)
+        return found
+
+    def _structs(self, array: _Array, count: int, depth: int) -> list[dict[str, Any]]:
+        """The length of a field's name, all the names, then the values, struct by struct."""
+        _, length_at, _, at_names = self.element(array.at, array.end)
+        _, start, end, at = self.element(at_names, array.end)
+        length = max(1, self._one.unpack_from(self.data, length_at)[0])
+        texts = [self.data[place : place + length] for place in range(start, end - length + 1, length)]
+        names = [text.partition(b"\0")[0].decode("ascii") for text in texts]
+        values = self._several(at, array.end, count, len(names), depth)
+        width = len(names)
+        return [dict(zip(names, values[i * width : (i + 1) * width], strict=True)) for i in range(count)]
+
+    def _text(self, data: bytes, kind: int, shape: tuple[int, ...]) -> str:
+        if kind not in TEXTS:
+            raise ValueError(f"a text can't be of type {kind}")
+        side = "-le" if self.order == "<" else "-be"
+        text = data.decode(TEXTS[kind] + (side if kind not in (1, 2, 16) else ""))
+        lines = shape[0]
+        # Several lines of one length stand column by column.
+        return text if lines <= 1 else "\n".join(text[line::lines] for line in range(min(lines, len(text))))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.json_file import numbers, read_json
-from cpm_fast.data.matlab import as_list, field, number, read_mat
+from cpm_fast.data.matlab import field, number, read_mat, structs
 from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import MPII
@@ -32,22 +32,23 @@ class MpiiRelease(Subjects):
     Raises:
         FileNotFoundError: no such file.
         ValueError: not such a file; the message names file, image and person.
-        RuntimeError: scipy is missing.
     """
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         release = read_mat(path, "RELEASE")
         subjects: list[Subject] = []
-        for image, annotation in enumerate(as_list(field(release, "annolist")), 1):
-            name = field(field(annotation, "image"), "name")
-            for person, rectangle in enumerate(as_list(getattr(annotation, "annorect", np.empty(0))), 1):
-                if field(field(rectangle, "annopoints"), "point") is None:
-                    continue
-                try:
-                    subjects.append(_person(name, rectangle, (image, person)))
-                except ValueError as error:
-                    raise ValueError(f"{path} image {image}, person {person}: {error}") from None
+        where = str(path)
+        try:
+            for image, annotation in enumerate(structs(release, "annolist"), 1):
+                where = f"{path} image {image}"
+                name = field(field(annotation, "image"), "name")
+                for person, rectangle in enumerate(structs(annotation, "annorect"), 1):
+                    where = f"{path} image {image}, person {person}"
+                    if field(field(rectangle, "annopoints"), "point") is not None:
+                        subjects.append(_person(name, rectangle, (image, person)))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         if not subjects:
             raise ValueError(f"{path}: RELEASE.annolist must hold people with annopoints, got none")
         super().__init__("mpii", MPII, subjects, [path.parent / "images", path.parent.parent / "images", path.parent])
@@ -86,13 +87,14 @@ def _person(name: Any, rectangle: Any, identity: tuple[int, int]) -> Subject:
         raise ValueError(f"image.name must be text, got {name!r:.60}")
     parts_image = np.full((len(MPII), 2), np.nan)
     occluded = np.zeros(len(MPII), dtype=bool)
-    for point in as_list(field(field(rectangle, "annopoints"), "point")):
+    for point in structs(field(rectangle, "annopoints"), "point"):
         part = number(point, "id")
         if part not in range(len(MPII)):
             raise ValueError(f"id of a point must be from 0 to {len(MPII) - 1}, got {part}")
         parts_image[int(part)] = number(point, "x") - 1, number(point, "y") - 1
         # Some files hold numbers here, some texts.
-        occluded[int(part)] = field(point, "is_visible") in (0, "0")
+        flag = field(point, "is_visible")
+        occluded[int(part)] = flag == "0" if isinstance(flag, str) else number(point, "is_visible") == 0
     known = np.isfinite(parts_image).all(axis=1)
     parts_image[~known] = np.nan
     position = field(rectangle, "objpos")

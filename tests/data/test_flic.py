@@ -92,7 +92,7 @@ def test_a_point_that_is_not_there_is_not_labelled(tmp_path):
     [
         ({"coords": np.zeros((2, 28))}, r"example 2: coords must be numbers \[2, 29\], got \[2, 28\]"),
         ({"coords": "none"}, r"example 2: coords must be numbers \[2, 29\], got 'none'"),
-        ({"torsobox": np.array([1.0, 2, 3])}, r"example 2: torsobox must be numbers \[4\]"),
+        ({"torsobox": np.array([1.0, 2, 3])}, r"example 2: torsobox must be numbers \[1, 4\]"),
         ({"torsobox": np.array([1.0, 2, 3, np.nan])}, "example 2: torsobox must be four finite numbers"),
         ({"torsobox": np.array([1.0, 9, 3, 9])}, "example 2: side must be a positive number"),
         ({"filepath": 3.0}, "example 2: filepath must be text, got 3"),

@@ -100,14 +100,14 @@ def test_joints_that_are_no_numbers(tmp_path):
     values = np.empty((3, 14, 2), object)
     values[:] = "x"
     savemat(tmp_path / "joints.mat", {"joints": values})
-    with pytest.raises(ValueError, match=r"joints\.mat: joints must be numbers, .*, got \[3, 14, 2\] object"):
+    with pytest.raises(ValueError, match=r"joints\.mat: joints must be numbers, .*, got list"):
         LeedsSports(tmp_path)
 
 
 def test_another_variable(tmp_path):
     (tmp_path / "images").mkdir()
     savemat(tmp_path / "joints.mat", {"points": np.zeros((3, 14, 5))})
-    with pytest.raises(ValueError, match=r"joints\.mat: joints must be .*, got None"):
+    with pytest.raises(ValueError, match=r"joints\.mat: must hold the variable joints"):
         LeedsSports(tmp_path)
 
 
