@@ -3,7 +3,7 @@
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.layouts import PredictedParts
 from cpm_fast.evaluation.network import LSP_PYRAMID, Predictions, evaluate, predict, score
-from cpm_fast.evaluation.predictions import evaluate_parts, evaluate_predictions, read_predictions
+from cpm_fast.evaluation.predictions import evaluate_parts, evaluate_predictions, read_predictions, read_truth
 from cpm_fast.evaluation.rule import Rule
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "evaluate_predictions",
     "predict",
     "read_predictions",
+    "read_truth",
     "score",
 ]

@@ -119,6 +119,8 @@ def precision_table(stages: Sequence[AveragePrecision]) -> str:
     for stage, found in enumerate(stages, 1):
         cells = ("-" if np.isnan(value) else f"{100 * value:.1f}" for value in found.numbers.values())
         lines.append(f"stage {stage:<2}" + "".join(f"{cell:>11}" for cell in cells))
+    if len(stages[-1].parts) < len(COCO_SKELETON):
+        lines.append(f"over {len(stages[-1].parts)} of COCO's {len(COCO_SKELETON)} parts")
     if stages[-1].left_out:
         lines.append(f"without a share, as COCO has no sigma for them: {', '.join(stages[-1].left_out)}")
     return "\n".join(lines)

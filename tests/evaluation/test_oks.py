@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from annotated import FLY
+from cpm_fast.data.open import open_dataset
+from cpm_fast.evaluation import read_truth
 from cpm_fast.evaluation.oks import Subjects, average_precision, precision_table
 from cpm_fast.skeleton import COCO, LSP, MPII
 
@@ -64,6 +66,7 @@ def test_other_skeletons_count_where_they_share_parts():
     found = average_precision(truth, Subjects(truth.images, truth.parts_image, np.ones(2)), MPII)
     assert found.numbers["AP"] == 1 and set(found.left_out) == {"pelvis", "thorax", "neck", "head_top"}
     assert "pelvis" in precision_table([found]) and len(found.parts) == 12
+    assert "over 12 of COCO's 17 parts" in precision_table([found])
     wrong = truth.parts_image.copy()
     wrong[:, [MPII.index(name) for name in found.left_out]] += 1000
     assert average_precision(truth, Subjects(truth.images, wrong, np.ones(2)), MPII).numbers["AP"] == 1
@@ -76,3 +79,15 @@ def test_rejects():
     truth = Subjects(["a", "b"], np.zeros((2, 14, 2)), np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="needs the area of every subject, .*; 1 have none"):
         average_precision(truth, truth, LSP)
+
+
+@pytest.mark.data
+def test_real_annotation_scores_itself(data_dir):
+    """COCO's own people as detections of themselves, and with left and right exchanged: all found, then fewer."""
+    reader = read_truth(open_dataset(data_dir / "coco" / "test_coco.json"))
+    truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+    assert len(truth.images) == 12 and len(set(truth.images)) == 4
+    found = Subjects(truth.images, truth.parts_image, np.ones(len(truth.images)))
+    assert average_precision(truth, found, COCO).numbers["AP"] == pytest.approx(1)
+    turned = Subjects(truth.images, truth.parts_image[:, list(COCO.mirror)], np.ones(len(truth.images)))
+    assert average_precision(truth, turned, COCO).numbers["AP"] < 0.6
