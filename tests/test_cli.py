@@ -165,7 +165,7 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
         (["infer", "pictures", "--model", "torn.jpg"], "torn.jpg: not a .safetensors file"),
         (["infer", "pictures", "-o", "torn.jpg"], "torn.jpg"),
         (["eval", "--data", "none"], "none: no such file or folder"),
-        (["eval", "--data", "empty"], "it holds 0 CSV files"),
+        (["eval", "--data", "empty"], "this folder holds 0 of them"),
         (["eval", "--data", "synthetic:few"], "synthetic:COUNT"),
         (["eval", "--data", "synthetic:2", "--last", "-1"], "hold-out must be"),
         (["train", "--preset", "cpm7"], "preset must be one of"),
