@@ -42,7 +42,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(page: str) -> list[list[str]]:
     lines = (line for block in blocks(page, "sh") for line in block.splitlines() if line.strip())
-    return [shlex.split(line.replace("--epochs 100 --validate-every 20", "--epochs 2")) for line in lines]
+    return [shlex.split(line.replace("--epochs 100", "--epochs 2")) for line in lines]
 
 
 def write_animals(folder: Path) -> None:

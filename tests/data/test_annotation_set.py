@@ -73,6 +73,9 @@ def test_where_two_parts_disagree_the_first_counts(tmp_path):
     """0 says 1, 1 says 2, 2 says nothing."""
     tree = np.array([[-1, 1], [0, 2], [0, -1]])
     assert AnnotationSet(write(tmp_path, skeleton=tree)).skeleton.pairs == (("part_0", "part_1"),)
+    # A part that says it changes places with itself changes with none.
+    itself = np.array([[-1, 0], [0, 2], [0, 1]])
+    assert AnnotationSet(write(tmp_path, skeleton=itself)).skeleton.pairs == (("part_1", "part_2"),)
 
 
 def test_without_a_tree_parts_stand_alone(tmp_path):
