@@ -19,7 +19,6 @@ import torch
 
 import cpm_fast
 from bounds import BOUNDS
-from cpm_fast.config import preset
 from cpm_fast.crops import crop, network_input
 from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.cpm import CPM
@@ -69,9 +68,13 @@ class PictureProblem(NetworkProblem):
         return path
 
 
+def picture_problem(setting: Setting, picture: tuple[int, int]) -> PictureProblem:
+    return PictureProblem(cpm_fast.load(WEIGHTS, device="cpu").config, 1, 1, setting, picture)
+
+
 def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
     for height, width in PICTURES[level]:
-        problem = PictureProblem(preset("compact"), 1, 1, setting, (height, width))
+        problem = picture_problem(setting, (height, width))
         yield crew.case(
             f"end to end {WEIGHTS}, {height}x{width} JPEG to key points, batch 1", problem,
             crew.oracle(exact_picture, problem), peers(), BOUNDS["end-to-end", setting.precision],

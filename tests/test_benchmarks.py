@@ -196,7 +196,7 @@ def test_training_steps_are_right_and_leave_the_problem() -> None:
 
 def test_pictures_end_in_the_same_key_points(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    problem = end_to_end.PictureProblem(preset("compact"), 1, 1, picture=(240, 320))
+    problem = end_to_end.picture_problem(Setting(), (240, 320))
     wanted = arrays(end_to_end.exact_picture(problem))
     assert [each.shape for each in wanted] == [(14, 2)]
     for start in (end_to_end.cpm_fast_picture, end_to_end.pytorch_picture):
