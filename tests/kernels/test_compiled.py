@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,20 @@ TENSOR_CORE = {80: "mma", 90: "wgmma"}
 MODES = {"fp16", "bf16", "tf32", "tf32x3", "ieee"}
 
 
+TABLES = ("kernel_table.py", "spectral_table.py")
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Future[list[dict]]]:
+    """The tables under benchmarks/ for every chip, each made in a process of its own, one a core at a time."""
+    wanted = [(table, capability) for table in TABLES for capability in TENSOR_CORE]
+    folders = {each: tmp_path_factory.mktemp("kernels") for each in wanted}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return {each: pool.submit(compiled, *each, folders[each]) for each in wanted}
+
+
 def compiled(table: str, capability: int, tmp_path: Path) -> list[dict]:
-    """The rows of one of the tables under benchmarks/, made in a process of its own."""
+    """The rows of one table, and what must hold of all."""
     out = tmp_path / "kernels.json"
     command = [sys.executable, str(ROOT / "benchmarks" / table), "--json", str(out)]
     command += ["--images", "1", "32", "--capabilities", str(capability)]
@@ -37,8 +50,8 @@ def compiled(table: str, capability: int, tmp_path: Path) -> list[dict]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
-def test_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
-    rows = compiled("kernel_table.py", capability, tmp_path)
+def test_the_network_compiles_well(capability: int, tables) -> None:
+    rows = tables["kernel_table.py", capability].result()
     assert {"forward", "dx", "dweight", "gate"} <= {row["pass"] for row in rows}
     assert {(9, 3, 256), (9, 128, 128), (11, 48, 128), (11, 128, 128), (9, 32, 512), (1, 128, 15)} <= {
         (row["kernel_side"], row["in_channels"], row["out_channels"]) for row in rows
@@ -53,8 +66,8 @@ def test_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
-def test_the_spectral_form_of_the_network_compiles_well(capability: int, tmp_path: Path) -> None:
-    rows = compiled("spectral_table.py", capability, tmp_path)
+def test_the_spectral_form_of_the_network_compiles_well(capability: int, tables) -> None:
+    rows = tables["spectral_table.py", capability].result()
     assert {row["pass"] for row in rows} == {
         "transform weight", "transform", "product", "inverse",
         "dy", "dx weight", "dx product", "dx inverse", "x", "dweight", "dweight inverse",
