@@ -51,6 +51,8 @@ def make_parser() -> argparse.ArgumentParser:
     infer.add_argument("--stages", action="store_true", help="also write the belief maps stage by stage as pictures")
     infer.add_argument("--smooth", action="store_true", help="smooth the poses of a video over time (one-euro filter)")
     infer.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video or camera")
+    infer.add_argument("--tune", action="store_true", help="measure what is fastest on this CPU, and keep that for the "
+                       "next time: for many pictures")  # fmt: skip
     infer.add_argument("--readers", type=int, default=0, metavar="N",
                        help="threads that read the next pictures while the network runs (%(default)s)")  # fmt: skip
     _test_options(infer)

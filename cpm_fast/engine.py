@@ -14,7 +14,9 @@ from cpm_fast.config import whole
 from cpm_fast.execution import evaluating, tf32, torch_threads
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.plan import network_steps
+from cpm_fast.ops import backend
 from cpm_fast.prepared import Prepared, Versions, default_memory
+from cpm_fast.tuning import TunedPlan
 from cpm_fast.weights import find_device
 
 # What a precision stores its activations and weights in, and whether products may round to TF32.
@@ -22,8 +24,9 @@ STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16"
 PRECISIONS = ("auto", *STORAGE)
 TIMED_CALLS = 3
 
-# Prepared weights of every live model by device, precision and memory, so that all engines of a model share them.
-_prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str, int], Prepared]] = WeakKeyDictionary()
+# Prepared weights of every live model by device, precision, memory and, if they are tuned, the number of threads that
+# they are tuned for: so all engines of a model share them.
+_prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str, int, int | None], Prepared]] = WeakKeyDictionary()
 _preparing = threading.Lock()
 
 
@@ -42,11 +45,14 @@ class Engine:
         threads: CPU threads during a call, PyTorch's number if None.
         memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
             less, smaller tiles and direct convolutions are used.
+        tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is
+            fastest, instead of taking it from a table: seconds a shape for a large network. What was found is kept for
+            other processes in the user's folder of caches, or in CPM_FAST_CACHE.
 
     Raises:
         ValueError: precision, threads or memory is not one of those.
         TypeError: model is not a CPM.
-        RuntimeError: the device is not there, or the precision is not for it.
+        RuntimeError: the device is not there, or the precision or tuning is not for it.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Engine:
         precision: str = "auto",
         threads: int | None = None,
         memory: int | None = None,
+        tune: bool = False,
     ) -> None:
         if not isinstance(model, CPM):
             raise TypeError(f"model must be a CPM, got {type(model).__name__}")
@@ -73,6 +80,9 @@ class Engine:
         self.precision = "fp32" if precision == "auto" else precision
         if self.precision != "fp32" and self.device.type != "cuda":
             raise RuntimeError(f"precision must be fp32 on {self.device.type}, got {precision}: it is for CUDA")
+        if tune and self.device.type != "cpu":
+            raise RuntimeError(f"tune is for the CPU, got device {self.device}")
+        self.tune = tune
         self.dtype, self.allow_tf32 = STORAGE[self.precision]
         self.threads = threads
         self.steps = network_steps(tuple(model.layers))
@@ -151,11 +161,14 @@ class Engine:
 
     def _fresh(self) -> Prepared:
         """The prepared weights, made anew where the model's have changed."""
-        key, versions = (self.device, self.precision, self.memory), _versions(self.model)
+        # Without the native code there is nothing to choose from.
+        tuned_for = backend.threads() if self.tune and backend.native_missing("cpu") is None else None
+        key, versions = (self.device, self.precision, self.memory, tuned_for), _versions(self.model)
         with _preparing:
             shared = _prepared.setdefault(self.model, {})
             if key not in shared or shared[key].versions != versions:
-                shared[key] = Prepared(self.model, versions, self.steps, self.device, self.dtype, self.memory)
+                tuned = None if tuned_for is None else TunedPlan()
+                shared[key] = Prepared(self.model, versions, self.steps, self.device, self.dtype, self.memory, tuned)
             return shared[key]
 
 

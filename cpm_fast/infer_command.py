@@ -39,7 +39,9 @@ class _Run:
             raise ValueError(
                 "--box must come with one picture or video; for several use cpm_fast.infer(..., boxes=[...])"
             )
-        settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages)
+        settings = Settings(
+            options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
+        )
         network = find_network(options.model, shard.device(options.device))
         self.plan = Plan.of(pictures, settings, model=network, boxes=boxes, rois=None, device="auto", color="bgr",
                             readers=options.readers)  # fmt: skip

@@ -48,6 +48,7 @@ def infer(
     refine: bool = True,
     belief_maps: bool = False,
     threads: int | None = None,
+    tune: bool = False,
     readers: int = READERS,
     progress: bool | None = None,
 ) -> Results:
@@ -74,6 +75,7 @@ def infer(
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
         threads: of PyTorch while this runs; as they are if not given.
+        tune: measure which form of every convolution is fastest on this CPU, once for each size of batch; see `Engine`.
         readers: threads that read and crop the next images; 0: each is read when it is needed. They pay
             where decoding is slow, or the network runs on a GPU.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
@@ -86,9 +88,9 @@ def infer(
             image, a folder has no images, or a single image can't be decoded.
         TypeError: an image or an entry is of the wrong type.
         FileNotFoundError: no such image, folder or weights.
-        RuntimeError: the device can't be had, or a given model is on another.
+        RuntimeError: the device can't be had, tuning is not for it, or a given model is on another.
     """
-    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads)
+    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads, tune)
     plan = Plan.of(images, settings, model=model, boxes=boxes, rois=rois, device=device, color=color, readers=readers)
     results: list[Result] = []
     failures: dict[str, str] = {}
@@ -151,7 +153,7 @@ class Plan:
         network = find_network(model, device)
         names = [source.name for source in sources]
         regions, roi_source = plan_regions(names, several, boxes, rois, network.config.margin)
-        engine = Engine(network, precision=settings.precision)
+        engine = Engine(network, precision=settings.precision, tune=settings.tune)
         return cls(engine, settings, sources, several, regions, roi_source, readers)
 
     def run(self, progress: bool | None = None) -> Iterator[Result | Failure]:

@@ -33,6 +33,7 @@ class Settings:
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
         threads: of PyTorch during a forward pass; as they are if None.
+        tune: measure what is fastest on this CPU, see `Engine`.
 
     Raises:
         TypeError: pyramid is no sequence of numbers.
@@ -46,6 +47,7 @@ class Settings:
     refine: bool = True
     belief_maps: bool = False
     threads: int | None = None
+    tune: bool = False
 
     def __post_init__(self) -> None:
         try:

@@ -24,6 +24,7 @@ from cpm_fast.ops.direct_conv import pack_weight
 from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
 from cpm_fast.program import CENTER_MAP, Kernel, Program, fused_pools
 from cpm_fast.reference.context_conv import context_conv as direct_conv
+from cpm_fast.tuning import TunedPlan
 
 # (address, version) of every weight.
 Versions = tuple[tuple[int, int], ...]
@@ -58,6 +59,7 @@ class Prepared:
         steps: of the model.
         device, dtype: of weights and maps.
         memory: bytes that spectra may take.
+        tuned: who chooses on the CPU, if it is not the plan's table.
     """
 
     def __init__(
@@ -68,9 +70,10 @@ class Prepared:
         device: torch.device,
         dtype: torch.dtype,
         memory: int,
+        tuned: TunedPlan | None = None,
     ) -> None:
         self.versions, self.config, self.steps = versions, model.config, steps
-        self.device, self.dtype, self.memory = device, dtype, memory
+        self.device, self.dtype, self.memory, self.tuned = device, dtype, memory, tuned
         self.convs = {step.name: self.joined(model, step) for step in steps if step.first.kind == "conv"}
         self.graphs = Graphs(self.run, self.plan_of) if device.type == "cuda" else None
         self.lock = threading.Lock()
@@ -105,7 +108,7 @@ class Prepared:
 
     def planner(self) -> CpuPlan | CudaPlan:
         """Who chooses; on CUDA in the arithmetic of the moment, which an engine sets for its precision."""
-        return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else CpuPlan()
+        return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else self.tuned or CpuPlan()
 
     def shapes(self, images: int, size: tuple[int, int]) -> dict[str, ConvShape]:
         shapes = {}
@@ -138,6 +141,8 @@ class Prepared:
     def make_plan(self, key: tuple[int, ...]) -> None:
         images, height, width = key
         shapes, planner = self.shapes(images, (height, width)), self.planner()
+        if self.tuned is not None:
+            self.tuned.measure(shapes.values())
         tiles = tiles_within(shapes, self.memory, planner)
         held = sum(spectra.nbytes for each, spectra in self.spectra.items() if each not in tiles.items())
         if len(self.plans) == MOST_PLANS or held + spectra_bytes(shapes, tiles, planner) > self.memory:

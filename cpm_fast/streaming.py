@@ -52,6 +52,7 @@ def stream(
     refine: bool = True,
     belief_maps: bool = False,
     threads: int | None = None,
+    tune: bool = False,
     rate: float = DEFAULT_RATE,
 ) -> Iterator[Result]:
     """Find the parts of the subject, or of several, in every frame of a video.
@@ -68,7 +69,7 @@ def stream(
         rois: the same as a `Roi` or a list of them. Neither: one subject, and each frame is first seen whole.
         follow: whether regions follow the parts; if not, every frame is looked at where the first was.
         smooth: filter the key points of each subject over time; True is `OneEuro()`. Regions follow what was found.
-        pyramid, flip, batch, device, precision, color, refine, belief_maps, threads: as for `infer`.
+        pyramid, flip, batch, device, precision, color, refine, belief_maps, threads, tune: as for `infer`.
         rate: frames a second, for the times of frames that come from neither file nor camera.
 
     Returns:
@@ -82,12 +83,12 @@ def stream(
         TypeError: a frame or an argument is of the wrong type.
         RuntimeError: there is no such camera, or the device can't be had.
     """
-    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads)
+    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads, tune)
     if not isinstance(smooth, bool | OneEuro):
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
     network = find_network(model, device)
     name = f"camera {source}" if isinstance(source, int) else str(source) if _is_path(source) else "video"
-    tracker = Tracker(Engine(network, precision=precision), settings, name, boxes, rois, follow)
+    tracker = Tracker(Engine(network, precision=precision, tune=tune), settings, name, boxes, rois, follow)
     results: Iterator[Result]
     if isinstance(source, int) or _is_path(source):
         results = tracker.run(Video(source))  # type: ignore[arg-type]

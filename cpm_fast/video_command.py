@@ -57,7 +57,7 @@ def infer_video(options: argparse.Namespace) -> bool:
     stem = source.stem if isinstance(source, Path) else f"camera{source}"
     suffix = source.suffix.lower() if isinstance(source, Path) else ".mp4"
     output = Path(options.output)
-    settings = Settings(options.pyramid or (1.0,), options.flip, options.batch)
+    settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, tune=options.tune)
     network = find_network(options.model, options.device)
     if options.frames is not None and options.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {options.frames}")
@@ -74,7 +74,8 @@ def infer_video(options: argparse.Namespace) -> bool:
         print(f"nothing to resume: {table.path} is whole")
         return True
     video = Video(source)
-    tracker = Tracker(Engine(network, precision=settings.precision), settings, str(source), boxes, None, True)
+    engine = Engine(network, precision=settings.precision, tune=settings.tune)
+    tracker = Tracker(engine, settings, str(source), boxes, None, True)
     with closing(video), closing(table):
         tracker.begin(video.size)
         output.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ LEVELS = (
     ),
     ("reference",),
     ("ops",),
-    ("model", "doctor", "execution"),
+    ("model", "doctor", "execution", "tuning"),
     ("weights", "graphs", "program", "prepared"),
     ("engine",),
     (

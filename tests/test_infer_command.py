@@ -19,6 +19,7 @@ from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.config import compact
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
+from cpm_fast.ops import backend
 from cpm_fast.result import Results
 
 
@@ -115,13 +116,15 @@ def test_the_form_asked_for(work, form):
         assert len(Results.load(f"out/results.{form}")) == 11
 
 
-def test_all_options_at_once(work, capsys):
+def test_all_options_at_once(work, capsys, monkeypatch):
+    monkeypatch.setenv("CPM_FAST_CACHE", str(work / "cache"))
     arguments = ("--pyramid", "0.9", "1", "--flip", "--batch", "3", "--device", "cpu", "--model", "net.safetensors")
-    options = ("--readers", "2", "--stages", "--form", "npz", "-o", "out")
+    options = ("--readers", "2", "--tune", "--stages", "--form", "npz", "-o", "out")
     assert main(["infer", "in/00.png", "in/01.png", *arguments, *options]) == FINE
     assert {path.name for path in (work / "out").iterdir()} == {
         "results.npz", *(f"{stem}_{what}.png" for stem in ("00", "01") for what in ("pose", "stages"))
     }  # fmt: skip
+    assert backend.native_missing("cpu") is not None or list((work / "cache").glob("tuning-*.json"))
     shown = capsys.readouterr().out
     assert "2 pictures, 2 subjects" in shown and "ms a picture: decode" in shown and "pictures/s" in shown
     assert main(["eval", "--data", "synthetic:6", "--last", "3", "--protocol", "lsp", *arguments, "-o", "eval"]) == FINE
@@ -150,7 +153,7 @@ def test_two_processes_share_a_folder_and_go_on(work, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one(work):
-    arguments = ("eval", "--data", "synthetic:9", "--model", "net.safetensors")
+    arguments = ("eval", "--data", "synthetic:8", "--batch", "4", "--model", "net.safetensors")
     assert main([*arguments, "-o", "one"]) == FINE
     found = launched(work, *arguments, "-o", "two")
     assert found.returncode == 0 and found.stdout.count("PCK@0.2") == 1, found.stderr

@@ -1,8 +1,9 @@
 """Which algorithm a convolution takes on the CPU: direct, or spectral on which tile.
 
 The layers of the released network stand in a table, as measured. For others the cost of the spectral form is a sum of
-counts times what each took, fitted to measurements of all layers of `cpm6` and `compact` at batches of 1, 8 and 16 (2
-threads, AVX-512); half of the predictions are within 17 %, and the tile chosen costs 6 % more than the best on average.
+counts times what each took, fitted to measurements of all layers of `cpm6`, `flic` and `compact` at batches of 1, 8 and
+16 (2 threads, AVX-512); half of the predictions are within 10 %, and the form chosen costs 1 % more than the best on
+average.
 """
 
 from __future__ import annotations
@@ -13,25 +14,26 @@ from functools import lru_cache
 
 import torch
 
-from cpm_fast.ops.spectral_conv import BLOCK, TILES
+from cpm_fast.ops.maps import BLOCK
+from cpm_fast.ops.spectral_checks import TILES
 
-# Milliseconds: a GFLOP of the product, a GB of weight spectra, 1e9 butterflies of the transforms, a GB of maps, a call.
-PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.65, 18.8, 47.4, 110.0, 0.03
-# Milliseconds a GFLOP of PyTorch's direct convolution.
-DIRECT = 4.4
+# Milliseconds: a GFLOP of the product, 1e9 multiplications of the y transforms of weights, 1e9 butterflies of those of
+# maps, a GB of maps, a call.
+PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 4.48, 20.1, 22.4, 138.0, 0.2
+# Milliseconds a GFLOP of the direct convolution.
+DIRECT = 4.8
 MIN_KERNEL = 3
 # Spectral only where it is clearly faster by the model.
 MARGIN = 1.15
 
-# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for, whose
-# spectra take more time to stream and to prepare.
+# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for.
 MEASURED = {
-    (9, 3, 256, 368): (24, 54),
+    (9, 3, 256, 368): (54, 54),
     (9, 128, 128, 184): (54, 54),
     (9, 128, 128, 92): (32, 54),
     (9, 32, 512, 46): (24, 54),
-    (5, 128, 32, 46): (20, 54),
-    (5, 128, 160, 46): (20, 54),
+    (5, 128, 32, 46): (20, 48),
+    (5, 128, 160, 46): (20, 48),
     (11, 48, 128, 46): (22, 54),
     (11, 128, 128, 46): (22, 54),
 }
@@ -54,7 +56,7 @@ class ConvShape:
         return DIRECT * 2e-9 * self.images * self.inputs * self.outputs * self.kernel**2 * height * width
 
     def spectra_bytes(self, tile: int) -> int:
-        return 8 * (tile * tile // 2 + 2) * self.inputs * _padded(self.outputs)
+        return 4 * tile * self.kernel * self.inputs * _padded(self.outputs)
 
     def spectral_milliseconds(self, tile: int) -> float:
         tiles = self.images * math.prod(_tiles(side, self.kernel, tile) for side in self.size)
@@ -62,20 +64,14 @@ class ConvShape:
         product = 8e-9 * (tile * tile // 2 + 2) * tiles * self.inputs * _padded(self.outputs)
         butterflies = 1e-9 * tiles * tile**2 * math.log2(tile) * channels
         maps = 4e-9 * self.images * math.prod(self.size) * (self.inputs + self.outputs)
-        weights = 1e-9 * self.spectra_bytes(tile)
+        weights = 1e-9 * (tile * tile // 2 + 2) * self.inputs * _padded(self.outputs) * (self.kernel // 2 + 4)
         return PRODUCT * product + WEIGHTS * weights + BUTTERFLIES * butterflies + MAPS * maps + CALL
 
 
 @lru_cache(maxsize=4096)
 def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
     """The tile of the fastest spectral form whose spectra take at most so many bytes; None: direct is faster."""
-    if shape.kernel < MIN_KERNEL or not shape.images * math.prod(shape.size):
-        return None
-    fitting = [
-        tile
-        for tile in TILES
-        if tile > shape.kernel and (most_bytes is None or shape.spectra_bytes(tile) <= most_bytes)
-    ]
+    fitting = [tile for tile in fitting_tiles(shape) if most_bytes is None or shape.spectra_bytes(tile) <= most_bytes]
     if not fitting:
         return None
     few, many = MEASURED.get((shape.kernel, shape.inputs, shape.outputs, max(shape.size)), (0, 0))
@@ -84,6 +80,13 @@ def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
         return measured
     best = min(fitting, key=shape.spectral_milliseconds)
     return best if MARGIN * shape.spectral_milliseconds(best) < shape.direct_milliseconds else None
+
+
+def fitting_tiles(shape: ConvShape) -> list[int]:
+    """Tiles of which a spectral form of it may be thought of."""
+    if shape.kernel < MIN_KERNEL or not shape.images * math.prod(shape.size):
+        return []
+    return [tile for tile in TILES if tile > shape.kernel]
 
 
 def _padded(channels: int) -> int:

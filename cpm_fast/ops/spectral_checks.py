@@ -22,7 +22,7 @@ def check_conv(
     if x.device.type == "cuda" and spectra.ndim == 4:
         wanted: tuple[int, ...] = (bias_shape[0], 2, padded_channels(x.shape[1]))
     else:
-        wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], 2, BLOCK)
+        wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], kernel, 2, BLOCK)
     if spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
         raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
     check_tensors(name, **{name: x}, spectra=spectra, **others)
@@ -68,9 +68,6 @@ def check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
 
 
 def tile_of(spectra: torch.Tensor) -> int:
-    """t, by the number of frequencies; 0 if there is no such tile."""
-    if spectra.ndim not in (4, 5):
-        return 0
-    # On CUDA four real frequencies share two entries.
-    more = 2 if spectra.ndim == 5 else 0
-    return next((tile for tile in TILES if tile * tile // 2 + more == spectra.shape[0]), 0)
+    """t, by the number of frequencies, on CUDA t*t/2, elsewhere t/2; 0 if there is no such tile."""
+    by_frequencies = {tile * tile // 2 if spectra.ndim == 4 else tile // 2: tile for tile in TILES}
+    return by_frequencies.get(spectra.shape[0], 0) if spectra.ndim in (4, 6) else 0

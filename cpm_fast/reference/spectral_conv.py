@@ -9,35 +9,34 @@ from torch.nn.grad import conv2d_weight
 BLOCK = 16
 
 
-def unit_frequencies(tile: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The t*t/2 + 2 frequencies (ky, kx) that spectra hold, in their order, two [F] int64.
-
-    Columns kx of 0 and t/2, whose x transforms are real, down to ky = t/2; then whole columns 1 to t/2 - 1.
-    """
-    half = torch.arange(tile // 2 + 1)
-    ky = [half, half, *[torch.arange(tile)] * (tile // 2 - 1)]
-    kx = [0, tile // 2, *range(1, tile // 2)]
-    return torch.cat(ky), torch.cat([torch.full_like(rows, column) for rows, column in zip(ky, kx, strict=True)])
-
-
 def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:
-    """Spectra [F, ceil(O / 16), C, 2, 16] of weight [O, C, k, k] on t x t tiles, times 1 / (2 t^2).
+    """Spectra [t/2, ceil(O / 16), C, k, 2, 16] of weight [O, C, k, k] on t x t tiles: of its rows, along x.
 
-    The kernel is laid about cell 0 of the tile and turned, so that a product of spectra is the network's correlation.
-    With adjoint, of the convolution that takes a gradient of its output to one of its input: C and O change places,
-    and the kernel is not turned.
+    The kernel is laid about cell 0 of the tile and turned, so that a product of spectra is the network's correlation;
+    its rows come in the order of cells. With adjoint, of the convolution that takes a gradient of its output to one of
+    its input: C and O change places, and the kernel is not turned. All is times 1 / (2 t^2). Columns 0 and t/2, which
+    are real, stand first, as real and imaginary part of one.
     """
     if adjoint:
         weight = weight.transpose(0, 1).flip(2, 3)
-    outputs, inputs, kernel, _ = weight.shape
-    padded = F.pad(weight.flip(2, 3), (0, tile - kernel, 0, tile - kernel)).roll((-(kernel // 2),) * 2, (2, 3))
-    ky, kx = unit_frequencies(tile)
-    spectra = torch.fft.fft2(padded)[..., ky, kx] / (2 * tile**2)  # [O, C, F]
+    outputs, kernel = len(weight), weight.shape[-1]
+    padded = F.pad(weight.flip(2, 3), (0, tile - kernel)).roll(-(kernel // 2), 3)
+    rows = torch.fft.rfft(padded) / (2 * tile**2)  # [O, C, k, t/2 + 1]
+    real = torch.complex(rows[..., 0].real, rows[..., -1].real)
+    rows = torch.view_as_real(torch.cat((real[..., None], rows[..., 1:-1]), dim=-1))  # [O, C, k, t/2, 2]
     blocks = -(-outputs // BLOCK)
-    spectra = F.pad(
-        torch.view_as_real(spectra), (0, 0, 0, 0, 0, 0, 0, blocks * BLOCK - outputs)
-    )  # [16 blocks, C, F, 2]
-    return spectra.reshape(blocks, BLOCK, inputs, -1, 2).permute(3, 0, 2, 4, 1).contiguous()
+    rows = F.pad(rows, (0,) * 9 + (blocks * BLOCK - outputs,))
+    return rows.reshape(blocks, BLOCK, *rows.shape[1:]).permute(4, 0, 2, 3, 5, 1).contiguous()
+
+
+def whole_spectra(spectra: torch.Tensor) -> torch.Tensor:
+    """The half spectra [16 blocks, C, t, t/2 + 1] that spectra of rows stand for, times 1 / (2 t^2)."""
+    tile, blocks, inputs, kernel = 2 * len(spectra), *spectra.shape[1:4]
+    rows = torch.view_as_complex(spectra.permute(1, 5, 2, 3, 0, 4).contiguous())
+    rows = rows.reshape(blocks * BLOCK, inputs, kernel, tile // 2)
+    first, last = rows[..., :1].real, rows[..., :1].imag
+    columns = F.pad(torch.cat((first, rows[..., 1:], last), dim=-1), (0, 0, 0, tile - kernel))
+    return torch.fft.fft(columns.roll(-(kernel // 2), 2), dim=2)
 
 
 def spectral_conv(
@@ -56,22 +55,15 @@ def spectral_conv(
     are outputs.
     """
     images, _, height, width = x.shape
-    tile, outputs, radius = round((2 * len(spectra) - 4) ** 0.5), len(bias), kernel // 2
+    tile, outputs, radius = 2 * len(spectra), len(bias), kernel // 2
     step = tile - 2 * radius
     down, across = -(-height // step), -(-width // step)
     if images == 0:
         return x.new_empty(0, outputs, *(side // 2 if pool else side for side in (height, width)))
     padded = F.pad(x, (radius, across * step + radius - width, radius, down * step + radius - height))
     tiles = padded.unfold(2, tile, step).unfold(3, tile, step)  # [N, C, down, across, t, t]
-    ky, kx = unit_frequencies(tile)
-    weight = torch.view_as_complex(spectra.permute(0, 1, 4, 2, 3).flatten(1, 2)[:, :outputs].contiguous())  # [F, O, C]
-    products = torch.einsum("ncyxf,foc->noyxf", torch.fft.fft2(tiles)[..., ky, kx], weight)
-    half = products.new_zeros(*products.shape[:-1], tile, tile // 2 + 1)
-    # Columns 0 and t/2 are Hermitian along y, so their lower rows follow from the upper ones.
-    outer = (kx == 0) | (kx == tile // 2)
-    half[..., -ky[outer] % tile, kx[outer]] = products[..., outer].conj()
-    half[..., ky, kx] = products
-    y = torch.fft.irfft2(half, s=(tile, tile)) * (2 * tile**2)
+    products = torch.einsum("ncyxij,ocij->noyxij", torch.fft.rfft2(tiles), whole_spectra(spectra)[:outputs])
+    y = torch.fft.irfft2(products, s=(tile, tile)) * (2 * tile**2)
     y = y[..., radius : radius + step, radius : radius + step]  # [N, O, down, across, m, m]
     y = y.transpose(3, 4).reshape(images, outputs, down * step, across * step)[..., :height, :width]
     y = y + bias[:, None, None]

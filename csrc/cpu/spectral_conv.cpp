@@ -3,12 +3,15 @@
 // with bias and ReLU. A vector holds channels, so no transform moves data across a vector, and every number is read and
 // written in the order in which it lies, or in blocks of two cache lines.
 //
+// Of the weights too only the x transforms are kept; weights.h makes the rest of some of them just before they are
+// multiplied.
+//
 //     x   [N, h, w, C] -> strips [units, N, tiles across, blocks, rows] -> a unit's spectra  [t, tiles, blocks]
-//                                                                             |  x weights [t, blocks, C, 2, 16]
+//                          weights [units, blocks, C, k rows] -> of some |  x  [some of t, some blocks, C]
 //     out [N, h, w, O] <- strips [units, N, tiles across, blocks, rows] <- a unit's products [t, tiles, blocks]
 //
-// 9x9 128->128 @184, t = 54: 16 tiles, 2.3 GFLOP of products (90 direct) and 0.3 of transforms, 191 MB of weights, 17 MB
-// in, 17 MB out, and 20 MB of strips for each.
+// 9x9 128->128 @184, t = 54: 16 tiles, 2.3 GFLOP of products (90 direct), 0.3 of transforms of maps and 0.3 of weights,
+// 32 MB of weights (191 as whole spectra), 17 MB in, 17 MB out, and 20 MB of strips for each.
 //
 // Versions, ms on 2 cores of an EPYC 9004 (AVX-512, 2 x 116 GFLOP/s, 27 to 35 GB/s), fp32, batch 1, buffers warm;
 // beside them oneDNN's direct convolution, measured along with version 1:
@@ -25,6 +28,14 @@
 //        pool had taken 51 + 42; 9x9 @184 with its pool 20 (26 + 1.6). Measured in one process with the whole network.
 //        9x9 3->256 @368 is at the mercy of the shared L3: 50 to 60 on the same machine with a busy neighbor, for any
 //        tile. Chunks of 4 MB took 27 to 31, of 8 to 12 MB 25 to 27, of 16 MB 30 to 31.
+//
+//     5  of weights only the x transforms are kept        22        6.9      3.1        1.8 (5x5 128->160 @46)
+//        version 4 in the same minutes                    19.7      6.0      2.7        1.5
+//        The whole network of 6 stages: a first call 150 to 165 ms beyond a later one, 1020 to 1450 before; 830 MB
+//        resident, 1488 before; later calls 136 ms, 123 before: y transforms of weights cost 10 to 15 % of a product of
+//        16 tiles. At batch 8: 880 ms, 790 to 1090 before, with 1.5 GB, 4.2 before. A first form, with fast transforms
+//        and rows that came from memory when they were wanted, cost 30 to 50 %: now products fetch the rows that come
+//        next.
 //
 // At 20 ms the product takes 11 (138 GFLOP/s a core, counting four multiplications), reading rows 3, the columns 1.8
 // and 1.5, writing rows 2.6; rows are at the memory's speed, and so is all of 9x9 3->256, whose output alone is 139 MB.
@@ -46,16 +57,40 @@ using namespace spectral;
 constexpr int64_t kCacheBytes = 8 << 20;
 constexpr int64_t kCachedWeightBytes = 24 << 20;
 
+// Of a core's cache, for the y transforms of weights that wait to be multiplied.
+constexpr int64_t kColumnBytes = 512 << 10;
+constexpr int64_t kMostQuads = 8;
+
+// How the weights of a unit are taken: so many blocks of outputs and fours of frequencies at a time.
+struct WeightPasses {
+    int64_t blocks, quads, groups, column_step;
+
+    explicit WeightPasses(const SpectralConv& params) {
+        const int64_t all = unit_quads(params.tile), block_floats = params.inputs * kComplex;
+        groups = (all + kMostQuads - 1) / kMostQuads;
+        quads = (all + groups - 1) / groups;
+        const int64_t quad_bytes = 4 * std::max<int64_t>(block_floats, 1) * static_cast<int64_t>(sizeof(float));
+        blocks = std::clamp<int64_t>(kColumnBytes / (quads * quad_bytes), 1, blocks_of(params.outputs));
+        column_step = odd_lines(blocks * block_floats);
+    }
+    int64_t floats() const { return 4 * quads * column_step; }
+    int64_t tasks(int64_t all_blocks) const { return (all_blocks + blocks - 1) / blocks * groups; }
+};
+
 struct Layout {
     Side in, out;
-    int64_t pair_floats;  // of finished rows that wait for their maximum
+    int64_t pair_floats;    // of finished rows that wait for their maximum
+    int64_t column_floats;  // of weights
 
     explicit Layout(const Plan& plan)
         : in(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
           out(plan.side(plan.chunk_blocks * kBlock, kComplex, plan.output_rows())),
-          pair_floats(plan.params.pool == 0 ? 0 : 2 * plan.params.width * kBlock) {}
+          pair_floats(plan.params.pool == 0 ? 0 : 2 * plan.params.width * kBlock),
+          column_floats(WeightPasses(plan.params).floats()) {}
 
-    int64_t member_floats(int tile) const { return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats; }
+    int64_t member_floats(int tile) const {
+        return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats + column_floats;
+    }
     int64_t floats(const Plan& plan) const {
         const int tile = plan.params.tile;
         return kBlock + in.strip_floats(tile) + out.strip_floats(tile) + plan.team * member_floats(tile);
@@ -65,7 +100,8 @@ struct Layout {
 // Weights that fit into cache may be read for every chunk, so chunks are made to fit as well; others are read as seldom
 // as the budget allows.
 Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
-    const int64_t weights = spectral_frequencies(params.tile) * params.inputs * blocks_of(params.outputs) * kComplex;
+    const int64_t frequencies = int64_t{params.tile} * params.tile / 2 + 2;
+    const int64_t weights = frequencies * params.inputs * blocks_of(params.outputs) * kComplex;
     const int64_t weight_bytes = weights * static_cast<int64_t>(sizeof(float));
     const int64_t limit = weight_bytes <= kCachedWeightBytes ? std::min(budget, kCacheBytes) : budget;
     return fit_plan(params, limit, threads, [](const Plan& plan) { return Layout(plan).floats(plan); });
@@ -81,31 +117,58 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     const int64_t blocks = std::min(plan.chunk_blocks, blocks_of(params.outputs) - first_block);
     const Strips products{product_strips, layout.out.strip_step, chunk.images,       plan.across.tiles,
                           blocks,         chunk.outputs,         chunk.first_output};
-    const auto unit_spectra = [&](int share, bool product) -> UnitSpectra {
-        float* own = workspace + share * layout.member_floats(tile) + (product ? layout.in.unit_floats(tile) : 0);
+    const auto unit_spectra = [&](int place, bool product) -> UnitSpectra {
+        float* own = workspace + place * layout.member_floats(tile) + (product ? layout.in.unit_floats(tile) : 0);
         return {own, product ? layout.out.frequency_step : layout.in.frequency_step, chunk.first_down,
                 chunk.tiles_down};
     };
     const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
-    const int64_t weight_block = params.inputs * kComplex, weight_frequency = blocks_of(params.outputs) * weight_block;
-    const float* weights = spectra + first_block * weight_block;
-    const auto stage = [&](int i, int share, int64_t unit, int64_t begin, int64_t end) {
-        const UnitSpectra left = unit_spectra(share, false), right = unit_spectra(share, true);
+    const int64_t weight_block = params.inputs * params.kernel * kComplex;
+    const int64_t weight_unit = blocks_of(params.outputs) * weight_block;
+    const WeightPasses passes(params);
+    const auto multiply = [&](int member, const UnitSpectra& left, const UnitSpectra& right, int64_t unit,
+                              int64_t begin, int64_t end) {
+        float* columns = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats;
+        for (int64_t task = begin; task < end; ++task) {
+            const int64_t block = task / passes.groups * passes.blocks, group = task % passes.groups;
+            const int64_t count = std::min(passes.blocks, blocks - block), first = group * passes.quads;
+            const int64_t last = std::min<int64_t>(first + passes.quads, unit_quads(tile));
+            const float* weights = spectra + unit * weight_unit + (first_block + block) * weight_block;
+            const WeightColumns made{weights, columns, passes.column_step, unit, first, last - first, params.kernel,
+                                     tile};
+            run.weight_columns(made, 0, count * params.inputs);
+            // A part of the weights that come next is fetched ahead.
+            const bool more = block + passes.blocks < blocks;
+            const float* next = more ? weights + passes.blocks * weight_block
+                                     : spectra + (unit + plan.team) * weight_unit + first_block * weight_block;
+            const int64_t part = passes.blocks * weight_block / (4 * passes.groups);
+            for (int i = 0; i < 4; ++i) {
+                const QuadRun quads = quad_run(tile, unit, i, first, last);
+                const int64_t in_step = left.frequency_step, out_step = right.frequency_step;
+                run.multiply({left.data + quads.frequency * in_step, quads.step * in_step, layout.in.blocks * kTriple,
+                              kTriple, 1,
+                              columns + (i * made.quads + quads.skipped) * passes.column_step, passes.column_step,
+                              params.inputs * kComplex, kComplex,
+                              right.data + quads.frequency * out_step + block * kComplex, quads.step * out_step,
+                              products.blocks * kComplex, kComplex,
+                              tiles, params.inputs, kBlock, count, false, next + (4 * group + i) * part, part},
+                             0, quads.count);
+            }
+        }
+    };
+    const auto stage = [&](int i, int member, int place, int64_t unit, int64_t begin, int64_t end) {
+        const UnitSpectra left = unit_spectra(place, false), right = unit_spectra(place, true);
         if (i == 0) {
             run.columns_forward({in, unit, left, plan.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
-            const Product product{left.data, left.frequency_step, layout.in.blocks * kTriple, kTriple, 1,
-                                  weights + first_frequency(tile, unit) * weight_frequency, weight_frequency,
-                                  weight_block, kComplex,
-                                  right.data, right.frequency_step, products.blocks * kComplex, kComplex,
-                                  tiles, params.inputs, kBlock, products.blocks, false};
-            run.multiply(product, begin, end);
+            multiply(member, left, right, unit, begin, end);
         } else {
             run.columns_inverse({products, unit, right, plan.down, Cover::outputs, tile}, begin, end);
         }
     };
     const auto tasks = [&](int i, int64_t unit) {
-        return i == 1 ? unit_frequencies(tile, unit) : tiles * (i == 0 ? in.blocks : products.blocks);
+        return i == 1 ? passes.tasks(blocks)
+                      : tiles * (i == 0 ? in.blocks : products.blocks);
     };
     share_units(plan.team, tile / 2, 3, tasks, stage);
 
@@ -119,7 +182,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     // Bands take a pair of rows twice, so there are no more of them than shares want.
     const int64_t bands = blocks * chunk.images < plan.team ? plan.team : 1;
     share_shares(plan.team, blocks * chunk.images * bands, [&](int share, int64_t begin, int64_t end) {
-        float* pair = workspace + (share + 1) * layout.member_floats(tile) - layout.pair_floats;
+        float* pair = workspace + (share + 1) * layout.member_floats(tile) - layout.column_floats - layout.pair_floats;
         run.write_pooled(write, {params.pool, params.pool_padding, bands, pair}, begin, end);
     });
 }
@@ -152,7 +215,7 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
     check_sizes({0, 0, 0, inputs, outputs, kernel, tile});
     const Weights job{weight, spectra, outputs, inputs, kernel, tile, adjoint};
     const int64_t tasks = adjoint ? blocks_of(inputs) * outputs : blocks_of(outputs) * inputs;
-    advise_large_pages(spectra, spectral_frequencies(tile) * tasks * kComplex);
+    advise_large_pages(spectra, tile / 2 * tasks * kernel * kComplex);
     const Kernels& run = kernels();
     share_tasks(std::max(threads, 1), tasks,
                 [&](int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });

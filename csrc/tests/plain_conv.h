@@ -61,7 +61,7 @@ inline Conv random_conv(std::mt19937& generator, const cpm::SpectralConv& params
 inline std::vector<float> spectra_of(const Conv& conv, bool adjoint, int threads) {
     const cpm::SpectralConv& params = conv.params;
     const int64_t from = adjoint ? params.outputs : params.inputs, to = adjoint ? params.inputs : params.outputs;
-    std::vector<float> spectra(cpm::spectral_frequencies(params.tile) * ((to + 15) / 16) * from * 32, kNan);
+    std::vector<float> spectra(cpm::spectra_floats(to, from, params.kernel, params.tile), kNan);
     cpm::transform_weight_cpu(conv.weight.data(), spectra.data(), params.outputs, params.inputs, params.kernel,
                               params.tile, adjoint, threads);
     return spectra;

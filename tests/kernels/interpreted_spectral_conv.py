@@ -17,7 +17,7 @@ from cpm_fast.kernels import fourier, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
 from cpm_fast.kernels import spectral_plans as plans
 from cpm_fast.ops import context_conv
-from cpm_fast.ops import spectral_conv as ops
+from cpm_fast.ops import spectral_library as ops
 from cpm_fast.reference.context_conv import context_conv as reference
 
 # Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.

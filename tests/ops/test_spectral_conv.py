@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from cases import RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
 from cpm_fast.ops import backend
-from cpm_fast.ops import spectral_conv as module
+from cpm_fast.ops import spectral_library as module
 from cpm_fast.ops.maps import POOLS, Pool
 from cpm_fast.ops.spectral_conv import (
     TILES,
@@ -111,7 +111,7 @@ def test_matches_reference_strided_and_offset(native_code: None, generator: torc
             assert relative_error(out, oracle(view, weight, bias, False)) < BOUND
     buffer = torch.randn(3 + x.numel(), generator=generator)
     offset = buffer[3:].view(2, 21, 22, 10).permute(0, 3, 1, 2)
-    spectra = torch.empty(1).new_empty(transform_weight(weight, 16).numel() + 1)[1:].view(130, 1, 10, 2, 16)
+    spectra = torch.empty(1).new_empty(transform_weight(weight, 16).numel() + 1)[1:].view(8, 1, 10, 5, 2, 16)
     out = spectral_conv(offset, spectra.copy_(transform_weight(weight, 16)), bias, False, 5)
     assert relative_error(out, oracle(offset, weight, bias, False)) < BOUND
 
@@ -275,15 +275,20 @@ def good() -> dict:
 
 REJECTED = {
     "x-rank": (dict(x=torch.zeros(3, 9, 8)), ValueError, r"x must be \[N, C, h, w\], got \[3, 9, 8\]"),
-    "x-channels": (dict(x=torch.zeros(1, 4, 9, 8)), ValueError, r"spectra must be \['F', 1, 4, 2, 16\]"),
+    "x-channels": (dict(x=torch.zeros(1, 4, 9, 8)), ValueError, r"spectra must be \['F', 1, 4, 5, 2, 16\]"),
     "bias-rank": (dict(bias=torch.zeros(5, 1)), ValueError, r"bias must be \[O\], got \[5, 1\]"),
-    "bias-blocks": (dict(bias=torch.zeros(17)), ValueError, r"spectra must be \['F', 2, 3, 2, 16\].*got \[130, 1,"),
-    "no-tile": (dict(spectra=torch.zeros(131, 1, 3, 2, 16)), ValueError, r"spectra must .* got \[131, 1, 3, 2, 16\]"),
+    "bias-blocks": (dict(bias=torch.zeros(17)), ValueError, r"spectra must be \['F', 2, 3, 5, 2, 16\].*got \[8, 1,"),
+    "no-tile": (dict(spectra=torch.zeros(9, 1, 3, 5, 2, 16)), ValueError, r"spectra must .* got \[9, 1, 3, 5, 2, 16\]"),
+    "kernel-other": (
+        dict(kernel=7),
+        ValueError,
+        r"spectra must be .*7, 2, 16\] of transform_weight, got \[8, 1, 3, 5, 2, 16\]",
+    ),
     "kernel-even": (dict(kernel=4), ValueError, "kernel must be odd and at most 15, got 4"),
     "kernel-huge": (dict(kernel=17), ValueError, "kernel must be odd and at most 15, got 17"),
     "kernel-zero": (dict(kernel=-1), ValueError, "kernel must be odd and at most 15, got -1"),
     "x-dtype": (dict(x=torch.zeros(1, 3, 9, 8).double()), TypeError, "x must be torch.float32, got torch.float64"),
-    "spectra-dtype": (dict(spectra=torch.zeros(130, 1, 3, 2, 16).half()), TypeError, "spectra must be torch.float32"),
+    "spectra-dtype": (dict(spectra=torch.zeros(8, 1, 3, 5, 2, 16).half()), TypeError, "spectra must be torch.float32"),
     "bias-device": (dict(bias=torch.zeros(5, device="meta")), RuntimeError, "bias must be on cpu as x is, got meta"),
     "pool": (dict(pool=(3, 2)), ValueError, r"pool must be one of .*, got \(3, 2\)"),
     "pool-odd": (dict(pool=(2, 0)), ValueError, r"x must have even h and w with pool, got \[1, 3, 9, 8\]"),
@@ -317,7 +322,7 @@ def test_rejects_other_arguments() -> None:
     ):
         with pytest.raises(error, match=message):
             transform_weight(bad, tile)
-    gradient, spectra = torch.zeros(1, 5, 9, 8), torch.zeros(130, 1, 5, 2, 16)
+    gradient, spectra = torch.zeros(1, 5, 9, 8), torch.zeros(8, 1, 5, 5, 2, 16)
     with pytest.raises(ValueError, match=r"out must be \[1, 5, 9, 8\] as gradient is, got \[1, 5, 9, 9\]"):
         spectral_input_gradient(gradient, spectra, torch.zeros(1, 5, 9, 9), 3, 5)
     with pytest.raises(ValueError, match=r"gradient must be \[N, C, h, w\]"):

@@ -92,6 +92,14 @@ def test_resume_without_a_checkpoint_starts_anew(tmp_path, unbroken):
     assert_same_run(tmp_path, unbroken("modern"))
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """Ctrl-C is heard, also where tests run in the background, with SIGINT ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
     """Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
     calls, real = [], update.stage_losses

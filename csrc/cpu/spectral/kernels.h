@@ -4,7 +4,7 @@
 // A block is 16 channels, whatever the vector width. A complex block is re[16] im[16]; a triple adds re + im, which the
 // three-multiplication product wants. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
 // unit u > 0 is column u, t complex numbers; unit 0 holds the columns 0 and t/2, whose x transforms are real, as real
-// and imaginary part, and has t/2 + 1 frequencies of each. That makes t*t/2 + 2 frequencies, counted unit by unit.
+// and imaginary part, and has t/2 + 1 frequencies of each.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,26 @@ constexpr int kMaxKernel = 15;
 
 inline int64_t blocks_of(int64_t channels) { return (channels + kBlock - 1) / kBlock; }
 inline int64_t unit_frequencies(int tile, int64_t unit) { return unit == 0 ? tile + 2 : tile; }
-inline int64_t first_frequency(int tile, int64_t unit) { return unit == 0 ? 0 : tile + 2 + (unit - 1) * tile; }
+
+// Frequencies of a unit come in fours, t/4 + 1 of them: for k of 0 to t/4 those at k, -k, t/2 - k and t/2 + k; in unit
+// 0 those at k of column 0, k of column t/2, and t/2 - k of both. Some are there twice: -k for k = 0, t/2 - k for k =
+// t/4.
+inline int unit_quads(int tile) { return tile / 4 + 1; }
+
+// The frequencies of the unit that are the i-th of the fours from `first` to `last`: the first of them, the step to the
+// next, and how many fours are left out at the beginning and the end because theirs is there already.
+struct QuadRun {
+    int64_t frequency, step, skipped, count;
+};
+
+inline QuadRun quad_run(int tile, int64_t unit, int i, int64_t first, int64_t last) {
+    const bool second = i % 2 == 1, far = i >= 2;
+    const int64_t half = tile / 2, skipped = second && unit > 0 && first == 0 ? 1 : 0;
+    const int64_t end = far && 4 * (last - 1) == tile ? last - 1 : last, k = first + skipped;
+    const int64_t at = far ? half - k : k, step = far ? -1 : 1;
+    if (!second) return {at, step, skipped, end - k};
+    return {unit == 0 ? half + 1 + at : tile - at, unit == 0 ? step : -step, skipped, end - k};
+}
 
 // How tiles lie along an axis: the first output of tile i is cell i * step, which is its local cell `first`.
 struct Axis {
@@ -94,14 +113,26 @@ struct Product {
     int64_t y_frequency, y_row, y_column;
     int64_t rows, inner, lanes, columns;  // lanes: how many k in a block
     bool conjugate;
+    // What is to be brought into the cache meanwhile; not with conj.
+    const float* ahead = nullptr;
+    int64_t ahead_floats = 0;
 };
 
 struct Weights {
     const float* weight;  // [outputs, inputs, k, k]
-    float* spectra;       // [t*t/2 + 2, blocks of outputs, inputs, complex block]
+    float* spectra;       // [t/2 units, blocks of outputs, inputs, k rows, complex block]
     int64_t outputs, inputs;
     int kernel, tile;
     bool adjoint;  // spectra of the convolution that takes a gradient of the output to one of the input
+};
+
+// The y transform of a unit's weights: some of its fours of frequencies.
+struct WeightColumns {
+    const float* spectra;  // of the unit, its first block: [blocks, inputs, k rows, complex block]
+    float* columns;        // [4, fours, blocks, inputs, complex block], written: of all the first, then the second ...
+    int64_t column_step;   // from a frequency to the next
+    int64_t unit, first_quad, quads;
+    int kernel, tile;
 };
 
 // Of the weight's gradient: one unit's spectra [frequencies, blocks of outputs, inputs, complex block] to its k rows
@@ -150,6 +181,7 @@ struct Kernels {
     void (*write_rows)(const WriteRows&, int64_t begin, int64_t end);            // tasks: row_tasks(strips)
     void (*write_pooled)(const WriteRows&, const Pool&, int64_t begin, int64_t end);  // tasks: pool_tasks
     void (*transform_weight)(const Weights&, int64_t begin, int64_t end);        // tasks: blocks of outputs x inputs
+    void (*weight_columns)(const WeightColumns&, int64_t begin, int64_t end);    // likewise
     void (*gradient_columns)(const GradientColumns&, int64_t begin, int64_t end);  // likewise
     void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);        // likewise
     void (*direct_cells)(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells

@@ -15,7 +15,8 @@ namespace {
 
 constexpr Kernels table(const char* name) {
     return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
-            write_rows, write_pooled, transform_weight, gradient_columns, gradient_rows,   direct_cells, direct_rows};
+            write_rows, write_pooled, transform_weight, weight_columns,   gradient_columns, gradient_rows,
+            direct_cells, direct_rows};
 }
 
 }  // namespace

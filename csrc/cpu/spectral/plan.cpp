@@ -19,15 +19,12 @@ constexpr int kTiles[] = {16, 20, 22, 24, 32, 36, 48, 54, 64, 0};
 
 const int* spectral_tiles() { return kTiles; }
 
-int64_t spectral_frequencies(int tile) { return int64_t{tile} * tile / 2 + 2; }
+int64_t spectra_floats(int64_t outputs, int64_t inputs, int kernel, int tile) {
+    return element_count({tile / 2, spectral::blocks_of(outputs), inputs, kernel, spectral::kComplex});
+}
 
 namespace spectral {
 namespace {
-
-// Strips of different units and blocks of different frequencies are written side by side: an odd number of cache lines
-// between them keeps them from falling on the same few sets.
-constexpr int64_t kLine = 16;
-int64_t odd_lines(int64_t floats) { return (floats / kLine | 1) * kLine; }
 
 // One tile takes a whole axis where its zeros reach around: circularly, the right border is also the left one.
 Axis make_axis(int64_t cells, int kernel, int tile) {
@@ -88,7 +85,7 @@ void check_sizes(const SpectralConv& params) {
         element_count({params.images, params.height + kMaxTile, params.width + kMaxTile, channels + kBlock, 4096});
     }
     element_count({params.inputs, params.outputs});
-    element_count({spectral_frequencies(params.tile), params.inputs + kBlock, params.outputs + kBlock, 16});
+    element_count({int64_t{kMaxTile} * kMaxTile, params.inputs + kBlock, params.outputs + kBlock, 16});
 }
 
 bool is_empty(const SpectralConv& params) {

@@ -43,6 +43,10 @@ struct Plan {
     Side side(int64_t channels, int width, int64_t rows) const;
 };
 
+// With some more against cache lines that collide: pieces of so many floats, written side by side, begin an odd number
+// of cache lines apart, which keeps them from falling on the same few sets.
+inline int64_t odd_lines(int64_t floats) { return (floats / kBlock | 1) * kBlock; }
+
 // Throws std::invalid_argument.
 void check_sizes(const SpectralConv& params);
 
@@ -98,15 +102,16 @@ void share_tasks(int team, int64_t tasks, Action action) {
     share_shares(team, tasks, [&](int, int64_t begin, int64_t end) { action(begin, end); });
 }
 
-// Units in turn. stages[i](share, unit, i-th tasks' begin, end): as long as there is one for each of the team, a member
-// takes a unit through all stages by itself; what remains, fewer than members, all do together, stage by stage.
+// Units in turn. stage(i, member, place, unit, i-th tasks' begin, end): as long as there is one for each of the team, a
+// member takes a unit through all stages by itself, in its own place; what remains, fewer than members, all do
+// together, stage by stage, in the first places.
 template <typename Tasks, typename Stage>
 void share_units(int team, int64_t units, int stages, Tasks tasks, Stage stage) {
     const int64_t alone = units / team * team;
 #pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
     for (int share = 0; share < team; ++share) {
         for (int64_t unit = share; unit < alone; unit += team) {
-            for (int i = 0; i < stages; ++i) stage(i, share, unit, 0, tasks(i, unit));
+            for (int i = 0; i < stages; ++i) stage(i, share, share, unit, 0, tasks(i, unit));
         }
     }
     const int64_t left = units - alone;
@@ -116,7 +121,7 @@ void share_units(int team, int64_t units, int stages, Tasks tasks, Stage stage) 
             for (int64_t slot = 0; slot < left; ++slot) {
                 const int64_t unit = alone + slot, count = tasks(i, unit);
                 const int64_t begin = count * share / team, end = count * (share + 1) / team;
-                if (begin < end) stage(i, static_cast<int>(slot), unit, begin, end);
+                if (begin < end) stage(i, share, static_cast<int>(slot), unit, begin, end);
             }
         }
     }

@@ -3,8 +3,8 @@
 //     k = c (a + b),  re = k - b (c + d),  im = k + a (d - c);  with conj(c + id) d changes its sign
 //
 // A micro-kernel keeps R rows x one vector of columns, three sums each, in registers. a, b and a + b are stored and are
-// broadcast; c + d and d - c are formed in flight, by the adders that products leave idle. Weights come from memory,
-// one block after the other: each pass over a block fetches a part of the next.
+// broadcast; c + d and d - c are formed in flight, by the adders that products leave idle. Meanwhile a part of what
+// the next products need is fetched from memory.
 //
 // Expected of three multiplications: 4/3 of the speed of four, less what a + b costs in loads. Measured with everything
 // in cache on one core of an EPYC 9004, whose peak is 116 GFLOP/s, counting 8 FLOP a complex product: four
@@ -30,7 +30,6 @@ void multiply_rows(const float* __restrict__ a, const float* __restrict__ b, flo
             const Vector c = load(b), d = load(b + kBlock);
             if constexpr (!Conjugate) {
                 __builtin_prefetch(ahead, 0, 2);
-                __builtin_prefetch(ahead + kBlock, 0, 2);
                 ahead += ahead_step;
             }
             const Vector difference = Conjugate ? -d - c : d - c, sum = Conjugate ? c - d : c + d;
@@ -72,18 +71,20 @@ RowKernel row_kernel(int64_t rows) {
 void multiply(const Product& job, int64_t begin, int64_t end) {
     // As few passes over b as may be, and of equal size.
     const int64_t passes = (job.rows + kProductRows - 1) / kProductRows;
-    const int64_t block_floats = job.inner * job.b_k;
+    const int64_t calls = most(1, (end - begin) * job.columns * passes);
+    int64_t call = 0;
     for (int64_t frequency = begin; frequency < end; ++frequency) {
         const float* a = job.a + frequency * job.a_frequency;
         for (int64_t column = 0; column < job.columns; ++column) {
             const float* b = job.b + frequency * job.b_frequency + column * job.b_column;
             float* y = job.y + frequency * job.y_frequency + column * job.y_column;
-            for (int64_t pass = 0; pass < passes; ++pass) {
+            for (int64_t pass = 0; pass < passes; ++pass, ++call) {
                 const int64_t row = job.rows * pass / passes, rows = job.rows * (pass + 1) / passes - row;
                 const RowKernel kernel = job.conjugate ? row_kernel<true>(rows) : row_kernel<false>(rows);
-                const float* ahead = b + block_floats + pass * block_floats / passes;
+                const int64_t start = job.ahead_floats * call / calls, stop = job.ahead_floats * (call + 1) / calls;
+                const int64_t ahead_step = (stop - start + job.inner - 1) / most(1, job.inner);
                 for (int lane = 0; lane < kBlock; lane += kLanes) {
-                    kernel(a + row * job.a_row, b + lane, y + row * job.y_row + lane, ahead, job.b_k / passes, job);
+                    kernel(a + row * job.a_row, b + lane, y + row * job.y_row + lane, job.ahead + start, ahead_step, job);
                 }
             }
         }

@@ -80,8 +80,8 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
     }
 
     const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
-    const auto stage = [&](int i, int share, int64_t unit, int64_t begin, int64_t end) {
-        float* own = workspace + share * layout.member_floats(tile);
+    const auto stage = [&](int i, int, int place, int64_t unit, int64_t begin, int64_t end) {
+        float* own = workspace + place * layout.member_floats(tile);
         const UnitSpectra left{own, layout.x.frequency_step, chunk.first_down, chunk.tiles_down};
         const UnitSpectra right{own + layout.x.unit_floats(tile), layout.gradient.frequency_step, chunk.first_down,
                                 chunk.tiles_down};

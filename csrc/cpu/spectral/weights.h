@@ -1,5 +1,6 @@
-// Weights to spectra, and spectra of their gradient back. A kernel has only k rows and columns that are not 0, so there
-// are k/2 transforms along x and t/2 along y for each pair of an input and 16 outputs.
+// Weights to spectra. A kernel has only k rows and columns that are not 0. What is kept of it are the x transforms of
+// its k rows, slot s at cell s - k/2 of a tile: t/k times less than whole spectra, which would have to come from memory
+// at every call. The y transforms are made then, of as many weights as stay in cache until they are multiplied.
 #pragma once
 
 #include "columns.h"
@@ -7,11 +8,13 @@
 namespace cpm::spectral {
 namespace {
 
-// Where tap d stands in a tile: the kernel is laid about cell 0, turned around so that the product of spectra is the
-// network's correlation, and not turned for its adjoint.
+// Taps in the order of a tile's cells: turned around so that the product of spectra is the network's correlation, and
+// not turned for its adjoint.
+CPM_INLINE int64_t slot_of(int64_t tap, int kernel, bool turned) { return turned ? kernel - 1 - tap : tap; }
+
+// Where a tap stands in a tile: the kernel is laid about cell 0.
 CPM_INLINE int64_t place_of(int64_t tap, int kernel, int tile, bool turned) {
-    const int64_t radius = kernel / 2, place = turned ? radius - tap : tap - radius;
-    return (place + tile) % tile;
+    return (slot_of(tap, kernel, turned) - kernel / 2 + tile) % tile;
 }
 
 // weight[.., .., row, :] of 16 outputs and one input to every second half block of z, as it lies in a tile.
@@ -32,41 +35,130 @@ void transform_weight(const Weights& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile);
     const int tile = job.tile, kernel = job.kernel;
     const int64_t inputs = job.adjoint ? job.outputs : job.inputs, outputs = job.adjoint ? job.inputs : job.outputs;
-    const int64_t step = blocks_of(outputs) * inputs * kComplex, unit_step = kMaxKernel * kComplex;
+    const int64_t task_floats = kernel * kComplex, unit_step = blocks_of(outputs) * inputs * task_floats;
     // 1 / t^2 of the inverse transform, and the halves that are left to be taken of weights and activations.
     const float scale = 0.25f / static_cast<float>(tile * tile);
     alignas(64) float taps[kMaxTile * kComplex] = {}, z[kMaxTile * kComplex];
-    alignas(64) float rows[kMaxTile / 2 * kMaxKernel * kComplex];
     for (int64_t task = begin; task < end; ++task) {
         const int64_t block = task / inputs, input = task % inputs;
+        float* spectra = job.spectra + task * task_floats;
         for (int row = 0; row < kernel; row += 2) {
             const bool pair = row + 1 < kernel;
             stage_taps(job, block, input, row, scale, taps);
             stage_taps(job, block, input, pair ? row + 1 : row, pair ? scale : 0.0f, taps + kBlock);
-            float* row0 = rows + row * kComplex;
-            float* row1 = pair ? row0 + kComplex : row0;
+            float* row0 = spectra + slot_of(row, kernel, !job.adjoint) * kComplex;
+            float* row1 = pair ? spectra + slot_of(row + 1, kernel, !job.adjoint) * kComplex : row0;
             for (int lane = 0; lane < kBlock; lane += kLanes) {
                 dft(taps + lane, taps + kBlock + lane, kComplex, z + lane, z + kBlock + lane, kComplex);
                 separate_rows(z + lane, tile, row0 + lane, row1 + lane, unit_step);
             }
         }
-        for (int64_t unit = 0; unit < tile / 2; ++unit) {
-            alignas(64) float column[kMaxTile * kComplex] = {};
-            for (int row = 0; row < kernel; ++row) {
-                float* to = column + place_of(row, kernel, tile, !job.adjoint) * kComplex;
-                const float* from = rows + unit * unit_step + row * kComplex;
-                for (int lane = 0; lane < kComplex; lane += kLanes) store(to + lane, load(from + lane));
-            }
-            float* to = job.spectra + first_frequency(tile, unit) * step + task * kComplex;
-            for (int lane = 0; lane < kBlock; lane += kLanes) {
-                if (unit == 0) {
-                    dft(column + lane, column + kBlock + lane, kComplex, z + lane, z + kBlock + lane, kComplex);
-                    separate_columns<false>(z + lane, tile, to + lane, step);
-                } else {
-                    dft(column + lane, column + kBlock + lane, kComplex, to + lane, to + kBlock + lane, step);
-                }
+        // What separate_rows has doubled in the others.
+        for (int at = 0; at < kernel * kComplex; at += kLanes) store(spectra + at, load(spectra + at) * 2.0f);
+    }
+}
+
+constexpr int kMaxRadius = kMaxKernel / 2;
+
+// cos and sin of 2 pi place k / t for the places 1 to kMaxRadius.
+template <int T>
+struct Turns {
+    float cos[T / 4 + 1][kMaxRadius], sin[T / 4 + 1][kMaxRadius];
+};
+
+template <int T>
+constexpr Turns<T> make_turns() {
+    Turns<T> table{};
+    for (int k = 0; k <= T / 4; ++k) {
+        for (int place = 1; place <= kMaxRadius; ++place) {
+            table.cos[k][place - 1] = cosine(place * k, T);
+            table.sin[k][place - 1] = sine(place * k, T);
+        }
+    }
+    return table;
+}
+
+template <int T>
+constexpr Turns<T> kTurns = make_turns<T>();
+
+// Two frequencies +-k of x with cosine part a and sine part b: a -+ ib. In unit 0 real and imaginary parts of a and b
+// belong to its two columns, whose frequency k is wanted of each.
+CPM_INLINE void store_pair(Complex a, Complex b, bool two_columns, float* first, float* second) {
+    if (two_columns) {
+        store_complex(first, {a.re, -b.re});
+        store_complex(second, {a.im, -b.im});
+    } else {
+        store_complex(first, {a.re + b.im, a.im - b.re});
+        store_complex(second, {a.re - b.im, a.im + b.re});
+    }
+}
+
+// k rows at the cells -R to R. With the sums s and differences d of the rows at p and -p,
+//
+//     a = x[0] + sum of s[p] cos(2 pi p k / t),  b = sum of d[p] sin(2 pi p k / t),  X[+-k] = a -+ i b,
+//
+// and for t/2 - k the terms of odd p in a, of even p in b, change their sign. That makes R multiplications and 4
+// additions a frequency; a fast transform of t = 54 with 9 rows has 4 more of both.
+template <int T, int R>
+void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
+    constexpr int64_t row_floats = (2 * R + 1) * kComplex;
+    const int64_t run = job.quads * job.column_step;
+    for (int64_t task = begin; task < end; ++task) {
+        for (int lane = 0; lane < kBlock; lane += kLanes) {
+            const float* middle = job.spectra + task * row_floats + R * kComplex + lane;
+            const Complex origin = load_complex(middle);
+            Complex sum[R + 1], difference[R + 1];
+            unroll<R>([&](auto j) CPM_INLINE_LAMBDA {
+                const Complex above = load_complex(middle + (j + 1) * kComplex);
+                const Complex below = load_complex(middle - (j + 1) * kComplex);
+                sum[j] = above + below;
+                difference[j] = above - below;
+            });
+            float* to = job.columns + task * kComplex + lane;
+            for (int64_t quad = 0; quad < job.quads; ++quad, to += job.column_step) {
+                const float *cos = kTurns<T>.cos[job.first_quad + quad], *sin = kTurns<T>.sin[job.first_quad + quad];
+                // Terms of odd p, then of even p.
+                Complex a[2] = {{Vector{}, Vector{}}, origin}, b[2] = {};
+                unroll<R>([&](auto j) CPM_INLINE_LAMBDA {
+                    constexpr int even = j % 2;
+                    a[even] = {a[even].re + sum[j].re * cos[j], a[even].im + sum[j].im * cos[j]};
+                    b[even] = {b[even].re + difference[j].re * sin[j], b[even].im + difference[j].im * sin[j]};
+                });
+                store_pair(a[1] + a[0], b[0] + b[1], job.unit == 0, to, to + run);
+                store_pair(a[1] - a[0], b[0] - b[1], job.unit == 0, to + 2 * run, to + 3 * run);
             }
         }
+    }
+}
+
+using ColumnTransform = void (*)(const WeightColumns&, int64_t begin, int64_t end);
+
+template <int T>
+ColumnTransform column_transform(int kernel) {
+    switch (kernel) {
+        case 1: return transform_columns<T, 0>;
+        case 3: return transform_columns<T, 1>;
+        case 5: return transform_columns<T, 2>;
+        case 7: return transform_columns<T, 3>;
+        case 9: return transform_columns<T, 4>;
+        case 11: return transform_columns<T, 5>;
+        case 13: return transform_columns<T, 6>;
+        default: return transform_columns<T, 7>;
+    }
+}
+
+// Tasks run over blocks of outputs and inputs, inputs fastest.
+void weight_columns(const WeightColumns& job, int64_t begin, int64_t end) {
+    switch (job.tile) {
+        case 16: return column_transform<16>(job.kernel)(job, begin, end);
+        case 20: return column_transform<20>(job.kernel)(job, begin, end);
+        case 22: return column_transform<22>(job.kernel)(job, begin, end);
+        case 24: return column_transform<24>(job.kernel)(job, begin, end);
+        case 32: return column_transform<32>(job.kernel)(job, begin, end);
+        case 36: return column_transform<36>(job.kernel)(job, begin, end);
+        case 48: return column_transform<48>(job.kernel)(job, begin, end);
+        case 54: return column_transform<54>(job.kernel)(job, begin, end);
+        default: return column_transform<64>(job.kernel)(job, begin, end);
     }
 }
 

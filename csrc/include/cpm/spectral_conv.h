@@ -25,12 +25,13 @@ struct SpectralConv {
 // The tile sizes there are, ascending; the last is followed by 0.
 const int* spectral_tiles();
 
-// Frequencies of a t x t tile of real numbers that are not each other's conjugates: t*t/2 + 2.
-int64_t spectral_frequencies(int tile);
+// Floats of the spectra of a weight with C inputs and O outputs, C and O exchanged for an adjoint.
+int64_t spectra_floats(int64_t outputs, int64_t inputs, int kernel, int tile);
 
-// weight   [O, C, k, k] spectra  [frequencies, ceil(O / 16), C, 2, 16], written in full: real and imaginary parts of 16
-// outputs, and of 0 where
-//          there is none. With `adjoint` they are of the transposed convolution, [frequencies, ceil(C / 16), O, 2, 16].
+// weight   [O, C, k, k]
+// spectra  [t/2, ceil(O / 16), C, k, 2, 16], written in full: frequencies along x of the k rows, real and imaginary
+//          parts of 16 outputs, and of 0 where there is none. With `adjoint` they are of the transposed convolution,
+//          [t/2, ceil(C / 16), O, k, 2, 16].
 //
 // Parallel over outputs and inputs. Throws std::invalid_argument for sizes that are negative, overflow or do not exist.
 void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, int64_t inputs, int kernel, int tile,
@@ -42,7 +43,7 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
 
 // x        [N, h, w, C], a cell every x_pitch floats
 // gate     like x, or null: x counts as 0 where gate is not above 0 (a gradient that comes back through ReLU)
-// spectra  [frequencies, ceil(O / 16), C, 2, 16] of transform_weight_cpu
+// spectra  [t/2, ceil(O / 16), C, k, 2, 16] of transform_weight_cpu
 // bias     [O], or null
 // out      [N, h, w, O], or [N, h/2, w/2, O] with pool, a cell every out_pitch floats, written in full; with relu at
 //          least 0, and NaN stays; a window that the map's border cuts has only the cells within
