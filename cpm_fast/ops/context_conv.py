@@ -11,6 +11,7 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.conv_plan import ConvShape, choose_tile
 from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
 from cpm_fast.ops.cuda_conv_plan import choose_cuda_tile
+from cpm_fast.ops.spectral_library import conv_of_weight
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
 MAX_KERNEL = 15
@@ -126,9 +127,7 @@ def _fake_backward(
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
     tile = _tile(x, weight) if backend.native_missing("cpu") is None else None
     if tile is not None:
-        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, False, weight.dtype)
-        outputs, kernel = len(weight), weight.shape[-1]
-        return torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, outputs, kernel)
+        return conv_of_weight(x, None, weight, tile, bias, relu)
     x = x.contiguous(memory_format=torch.channels_last)
     y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
     y = y.contiguous(memory_format=torch.channels_last)
@@ -160,8 +159,7 @@ def _spectral_backward(
     dx, dweight, dbias = x.new_empty(0), x.new_empty(0), x.new_empty(0)
     kernel = weight.shape[-1]
     if needed[0]:
-        spectra = torch.ops.cpm_fast.transform_weight(weight, tile, True, weight.dtype)
-        dx = torch.ops.cpm_fast.spectral_conv(dy, y, spectra, None, False, x.shape[1], kernel)
+        dx = conv_of_weight(dy, y, weight, tile, None, False, adjoint=True)
     if needed[1] or needed[2]:
         dweight, dbias = torch.ops.cpm_fast.spectral_weight_gradient(dy, y, x, kernel, tile)
         dweight = dweight.contiguous(memory_format=torch.channels_last)

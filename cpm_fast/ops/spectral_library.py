@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 
@@ -17,7 +18,7 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import capability_of, mode_of
 from cpm_fast.ops.maps import BLOCK, NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.spectral_checks import tile_of
-from cpm_fast.ops.workspace import workspaces
+from cpm_fast.ops.workspace import spectra_workspaces, workspaces
 
 # Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
 # more the spectra of a chunk of tiles leave the caches.
@@ -66,12 +67,46 @@ torch.library.define(
 )
 
 
+def conv_of_weight(
+    x: torch.Tensor,
+    gate: torch.Tensor | None,
+    weight: torch.Tensor,
+    tile: int,
+    bias: torch.Tensor | None,
+    relu: bool,
+    adjoint: bool = False,
+) -> torch.Tensor:
+    """The convolution on the CPU, or its gradient in x, by spectra that are used once.
+
+    They lie in memory that the calling thread keeps: to take new memory, which a large tensor does every time, costs
+    more than to write them.
+    """
+    shape = _spectra_shape(weight, tile, adjoint)
+    spectra = spectra_workspaces.take(math.prod(shape))[: math.prod(shape)].view(shape)
+    _transform(weight, spectra, tile, adjoint)
+    outputs, kernel = weight.shape[1 if adjoint else 0], weight.shape[-1]
+    return _cpu_conv(x, gate, spectra, bias, relu, outputs, kernel)
+
+
+def _spectra_shape(weight: torch.Tensor, tile: int, adjoint: bool) -> tuple[int, ...]:
+    outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else (weight.shape[0], weight.shape[1])
+    return tile // 2, (outputs + BLOCK - 1) // BLOCK, inputs, weight.shape[-1], 2, BLOCK
+
+
+def _transform(weight: torch.Tensor, spectra: torch.Tensor, tile: int, adjoint: bool) -> None:
+    weight = weight.contiguous()
+    outputs, inputs, kernel, _ = weight.shape
+    backend.native().transform_weight_cpu(
+        weight.data_ptr(), spectra.data_ptr(), outputs, inputs, kernel, tile, adjoint, backend.threads()
+    )
+
+
 @torch.library.register_fake("cpm_fast::transform_weight")
 def _fake_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch.dtype) -> torch.Tensor:
-    outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else (weight.shape[0], weight.shape[1])
     if weight.device.type == "cuda":
+        outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else (weight.shape[0], weight.shape[1])
         return weight.new_empty((frequencies(tile), outputs, 2, padded_channels(inputs)), dtype=dtype)
-    return weight.new_empty((tile // 2, (outputs + BLOCK - 1) // BLOCK, inputs, weight.shape[-1], 2, BLOCK))
+    return weight.new_empty(_spectra_shape(weight, tile, adjoint))
 
 
 @torch.library.register_fake("cpm_fast::spectral_conv")
@@ -116,12 +151,8 @@ def _fake_weight_gradient(
 
 
 def _cpu_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch.dtype) -> torch.Tensor:
-    weight = weight.contiguous()
     spectra = _fake_transform(weight, tile, adjoint, dtype)
-    outputs, inputs, kernel, _ = weight.shape
-    backend.native().transform_weight_cpu(
-        weight.data_ptr(), spectra.data_ptr(), outputs, inputs, kernel, tile, adjoint, backend.threads()
-    )
+    _transform(weight, spectra, tile, adjoint)
     return spectra
 
 

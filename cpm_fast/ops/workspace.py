@@ -7,7 +7,7 @@ import threading
 import torch
 
 
-class _Workspaces(threading.local):
+class Workspace(threading.local):
     """One buffer for each calling thread, as large as its largest call has needed."""
 
     def __init__(self) -> None:
@@ -20,4 +20,6 @@ class _Workspaces(threading.local):
         return self.buffer
 
 
-workspaces = _Workspaces()
+workspaces = Workspace()
+# Spectra of a training step, which are used once.
+spectra_workspaces = Workspace()
