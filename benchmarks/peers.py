@@ -20,6 +20,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.layers import Layer
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.training.loss import Targets, stage_losses
+from cpm_fast.training.memory import keep_freed_memory
 from fourier import SMALLEST_KERNEL, FourierConv, fastest_tile
 from oracle import ExactConv
 from plain import PlainNetwork
@@ -224,6 +225,9 @@ def exact_network(problem: NetworkProblem) -> Run:
 
 def run_step(problem: TrainProblem, model: nn.Module, forward: Module, crops: torch.Tensor, targets: Targets) -> Run:
     """One step; gives the stages' losses and the gradients of all parameters."""
+    if problem.setting.device == "cpu":
+        # As `cpm-fast train` does; a step of PyTorch gains by it as well.
+        keep_freed_memory()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
     # The oracle's float64 stays what it is.
     mixed = problem.setting.dtype.itemsize == 2 and crops.dtype == torch.float32
