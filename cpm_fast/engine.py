@@ -87,8 +87,8 @@ class Engine:
         self.threads = threads
         self.steps = network_steps(tuple(model.layers))
         self.plain = getattr(model.forward, "__func__", None) is CPM.forward
-        if not self.plain and (self.precision != "fp32" or self.device != next(model.parameters()).device):
-            raise RuntimeError("a model with a forward of its own runs on its own device and in fp32 only")
+        if not self.plain and (tune or self.precision != "fp32" or self.device != next(model.parameters()).device):
+            raise RuntimeError("a model with a forward of its own runs on its own device, in fp32 and untuned only")
 
     def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Belief maps of every stage, in tensors that no later call writes to.
@@ -120,6 +120,8 @@ class Engine:
 
     def describe(self, batch: int = 1, measure: bool = False) -> str:
         """The plan as a table: steps, shapes, work, algorithm with predicted and, if asked for, measured time.
+
+        Where the engine is tuned, what was predicted is what was measured then, layer by layer.
 
         Args:
             batch: images a call.

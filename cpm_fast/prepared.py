@@ -97,6 +97,9 @@ class Prepared:
         if not backend.use_fast("spectral_conv", kind, missing):
             return None
         key = (images, *size)
+        if self.tuned is not None and key not in self.plans:
+            # Calls with shapes that are known need not wait for it.
+            self.tuned.measure(self.shapes(images, size).values(), self.memory)
         with self.lock:
             if key not in self.plans:
                 self.make_plan(key)
@@ -141,8 +144,6 @@ class Prepared:
     def make_plan(self, key: tuple[int, ...]) -> None:
         images, height, width = key
         shapes, planner = self.shapes(images, (height, width)), self.planner()
-        if self.tuned is not None:
-            self.tuned.measure(shapes.values())
         tiles = tiles_within(shapes, self.memory, planner)
         held = sum(spectra.nbytes for each, spectra in self.spectra.items() if each not in tiles.items())
         if len(self.plans) == MOST_PLANS or held + spectra_bytes(shapes, tiles, planner) > self.memory:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,7 +141,7 @@ def test_a_damaged_file_is_ignored_and_written_anew(text: str, asked: list, fold
     file = TunedPlan().file
     folder.mkdir()
     file.write_text(text)
-    with pytest.warns(RuntimeWarning, match="is ignored and written anew"):
+    with pytest.warns(RuntimeWarning, match="is damaged and not used"):
         plan = TunedPlan()
     plan.measure([SHAPE])
     assert TunedPlan().tile(SHAPE) == max(candidates(SHAPE))
@@ -144,7 +149,7 @@ def test_a_damaged_file_is_ignored_and_written_anew(text: str, asked: list, fold
 
 def test_a_folder_that_cannot_be_written_costs_only_a_warning(asked: list, folder: Path) -> None:
     folder.write_text("a file where the folder should be")
-    with pytest.warns(RuntimeWarning, match="is ignored"):
+    with pytest.warns(RuntimeWarning, match="is damaged and not used"):
         plan = TunedPlan()
     with pytest.warns(RuntimeWarning, match="tuning is not kept for the next process"):
         plan.measure([SHAPE])
@@ -185,6 +190,61 @@ def test_nothing_is_measured_without_native_code(asked: list) -> None:
     assert not asked
 
 
+def test_the_numbers_of_the_caller_stay_theirs() -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    TunedPlan().measure([ConvShape(1, 4, 4, 3, (6, 6))])
+    assert torch.equal(torch.rand(4), wanted)
+
+
+def test_threads_measure_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    running = threading.Semaphore(1)
+
+    def measured(shape: ConvShape, tile: int) -> float:
+        assert running.acquire(blocking=False), "two at once"
+        calls.append(tile)
+        time.sleep(0.01)
+        running.release()
+        return 1.0 + tile
+
+    monkeypatch.setattr(tuning, "measured", measured)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: TunedPlan().measure([SHAPE]), range(4)))
+    assert sorted(calls) == sorted(candidates(SHAPE))
+
+
+def test_forms_beyond_the_memory_are_measured_when_there_is_more(asked: list) -> None:
+    plan, forms = TunedPlan(), candidates(SHAPE)
+    largest = max(forms)
+    plan.measure([SHAPE], SHAPE.spectra_bytes(largest) - 1)
+    assert largest not in {tile for _, tile in asked}
+    plan.measure([SHAPE])
+    assert sorted(tile for _, tile in asked) == sorted(forms) and plan.tile(SHAPE) == largest
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_measures_nothing_and_works() -> None:
+    model, crops = CPM(SMALL).eval(), torch.randn(1, 3, *SMALL.input_size)
+    wanted = Engine(model)(crops)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        found = Engine(model, tune=True)(crops)
+        os._exit(0 if all(map(torch.allclose, found, wanted)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_model_with_its_own_forward_is_not_tuned() -> None:
+    class Own(CPM):
+        def forward(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
+            return super().forward(crops, center_map)
+
+    with pytest.raises(RuntimeError, match="in fp32 and untuned only"):
+        Engine(Own(SMALL).eval(), tune=True)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the folder is another")
 def test_the_folder_of_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "cache"
@@ -193,6 +253,18 @@ def test_the_folder_of_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert cache_folder() == tmp_path / "cpm_fast"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "cpm_fast"
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, asked: list) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("CPM_FAST_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    plan = TunedPlan()
+    plan.measure([SHAPE])
+    assert cache_folder() is None and plan.tile(SHAPE) == max(candidates(SHAPE))
 
 
 def test_killed_while_it_measures_keeps_what_it_had(folder: Path) -> None:

@@ -148,6 +148,11 @@ def threads() -> int:
     return 1 if _forked else torch.get_num_threads()
 
 
+def forked() -> bool:
+    """Whether this process is a forked child, in which PyTorch's own operations may wait for threads forever."""
+    return _forked
+
+
 def build_info() -> dict[str, str]:
     """How the native module was built, or why there is none; for `cpm-fast doctor` and benchmark records."""
     if _native is None:

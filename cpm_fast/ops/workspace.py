@@ -11,12 +11,13 @@ class Workspace(threading.local):
     """One buffer for each calling thread, as large as its largest call has needed."""
 
     def __init__(self) -> None:
-        self.buffer = torch.empty(0)
+        self.buffer = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def take(self, floats: int) -> torch.Tensor:
         if self.buffer.numel() < floats:
-            self.buffer = torch.empty(0)
-            self.buffer = torch.empty(floats)
+            # The old one first, so that both are never held at once.
+            self.buffer = torch.empty(0, dtype=torch.float32, device="cpu")
+            self.buffer = torch.empty(floats, dtype=torch.float32, device="cpu")
         return self.buffer
 
 

@@ -21,7 +21,9 @@ def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Te
         weight = weight.transpose(0, 1).flip(2, 3)
     outputs, kernel = len(weight), weight.shape[-1]
     padded = F.pad(weight.flip(2, 3), (0, tile - kernel)).roll(-(kernel // 2), 3)
-    rows = torch.fft.rfft(padded) / (2 * tile**2)  # [O, C, k, t/2 + 1]
+    # FFTs of nothing are refused.
+    found = torch.fft.rfft(padded) if padded.numel() else padded[..., : tile // 2 + 1].to(torch.complex64)
+    rows = found / (2 * tile**2)  # [O, C, k, t/2 + 1]
     real = torch.complex(rows[..., 0].real, rows[..., -1].real)
     rows = torch.view_as_real(torch.cat((real[..., None], rows[..., 1:-1]), dim=-1))  # [O, C, k, t/2, 2]
     blocks = -(-outputs // BLOCK)

@@ -55,7 +55,9 @@ using namespace spectral;
 // Tuned on 2 cores of an EPYC 9004, with 1 MB of L2 each and a shared L3: 9x9 3->256 @368 takes 35 ms with chunks of 8
 // MB, 43 with 16 MB, 61 with 2 MB.
 constexpr int64_t kCacheBytes = 8 << 20;
-constexpr int64_t kCachedWeightBytes = 24 << 20;
+// The y transforms of weights are made for every chunk: chunks are as small as that where all of them take no more than
+// this, and as large as the budget allows where they take more.
+constexpr int64_t kFewWeightBytes = 24 << 20;
 
 // Of a core's cache, for the y transforms of weights that wait to be multiplied.
 constexpr int64_t kColumnBytes = 512 << 10;
@@ -67,9 +69,10 @@ struct WeightPasses {
 
     explicit WeightPasses(const SpectralConv& params) {
         const int64_t all = unit_quads(params.tile), block_floats = params.inputs * kComplex;
-        groups = (all + kMostQuads - 1) / kMostQuads;
-        quads = (all + groups - 1) / groups;
         const int64_t quad_bytes = 4 * std::max<int64_t>(block_floats, 1) * static_cast<int64_t>(sizeof(float));
+        const int64_t most = std::clamp<int64_t>(kColumnBytes / quad_bytes, 1, kMostQuads);
+        groups = (all + most - 1) / most;
+        quads = (all + groups - 1) / groups;
         blocks = std::clamp<int64_t>(kColumnBytes / (quads * quad_bytes), 1, blocks_of(params.outputs));
         column_step = odd_lines(blocks * block_floats);
     }
@@ -91,20 +94,20 @@ struct Layout {
     int64_t member_floats(int tile) const {
         return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats + column_floats;
     }
-    int64_t floats(const Plan& plan) const {
+    // What grows with the chunk.
+    int64_t chunk_floats(const Plan& plan) const {
         const int tile = plan.params.tile;
-        return kBlock + in.strip_floats(tile) + out.strip_floats(tile) + plan.team * member_floats(tile);
+        return in.strip_floats(tile) + out.strip_floats(tile) + plan.team * (member_floats(tile) - column_floats);
     }
+    int64_t floats(const Plan& plan) const { return kBlock + chunk_floats(plan) + plan.team * column_floats; }
 };
 
-// Weights that fit into cache may be read for every chunk, so chunks are made to fit as well; others are read as seldom
-// as the budget allows.
 Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
     const int64_t frequencies = int64_t{params.tile} * params.tile / 2 + 2;
     const int64_t weights = frequencies * params.inputs * blocks_of(params.outputs) * kComplex;
-    const int64_t weight_bytes = weights * static_cast<int64_t>(sizeof(float));
-    const int64_t limit = weight_bytes <= kCachedWeightBytes ? std::min(budget, kCacheBytes) : budget;
-    return fit_plan(params, limit, threads, [](const Plan& plan) { return Layout(plan).floats(plan); });
+    const bool few = weights * static_cast<int64_t>(sizeof(float)) <= kFewWeightBytes;
+    return fit_plan(params, few ? std::min(budget, kCacheBytes) : budget, threads,
+                    [](const Plan& plan) { return Layout(plan).chunk_floats(plan); });
 }
 
 // The strips of a chunk's input through the product with plan.chunk_blocks blocks of output channels.
@@ -215,7 +218,8 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
     check_sizes({0, 0, 0, inputs, outputs, kernel, tile});
     const Weights job{weight, spectra, outputs, inputs, kernel, tile, adjoint};
     const int64_t tasks = adjoint ? blocks_of(inputs) * outputs : blocks_of(outputs) * inputs;
-    advise_large_pages(spectra, tile / 2 * tasks * kernel * kComplex);
+    advise_large_pages(spectra, adjoint ? spectra_floats(inputs, outputs, kernel, tile)
+                                        : spectra_floats(outputs, inputs, kernel, tile));
     const Kernels& run = kernels();
     share_tasks(std::max(threads, 1), tasks,
                 [&](int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.grad import conv2d_weight
 
 from cases import RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
 from cpm_fast.ops import backend
@@ -127,6 +128,51 @@ def test_matches_reference_on_any_number_of_threads(native_code: None, generator
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize(("kernel", "tile"), [(3, 16), (5, 16), (7, 20), (9, 24), (11, 22), (15, 32)])
+def test_bits_do_not_depend_on_chunks(
+    kernel: int, tile: int, native_code: None, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    x, weight, bias = SpectralCase("", 2, (69, 44), 20, 24, kernel, tile).inputs_of(generator)
+    spectra, before, results = transform_weight(weight, tile), torch.get_num_threads(), []
+    try:
+        for budget in (0, 2**20, 2**22, 2**26):
+            monkeypatch.setattr(module, "WORKSPACE_BYTES", budget)
+            for count in (1, 2, 9):
+                torch.set_num_threads(count)
+                results.append(spectral_conv(x, spectra, bias, True, kernel))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+    assert relative_error(results[0], oracle(x, weight, bias, True)) < BOUND
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "tile"), [(60, 80, 54), (130, 40, 64), (300, 20, 22)])
+def test_matches_reference_where_weights_come_in_several_passes(
+    inputs: int, outputs: int, tile: int, native_code: None, generator: torch.Generator
+) -> None:
+    case = SpectralCase("", 1, (30, 33), inputs, outputs, 9, tile)
+    x, weight, bias = case.inputs_of(generator)
+    out = spectral_conv(x, transform_weight(weight, tile), bias, False, 9)
+    assert relative_error(out, oracle(x, weight, bias, False)) < BOUND
+    dweight, _ = spectral_weight_gradient(out, x, None, 9, tile)
+    wanted = conv2d_weight(x.double(), weight.shape, out.double(), padding=4)
+    assert relative_error(dweight, wanted) < GRADIENT_BOUND
+
+
+def test_the_default_dtype_does_not_matter(native_code: None, generator: torch.Generator) -> None:
+    case = SpectralCase("", 1, (21, 22), 10, 12, 5, 16)
+    x, weight, bias = case.inputs_of(generator)
+    wanted = spectral_conv(x, transform_weight(weight, 16), bias, True, 5)
+    with ThreadPoolExecutor(1) as pool:  # a thread without memory of its own yet
+        for dtype in (torch.float64, torch.bfloat16):
+            torch.set_default_dtype(dtype)
+            try:
+                found = pool.submit(lambda: spectral_conv(x, transform_weight(weight, 16), bias, True, 5)).result()
+            finally:
+                torch.set_default_dtype(torch.float32)
+            assert torch.equal(found, wanted)
 
 
 def test_matches_reference_image_by_image(native_code: None, generator: torch.Generator) -> None:

@@ -20,13 +20,19 @@ constexpr int kMaxKernel = 15;
 inline int64_t blocks_of(int64_t channels) { return (channels + kBlock - 1) / kBlock; }
 inline int64_t unit_frequencies(int tile, int64_t unit) { return unit == 0 ? tile + 2 : tile; }
 
-// Frequencies of a unit come in fours, t/4 + 1 of them: for k of 0 to t/4 those at k, -k, t/2 - k and t/2 + k; in unit
-// 0 those at k of column 0, k of column t/2, and t/2 - k of both. Some are there twice: -k for k = 0, t/2 - k for k =
-// t/4.
+// Frequencies of a unit are made in fours, t/4 + 1 of them: for k from 0 to t/4 those at k, -k, t/2 - k and t/2 + k; in
+// unit 0 those at k of column 0, at k of column t/2, and at t/2 - k of both. A few are made twice: in the four of k = 0
+// the second and fourth are the first and third again, except in unit 0; in that of k = t/4 the last two are the first
+// two.
 inline int unit_quads(int tile) { return tile / 4 + 1; }
 
-// The frequencies of the unit that are the i-th of the fours from `first` to `last`: the first of them, the step to the
-// next, and how many fours are left out at the beginning and the end because theirs is there already.
+// The frequency of the unit that belongs to k as -k does, in unit 0 that of column t/2.
+constexpr int64_t second_of(int tile, int64_t unit, int64_t k) {
+    return unit == 0 ? tile / 2 + 1 + k : (tile - k) % tile;
+}
+
+// Where the i-th frequencies of the fours from `first` to `last` lie in the unit: that of the first four, and the step
+// from four to four. Of the fours, `skipped` at the beginning are left out and `count` taken, so that none comes twice.
 struct QuadRun {
     int64_t frequency, step, skipped, count;
 };
@@ -135,12 +141,13 @@ struct WeightColumns {
     int kernel, tile;
 };
 
-// Of the weight's gradient: one unit's spectra [frequencies, blocks of outputs, inputs, complex block] to its k rows
-// [blocks of outputs, inputs, k, complex block], added to what is there unless it is the first time.
+// Of the weight's gradient: some of a unit's spectra to k rows, added to what is there unless it is the first time.
 struct GradientColumns {
-    const float* spectra;
-    float* rows;
-    int64_t unit, outputs, inputs;
+    const float* spectra;  // [frequencies, blocks of outputs, 16 inputs, complex block]
+    int64_t frequency_step;
+    float* rows;         // of the first output and input: [blocks of outputs, inputs, k, complex block]
+    int64_t block_step;  // from a block of outputs to the next
+    int64_t unit, blocks, inputs;
     int kernel, tile;
     bool first_time;
 };
@@ -182,8 +189,8 @@ struct Kernels {
     void (*write_pooled)(const WriteRows&, const Pool&, int64_t begin, int64_t end);  // tasks: pool_tasks
     void (*transform_weight)(const Weights&, int64_t begin, int64_t end);        // tasks: blocks of outputs x inputs
     void (*weight_columns)(const WeightColumns&, int64_t begin, int64_t end);    // likewise
-    void (*gradient_columns)(const GradientColumns&, int64_t begin, int64_t end);  // likewise
-    void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);        // likewise
+    void (*gradient_columns)(const GradientColumns&);
+    void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);      // likewise
     void (*direct_cells)(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
     void (*direct_rows)(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
 };

@@ -119,15 +119,17 @@ Chunk Plan::chunk(int64_t index) const {
     chunk.first_down = index % parts * chunk_down;
     chunk.tiles_down = std::min(chunk_down, down.tiles - chunk.first_down);
     const int64_t start = chunk.first_down * down.step, last = start + (chunk.tiles_down - 1) * down.step;
-    chunk.first_row = std::max<int64_t>(0, start - down.first);
-    chunk.rows = std::min(params.height, last - down.first + params.tile) - chunk.first_row;
+    // From an even row to an even row, for rows are transformed in pairs: the same ones in every chunk, so that bits do not
+    // depend on chunks.
+    chunk.first_row = std::max<int64_t>(0, start - down.first) / 2 * 2;
+    chunk.rows = std::min(params.height, (last - down.first + params.tile + 1) / 2 * 2) - chunk.first_row;
     chunk.first_output = start;
     chunk.outputs = std::min(params.height, last + down.step) - start;
     return chunk;
 }
 
 int64_t Plan::input_rows() const {
-    return std::min(params.height, (chunk_down - 1) * down.step + params.tile);
+    return std::min(params.height, (chunk_down - 1) * down.step + params.tile + 2 * (down.first % 2));
 }
 
 int64_t Plan::output_rows() const { return std::min(params.height, chunk_down * down.step); }

@@ -43,8 +43,8 @@ struct Plan {
     Side side(int64_t channels, int width, int64_t rows) const;
 };
 
-// With some more against cache lines that collide: pieces of so many floats, written side by side, begin an odd number
-// of cache lines apart, which keeps them from falling on the same few sets.
+// As many floats or some more, so that pieces of them begin an odd number of cache lines apart: those that are written
+// in turn would else fall on the same few sets of a cache.
 inline int64_t odd_lines(int64_t floats) { return (floats / kBlock | 1) * kBlock; }
 
 // Throws std::invalid_argument.

@@ -4,7 +4,7 @@
 //
 //     x, gradient -> strips -> a unit's spectra, both [t, tiles, blocks]
 //                                  | x conj(gradient), summed over tiles
-//     dweight <- k rows [units, blocks, C, k] <- a unit's [t, blocks, C]
+//     dweight <- k rows [units, blocks, C, k] <- some of a unit's [t, some blocks, 16]
 //
 // The spectra of x are transformed anew rather than kept from the forward pass: that is a tenth of the time, where
 // keeping them would take (t / m)^2 times the memory of x, and as much traffic as it saves.
@@ -21,26 +21,35 @@ namespace {
 
 using namespace spectral;
 
+// Of a core's cache, for products that wait to be summed to rows.
+constexpr int64_t kProductBytes = 256 << 10;
+constexpr int64_t kPairBytes = int64_t{kBlock} * kComplex * sizeof(float);
+
 struct Layout {
     Side x, gradient;
     int64_t pair_floats;  // blocks of outputs x inputs, complex
     int64_t row_floats;
+    int64_t part_blocks, part_step;  // of outputs, whose products with 16 inputs are made together; floats a frequency
 
     explicit Layout(const Plan& plan)
         : x(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
           gradient(plan.side(plan.params.outputs, kComplex, plan.output_rows())),
           pair_floats(blocks_of(plan.params.outputs) * plan.params.inputs * kComplex),
-          row_floats(plan.params.tile / 2 * pair_floats * plan.params.kernel) {}
+          row_floats(plan.params.tile / 2 * pair_floats * plan.params.kernel),
+          part_blocks(std::clamp<int64_t>(kProductBytes / ((plan.params.tile + 2) * kPairBytes), 1,
+                                          std::max<int64_t>(gradient.blocks, 1))),
+          part_step(odd_lines(part_blocks * kBlock * kComplex)) {}
 
     int64_t unit_floats(int tile) const { return x.unit_floats(tile) + gradient.unit_floats(tile); }
-    int64_t member_floats(int tile) const { return unit_floats(tile) + (tile + 2) * pair_floats; }
+    int64_t member_floats(int tile) const { return unit_floats(tile) + (tile + 2) * part_step; }
+    int64_t part_count() const { return (gradient.blocks + part_blocks - 1) / part_blocks * x.blocks; }
     // What grows with the chunk.
     int64_t chunk_floats(const Plan& plan) const {
         const int tile = plan.params.tile;
         return x.strip_floats(tile) + gradient.strip_floats(tile) + plan.team * unit_floats(tile);
     }
     int64_t floats(const Plan& plan) const {
-        return kBlock + chunk_floats(plan) + plan.team * (plan.params.tile + 2) * pair_floats + row_floats;
+        return kBlock + chunk_floats(plan) + plan.team * (plan.params.tile + 2) * part_step + row_floats;
     }
 };
 
@@ -80,40 +89,45 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
     }
 
     const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
-    const auto stage = [&](int i, int, int place, int64_t unit, int64_t begin, int64_t end) {
+    const int64_t row_floats = params.kernel * kComplex;
+    // Products of 16 inputs with some blocks of outputs, and at once their rows.
+    const auto multiply = [&](int member, const UnitSpectra& left, const UnitSpectra& right, int64_t unit,
+                              int64_t begin, int64_t end) {
+        float* products = workspace + (member + 1) * layout.member_floats(tile) - (tile + 2) * layout.part_step;
+        for (int64_t part = begin; part < end; ++part) {
+            const int64_t input_block = part % layout.x.blocks, input = input_block * kBlock;
+            const int64_t block = part / layout.x.blocks * layout.part_blocks;
+            const int64_t blocks = std::min(layout.part_blocks, layout.gradient.blocks - block);
+            const int64_t inputs = std::min<int64_t>(kBlock, params.inputs - input);
+            run.multiply({left.data + input_block * kTriple, left.frequency_step, 1, 0, layout.x.blocks * kTriple,
+                          right.data + block * kComplex, right.frequency_step, kComplex,
+                          layout.gradient.blocks * kComplex,
+                          products, layout.part_step, kComplex, kBlock * kComplex, inputs, tiles, tiles, blocks, true},
+                         0, unit_frequencies(tile, unit));
+            float* rows_at = rows + unit * layout.pair_floats * params.kernel +
+                             (block * params.inputs + input) * row_floats;
+            run.gradient_columns({products, layout.part_step, rows_at, params.inputs * row_floats, unit, blocks, inputs,
+                                  params.kernel, tile, first_time});
+        }
+    };
+    const auto stage = [&](int i, int member, int place, int64_t unit, int64_t begin, int64_t end) {
         float* own = workspace + place * layout.member_floats(tile);
         const UnitSpectra left{own, layout.x.frequency_step, chunk.first_down, chunk.tiles_down};
         const UnitSpectra right{own + layout.x.unit_floats(tile), layout.gradient.frequency_step, chunk.first_down,
                                 chunk.tiles_down};
-        float* products = own + layout.unit_floats(tile);
         if (i == 0) {
             run.columns_forward({x_strips, unit, left, plan.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
             run.columns_forward({gradient_strips, unit, right, plan.down, Cover::outputs, tile}, begin, end);
-        } else if (i == 2) {
-            for (int64_t block = 0; block < layout.x.blocks; ++block) {
-                const Product product{
-                    left.data + block * kTriple, left.frequency_step, 1, 0, layout.x.blocks * kTriple,
-                    right.data, right.frequency_step, kComplex, layout.gradient.blocks * kComplex,
-                    products + block * kBlock * kComplex, layout.pair_floats, kComplex, params.inputs * kComplex,
-                    std::min<int64_t>(kBlock, params.inputs - block * kBlock), tiles, tiles, layout.gradient.blocks,
-                    true};
-                run.multiply(product, begin, end);
-            }
-            if (unit == 0 && begin == 0) add_bias(right.data, tiles, params.outputs, dbias);
         } else {
-            run.gradient_columns({products, rows + unit * layout.pair_floats * params.kernel, unit, params.outputs,
-                                  params.inputs, params.kernel, tile, first_time},
-                                 begin, end);
+            multiply(member, left, right, unit, begin, end);
+            if (unit == 0 && begin == 0) add_bias(right.data, tiles, params.outputs, dbias);
         }
     };
-    const auto tasks = [&](int i, int64_t unit) {
-        return i == 0   ? tiles * layout.x.blocks
-               : i == 1 ? tiles * layout.gradient.blocks
-               : i == 2 ? unit_frequencies(tile, unit)
-                        : layout.gradient.blocks * params.inputs;
+    const auto tasks = [&](int i, int64_t) {
+        return i == 0 ? tiles * layout.x.blocks : i == 1 ? tiles * layout.gradient.blocks : layout.part_count();
     };
-    share_units(plan.team, tile / 2, 4, tasks, stage);
+    share_units(plan.team, tile / 2, 3, tasks, stage);
 }
 
 }  // namespace

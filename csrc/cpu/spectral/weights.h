@@ -53,7 +53,7 @@ void transform_weight(const Weights& job, int64_t begin, int64_t end) {
                 separate_rows(z + lane, tile, row0 + lane, row1 + lane, unit_step);
             }
         }
-        // What separate_rows has doubled in the others.
+        // separate_rows has doubled all other units.
         for (int at = 0; at < kernel * kComplex; at += kLanes) store(spectra + at, load(spectra + at) * 2.0f);
     }
 }
@@ -102,7 +102,7 @@ CPM_INLINE void store_pair(Complex a, Complex b, bool two_columns, float* first,
 template <int T, int R>
 void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
     constexpr int64_t row_floats = (2 * R + 1) * kComplex;
-    const int64_t run = job.quads * job.column_step;
+    const int64_t next_run = job.quads * job.column_step;
     for (int64_t task = begin; task < end; ++task) {
         for (int lane = 0; lane < kBlock; lane += kLanes) {
             const float* middle = job.spectra + task * row_floats + R * kComplex + lane;
@@ -124,8 +124,9 @@ void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
                     a[even] = {a[even].re + sum[j].re * cos[j], a[even].im + sum[j].im * cos[j]};
                     b[even] = {b[even].re + difference[j].re * sin[j], b[even].im + difference[j].im * sin[j]};
                 });
-                store_pair(a[1] + a[0], b[0] + b[1], job.unit == 0, to, to + run);
-                store_pair(a[1] - a[0], b[0] - b[1], job.unit == 0, to + 2 * run, to + 3 * run);
+                store_pair(a[1] + a[0], b[0] + b[1], job.unit == 0, to, to + next_run);
+                store_pair(a[1] - a[0], b[0] - b[1], job.unit == 0, to + 2 * next_run,
+                           to + 3 * next_run);
             }
         }
     }

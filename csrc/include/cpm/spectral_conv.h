@@ -37,8 +37,8 @@ int64_t spectra_floats(int64_t outputs, int64_t inputs, int kernel, int tile);
 void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, int64_t inputs, int kernel, int tile,
                           bool adjoint, int threads);
 
-// Floats of workspace that spectral_conv_cpu needs, `budget` bytes at most unless one row of tiles and 16 outputs need
-// more.
+// Floats of workspace that spectral_conv_cpu needs: `budget` bytes at most for what grows with the tiles that go together,
+// unless one row of tiles and 16 outputs need more, and half a megabyte or a little more a thread for weights.
 int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads);
 
 // x        [N, h, w, C], a cell every x_pitch floats
@@ -54,8 +54,7 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
 void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
                        const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads);
 
-// Floats of workspace that spectral_weight_gradient_cpu needs: what the budget allows, and some 4 k/t times the
-// spectra.
+// Floats of workspace that spectral_weight_gradient_cpu needs: likewise, and as much as the weight's spectra take.
 int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads);
 
 // gradient  [N, h, w, O], in the output of spectral_conv, which had no pool; all contiguous
