@@ -163,8 +163,9 @@ class Engine:
 
     def _fresh(self) -> Prepared:
         """The prepared weights, made anew where the model's have changed."""
-        # Without the native code there is nothing to choose from.
-        tuned_for = backend.threads() if self.tune and backend.native_missing("cpu") is None else None
+        # Without the native code there is nothing to choose from, and a forked process can't measure.
+        tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
+        tuned_for = backend.threads() if tunes else None
         key, versions = (self.device, self.precision, self.memory, tuned_for), _versions(self.model)
         with _preparing:
             shared = _prepared.setdefault(self.model, {})

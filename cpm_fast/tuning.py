@@ -59,14 +59,10 @@ class TunedPlan(CpuPlan):
     def measure(self, shapes: Iterable[ConvShape], most_bytes: int | None = None) -> None:
         """Measure the forms of those that are not known yet, and keep what was found after each.
 
-        A forked process measures nothing: PyTorch's threads are not there.
-
         Args:
             shapes: of convolutions.
             most_bytes: that spectra may take; forms with more are not measured.
         """
-        if backend.forked():
-            return
         with _measuring:
             with suppress(ValueError):
                 self.milliseconds_of = {**self.kept(), **self.milliseconds_of}
