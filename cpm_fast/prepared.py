@@ -87,8 +87,9 @@ class Prepared:
         # A layer by itself keeps the model's own weight, where that is as it is wanted.
         several = len(folded) > 1
         weight, bias = (torch.cat(each) if several else each[0].detach() for each in zip(*folded, strict=True))
-        weight = weight.to(self.device, self.dtype, memory_format=torch.channels_last)
-        return weight, bias.to(self.device, self.dtype)
+        # On the CPU it is only read to be transformed or packed: a copy in another layout would be kept for nothing.
+        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
+        return weight.to(self.device, self.dtype, memory_format=layout), bias.to(self.device, self.dtype)
 
     def plan(self, images: int, size: tuple[int, int]) -> Plan | None:
         """How so many images of size (H, W) are done; None where the fast code is not for them."""

@@ -1,5 +1,5 @@
 // What the spectral convolution does with vectors, one table of functions for each instruction set; spectral_conv.cpp
-// and spectral_backward.cpp call them over ranges of tasks, so that threads are no concern of this layer.
+// and weight_gradient.cpp call them over ranges of tasks, so that threads are no concern of this layer.
 //
 // A block is 16 channels, whatever the vector width. A complex block is re[16] im[16]; a triple adds re + im, which the
 // three-multiplication product wants. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
