@@ -1,11 +1,12 @@
 """Train what Wei et al. 2016 compare, at compact scale on drawn figures, and say which of their claims hold here.
 
-python benchmarks/claims.py [--minutes 5] [--out runs/claims] [--only schemes stages field] [--seed 0]
+python benchmarks/claims.py [--minutes 5] [--out runs/claims] [--only schemes stages field] [--data lspet/] [--seed 0]
 
 Groups: `schemes` (Figure 6b, and 5 from its gradients), `stages` (Figure 6c) and `field` (Figure 4). Networks are small
 and boxes 152 px, half of Figure 4's 304. All networks of a group train for as many steps on the same samples; the
-slowest of them takes `--minutes`. The command may be stopped and given again: it goes on. It writes claims.md,
-claims.json and claims.png. claims_report.py says how a verdict is reached.
+slowest of them takes `--minutes`. With `--data` they learn from those pictures in place of drawn figures. The command
+may be stopped and given again: it goes on. It writes claims.md, claims.json and claims.png. claims_report.py says how a
+verdict is reached.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ sys.path[:0] = [str(HERE)]
 
 import claims_report  # noqa: E402
 from cpm_fast.config import Conv, NetworkConfig, preset  # noqa: E402
-from cpm_fast.data.sample import Dataset  # noqa: E402
+from cpm_fast.data.open import open_dataset  # noqa: E402
+from cpm_fast.data.sample import Dataset, hold_out  # noqa: E402
 from cpm_fast.data.synthetic import DrawnFigures  # noqa: E402
 from cpm_fast.evaluation import evaluate  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
@@ -83,7 +85,7 @@ def field_network(tail: int, first: int, refine: int) -> NetworkConfig:
                key=lambda found: abs(parameter_count(found) - FIELD_PARAMETERS))  # fmt: skip
 
 
-def steps_of(group: list[Experiment], data: DrawnFigures, seconds: float, workers: int | None) -> int:
+def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: int | None) -> int:
     """Steps that the slowest of a group does in a time, from a short probe of each network."""
     slowest = np.inf
     # Of a network's schemes, joint training, which comes first, does the most in a step.
@@ -99,7 +101,7 @@ def steps_of(group: list[Experiment], data: DrawnFigures, seconds: float, worker
     return max(1, int(slowest * seconds))
 
 
-def carry_out(experiment: Experiment, steps: int, data: DrawnFigures, held_out: DrawnFigures, folder: Path,
+def carry_out(experiment: Experiment, steps: int, data: Dataset, held_out: Dataset, folder: Path,
               workers: int | None) -> dict[str, Any]:  # fmt: skip
     """Train, or go on, or read what was found; hits are per stage and sample, so that networks compare in pairs."""
     done = folder / "result.json"
@@ -138,6 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=("schemes", "stages", "field"), help="groups (default: all)")
     parser.add_argument("--samples", type=int, default=20_000, help="drawn figures to train on (%(default)s)")
     parser.add_argument("--held-out", type=int, default=500, help="others to score on (%(default)s)")
+    parser.add_argument("--data", help="as for cpm-fast train, in place of drawn figures; its last --held-out samples "
+                        "are those to score on")  # fmt: skip
     parser.add_argument("--batch", type=int, default=16, help="samples a step (%(default)s)")
     parser.add_argument("--steps", type=int, help="of every run, instead of --minutes")
     parser.add_argument("--workers", type=int, help="loader processes (default: one a core)")
@@ -148,11 +152,14 @@ def main(arguments: list[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     plan_file = chosen.out / "plan.json"
     asked = {"minutes": chosen.minutes, "steps": chosen.steps, "samples": chosen.samples, "batch": chosen.batch,
-             "held_out": chosen.held_out, "seed": chosen.seed}  # fmt: skip
+             "held_out": chosen.held_out, "seed": chosen.seed, "data": chosen.data}  # fmt: skip
     plan = json.loads(plan_file.read_text()) if plan_file.exists() else {"asked": asked, "steps": {}}
     if plan["asked"] != asked:
         parser.error(f"{plan_file} is of {plan['asked']}; name another --out, or remove it")
-    data, held_out = DrawnFigures(chosen.samples, chosen.seed), DrawnFigures(chosen.held_out, chosen.seed + 1)
+    data: Dataset = DrawnFigures(chosen.samples, chosen.seed)
+    held_out: Dataset = DrawnFigures(chosen.held_out, chosen.seed + 1)
+    if chosen.data:
+        data, held_out = hold_out(open_dataset(chosen.data), chosen.held_out)
     found: dict[str, list[dict[str, Any]]] = {}
     for group, members in experiments(chosen.batch, chosen.seed).items():
         if chosen.only and group not in chosen.only:

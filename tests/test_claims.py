@@ -40,6 +40,14 @@ def test_the_command_runs_every_group_and_goes_on(tmp_path, capsys):
     assert "name another --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_schemes_learn_from_given_pictures(tmp_path):
+    torch.set_num_threads(1)
+    assert claims.main([*SMOKE, "--data", "synthetic:9", "--only", "schemes", "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "claims.json").read_text())
+    assert found["asked"]["data"] == "synthetic:9" and set(found["runs"]) == {"schemes"}
+
+
 def test_networks_of_the_field_series_are_of_one_size():
     networks = [claims.field_network(*kernels) for kernels in claims.FIELD_KERNELS]
     assert [receptive_field(network, 2) for network in networks] == [22, 38, 102, 150, 214, 310]

@@ -269,7 +269,8 @@ def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, asked: 
 
 def test_killed_while_it_measures_keeps_what_it_had(folder: Path) -> None:
     code = (
-        "import os\nfrom cpm_fast import tuning\nfrom cpm_fast.ops.conv_plan import ConvShape\n"
+        "import os, torch\nfrom cpm_fast import tuning\nfrom cpm_fast.ops.conv_plan import ConvShape\n"
+        f"torch.set_num_threads({torch.get_num_threads()})\n"
         "real, calls = tuning.measured, []\n"
         "def measured(shape, tile):\n    calls.append(shape)\n"
         "    if shape.kernel == 5: os._exit(9)\n    return 1.0 + tile\n"
