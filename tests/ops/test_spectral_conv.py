@@ -134,12 +134,12 @@ def test_matches_reference_on_any_number_of_threads(native_code: None, generator
 def test_bits_do_not_depend_on_chunks(
     kernel: int, tile: int, native_code: None, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:
-    x, weight, bias = SpectralCase("", 2, (69, 44), 20, 24, kernel, tile).inputs_of(generator)
+    x, weight, bias = SpectralCase("", 2, (53, 28), 18, 20, kernel, tile).inputs_of(generator)
     spectra, before, results = transform_weight(weight, tile), torch.get_num_threads(), []
     try:
-        for budget in (0, 2**20, 2**22, 2**26):
+        for budget in (0, 2**20, 2**26):
             monkeypatch.setattr(module, "WORKSPACE_BYTES", budget)
-            for count in (1, 2, 9):
+            for count in (1, 9):
                 torch.set_num_threads(count)
                 results.append(spectral_conv(x, spectra, bias, True, kernel))
     finally:
