@@ -45,6 +45,23 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(params=["avx512", "avx2", "portable"])
+def simd(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Native code held to one instruction set."""
+    from cpm_fast.ops import backend
+
+    if missing := backend.native_missing("cpu"):
+        pytest.skip(missing)
+    native = backend.native()
+    if request.param not in native.simd_choices().split():
+        pytest.skip(f"this machine has no {request.param}")
+    before = native.simd()
+    native.use_simd(request.param)
+    with backend.use_backend("fast"):
+        yield request.param
+    native.use_simd(before)
+
+
 @pytest.fixture
 def fast(device: str) -> Iterator[str]:
     """A device on which native code is there, with the fast backend demanded."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,21 +22,6 @@ CASES = [
     (0, (8, 8), 3, 4, 3),
     (1, (8, 8), 0, 4, 3),
 ]
-
-
-@pytest.fixture(params=["avx512", "avx2", "portable"])
-def simd(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Native code held to one instruction set."""
-    if missing := backend.native_missing("cpu"):
-        pytest.skip(missing)
-    native = backend.native()
-    if request.param not in native.simd_choices().split():
-        pytest.skip(f"this machine has no {request.param}")
-    before = native.simd()
-    native.use_simd(request.param)
-    with backend.use_backend("fast"):
-        yield request.param
-    native.use_simd(before)
 
 
 def inputs(case: tuple, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

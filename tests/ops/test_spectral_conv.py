@@ -31,21 +31,6 @@ GRADIENT_BOUND = RELATIVE_ERROR["spectral_gradient", torch.float32]
 LARGE = SpectralCase("large", 3, (50, 41), 33, 40, 9, 20)
 
 
-@pytest.fixture(params=["avx512", "avx2", "portable"])
-def simd(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Native code held to one instruction set."""
-    if missing := backend.native_missing("cpu"):
-        pytest.skip(missing)
-    native = backend.native()
-    if request.param not in native.simd_choices().split():
-        pytest.skip(f"this machine has no {request.param}")
-    before = native.simd()
-    native.use_simd(request.param)
-    with backend.use_backend("fast"):
-        yield request.param
-    native.use_simd(before)
-
-
 @pytest.fixture
 def native_code() -> Iterator[None]:
     if missing := backend.native_missing("cpu"):
