@@ -12,6 +12,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
+import oracle
 from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import fourier, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
@@ -19,6 +20,7 @@ from cpm_fast.kernels import spectral_plans as plans
 from cpm_fast.ops import context_conv
 from cpm_fast.ops import spectral_library as ops
 from cpm_fast.reference.context_conv import context_conv as reference
+from oracle import relative_error
 
 # Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.
 CASES = (
@@ -45,25 +47,11 @@ def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectral_product, "dweight_tile", lambda *sizes: plans.Tile(16, 32, 64, 4, 2))
 
 
-def relative_error(result: torch.Tensor | None, oracle: torch.Tensor) -> float:
-    assert result is not None and result.shape == oracle.shape and result.isfinite().all()
-    return float((result.double() - oracle).norm() / oracle.norm().clamp(min=1e-30))
-
-
 def forward(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool, tile: int, mode: str
 ) -> torch.Tensor:
     spectra = kernels.transform_weight(weight, tile, False, plans.FORWARD_SPECTRA[mode], mode)
     return kernels.forward(x, spectra, bias, relu, weight.shape[-1], mode, 90)
-
-
-def oracle_gradients(
-    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor | None
-) -> tuple[torch.Tensor, ...]:
-    """dx, dweight, dbias in float64, of dy where y > 0."""
-    inputs = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
-    gated = dy.double() if y is None else dy.double() * (y > 0)
-    return torch.autograd.grad(reference(*inputs, False), inputs, gated)
 
 
 def check(case: ConvCase, tile: int, mode: str, generator: torch.Generator) -> None:
@@ -72,13 +60,13 @@ def check(case: ConvCase, tile: int, mode: str, generator: torch.Generator) -> N
     x, weight, bias = case.inputs(generator, dtype=dtype)
     y = forward(x, weight, bias, case.relu, tile, mode)
     assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(y, reference(x.double(), weight.double(), bias.double(), case.relu)) <= bound
+    assert relative_error(y, oracle.conv(x, weight, bias, case.relu)) <= bound
     dy = torch.randn(y.shape, generator=generator).to(dtype)
     gated = y if case.relu else None
     gradients = kernels.backward(dy, x, weight, gated, (True, True, True), tile, mode, 90)
-    for gradient, oracle in zip(gradients, oracle_gradients(dy, x, weight, bias, gated), strict=True):
+    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, gated), strict=True):
         assert gradient is not None and gradient.dtype == dtype
-        assert relative_error(gradient, oracle) <= bound
+        assert relative_error(gradient, wanted) <= bound
 
 
 @pytest.mark.parametrize(("case", "tile"), CASES, ids=str)
@@ -133,23 +121,21 @@ def test_backward_makes_what_is_needed(needed: tuple[bool, bool, bool], generato
     y = reference(x, weight, bias, True)
     dy = torch.randn(y.shape, generator=generator)
     gradients = kernels.backward(dy, x, weight, y, needed, 16, "tf32x3", 90)
-    for gradient, oracle, need in zip(gradients, oracle_gradients(dy, x, weight, bias, y), needed, strict=True):
+    for gradient, wanted, need in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, y), needed, strict=True):
         assert (gradient is not None) is need
-        assert gradient is None or relative_error(gradient, oracle) <= 1e-6
+        assert gradient is None or relative_error(gradient, wanted) <= 1e-6
 
 
 def test_any_layout(generator: torch.Generator) -> None:
     x, weight, bias = ConvCase("", 2, 6, 7, 3, (5, 9)).inputs(generator)
-    y = reference(x.double(), weight.double(), bias.double(), True)
+    y = oracle.conv(x, weight, bias, True)
     strided = x.repeat_interleave(2, 0)[::2].repeat_interleave(2, 1)[:, 1::2]
     transposed = weight.transpose(2, 3).contiguous().transpose(2, 3)
     assert relative_error(forward(strided, transposed, bias, True, 16, "tf32x3"), y) <= 1e-6
-    dy = torch.randn(y.shape, generator=generator)[:1].expand_as(y)
-    wanted = oracle_gradients(dy, x, weight, bias, None)
-    for gradient, oracle in zip(
-        kernels.backward(dy, strided, transposed, None, (True, True, True), 16, "tf32x3", 90), wanted, strict=True
-    ):
-        assert relative_error(gradient, oracle) <= 1e-6
+    dy = torch.randn(y.value.shape, generator=generator)[:1].expand_as(y.value)
+    gradients = kernels.backward(dy, strided, transposed, None, (True, True, True), 16, "tf32x3", 90)
+    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, None), strict=True):
+        assert relative_error(gradient, wanted) <= 1e-6
 
 
 def test_an_image_sees_no_other(generator: torch.Generator) -> None:
@@ -229,17 +215,17 @@ def test_the_ops_reach_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: t
     monkeypatch.setattr(context_conv, "choose_cuda_tile", lambda *shape, **training: 16)
     x, weight, bias = ConvCase("", 1, 3, 4, 5, (7, 13)).inputs(generator)
     y = context_conv._cuda(x, weight, bias, True)
-    assert relative_error(y, reference(x.double(), weight.double(), bias.double(), True)) <= 1e-6
+    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= 1e-6
     dy = torch.randn(y.shape, generator=generator)
-    oracle = oracle_gradients(dy, x, weight, bias, y)
+    wanted = oracle.conv_gradients(dy, x, weight, bias, y)
     gradients = context_conv._cuda_backward(dy, x, weight, y, [True, True, True])
-    assert all(relative_error(*pair) <= 1e-6 for pair in zip(gradients, oracle, strict=True))
+    assert all(relative_error(*pair) <= 1e-6 for pair in zip(gradients, wanted, strict=True))
     spectra = ops._cuda_transform(weight, 16, False, torch.float16)
     assert spectra.shape == (128, 4, 2, 16) and spectra.dtype == torch.float16
     assert relative_error(ops._cuda_conv(x, None, spectra, bias, True, 4, 5), y.double()) <= 1e-3
     adjoint = ops._cuda_transform(weight, 16, True, torch.float32)
-    assert relative_error(ops._cuda_conv(dy, y, adjoint, None, False, 3, 5), oracle[0]) <= 1e-3
+    assert relative_error(ops._cuda_conv(dy, y, adjoint, None, False, 3, 5), wanted[0]) <= 1e-3
     dweight, dbias = ops._cuda_weight_gradient(dy, y, x, 5, 16)
-    assert relative_error(dweight, oracle[1]) <= 1e-3 and relative_error(dbias, oracle[2]) <= 1e-3
+    assert relative_error(dweight, wanted[1]) <= 1e-3 and relative_error(dbias, wanted[2]) <= 1e-3
     with pytest.raises(ValueError, match="spectra must be those of the fast backend on CUDA"):
         ops._cuda_conv(x, None, spectra[None], bias, True, 4, 5)

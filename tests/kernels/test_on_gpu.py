@@ -12,12 +12,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+import oracle
 from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.config import preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
-from cpm_fast.reference.context_conv import context_conv as reference
+from oracle import relative_error
 
 op = torch.ops.cpm_fast.context_conv.default
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -69,11 +70,6 @@ def conv_device(device: str) -> str:
     return device
 
 
-def assert_close(result: torch.Tensor, oracle: torch.Tensor, limit: float) -> None:
-    assert not result.isnan().any()
-    assert (result.double() - oracle.double()).norm() <= limit * oracle.double().norm()
-
-
 def limit(dtype: torch.dtype) -> float:
     return RELATIVE_ERROR["context_conv", "tf32" if dtype == torch.float32 else dtype]
 
@@ -84,12 +80,10 @@ def check(case: ConvCase, device: str, dtype: torch.dtype, generator: torch.Gene
     y = op(*inputs, case.relu)
     dy = torch.randn(y.shape, generator=generator).to(y)
     gradients = torch.autograd.grad(y, inputs, dy)
-    exact = [t.detach().double().requires_grad_() for t in inputs]
-    linear = reference(*exact, False)
-    assert_close(y.detach(), linear.detach().relu() if case.relu else linear.detach(), limit(dtype))
-    gated = dy.double() * (y > 0) if case.relu else dy.double()
-    for gradient, oracle in zip(gradients, torch.autograd.grad(linear, exact, gated), strict=True):
-        assert_close(gradient, oracle, limit(dtype))
+    assert relative_error(y, oracle.conv(*inputs, case.relu)) <= limit(dtype)
+    gate = y.detach() if case.relu else None
+    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, *inputs, gate), strict=True):
+        assert relative_error(gradient, wanted) <= limit(dtype)
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16), ids=str)
@@ -120,16 +114,13 @@ def test_spectral_core_and_real_shapes(
     x, weight, bias = case.inputs(generator, gpu, dtype)
     spectra = kernels.transform_weight(weight, tile, False, kernels.FORWARD_SPECTRA[mode], mode)
     y = kernels.forward(x, spectra, bias, case.relu, case.kernel, mode, capability)
-    exact = [t.double().requires_grad_() for t in (x, weight, bias)]
-    linear = reference(*exact, False)
-    assert_close(y, linear.detach().relu() if case.relu else linear.detach(), bound)
+    assert relative_error(y, oracle.conv(x, weight, bias, case.relu)) <= bound
     dy = torch.randn(y.shape, generator=generator).to(y)
     gate = y if case.relu else None
     once, again = (kernels.backward(dy, x, weight, gate, (True, True, True), tile, mode, capability) for _ in range(2))
-    gated = dy.double() * (y > 0) if case.relu else dy.double()
-    for gradient, same, oracle in zip(once, again, torch.autograd.grad(linear, exact, gated), strict=True):
+    for gradient, same, wanted in zip(once, again, oracle.conv_gradients(dy, x, weight, bias, gate), strict=True):
         assert gradient is not None and same is not None and torch.equal(gradient, same)
-        assert_close(gradient, oracle, bound)
+        assert relative_error(gradient, wanted) <= bound
 
 
 @pytest.mark.gpu
@@ -160,8 +151,8 @@ def test_float32_is_as_exact_as_asked(precision: str, gpu: str, generator: torch
         y = op(x, weight, bias, True)
     finally:
         conv.fp32_precision = before
-    oracle = reference(x.double(), weight.double(), bias.double(), True)
-    assert_close(y, oracle, RELATIVE_ERROR["context_conv", {"none": "tf32x3"}.get(precision, precision)])
+    mode = {"none": "tf32x3"}.get(precision, precision)
+    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= RELATIVE_ERROR["context_conv", mode]
 
 
 @pytest.mark.gpu

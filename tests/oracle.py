@@ -1,0 +1,60 @@
+"""Convolution and its gradients in float64, and how far from them a result is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+
+class Oracle(NamedTuple):
+    """A result in float64, and its norm had no two terms of a sum cancelled.
+
+    Rounding is a part of the terms. Where few sums are made, all may come out near 0 by chance, and ReLU may leave one
+    of them: an error relative to what is left has no bound.
+    """
+
+    value: torch.Tensor
+    size: float
+
+
+def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> Oracle:
+    """Of x [N, C, h, w], weight [O, C, k, k] and bias [O], on their device."""
+    inputs = [tensor.detach().double() for tensor in (x, weight, bias)]
+    y = _linear(*inputs)
+    return Oracle(y.relu() if relu else y, _root(_linear(*(tensor.square() for tensor in inputs))))
+
+
+def conv_gradients(
+    dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor | None
+) -> tuple[Oracle, ...]:
+    """dx, dweight and dbias of dy [N, O, h, w], where y > 0 if given: the mask is what the tested code itself made."""
+    gated = dy.double() if y is None else dy.double() * (y > 0)
+    inputs = [tensor.detach().double() for tensor in (x, weight, bias)]
+
+    def gradients(gated: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        inputs = [tensor.requires_grad_() for tensor in inputs]
+        return torch.autograd.grad(_linear(*inputs), inputs, gated)
+
+    squares = gradients(gated.square(), [tensor.square() for tensor in inputs])
+    return tuple(Oracle(value, _root(square)) for value, square in zip(gradients(gated, inputs), squares, strict=True))
+
+
+def relative_error(found: torch.Tensor | None, wanted: Oracle | torch.Tensor) -> float:
+    """||found - wanted|| over the larger of ||wanted|| and its size; shapes must agree and values be finite."""
+    value, size = wanted if isinstance(wanted, Oracle) else (wanted.double(), 0.0)
+    assert found is not None and found.shape == value.shape and found.isfinite().all()
+    if not value.numel():
+        return 0.0
+    return float((found.detach().double().to(value.device) - value).norm() / max(float(value.norm()), size, 1e-30))
+
+
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    if not x.shape[1]:  # of no channels PyTorch makes a map of none
+        return bias[:, None, None].expand(len(x), len(bias), *x.shape[2:])
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+def _root(squares: torch.Tensor) -> float:
+    return float(squares.sum().sqrt())
