@@ -81,6 +81,8 @@ def ideas(network: NetworkConfig, batch: int, seed: int) -> list[Idea]:
         Idea("scale 0.85 to 1.15, 20 degrees", network, augmented(scale_min=0.85, scale_max=1.15, rotate_degrees=20.0)),
         Idea("targets of 5 px in place of 7", network, replace(plain, part_sigma=5.0)),
         Idea("unlabelled parts as zeros", network, replace(plain, loss_mode="zero")),
+        Idea("robust loss, 1", network, replace(plain, robust=1.0)),
+        Idea("robust loss, 0.25", network, replace(plain, robust=0.25)),
         Idea("no augmentation but mirroring", network,
              replace(plain, augmentation=AugmentationConfig(1.0, 1.0, 0.0))),
     ]  # fmt: skip

@@ -245,8 +245,8 @@ def run_step(problem: TrainProblem, model: nn.Module, forward: Module, crops: to
 
 
 def _moved(targets: Targets, device: str, dtype: torch.dtype) -> Targets:
-    values = (targets.everyone, targets.subject, targets.everyone_counts, targets.subject_counts)
-    return Targets(*(value.to(device, dtype) for value in values))
+    names = ("everyone", "subject", "everyone_counts", "subject_counts")
+    return replace(targets, **{name: getattr(targets, name).to(device, dtype) for name in names})
 
 
 def cpm_fast_step(problem: TrainProblem) -> Run:

@@ -86,6 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--learning-rate", type=float, help="default: the recipe's")
     train.add_argument("--loss", choices=("mask", "zero"), help="unlabelled parts: left out of the loss, or maps of "
                        "zeros as released (default: the recipe's)")  # fmt: skip
+    train.add_argument("--robust", type=float, metavar="C", help="for labels that may be wrong: count less of a part's "
+                       "squared error above C times that of a missed part, for instance 1 (default: 0)")  # fmt: skip
     train.add_argument(
         "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
     )

@@ -83,6 +83,8 @@ class TrainingConfig:
             released), "stagewise" one after the other, "stagewise_then_joint", or "final_only": joint, with the loss of
             the last stage alone. Every phase has its own schedule.
         loss_mode: "zero": an unlabelled part is a map of zeros, as released; "mask": its map does not count.
+        robust: for labels that may be wrong: a part's squared error counts less and less above this many times that of
+            a missed part (Cauchy's loss, see `training.loss.stage_losses`). 0: Eq. 4 as it is.
         part_sigma: of the belief targets, box pixels.
         augmentation: the random changes.
         precision: "fp32"; "tf32": products on CUDA round their inputs to 10 bits; "bf16": the network runs under
@@ -108,6 +110,7 @@ class TrainingConfig:
     average: float = 0.0
     scheme: Literal["joint", "stagewise", "stagewise_then_joint", "final_only"] = "joint"
     loss_mode: Literal["zero", "mask"] = "zero"
+    robust: float = 0.0
     part_sigma: float = 7.0
     augmentation: AugmentationConfig = AugmentationConfig()
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
@@ -129,7 +132,7 @@ class TrainingConfig:
         rates = ("learning_rate", "step_factor", "stage1_factor", "trunk_factor", "bias_factor")
         for name in (*rates, "step_epochs", "epochs", "part_sigma"):
             require(finite(getattr(self, name)) and getattr(self, name) > 0, name, "a positive number")
-        for name in ("weight_decay", "clip_norm"):
+        for name in ("weight_decay", "clip_norm", "robust"):
             require(finite(getattr(self, name)) and getattr(self, name) >= 0, name, "0 or more")
         require(finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
         require(whole(self.batch) and self.batch >= 1, "batch", "a whole number of at least 1")

@@ -177,6 +177,7 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
         (["train", "--preset", "tiny", "--average", "1"], "average must be from 0"),
         (["train", "--preset", "tiny", "--accumulate", "0"], "accumulate must be"),
         (["train", "--preset", "tiny", "--occlude", "2"], "occlude_probability must be"),
+        (["train", "--preset", "tiny", "--robust", "-1"], "robust must be 0 or more"),
         (["train", "--preset", "tiny", "--data", "none.csv"], "none.csv: no such file"),
         (["train", "--preset", "tiny", "--epochs", "0"], "epochs must be"),
         (["train", "--preset", "tiny", "--epochs", "inf"], "epochs must be"),
@@ -249,7 +250,7 @@ def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
     options = ["--preset", "tiny", "--data", "synthetic:12", "--hold-out", "2", "--batch", "4", "--epochs", "1",
                "--skeleton", "mpii", "--init", model, "--recipe", "recipe.json", "--loss", "mask", "--accumulate", "2",
                "--recompute", "--center-error", "3", "--color", "0.2", "--occlude", "0.5", "--average", "0.9",
-               "--scheme", "stagewise", "--workers", "0", "--precision", "bf16",
+               "--robust", "1", "--scheme", "stagewise", "--workers", "0", "--precision", "bf16",
                "--input-size", "64", "72"]  # fmt: skip
     assert main(["train", *options, "-o", "run"]) == FINE
     shown = capsys.readouterr().out

@@ -112,7 +112,7 @@ def _training_config(options: argparse.Namespace) -> TrainingConfig:
     given = {
         "epochs": options.epochs, "batch": options.batch, "accumulate": options.accumulate,
         "learning_rate": options.learning_rate, "loss_mode": options.loss, "precision": options.precision,
-        "average": options.average, "scheme": options.scheme, "seed": options.seed,
+        "average": options.average, "robust": options.robust, "scheme": options.scheme, "seed": options.seed,
     }  # fmt: skip
     low, high = options.scale or (None, None)
     color = options.color

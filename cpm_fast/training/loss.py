@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,12 +25,14 @@ class Targets:
         everyone: [N, P+1, h, w] float32, for stage 1.
         subject: [N, P+1, h, w] float32, for the later stages.
         everyone_counts, subject_counts: [N, P+1] float32, 1 or 0 for each map.
+        background: whether the last map is the background's.
     """
 
     everyone: torch.Tensor
     subject: torch.Tensor
     everyone_counts: torch.Tensor
     subject_counts: torch.Tensor
+    background: bool = True
 
     def without_counts(self) -> Targets:
         """The same maps, none of which counts."""
@@ -51,7 +54,8 @@ def make_targets(
     subject = gaussian_targets(batch.parts_box[:, :1], batch.drawn[:, :1], size, part_sigma, STRIDE)
     known = batch.known if loss_mode == "mask" else torch.ones_like(batch.known)
     maps = network.maps
-    return Targets(everyone[:, :maps], subject[:, :maps], _counts(known, maps), _counts(known[:, :1], maps))
+    counts, own_counts = _counts(known, maps), _counts(known[:, :1], maps)
+    return Targets(everyone[:, :maps], subject[:, :maps], counts, own_counts, network.background)
 
 
 def _counts(known: torch.Tensor, maps: int) -> torch.Tensor:
@@ -60,7 +64,14 @@ def _counts(known: torch.Tensor, maps: int) -> torch.Tensor:
     return torch.cat([parts, parts.all(dim=1, keepdim=True)], dim=1)[:, :maps].float()
 
 
-def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets, samples: int | None = None) -> torch.Tensor:
+def missed_part(part_sigma: float) -> float:
+    """The squared error, summed over cells, of a map of zeros where a part is; `part_sigma` in box pixels."""
+    return math.pi * (part_sigma / STRIDE) ** 2
+
+
+def stage_losses(
+    beliefs: Sequence[torch.Tensor], targets: Targets, samples: int | None = None, robust: float = 0.0
+) -> torch.Tensor:
     """Loss of each stage, [T]; their plain sum is the training loss (Wei et al. 2016, Eq. 5).
 
     Each is Eq. 4 in the release's scale: the squared error summed over maps and cells, over 2 N. An all-zero
@@ -70,6 +81,9 @@ def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets, samples: int
         beliefs: T tensors [n, P+1, h, w].
         targets: of these n samples.
         samples: N, where the n are a piece of a larger batch; n if not given.
+        robust: c. If not 0, the squared error s of a part's map counts as c log(1 + s / c) (Cauchy's loss): one far
+            above c, as where a confident network and a wrong label disagree, pulls c / (c + s) as hard. The
+            background's map stays as it is.
     """
     losses = []
     for stage, belief in enumerate(beliefs, 1):
@@ -78,5 +92,8 @@ def stage_losses(beliefs: Sequence[torch.Tensor], targets: Targets, samples: int
         )
         belief = belief.to(torch.promote_types(belief.dtype, target.dtype))
         squares = (belief - target).square().sum(dim=(2, 3))  # [N, P+1]
+        if robust:
+            parts, background = squares.split([squares.shape[1] - targets.background, int(targets.background)], dim=1)
+            squares = torch.cat([robust * torch.log1p(parts / robust), background], dim=1)
         losses.append((squares * counts).sum() / (2 * (len(belief) if samples is None else samples)))
     return torch.stack(losses)

@@ -15,7 +15,7 @@ from cpm_fast.data.loader import Batch
 from cpm_fast.execution import tf32
 from cpm_fast.model.cpm import CPM, gaussian_center_map
 from cpm_fast.recipes import TrainingConfig
-from cpm_fast.training.loss import Targets, stage_losses
+from cpm_fast.training.loss import Targets, missed_part, stage_losses
 from cpm_fast.training.ranks import Ranks
 
 ALONE = Ranks()
@@ -55,6 +55,7 @@ def update(
     device = batch.crops.device
     chosen = list(range(model.config.stages)) if supervised is None else [stage - 1 for stage in supervised]
     pieces = min(config.accumulate, len(batch.crops))
+    robust = config.robust * missed_part(config.part_sigma)
     total = torch.zeros(model.config.stages, device=device)
     optimizer.zero_grad(set_to_none=True)
     split = list(zip(_pieces(batch, pieces), _pieces(targets, pieces), strict=True))
@@ -64,7 +65,7 @@ def update(
             center_map = gaussian_center_map(piece.center_box, model.config.input_size, model.config.center_sigma)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 beliefs = forward(crops, center_map)
-            losses = stage_losses(beliefs, wanted, len(batch.crops) if samples is None else samples)
+            losses = stage_losses(beliefs, wanted, len(batch.crops) if samples is None else samples, robust)
             # DistributedDataParallel takes the mean over the processes; the loss is over the samples of all of them.
             (losses[chosen].sum() * ranks.world).backward()
         total = total.to(losses.dtype)

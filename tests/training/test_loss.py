@@ -1,5 +1,6 @@
 """Eq. 4 and Eq. 5 against sums done by hand: scale, who counts in which stage, and what an unlabelled part does."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from cpm_fast.data.augment import Draw
 from cpm_fast.data.loader import Batch, collate, prepare
 from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.training.loss import Targets, make_targets, stage_losses
+from cpm_fast.training.loss import Targets, make_targets, missed_part, stage_losses
 
 SIGMA_PX = 7.0
 RELEASED = NetworkConfig()
@@ -84,6 +85,41 @@ def test_worked_by_hand():
     assert stage_losses([belief, 2 * belief], one).tolist() == [0.15625, 0.125]
     two = make_targets(batch_of([[[[3.5, 3.5]]], [[[0, 0]]]], drawn=[[[True]], [[False]]]), ONE_CELL, SIGMA_PX, "zero")
     assert stage_losses([belief.expand(2, 2, 1, 1)], two).tolist() == [0.28125]
+
+
+def test_a_missed_part_costs_its_peak():
+    """Between the cells, on average; the release's cut of the Gaussian at 1 % takes a ten-thousandth."""
+    offsets = np.random.default_rng(0).uniform(-4, 4, (200, 2))
+    cost = np.mean([(peak(183.5 + offset, (46, 46)) ** 2).sum() for offset in offsets])
+    assert missed_part(SIGMA_PX) == pytest.approx(cost, rel=2e-3)
+
+
+def test_a_robust_loss_is_eq_4_near_the_label_and_pulls_less_far_from_it():
+    targets = make_targets(batch_of(spread_pose()[None, None]), RELEASED, SIGMA_PX, "zero")
+    limit = missed_part(SIGMA_PX)
+
+    def loss_and_pull(error: float, robust: float, map_: int = 0) -> tuple[float, float]:
+        belief = targets.subject.clone()
+        belief[0, map_, 0, 0] += error
+        belief.requires_grad_()
+        loss = stage_losses([belief, belief], targets, robust=robust)[1]
+        loss.backward()
+        return loss.item(), belief.grad[0, map_, 0, 0].item()
+
+    for error in (1e-3, 0.3, math.sqrt(limit), 30.0):
+        share = limit / (limit + error**2)
+        loss, pull = loss_and_pull(error, limit)
+        assert loss == pytest.approx(limit * math.log1p(error**2 / limit) / 2, rel=1e-5)
+        assert pull == pytest.approx(error * share, rel=1e-4)
+        assert loss_and_pull(error, limit, map_=14) == loss_and_pull(error, 0.0, map_=14), "the background is squared"
+    assert loss_and_pull(30.0, 0.0)[1] == pytest.approx(30.0)
+
+
+def test_a_robust_loss_of_a_network_without_background():
+    network = replace(SMALL, background=False)
+    targets = make_targets(batch_of(PAIR), network, SIGMA_PX, "mask")
+    losses = stage_losses([torch.zeros(1, 2, 8, 8)] * 2, targets, robust=1.0)
+    assert losses[1].item() == pytest.approx(sum(math.log1p(s) for s in targets.subject[0].square().sum((1, 2))) / 2)
 
 
 def test_eq_5_is_the_plain_sum():
