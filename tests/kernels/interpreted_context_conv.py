@@ -12,13 +12,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-import oracle
+import exact
 from cases import CONTEXT_CONV, RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import context_conv as kernels
 from cpm_fast.kernels import direct_conv, direct_conv_weight, plans
 from cpm_fast.ops import context_conv as ops
 from cpm_fast.reference.context_conv import context_conv as reference
-from oracle import relative_error
+from exact import relative_error
 
 MODES = {torch.float32: "tf32", torch.float16: "fp16"}
 CASES = {case.name: case for case in CONTEXT_CONV}
@@ -30,7 +30,7 @@ def test_forward(case: ConvCase, dtype: torch.dtype, poisoned_memory: None, gene
     x, weight, bias = case.inputs(generator, dtype=dtype)
     y = kernels.forward(x, weight, bias, case.relu, MODES[dtype], 90)
     assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(y, oracle.conv(x, weight, bias, case.relu)) <= RELATIVE_ERROR["context_conv", dtype]
+    assert relative_error(y, exact.conv(x, weight, bias, case.relu)) <= RELATIVE_ERROR["context_conv", dtype]
 
 
 @pytest.mark.parametrize("dtype", MODES, ids=str)
@@ -40,7 +40,7 @@ def test_backward(case: ConvCase, dtype: torch.dtype, poisoned_memory: None, gen
     y = reference(x, weight, bias, True) if case.relu else None
     dy = torch.randn(case.images, case.out_channels, *case.size, generator=generator).to(dtype)
     gradients = kernels.backward(dy, x, weight, y, (True, True, True), MODES[dtype], 90)
-    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, y), strict=True):
+    for gradient, wanted in zip(gradients, exact.conv_gradients(dy, x, weight, bias, y), strict=True):
         assert gradient is not None and gradient.dtype == dtype
         assert relative_error(gradient, wanted) <= RELATIVE_ERROR["context_conv", dtype]
 
@@ -55,7 +55,7 @@ def test_forward_with_every_tile(tile: plans.Tile, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(direct_conv, "forward_tile", lambda *sizes: tile)
     x, weight, bias = ConvCase("", 2, 16, 20, 5, (13, 11)).inputs(generator)
     y = kernels.forward(x, weight, bias, True, "tf32", 90)
-    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= 1e-6
+    assert relative_error(y, exact.conv(x, weight, bias, True)) <= 1e-6
 
 
 @pytest.mark.parametrize("tile", distinct(plans._DWEIGHT) + distinct(plans._DWEIGHT_SHORT), ids=str)
@@ -65,7 +65,7 @@ def test_dweight_with_every_tile(tile: plans.Tile, monkeypatch: pytest.MonkeyPat
     dy = torch.randn(2, 20, 13, 11, generator=generator)
     dweight = kernels.backward(dy, x, weight, None, (False, True, False), "tf32", 90)[1]
     assert dweight is not None
-    assert relative_error(dweight, oracle.conv_gradients(dy, x, weight, bias, None)[1]) <= 1e-6
+    assert relative_error(dweight, exact.conv_gradients(dy, x, weight, bias, None)[1]) <= 1e-6
 
 
 def test_backward_in_many_runs_is_deterministic(poisoned_memory: None, generator: torch.Generator) -> None:
@@ -83,7 +83,7 @@ def test_backward_makes_what_is_needed(needed: tuple[bool, bool, bool], generato
     y = reference(x, weight, bias, True)
     dy = torch.randn(y.shape, generator=generator)
     gradients = kernels.backward(dy, x, weight, y, needed, "tf32", 90)
-    for gradient, wanted, need in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, y), needed, strict=True):
+    for gradient, wanted, need in zip(gradients, exact.conv_gradients(dy, x, weight, bias, y), needed, strict=True):
         assert (gradient is not None) is need
         assert gradient is None or relative_error(gradient, wanted) <= 1e-6
 
@@ -107,10 +107,10 @@ def test_any_layout(layout: str, poisoned_memory: None, generator: torch.Generat
         LAYOUTS[layout](t) if t.ndim == 4 else t for t in ConvCase("", 2, 6, 7, 3, (5, 9)).inputs(generator)
     )
     y = kernels.forward(x, weight, bias, True, "tf32", 90)
-    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= 1e-6
+    assert relative_error(y, exact.conv(x, weight, bias, True)) <= 1e-6
     dy = LAYOUTS[layout](torch.randn(y.shape, generator=generator))
     gradients = kernels.backward(dy, x, weight, y, (True, True, True), "tf32", 90)
-    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, y), strict=True):
+    for gradient, wanted in zip(gradients, exact.conv_gradients(dy, x, weight, bias, y), strict=True):
         assert relative_error(gradient, wanted) <= 1e-6
 
 
@@ -134,10 +134,10 @@ def test_the_op_reaches_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     x, weight, bias = CASES["image-9x9"].inputs(generator, dtype=torch.float16)
     y = ops._cuda(x, weight, bias, True)
-    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= 1e-3
+    assert relative_error(y, exact.conv(x, weight, bias, True)) <= 1e-3
     dy = torch.randn(y.shape, generator=generator).half()
     dx, dweight, dbias = ops._cuda_backward(dy, x, weight, y, [False, True, True])
-    wanted = oracle.conv_gradients(dy, x, weight, bias, y)
+    wanted = exact.conv_gradients(dy, x, weight, bias, y)
     assert dx.shape == (0,)
     assert relative_error(dweight, wanted[1]) <= 1e-3 and relative_error(dbias, wanted[2]) <= 1e-3
     with pytest.raises(TypeError, match="x must be float32, float16 or bfloat16 on CUDA, got torch.float64"):

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-import oracle
+import exact
 from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import fourier, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
@@ -20,7 +20,7 @@ from cpm_fast.kernels import spectral_plans as plans
 from cpm_fast.ops import context_conv
 from cpm_fast.ops import spectral_library as ops
 from cpm_fast.reference.context_conv import context_conv as reference
-from oracle import relative_error
+from exact import relative_error
 
 # Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.
 CASES = (
@@ -60,11 +60,11 @@ def check(case: ConvCase, tile: int, mode: str, generator: torch.Generator) -> N
     x, weight, bias = case.inputs(generator, dtype=dtype)
     y = forward(x, weight, bias, case.relu, tile, mode)
     assert y.dtype == dtype and y.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(y, oracle.conv(x, weight, bias, case.relu)) <= bound
+    assert relative_error(y, exact.conv(x, weight, bias, case.relu)) <= bound
     dy = torch.randn(y.shape, generator=generator).to(dtype)
     gated = y if case.relu else None
     gradients = kernels.backward(dy, x, weight, gated, (True, True, True), tile, mode, 90)
-    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, gated), strict=True):
+    for gradient, wanted in zip(gradients, exact.conv_gradients(dy, x, weight, bias, gated), strict=True):
         assert gradient is not None and gradient.dtype == dtype
         assert relative_error(gradient, wanted) <= bound
 
@@ -121,20 +121,20 @@ def test_backward_makes_what_is_needed(needed: tuple[bool, bool, bool], generato
     y = reference(x, weight, bias, True)
     dy = torch.randn(y.shape, generator=generator)
     gradients = kernels.backward(dy, x, weight, y, needed, 16, "tf32x3", 90)
-    for gradient, wanted, need in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, y), needed, strict=True):
+    for gradient, wanted, need in zip(gradients, exact.conv_gradients(dy, x, weight, bias, y), needed, strict=True):
         assert (gradient is not None) is need
         assert gradient is None or relative_error(gradient, wanted) <= 1e-6
 
 
 def test_any_layout(generator: torch.Generator) -> None:
     x, weight, bias = ConvCase("", 2, 6, 7, 3, (5, 9)).inputs(generator)
-    y = oracle.conv(x, weight, bias, True)
+    y = exact.conv(x, weight, bias, True)
     strided = x.repeat_interleave(2, 0)[::2].repeat_interleave(2, 1)[:, 1::2]
     transposed = weight.transpose(2, 3).contiguous().transpose(2, 3)
     assert relative_error(forward(strided, transposed, bias, True, 16, "tf32x3"), y) <= 1e-6
     dy = torch.randn(y.value.shape, generator=generator)[:1].expand_as(y.value)
     gradients = kernels.backward(dy, strided, transposed, None, (True, True, True), 16, "tf32x3", 90)
-    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, x, weight, bias, None), strict=True):
+    for gradient, wanted in zip(gradients, exact.conv_gradients(dy, x, weight, bias, None), strict=True):
         assert relative_error(gradient, wanted) <= 1e-6
 
 
@@ -215,9 +215,9 @@ def test_the_ops_reach_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: t
     monkeypatch.setattr(context_conv, "choose_cuda_tile", lambda *shape, **training: 16)
     x, weight, bias = ConvCase("", 1, 3, 4, 5, (7, 13)).inputs(generator)
     y = context_conv._cuda(x, weight, bias, True)
-    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= 1e-6
+    assert relative_error(y, exact.conv(x, weight, bias, True)) <= 1e-6
     dy = torch.randn(y.shape, generator=generator)
-    wanted = oracle.conv_gradients(dy, x, weight, bias, y)
+    wanted = exact.conv_gradients(dy, x, weight, bias, y)
     gradients = context_conv._cuda_backward(dy, x, weight, y, [True, True, True])
     assert all(relative_error(*pair) <= 1e-6 for pair in zip(gradients, wanted, strict=True))
     spectra = ops._cuda_transform(weight, 16, False, torch.float16)

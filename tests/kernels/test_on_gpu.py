@@ -12,13 +12,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-import oracle
+import exact
 from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.config import preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
-from oracle import relative_error
+from exact import relative_error
 
 op = torch.ops.cpm_fast.context_conv.default
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -80,9 +80,9 @@ def check(case: ConvCase, device: str, dtype: torch.dtype, generator: torch.Gene
     y = op(*inputs, case.relu)
     dy = torch.randn(y.shape, generator=generator).to(y)
     gradients = torch.autograd.grad(y, inputs, dy)
-    assert relative_error(y, oracle.conv(*inputs, case.relu)) <= limit(dtype)
+    assert relative_error(y, exact.conv(*inputs, case.relu)) <= limit(dtype)
     gate = y.detach() if case.relu else None
-    for gradient, wanted in zip(gradients, oracle.conv_gradients(dy, *inputs, gate), strict=True):
+    for gradient, wanted in zip(gradients, exact.conv_gradients(dy, *inputs, gate), strict=True):
         assert relative_error(gradient, wanted) <= limit(dtype)
 
 
@@ -114,11 +114,11 @@ def test_spectral_core_and_real_shapes(
     x, weight, bias = case.inputs(generator, gpu, dtype)
     spectra = kernels.transform_weight(weight, tile, False, kernels.FORWARD_SPECTRA[mode], mode)
     y = kernels.forward(x, spectra, bias, case.relu, case.kernel, mode, capability)
-    assert relative_error(y, oracle.conv(x, weight, bias, case.relu)) <= bound
+    assert relative_error(y, exact.conv(x, weight, bias, case.relu)) <= bound
     dy = torch.randn(y.shape, generator=generator).to(y)
     gate = y if case.relu else None
     once, again = (kernels.backward(dy, x, weight, gate, (True, True, True), tile, mode, capability) for _ in range(2))
-    for gradient, same, wanted in zip(once, again, oracle.conv_gradients(dy, x, weight, bias, gate), strict=True):
+    for gradient, same, wanted in zip(once, again, exact.conv_gradients(dy, x, weight, bias, gate), strict=True):
         assert gradient is not None and same is not None and torch.equal(gradient, same)
         assert relative_error(gradient, wanted) <= bound
 
@@ -152,7 +152,7 @@ def test_float32_is_as_exact_as_asked(precision: str, gpu: str, generator: torch
     finally:
         conv.fp32_precision = before
     mode = {"none": "tf32x3"}.get(precision, precision)
-    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= RELATIVE_ERROR["context_conv", mode]
+    assert relative_error(y, exact.conv(x, weight, bias, True)) <= RELATIVE_ERROR["context_conv", mode]
 
 
 @pytest.mark.gpu

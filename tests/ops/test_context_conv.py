@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import oracle
+import exact
 from cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.reference.context_conv import context_conv as reference
-from oracle import relative_error
+from exact import relative_error
 
 # Straight to the op: where it is direct on the CPU the public function calls the reference, the same arithmetic.
 op = torch.ops.cpm_fast.context_conv.default
@@ -46,7 +46,7 @@ def test_matches_reference(
     x, weight, bias = case.inputs(generator, conv_device, dtype)
     y = op(x, weight, bias, case.relu)
     assert y.dtype == dtype and y.device == x.device and y.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(y, oracle.conv(x, weight, bias, case.relu)) <= bound(dtype, conv_device)
+    assert relative_error(y, exact.conv(x, weight, bias, case.relu)) <= bound(dtype, conv_device)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "ieee", "none"])
@@ -56,7 +56,7 @@ def test_matches_reference_in_each_float32_precision(
     monkeypatch.setattr(torch.backends.cudnn, "conv", SimpleNamespace(fp32_precision=precision))
     mode = {"none": "tf32x3"}.get(precision, precision)
     x, weight, bias = IMAGE.inputs(generator, conv_device)
-    error = relative_error(op(x, weight, bias, True), oracle.conv(x, weight, bias, True))
+    error = relative_error(op(x, weight, bias, True), exact.conv(x, weight, bias, True))
     assert error <= RELATIVE_ERROR["context_conv", mode]
 
 
@@ -74,7 +74,7 @@ def test_gradient_matches_reference(
     dy = torch.randn(y.shape, generator=generator).to(y)
     gradients = torch.autograd.grad(y, inputs, dy)
     for gradient, wanted in zip(
-        gradients, oracle.conv_gradients(dy, *inputs, y.detach() if case.relu else None), strict=True
+        gradients, exact.conv_gradients(dy, *inputs, y.detach() if case.relu else None), strict=True
     ):
         assert gradient.dtype == dtype
         # In one thread PyTorch's own sums over many pixels were off by 1.1e-6, a little more than one bound.
@@ -196,7 +196,7 @@ def test_autocast_follows_conv2d(dtype: torch.dtype, conv_device: str, generator
     assert torch.equal(y, again)
     y.float().sum().backward()
     assert weight.grad is not None and weight.grad.dtype == torch.float32
-    assert relative_error(y, oracle.conv(x, weight, bias, True)) <= 2 * bound(dtype, conv_device)
+    assert relative_error(y, exact.conv(x, weight, bias, True)) <= 2 * bound(dtype, conv_device)
     with torch.autocast(conv_device, dtype), torch.no_grad():
         assert op(*(t.double().cpu() for t in (x, weight, bias)), True).dtype == torch.float64
 

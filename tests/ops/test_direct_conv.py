@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import oracle
+import exact
 from cases import RELATIVE_ERROR
 from cpm_fast.ops import backend
 from cpm_fast.ops.direct_conv import bound_direct_conv, direct_conv, pack_weight
 from cpm_fast.ops.maps import POOLS, Pool
-from oracle import relative_error
+from exact import relative_error
 
 BOUND = RELATIVE_ERROR["direct_conv", torch.float32]
 # N, (h, w), C, O, k
@@ -39,12 +39,12 @@ def test_matches_reference(case: tuple, simd: str, poisoned_memory: None, genera
     packed = pack_weight(weight)
     out = direct_conv(x, packed, bias, False)
     assert out.dtype == torch.float32 and out.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(out, oracle.conv(x, weight, bias, False)) < BOUND
+    assert relative_error(out, exact.conv(x, weight, bias, False)) < BOUND
     assert torch.equal(direct_conv(x, packed, bias, True), out.relu())
     with backend.use_backend("reference"):
         assert torch.equal(pack_weight(weight), packed)
         if x.numel():
-            assert relative_error(direct_conv(x, packed, bias, False), oracle.conv(x, weight, bias, False)) < BOUND
+            assert relative_error(direct_conv(x, packed, bias, False), exact.conv(x, weight, bias, False)) < BOUND
 
 
 @pytest.mark.parametrize("pool", POOLS, ids=str)
@@ -85,7 +85,7 @@ def test_a_bound_call_reads_what_its_tensors_hold_then(generator: torch.Generato
     for scale in (1, 2):
         source.copy_(scale * x)
         call()
-        assert relative_error(out, oracle.conv(scale * x, weight, bias, False)) < BOUND
+        assert relative_error(out, exact.conv(scale * x, weight, bias, False)) < BOUND
     with pytest.raises(ValueError, match="x must be in channels_last"):
         bound_direct_conv(x, pack_weight(weight), bias, False, None, out)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import oracle
+import exact
 from cases import RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
 from cpm_fast.ops import backend
 from cpm_fast.ops import spectral_library as module
@@ -25,7 +25,7 @@ from cpm_fast.ops.spectral_conv import (
 )
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_conv
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform
-from oracle import relative_error
+from exact import relative_error
 
 BOUND = RELATIVE_ERROR["spectral_conv", torch.float32]
 GRADIENT_BOUND = RELATIVE_ERROR["spectral_gradient", torch.float32]
@@ -46,7 +46,7 @@ def test_matches_reference(case: SpectralCase, simd: str, poisoned_memory: None,
     spectra = transform_weight(weight, case.tile)
     out = spectral_conv(x, spectra, bias, False, case.kernel)
     assert out.dtype == torch.float32 and out.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(out, oracle.conv(x, weight, bias, False)) < BOUND
+    assert relative_error(out, exact.conv(x, weight, bias, False)) < BOUND
     assert torch.equal(spectral_conv(x, spectra, bias, True, case.kernel), out.relu())
     assert relative_error(spectra, reference_transform(weight.double(), case.tile, False)) < BOUND
 
@@ -57,14 +57,14 @@ def test_matches_reference_any_tile(tile: int, kernel: int, native_code: None, g
     case = SpectralCase("", 1, (tile + 3, 2 * tile - kernel), 3, 2, kernel, tile)
     x, weight, bias = case.inputs_of(generator)
     out = spectral_conv(x, transform_weight(weight, tile), bias, False, kernel)
-    assert relative_error(out, oracle.conv(x, weight, bias, False)) < BOUND
+    assert relative_error(out, exact.conv(x, weight, bias, False)) < BOUND
 
 
 @pytest.mark.parametrize("case", SPECTRAL_CONV, ids=str)
 def test_reference_is_a_convolution(case: SpectralCase, generator: torch.Generator) -> None:
     x, weight, bias = (tensor.double() for tensor in case.inputs_of(generator))
     out = reference_conv(x, reference_transform(weight, case.tile, False), bias, True, case.kernel)
-    assert relative_error(out, oracle.conv(x, weight, bias, True)) < 1e-12
+    assert relative_error(out, exact.conv(x, weight, bias, True)) < 1e-12
 
 
 @pytest.mark.parametrize("case", [*SPECTRAL_CONV[::3], LARGE], ids=str)
@@ -72,7 +72,7 @@ def test_matches_reference_in_chunks(
     case: SpectralCase, native_code: None, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:
     x, weight, bias = case.inputs_of(generator)
-    spectra, wanted = transform_weight(weight, case.tile), oracle.conv(x, weight, bias, True)
+    spectra, wanted = transform_weight(weight, case.tile), exact.conv(x, weight, bias, True)
     for budget in (0, 2**18, 2**20, 2**21, 2**23):
         monkeypatch.setattr(module, "WORKSPACE_BYTES", budget)
         assert relative_error(spectral_conv(x, spectra, bias, True, case.kernel), wanted) < BOUND
@@ -85,12 +85,12 @@ def test_matches_reference_strided_and_offset(native_code: None, generator: torc
     for view in (big[1::2, 1::2, 1:22], big[1:3, 4:14, 2:], big.mT[:2, :10], big.permute(0, 2, 1, 3)[:2, 5:15]):
         for strided in (weight, weight.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)):
             out = spectral_conv(view, transform_weight(strided, 16), bias, False, 5)
-            assert relative_error(out, oracle.conv(view, weight, bias, False)) < BOUND
+            assert relative_error(out, exact.conv(view, weight, bias, False)) < BOUND
     buffer = torch.randn(3 + x.numel(), generator=generator)
     offset = buffer[3:].view(2, 21, 22, 10).permute(0, 3, 1, 2)
     spectra = torch.empty(1).new_empty(transform_weight(weight, 16).numel() + 1)[1:].view(8, 1, 10, 5, 2, 16)
     out = spectral_conv(offset, spectra.copy_(transform_weight(weight, 16)), bias, False, 5)
-    assert relative_error(out, oracle.conv(offset, weight, bias, False)) < BOUND
+    assert relative_error(out, exact.conv(offset, weight, bias, False)) < BOUND
 
 
 def test_matches_reference_on_any_number_of_threads(native_code: None, generator: torch.Generator) -> None:
@@ -121,7 +121,7 @@ def test_bits_do_not_depend_on_chunks(
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
-    assert relative_error(results[0], oracle.conv(x, weight, bias, True)) < BOUND
+    assert relative_error(results[0], exact.conv(x, weight, bias, True)) < BOUND
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "tile"), [(60, 80, 54), (130, 40, 64), (300, 20, 22)])
@@ -131,9 +131,9 @@ def test_matches_reference_where_weights_come_in_several_passes(
     case = SpectralCase("", 1, (30, 33), inputs, outputs, 9, tile)
     x, weight, bias = case.inputs_of(generator)
     out = spectral_conv(x, transform_weight(weight, tile), bias, False, 9)
-    assert relative_error(out, oracle.conv(x, weight, bias, False)) < BOUND
+    assert relative_error(out, exact.conv(x, weight, bias, False)) < BOUND
     dweight, _ = spectral_weight_gradient(out, x, None, 9, tile)
-    assert relative_error(dweight, oracle.conv_gradients(out, x, weight, bias, None)[1]) < GRADIENT_BOUND
+    assert relative_error(dweight, exact.conv_gradients(out, x, weight, bias, None)[1]) < GRADIENT_BOUND
 
 
 def test_the_default_dtype_does_not_matter(native_code: None, generator: torch.Generator) -> None:
@@ -231,7 +231,7 @@ def test_matches_reference_with_tiny_and_large_numbers(native_code: None, genera
     # The scale of the transforms is in the weights, so products of denormals lose ten bits of what they have.
     for scale, bound in ((1e-30, BOUND), (1e30, BOUND), (1e-38, 1e-3), (1e-42, 1.0)):
         out = spectral_conv(x * scale, spectra, bias * scale, False, 5)
-        assert relative_error(out.double() / scale, oracle.conv(x, weight, bias, False)) < bound
+        assert relative_error(out.double() / scale, exact.conv(x, weight, bias, False)) < bound
     x[0, 1, 0, 0] = torch.nan
     out = spectral_conv(x, spectra, bias, True, 5)
     assert out[..., :12, :12].isnan().all() and out[..., 12:, :].isfinite().all()
@@ -245,7 +245,7 @@ def test_gradient_matches_reference(
     x, weight, bias = case.inputs_of(generator)
     gradient = torch.randn(case.images, case.outputs, *case.size, generator=generator)
     out = spectral_conv(x, transform_weight(weight, case.tile), bias, True, case.kernel) if relu else None
-    dx, dweight, dbias = oracle.conv_gradients(gradient, x, weight, bias, out)
+    dx, dweight, dbias = exact.conv_gradients(gradient, x, weight, bias, out)
     adjoint = transform_weight(weight, case.tile, adjoint=True)
     assert relative_error(adjoint, reference_transform(weight.double(), case.tile, True)) < BOUND
     found = spectral_input_gradient(gradient, adjoint, out, case.inputs, case.kernel)
@@ -276,11 +276,11 @@ def test_gradient_matches_reference_in_chunks(
 ) -> None:
     x, weight, bias = LARGE.inputs_of(generator)
     gradient = torch.randn(3, 40, 50, 41, generator=generator)
-    _, *wanted = oracle.conv_gradients(gradient, x, weight, bias, None)
+    _, *wanted = exact.conv_gradients(gradient, x, weight, bias, None)
     for budget in (0, 2**20, 2**21, 2**23):
         monkeypatch.setattr(module, "WORKSPACE_BYTES", budget)
-        for found, exact in zip(spectral_weight_gradient(gradient, x, None, 9, 20), wanted, strict=True):
-            assert relative_error(found, exact) < GRADIENT_BOUND
+        for found, one in zip(spectral_weight_gradient(gradient, x, None, 9, 20), wanted, strict=True):
+            assert relative_error(found, one) < GRADIENT_BOUND
 
 
 def good() -> dict:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 
-class Oracle(NamedTuple):
+class Exact(NamedTuple):
     """A result in float64, and its norm had no two terms of a sum cancelled.
 
     Rounding is a part of the terms. Where few sums are made, all may come out near 0 by chance, and ReLU may leave one
@@ -19,16 +19,16 @@ class Oracle(NamedTuple):
     size: float
 
 
-def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> Oracle:
+def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> Exact:
     """Of x [N, C, h, w], weight [O, C, k, k] and bias [O], on their device."""
     inputs = [tensor.detach().double() for tensor in (x, weight, bias)]
     y = _linear(*inputs)
-    return Oracle(y.relu() if relu else y, _root(_linear(*(tensor.square() for tensor in inputs))))
+    return Exact(y.relu() if relu else y, _root(_linear(*(tensor.square() for tensor in inputs))))
 
 
 def conv_gradients(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor | None
-) -> tuple[Oracle, ...]:
+) -> tuple[Exact, ...]:
     """dx, dweight and dbias of dy [N, O, h, w], where y > 0 if given: the mask is what the tested code itself made."""
     gated = dy.double() if y is None else dy.double() * (y > 0)
     inputs = [tensor.detach().double() for tensor in (x, weight, bias)]
@@ -38,12 +38,12 @@ def conv_gradients(
         return torch.autograd.grad(_linear(*inputs), inputs, gated)
 
     squares = gradients(gated.square(), [tensor.square() for tensor in inputs])
-    return tuple(Oracle(value, _root(square)) for value, square in zip(gradients(gated, inputs), squares, strict=True))
+    return tuple(Exact(value, _root(square)) for value, square in zip(gradients(gated, inputs), squares, strict=True))
 
 
-def relative_error(found: torch.Tensor | None, wanted: Oracle | torch.Tensor) -> float:
+def relative_error(found: torch.Tensor | None, wanted: Exact | torch.Tensor) -> float:
     """||found - wanted|| over the larger of ||wanted|| and its size; shapes must agree and values be finite."""
-    value, size = wanted if isinstance(wanted, Oracle) else (wanted.double(), 0.0)
+    value, size = wanted if isinstance(wanted, Exact) else (wanted.double(), 0.0)
     assert found is not None and found.shape == value.shape and found.isfinite().all()
     if not value.numel():
         return 0.0
