@@ -69,11 +69,14 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--input-size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"),
                        help="the network's box in pixels, multiples of 8: larger locates finer and takes longer "
                        "(default: the preset's)")  # fmt: skip
+    train.add_argument("--width", type=float, metavar="FACTOR", help="so many times the preset's channels, rounded up "
+                       "to multiples of 16: finds more where there is much to learn from, takes longer")  # fmt: skip
+    train.add_argument("--stages", type=int, metavar="T", help="default: the preset's")
     train.add_argument("--skeleton", help="parts of the network: lsp, mpii, flic, coco or a .toml file; those of each "
                        "--data are matched by name (default: the parts of the first --data)")  # fmt: skip
-    train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; layers that do "
-                       "not fit, for instance because the parts differ, start anew, and a table says so; or "
-                       "torchvision's VGG-19 for the trunk of the vgg preset")  # fmt: skip
+    train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; wider layers "
+                       "and more stages grow from them; layers that do not fit, for instance because the parts differ, "
+                       "start anew (start.txt); or torchvision's VGG-19 for the trunk of the vgg preset")  # fmt: skip
     train.add_argument("--recipe", default="modern", help="modern, or paper: as released (paper-vgg: of the vgg "
                        "preset), or a .json file with fields of TrainingConfig, such as a run's config.json "
                        "(%(default)s)")  # fmt: skip

@@ -14,6 +14,8 @@ STRIDE = 8
 CONCAT_SOURCES = ("features", "beliefs", "center")
 # Side of the center map's averaging window; the release has 9.
 LARGEST_CENTER_POOL = 64
+# What the kernels compute at once.
+CHANNELS_BLOCK = 16
 
 
 def whole(value: Any) -> bool:
@@ -251,6 +253,27 @@ def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
         pixel_scale=(58.395, 57.12, 57.375),
         padding_value=0,
     )
+
+
+def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
+    """The network with so many times the channels in every convolution, rounded up to multiples of 16.
+
+    Raises:
+        ValueError: the factor is not a positive number.
+    """
+    if not (finite(factor) and factor > 0):
+        raise ValueError(f"factor must be a positive number, got {factor!r}")
+
+    def wide(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
+        return tuple(
+            dataclasses.replace(conv, channels=CHANNELS_BLOCK * math.ceil(conv.channels * factor / CHANNELS_BLOCK))
+            for conv in convs
+        )
+
+    return dataclasses.replace(
+        config, trunk=tuple(wide(block) for block in config.trunk), tail=wide(config.tail),
+        features=wide(config.features), first=wide(config.first), refine=wide(config.refine),
+    )  # fmt: skip
 
 
 PRESETS = {

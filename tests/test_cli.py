@@ -251,10 +251,10 @@ def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
                "--skeleton", "mpii", "--init", model, "--recipe", "recipe.json", "--loss", "mask", "--accumulate", "2",
                "--recompute", "--center-error", "3", "--color", "0.2", "--occlude", "0.5", "--average", "0.9",
                "--robust", "1", "--scheme", "stagewise", "--workers", "0", "--precision", "bf16",
-               "--input-size", "64", "72"]  # fmt: skip
+               "--input-size", "64", "72", "--width", "1.5", "--stages", "3"]  # fmt: skip
     assert main(["train", *options, "-o", "run"]) == FINE
     shown = capsys.readouterr().out
-    assert "2 stages, 16 parts" in shown and "new: other parts" in shown and "numbers from tiny.safetensors" in shown
+    assert "3 stages, 16 parts" in shown and "new: other parts" in shown and "numbers from tiny.safetensors" in shown
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     training = config["training"]
     assert config["network"]["input_size"] == [64, 72]

@@ -1,10 +1,11 @@
 """Network configurations: what they refuse, and their way through JSON."""
 
 import json
+import math
 
 import pytest
 
-from cpm_fast.config import PRESETS, Conv, NetworkConfig, preset
+from cpm_fast.config import PRESETS, Conv, NetworkConfig, preset, widened
 from cpm_fast.skeleton import COCO, FLIC, LSP
 
 
@@ -114,3 +115,14 @@ def test_derived_sizes():
     assert config.map_size == (32, 24)
     assert (config.parts, config.maps) == (14, 15)
     assert NetworkConfig(background=False).maps == 14
+
+
+def test_a_wider_network_has_so_many_times_the_channels_in_whole_blocks():
+    compact = preset("compact")
+    wide = widened(compact, 1.5)
+    assert [block[0].channels for block in wide.trunk] == [32, 48, 96] and wide.first[0].channels == 80
+    assert [conv.kernel for conv in wide.refine] == [conv.kernel for conv in compact.refine]
+    assert widened(compact, 1.0) == compact
+    for factor in (0.0, -1.0, math.nan, math.inf, "2"):
+        with pytest.raises(ValueError, match="factor must be a positive number, got"):
+            widened(compact, factor)

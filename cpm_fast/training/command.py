@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cpm_fast.config import NetworkConfig, preset
+from cpm_fast.config import NetworkConfig, preset, widened
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset, hold_out
 from cpm_fast.files import parse_json
@@ -94,6 +94,10 @@ def _new_run(options: argparse.Namespace) -> _Run:
     skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
     start = None if options.init is None else str(weights_file(options.init))
     network = preset(options.preset, skeleton)
+    if options.width is not None:
+        network = widened(network, options.width)
+    if options.stages is not None:
+        network = replace(network, stages=options.stages)
     if options.input_size is not None:
         network = replace(network, input_size=tuple(options.input_size))
     return _Run(network, config, specs, options.hold_out, start=start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import network_config, read_tensors
+from cpm_fast.model.grow import grown, grows, origin
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
 from cpm_fast.weights.state_dict import read_state_dict
 from cpm_fast.weights.vgg import fill_trunk, used_tensors
@@ -22,33 +24,38 @@ class Loaded:
 
     Args:
         source: the file.
-        layers: (layer, numbers in it, "loaded" or why it starts anew).
+        layers: (layer, numbers in it, "loaded", what it grew from, or why it starts anew).
+        taken: how many of the numbers came from the file.
         unused: tensors of the file that have no place.
     """
 
     source: str
     layers: tuple[tuple[str, int, str], ...]
+    taken: int
     unused: tuple[str, ...]
 
     def table(self) -> str:
         """One line a layer, then the sums."""
         width = max(len(name) for name, _, _ in self.layers)
         lines = [f"{name:{width}}  {numbers:>10,}  {fate}" for name, numbers, fate in self.layers]
-        loaded = sum(numbers for _, numbers, fate in self.layers if fate == LOADED)
         total = sum(numbers for _, numbers, _ in self.layers)
-        lines.append(f"{loaded:,} of {total:,} numbers from {self.source}; {len(self.unused)} of its tensors not used")
+        lines.append(
+            f"{self.taken:,} of {total:,} numbers from {self.source}; {len(self.unused)} of its tensors not used"
+        )
         return "\n".join(lines)
 
 
 LOADED = "loaded"
+NEW = "new: "
 FIRST_OF_VGG = "features.0.weight"
 
 
 def start_from(model: CPM, path: str | Path) -> Loaded:
-    """Put what fits of a file's weights into a network; a layer is loaded whole or starts anew.
+    """Put what fits of a file's weights into a network; a layer is loaded whole, grows, or starts anew.
 
-    Where the parts differ, by name or order, the belief layers and the layers that read beliefs start anew. From
-    torchvision's VGG-19 the leading convolutions of the trunk are filled (`weights.vgg.init_trunk`).
+    Where the network is wider or has more stages than the file's, it grows (`model.grow`). Where the parts differ, by
+    name or order, the belief layers and the layers that read beliefs start anew. From torchvision's VGG-19 the leading
+    convolutions of the trunk are filled (`weights.vgg.init_trunk`).
 
     Args:
         model: changed in place.
@@ -63,20 +70,28 @@ def start_from(model: CPM, path: str | Path) -> Loaded:
     tensors, metadata = read_tensors(path, "network")
     theirs = network_config(path, metadata)
     wanted = model.state_dict()
-    rows = []
+    rows, taken = [], 0
     used: set[str] = set()
     kept: dict[str, torch.Tensor] = {}
     for layer in (layer for layer in model.layers if layer.kind == "conv"):
-        names = [name for name in wanted if name.startswith(f"convs.{layer.name}.")]
-        fate = _fate(layer, names, wanted, tensors, theirs, model.config)
-        if fate == LOADED:
-            used.update(names)
-            kept |= {name: tensors[name] for name in names}
-        rows.append((layer.name, sum(wanted[name].numel() for name in names), fate))
+        start = origin(layer, theirs)
+        own, given = _of_layer(wanted, layer.name), _of_layer(tensors, start)
+        fate = _fate(layer, own, given, theirs, model.config)
+        if not fate.startswith(NEW):
+            used.update(f"convs.{start}.{name}" for name in own)
+            taken += sum(given[name].numel() for name in own)
+            whole = given if fate == LOADED else grown(layer, own, given, model.config, theirs)
+            kept |= {f"convs.{layer.name}.{name}": whole[name] for name in own}
+        rows.append((layer.name, sum(tensor.numel() for tensor in own.values()), fate))
     if not used:
         raise ValueError(f"{path}: none of its layers fits the network; the first: {rows[0][0]} is {rows[0][2]}")
     model.load_state_dict({**wanted, **kept})
-    return Loaded(str(path), tuple(rows), tuple(name for name in tensors if name not in used))
+    return Loaded(str(path), tuple(rows), taken, tuple(name for name in tensors if name not in used))
+
+
+def _of_layer(tensors: Mapping[str, torch.Tensor], layer: str) -> dict[str, torch.Tensor]:
+    prefix = f"convs.{layer}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _is_ours(path: Path) -> bool:
@@ -97,30 +112,33 @@ def _start_from_vgg(model: CPM, path: Path) -> Loaded:
     rows = []
     for layer in (layer for layer in model.layers if layer.kind == "conv"):
         numbers = sum(wanted[name].numel() for name in wanted if name.startswith(f"convs.{layer.name}."))
-        rows.append((layer.name, numbers, LOADED if layer.name in filled else "new: not of VGG-19"))
+        rows.append((layer.name, numbers, LOADED if layer.name in filled else f"{NEW}not of VGG-19"))
     used = used_tensors(filled)
-    return Loaded(str(path), tuple(rows), tuple(name for name in tensors if name not in used))
+    taken = sum(numbers for _, numbers, fate in rows if fate == LOADED)
+    return Loaded(str(path), tuple(rows), taken, tuple(name for name in tensors if name not in used))
 
 
 def _fate(
     layer: Layer,
-    names: list[str],
-    wanted: dict[str, torch.Tensor],
-    tensors: dict[str, torch.Tensor],
+    own: dict[str, torch.Tensor],
+    given: dict[str, torch.Tensor],
     theirs: NetworkConfig,
     ours: NetworkConfig,
 ) -> str:
     other_maps = theirs.skeleton.names != ours.skeleton.names or theirs.background != ours.background
     if other_maps and layer.name == CPM_STAGE_OUTPUT.format(layer.stage):
-        return "new: other parts"
+        return f"{NEW}other parts"
     if layer.stage > 1 and layer.inputs == (f"stage{layer.stage}_concat",):
         if other_maps:
-            return "new: reads beliefs of other parts"
+            return f"{NEW}reads beliefs of other parts"
         if (theirs.concat, theirs.center_map) != (ours.concat, ours.center_map):
-            return "new: reads another concatenation"
-    for name in names:
-        if name not in tensors:
-            return "new: not in the file"
-        if tensors[name].shape != wanted[name].shape:
-            return f"new: {list(wanted[name].shape)} here, {list(tensors[name].shape)} in the file"
-    return LOADED
+            return f"{NEW}reads another concatenation"
+    if own.keys() - given.keys():
+        return f"{NEW}not in the file"
+    for name, tensor in own.items():
+        if not grows(tensor, given[name]):
+            return f"{NEW}{list(tensor.shape)} here, {list(given[name].shape)} in the file"
+    start = origin(layer, theirs)
+    if own["weight"].shape != given["weight"].shape:
+        return f"grown from {start} {list(given['weight'].shape)}"
+    return LOADED if start == layer.name else f"as {start}"

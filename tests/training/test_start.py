@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cpm_fast.config import Conv, preset
+from cpm_fast.config import Conv, preset, widened
 from cpm_fast.data.mapped import mapped
 from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.cpm import CPM
@@ -63,13 +63,39 @@ def test_other_parts_renew_beliefs_and_their_readers(source, skeleton):
     assert f"{total - lost:,} of {total:,} numbers from {path}" in table
 
 
-def test_more_stages_and_other_kernels_start_anew(source):
-    loaded = start_from(CPM(replace(COMPACT, stages=3)), source[0])
-    assert fates(loaded)["stage3_beliefs"] == "new: not in the file" and loaded.unused == ()
+def test_fewer_stages_and_other_kernels_start_anew(source):
     fewer = start_from(CPM(replace(COMPACT, stages=1)), source[0])
     assert any("stage2" in name for name in fewer.unused)
-    wider = start_from(CPM(replace(COMPACT, first=(replace(COMPACT.first[0], channels=9),))), source[0])
-    assert fates(wider)["stage1_conv1"].startswith("new: [9, 4, 3, 3] here, [8, 4, 3, 3] in the file")
+    narrower = start_from(CPM(replace(COMPACT, first=(replace(COMPACT.first[0], channels=7),))), source[0])
+    assert fates(narrower)["stage1_conv1"] == "new: [7, 4, 3, 3] here, [8, 4, 3, 3] in the file"
+    larger = start_from(CPM(replace(COMPACT, first=(replace(COMPACT.first[0], kernel=5),))), source[0])
+    assert fates(larger)["stage1_conv1"] == "new: [8, 4, 5, 5] here, [8, 4, 3, 3] in the file"
+
+
+@pytest.mark.parametrize("concat", [COMPACT.concat, COMPACT.concat[::-1]], ids=["features first", "features last"])
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_a_wider_and_longer_network_begins_with_the_same_beliefs(tmp_path, factor, concat):
+    torch.manual_seed(5)
+    small = CPM(replace(COMPACT, concat=concat)).eval()
+    for tensor in small.state_dict().values():
+        if tensor.is_floating_point():
+            torch.nn.init.uniform_(tensor, 0.1, 0.9)
+    save_model(small, tmp_path / "small.safetensors")
+    wide = CPM(replace(widened(small.config, factor), stages=4)).eval()
+    loaded = start_from(wide, tmp_path / "small.safetensors")
+    assert fates(loaded)["stage1_conv1"] == "grown from stage1_conv1 [8, 4, 3, 3]"
+    assert fates(loaded)["stage3_conv1"].startswith("grown from stage2_conv1 ") and loaded.unused == ()
+    assert fates(loaded)["stage3_beliefs"].startswith("grown from stage2_beliefs ")
+    crops = torch.rand(2, 3, *small.config.input_size)
+    beliefs, wanted = wide(crops), small(crops)
+    for found, exact in zip(beliefs, wanted, strict=False):
+        torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-4 * exact.abs().max().item())
+    assert wide.conv("stage1_conv1").weight[8:].abs().min() > 0, "new channels read everything"
+    wide.train()(crops)[-1].square().sum().backward()
+    assert wide.conv("stage1_beliefs").weight.grad[:, 8:].any(), "and are learned from"
+    again = CPM(replace(small.config, stages=3)).eval()
+    assert fates(start_from(again, tmp_path / "small.safetensors"))["stage3_conv1"] == "as stage2_conv1"
+    assert torch.equal(again.conv("stage3_conv1").weight, small.conv("stage2_conv1").weight)
 
 
 VGG = replace(preset("vgg"), stages=2, input_size=(32, 32), tail=preset("vgg").tail[:3], first=(Conv(1, 8),),
