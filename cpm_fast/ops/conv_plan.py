@@ -1,9 +1,9 @@
 """Which algorithm a convolution takes on the CPU: direct, or spectral on which tile.
 
-The layers of the released network stand in a table, as measured. For others the cost of the spectral form is a sum of
-counts times what each took, fitted to measurements of all layers of `cpm6`, `flic` and `compact` at batches of 1, 8 and
-16 (2 threads, AVX-512); half of the predictions are within 10 %, and the form chosen costs 1 % more than the best on
-average.
+The layers of the released network stand in a table, as measured. For others the cost of either form is a sum of counts
+times what each took, fitted to 1,725 measurements of 217 layers: those of `cpm6`, `flic`, `vgg` and of `compact` in
+several widths and sizes, at batches of 1 to 16, and kernels of 3 to 13 on maps of 12 to 64 cells (bound calls, two
+threads, AVX-512). Half of the predictions are within 10 %; the form chosen costs 1.5 % more than the best on average.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from cpm_fast.ops.spectral_checks import TILES
 
 # Milliseconds: a GFLOP of the product, 1e9 multiplications of the y transforms of weights, 1e9 butterflies of those of
 # maps, a GB of maps, a call.
-PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 4.48, 20.1, 22.4, 138.0, 0.2
-# Milliseconds a GFLOP of the direct convolution.
-DIRECT = 4.8
+PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.79, 16.9, 27.1, 79.3, 0.011
+# Of the direct form: a GFLOP, a GB of maps, a call.
+DIRECT, DIRECT_MAPS, DIRECT_CALL = 4.42, 8.9, 0.007
 MIN_KERNEL = 3
-# Spectral only where it is clearly faster by the model.
-MARGIN = 1.15
 
-# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for.
+# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for. For one
+# image 11x11 128->128 is 10 % faster on a tile of 36, whose spectra are 100 MB more: 0.1 s of the first call.
 MEASURED = {
     (9, 3, 256, 368): (54, 54),
     (9, 128, 128, 184): (54, 54),
@@ -52,8 +51,9 @@ class ConvShape:
 
     @property
     def direct_milliseconds(self) -> float:
-        height, width = self.size
-        return DIRECT * 2e-9 * self.images * self.inputs * self.outputs * self.kernel**2 * height * width
+        cells = self.images * math.prod(self.size)
+        products = 2e-9 * cells * self.inputs * _padded(self.outputs) * self.kernel**2
+        return DIRECT * products + DIRECT_MAPS * 4e-9 * cells * (self.inputs + self.outputs) + DIRECT_CALL
 
     def spectra_bytes(self, tile: int) -> int:
         return 4 * tile * self.kernel * self.inputs * _padded(self.outputs)
@@ -79,7 +79,7 @@ def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
     if measured in fitting:
         return measured
     best = min(fitting, key=shape.spectral_milliseconds)
-    return best if MARGIN * shape.spectral_milliseconds(best) < shape.direct_milliseconds else None
+    return best if shape.spectral_milliseconds(best) < shape.direct_milliseconds else None
 
 
 def fitting_tiles(shape: ConvShape) -> list[int]:
