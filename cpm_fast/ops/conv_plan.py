@@ -24,8 +24,8 @@ PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.79, 16.9, 27.1, 79.3, 0.011
 DIRECT, DIRECT_MAPS, DIRECT_CALL = 4.42, 8.9, 0.007
 MIN_KERNEL = 3
 
-# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for. For one
-# image 11x11 128->128 is 10 % faster on a tile of 36, whose spectra are 100 MB more: 0.1 s of the first call.
+# (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for. One
+# image's 11x11 128->128 is 10 % faster on a tile of 36, whose spectra are 100 MB more: 0.1 s of the first call.
 MEASURED = {
     (9, 3, 256, 368): (54, 54),
     (9, 128, 128, 184): (54, 54),
