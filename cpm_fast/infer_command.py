@@ -16,7 +16,7 @@ from cpm_fast.inference import Failure, Plan
 from cpm_fast.pipeline import Settings, find_network
 from cpm_fast.result import Result, Results
 from cpm_fast.result_exchange import COCO, OPENPOSE, free_stems
-from cpm_fast.result_files import from_entry, to_entry
+from cpm_fast.result_files import DAMAGE, from_entry, to_entry
 from cpm_fast.shards import Shard, sharded
 from cpm_fast.unfinished import Unfinished, fingerprint
 
@@ -138,7 +138,13 @@ class _Run:
             if "failure" in entry:
                 failures[source.name] = str(entry["failure"])
             else:
-                result = from_entry(entry, self.config.skeleton)
+                try:
+                    result = from_entry(entry, self.config.skeleton)
+                except DAMAGE as error:
+                    folder = self.unfinished.folder
+                    raise ValueError(
+                        f"{folder}: what it says of {source.name} is damaged: {error!r}; remove it"
+                    ) from None
                 size, offset = self.config.input_size, self.config.cell_offset
                 results.append(dataclasses.replace(result, box_size=size, cell_offset=offset))
         return Results(results, failures)

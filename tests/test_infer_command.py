@@ -94,10 +94,16 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
 
 
 def test_a_damaged_journal_is_named(work, monkeypatch, capsys):
-    stop_after(monkeypatch, unfinished.Journal, "add", 3)
-    main([*PICTURES, "-o", "out"])
+    with monkeypatch.context() as patch:
+        stop_after(patch, unfinished.Journal, "add", 3)
+        main([*PICTURES, "-o", "out"])
     path = work / "out" / ".unfinished" / "0-0.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"{", b"(", 1))
+    whole = path.read_bytes()
+    first = json.loads(whole.split(b"\n")[0])["name"]
+    path.write_bytes(json.dumps({"name": first}).encode() + whole[whole.index(b"\n") :])
+    assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
+    assert f".unfinished: what it says of {first} is damaged: KeyError" in capsys.readouterr().err
+    path.write_bytes(whole.replace(b"{", b"(", 1))
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
     assert "0-0.jsonl line 1: not a line of a journal" in capsys.readouterr().err
     (work / "out" / ".unfinished" / "settings.json").write_text("[")
