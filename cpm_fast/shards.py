@@ -12,10 +12,11 @@ from typing import TypeVar
 import torch
 import torch.distributed as distributed
 
-Item = TypeVar("Item")
+from cpm_fast.process_group import join_group, leave_group
 
-# Ranks may be hours apart when they meet at the end; one that dies is noticed at once.
+# Ranks may be hours apart when they meet at the end.
 LONGEST_WAIT = timedelta(days=30)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def sharded() -> Iterator[Shard]:
         return
     if not 0 <= rank < count or "MASTER_ADDR" not in os.environ:
         raise ValueError(f"WORLD_SIZE is {count}, but RANK and MASTER_ADDR don't say who is who: start with torchrun")
-    distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    join_group("gloo", LONGEST_WAIT)
     try:
         yield Shard(rank, count, local)
     finally:
-        distributed.destroy_process_group()
+        leave_group()

@@ -10,6 +10,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
+from cpm_fast.process_group import join_group, leave_group
+
 # The others wait while the first process validates and writes.
 LONGEST_WAIT = timedelta(hours=2)
 CPU = torch.device("cpu")
@@ -77,6 +79,6 @@ def join(device: torch.device) -> Ranks:
         device = torch.device("cuda", place)
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
-        atexit.register(distributed.destroy_process_group)
+        join_group("nccl" if device.type == "cuda" else "gloo", LONGEST_WAIT)
+        atexit.register(leave_group)
     return Ranks(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), device)
