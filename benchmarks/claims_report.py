@@ -158,26 +158,36 @@ def draw(found: dict[str, list[Run]], path: Path) -> None:
     FigureCanvasAgg(figure)
     halves: Any = figure.subfigures(2, 1, height_ratios=[1, 1.3])
     top, bottom = halves
-    left, middle, right = top.subplots(1, 3)
-    for run in found.get("schemes", []):
-        left.plot([step for step, _ in run["curve"]], [100 * pck[-1] for _, pck in run["curve"]], marker=".",
-                  label=run["name"])  # fmt: skip
-    left.set(title="Figure 6b: training schemes", xlabel="step", ylabel="PCK@0.2 of the last stage (%)")
-    for run in found.get("stages", []):
-        middle.plot(range(1, len(run["hits"]) + 1), 100 * scores(run), marker="o", label=run["name"])
-    middle.set(title="Figure 6c: stages of one network", xlabel="stage", ylabel="PCK@0.2 (%)")
-    fields = sorted(found.get("field", []), key=lambda run: run["fields"][-1])
-    for stage in range(2 if fields else 0):
-        right.plot([run["fields"][-1] for run in fields], [100 * scores(run)[stage] for run in fields], marker="o",
-                   label=f"stage {stage + 1}")  # fmt: skip
-    right.set(title="Figure 4: receptive field of stage 2", xlabel="pixels of the box", ylabel="PCK@0.2 (%)")
-    for axes in (left, middle, right):
+    panels = {"schemes": _draw_schemes, "stages": _draw_stages, "field": _draw_field}
+    drawn = [group for group in panels if found.get(group)]
+    for axes, group in zip(top.subplots(1, len(drawn), squeeze=False)[0] if drawn else (), drawn, strict=True):
+        panels[group](axes, found[group])
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize="small")
+        axes.legend(fontsize="small")
     _draw_gradients(bottom, {run["name"]: run for run in found.get("schemes", [])})
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=100)
+
+
+def _draw_schemes(axes: Any, runs: list[Run]) -> None:
+    for run in runs:
+        steps = [step for step, _ in run["curve"]]
+        axes.plot(steps, [100 * pck[-1] for _, pck in run["curve"]], marker=".", label=run["name"])
+    axes.set(title="Figure 6b: training schemes", xlabel="step", ylabel="PCK@0.2 of the last stage (%)")
+
+
+def _draw_stages(axes: Any, runs: list[Run]) -> None:
+    for run in runs:
+        axes.plot(range(1, len(run["hits"]) + 1), 100 * scores(run), marker="o", label=run["name"])
+    axes.set(title="Figure 6c: stages of one network", xlabel="stage", ylabel="PCK@0.2 (%)")
+
+
+def _draw_field(axes: Any, runs: list[Run]) -> None:
+    runs = sorted(runs, key=lambda run: run["fields"][-1])
+    for stage in range(2):
+        heights = [100 * scores(run)[stage] for run in runs]
+        axes.plot([run["fields"][-1] for run in runs], heights, marker="o", label=f"stage {stage + 1}")
+    axes.set(title="Figure 4: receptive field of stage 2", xlabel="pixels of the box", ylabel="PCK@0.2 (%)")
 
 
 def _draw_gradients(figure: Any, runs: dict[str, Run]) -> None:
