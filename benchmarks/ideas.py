@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE)]
 
 from claims import sample_hits  # noqa: E402
 from claims_report import FAILS, HOLDS, OPEN, more  # noqa: E402
-from cpm_fast.config import NetworkConfig  # noqa: E402
+from cpm_fast.config import NetworkConfig, widened  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
 from cpm_fast.data.sample import Dataset, hold_out  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
@@ -73,6 +73,8 @@ def ideas(network: NetworkConfig, batch: int, seed: int) -> list[Idea]:
     return [
         Idea("plain", network, plain),
         Idea("a box a third larger", replace(network, input_size=(side, side)), plain),
+        Idea("half as many channels again", widened(network, 1.5), plain),
+        Idea("one more stage", replace(network, stages=network.stages + 1), plain),
         Idea("the first dataset three times", network, plain, repeats=3),
         Idea("averaged weights, 0.99", network, replace(plain, average=0.99)),
         Idea("colors, 20 %", network, augmented(brightness=0.2, contrast=0.2, saturation=0.2)),
