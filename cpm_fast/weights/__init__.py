@@ -11,7 +11,7 @@ from cpm_fast.model.files import load_model
 
 FOLDER = Path(__file__).parent
 # What `infer` uses when no model is given, and what the demo uses.
-DEFAULT = "compact-lsp"
+DEFAULT = "wide-lsp"
 DRAWN = "compact-drawn"
 
 
