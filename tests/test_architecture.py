@@ -30,6 +30,7 @@ LEVELS = (
         "reading",
         "video",
         "smoothing",
+        "process_group",
         "shards",
     ),
     ("reference",),
