@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.conv_plan import MIN_KERNEL, ConvShape, choose_tile
+from cpm_fast.ops.conv_plan import MIN_KERNEL, ConvShape, _tiles, choose_tile
 from cpm_fast.ops.spectral_conv import TILES, transform_weight
 
 SHAPES = st.builds(
@@ -32,6 +32,15 @@ def test_what_is_chosen_exists_fits_and_is_cheapest(shape, most):
     for other in TILES:
         if other > shape.kernel and (most is None or shape.spectra_bytes(other) <= most):
             assert shape.spectral_milliseconds(tile) <= shape.spectral_milliseconds(other)
+
+
+@given(side=st.integers(1, 500), kernel=st.sampled_from(range(3, 16, 2)), tile=st.sampled_from(TILES))
+def test_tiles_cover_a_side_and_none_is_idle(side, kernel, tile):
+    """A tile makes tile - kernel + 1 outputs, and one that stands alone half a kernel more."""
+    if tile <= kernel:
+        return
+    count, made = _tiles(side, kernel, tile), tile - kernel + 1
+    assert (count == 1 and side <= tile - kernel // 2) or (count - 1) * made < side <= count * made
 
 
 @given(shape=SHAPES, most=st.integers(0, 2**32))
