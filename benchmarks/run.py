@@ -14,23 +14,17 @@ from typing import Any
 
 import torch
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 # The case table of the tests is the benchmarks' too.
-sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import bars  # noqa: E402
-import end_to_end  # noqa: E402
-import layers  # noqa: E402
-import network  # noqa: E402
-import post  # noqa: E402
-import record  # noqa: E402
-import targets  # noqa: E402
-import train_step  # noqa: E402
-from crew import Crew  # noqa: E402
-from harness import Case, Effort, good, measure, table  # noqa: E402
-from levels import Level  # noqa: E402
-from machine import PRECISIONS, Machine, measured_machine  # noqa: E402
-from problems import Setting  # noqa: E402
+from benchmarks.harness import bars, record  # noqa: E402
+from benchmarks.harness.crew import Crew  # noqa: E402
+from benchmarks.harness.levels import Level  # noqa: E402
+from benchmarks.harness.machine import PRECISIONS, Machine, measured_machine  # noqa: E402
+from benchmarks.harness.measure import Case, Effort, good, measure, table  # noqa: E402
+from benchmarks.harness.problems import Setting  # noqa: E402
+from benchmarks.suites import end_to_end, layers, network, post, targets, train_step  # noqa: E402
 
 # Of ops in this process, on every device; of peers in processes of their own, on the CPU; and the latter on CUDA.
 OPS = {"targets": targets.cases, "post": post.cases}

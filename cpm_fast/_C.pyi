@@ -8,7 +8,7 @@ cuda_archs: str
 
 def gaussian_targets_cpu(
     parts: int,
-    labelled: int,
+    labeled: int,
     maps: int,
     images: int,
     people: int,
@@ -22,7 +22,7 @@ def gaussian_targets_cpu(
 ) -> None: ...
 def gaussian_targets_cuda(
     parts: int,
-    labelled: int,
+    labeled: int,
     maps: int,
     images: int,
     people: int,

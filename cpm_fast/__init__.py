@@ -5,13 +5,13 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation import evaluate
 from cpm_fast.inference import infer
+from cpm_fast.inference.smoothing import OneEuro
+from cpm_fast.inference.streaming import stream
 from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import TrainingConfig
-from cpm_fast.result import Result, Results
+from cpm_fast.results.result import Result, Results
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.smoothing import OneEuro
-from cpm_fast.streaming import stream
 from cpm_fast.weights import load
 
 __all__ = [

@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--recompute", action="store_true", help="run parts of the network again in the backward pass "
                        "instead of keeping their maps: less memory, more time")  # fmt: skip
     train.add_argument("--learning-rate", type=float, help="default: the recipe's")
-    train.add_argument("--loss", choices=("mask", "zero"), help="unlabelled parts: left out of the loss, or maps of "
+    train.add_argument("--loss", choices=("mask", "zero"), help="unlabeled parts: left out of the loss, or maps of "
                        "zeros as released (default: the recipe's)")  # fmt: skip
     train.add_argument("--robust", type=float, metavar="C", help="for labels that may be wrong: count less of a part's "
                        "squared error above C times that of a missed part, for instance 1 (default: 0)")  # fmt: skip
@@ -141,7 +141,7 @@ def make_parser() -> argparse.ArgumentParser:
                           "auto: pckh where the annotation has head lengths, flic for FLIC's parts, otherwise pck "
                           "(%(default)s)")  # fmt: skip
     evaluate.add_argument("--reference", metavar="LENGTH", help="what errors are measured against: torso (left "
-                          "shoulder to right hip), head, box (longer side about the labelled parts), pixel, or two "
+                          "shoulder to right hip), head, box (longer side about the labeled parts), pixel, or two "
                           "parts PART:PART (default: the metric's)")  # fmt: skip
     evaluate.add_argument("--threshold", type=float, metavar="T", help="how much of that length an error may be "
                           "(default: 0.2, for pckh 0.5)")  # fmt: skip
@@ -202,33 +202,33 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from cpm_fast.demo import run_demo
+    from cpm_fast.commands.demo import run_demo
 
     return FINE if run_demo(options.output, options.figures) else BAD_RESULT
 
 
 def _infer(options: argparse.Namespace) -> int:
-    from cpm_fast.infer_command import infer_pictures
-    from cpm_fast.video_command import infer_video, is_video
+    from cpm_fast.commands.infer_images import infer_pictures
+    from cpm_fast.commands.infer_video import infer_video, is_video
 
     return FINE if (infer_video if is_video(options) else infer_pictures)(options) else BAD_RESULT
 
 
 def _train(options: argparse.Namespace) -> int:
-    from cpm_fast.training.command import train_command
+    from cpm_fast.commands.train import train_command
 
     return FINE if train_command(options) else BAD_RESULT
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from cpm_fast.evaluation.command import eval_command
+    from cpm_fast.commands.eval import eval_command
 
     return FINE if eval_command(options) else BAD_RESULT
 
 
 def _import(options: argparse.Namespace) -> int:
     from cpm_fast.skeleton import BUILT_IN, Skeleton
-    from cpm_fast.weights.importing import import_weights
+    from cpm_fast.weights.importers.importing import import_weights
 
     name = options.skeleton
     skeleton = None if name is None else BUILT_IN.get(name) or Skeleton.from_toml(name)
@@ -241,7 +241,7 @@ def _import(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from cpm_fast.weights import load
-    from cpm_fast.weights.exporting import export_model
+    from cpm_fast.weights.exporters.exporting import export_model
 
     model = load(options.model, device="cpu")
     print(f"check     {export_model(model, options.output, decode=options.decode)}")
@@ -250,13 +250,13 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from cpm_fast.data.command import check_data
+    from cpm_fast.commands.data import check_data
 
     return FINE if check_data(options) else BAD_RESULT
 
 
 def _doctor(_options: argparse.Namespace) -> int:
-    from cpm_fast.doctor import report
+    from cpm_fast.commands.doctor import report
 
     found = report()
     print(found)

@@ -1,7 +1,7 @@
 """Metrics of located parts: PCK, PCKh, the FLIC rule and areas under curves, on arrays.
 
 A part is right where its distance to the truth is at most a threshold times the subject's reference length. Comparisons
-are not strict and means are pooled over all labelled parts of all subjects, as the LSP and MPII benchmarks do; some
+are not strict and means are pooled over all labeled parts of all subjects, as the LSP and MPII benchmarks do; some
 later toolkits compare strictly or average the parts' scores instead.
 """
 
@@ -30,9 +30,9 @@ class Score:
     """Fractions of parts that were found.
 
     Args:
-        mean: found over all labelled parts of all counted samples; NaN where there is none.
-        per_part: [P] the same of each part, NaN for a part that is labelled nowhere.
-        counts: [P] labelled parts that were counted.
+        mean: found over all labeled parts of all counted samples; NaN where there is none.
+        per_part: [P] the same of each part, NaN for a part that is labeled nowhere.
+        counts: [P] labeled parts that were counted.
         samples: how many samples were counted.
         left_out: how many were not, because they have no reference length.
         threshold: what the reference length was multiplied with.
@@ -67,7 +67,7 @@ def pck(
 
     Args:
         predicted: [M, P, 2] (x, y); a part that is not finite counts as missed.
-        truth: [M, P, 2] in the same frame, NaN where not labelled.
+        truth: [M, P, 2] in the same frame, NaN where not labeled.
         reference_length: [M] in the same unit; a sample whose length is not finite or not positive is left out.
         threshold: fraction of the reference length, 0 or more.
         valid: [M, P] bool, which parts count; those with a finite truth if not given.
@@ -207,7 +207,7 @@ def area_below(heights: np.ndarray, thresholds: Sequence[float]) -> float:
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """|predicted - truth| of every part: [M, P], NaN where it is not labelled or not predicted.
+    """|predicted - truth| of every part: [M, P], NaN where it is not labeled or not predicted.
 
     Args:
         predicted, truth: [M, P, 2] in the same frame.
@@ -223,12 +223,12 @@ def errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def lsp_reference_length(truth: np.ndarray, skeleton: Skeleton = LSP) -> np.ndarray:
-    """The torso of LSP's PCK, |left shoulder - right hip| of the truth: [M], NaN where one is not labelled.
+    """The torso of LSP's PCK, |left shoulder - right hip| of the truth: [M], NaN where one is not labeled.
 
     The other diagonal gives other numbers: 84.41 instead of 84.32 for the released LSP predictions.
 
     Args:
-        truth: [M, P, 2] in the skeleton's order, NaN where not labelled.
+        truth: [M, P, 2] in the skeleton's order, NaN where not labeled.
 
     Raises:
         ValueError: the shape does not fit, or the skeleton lacks one of the two parts.
@@ -254,9 +254,9 @@ def mpii_reference_length(head_box: np.ndarray) -> np.ndarray:
 
 
 def box_reference_length(truth: np.ndarray) -> np.ndarray:
-    """The longer side of the box about the labelled parts [M, P, 2]: [M], NaN where none is labelled.
+    """The longer side of the box about the labeled parts [M, P, 2]: [M], NaN where none is labeled.
 
-    For skeletons without a torso; it depends on pose and on which parts are labelled, so such numbers compare with
+    For skeletons without a torso; it depends on pose and on which parts are labeled, so such numbers compare with
     themselves only.
 
     Raises:
@@ -336,7 +336,7 @@ def _score(found: _Distances, threshold: float, in_mean: np.ndarray | None = Non
     counts = found.counted.sum(axis=0)
     per_part = np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
     chosen = np.ones(len(counts), bool) if in_mean is None else in_mean
-    # Pooled, as the release counts (11805 of 14000 parts): a part that is labelled more often weighs more.
+    # Pooled, as the release counts (11805 of 14000 parts): a part that is labeled more often weighs more.
     total = int(counts[chosen].sum())
     mean = float(hits[chosen].sum() / total) if total else float("nan")
     samples = int(found.samples.sum())

@@ -82,7 +82,7 @@ class TrainingConfig:
         scheme: of the stages (Wei et al. 2016, Figure 6b): "joint" from the start with a loss at every stage (as
             released), "stagewise" one after the other, "stagewise_then_joint", or "final_only": joint, with the loss of
             the last stage alone. Every phase has its own schedule.
-        loss_mode: "zero": an unlabelled part is a map of zeros, as released; "mask": its map does not count.
+        loss_mode: "zero": an unlabeled part is a map of zeros, as released; "mask": its map does not count.
         robust: for labels that may be wrong: a part's squared error counts less and less above this many times that of
             a missed part (Cauchy's loss, see `training.loss.stage_losses`). 0: Eq. 4 as it is.
         part_sigma: of the belief targets, box pixels.

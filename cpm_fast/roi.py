@@ -113,44 +113,44 @@ class Roi:
     def from_parts(
         cls,
         parts: np.ndarray,
-        labelled: np.ndarray,
+        labeled: np.ndarray,
         skeleton: Skeleton = LSP,
         center: tuple[float, float] | None = None,
     ) -> Self:
         """The scale rule of the LSP training data (the release's training/genJSON.m, in words and medians).
 
-        Each limb with both ends labelled votes length / ratio for the neck-head length; the 75 % quantile of the
-        votes (linear between the sorted votes at (i - 0.5) / n) becomes 41 px of 368. Where the labelled parts would
+        Each limb with both ends labeled votes length / ratio for the neck-head length; the 75 % quantile of the
+        votes (linear between the sorted votes at (i - 0.5) / n) becomes 41 px of 368. Where the labeled parts would
         then reach over more than 304 px, the side grows until they fit. A neck-head limb of 41 px alone gives a side
         of 368 px; parts 304 px apart with no limb of the table give 368 px too. A skeleton with no limb of the table
         has the second half of the rule alone.
 
         Args:
             parts: [P, 2] image pixels.
-            labelled: [P] bool, which of them count.
+            labeled: [P] bool, which of them count.
             skeleton: the P parts' names.
-            center: of the square; the middle of the labelled parts' box if not given.
+            center: of the square; the middle of the labeled parts' box if not given.
 
         Raises:
-            ValueError: shapes do not fit, or fewer than two distinct labelled parts.
+            ValueError: shapes do not fit, or fewer than two distinct labeled parts.
         """
         parts = np.asarray(parts, dtype=np.float64)
-        labelled = np.asarray(labelled, dtype=bool)
-        if parts.shape != (len(skeleton), 2) or labelled.shape != (len(skeleton),):
+        labeled = np.asarray(labeled, dtype=bool)
+        if parts.shape != (len(skeleton), 2) or labeled.shape != (len(skeleton),):
             raise ValueError(
-                f"parts must be [{len(skeleton)}, 2] and labelled [{len(skeleton)}] for skeleton {skeleton.name!r}, "
-                f"got {list(parts.shape)} and {list(labelled.shape)}"
+                f"parts must be [{len(skeleton)}, 2] and labeled [{len(skeleton)}] for skeleton {skeleton.name!r}, "
+                f"got {list(parts.shape)} and {list(labeled.shape)}"
             )
-        known = parts[labelled]
+        known = parts[labeled]
         if len(known) < 2 or not np.isfinite(known).all():
-            raise ValueError(f"parts must have at least two labelled, finite points, got {known.tolist()}")
+            raise ValueError(f"parts must have at least two labeled, finite points, got {known.tolist()}")
         low, high = known.min(axis=0), known.max(axis=0)
         side = float((high - low).max()) * RELEASE_BOX_PX / LARGEST_EXTENT_PX
         votes = []
         for a, b, ratio in LIMB_RATIOS:
             if a in skeleton.names and b in skeleton.names:
                 i, j = skeleton.index(a), skeleton.index(b)
-                if labelled[i] and labelled[j]:
+                if labeled[i] and labeled[j]:
                     votes.append(float(np.hypot(*(parts[i] - parts[j]))) / ratio)
         if votes:
             neck_head = float(np.quantile(votes, VOTE_QUANTILE, method="hazen"))

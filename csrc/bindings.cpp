@@ -23,10 +23,10 @@ T* pointer(std::uintptr_t address) {
     return reinterpret_cast<T*>(address);
 }
 
-void gaussian_targets_cpu(std::uintptr_t parts, std::uintptr_t labelled, std::uintptr_t maps, int64_t images,
+void gaussian_targets_cpu(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps, int64_t images,
                           int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
                           double stride, int threads) {
-    cpm::gaussian_targets_cpu(pointer<const float>(parts), pointer<const bool>(labelled), pointer<float>(maps),
+    cpm::gaussian_targets_cpu(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps),
                               {images, people, part_count, height, width, sigma, stride}, threads);
 }
 
@@ -115,10 +115,10 @@ void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bia
 }
 
 #if CPM_FAST_HAS_CUDA
-void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labelled, std::uintptr_t maps, int64_t images,
+void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps, int64_t images,
                            int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
                            double stride, int device, std::uintptr_t stream) {
-    cpm::gaussian_targets_cuda(pointer<const float>(parts), pointer<const bool>(labelled), pointer<float>(maps),
+    cpm::gaussian_targets_cuda(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps),
                                {images, people, part_count, height, width, sigma, stride}, device,
                                pointer<void>(stream));
 }

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from cpm_fast.config import preset
-from cpm_fast.data.synthetic import DrawnFigures
-from cpm_fast.image import warp
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.media.image import warp
 from cpm_fast.roi import Roi
 
 PICTURE_PX, CANVAS_PX, BOX_PX = 520, (590, 1090), 368
@@ -39,7 +39,7 @@ def box_drawing(figure: int) -> np.ndarray:
     """The drawing, [H, W, 3] uint8 BGR."""
     sample = DrawnFigures(figure + 1, seed=3)[figure]
     height, width = sample.image.shape[:2]
-    parts = sample.parts_image[sample.labelled]
+    parts = sample.parts_image[sample.labeled]
     box = np.concatenate([parts.min(axis=0) - 8, parts.max(axis=0) + 8])
     margin = preset("compact").margin
     roi = Roi.from_box(box, margin)

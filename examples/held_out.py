@@ -3,8 +3,8 @@
     python examples/held_out.py --data mouse/ --hold-out 18 --model runs/mouse/final.safetensors -o runs/mouse/held-out
 
 mean pose: where each part is on average in the training samples, within the region. nearest neighbor: the pose of the
-training sample that looks most alike. Errors are distances in image pixels, over labelled parts; PCK@t is the share of
-errors up to t times the longer side of the box about the subject's labelled parts.
+training sample that looks most alike. Errors are distances in image pixels, over labeled parts; PCK@t is the share of
+errors up to t times the longer side of the box about the subject's labeled parts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Sample, hold_out
-from cpm_fast.draw import write_picture
 from cpm_fast.evaluation import predict
-from cpm_fast.files import atomic_write
-from cpm_fast.image import warp
+from cpm_fast.media.image import warp
 from cpm_fast.metrics import box_reference_length, pck
+from cpm_fast.results.drawing import write_picture
+from cpm_fast.system.files import atomic_write
 from cpm_fast.weights import load
 
 THRESHOLDS = (0.02, 0.05, 0.1)
@@ -62,7 +62,7 @@ def _small(sample: Sample) -> np.ndarray:
 
 
 def errors_px(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distances [M, P] in image pixels, NaN where a part is not labelled."""
+    """Distances [M, P] in image pixels, NaN where a part is not labeled."""
     return np.linalg.norm(predicted - truth, axis=2)
 
 
@@ -80,7 +80,7 @@ def compare(model_path: str, training: Dataset, validation: Dataset) -> tuple[di
     answers = {"mean pose": mean_pose(seen, held), "nearest neighbor": nearest_neighbor(seen, held)}
     for stage, predicted in enumerate(predict(load(model_path), validation).predicted, 1):
         answers[f"network, stage {stage}"] = predicted
-    return answers, np.array([np.where(sample.labelled[:, None], sample.parts_image, np.nan) for sample in held])
+    return answers, np.array([np.where(sample.labeled[:, None], sample.parts_image, np.nan) for sample in held])
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -101,7 +101,7 @@ def pictures(samples: Dataset, predicted: np.ndarray) -> np.ndarray:
         tile = warp(sample.image, matrix, (TILE_PX, TILE_PX), GRAY)
         truth = sample.roi.to_box(sample.parts_image, (TILE_PX, TILE_PX))
         found = sample.roi.to_box(predicted[at], (TILE_PX, TILE_PX))
-        for wanted, got in zip(truth[sample.labelled], found[sample.labelled], strict=True):
+        for wanted, got in zip(truth[sample.labeled], found[sample.labeled], strict=True):
             a, b = (tuple(int(value) for value in np.rint(point)) for point in (wanted, got))
             cv2.line(tile, a, b, FOUND_COLOR, 1, cv2.LINE_AA)
             cv2.circle(tile, b, 2, FOUND_COLOR, cv2.FILLED, cv2.LINE_AA)

@@ -1,10 +1,10 @@
 """Which tile a convolution runs with: static tables by arithmetic, chosen by shape. Needs neither Triton nor a GPU.
 
 None of these numbers has been measured on a GPU yet. They follow from what the compiler reports (the largest tiles that
-keep all accumulators in registers, with Triton 3.6 and 3.9; `python benchmarks/kernel_table.py` prints it) and from
-traffic: a program reads (pixels + out) * depth values from L2 for 2 * pixels * out * depth FLOP, so 256 x 128 in 16 bit
-needs 7 TB/s at 600 TFLOP/s, about what L2 gives on Hopper. Smaller tiles need more; they are there to fill the chip at
-small batches and to waste fewer channels.
+keep all accumulators in registers, with Triton 3.6 and 3.9; `python benchmarks/studies/kernel_table.py` prints it) and
+from traffic: a program reads (pixels + out) * depth values from L2 for 2 * pixels * out * depth FLOP, so 256 x 128 in
+16 bit needs 7 TB/s at 600 TFLOP/s, about what L2 gives on Hopper. Smaller tiles need more; they are there to fill the
+chip at small batches and to waste fewer channels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Types, blocks and tiles of the spectral kernels: static tables by arithmetic. Needs neither Triton nor a GPU.
 
 None of these numbers has been measured on a GPU yet; they are the largest blocks that keep all accumulators in
-registers, by what the compiler reports (`python benchmarks/spectral_table.py` prints it).
+registers, by what the compiler reports (`python benchmarks/studies/spectral_table.py` prints it).
 """
 
 from __future__ import annotations

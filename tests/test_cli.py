@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-import caffe_file
 from cpm_fast import weights
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.config import PRESETS, Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
-from cpm_fast.result import Results
+from cpm_fast.results.result import Results
 from cpm_fast.training import loop, update
+from support import caffe_file
 
 VERBS = ("demo", "infer", "train", "eval", "data", "import", "export", "doctor")
 TINY = replace(

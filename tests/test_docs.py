@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-import clips
 import cpm_fast
-from cpm_fast import video, weights
+from cpm_fast import weights
 from cpm_fast.cli import FINE, main, make_parser
+from cpm_fast.commands import train as command
 from cpm_fast.config import PRESETS, Conv, preset
+from cpm_fast.media import video
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
-from cpm_fast.training import command
-from cpm_fast.weights.exporting import export_model
+from cpm_fast.weights.exporters.exporting import export_model
+from support import clips
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))

@@ -56,8 +56,8 @@ def test_nothing_counted_gives_nan_and_no_warning():
     empty = metrics.pck(np.empty((0, 3, 2)), np.empty((0, 3, 2)), np.empty(0))
     assert np.isnan(empty.mean)
     assert (empty.samples, empty.left_out) == (0, 0)
-    unlabelled = metrics.pck(PREDICTED, np.full_like(TRUTH, NAN), LENGTH)
-    assert np.isnan(unlabelled.per_part).all()
+    unlabeled = metrics.pck(PREDICTED, np.full_like(TRUTH, NAN), LENGTH)
+    assert np.isnan(unlabeled.per_part).all()
     infinite = metrics.pck(np.full_like(TRUTH, np.inf), TRUTH, LENGTH)
     assert infinite.mean == 0
 
@@ -139,7 +139,7 @@ def test_flic_by_hand():
     assert score.parts.mean == (18 - 1 - 2 - 2) / 18
 
 
-def test_flic_one_side_unlabelled_takes_the_other():
+def test_flic_one_side_unlabeled_takes_the_other():
     truth = flic_truth()
     truth[:, FLIC.index("left_elbow")] = NAN
     truth[:, [FLIC.index("left_wrist"), FLIC.index("right_wrist")]] = NAN

@@ -61,14 +61,14 @@ def test_kernels_have_one_import_name(tmp_path: Path) -> None:
 
 
 def test_doctor_reports(tmp_path: Path) -> None:
-    done = run("from cpm_fast import doctor; print(doctor.report()); print(doctor.report().ok)", cwd=tmp_path)
+    done = run("from cpm_fast.commands import doctor; print(doctor.report()); print(doctor.report().ok)", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for row in ("python", "torch", "numpy", "opencv", "triton", "native CPU ops", "native CUDA ops", "bundled weights"):
         assert row in done.stdout
 
 
 def test_doctor_says_what_to_type_without_the_native_module(tmp_path: Path) -> None:
-    hidden = "import sys; sys.modules['cpm_fast._C'] = None\nfrom cpm_fast import doctor\n"
+    hidden = "import sys; sys.modules['cpm_fast._C'] = None\nfrom cpm_fast.commands import doctor\n"
     done = run(hidden + "report = doctor.report(); print(report); assert not report.ok", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "native CPU ops   problem" in done.stdout and "pip install -e ." in done.stdout

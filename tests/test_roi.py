@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpm_fast.data.lsp import LeedsSports
+from cpm_fast.data.formats.lsp import LeedsSports
 from cpm_fast.roi import LIMB_RATIOS, Frame, Roi, transform
 from cpm_fast.skeleton import FLIC, LSP, Skeleton
 
@@ -78,9 +78,9 @@ def test_from_parts_takes_the_hazen_quantile_of_the_votes():
 def test_from_parts_of_another_skeleton():
     parts = np.zeros((9, 2))
     parts[FLIC.index("nose")] = 0, 152
-    labelled = np.zeros(9, bool)
-    labelled[[FLIC.index("nose"), FLIC.index("left_shoulder")]] = True
-    assert Roi.from_parts(parts, labelled, FLIC).side == pytest.approx(184)
+    labeled = np.zeros(9, bool)
+    labeled[[FLIC.index("nose"), FLIC.index("left_shoulder")]] = True
+    assert Roi.from_parts(parts, labeled, FLIC).side == pytest.approx(184)
     fly = Skeleton("fly", ("head", "tail"))
     assert Roi.from_parts(np.array([[0.0, 0], [30, 40]]), np.ones(2, bool), fly).side == pytest.approx(40 * 368 / 304)
 
@@ -129,8 +129,8 @@ def test_released_scales_over_the_whole_data(data_dir):
         (lambda: Roi.whole_image(0, 0), "side must be a positive number"),
         (lambda: Roi((0, 0), 1).zoomed(-1), "side must be a positive number"),
         (lambda: Roi.from_parts(np.zeros((3, 2)), np.ones(3, bool)), r"parts must be \[14, 2\].*got \[3, 2\]"),
-        (lambda: Roi.from_parts(np.zeros((14, 2)), np.zeros(14, bool)), "parts must have at least two labelled"),
-        (lambda: Roi.from_parts(np.full((14, 2), np.nan), np.ones(14, bool)), "parts must have at least two labelled"),
+        (lambda: Roi.from_parts(np.zeros((14, 2)), np.zeros(14, bool)), "parts must have at least two labeled"),
+        (lambda: Roi.from_parts(np.full((14, 2), np.nan), np.ones(14, bool)), "parts must have at least two labeled"),
         (lambda: Roi.from_parts(np.zeros((14, 2)), np.ones(14, bool)), "parts must not all lie on one point"),
     ],
 )

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.draw import skeleton_overlay
-from cpm_fast.image import warp
+from cpm_fast.media.image import warp
+from cpm_fast.results.drawing import skeleton_overlay
 from cpm_fast.skeleton import Skeleton
 
 # Limbs that cross over to the other side are suspicious where uncrossed ones would be so much shorter.
@@ -33,18 +33,18 @@ class Check:
         samples: how many there are.
         missing: pictures that are not there.
         unreadable: samples that can't be read for another reason, with it.
-        labelled: [P] how often each part is.
-        outside: "NAME: PART, ..." labelled outside of the picture.
+        labeled: [P] how often each part is.
+        outside: "NAME: PART, ..." labeled outside of the picture.
         swapped: "NAME: what" where left and right may have changed places.
         same_picture: names of different files with equal pixels, "NAME = NAME".
-        same_annotation: equal parts labelled in equal pictures.
+        same_annotation: equal parts labeled in equal pictures.
         sizes: (height, width) of pictures -> how many.
     """
 
     name: str
     skeleton: Skeleton
     samples: int
-    labelled: np.ndarray
+    labeled: np.ndarray
     missing: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
@@ -82,9 +82,9 @@ class Check:
             low, middle, high = (np.quantile(sides, q, axis=0).astype(int) for q in (0, 0.5, 1))
             texts = (f"{height} x {width}" for height, width in (low, middle, high))
             lines.append("  height x width of pictures, least, median, most: " + ", ".join(texts))
-        names = zip(self.skeleton.names, self.labelled, strict=True)
+        names = zip(self.skeleton.names, self.labeled, strict=True)
         shares = [f"{name} {count / max(1, self.read):.0%}" for name, count in names]
-        lines.append(f"  labelled: {', '.join(shares)}")
+        lines.append(f"  labeled: {', '.join(shares)}")
         for what, found in self.findings().items():
             more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
             told = f": {'; '.join(found[:SHOWN_NAMES])}{more}" if found else ""
@@ -93,8 +93,8 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Counts and all findings as plain values."""
-        labelled = {name: int(count) for name, count in zip(self.skeleton.names, self.labelled, strict=True)}
-        return {"name": self.name, "samples": self.samples, "read": self.read, "labelled": labelled, **self.findings()}
+        labeled = {name: int(count) for name, count in zip(self.skeleton.names, self.labeled, strict=True)}
+        return {"name": self.name, "samples": self.samples, "read": self.read, "labeled": labeled, **self.findings()}
 
 
 class Checker:
@@ -123,12 +123,12 @@ class Checker:
             return
         height, width = sample.image.shape[:2]
         check.sizes[height, width] += 1
-        check.labelled += sample.labelled
+        check.labeled += sample.labeled
         x, y = sample.parts_image.T
-        off = sample.labelled & ~((x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5))
+        off = sample.labeled & ~((x >= -0.5) & (y >= -0.5) & (x <= width - 0.5) & (y <= height - 0.5))
         if off.any():
             check.outside.append(f"{sample.name}: {', '.join(self._names(np.flatnonzero(off)))}")
-        odd = swapped_sides(np.where(sample.labelled[:, None], sample.parts_image, np.nan), check.skeleton)
+        odd = swapped_sides(np.where(sample.labeled[:, None], sample.parts_image, np.nan), check.skeleton)
         if odd:
             check.swapped.append(f"{sample.name}: {', '.join(odd)}")
         if off.any() or odd:
@@ -140,7 +140,7 @@ class Checker:
         first = self._pictures.setdefault(pixels, sample.name)
         if first != sample.name:
             self.check.same_picture.append(f"{sample.name} = {first}")
-        points = np.where(sample.labelled[:, None], sample.parts_image, np.nan)
+        points = np.where(sample.labeled[:, None], sample.parts_image, np.nan)
         key = pixels + points.tobytes()
         if key in self._annotations:
             self.check.same_annotation.append(f"{sample.name} = {self._annotations[key]}")
@@ -157,7 +157,7 @@ def swapped_sides(parts_image: np.ndarray, skeleton: Skeleton) -> list[str]:
     shoulders do not face one way and hips the other, each seen wide.
 
     Args:
-        parts_image: [P, 2], NaN where not labelled.
+        parts_image: [P, 2], NaN where not labeled.
         skeleton: the P parts.
     """
     found = []
@@ -202,7 +202,7 @@ def thumbnails(dataset: Dataset, indices: Sequence[int]) -> np.ndarray | None:
         size = (TILE_PX, TILE_PX)
         tile = warp(sample.image, sample.roi.matrix(size), size, BORDER)
         parts = sample.roi.to_box(sample.parts_image, size)
-        scores = sample.labelled.astype(np.float64)
+        scores = sample.labeled.astype(np.float64)
         tiles.append(skeleton_overlay(tile, parts, scores, dataset.skeleton, side=TILE_PX))
     if not tiles:
         return None

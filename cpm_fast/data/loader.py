@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.image import warp
+from cpm_fast.media.image import warp
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import transform
 
@@ -32,8 +32,8 @@ class Batch:
     Args:
         crops: [N, H, W, 3] uint8 BGR.
         parts_box: [N, K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
-        drawn: [N, K, P] bool: labelled and inside the picture, so a target has its peak.
-        known: [N, K, P] bool: labelled (in the picture or not), so the part's map is known.
+        drawn: [N, K, P] bool: labeled and inside the picture, so a target has its peak.
+        known: [N, K, P] bool: labeled (in the picture or not), so the part's map is known.
         center_box: [N, 2] float32, where the network is told that the subject's center is, box pixels.
         unreadable: one message for every sample that could not be read and is left out.
     """
@@ -74,7 +74,7 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
     height, width = sample.image.shape[:2]
     people = np.concatenate([sample.parts_image[None], sample.others_image.reshape(-1, len(network.skeleton), 2)])
     known = np.isfinite(people).all(axis=2)  # [K, P]
-    known[0] &= sample.labelled
+    known[0] &= sample.labeled
     points = np.nan_to_num(people)
     inside = ((points >= 0) & (points < (width, height))).all(axis=2)
     parts_box = transform(matrix, points)

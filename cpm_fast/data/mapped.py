@@ -11,7 +11,7 @@ from cpm_fast.skeleton import Skeleton
 
 
 class Mapped:
-    """The samples of a dataset with the parts of a skeleton, in its order; a part that the dataset lacks is unlabelled.
+    """The samples of a dataset with the parts of a skeleton, in its order; a part that the dataset lacks is unlabeled.
 
     Args:
         dataset: of any skeleton that shares a part.
@@ -48,7 +48,7 @@ class Mapped:
         return replace(
             sample,
             parts_image=np.where(there[:, None], sample.parts_image[order], np.nan),
-            labelled=there & sample.labelled[order],
+            labeled=there & sample.labeled[order],
             occluded=None if occluded is None else there & occluded[order],
             others_image=np.where(there[:, None], others[:, order], np.nan),
         )

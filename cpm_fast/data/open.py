@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cpm_fast.data.annotation_set import IMAGES, AnnotationSet
-from cpm_fast.data.coco import CocoKeypoints
-from cpm_fast.data.deeplabcut import DeepLabCut, is_labels, label_files
-from cpm_fast.data.flic import FramesInCinema
-from cpm_fast.data.hdf5 import open_hdf5
-from cpm_fast.data.json_file import starts_list
-from cpm_fast.data.lsp import LeedsSports
-from cpm_fast.data.mpii import MpiiJson, MpiiRelease
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.data.files.hdf5 import open_hdf5
+from cpm_fast.data.files.json_file import starts_list
+from cpm_fast.data.formats.annotation_set import IMAGES, AnnotationSet
+from cpm_fast.data.formats.coco import CocoKeypoints
+from cpm_fast.data.formats.deeplabcut import DeepLabCut, is_labels, label_files
+from cpm_fast.data.formats.flic import FramesInCinema
+from cpm_fast.data.formats.lsp import LeedsSports
+from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
+from cpm_fast.data.formats.table import PartsTable
 from cpm_fast.data.sample import Dataset
-from cpm_fast.data.synthetic import DrawnFigures
-from cpm_fast.data.table import PartsTable
 
 SYNTHETIC_COUNT = 8000
 KNOWN = (

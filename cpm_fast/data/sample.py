@@ -18,12 +18,12 @@ class Sample:
 
     Args:
         image: [H, W, 3] uint8 BGR.
-        parts_image: [P, 2] float64, NaN where not labelled.
-        labelled: [P] bool.
+        parts_image: [P, 2] float64, NaN where not labeled.
+        labeled: [P] bool.
         roi: the region about the subject.
         name: for reports, for instance the file name.
-        occluded: [P] bool, labelled but hidden from view, where the format says so.
-        others_image: [K, P, 2] parts of the other people in the picture, NaN where not labelled.
+        occluded: [P] bool, labeled but hidden from view, where the format says so.
+        others_image: [K, P, 2] parts of the other people in the picture, NaN where not labeled.
         box_image: left, top, right, bottom of the subject, image pixels, where the format gives one.
         head_length: what PCKh measures errors against, image pixels, where the format gives it: 0.6 times the
             diagonal of the head's box.
@@ -35,7 +35,7 @@ class Sample:
 
     image: np.ndarray
     parts_image: np.ndarray
-    labelled: np.ndarray
+    labeled: np.ndarray
     roi: Roi
     name: str
     occluded: np.ndarray | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_fast.data.sample import Sample
-from cpm_fast.image import read_image
+from cpm_fast.media.image import read_image
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 
@@ -21,7 +21,7 @@ class Subject:
 
     Args:
         image: the picture's name.
-        parts_image: [P, 2], NaN where not labelled.
+        parts_image: [P, 2], NaN where not labeled.
         roi: the region about the subject; None: the whole picture.
     """
 
@@ -75,7 +75,7 @@ class Subjects:
         return Sample(
             image=image,
             parts_image=subject.parts_image,
-            labelled=np.isfinite(subject.parts_image).all(axis=1),
+            labeled=np.isfinite(subject.parts_image).all(axis=1),
             roi=subject.roi or Roi.whole_image(*image.shape[:2]),
             name=subject.image,
             occluded=subject.occluded,

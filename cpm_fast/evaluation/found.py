@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.evaluation.rule import FLIC_RULE, OBSERVER, Rule
-from cpm_fast.files import atomic_write
 from cpm_fast.metrics import Score, area_below, errors, scores
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.files import atomic_write
 
 TABLE_WIDTH = 120
 PROTOCOLS = {
@@ -45,7 +45,7 @@ class Evaluation:
         indices: [M] where they stand in the dataset.
         predictions: [T, M, P, 2] image pixels, NaN where there is none.
         heights: [T, M, P] of the belief peaks, NaN where not known.
-        truth: [M, P, 2] image pixels, NaN where not labelled.
+        truth: [M, P, 2] image pixels, NaN where not labeled.
         reference_length: [M] image pixels, NaN where there is none.
         areas_image: [M] of the subjects, square image pixels, NaN where not annotated.
     """
@@ -104,7 +104,7 @@ class Evaluation:
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """Distances from the truth: [T, M, P] image pixels, NaN where not labelled or not predicted."""
+        """Distances from the truth: [T, M, P] image pixels, NaN where not labeled or not predicted."""
         return np.array([errors(stage, self.truth) for stage in self.predictions])
 
     def groups(self) -> dict[str, list[int]]:
@@ -119,7 +119,7 @@ class Evaluation:
         """Up to so many of the M samples, the worst of the last stage first.
 
         Those with the largest share of wrong parts come first; among equals, those with the larger mean error over
-        their reference length. Samples without one, or without a labelled part, are left out.
+        their reference length. Samples without one, or without a labeled part, are left out.
         """
         length = self.reference_length
         counted = np.isfinite(self.truth).all(axis=2) & (np.isfinite(length) & (length > 0))[:, None]  # [M, P]
@@ -159,7 +159,7 @@ class Evaluation:
         )
         if self.rule.centric == OBSERVER:
             lines.append(OBSERVED)
-        lines.append(f"counted: {last.samples} samples, {int(last.counts.sum())} labelled parts")
+        lines.append(f"counted: {last.samples} samples, {int(last.counts.sum())} labeled parts")
         if last.left_out:
             lines.append(f"left out: {last.left_out} of {len(self.samples)} without {self.rule.lacking}")
         if self.unreadable:

@@ -10,7 +10,7 @@ from itertools import permutations
 
 import numpy as np
 
-from cpm_fast.data.lsp import FILE_ORDER
+from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.skeleton import COCO, FLIC, MPII, Skeleton
 
 # What arrays of predictions are called: by the release of Wei et al. 2016, by toolkits for MPII, by us.

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cpm_fast.crops import network_input, scale_crops
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.decode import belief_to_parts
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import OBSERVER, Rule, to_observer
 from cpm_fast.model.cpm import CPM
+from cpm_fast.model.crops import network_input, scale_crops
+from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.roi import Roi
 
 # Scales of the released test protocol.
@@ -77,7 +77,7 @@ class Predictions:
     Args:
         indices: [m] of those that could be read, in the dataset.
         names: of them.
-        truth: [m, P, 2] image pixels, in the dataset's order of parts, NaN where not labelled.
+        truth: [m, P, 2] image pixels, in the dataset's order of parts, NaN where not labeled.
         heads: [m] head lengths, image pixels, NaN where not annotated.
         areas: [m] of the subjects, square image pixels, NaN where not annotated.
         images: [m] which image each sample is of, in the dataset's own words.
@@ -251,7 +251,7 @@ class Reader:
                 continue
             self.indices.append(index)
             self.names.append(sample.name)
-            self.parts_image.append(np.where(sample.labelled[:, None], sample.parts_image, np.nan))
+            self.parts_image.append(np.where(sample.labeled[:, None], sample.parts_image, np.nan))
             self.heads.append(np.nan if sample.head_length is None else sample.head_length)
             self.areas.append(np.nan if sample.area is None else sample.area)
             # Two numbers are image and subject; without them the name is all that is known.
@@ -260,7 +260,7 @@ class Reader:
             yield sample
 
     def truth(self) -> np.ndarray:
-        """[m, P, 2] image pixels of the samples that were read, NaN where not labelled."""
+        """[m, P, 2] image pixels of the samples that were read, NaN where not labeled."""
         return np.array(self.parts_image).reshape(-1, len(self.dataset.skeleton), 2)
 
     def with_predictions(

@@ -13,7 +13,7 @@ from cpm_fast.skeleton import COCO as COCO_SKELETON
 from cpm_fast.skeleton import Skeleton
 
 PERSON = 1
-LABELLED = 2
+LABELED = 2
 # What pycocotools' `summarize` gives, in its order.
 NUMBERS = ("AP", "AP50", "AP75", "AP medium", "AP large", "AR", "AR50", "AR75", "AR medium", "AR large")
 
@@ -24,7 +24,7 @@ class Subjects:
 
     Args:
         images: [M] of which image each is.
-        parts_image: [M, P, 2] image pixels, NaN where not labelled or not predicted.
+        parts_image: [M, P, 2] image pixels, NaN where not labeled or not predicted.
         values: [M] the area in square image pixels of annotated subjects, the score of predicted ones.
     """
 
@@ -54,7 +54,7 @@ def average_precision(truth: Subjects, found: Subjects, skeleton: Skeleton) -> A
     Parts are weighed by the sigmas of COCO's 17 parts; others are left out. A part that is not predicted is far off.
 
     Args:
-        truth: annotated subjects with their areas; one without a labelled part counts for nothing.
+        truth: annotated subjects with their areas; one without a labeled part counts for nothing.
         found: predictions with their scores; those of images that truth hasn't are left out.
         skeleton: the P parts.
 
@@ -80,7 +80,7 @@ def average_precision(truth: Subjects, found: Subjects, skeleton: Skeleton) -> A
         "categories": [{"id": PERSON}],
         "annotations": [
             {"id": number, "image_id": numbers[image], "category_id": PERSON, "iscrowd": 0, "area": float(area),
-             "bbox": _box(points), "keypoints": _triples(points, LABELLED),
+             "bbox": _box(points), "keypoints": _triples(points, LABELED),
              "num_keypoints": int(np.isfinite(points).all(axis=1).sum())}
             for number, (image, points, area) in enumerate(zip(truth.images, parts, truth.values, strict=True), 1)
         ],
@@ -132,6 +132,6 @@ def _triples(points: np.ndarray, flag: int) -> list[float]:
 
 
 def _box(points: np.ndarray) -> list[float]:
-    """Left, top, width and height about the labelled parts."""
+    """Left, top, width and height about the labeled parts."""
     known = points[np.isfinite(points).all(axis=1)]
     return [*known.min(axis=0).tolist(), *np.ptp(known, axis=0).tolist()] if len(known) else [0.0] * 4

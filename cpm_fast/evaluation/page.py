@@ -94,7 +94,7 @@ def _figures(found: Evaluation) -> str:
         (_percent(found.areas[-1]), "area below the curve"),
         (median, "median error"),
         (str(last.samples), "samples"),
-        (str(int(last.counts.sum())), "labelled parts"),
+        (str(int(last.counts.sum())), "labeled parts"),
     ]
     cells = "".join(f"<div><b>{escape(value)}</b>{escape(name)}</div>" for value, name in values)
     return f'<div class="figures">{cells}</div>'
@@ -122,7 +122,7 @@ def _part_table(found: Evaluation) -> str:
         counted = [f"<td>{number}</td>" for number in (*numbers, last.counts[part])]
         rows.append([name.replace("_", " "), *shares, *counted])
     stages = [f"stage {stage}" for stage in range(1, len(found.stages) + 1)]
-    return _table(["part", *stages, "mean error px", "median px", "labelled"], rows)
+    return _table(["part", *stages, "mean error px", "median px", "labeled"], rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -178,7 +178,7 @@ def _notes(found: Evaluation) -> str:
     last = found.stages[-1]
     notes = [
         f"A part is found where its error is at most {found.rule.threshold:g} times {found.reference}; the comparison "
-        "is not strict, and means are over all labelled parts.",
+        "is not strict, and means are over all labeled parts.",
         PROTOCOLS[found.protocol] + (f"; pyramid {', '.join(map(str, found.pyramid))}" if found.pyramid else ""),
         f"AUC: the area below the curve from 0 to {found.rule.curve[-1]:g}, trapezoid rule, over its range.",
     ]

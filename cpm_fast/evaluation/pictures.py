@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from cpm_fast.crops import crop, network_input
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.draw import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import PERSON, PIXEL
-from cpm_fast.image import warp
+from cpm_fast.media.image import warp
 from cpm_fast.model.cpm import CPM
+from cpm_fast.model.crops import crop, network_input
+from cpm_fast.results.drawing import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
 from cpm_fast.roi import Roi
 
 TILE_PX, TILE_GAP_PX, BORDER = 300, 6, 128
@@ -114,11 +114,11 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
 
 
 def wrong_parts(found: Evaluation, number: int) -> list[int]:
-    """Labelled parts that the last stage misses by more than the threshold allows, the farthest first."""
-    labelled = np.isfinite(found.truth[number]).all(axis=1)
+    """Labeled parts that the last stage misses by more than the threshold allows, the farthest first."""
+    labeled = np.isfinite(found.truth[number]).all(axis=1)
     distances = np.where(np.isfinite(found.errors[-1, number]), found.errors[-1, number], np.inf)
     allowed = (found.rule.threshold or 0.0) * found.reference_length[number]
-    wrong = np.flatnonzero(labelled & (distances > allowed))
+    wrong = np.flatnonzero(labeled & (distances > allowed))
     return wrong[np.argsort(-distances[wrong], kind="stable")].tolist()
 
 

@@ -18,8 +18,8 @@ from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_of, r
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
 from cpm_fast.evaluation.oks import Subjects
 from cpm_fast.evaluation.rule import Rule
-from cpm_fast.result import Results
-from cpm_fast.result_files import DAMAGE, from_csv, from_json, from_npz
+from cpm_fast.results.formats.files import DAMAGE, from_csv, from_json, from_npz
+from cpm_fast.results.result import Results
 from cpm_fast.skeleton import Skeleton
 
 SUFFIXES = (".mat", ".json", ".csv", ".npz")

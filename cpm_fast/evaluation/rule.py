@@ -36,7 +36,7 @@ class Rule:
         metric: "pck" (Yang and Ramanan 2013), "pckh" (MPII: over the head length; pelvis and thorax have no share in
             the mean), "flic" (PCK over the torso; elbows and wrists told apart), or "auto": by what the dataset has.
         reference: "torso", |left_shoulder - right_hip| of the truth; "head", the annotated head length; "box", the
-            longer side of the box about the labelled parts; "pixel", one image pixel; or two parts "PART:PART", their
+            longer side of the box about the labeled parts; "pixel", one image pixel; or two parts "PART:PART", their
             distance in the truth. If None, the metric's; for PCK the torso where the skeleton has one, else the box.
         threshold: fraction of the reference length; if None 0.2, and 0.5 for "pckh".
         centric: "person": left and right are as they were annotated and predicted; "observer": both are named anew by
@@ -108,14 +108,14 @@ class Rule:
         ends = " - ".join(_ends(self.reference))
         return {
             HEAD: "the annotated head length (0.6 of the head box's diagonal)",
-            BOX: "the longer side of the box about the labelled parts",
+            BOX: "the longer side of the box about the labeled parts",
             PIXEL: "one pixel of the image",
         }.get(str(self.reference), f"|{ends}| of the truth")
 
     @property
     def lacking(self) -> str:
         """What a sample lacks that has no reference length."""
-        return {HEAD: "a head length", BOX: "two distinct labelled parts"}.get(
+        return {HEAD: "a head length", BOX: "two distinct labeled parts"}.get(
             str(self.reference), " or ".join(_ends(self.reference))
         )
 
@@ -134,7 +134,7 @@ class Rule:
         """The reference length of every sample: [M], NaN where it has none.
 
         Args:
-            truth: [M, P, 2] image pixels, NaN where not labelled.
+            truth: [M, P, 2] image pixels, NaN where not labeled.
             skeleton: the P parts.
             heads: [M] head lengths, image pixels, NaN where not known.
         """

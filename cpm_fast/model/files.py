@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.files import atomic_write, parse_json
 from cpm_fast.model.cpm import CPM
+from cpm_fast.system.files import atomic_write, parse_json
 
 # The version of what tensors and metadata mean; fields that a network config lacks take their defaults.
 FAMILY = "cpm_fast/"

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.conv_plan import ConvShape, choose_tile
 from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
-from cpm_fast.ops.cuda_conv_plan import choose_cuda_tile
+from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
+from cpm_fast.ops.plans.cuda import choose_cuda_tile
 from cpm_fast.ops.spectral_library import conv_of_weight
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 

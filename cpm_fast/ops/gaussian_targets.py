@@ -13,7 +13,7 @@ STRIDE_RANGE_PX = (1.0, 1e6)
 
 
 def gaussian_targets(
-    parts: torch.Tensor, labelled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
+    parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
     """Ideal belief maps (Wei et al. 2016, section 3.2.1), by the rules of the authors' data layer.
 
@@ -26,8 +26,8 @@ def gaussian_targets(
     Args:
         parts: [N, K, P, 2] float32, (x, y) in box pixels, of K people an image; K may be 0. A part may lie outside the
             box: what reaches in is drawn.
-        labelled: [N, K, P] bool, on the device of parts. What stands in parts where it is False does not matter, NaN
-            included. A labelled part that is not finite counts as unlabelled: to refuse it would make a GPU wait.
+        labeled: [N, K, P] bool, on the device of parts. What stands in parts where it is False does not matter, NaN
+            included. A labeled part that is not finite counts as unlabeled: to refuse it would make a GPU wait.
         size: (h, w) of the maps in cells, each 1 to 32768.
         sigma: of the peak, in box pixels, 0.001 to 1e6; the release has 7.
         stride: box pixels a cell, 1 to 1e6; the release has 8.
@@ -37,27 +37,27 @@ def gaussian_targets(
 
     Raises:
         ValueError: a shape does not fit, or a number is out of range.
-        TypeError: parts is not float32, or labelled not bool.
+        TypeError: parts is not float32, or labeled not bool.
         RuntimeError: the tensors are on different devices, parts asks for a gradient, or the backend is missing.
     """
-    _check(parts, labelled, size, sigma, stride)
+    _check(parts, labeled, size, sigma, stride)
     kind = parts.device.type
     if backend.use_fast("gaussian_targets", kind, backend.native_missing(kind)):
-        return torch.ops.cpm_fast.gaussian_targets(parts, labelled, size, sigma, stride)
-    return reference_gaussian_targets(parts, labelled, size, sigma, stride)
+        return torch.ops.cpm_fast.gaussian_targets(parts, labeled, size, sigma, stride)
+    return reference_gaussian_targets(parts, labeled, size, sigma, stride)
 
 
-def _check(parts: torch.Tensor, labelled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float) -> None:
+def _check(parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float) -> None:
     if parts.ndim != 4 or parts.shape[3] != 2 or parts.shape[2] == 0:
         raise ValueError(f"parts must be [N, K, P, 2] with P of at least 1, got {list(parts.shape)}")
-    if labelled.shape != parts.shape[:3]:
-        raise ValueError(f"labelled must be [N, K, P] = {list(parts.shape[:3])}, got {list(labelled.shape)}")
+    if labeled.shape != parts.shape[:3]:
+        raise ValueError(f"labeled must be [N, K, P] = {list(parts.shape[:3])}, got {list(labeled.shape)}")
     if parts.dtype != torch.float32:
         raise TypeError(f"parts must be torch.float32, got {parts.dtype}")
-    if labelled.dtype != torch.bool:
-        raise TypeError(f"labelled must be torch.bool, got {labelled.dtype}")
-    if labelled.device != parts.device:
-        raise RuntimeError(f"labelled must be on {parts.device} as parts is, got {labelled.device}")
+    if labeled.dtype != torch.bool:
+        raise TypeError(f"labeled must be torch.bool, got {labeled.dtype}")
+    if labeled.device != parts.device:
+        raise RuntimeError(f"labeled must be on {parts.device} as parts is, got {labeled.device}")
     if len(size) != 2 or not all(1 <= side <= MAX_SIDE_CELLS for side in size):
         raise ValueError(f"size must be (h, w), each 1 to {MAX_SIDE_CELLS} cells, got {size}")
     for name, value, (low, high) in (("sigma", sigma, SIGMA_RANGE_PX), ("stride", stride, STRIDE_RANGE_PX)):
@@ -69,40 +69,40 @@ def _check(parts: torch.Tensor, labelled: torch.Tensor, size: tuple[int, int], s
 
 torch.library.define(
     "cpm_fast::gaussian_targets",
-    "(Tensor parts, Tensor labelled, SymInt[2] size, float sigma, float stride) -> Tensor",
+    "(Tensor parts, Tensor labeled, SymInt[2] size, float sigma, float stride) -> Tensor",
 )
 
 
 @torch.library.register_fake("cpm_fast::gaussian_targets")
 def _fake(
-    parts: torch.Tensor, labelled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
+    parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
     return parts.new_empty((parts.shape[0], parts.shape[2] + 1, *size))
 
 
 def _cpu(
-    parts: torch.Tensor, labelled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
+    parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
-    parts, labelled = parts.contiguous(), labelled.contiguous()
+    parts, labeled = parts.contiguous(), labeled.contiguous()
     images, people, part_count, _ = parts.shape
     maps = parts.new_empty((images, part_count + 1, *size))
     backend.native().gaussian_targets_cpu(
-        parts.data_ptr(), labelled.data_ptr(), maps.data_ptr(),
+        parts.data_ptr(), labeled.data_ptr(), maps.data_ptr(),
         images, people, part_count, *size, sigma, stride, backend.threads(),
     )  # fmt: skip
     return maps
 
 
 def _cuda(
-    parts: torch.Tensor, labelled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
+    parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
-    parts, labelled = parts.contiguous(), labelled.contiguous()
+    parts, labeled = parts.contiguous(), labeled.contiguous()
     images, people, part_count, _ = parts.shape
     maps = parts.new_empty((images, part_count + 1, *size))
     with torch.cuda.device(parts.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().gaussian_targets_cuda(
-            parts.data_ptr(), labelled.data_ptr(), maps.data_ptr(),
+            parts.data_ptr(), labeled.data_ptr(), maps.data_ptr(),
             images, people, part_count, *size, sigma, stride, parts.device.index, stream,
         )  # fmt: skip
     return maps

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from cpm_fast.files import parse_json
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill, network_config, read_tensors, write_tensors
+from cpm_fast.system.files import parse_json
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 

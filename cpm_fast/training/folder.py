@@ -9,8 +9,8 @@ from typing import Any
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
-from cpm_fast.files import parse_json
 from cpm_fast.recipes import TrainingConfig
+from cpm_fast.system.files import parse_json
 from cpm_fast.training.journal import CONFIG_FILE, START_FILE, versions, write_json, write_text
 from cpm_fast.training.options import TrainingError
 

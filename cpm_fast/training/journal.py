@@ -14,8 +14,8 @@ import numpy as np
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch
-from cpm_fast.draw import belief_overlay, write_picture
-from cpm_fast.files import atomic_write, parse_json
+from cpm_fast.results.drawing import belief_overlay, write_picture
+from cpm_fast.system.files import atomic_write, parse_json
 from cpm_fast.training.loss import Targets
 
 CONFIG_FILE, METRICS_FILE, CURVES_FILE, BATCH_FILE = "config.json", "metrics.jsonl", "curves.png", "batch0.png"

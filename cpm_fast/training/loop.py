@@ -17,23 +17,23 @@ from cpm_fast.data.loader import Batch, TrainingItems, blank_batch, steps_per_ep
 from cpm_fast.data.mapped import Mapped, mapped
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation import evaluate
-from cpm_fast.files import remove_leftovers
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
+from cpm_fast.system.files import remove_leftovers
+from cpm_fast.system.interrupt import interrupts_held
+from cpm_fast.system.memory import keep_freed_memory
+from cpm_fast.system.ranks import Ranks, join
 from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cpm_fast.training.finite import what_is_not_finite
 from cpm_fast.training.folder import RunFolder, sample_counts
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.gradients import GRADIENTS_FILE, gradient_histograms
-from cpm_fast.training.interrupt import interrupts_held
 from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
 from cpm_fast.training.loss import make_targets
-from cpm_fast.training.memory import keep_freed_memory
 from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.phases import Phase, phase_at, run_phases
-from cpm_fast.training.ranks import Ranks, join
 from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
 from cpm_fast.training.start import start_from
 from cpm_fast.training.update import update
@@ -67,7 +67,7 @@ def train(
 
     Args:
         network, config: what to train, and how.
-        data: datasets to train on, mixed; parts are matched by name, and one that a dataset lacks is unlabelled there.
+        data: datasets to train on, mixed; parts are matched by name, and one that a dataset lacks is unlabeled there.
         validation: datasets to score after every epoch, each by itself; may be empty.
         run: the folder; must not hold a run unless `resume`.
         resume: go on from the folder's last checkpoint; starts anew where there is none yet.
@@ -78,7 +78,7 @@ def train(
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
         FileNotFoundError: there is no file to start from.
-        ValueError: a dataset shares no part with the network, or lacks one and unlabelled parts count as absent; there
+        ValueError: a dataset shares no part with the network, or lacks one and unlabeled parts count as absent; there
             is no sample; nothing fits of the weights to start from; the folder's run is of another network, recipe or
             data.
         RuntimeError: the device is not there, or the precision is not for it.

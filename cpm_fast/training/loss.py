@@ -45,8 +45,8 @@ def make_targets(
 ) -> Targets:
     """Targets of a batch on its device.
 
-    In mode "zero" an unlabelled part is a map of zeros that counts, as released. In mode "mask" its map does not
-    count, nor does the background of that sample: it would call empty where the part is. A part that is labelled
+    In mode "zero" an unlabeled part is a map of zeros that counts, as released. In mode "mask" its map does not
+    count, nor does the background of that sample: it would call empty where the part is. A part that is labeled
     outside the picture is known to be absent, so its empty map counts.
     """
     size = network.map_size

@@ -14,8 +14,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import network_config, read_tensors
 from cpm_fast.model.grow import grown, grows, origin
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
-from cpm_fast.weights.state_dict import read_state_dict
-from cpm_fast.weights.vgg import fill_trunk, used_tensors
+from cpm_fast.weights.importers.state_dict import read_state_dict
+from cpm_fast.weights.importers.vgg import fill_trunk, used_tensors
 
 
 @dataclass(frozen=True)

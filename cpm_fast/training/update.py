@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from cpm_fast.crops import network_input
 from cpm_fast.data.loader import Batch
-from cpm_fast.execution import tf32
 from cpm_fast.model.cpm import CPM, gaussian_center_map
+from cpm_fast.model.crops import network_input
 from cpm_fast.recipes import TrainingConfig
+from cpm_fast.system.ranks import Ranks
+from cpm_fast.system.torch_settings import tf32
 from cpm_fast.training.loss import Targets, missed_part, stage_losses
-from cpm_fast.training.ranks import Ranks
 
 ALONE = Ranks()
 Rows = TypeVar("Rows", Batch, Targets)

@@ -51,8 +51,8 @@ void draw_peak(const Gaussian& gaussian, float x, float y, int64_t height, int64
     }
 }
 
-// parts [K, P, 2], labelled [K, P], maps [P+1, h, w], scratch [2, w]
-void draw_image(const float* parts, const bool* labelled, float* maps, const GaussianTargets& params,
+// parts [K, P, 2], labeled [K, P], maps [P+1, h, w], scratch [2, w]
+void draw_image(const float* parts, const bool* labeled, float* maps, const GaussianTargets& params,
                 const Gaussian& gaussian, float* scratch) {
     const int64_t cells = params.height * params.width;
     float* background = maps + params.parts * cells;
@@ -62,7 +62,7 @@ void draw_image(const float* parts, const bool* labelled, float* maps, const Gau
         for (int64_t p = 0; p < params.parts; ++p) {
             const int64_t point = k * params.parts + p;
             const float x = parts[2 * point], y = parts[2 * point + 1];
-            if (!labelled[point] || !std::isfinite(x) || !std::isfinite(y)) continue;
+            if (!labeled[point] || !std::isfinite(x) || !std::isfinite(y)) continue;
             draw_peak(gaussian, x, y, params.height, params.width, maps + p * cells, background, scratch,
                       scratch + params.width);
         }
@@ -71,7 +71,7 @@ void draw_image(const float* parts, const bool* labelled, float* maps, const Gau
 
 }  // namespace
 
-void gaussian_targets_cpu(const float* parts, const bool* labelled, float* maps, const GaussianTargets& params,
+void gaussian_targets_cpu(const float* parts, const bool* labeled, float* maps, const GaussianTargets& params,
                           int threads) {
     const int64_t points = element_count({params.people, params.parts, 2});
     element_count({params.images, params.people, params.parts, 2});
@@ -88,7 +88,7 @@ void gaussian_targets_cpu(const float* parts, const bool* labelled, float* maps,
     for (int share = 0; share < team; ++share) {
         const int64_t begin = params.images * share / team, end = params.images * (share + 1) / team;
         for (int64_t n = begin; n < end; ++n) {
-            draw_image(parts + n * points, labelled + n * points / 2, maps + n * map_cells, params, gaussian,
+            draw_image(parts + n * points, labeled + n * points / 2, maps + n * map_cells, params, gaussian,
                        scratch.data() + share * scratch_size);
         }
     }

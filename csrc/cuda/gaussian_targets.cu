@@ -22,8 +22,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = 1 << 20;
 
-// parts [N, K, P, 2], labelled [N, K, P], maps [N, P+1, h, w]
-__global__ void gaussian_targets_forward_kernel(const float* __restrict__ parts, const bool* __restrict__ labelled,
+// parts [N, K, P, 2], labeled [N, K, P], maps [N, P+1, h, w]
+__global__ void gaussian_targets_forward_kernel(const float* __restrict__ parts, const bool* __restrict__ labeled,
                                                 float* __restrict__ maps, GaussianTargets params, Gaussian gaussian) {
     const int64_t cells = params.height * params.width;
     const int64_t total = params.images * cells;
@@ -38,7 +38,7 @@ __global__ void gaussian_targets_forward_kernel(const float* __restrict__ parts,
             float sum = 0.0f;
             for (int64_t k = 0; k < params.people; ++k) {
                 const int64_t point = first_point + k * params.parts + p;
-                if (!labelled[point]) continue;
+                if (!labeled[point]) continue;
                 const float squared_x = squared_offset(gaussian, j, parts[2 * point]);
                 const float squared_y = squared_offset(gaussian, i, parts[2 * point + 1]);
                 if (is_lit(gaussian, squared_x, squared_y)) {
@@ -55,7 +55,7 @@ __global__ void gaussian_targets_forward_kernel(const float* __restrict__ parts,
 
 }  // namespace
 
-void gaussian_targets_cuda(const float* parts, const bool* labelled, float* maps, const GaussianTargets& params,
+void gaussian_targets_cuda(const float* parts, const bool* labeled, float* maps, const GaussianTargets& params,
                            int device, void* stream) {
     element_count({params.images, params.people, params.parts, 2});
     const int64_t map_cells = element_count({params.parts + 1, params.height, params.width});
@@ -66,7 +66,7 @@ void gaussian_targets_cuda(const float* parts, const bool* labelled, float* maps
     // This module has its own cudart, whose idea of the current device need not be the caller's.
     cuda_check(cudaSetDevice(device), "gaussian_targets: choosing the device");
     gaussian_targets_forward_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-        parts, labelled, maps, params, make_gaussian(params.sigma, params.stride));
+        parts, labeled, maps, params, make_gaussian(params.sigma, params.stride));
     cuda_check(cudaGetLastError(), "gaussian_targets: launch");
 }
 

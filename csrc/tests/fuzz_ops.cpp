@@ -140,9 +140,9 @@ void fuzz_gaussian_targets(Generator& generator) {
                                       between(generator, 0, 30), between(generator, 0, 30),
                                       std::exp(real(generator, -6.0, 13.0)), std::exp(real(generator, 0.0, 5.0))};
     std::vector<float> parts;
-    std::vector<char> labelled;
+    std::vector<char> labeled;
     for (int64_t point = 0; point < params.images * params.people * params.parts; ++point) {
-        labelled.push_back(static_cast<char>(between(generator, 0, 1)));
+        labeled.push_back(static_cast<char>(between(generator, 0, 1)));
         for (int axis = 0; axis < 2; ++axis) {
             const double odd = std::clamp(odd_number(generator), -3e38, 3e38);
             const double usual = real(generator, -0.5, 1.5) * 30 * params.stride;
@@ -151,7 +151,7 @@ void fuzz_gaussian_targets(Generator& generator) {
     }
     const int64_t cells = params.height * params.width;
     std::vector<float> maps(params.images * (params.parts + 1) * cells, kNan);
-    cpm::gaussian_targets_cpu(parts.data(), reinterpret_cast<const bool*>(labelled.data()), maps.data(), params,
+    cpm::gaussian_targets_cpu(parts.data(), reinterpret_cast<const bool*>(labeled.data()), maps.data(), params,
                               static_cast<int>(between(generator, -1, 3)));
     const cpm::Gaussian gaussian = cpm::make_gaussian(params.sigma, params.stride);
     for (int64_t n = 0; n < params.images; ++n) {
@@ -163,7 +163,7 @@ void fuzz_gaussian_targets(Generator& generator) {
                     const int64_t point = (n * params.people + k) * params.parts + p;
                     const float dx = cpm::squared_offset(gaussian, cell % params.width, parts[2 * point]);
                     const float dy = cpm::squared_offset(gaussian, cell / params.width, parts[2 * point + 1]);
-                    if (!labelled[point] || !cpm::is_lit(gaussian, dx, dy)) continue;
+                    if (!labeled[point] || !cpm::is_lit(gaussian, dx, dy)) continue;
                     sum += std::exp(-(static_cast<double>(dx) + dy) / (2 * params.sigma * params.sigma));
                 }
                 most = std::max(most, std::min(sum, 1.0));

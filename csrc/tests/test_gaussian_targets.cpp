@@ -21,18 +21,18 @@ constexpr double kTolerance = 1e-6;
 
 struct Input {
     std::vector<float> parts;  // [N, K, P, 2]
-    std::vector<char> labelled;  // [N, K, P]
+    std::vector<char> labeled;  // [N, K, P]
 };
 
 Input random_input(const cpm::GaussianTargets& params, unsigned seed) {
     std::mt19937 generator(seed);
     const float extent = static_cast<float>(params.stride) * std::max(params.height, params.width);
     std::uniform_real_distribution<float> position(-0.2f * extent, 1.2f * extent);
-    std::bernoulli_distribution is_labelled(0.8);
+    std::bernoulli_distribution is_labeled(0.8);
     Input input;
     for (int64_t point = 0; point < params.images * params.people * params.parts; ++point) {
-        const bool label = is_labelled(generator);
-        input.labelled.push_back(label);
+        const bool label = is_labeled(generator);
+        input.labeled.push_back(label);
         for (int axis = 0; axis < 2; ++axis) input.parts.push_back(label ? position(generator) : kNan);
     }
     return input;
@@ -40,7 +40,7 @@ Input random_input(const cpm::GaussianTargets& params, unsigned seed) {
 
 std::vector<float> run(const Input& input, const cpm::GaussianTargets& params, int threads) {
     std::vector<float> maps(params.images * (params.parts + 1) * params.height * params.width, kNan);
-    cpm::gaussian_targets_cpu(input.parts.data(), reinterpret_cast<const bool*>(input.labelled.data()), maps.data(),
+    cpm::gaussian_targets_cpu(input.parts.data(), reinterpret_cast<const bool*>(input.labeled.data()), maps.data(),
                               params, threads);
     return maps;
 }
@@ -58,7 +58,7 @@ std::vector<double> plain(const Input& input, const cpm::GaussianTargets& params
                 for (int64_t k = 0; k < params.people; ++k) {
                     const int64_t point = (n * params.people + k) * params.parts + p;
                     const float x = input.parts[2 * point], y = input.parts[2 * point + 1];
-                    if (!input.labelled[point] || !std::isfinite(x) || !std::isfinite(y)) continue;
+                    if (!input.labeled[point] || !std::isfinite(x) || !std::isfinite(y)) continue;
                     const double dx = params.stride * j + params.stride / 2 - 0.5 - x;
                     const double dy = params.stride * i + params.stride / 2 - 0.5 - y;
                     if (cpm::is_lit(gaussian, cpm::squared_offset(gaussian, j, x), cpm::squared_offset(gaussian, i, y)))

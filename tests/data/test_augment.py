@@ -98,8 +98,8 @@ def test_the_subject_stands_at_the_center_plus_its_shift():
 
 def test_what_is_mirrored_changes_names_but_not_labels_of_others():
     sample, people = dotted(1)
-    labelled = np.array([True, True, False, True, True, True])  # the right claw is not
-    item = prepare(replace(sample, labelled=labelled), NETWORK, Draw(flip=True))
+    labeled = np.array([True, True, False, True, True, True])  # the right claw is not
+    item = prepare(replace(sample, labeled=labeled), NETWORK, Draw(flip=True))
     assert item.drawn[0].tolist() == [True, False, True, True, True, True]
     assert item.known[0].tolist() == item.drawn[0].tolist()
     assert item.drawn[1].all()

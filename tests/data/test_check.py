@@ -9,7 +9,7 @@ import pytest
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.data.check import Checker, swapped_sides
-from cpm_fast.data.synthetic import DrawnFigures
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.skeleton import COCO, LSP, MPII, Skeleton
 
 
@@ -41,7 +41,7 @@ def found(capsys, path, output, code: int) -> dict:
 
 def test_sound_data(table, tmp_path, capsys):
     check = found(capsys, table(), tmp_path / "out", FINE)
-    assert check["samples"] == check["read"] == 6 and check["labelled"]["neck"] >= 5
+    assert check["samples"] == check["read"] == 6 and check["labeled"]["neck"] >= 5
     assert not any(value for value in check.values() if isinstance(value, list))
     assert cv2.imread(str(tmp_path / "out" / "own-examples.png")).shape == (480, 720, 3)
     assert not (tmp_path / "out" / "own-suspicious.png").exists()

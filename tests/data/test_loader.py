@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cpm_fast.config import preset
 from cpm_fast.data.augment import Draw, box_matrix
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import (
     Batch,
     ShuffledBatches,
@@ -20,7 +21,6 @@ from cpm_fast.data.loader import (
     training_batches,
 )
 from cpm_fast.data.sample import Sample, Subset
-from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import Roi, transform
 from cpm_fast.skeleton import LSP
@@ -161,11 +161,11 @@ def test_a_bug_is_no_unreadable_sample():
         batches(items(Broken(1, {0: KeyError("a bug")})), 0, 1, batch=1)
 
 
-def pictured(parts: np.ndarray, labelled: np.ndarray | None = None, others: np.ndarray | None = None) -> Sample:
+def pictured(parts: np.ndarray, labeled: np.ndarray | None = None, others: np.ndarray | None = None) -> Sample:
     """A grey picture of 100 x 80 with the given parts."""
     if others is None:
         others = np.empty((0, 0, 2))
-    known = np.isfinite(parts).all(axis=1) if labelled is None else labelled
+    known = np.isfinite(parts).all(axis=1) if labeled is None else labeled
     return Sample(np.full((80, 100, 3), 90, np.uint8), parts, known, Roi((50, 40), 120), "grey", others_image=others)
 
 
@@ -191,11 +191,11 @@ def test_a_part_outside_the_picture_is_known_but_not_drawn(point, drawn):
 
 
 @pytest.mark.parametrize("how", ["not a number", "flag"])
-def test_an_unlabelled_part_is_neither_known_nor_drawn(how):
-    parts, labelled = spread_parts(), np.arange(14) != 5
+def test_an_unlabeled_part_is_neither_known_nor_drawn(how):
+    parts, labeled = spread_parts(), np.arange(14) != 5
     if how == "not a number":
-        parts[5], labelled = np.nan, np.ones(14, bool)
-    item = prepare(pictured(parts, labelled), NETWORK, Draw())
+        parts[5], labeled = np.nan, np.ones(14, bool)
+    item = prepare(pictured(parts, labeled), NETWORK, Draw())
     for flags in (item.known, item.drawn):
         assert flags[0].tolist() == [part != 5 for part in range(14)]
     assert np.isfinite(item.parts_box).all()

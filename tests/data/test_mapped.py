@@ -1,12 +1,12 @@
-"""Datasets of other skeletons: parts go by name, and what a dataset lacks is unlabelled."""
+"""Datasets of other skeletons: parts go by name, and what a dataset lacks is unlabeled."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.mapped import Mapped, mapped
-from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.skeleton import FLIC, LSP, MPII, Skeleton
 
 FIGURES = DrawnFigures(12)
@@ -24,11 +24,11 @@ def test_parts_go_by_name():
         crowded += len(ours.others_image) > 0
         for part, name in enumerate(MPII.names):
             if name in dataset.missing:
-                assert not ours.labelled[part] and np.isnan(ours.parts_image[part]).all()
+                assert not ours.labeled[part] and np.isnan(ours.parts_image[part]).all()
                 assert np.isnan(ours.others_image[:, part]).all()
             else:
                 place = LSP.index(name)
-                assert ours.labelled[part] == theirs.labelled[place]
+                assert ours.labeled[part] == theirs.labeled[place]
                 np.testing.assert_array_equal(ours.parts_image[part], theirs.parts_image[place])
                 np.testing.assert_array_equal(ours.others_image[:, part], theirs.others_image[:, place])
     assert crowded
@@ -42,7 +42,7 @@ def test_there_and_back_is_the_same_where_both_have_a_part():
     back = mapped(mapped(FIGURES, FLIC), LSP)
     sample, wanted = back[0], FIGURES[0]
     for part, name in enumerate(LSP.names):
-        assert sample.labelled[part] == (wanted.labelled[part] and name in FLIC.names)
+        assert sample.labeled[part] == (wanted.labeled[part] and name in FLIC.names)
 
 
 def test_no_part_in_common():

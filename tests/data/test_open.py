@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-import frames
-from cpm_fast.data.annotation_set import AnnotationSet
-from cpm_fast.data.coco import CocoKeypoints
-from cpm_fast.data.deeplabcut import DeepLabCut
-from cpm_fast.data.flic import FramesInCinema
-from cpm_fast.data.lsp import LeedsSports
-from cpm_fast.data.mpii import MpiiJson, MpiiRelease
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.data.formats.annotation_set import AnnotationSet
+from cpm_fast.data.formats.coco import CocoKeypoints
+from cpm_fast.data.formats.deeplabcut import DeepLabCut
+from cpm_fast.data.formats.flic import FramesInCinema
+from cpm_fast.data.formats.lsp import LeedsSports
+from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
+from cpm_fast.data.formats.table import PartsTable
 from cpm_fast.data.open import SYNTHETIC_COUNT, open_dataset
-from cpm_fast.data.synthetic import DrawnFigures
-from cpm_fast.data.table import PartsTable
-from matlab import structs
+from support import frames
+from support.matlab import structs
 
 ROWS = "image,nose_x,nose_y,tail_x,tail_y\na.png,1,2,3,4\n"
 

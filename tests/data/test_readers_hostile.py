@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import frames
-from cpm_fast.data.annotation_set import AnnotationSet
-from cpm_fast.data.coco import CocoKeypoints
-from cpm_fast.data.deeplabcut import DeepLabCut
-from cpm_fast.data.flic import FramesInCinema
-from cpm_fast.data.lsp import LeedsSports
-from cpm_fast.data.mpii import MpiiJson, MpiiRelease
-from cpm_fast.data.table import PartsTable
-from matlab import structs
+from cpm_fast.data.formats.annotation_set import AnnotationSet
+from cpm_fast.data.formats.coco import CocoKeypoints
+from cpm_fast.data.formats.deeplabcut import DeepLabCut
+from cpm_fast.data.formats.flic import FramesInCinema
+from cpm_fast.data.formats.lsp import LeedsSports
+from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
+from cpm_fast.data.formats.table import PartsTable
+from support import frames
+from support.matlab import structs
 
 SECONDS, BYTES = 2.0, 1 << 26
 EXAMPLES = 40

@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from annotated import FLY
-from cpm_fast.data.lsp import FILE_ORDER
+from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.evaluation.layouts import MOST_BYTES, from_arrays, read_mat, read_npz
 from cpm_fast.skeleton import COCO, FLIC, LSP, MPII, Skeleton
+from support.annotated import FLY
 
 
 def subjects(count: int, parts: int) -> np.ndarray:

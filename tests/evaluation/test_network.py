@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import cpm_fast.inference
-from annotated import FLY, SMALL, Figures, Knowing
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.lsp import LeedsSports
+from cpm_fast.data.formats.lsp import LeedsSports
 from cpm_fast.data.sample import Sample, Subset
 from cpm_fast.evaluation import LSP_PYRAMID, Rule, evaluate, evaluate_predictions
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, MPII, Skeleton
+from support.annotated import FLY, SMALL, Figures, Knowing
 
 
 def own(index):
@@ -70,7 +70,7 @@ def test_counts_what_is_left_out_and_what_is_unreadable():
     table = result.table()
     assert "left out: 2 of 5 without left_shoulder or right_hip" in table
     assert "unreadable: 1 of 6" in table
-    assert "counted: 3 samples, 42 labelled parts" in table
+    assert "counted: 3 samples, 42 labeled parts" in table
     assert "PCK@0.2 of figures, percent; error over |left_shoulder - right_hip| of the truth" in table
     assert "the truth gives center and scale" in table
 
@@ -116,8 +116,8 @@ def test_without_a_torso_the_box_of_the_parts_is_the_reference():
     result = evaluate(Knowing(dataset, own, skeleton=FLY), dataset)
     assert result.reference_length[:3] == pytest.approx(np.ptp(dataset.parts_image[:3], axis=1).max(axis=1))
     assert result.stages[-1].left_out == 1
-    assert "the longer side of the box about the labelled parts" in result.table()
-    assert "left out: 1 of 4 without two distinct labelled parts" in result.table()
+    assert "the longer side of the box about the labeled parts" in result.table()
+    assert "left out: 1 of 4 without two distinct labeled parts" in result.table()
 
 
 def test_parts_are_matched_by_name():
@@ -129,15 +129,15 @@ def test_parts_are_matched_by_name():
     assert "not scored, the network has no such part: pelvis, thorax" in result.table()
 
 
-def test_unlabelled_coordinates_do_not_count():
+def test_unlabeled_coordinates_do_not_count():
     dataset = Figures(2)
 
     class Doubtful(Figures):
         def __getitem__(self, index):
             sample = super().__getitem__(index)
-            labelled = sample.labelled.copy()
-            labelled[LSP.index("neck")] = False  # with coordinates all the same
-            return Sample(sample.image, sample.parts_image, labelled, sample.roi, sample.name)
+            labeled = sample.labeled.copy()
+            labeled[LSP.index("neck")] = False  # with coordinates all the same
+            return Sample(sample.image, sample.parts_image, labeled, sample.roi, sample.name)
 
     result = evaluate(Knowing(dataset, own), Doubtful(2))
     assert result.stages[-1].counts[LSP.index("neck")] == 0

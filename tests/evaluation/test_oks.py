@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from annotated import FLY
 from cpm_fast.data.open import open_dataset
 from cpm_fast.evaluation import read_truth
 from cpm_fast.evaluation.oks import Subjects, average_precision, precision_table
 from cpm_fast.skeleton import COCO, LSP, MPII
+from support.annotated import FLY
 
 LARGE = 100.0**2
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from annotated import FLY, SMALL, Figures
 from cpm_fast.config import NetworkConfig
 from cpm_fast.evaluation import Rule, evaluate, evaluate_predictions
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.pictures import part_curves, strip, truth_and_prediction, wrong_parts
 from cpm_fast.model.cpm import CPM
 from cpm_fast.skeleton import LSP, Skeleton
+from support.annotated import FLY, SMALL, Figures
 
 
 class Page(HTMLParser):
@@ -97,7 +97,7 @@ def test_the_page_of_a_network():
 
 
 def test_the_page_of_nothing():
-    """No reference length, no pairs, a part that is labelled nowhere: dashes, and no pictures of samples."""
+    """No reference length, no pairs, a part that is labeled nowhere: dashes, and no pictures of samples."""
     dataset = Figures(2, Skeleton("line", ("a", "b")))
     dataset.parts_image[:] = np.nan
     result = evaluate_predictions(np.zeros((2, 2, 2)), dataset)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotated import FLY, Figures
 from cpm_fast import metrics
-from cpm_fast.data.lsp import FILE_ORDER, LeedsSports
+from cpm_fast.data.formats.lsp import FILE_ORDER, LeedsSports
 from cpm_fast.data.sample import Subset
 from cpm_fast.evaluation import Evaluation, PredictedParts, evaluate_parts, evaluate_predictions, read_predictions
 from cpm_fast.evaluation.predictions import MatchError, Names, predicted_subjects, read_truth
-from cpm_fast.result import Result, Results
+from cpm_fast.results.result import Result, Results
 from cpm_fast.skeleton import COCO, FLIC, LSP, Skeleton
+from support.annotated import FLY, Figures
 
 
 def score_file(path, dataset, **given) -> Evaluation:

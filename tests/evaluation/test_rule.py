@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from annotated import FLY, Figures
 from cpm_fast.evaluation import Rule, evaluate_predictions
 from cpm_fast.evaluation.rule import observer_centric, to_observer
 from cpm_fast.skeleton import COCO, FLIC, LSP, MPII, Skeleton
+from support.annotated import FLY, Figures
 
 NAN = float("nan")
 
@@ -15,13 +15,13 @@ NAN = float("nan")
     ("rule", "skeleton", "heads", "title", "over"),
     [
         (Rule(), LSP, False, "PCK@0.2", "|left_shoulder - right_hip| of the truth"),
-        (Rule(), FLY, False, "PCK@0.2", "the longer side of the box about the labelled parts"),
+        (Rule(), FLY, False, "PCK@0.2", "the longer side of the box about the labeled parts"),
         (Rule("auto"), MPII, True, "PCKh@0.5", "the annotated head length (0.6 of the head box's diagonal)"),
         (Rule("auto"), MPII, False, "PCK@0.2", "|left_shoulder - right_hip| of the truth"),
         (Rule("auto"), FLIC, False, "PCK@0.2", "|left_shoulder - right_hip| of the truth"),
         (Rule("pck", "left_hip:right_shoulder", 0.1), LSP, True, "PCK@0.1", "|left_hip - right_shoulder| of the truth"),
         (Rule("pck", "pixel", 5), FLY, False, "PCK@5 px", "one pixel of the image"),
-        (Rule("pckh", "box"), LSP, False, "PCKh@0.5", "the longer side of the box about the labelled parts"),
+        (Rule("pckh", "box"), LSP, False, "PCKh@0.5", "the longer side of the box about the labeled parts"),
     ],
     ids=["torso", "no torso", "auto with heads", "auto", "auto of FLIC", "two parts", "pixels", "pckh over a box"],
 )
@@ -107,7 +107,7 @@ def test_pixels_by_hand():
 
 
 def points(**places) -> np.ndarray:
-    """One subject of LSP with these x, everything else unlabelled."""
+    """One subject of LSP with these x, everything else unlabeled."""
     found = np.full((1, len(LSP), 2), NAN)
     for name, x in places.items():
         found[0, LSP.index(name)] = x, 0

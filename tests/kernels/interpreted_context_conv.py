@@ -12,13 +12,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-import exact
-from cases import CONTEXT_CONV, RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import context_conv as kernels
 from cpm_fast.kernels import direct_conv, direct_conv_weight, plans
 from cpm_fast.ops import context_conv as ops
 from cpm_fast.reference.context_conv import context_conv as reference
-from exact import relative_error
+from support import exact
+from support.cases import CONTEXT_CONV, RELATIVE_ERROR, ConvCase
+from support.exact import relative_error
 
 MODES = {torch.float32: "tf32", torch.float16: "fp16"}
 CASES = {case.name: case for case in CONTEXT_CONV}

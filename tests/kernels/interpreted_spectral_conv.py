@@ -12,15 +12,15 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-import exact
-from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.kernels import fourier, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
 from cpm_fast.kernels import spectral_plans as plans
 from cpm_fast.ops import context_conv
 from cpm_fast.ops import spectral_library as ops
 from cpm_fast.reference.context_conv import context_conv as reference
-from exact import relative_error
+from support import exact
+from support.cases import RELATIVE_ERROR, ConvCase
+from support.exact import relative_error
 
 # Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.
 CASES = (

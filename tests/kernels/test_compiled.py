@@ -34,7 +34,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Fu
 def compiled(table: str, capability: int, tmp_path: Path) -> list[dict]:
     """The rows of one table, and what must hold of all."""
     out = tmp_path / "kernels.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / table), "--json", str(out)]
+    command = [sys.executable, str(ROOT / "benchmarks" / "studies" / table), "--json", str(out)]
     command += ["--images", "1", "32", "--capabilities", str(capability)]
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     env |= {"TRITON_CACHE_DIR": str(tmp_path / "cache")}

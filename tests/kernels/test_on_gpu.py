@@ -12,13 +12,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-import exact
-from cases import RELATIVE_ERROR, ConvCase
 from cpm_fast.config import preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
-from exact import relative_error
+from support import exact
+from support.cases import RELATIVE_ERROR, ConvCase
+from support.exact import relative_error
 
 op = torch.ops.cpm_fast.context_conv.default
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)

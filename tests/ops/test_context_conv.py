@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import exact
-from cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.reference.context_conv import context_conv as reference
-from exact import relative_error
+from support import exact
+from support.cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase
+from support.exact import relative_error
 
 # Straight to the op: where it is direct on the CPU the public function calls the reference, the same arithmetic.
 op = torch.ops.cpm_fast.context_conv.default

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import exact
-from cases import RELATIVE_ERROR
 from cpm_fast.ops import backend
 from cpm_fast.ops.direct_conv import bound_direct_conv, direct_conv, pack_weight
 from cpm_fast.ops.maps import POOLS, Pool
-from exact import relative_error
+from support import exact
+from support.cases import RELATIVE_ERROR
+from support.exact import relative_error
 
 BOUND = RELATIVE_ERROR["direct_conv", torch.float32]
 # N, (h, w), C, O, k

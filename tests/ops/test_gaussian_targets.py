@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import GAUSSIAN_TARGETS, RELATIVE_ERROR, TargetsCase
 from cpm_fast.ops import backend
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.reference.gaussian_targets import LOG_CUTOFF
 from cpm_fast.reference.gaussian_targets import gaussian_targets as reference
+from support.cases import GAUSSIAN_TARGETS, RELATIVE_ERROR, TargetsCase
 
 RELEASE = GAUSSIAN_TARGETS[0]
 BOUND = RELATIVE_ERROR["gaussian_targets", torch.float32]
@@ -22,22 +22,22 @@ BOUND = RELATIVE_ERROR["gaussian_targets", torch.float32]
 BORDER = 1e-5
 
 
-def border_cells(parts: torch.Tensor, labelled: torch.Tensor, case: TargetsCase) -> torch.Tensor:
+def border_cells(parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCase) -> torch.Tensor:
     """Which cells [N, h, w] float32 may decide otherwise than float64 does."""
     height, width = case.size
     cells = [torch.arange(n, dtype=torch.float64) * case.stride + case.stride / 2 - 0.5 for n in (width, height)]
     offsets = [cells[axis] - parts[..., axis].double().cpu()[..., None] for axis in (0, 1)]
     squared = offsets[0].square()[..., None, :] + offsets[1].square()[..., :, None]  # [N, K, P, h, w]
     near = (squared / (2 * case.sigma**2 * LOG_CUTOFF) - 1).abs() < BORDER
-    return (near & labelled.cpu()[..., None, None]).flatten(1, 2).any(1)
+    return (near & labeled.cpu()[..., None, None]).flatten(1, 2).any(1)
 
 
-def assert_matches_oracle(maps: torch.Tensor, parts: torch.Tensor, labelled: torch.Tensor, case: TargetsCase) -> None:
+def assert_matches_oracle(maps: torch.Tensor, parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCase) -> None:
     """maps against float64, but for cells where float64 itself stands on the border, which are few."""
-    oracle = reference(parts.double().cpu(), labelled.cpu(), case.size, case.sigma, case.stride)
+    oracle = reference(parts.double().cpu(), labeled.cpu(), case.size, case.sigma, case.stride)
     assert maps.shape == oracle.shape
     assert maps.isfinite().all()
-    border = border_cells(parts, labelled, case)[:, None].expand_as(oracle)
+    border = border_cells(parts, labeled, case)[:, None].expand_as(oracle)
     assert border.double().mean().nan_to_num() < 0.01
     error = (maps.double().cpu() - oracle).masked_fill(border, 0.0)
     assert error.norm() <= BOUND * oracle.norm()
@@ -45,11 +45,11 @@ def assert_matches_oracle(maps: torch.Tensor, parts: torch.Tensor, labelled: tor
 
 @pytest.mark.parametrize("case", GAUSSIAN_TARGETS, ids=str)
 def test_matches_reference(case: TargetsCase, fast: str, poisoned_memory: None, generator: torch.Generator) -> None:
-    parts, labelled = case.inputs(generator, fast)
-    maps = gaussian_targets(parts, labelled, case.size, case.sigma, case.stride)
+    parts, labeled = case.inputs(generator, fast)
+    maps = gaussian_targets(parts, labeled, case.size, case.sigma, case.stride)
     assert maps.dtype == torch.float32 and maps.is_contiguous() and maps.device == parts.device
-    assert_matches_oracle(maps, parts, labelled, case)
-    same = reference(parts, labelled, case.size, case.sigma, case.stride)
+    assert_matches_oracle(maps, parts, labeled, case)
+    same = reference(parts, labeled, case.size, case.sigma, case.stride)
     assert torch.equal(maps[:, :-1] > 0, same[:, :-1] > 0), "every backend must light the same cells in float32"
 
 
@@ -61,9 +61,9 @@ def test_matches_reference_on_the_border(fast: str) -> None:
     edge = 3.5 + (cutoff - dy.square()).sqrt()
     x = (edge.view(torch.int32) + torch.arange(-100, 101, dtype=torch.int32)).view(torch.float32)  # [64, 201]
     parts = torch.stack([x, (3.5 + dy).expand_as(x)], -1).view(-1, 1, 1, 2).to(fast)
-    labelled = torch.ones(len(parts), 1, 1, dtype=torch.bool, device=fast)
-    lit = gaussian_targets(parts, labelled, case.size, case.sigma, case.stride)[:, 0] > 0
-    assert torch.equal(lit, reference(parts, labelled, case.size, case.sigma, case.stride)[:, 0] > 0)
+    labeled = torch.ones(len(parts), 1, 1, dtype=torch.bool, device=fast)
+    lit = gaussian_targets(parts, labeled, case.size, case.sigma, case.stride)[:, 0] > 0
+    assert torch.equal(lit, reference(parts, labeled, case.size, case.sigma, case.stride)[:, 0] > 0)
     squared = (3.5 - x).square() + (3.5 - (3.5 + dy)).square()
     assert (squared == torch.tensor(cutoff)).any(), "the walk must meet the border itself, which is lit"
     assert torch.equal(lit.cpu().view_as(squared), squared <= cutoff)
@@ -71,23 +71,23 @@ def test_matches_reference_on_the_border(fast: str) -> None:
 
 def test_matches_reference_strided_and_offset(fast: str, generator: torch.Generator) -> None:
     case = TargetsCase("strided", 4, 6, 10, (21, 22))
-    parts, labelled = case.inputs(generator, fast)
-    wanted = reference(parts[1:, 1::2, 2:9:3], labelled[1:, 1::2, 2:9:3], case.size, case.sigma, case.stride)
-    maps = gaussian_targets(parts[1:, 1::2, 2:9:3], labelled[1:, 1::2, 2:9:3], case.size, case.sigma, case.stride)
+    parts, labeled = case.inputs(generator, fast)
+    wanted = reference(parts[1:, 1::2, 2:9:3], labeled[1:, 1::2, 2:9:3], case.size, case.sigma, case.stride)
+    maps = gaussian_targets(parts[1:, 1::2, 2:9:3], labeled[1:, 1::2, 2:9:3], case.size, case.sigma, case.stride)
     torch.testing.assert_close(maps, wanted, rtol=0, atol=1e-6)
-    swapped = gaussian_targets(parts.transpose(0, 1), labelled.transpose(0, 1), case.size, case.sigma, case.stride)
-    wanted = reference(parts.transpose(0, 1), labelled.transpose(0, 1), case.size, case.sigma, case.stride)
+    swapped = gaussian_targets(parts.transpose(0, 1), labeled.transpose(0, 1), case.size, case.sigma, case.stride)
+    wanted = reference(parts.transpose(0, 1), labeled.transpose(0, 1), case.size, case.sigma, case.stride)
     torch.testing.assert_close(swapped, wanted, rtol=0, atol=1e-6)
 
 
 def test_matches_reference_by_hand() -> None:
     """A part on the center of cell (2, 1): 1 there, exp(-64/98) beside it, dark beyond 2.66 cells."""
-    parts, labelled = torch.tensor([[[[3.5 + 8, 3.5 + 16]]]]), torch.ones(1, 1, 1, dtype=torch.bool)
+    parts, labeled = torch.tensor([[[[3.5 + 8, 3.5 + 16]]]]), torch.ones(1, 1, 1, dtype=torch.bool)
     for name in ("fast", "reference"):
         if name == "fast" and backend.native_missing("cpu"):
             continue
         with backend.use_backend(name):
-            maps = gaussian_targets(parts, labelled, (6, 5), 7.0, 8.0)[0]
+            maps = gaussian_targets(parts, labeled, (6, 5), 7.0, 8.0)[0]
         row = [math.exp(-64 / 98), 1.0, math.exp(-64 / 98), math.exp(-256 / 98), 0.0]
         torch.testing.assert_close(maps[0, 2], torch.tensor(row))
         torch.testing.assert_close(maps[1, 2], 1 - torch.tensor(row))
@@ -95,13 +95,13 @@ def test_matches_reference_by_hand() -> None:
 
 
 def test_matches_reference_where_nothing_is_finite(fast: str) -> None:
-    """Labelled but nowhere: as if unlabelled, on every backend."""
+    """Labeled but nowhere: as if unlabeled, on every backend."""
     nowhere = torch.tensor([math.nan, math.inf, -math.inf, 3e38, -3e38], device=fast)
     parts = torch.full((2, 5, 1, 2), 20.0, device=fast)
     parts[0, :, 0, 0] = nowhere
     parts[1, :, 0, 1] = nowhere
-    labelled = torch.ones(2, 5, 1, dtype=torch.bool, device=fast)
-    for maps in (gaussian_targets(parts, labelled, (6, 7), 7.0, 8.0), reference(parts, labelled, (6, 7), 7.0, 8.0)):
+    labeled = torch.ones(2, 5, 1, dtype=torch.bool, device=fast)
+    for maps in (gaussian_targets(parts, labeled, (6, 7), 7.0, 8.0), reference(parts, labeled, (6, 7), 7.0, 8.0)):
         assert torch.equal(maps[:, 0], torch.zeros_like(maps[:, 0]))
         assert torch.equal(maps[:, 1], torch.ones_like(maps[:, 1]))
 
@@ -109,13 +109,13 @@ def test_matches_reference_where_nothing_is_finite(fast: str) -> None:
 def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) -> None:
     if backend.native_missing("cpu"):
         pytest.skip(str(backend.native_missing("cpu")))
-    parts, labelled = GAUSSIAN_TARGETS[1].inputs(generator)
+    parts, labeled = GAUSSIAN_TARGETS[1].inputs(generator)
     before = torch.get_num_threads()
     try:
         results = []
         for count in (1, 2, 5):
             torch.set_num_threads(count)
-            results.append(gaussian_targets(parts, labelled, (46, 46), 7.0, 8.0))
+            results.append(gaussian_targets(parts, labeled, (46, 46), 7.0, 8.0))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
@@ -123,12 +123,12 @@ def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) 
 
 def test_gradient_matches_reference(fast: str, generator: torch.Generator) -> None:
     """There is none: every door says so by name, and no zero gradient slips through."""
-    parts, labelled = RELEASE.inputs(generator, fast)
+    parts, labeled = RELEASE.inputs(generator, fast)
     parts.requires_grad_()
     for name in backend.BACKENDS:
         with backend.use_backend(name), pytest.raises(RuntimeError, match="gaussian_targets has no gradient"):
-            gaussian_targets(parts, labelled, (46, 46), 7.0, 8.0)
-    maps = torch.ops.cpm_fast.gaussian_targets(parts, labelled, (46, 46), 7.0, 8.0)
+            gaussian_targets(parts, labeled, (46, 46), 7.0, 8.0)
+    maps = torch.ops.cpm_fast.gaussian_targets(parts, labeled, (46, 46), 7.0, 8.0)
     with pytest.raises(RuntimeError, match="gaussian_targets has no gradient"):
         maps.sum().backward()
 
@@ -136,11 +136,11 @@ def test_gradient_matches_reference(fast: str, generator: torch.Generator) -> No
 REJECTED = {
     "parts-rank": (dict(parts=torch.zeros(1, 14, 2)), ValueError, r"parts must be \[N, K, P, 2\].*got \[1, 14, 2\]"),
     "parts-xyz": (dict(parts=torch.zeros(1, 1, 2, 3)), ValueError, r"parts must be \[N, K, P, 2\]"),
-    "no-parts": (dict(parts=torch.zeros(1, 1, 0, 2), labelled=torch.ones(1, 1, 0).bool()), ValueError, "at least 1"),
+    "no-parts": (dict(parts=torch.zeros(1, 1, 0, 2), labeled=torch.ones(1, 1, 0).bool()), ValueError, "at least 1"),
     "parts-dtype": (dict(parts=torch.zeros(1, 1, 2, 2).double()), TypeError, r"parts must be torch.float32, got .*64"),
-    "labelled-dtype": (dict(labelled=torch.ones(1, 1, 2)), TypeError, "labelled must be torch.bool, got torch.float32"),
-    "labelled-shape": (dict(labelled=torch.ones(1, 2, 1).bool()), ValueError, r"labelled .* got \[1, 2, 1\]"),
-    "labelled-device": (dict(labelled=torch.ones(1, 1, 2, device="meta").bool()), RuntimeError, "labelled .*got meta"),
+    "labeled-dtype": (dict(labeled=torch.ones(1, 1, 2)), TypeError, "labeled must be torch.bool, got torch.float32"),
+    "labeled-shape": (dict(labeled=torch.ones(1, 2, 1).bool()), ValueError, r"labeled .* got \[1, 2, 1\]"),
+    "labeled-device": (dict(labeled=torch.ones(1, 1, 2, device="meta").bool()), RuntimeError, "labeled .*got meta"),
     "size-zero": (dict(size=(0, 46)), ValueError, r"size must be \(h, w\).*got \(0, 46\)"),
     "size-huge": (dict(size=(46, 2**40)), ValueError, "size must be"),
     "size-three": (dict(size=(4, 4, 4)), ValueError, "size must be"),
@@ -155,9 +155,7 @@ REJECTED = {
 @pytest.mark.parametrize("name", REJECTED)
 def test_rejects(name: str) -> None:
     changed, error, message = REJECTED[name]
-    good = dict(
-        parts=torch.zeros(1, 1, 2, 2), labelled=torch.ones(1, 1, 2).bool(), size=(46, 46), sigma=7.0, stride=8.0
-    )
+    good = dict(parts=torch.zeros(1, 1, 2, 2), labeled=torch.ones(1, 1, 2).bool(), size=(46, 46), sigma=7.0, stride=8.0)
     gaussian_targets(**good)
     with pytest.raises(error, match=message):
         gaussian_targets(**{**good, **changed})
@@ -165,27 +163,27 @@ def test_rejects(name: str) -> None:
 
 @pytest.mark.parametrize("case", GAUSSIAN_TARGETS[1:4], ids=str)
 def test_opcheck(case: TargetsCase, fast: str, generator: torch.Generator) -> None:
-    parts, labelled = case.inputs(generator, fast)
+    parts, labeled = case.inputs(generator, fast)
     op = torch.ops.cpm_fast.gaussian_targets.default
-    torch.library.opcheck(op, (parts, labelled, case.size, case.sigma, case.stride))
+    torch.library.opcheck(op, (parts, labeled, case.size, case.sigma, case.stride))
 
 
 @pytest.mark.slow
 def test_compiles(fast: str, generator: torch.Generator) -> None:
     compiled = torch.compile(gaussian_targets, fullgraph=True, backend="aot_eager")
     for case in GAUSSIAN_TARGETS[:4]:
-        parts, labelled = case.inputs(generator, fast)
-        maps = compiled(parts, labelled, case.size, case.sigma, case.stride)
-        assert torch.equal(maps, gaussian_targets(parts, labelled, case.size, case.sigma, case.stride))
+        parts, labeled = case.inputs(generator, fast)
+        maps = compiled(parts, labeled, case.size, case.sigma, case.stride)
+        assert torch.equal(maps, gaussian_targets(parts, labeled, case.size, case.sigma, case.stride))
     with backend.use_backend("reference"):
-        torch.testing.assert_close(compiled(parts, labelled, case.size, case.sigma, case.stride), maps)
+        torch.testing.assert_close(compiled(parts, labeled, case.size, case.sigma, case.stride), maps)
 
 
 def test_autocast_keeps_float32(fast: str, generator: torch.Generator) -> None:
-    parts, labelled = RELEASE.inputs(generator, fast)
-    wanted = gaussian_targets(parts, labelled, RELEASE.size, 7.0, 8.0)
+    parts, labeled = RELEASE.inputs(generator, fast)
+    wanted = gaussian_targets(parts, labeled, RELEASE.size, 7.0, 8.0)
     with torch.autocast(fast, dtype=torch.bfloat16):
-        assert torch.equal(gaussian_targets(parts, labelled, RELEASE.size, 7.0, 8.0), wanted)
+        assert torch.equal(gaussian_targets(parts, labeled, RELEASE.size, 7.0, 8.0), wanted)
 
 
 coordinates = st.floats(-60.0, 260.0, width=32)
@@ -198,12 +196,12 @@ class TestLaws:
 
     size = (25, 23)
 
-    def draw(self, name: str, parts: torch.Tensor, labelled: torch.Tensor | None = None) -> torch.Tensor:
+    def draw(self, name: str, parts: torch.Tensor, labeled: torch.Tensor | None = None) -> torch.Tensor:
         if name == "fast" and backend.native_missing("cpu"):
             pytest.skip(str(backend.native_missing("cpu")))
-        labelled = torch.ones(parts.shape[:3], dtype=torch.bool) if labelled is None else labelled
+        labeled = torch.ones(parts.shape[:3], dtype=torch.bool) if labeled is None else labeled
         with backend.use_backend(name):
-            return gaussian_targets(parts, labelled, self.size, 7.0, 8.0)
+            return gaussian_targets(parts, labeled, self.size, 7.0, 8.0)
 
     @given(crowd=crowds)
     @settings(max_examples=25)
@@ -232,11 +230,11 @@ class TestLaws:
 
     @given(crowd=crowds)
     @settings(max_examples=25)
-    def test_unlabelled_equals_absent(self, name: str, crowd: list) -> None:
+    def test_unlabeled_equals_absent(self, name: str, crowd: list) -> None:
         parts = torch.tensor(crowd)[None]
-        labelled = torch.ones(parts.shape[:3], dtype=torch.bool)
-        labelled[:, -1] = False
-        assert torch.equal(self.draw(name, parts, labelled), self.draw(name, parts[:, :-1]))
+        labeled = torch.ones(parts.shape[:3], dtype=torch.bool)
+        labeled[:, -1] = False
+        assert torch.equal(self.draw(name, parts, labeled), self.draw(name, parts[:, :-1]))
 
     @given(crowd=crowds)
     @settings(max_examples=25)

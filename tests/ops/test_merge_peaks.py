@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cases import RELATIVE_ERROR, RESIZE_MERGE, MergeCase
 from cpm_fast.ops import backend
 from cpm_fast.ops.merge_peaks import merge_peaks
 from cpm_fast.ops.peaks import peaks
 from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.reference.merge_peaks import merge_peaks as reference
 from cpm_fast.reference.resize_merge import resize_merge as resize_reference
+from support.cases import RELATIVE_ERROR, RESIZE_MERGE, MergeCase
 
 NAN, INF = math.nan, math.inf
 Found = tuple[torch.Tensor, torch.Tensor]

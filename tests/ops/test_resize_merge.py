@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from cases import RELATIVE_ERROR, RESIZE_MERGE, MergeCase
 from cpm_fast.ops import backend
 from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.reference.resize_merge import resize_merge as reference
+from support.cases import RELATIVE_ERROR, RESIZE_MERGE, MergeCase
 
 BOUND = RELATIVE_ERROR["resize_merge", torch.float32]
 NAN, INF = math.nan, math.inf

@@ -10,8 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import exact
-from cases import RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
 from cpm_fast.ops import backend
 from cpm_fast.ops import spectral_library as module
 from cpm_fast.ops.maps import POOLS, Pool
@@ -25,7 +23,9 @@ from cpm_fast.ops.spectral_conv import (
 )
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_conv
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform
-from exact import relative_error
+from support import exact
+from support.cases import RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
+from support.exact import relative_error
 
 BOUND = RELATIVE_ERROR["spectral_conv", torch.float32]
 GRADIENT_BOUND = RELATIVE_ERROR["spectral_gradient", torch.float32]

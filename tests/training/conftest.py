@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cpm_fast.training import loop
-from runs import LOG_EVERY
+from support.runs import LOG_EVERY
 
 
 @pytest.fixture(autouse=True)

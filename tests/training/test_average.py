@@ -11,7 +11,7 @@ from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import load_checkpoint
 from cpm_fast.training.loop import train
 from cpm_fast.training.schemes import make_optimizer
-from runs import COMPACT, CONFIGS, DATA, QUIET, weights
+from support.runs import COMPACT, CONFIGS, DATA, QUIET, weights
 
 CONFIG = replace(CONFIGS["modern"][1], average=0.9)
 

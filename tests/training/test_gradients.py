@@ -10,7 +10,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.training.gradients import LOG10_EDGES, gradient_histograms, typical_magnitude
 from cpm_fast.training.journal import Metrics
 from cpm_fast.training.loop import RunOptions, train
-from runs import COMPACT, CONFIGS, DATA, QUIET
+from support.runs import COMPACT, CONFIGS, DATA, QUIET
 
 
 def test_magnitudes_by_hand():

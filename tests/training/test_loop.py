@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from cpm_fast.config import Conv
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
-from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.files import load_model, read_tensors
 from cpm_fast.recipes import RECIPES, AugmentationConfig
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.training import loop, update
 from cpm_fast.training.journal import Metrics
 from cpm_fast.training.loop import RunOptions, TrainingError, train
-from runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
+from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
 
 
 def test_what_a_run_leaves(tmp_path):

@@ -1,4 +1,4 @@
-"""Eq. 4 and Eq. 5 against sums done by hand: scale, who counts in which stage, and what an unlabelled part does."""
+"""Eq. 4 and Eq. 5 against sums done by hand: scale, who counts in which stage, and what an unlabeled part does."""
 
 import math
 from dataclasses import replace
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cpm_fast.config import NetworkConfig, preset
 from cpm_fast.data.augment import Draw
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import Batch, collate, prepare
-from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.training.loss import Targets, make_targets, missed_part, stage_losses
 
@@ -168,7 +168,7 @@ SEEN = [[[True, True]], [[True, False]]]
      ("mask", [[[True, True]], [[True, True]]], [[1, 1, 1], [1, 1, 1]])],
     ids=["mask drops map and background", "zero penalises", "known to be outside counts"],
 )  # fmt: skip
-def test_an_unlabelled_part(mode, known, counts):
+def test_an_unlabeled_part(mode, known, counts):
     targets = make_targets(batch_of(PLACES, SEEN, known), SMALL, SIGMA_PX, mode)
     assert targets.subject_counts.tolist() == targets.everyone_counts.tolist() == counts
     assert targets.subject[1, 1].max() == 0 and targets.subject[1, 2].min() < 1, "an empty map, background without it"
@@ -178,7 +178,7 @@ def test_an_unlabelled_part(mode, known, counts):
         assert (belief.grad.abs().amax(dim=(2, 3)) > 0).int().tolist() == counts
 
 
-def test_an_unlabelled_part_of_a_neighbor_masks_stage_1_alone():
+def test_an_unlabeled_part_of_a_neighbor_masks_stage_1_alone():
     known = [[[True, True], [False, True]]]
     targets = make_targets(batch_of(PAIR, known, known), SMALL, SIGMA_PX, "mask")
     assert targets.everyone_counts.tolist() == [[0, 1, 0]]

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
-from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.files import read_tensors, write_tensors
 from cpm_fast.training import loop
 from cpm_fast.training.checkpoint import load_checkpoint
 from cpm_fast.training.journal import Metrics
 from cpm_fast.training.loop import RunOptions, TrainingError, train
-from runs import CONFIGS, DATA, QUIET, losses, weights
+from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 ROOT = Path(__file__).resolve().parents[2]
 VALIDATION = [Subset(DrawnFigures(3, seed=9), range(3))]
@@ -29,7 +29,7 @@ EVERY_EPOCH = replace(QUIET, validate_every=1.0)
 @pytest.mark.slow
 def test_killed_at_random_instants_and_resumed(tmp_path):
     """The command that does fifty does five, one of them of a whole process; it compares bit for bit."""
-    command = [sys.executable, "benchmarks/kill_test.py", "--kills", "5", "--commands", "1", "--out",
+    command = [sys.executable, "benchmarks/checks/kill_test.py", "--kills", "5", "--commands", "1", "--out",
                str(tmp_path / "kills.json")]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -173,7 +173,7 @@ import numpy, torch
 from cpm_fast import infer
 from cpm_fast.config import preset
 from cpm_fast.data.loader import TrainingItems, training_batches
-from cpm_fast.data.synthetic import DrawnFigures
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.recipes import AugmentationConfig
 

@@ -9,7 +9,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.loop import train
 from cpm_fast.training.phases import Phase, frozen_layers, phase_at, run_phases
-from runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
+from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
 
 CONFIG = CONFIGS["modern"][1]
 

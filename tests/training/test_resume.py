@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cpm_fast.system.interrupt import interrupts_held
 from cpm_fast.training import loop, update
-from cpm_fast.training.interrupt import interrupts_held
 from cpm_fast.training.loop import train
-from runs import CONFIGS, DATA, QUIET, losses, weights
+from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cpm_fast.data.synthetic import DrawnFigures
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.model.cpm import CPM
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.loop import train
 from cpm_fast.training.phases import Phase
-from runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
+from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
 
 TESTS = Path(__file__).resolve().parents[1]
 WITHOUT_CHANCE = replace(RELEASED, dropout=0.0)
@@ -83,10 +83,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from cpm_fast.data.synthetic import DrawnFigures
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.training import loop
-from cpm_fast.training.ranks import main_process
-from runs import CONFIGS, DATA, LOG_EVERY, QUIET
+from cpm_fast.system.ranks import main_process
+from support.runs import CONFIGS, DATA, LOG_EVERY, QUIET
 from training.test_scale import PARALLEL, WITHOUT_CHANCE, Half
 
 torch.set_num_threads(1)
@@ -146,9 +146,9 @@ def test_two_processes_are_one_with_the_same_batch_to_rounding(tmp_path):
 
 
 def test_fewer_samples_than_processes(monkeypatch, tmp_path):
+    from cpm_fast.system.ranks import Ranks
     from cpm_fast.training import loop
     from cpm_fast.training.folder import RunFolder
-    from cpm_fast.training.ranks import Ranks
 
     with pytest.raises(ValueError, match=r"batch must be at least one sample a process .8., got 4"):
         loop._Run(*CONFIGS["modern"], DATA, [], RunFolder(tmp_path), QUIET, Ranks(0, 8))

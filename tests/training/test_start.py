@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from cpm_fast.config import Conv, preset, widened
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.mapped import mapped
-from cpm_fast.data.synthetic import DrawnFigures
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.recipes import RECIPES
@@ -16,7 +16,7 @@ from cpm_fast.skeleton import FLIC, MPII, Skeleton
 from cpm_fast.training.loop import train
 from cpm_fast.training.schemes import make_optimizer
 from cpm_fast.training.start import LOADED, start_from
-from runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, weights
+from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, weights
 
 CONFIG = CONFIGS["modern"][1]
 

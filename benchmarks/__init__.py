@@ -1,0 +1,1 @@
+"""Speed and accuracy, measured; README.md beside this file states the method."""

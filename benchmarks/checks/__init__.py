@@ -1,0 +1,1 @@
+"""Checks too long for the tests: killed runs, many pictures, parity of training."""

@@ -1,0 +1,1 @@
+"""Measuring: workers, cases, records and pictures that every suite shares."""

@@ -1,0 +1,121 @@
+"""The workers of a run: one process a peer, started when first needed, and cases made of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness.measure import Case
+from benchmarks.harness.worker import Start, Worker
+from benchmarks.peers.pytorch import Peer
+
+# Between two turns, so that threads of the one that has finished stop waiting for more and sleep: libgomp's do for up
+# to 15 ms at its default of 300,000 spins.
+SETTLE_SECONDS = 0.02
+
+ORACLE_MEMORY_BYTES = 1 << 30
+SMALLEST_NORM_SHARE = 1e-3
+
+Sizes = dict[str, Any]
+
+
+class Crew:
+    """A context: its workers end with it.
+
+    Args:
+        threads: CPU threads of each worker.
+        only: names of the peers to let in; all when empty.
+    """
+
+    def __init__(self, threads: int, only: Sequence[str] = ()) -> None:
+        self.threads, self.only = threads, only
+        self.workers: dict[str, Worker] = {}
+        self.folder = tempfile.TemporaryDirectory(prefix="cpm_fast-benchmark-")
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers.values():
+            worker.close()
+        self.folder.cleanup()
+
+    def worker(self, name: str) -> Worker:
+        """The process of a peer; one that died is replaced."""
+        worker = self.workers.get(name)
+        if worker is None or worker.process.poll() is not None:
+            worker = self.workers[name] = Worker(self.threads, Path(self.folder.name))
+        return worker
+
+    def oracle(self, exact: Start, problem: Any) -> list[np.ndarray]:
+        """What is right, float64; its process ends if it has taken much memory."""
+        worker = self.worker("oracle")
+        worker.prepare(exact, problem)
+        right = worker.result()
+        if worker.usage()["peak_memory_bytes"] > ORACLE_MEMORY_BYTES:
+            self.workers.pop("oracle").close()
+        return right
+
+    def case(
+        self, name: str, problem: Any, right: Sequence[np.ndarray], peers: Sequence[Peer], bound: float, sizes: Sizes
+    ) -> Case:
+        """A problem, put to peers and judged by what is right."""
+        entered = [peer for peer in peers if not self.only or peer.name in self.only]
+        # All at once: starting is mostly importing.
+        for peer in entered:
+            self.worker(peer.name)
+        return Case(
+            name=name, contestants=[RemoteContestant(self, peer, problem) for peer in entered],
+            error=lambda arrays: worst_error(arrays, right), bound=bound, bytes=problem.bytes, macs=problem.macs,
+            images=problem.batch, device=problem.setting.device, precision=problem.setting.precision,
+            sizes={**sizes, "batch": problem.batch},
+        )  # fmt: skip
+
+
+@dataclass
+class RemoteContestant:
+    """A peer before a problem, in its worker."""
+
+    crew: Crew
+    peer: Peer
+    problem: Any
+
+    @property
+    def name(self) -> str:
+        return self.peer.name
+
+    @property
+    def note(self) -> str:
+        return self.peer.note
+
+    def result(self) -> list[np.ndarray]:
+        worker = self.crew.worker(self.name)
+        worker.prepare(self.peer.start, self.problem)
+        return worker.result()
+
+    def seconds(self, calls: int, device: str) -> float:
+        time.sleep(SETTLE_SECONDS)
+        return self.crew.worker(self.name).seconds(calls, device)
+
+    def usage(self) -> dict[str, float]:
+        return self.crew.worker(self.name).usage()
+
+
+def worst_error(arrays: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
+    """The largest of ||out - right|| / ||right|| over the arrays; NaN if a count or shape is wrong.
+
+    An array whose norm is below a thousandth of the largest is measured by that: some gradients cancel to nothing, as
+    that of a shift does before a batch normalization.
+    """
+    if [array.shape for array in arrays] != [array.shape for array in right]:
+        return float("nan")
+    norms = [np.linalg.norm(array.ravel()) for array in right]
+    least = SMALLEST_NORM_SHARE * max(norms)
+    errors = [np.linalg.norm((a - b).ravel()) for a, b in zip(arrays, right, strict=True)]
+    return float(np.max([error / max(norm, least) for error, norm in zip(errors, norms, strict=True)]))

@@ -1,0 +1,193 @@
+"""What every suite shares: contestants checked, then timed in turns, round by round; and the table of a case."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from benchmarks.harness.machine import Machine
+from benchmarks.harness.timing import seconds_a_call
+from benchmarks.harness.worker import Unavailable, WorkerFailed
+
+WARM_UP_CALLS = 3
+# A first call as slow as this has warmed up what there is.
+SLOW_CALL_SECONDS = 0.3
+# Long enough that clock and Python overhead of a sample are below a percent, and a thread's waking too.
+SAMPLE_SECONDS = 0.02
+
+
+class Entrant(Protocol):
+    """One way to compute a case's result. The first entrant of a case is the one that ratios refer to."""
+
+    name: str
+    note: str
+
+    def result(self) -> Any: ...
+
+    def seconds(self, calls: int, device: str) -> float: ...
+
+    def usage(self) -> dict[str, float]: ...
+
+
+@dataclass
+class Contestant:
+    """An entrant that runs in this process."""
+
+    name: str
+    run: Callable[[], Any]
+    note: str = ""
+
+    def result(self) -> Any:
+        return self.run()
+
+    def seconds(self, calls: int, device: str) -> float:
+        return seconds_a_call(self.run, calls, device)
+
+    def usage(self) -> dict[str, float]:
+        return {}
+
+
+@dataclass
+class Case:
+    """One input.
+
+    Args:
+        name: of the row group.
+        contestants: the first is the one that ratios refer to.
+        error: how wrong a result is, relative, by a float64 oracle.
+        bound: the largest error that is correct.
+        bytes: that must move at least; 0: not counted.
+        macs: multiply-accumulates of the direct form; 0: not counted.
+        images: that a call takes; 0: not counted.
+        device: of the times.
+        precision: whose peak the shares refer to.
+        sizes: for the record.
+    """
+
+    name: str
+    contestants: list[Any]
+    error: Callable[[Any], float]
+    bound: float
+    bytes: int = 0
+    macs: int = 0
+    images: int = 0
+    device: str = "cpu"
+    precision: str = "fp32"
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many rounds: as many as are begun within `seconds`, but no fewer than `least` and no more than `most`."""
+
+    least: int
+    most: int
+    seconds: float
+
+    def rounds(self, name: str) -> Iterator[int]:
+        begin = time.monotonic()
+        with tqdm(total=self.most, desc=name, unit="round", leave=False, disable=None) as bar:
+            for done in range(self.most):
+                if done >= self.least and time.monotonic() - begin > self.seconds:
+                    return
+                yield done
+                bar.update()
+
+
+def measure(case: Case, effort: Effort, machine: Machine) -> dict[str, Any]:
+    """Check, warm up and time a case: one row a contestant; one that is wrong, or can't run, has no time."""
+    rows = [_checked(contestant, case) for contestant in case.contestants]
+    entered = [(row, it) for row, it in zip(rows, case.contestants, strict=True) if row.get("correct")]
+    calls = [_calls_per_sample(contestant, case.device) for _, contestant in entered]
+    samples: list[list[float]] = [[] for _ in entered]
+    for _ in effort.rounds(case.name):
+        for index, (_, contestant) in enumerate(entered):
+            samples[index].append(contestant.seconds(calls[index], case.device))
+    first = samples[0] if samples and rows[0].get("correct") else None
+    for (row, contestant), times in zip(entered, samples, strict=True):
+        row.update(_timed(case, times, machine), **contestant.usage())
+        if first is not None:
+            row["ratio"] = statistics.median(mine / theirs for mine, theirs in zip(times, first, strict=True))
+    about = {"case": case.name, "device": case.device, "precision": case.precision, **case.sizes}
+    return {**about, "images": case.images, "bytes": case.bytes, "macs": case.macs, "bound": case.bound, "rows": rows}
+
+
+def _checked(contestant: Entrant, case: Case) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": contestant.name, "note": contestant.note}
+    try:
+        error = case.error(contestant.result())
+    except Unavailable as reason:
+        return {**row, "skipped": str(reason)}
+    except WorkerFailed as reason:
+        return {**row, "failed": str(reason)}
+    # Written so that NaN is wrong too.
+    return {**row, "error": error, "correct": error <= case.bound}
+
+
+def _calls_per_sample(contestant: Entrant, device: str) -> int:
+    """Warms up, too."""
+    if contestant.usage().get("first_s", 0.0) > SLOW_CALL_SECONDS:
+        return 1
+    for _ in range(WARM_UP_CALLS):
+        once = contestant.seconds(1, device)
+    return max(1, round(SAMPLE_SECONDS / max(once, 1e-7)))
+
+
+def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
+    ordered, median = sorted(times), statistics.median(times)
+    row: dict[str, Any] = {
+        "median_s": median, "p10_s": ordered[len(ordered) // 10], "p90_s": ordered[-1 - len(ordered) // 10],
+        "rounds": len(times), "seconds": times,
+    }  # fmt: skip
+    if case.images:
+        row["images_per_s"] = case.images / median
+    if case.macs:
+        row["peak_share"] = 2 * case.macs / median / machine.flops[case.device, case.precision]
+    if case.bytes:
+        row["bandwidth_share"] = case.bytes / median / machine.bandwidth[case.device]
+    return row
+
+
+def good(result: dict[str, Any]) -> bool:
+    """Whether nothing in a measured case was wrong or failed; what is absent is no fault."""
+    return all(row.get("correct", "skipped" in row) for row in result["rows"])
+
+
+def relative_error(result: torch.Tensor, oracle: torch.Tensor) -> float:
+    return float((result.double().cpu() - oracle).norm() / oracle.norm())
+
+
+HEAD = ("", "median ms", "10 to 90 %", "ratio", "images/s", "of peak", "of copy", "error")
+FORM = "  {:<26}{:>10}  {:>18}  {:>7}  {:>9}  {:>8}  {:>8}  {:>8}"
+
+
+def table(result: dict[str, Any]) -> Iterator[str]:
+    """A measured case, as lines for the screen."""
+    yield f"\n{result['case']} on {result['device']}, {result['precision']}"
+    yield FORM.format(*HEAD)
+    for row in result["rows"]:
+        name = row["name"]
+        for absent in ("skipped", "failed"):
+            if absent in row:
+                yield f"  {name:<26}{absent.upper() if absent == 'failed' else absent}: {row[absent]}"
+        if "error" not in row:
+            continue
+        if not row["correct"]:
+            yield FORM.format(name, "WRONG", "", "", "", "", "", f"{row['error']:.1e}")
+            continue
+        spread = f"{_milliseconds(row['p10_s'])} to {_milliseconds(row['p90_s'])}"
+        ratio = f"{row['ratio']:.2f}x" if "ratio" in row else ""
+        rate = f"{row['images_per_s']:.4g}" if "images_per_s" in row else ""
+        shares = [f"{row[key]:.1%}" if key in row else "" for key in ("peak_share", "bandwidth_share")]
+        values = (name, _milliseconds(row["median_s"]), spread, ratio, rate, *shares, f"{row['error']:.1e}")
+        yield f"{FORM.format(*values)}  {row['note']}".rstrip()
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f}" if seconds < 0.1 else f"{seconds * 1e3:.1f}"

@@ -1,0 +1,63 @@
+"""The JSON of a run: what ran, where, with what, and everything measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.harness.machine import Machine
+from cpm_fast.ops import backend
+from cpm_fast.system.files import atomic_write
+
+PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx", "cpm_fast")
+# What in the environment may change a peer's speed.
+VARIABLES = (
+    "OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "CUDA_", "CPM_FAST_BACKEND",
+)  # fmt: skip
+
+
+def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Of measured cases by suite."""
+    return {
+        "suites": list(suites),
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "build": backend.build_info(),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
+        "threads": torch.get_num_threads(),
+        "machine": machine.record(),
+        "results": [{"suite": suite, **result} for suite, results in suites.items() for result in results],
+    }
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        file.write((json.dumps(values, indent=1) + "\n").encode())
+
+
+def hardware() -> dict[str, Any]:
+    cpu, flags = platform.processor(), ""
+    if Path("/proc/cpuinfo").exists():
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()]
+        values = {name.strip(): value.strip() for name, _, value in lines}
+        cpu, flags = values.get("model name", cpu), values.get("flags", "")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    simd = [flag for flag in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
+    return {"cpu": cpu, "cores": os.cpu_count(), "simd": simd, "system": platform.system(), "gpu": gpu}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Contestants: cpm_fast, PyTorch, torch.fft and other runtimes."""

@@ -1,0 +1,1 @@
+"""Studies of accuracy, claims, ideas and compiled kernels."""

@@ -1,0 +1,184 @@
+"""What the direct kernels of context_conv compile to, layer by layer: python benchmarks/studies/kernel_table.py
+
+Needs Triton and no GPU: every convolution of the network is compiled ahead of time with the constants that a GPU would
+get. Registers, shared memory, spills and instructions are read off the result; the time is predicted, not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import torch  # noqa: E402
+
+from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
+from cpm_fast.config import preset  # noqa: E402
+from cpm_fast.kernels.direct_conv import forward_launch  # noqa: E402
+from cpm_fast.kernels.direct_conv_weight import dweight_launches, gate_launches  # noqa: E402
+from cpm_fast.kernels.launch import Launch  # noqa: E402
+from cpm_fast.kernels.plans import MODES, multiprocessors  # noqa: E402
+from cpm_fast.model.layers import IMAGE, network_layers  # noqa: E402
+from cpm_fast.ops.plans.cuda import BEST_SHARE, L2_BYTES_PER_S, PEAK_FLOPS  # noqa: E402
+from cpm_fast.system.files import atomic_write  # noqa: E402
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+# Of an H200, by its data sheet.
+MEMORY_BYTES_PER_S = 4.8e12
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution of the network: its name, how many the network has of it, and its sizes."""
+
+    name: str
+    count: int
+    in_channels: int
+    out_channels: int
+    kernel: int
+    size: tuple[int, int]
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.in_channels * self.out_channels * self.kernel**2 * self.size[0] * self.size[1]
+
+
+def shapes(name: str) -> list[Shape]:
+    """The different convolutions of a preset, and the first layers of both its trunks at once."""
+    counts: Counter[tuple] = Counter()
+    names: dict[tuple, str] = {}
+    for layer in network_layers(preset(name, None)):
+        if layer.kind == "conv":
+            key = (layer.in_channels, layer.channels, layer.kernel, layer.size)
+            counts[key] += 1
+            names.setdefault(key, layer.name)
+            if layer.inputs == (IMAGE,):
+                both = (layer.in_channels, 2 * layer.channels, layer.kernel, layer.size)
+                counts[both], names[both] = 1, f"{layer.name} x 2"
+    return [Shape(names[key], count, *key) for key, count in counts.items()]
+
+
+def launches(shape: Shape, images: int, mode: str, capability: int) -> Iterator[tuple[str, Launch, int]]:
+    """Pass, launch and the bytes it must move at least; on tensors that have sizes and no memory."""
+    dtype = DTYPES.get(mode, torch.float32)
+
+    def tensor(*sizes: int) -> torch.Tensor:
+        return torch.empty(sizes, dtype=dtype, device="meta")
+
+    x = tensor(images, shape.in_channels, *shape.size)
+    y = tensor(images, shape.out_channels, *shape.size)
+    weight = tensor(shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
+    maps = x.nbytes + y.nbytes + weight.nbytes
+    yield "forward", forward_launch(x, weight, y[0, :, 0, 0], y, True, mode, capability), maps
+    if shape.in_channels != 3:
+        yield "dx", forward_launch(y, weight.transpose(0, 1), x[0, :, 0, 0], x, False, mode, capability), maps
+    add, total = dweight_launches(x, y, weight, mode, capability)
+    yield "dweight", add, maps
+    yield "dweight sum", total, weight.nbytes
+    add, total = gate_launches(y, y, y, y[0, :, 0, 0], capability)
+    yield "gate", add, 3 * y.nbytes
+    yield "gate sum", total, 0
+
+
+def predicted(launch: Launch, flops: int, bytes_moved: int, mode: str) -> float:
+    """Seconds on an H200: the slowest of tensor cores, L2 and memory, in whole rounds of programs."""
+    constants = launch.constants
+    seconds = bytes_moved / MEMORY_BYTES_PER_S
+    if "PRECISION" not in constants:
+        return seconds
+    pixels, out, depth = (int(constants[f"BLOCK_{name}"]) for name in ("PIXELS", "OUT", "ROW"))
+    # The two sides of the result's block; its values are added up over the third.
+    sides = (out, depth) if "run_pixels" in launch.arguments else (pixels, out)
+    rounds = -(-launch.programs // multiprocessors(90)) * multiprocessors(90) / launch.programs
+    products = flops / 2
+    size = 2 if mode in DTYPES else 4
+    l2 = products * (1 / sides[0] + 1 / sides[1]) * size / L2_BYTES_PER_S
+    return max(seconds, rounds * max(flops / (BEST_SHARE * PEAK_FLOPS[mode]), l2))
+
+
+def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict]:
+    """One row a layer, batch, mode, chip and pass; launches that share a compiled kernel compile it once."""
+    done: dict[Key, Compiled] = {}
+    for capability in capabilities:
+        for mode in modes:
+            for shape in shapes(network):
+                for images in batches:
+                    for name, launch, bytes_moved in launches(shape, images, mode, capability):
+                        key = launch_key(launch, capability)
+                        if key not in done:
+                            done[key] = compile_launch(launch, capability)
+                        row = {"layer": shape.name, "count": shape.count, "images": images, "mode": mode, "pass": name}
+                        row |= {"capability": capability, "kernel": launch.kernel.__name__}
+                        row |= {"in_channels": shape.in_channels, "out_channels": shape.out_channels}
+                        row |= {"kernel_side": shape.kernel, "size": shape.size}
+                        row |= {"constants": launch.constants, "warps": launch.warps, "stages": launch.stages}
+                        row |= {"programs": launch.programs, **asdict(done[key])}
+                        if capability == 90:
+                            flops = shape.flops * images if "PRECISION" in launch.constants else 0
+                            seconds = predicted(launch, flops, bytes_moved, mode)
+                            share = flops / seconds / PEAK_FLOPS[mode] if flops else 0.0
+                            row |= {"predicted_h200_s": seconds, "predicted_peak_share": share}
+                        yield row
+
+
+def line(row: dict) -> str:
+    c = row["constants"]
+    tile = "x".join(str(value) for name, value in c.items() if name.startswith("BLOCK"))
+    size = f"{row['kernel_side']}x{row['kernel_side']} {row['in_channels']}->{row['out_channels']} @ {row['size'][0]}"
+    text = f"{row['layer']:<24}{size:<22}{row['images']:>3}  {row['mode']:<7}{row['pass']:<12}sm_{row['capability']}  "
+    text += f"{tile:<12}{row['warps']:>2} {row['stages']:>2} {row['registers']:>4} {row['shared'] / 1024:>6.0f} KB "
+    text += f"{row['spills']:>3} {row['tensor_core']:<6}"
+    if "predicted_h200_s" in row:
+        text += f"{row['predicted_peak_share']:>5.0%} {row['predicted_h200_s'] * 1e3:>9.3f} ms"
+    return text
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: done; 1: a kernel spills or needs more shared memory than the chip has; 2: bad use."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--network", default="cpm6", help="preset (%(default)s)")
+    parser.add_argument("--images", type=int, nargs="+", default=[32], help="batch sizes (%(default)s)")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="arithmetic (all)")
+    parser.add_argument(
+        "--capabilities",
+        type=int,
+        nargs="+",
+        choices=sorted(SHARED_LIMIT_BYTES),
+        default=[90],
+        help="chips, 80 for sm_80 (%(default)s)",
+    )
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    chosen = parser.parse_args(arguments)
+    print(f"{'layer':<24}{'':<22}{'N':>3}  {'mode':<7}{'pass':<12}chip   {'tile':<12} w  s regs    shared spl tensor"
+          "  peak predicted")  # fmt: skip
+    table, fine = [], True
+    for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
+        table.append(row)
+        fine = fine and row["spills"] == 0 and row["shared"] <= SHARED_LIMIT_BYTES[row["capability"]]
+        print(line(row), flush=True)
+    if chosen.json:
+        record = {"network": chosen.network, "measured": False, "triton": version("triton"), "rows": table}
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(chosen.json) as file:
+            file.write(as_text(record).encode())
+        print(f"\nwrote {chosen.json}")
+    return 0 if fine else 1
+
+
+def as_text(record: dict) -> str:
+    """JSON with a line a row."""
+    head = json.dumps({key: value for key, value in record.items() if key != "rows"})
+    lines = ",\n".join(json.dumps(row) for row in record["rows"])
+    return f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The verbs of cpm-fast: one file a verb."""

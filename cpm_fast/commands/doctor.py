@@ -1,0 +1,259 @@
+"""What this install can run, and what to type where it cannot: the rows behind `cpm-fast doctor`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cpm_fast.ops import backend
+from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.gaussian_targets import gaussian_targets
+from cpm_fast.ops.merge_peaks import merge_peaks
+from cpm_fast.ops.peaks import peaks
+from cpm_fast.ops.resize_merge import resize_merge
+from cpm_fast.ops.spectral_conv import spectral_conv, spectral_weight_gradient, transform_weight
+
+State = Literal["ok", "note", "problem"]
+
+MIN_PYTHON = (3, 11)
+MIN_TORCH = (2, 11)
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+PIP_TOOLKIT = "pip install " + " ".join(
+    f'"nvidia-{name}==13.0.*"' for name in ("cuda-nvcc", "cuda-crt", "cuda-runtime", "cuda-cccl", "nvvm")
+)
+REBUILD = "pip install -e ."
+NEWER_DRIVER = "Update the NVIDIA driver, or use a torch and a CUDA toolkit of an older CUDA."
+# Two values of a self-test that differ by more than float32 rounding are wrong.
+SELF_TEST_TOLERANCE = 1e-4
+# Of a convolution of numbers of about 1, in TF32 on both sides where PyTorch is set so.
+TF32_TOLERANCE = 2e-2
+Test = Callable[[], tuple[torch.Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding: "ok", a "note" that needs no action, or a "problem" with advice."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings; printed as a table."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is missing that this machine could run."""
+        return all(row.state != "problem" for row in self.rows)
+
+    def __str__(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        lines = []
+        for row in self.rows:
+            lines.append(f"{row.name:<{width}}  {row.state:<7}  {row.found}")
+            lines += [f"{'':<{width + 11}}{line}" for line in row.advice.splitlines()]
+        return "\n".join(lines)
+
+
+def report() -> Report:
+    """Look at the install and run each native op once on every device there is. May initialize CUDA.
+
+    Returns:
+        A Report; nothing raises, a failure becomes a row.
+    """
+    return Report((
+        _python(),
+        _torch(),
+        *(_package(name, module) for name, module in (("numpy", "numpy"), ("opencv", "opencv-python"),
+                                                      ("safetensors", "safetensors"))),
+        _triton(),
+        _native_cpu(),
+        _native_cuda(),
+        Row("threads", "ok", f"{torch.get_num_threads()} of PyTorch's pool"),
+        _weights(),
+    ))  # fmt: skip
+
+
+def _version(module: str) -> str | None:
+    try:
+        return version(module)
+    except PackageNotFoundError:
+        return None
+
+
+def _python() -> Row:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info[:2] >= MIN_PYTHON:
+        return Row("python", "ok", found)
+    return Row("python", "problem", found, f"Python {MIN_PYTHON[0]}.{MIN_PYTHON[1]} or newer is needed.")
+
+
+def _torch() -> Row:
+    numbers = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in torch.__version__.split(".")[:2])
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA in this build of it"
+    trouble = _driver_trouble()
+    if trouble:
+        return Row("torch", "problem", f"{torch.__version__}, {built}; {trouble}", NEWER_DRIVER)
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU in sight"
+    if numbers < MIN_TORCH:
+        return Row("torch", "problem", torch.__version__, 'pip install "torch>=2.11"')
+    return Row("torch", "ok", f"{torch.__version__}, {built}{device}")
+
+
+def _driver_trouble() -> str:
+    """What PyTorch says of a driver that is older than its CUDA, or nothing, also where there is no driver at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if torch.version.cuda is None or torch.cuda.is_available():
+            return ""
+        try:
+            torch.cuda.init()
+        except RuntimeError as error:
+            said = str(error).splitlines()[0]
+            return said if "too old" in said else ""
+    return ""
+
+
+def _package(name: str, module: str) -> Row:
+    found = _version(module)
+    if found is None:
+        return Row(name, "problem", "missing", f"pip install {module}")
+    return Row(name, "ok", found)
+
+
+def _triton() -> Row:
+    found, gpu = _version("triton"), torch.cuda.is_available()
+    if found is None:
+        return Row("triton", "problem" if gpu else "note", "missing", "pip install triton" if gpu else "")
+    if not gpu:
+        return Row("triton", "note", f"{found}, without a GPU to run on")
+    missing = backend.triton_missing("cuda", torch.cuda.current_device())
+    failure = missing or _differences({"context_conv": _convolution("cuda")}, TF32_TOLERANCE)
+    if failure:
+        advice = 'Another version may: pip install "triton>=3.6", or CPM_FAST_BACKEND=reference'
+        return Row("triton", "problem", f"{found}; {failure}", advice)
+    return Row("triton", "ok", found)
+
+
+def _native_cpu() -> Row:
+    missing = backend.native_missing("cpu")
+    if missing is not None:
+        note = backend.build_info()["note"]
+        advice = f"Everything runs on the slower reference. Install a C++17 compiler and type: {REBUILD}"
+        return Row("native CPU ops", "problem", missing, f"{note}\n{advice}".strip())
+    info = backend.build_info()
+    failure = _self_test("cpu")
+    if failure:
+        return Row("native CPU ops", "problem", failure, f"Build anew: {REBUILD}")
+    openmp = "with OpenMP" if info["openmp"] == "yes" else "without OpenMP, so on one thread"
+    return Row("native CPU ops", "ok", f"live, built by {info['compiler']} {openmp}")
+
+
+def _native_cuda() -> Row:
+    name, gpu = "native CUDA ops", torch.cuda.is_available()
+    missing = backend.native_missing("cuda")
+    if missing is not None:
+        if not gpu:
+            return Row(name, "note", f"{missing}; no GPU that would need it")
+        advice = f"With a C++ compiler and no CUDA toolkit, type\n{PIP_TOOLKIT}\nand then\nCPM_FAST_CUDA=on {REBUILD}"
+        return Row(name, "problem", missing, advice)
+    info = backend.build_info()
+    built = f"compiled by CUDA {info['cuda']} for {' '.join('sm_' + arch for arch in info['cuda_archs'].split())}"
+    if not gpu:
+        return Row(name, "note", f"{built}; no GPU to run them")
+    failure = _self_test("cuda")
+    if failure:
+        old = "driver version is insufficient" in failure
+        advice = (
+            NEWER_DRIVER
+            if old
+            else f'Build for this GPU: CPM_FAST_CUDA=on CPM_FAST_CUDA_ARCHS="{_architecture()}" {REBUILD}'
+        )
+        return Row(name, "problem", f"{built}; {failure}", advice)
+    return Row(name, "ok", f"live, {built}")
+
+
+def _architecture() -> str:
+    return "".join(str(number) for number in torch.cuda.get_device_capability())
+
+
+def _self_test(device: str) -> str:
+    """What is wrong with the native ops on a device, or nothing."""
+    tests = _tests_of_maps(device)
+    if device == "cpu":
+        tests |= _spectral_tests()
+    return _differences(tests, SELF_TEST_TOLERANCE)
+
+
+def _tests_of_maps(device: str) -> dict[str, Test]:
+    parts = torch.tensor([[[[11.0, 20.5], [3.5, 60.0]]]], device=device)  # [1, 1, 2, 2]
+    labeled = torch.ones(1, 1, 2, dtype=torch.bool, device=device)
+    frames = torch.tensor([[0.125, 0.125, -0.4375, -0.4375], [0.1, 0.1, -0.3, 0.2]], dtype=torch.float64, device=device)
+    size = (72, 56)
+
+    def drawn() -> torch.Tensor:
+        return gaussian_targets(parts, labeled, (9, 7), 7.0, 8.0)
+
+    stack = drawn()[:, None].expand(-1, 2, -1, -1, -1).contiguous()  # [1, 2, 3, 9, 7]
+    return {
+        "gaussian_targets": lambda: (drawn(),),
+        "resize_merge": lambda: (resize_merge(stack, frames, size),),
+        "peaks": lambda: peaks(drawn(), True),
+        "merge_peaks": lambda: merge_peaks(stack, frames, size, True),
+    }
+
+
+def _convolution(device: str) -> Test:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*size, generator=generator).to(device) for size in ((1, 3, 40, 36), (5, 3, 9, 9)))
+    return lambda: (context_conv(x, weight / 16, weight[:, 0, 0, 0], True),)
+
+
+def _spectral_tests() -> dict[str, Test]:
+    generator = torch.Generator().manual_seed(0)
+    x, gradient = (torch.randn(1, channels, 40, 36, generator=generator) for channels in (3, 5))
+    weight = torch.randn(5, 3, 9, 9, generator=generator) / 16
+    tile = 32
+    return {
+        "spectral_conv": lambda: (spectral_conv(x, transform_weight(weight, tile), weight[:, 0, 0, 0], True, 9),),
+        "spectral_weight_gradient": lambda: tuple(
+            found / 40 for found in spectral_weight_gradient(gradient, x, None, 9, tile)
+        ),
+    }
+
+
+def _differences(tests: dict[str, Test], tolerance: float) -> str:
+    """The first op whose fast form does not run or is wrong, or nothing."""
+    for op, test in tests.items():
+        results = []
+        try:
+            for name in backend.BACKENDS:
+                with backend.use_backend(name):
+                    results.append(test())
+            error = max(float((fast - right).abs().max()) for fast, right in zip(*results, strict=True))
+        except RuntimeError as failure:
+            return f"{op} does not run: {str(failure).splitlines()[0]}"
+        # Written so that NaN fails too.
+        if not error <= tolerance:
+            return f"{op} is wrong by {error:.1e} in a self-test"
+    return ""
+
+
+def _weights() -> Row:
+    files = sorted(path.name for path in WEIGHTS.glob("*.safetensors"))
+    if files:
+        return Row("bundled weights", "ok", ", ".join(files))
+    return Row("bundled weights", "problem", f"none in {WEIGHTS}", f"The install is incomplete; type: {REBUILD}")

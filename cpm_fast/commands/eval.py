@@ -1,0 +1,142 @@
+"""`cpm-fast eval`: a network or a file of predictions scored; a table, and with -o numbers, curves and a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from cpm_fast import weights
+from cpm_fast.data.open import open_dataset
+from cpm_fast.data.sample import Dataset, hold_out
+from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.network import Predictions, in_order, predict, score
+from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision, precision_table
+from cpm_fast.evaluation.page import report_page
+from cpm_fast.evaluation.predictions import MatchError, evaluate_parts, predicted_subjects, read_predictions, read_truth
+from cpm_fast.evaluation.rule import PCK, Rule
+from cpm_fast.model.cpm import CPM
+from cpm_fast.results.result import Result, Results
+from cpm_fast.skeleton import BUILT_IN, Skeleton
+from cpm_fast.system.files import atomic_write
+from cpm_fast.system.shards import sharded
+
+OKS = "oks"
+# Options that say how a network looks at pictures: (name, where argparse puts it, its value if not given).
+NETWORK_OPTIONS = (("--model", "model", None), ("--protocol", "protocol", "crop"), ("--pyramid", "pyramid", None),
+                   ("--flip", "flip", False))  # fmt: skip
+FILE_OPTIONS = (("--skeleton", "skeleton", None), ("--first-pixel", "first_pixel", None))
+
+
+def eval_command(options: argparse.Namespace) -> bool:
+    """Run it; True when there is a score."""
+    dataset = open_dataset(options.data)
+    if options.last is not None and options.last < len(dataset):
+        dataset = hold_out(dataset, options.last)[1]
+    metric = PCK if options.metric == OKS else options.metric
+    rule = Rule(metric, options.reference, options.threshold, options.centric)
+    return (_score_network if options.predictions is None else _score_file)(options, dataset, rule)
+
+
+def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:
+    _refuse(options, FILE_OPTIONS, "says how a file of predictions is read: give --predictions too")
+    pyramid = None if options.pyramid is None else tuple(options.pyramid)
+    with sharded() as shard:
+        name = options.model or weights.DEFAULT
+        model = weights.load(name, device=shard.device(options.device))
+        mine = shard.part(range(len(dataset)))
+        found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
+                        batch=options.batch, progress=None if shard.first else False)  # fmt: skip
+        everyone = shard.gather(found)
+    if not everyone:
+        return True
+    result = score(everyone, dataset, rule, name)
+    print(result.table(sides=True))
+    precision = _precision(result) if options.metric == OKS else []
+    if options.output is not None:
+        written = _write(options.output, result, precision, dataset, model)
+        _save_predictions(in_order(everyone), dataset.skeleton, options.output / "predictions.csv")
+        print(f"wrote {', '.join(map(str, [*written, options.output / 'predictions.csv']))}")
+    return math.isfinite(result.stages[-1].mean)
+
+
+def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:
+    _refuse(options, NETWORK_OPTIONS, "says how a network is run: it does not go with --predictions")
+    path: Path = options.predictions
+    order = None if options.skeleton is None else _skeleton(options.skeleton).names
+    parts = read_predictions(path, dataset.skeleton, len(dataset), order=order, first_pixel=options.first_pixel)
+    reader = read_truth(dataset)
+    precision = []
+    if options.metric == OKS:
+        truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+        precision = [average_precision(truth, predicted_subjects(parts, reader), dataset.skeleton)]
+    try:
+        result = evaluate_parts(parts, reader, source=path.name, rule=rule)
+    except MatchError as error:
+        if not precision:
+            raise
+        print(f"PCK is left out: {error}\n{precision_table(precision)}")
+        return True
+    print(result.table(sides=True))
+    if precision:
+        print(precision_table(precision))
+    if options.output is not None:
+        print(f"wrote {', '.join(map(str, _write(options.output, result, precision, dataset, None)))}")
+    return math.isfinite(result.stages[-1].mean)
+
+
+def _precision(result: Evaluation) -> list[AveragePrecision]:
+    """COCO's numbers of every stage; a subject's score is the mean over its parts."""
+    truth = Subjects(result.images, result.truth, result.areas_image)
+    stages = [
+        average_precision(truth, Subjects(result.images, stage, heights.mean(axis=1)), result.skeleton)
+        for stage, heights in zip(result.predictions, result.heights, strict=True)
+    ]
+    print(precision_table(stages))
+    return stages
+
+
+def _write(
+    folder: Path, result: Evaluation, precision: Sequence[AveragePrecision], dataset: Dataset, model: CPM | None
+) -> list[Path]:
+    """Numbers, curve and report; their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = result.to_dict()
+    if precision:
+        numbers["average_precision"] = [
+            {name: None if math.isnan(value) else value for name, value in stage.numbers.items()} for stage in precision
+        ]
+    with atomic_write(folder / "eval.json") as file:
+        file.write(json.dumps(numbers, indent=1).encode())
+    result.save_curve(folder / "pck.png")
+    extra = [precision_table(precision)] if precision else []
+    with atomic_write(folder / "report.html") as file:
+        file.write(report_page(result, dataset, model, extra))
+    return [folder / name for name in ("eval.json", "pck.png", "report.html")]
+
+
+def _save_predictions(found: Predictions, skeleton: Skeleton, path: Path) -> None:
+    """The last stage as a table of results, which --predictions reads again."""
+    parts = skeleton.only([skeleton.names[i] for i in found.scored])
+    results = []
+    for name, rows in groupby(range(len(found.names)), key=lambda row: found.names[row]):
+        chosen = list(rows)
+        points = found.predicted[-1, chosen][:, found.scored].astype(np.float32)
+        heights = found.heights[-1, chosen][:, found.scored].astype(np.float32)
+        results.append(Result(points, heights, parts, name))
+    Results(results).save(path)
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[tuple[str, str, object]], why: str) -> None:
+    for option, key, usual in names:
+        if getattr(options, key) != usual:
+            raise ValueError(f"{option} {why}")
+
+
+def _skeleton(name: str) -> Skeleton:
+    return BUILT_IN.get(name) or Skeleton.from_toml(name)

@@ -1,0 +1,183 @@
+"""`cpm-fast infer` on pictures: results as they come into a journal, merged in the end, by one process or several."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpm_fast.inference.images import Failure, Plan
+from cpm_fast.inference.pipeline import Settings, find_network
+from cpm_fast.inference.unfinished import Unfinished, fingerprint
+from cpm_fast.results.formats.exchange import COCO, OPENPOSE, free_stems
+from cpm_fast.results.formats.files import DAMAGE, from_entry, to_entry
+from cpm_fast.results.result import Result, Results
+from cpm_fast.system.files import atomic_write
+from cpm_fast.system.shards import Shard, sharded
+
+SHOWN_FILES = 5
+STEPS = ("decode", "crop", "network", "peaks")
+
+
+def infer_pictures(options: argparse.Namespace) -> bool:
+    """Run it; True when every picture was read."""
+    with sharded() as shard:
+        return _Run(options, shard).run()
+
+
+class _Run:
+    def __init__(self, options: argparse.Namespace, shard: Shard) -> None:
+        self.options, self.shard, self.output = options, shard, Path(options.output)
+        pictures = options.pictures[0] if len(options.pictures) == 1 else options.pictures
+        boxes = None if options.box is None else np.array(options.box)
+        if boxes is not None and (len(options.pictures) > 1 or Path(options.pictures[0]).is_dir()):
+            raise ValueError(
+                "--box must come with one picture or video; for several use cpm_fast.infer(..., boxes=[...])"
+            )
+        settings = Settings(
+            options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
+        )
+        network = find_network(options.model, shard.device(options.device))
+        self.plan = Plan.of(pictures, settings, model=network, boxes=boxes, rois=None, device="auto", color="bgr",
+                            readers=options.readers)  # fmt: skip
+        self.stems = free_stems([source.name for source in self.plan.sources])
+        self.config = network.config
+        self.unfinished = Unfinished(self.output, {
+            "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
+            "box": options.box, "pictures": not options.no_pictures, "stages": options.stages,
+        })  # fmt: skip
+        self.steps = dict.fromkeys(STEPS, 0.0)
+        self.done = self.drawn = 0
+        self.written: list[Path] = []
+
+    def run(self) -> bool:
+        if not self.plan.several:
+            return self._single() if self.shard.first else True
+        resumed = self.unfinished.check(self.options.resume)
+        if self.options.resume and not resumed and self.table.exists():
+            if self.shard.first:
+                print(f"nothing to resume: {self.table} is whole")
+            return True
+        self.shard.wait_for_all()
+        if self.shard.first and not resumed:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self.unfinished.begin()
+        self.shard.wait_for_all()
+        try:
+            seconds = self._work()
+        except KeyboardInterrupt:
+            print("stopped; the same command with --resume goes on", file=sys.stderr)
+            raise
+        self.shard.wait_for_all()
+        if not self.shard.first:
+            return True
+        fine = self._report(self._merged(), seconds)
+        self.unfinished.end()
+        return fine
+
+    def _single(self) -> bool:
+        """One picture is done or not: there is nothing to go on with."""
+        results = [outcome for outcome in self.plan.run() if isinstance(outcome, Result)]
+        self.output.mkdir(parents=True, exist_ok=True)
+        for result in results:
+            self._draw(result, self.stems[0])
+        return self._report(Results(results), 0.0)
+
+    def _work(self) -> float:
+        """Do this process's share of what no journal holds; seconds that it took."""
+        done = {record["name"] for record in self.unfinished.records() if "failure" not in record}
+        # Every process must have read the journals before one of them is written on.
+        self.shard.wait_for_all()
+        left = [i for i, source in enumerate(self.plan.sources) if source.name not in done]
+        if done and self.shard.first:
+            print(f"resuming: {len(self.plan.sources) - len(left)} of {len(self.plan.sources)} pictures are done")
+        mine = self.shard.part(left)
+        plan = dataclasses.replace(self.plan, sources=[self.plan.sources[i] for i in mine])
+        journal = self.unfinished.journal(self.shard.rank)
+        started = time.perf_counter()
+        try:
+            for i, outcome in zip(mine, plan.run(None if self.shard.first else False), strict=True):
+                if isinstance(outcome, Failure):
+                    journal.add({"name": outcome.name, "failure": outcome.reason})
+                else:
+                    self._draw(outcome, self.stems[i])
+                    journal.add(to_entry(outcome))
+        finally:
+            journal.close()
+        return time.perf_counter() - started
+
+    def _draw(self, result: Result, stem: str) -> None:
+        if not self.options.no_pictures:
+            result.plot(self._write(f"{stem}_pose.png"))
+        if self.options.stages and len(result):
+            result.plot_stages(self._write(f"{stem}_stages.png"))
+        self.done += 1
+        for step in STEPS:
+            self.steps[step] += getattr(result.timing, step)
+
+    def _write(self, name: str) -> Path:
+        self.drawn += 1
+        if len(self.written) < SHOWN_FILES:
+            self.written.append(self.output / name)
+        return self.output / name
+
+    def _merged(self) -> Results:
+        """What all processes found, in the order of the pictures."""
+        entries: dict[str, dict[str, Any]] = {}
+        for record in self.unfinished.records():
+            if "failure" not in record or record["name"] not in entries:
+                entries[record["name"]] = record
+        results, failures = [], {}
+        for source in self.plan.sources:
+            entry = entries[source.name]
+            if "failure" in entry:
+                failures[source.name] = str(entry["failure"])
+            else:
+                try:
+                    result = from_entry(entry, self.config.skeleton)
+                except DAMAGE as error:
+                    folder = self.unfinished.folder
+                    raise ValueError(
+                        f"{folder}: what it says of {source.name} is damaged: {error!r}; remove it"
+                    ) from None
+                size, offset = self.config.input_size, self.config.cell_offset
+                results.append(dataclasses.replace(result, box_size=size, cell_offset=offset))
+        return Results(results, failures)
+
+    def _report(self, results: Results, seconds: float) -> bool:
+        self._save(results)
+        shown = [str(path) for path in [self.table, *self.written][:SHOWN_FILES]]
+        more = self.drawn + 1 - len(shown)
+        print(f"{len(results)} pictures, {sum(len(result) for result in results)} subjects{self._speed(seconds)}")
+        print("wrote " + ", ".join(shown) + (f", and {more} more" if more else ""))
+        for name, message in results.failures.items():
+            print(f"failed: {name}: {message}", file=sys.stderr)
+        return not results.failures
+
+    @property
+    def table(self) -> Path:
+        """Where the results go."""
+        form = self.options.form or "json"
+        return self.output / {OPENPOSE: OPENPOSE, COCO: "results_coco.json"}.get(form, f"results.{form}")
+
+    def _save(self, results: Results) -> None:
+        form = self.options.form
+        results.save(self.table, form=form if form in (COCO, OPENPOSE) else None)
+        failed = self.output / "failures.txt"
+        failed.unlink(missing_ok=True)
+        if results.failures:
+            with atomic_write(failed) as file:
+                file.writelines(f"{name}\t{reason}\n".encode() for name, reason in results.failures.items())
+
+    def _speed(self, seconds: float) -> str:
+        """What this run took, and a picture on average; of several processes the first one's."""
+        if not self.done:
+            return ""
+        rate = f", {self.shard.count * self.done / seconds:.1f} pictures/s" if seconds else ""
+        each = ", ".join(f"{name} {1e3 * total / self.done:.1f}" for name, total in self.steps.items())
+        return f"{rate}; ms a picture: {each}"

@@ -1,0 +1,172 @@
+"""`cpm-fast train`: from options, or from a run's config, to a run."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cpm_fast.config import NetworkConfig, preset, widened
+from cpm_fast.data.open import open_dataset
+from cpm_fast.data.sample import Dataset, Subset, hold_out
+from cpm_fast.model.layers import mac_count, parameter_count
+from cpm_fast.recipes import RECIPES, TrainingConfig
+from cpm_fast.skeleton import BUILT_IN, Skeleton
+from cpm_fast.system.files import parse_json
+from cpm_fast.system.ranks import main_process
+from cpm_fast.training.folder import FINAL_FILE
+from cpm_fast.training.journal import CONFIG_FILE, START_FILE
+from cpm_fast.training.loop import train
+from cpm_fast.training.options import RunOptions
+from cpm_fast.weights import weights_file
+
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run's config.json says of it.
+
+    Args:
+        network, config: what is trained, and how.
+        data: words or paths of the datasets.
+        hold_out: how many of each are for validation; None: the usual share.
+        options: how it is carried out, where it is to go on in the same way.
+        start: weights to start from.
+    """
+
+    network: NetworkConfig
+    config: TrainingConfig
+    data: list[str]
+    hold_out: list[int] | None
+    options: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+
+
+def train_command(options: argparse.Namespace) -> bool:
+    """Start a run, or go on with one; True when it came to its end."""
+    folder: Path = options.resume or options.output or Path("runs") / options.preset
+    run = _read_config(folder) if options.resume else _new_run(options)
+    datasets = [open_dataset(spec) for spec in run.data]
+    counts = _hold_out_counts(datasets, run.hold_out)
+    parts = [hold_out(dataset, count) for dataset, count in zip(datasets, counts, strict=True)]
+    if main_process():
+        _describe(run.network, datasets, parts, folder)
+    given = {"save_every": options.save_every, "validate_every": options.validate_every,
+             "recompute": options.recompute or None}  # fmt: skip
+    train(
+        run.network,
+        run.config,
+        [training for training, _ in parts],
+        [validation for _, validation in parts if len(validation)],
+        folder,
+        resume=bool(options.resume),
+        options=RunOptions(workers=options.workers, device=options.device, **_changed(run.options, given)),
+        about={"data": run.data, "hold_out": counts, "start": run.start},
+        start=run.start,
+    )
+    if main_process():
+        if run.start and not options.resume:
+            print((folder / START_FILE).read_text(encoding="utf-8"), end="")
+        print(f"wrote {folder / FINAL_FILE}")
+    return True
+
+
+def _describe(
+    network: NetworkConfig, datasets: list[Dataset], parts: list[tuple[Subset, Subset]], folder: Path
+) -> None:
+    print(f"network   {network.stages} stages, {network.parts} parts, box {network.input_size}, "
+          f"{parameter_count(network):,} parameters, {mac_count(network) / 1e9:.2f} GMAC an image")  # fmt: skip
+    for dataset, (training, validation) in zip(datasets, parts, strict=True):
+        print(f"data      {dataset.name}: {len(training)} to train on, {len(validation)} held out")
+    print(f"run       {folder}", flush=True)
+
+
+def _changed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Values with those that were given on the command line in their place."""
+    return {**values, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _new_run(options: argparse.Namespace) -> _Run:
+    specs = options.data or ["synthetic"]
+    config = _training_config(options)
+    skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
+    start = None if options.init is None else str(weights_file(options.init))
+    network = preset(options.preset, skeleton)
+    if options.width is not None:
+        network = widened(network, options.width)
+    if options.stages is not None:
+        network = replace(network, stages=options.stages)
+    if options.input_size is not None:
+        network = replace(network, input_size=tuple(options.input_size))
+    return _Run(network, config, specs, options.hold_out, start=start)
+
+
+def _skeleton(word: str) -> Skeleton:
+    if word in BUILT_IN:
+        return BUILT_IN[word]
+    if not Path(word).is_file():
+        raise FileNotFoundError(f"{word}: skeleton must be one of {sorted(BUILT_IN)} or a .toml file")
+    return Skeleton.from_toml(word)
+
+
+def _training_config(options: argparse.Namespace) -> TrainingConfig:
+    recipe = _recipe(options.recipe)
+    given = {
+        "epochs": options.epochs, "batch": options.batch, "accumulate": options.accumulate,
+        "learning_rate": options.learning_rate, "loss_mode": options.loss, "precision": options.precision,
+        "average": options.average, "robust": options.robust, "scheme": options.scheme, "seed": options.seed,
+    }  # fmt: skip
+    low, high = options.scale or (None, None)
+    color = options.color
+    changes = {
+        "scale_min": low, "scale_max": high, "rotate_degrees": options.rotate,
+        "flip_probability": options.mirror, "center_px": options.center_error,
+        "brightness": color, "contrast": color, "saturation": color, "occlude_probability": options.occlude,
+    }  # fmt: skip
+    augmentation = replace(recipe.augmentation, **_changed({}, changes))
+    return replace(recipe, augmentation=augmentation, **_changed({}, given))
+
+
+def _recipe(word: str) -> TrainingConfig:
+    if word in RECIPES:
+        return RECIPES[word]
+    path = Path(word)
+    if path.suffix != ".json":
+        raise ValueError(f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}")
+    try:
+        values = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"must be a table of fields, got {values!r}")
+        return TrainingConfig.from_dict(values.get("training", values))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a recipe: {error}") from None
+
+
+def _hold_out_counts(datasets: list[Dataset], counts: list[int] | None) -> list[int]:
+    if counts is None:
+        return [min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(dataset))) for dataset in datasets]
+    if len(counts) != len(datasets):
+        raise ValueError(f"--hold-out must be given once for each --data ({len(datasets)}), got {len(counts)}")
+    return counts
+
+
+def _read_config(folder: Path) -> _Run:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; --resume takes the folder of a run")
+    try:
+        values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
+        kept = values.get("options", {})
+        RunOptions(**kept)
+        return _Run(
+            NetworkConfig.from_dict(values["network"]),
+            TrainingConfig.from_dict(values["training"]),
+            [str(spec) for spec in values["data"]],
+            [int(count) for count in values["hold_out"]],
+            kept,
+            values.get("start"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not the config of a run: {error}") from None

@@ -1,0 +1,1 @@
+"""Drawn figures: a dataset that needs no file."""

@@ -1,0 +1,1 @@
+"""Readers of file kinds, for the formats."""

@@ -1,0 +1,1 @@
+"""Formats of annotated pictures: one file a format."""

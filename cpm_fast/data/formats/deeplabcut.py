@@ -1,0 +1,206 @@
+"""DeepLabCut's labels: CollectedData as CSV or H5, of one video or of a whole project."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from cpm_fast.data.files.pandas_hdf5 import Name, read_frame
+from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
+from cpm_fast.data.subjects import Subject, Subjects
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import Skeleton
+
+LABELS = "CollectedData*"
+FORMS = (".csv", ".h5")
+SCORER, INDIVIDUALS, BODYPARTS, COORDS = "scorer", "individuals", "bodyparts", "coords"
+LEVELS = (SCORER, INDIVIDUALS, BODYPARTS, COORDS)
+# Parts that belong to no animal stand under an individual of this name.
+NO_ANIMAL = "single"
+
+
+class DeepLabCut(Subjects):
+    """Labels of DeepLabCut (Mathis et al. 2018): 0-based pixels, empty where a part is not labeled.
+
+    With one animal the whole picture is the region, as where `infer` is given no box; with several (a row
+    `individuals`) each is a sample, its region about its labeled parts, and the others of the frame are its neighbors.
+    Frames without labels are left out; where there are several animals, so are those of one labeled part, which has no
+    extent, and parts that belong to no animal.
+
+    Names are those of the columns; a skeleton.toml beside the file, or in the project's folder, may choose among them
+    by name and give limbs and pairs. Without one left_... and right_... are pairs.
+
+    Args:
+        path: of a CollectedData .csv or .h5, or of a project, which holds labeled-data/VIDEO/CollectedData_SCORER.csv
+            or .h5. Pictures are looked for by the path of their row, from the file's folder and from the project's, and
+            beside the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such labels; the message names the file, and the line of a CSV.
+        RuntimeError: h5py is missing, for .h5.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        files = label_files(path) if path.is_dir() else [path]
+        if not files:
+            raise FileNotFoundError(f"{path}: must hold labeled-data/VIDEO/{LABELS}.csv or .h5")
+        tables = [_read(file) for file in files]
+        parts = tables[0].parts
+        for table in tables[1:]:
+            if table.parts != parts:
+                raise ValueError(
+                    f"{table.path}: must have the body parts of {files[0]}, {list(parts)}, got {table.parts}"
+                )
+        roots = [path] if path.is_dir() else [path.parent, *_project(path)]
+        own = skeleton_file(roots)
+        skeleton = Skeleton.from_toml(own) if own is not None else _named(files[0], parts)
+        order = skeleton.order_from(parts)
+        if min(order) < 0:
+            lacking = [name for name, at in zip(skeleton.names, order, strict=True) if at < 0]
+            raise ValueError(f"{files[0]}: must have the body parts {lacking}, got {list(parts)}")
+        subjects = [subject for table in tables for subject in table.subjects(skeleton, order)]
+        if not subjects:
+            raise ValueError(f"{files[0]}: must have rows with labeled parts, got none")
+        self._beside = None if path.is_dir() else path.parent
+        super().__init__(roots[0].resolve().name, skeleton, subjects, roots)
+
+    def path(self, image: str) -> Path:
+        """Where a picture lies: by its whole path, or beside a file that labels one video."""
+        found = super().path(image)
+        if self._beside is None or found.is_file():
+            return found
+        beside = self._beside / PurePosixPath(image).name
+        return beside if beside.is_file() else found
+
+
+def label_files(project: Path) -> list[Path]:
+    """The labels of every video of a project, CSV where both forms are there."""
+    found = {file.parent: file for form in reversed(FORMS) for file in project.glob(f"labeled-data/*/{LABELS}{form}")}
+    return [found[folder] for folder in sorted(found)]
+
+
+def _project(file: Path) -> list[Path]:
+    """The folder of the project that a file of labels belongs to, if to one."""
+    folder = file.resolve().parent.parent
+    return [folder.parent] if folder.name == "labeled-data" else []
+
+
+def is_labels(path: Path) -> bool:
+    """Whether a CSV file begins as DeepLabCut's do."""
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lower().startswith(f"{SCORER},".encode())
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """One file.
+
+    Args:
+        path: of it.
+        images: of the M rows, as the file calls them.
+        animals: individuals with these parts; one without a name where the file has none.
+        parts: the P body parts.
+        points: [M, A, P, 2] NaN where not labeled.
+    """
+
+    path: Path
+    images: list[str]
+    animals: list[str]
+    parts: tuple[str, ...]
+    points: np.ndarray
+
+    def subjects(self, skeleton: Skeleton, order: list[int]) -> list[Subject]:
+        found = []
+        for image, animals in zip(self.images, self.points[:, :, order], strict=True):
+            for points in animals:
+                labeled = np.isfinite(points).all(axis=1)
+                if not labeled.any():
+                    continue
+                if len(self.animals) == 1:
+                    found.append(Subject(image, points, None))
+                elif np.ptp(points[labeled], axis=0).any():
+                    found.append(Subject(image, points, Roi.from_parts(points, labeled, skeleton)))
+        return found
+
+
+def _named(path: Path, parts: tuple[str, ...]) -> Skeleton:
+    try:
+        return skeleton_of(path.resolve().parent.name, parts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> _Table:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix.lower() == ".csv":
+        rows, columns, values = _read_csv(path)
+    else:
+        rows, columns, values = read_frame(path)
+    try:
+        return _arrange(path, rows, columns, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarray) -> _Table:
+    if not columns or len(columns[0]) not in (3, 4):
+        raise ValueError(f"columns must be named by scorer, (individuals,) bodyparts, coords, got {columns[:1]}")
+    place = {(name[1] if len(name) == 4 else "", *name[-2:]): at for at, name in enumerate(columns)}
+    owners = list(dict.fromkeys(owner for owner, _, _ in place))
+    animals = [owner for owner in owners if owner != NO_ANIMAL] or owners
+    parts = tuple(dict.fromkeys(part for owner, part, _ in place if owner == animals[0]))
+    wanted = [[[(owner, part, axis) for axis in "xy"] for part in parts] for owner in animals]
+    lacking = [key for owner in wanted for part in owner for key in part if key not in place]
+    if lacking:
+        raise ValueError(f"must have the column {' '.join(lacking[0]).strip()}, got {len(columns)} others")
+    if len(place) != len(columns):
+        raise ValueError("columns must be named each once")
+    points = values[:, [[[place[key] for key in part] for part in owner] for owner in wanted]]  # [M, A, P, 2]
+    if np.isinf(points).any():
+        raise ValueError("coordinates must be finite numbers or missing, got infinite ones")
+    points = np.where(np.isnan(points).any(axis=-1, keepdims=True), np.nan, points)
+    images = ["/".join(level for level in row if level).replace("\\", "/") for row in rows]
+    return _Table(path, images, animals, parts, points)
+
+
+def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
+    """Rows named by their first cells, one or three, as many as stand before the first coordinate."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            lines = [(reader.line_num, line) for line in reader if line]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a text file in UTF-8: {error}") from None
+        except csv.Error as error:
+            raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None
+    head = {line[0].lower(): line for _, line in lines[: len(LEVELS)] if line[0].lower() in LEVELS}
+    if not {SCORER, BODYPARTS, COORDS} <= set(head):
+        raise ValueError(f"{path}: must begin with the rows {SCORER}, {BODYPARTS} and {COORDS}, got {list(head)}")
+    width = len(head[COORDS])
+    names = next((at for at, text in enumerate(head[COORDS]) if at and text), width)
+    for number, line in lines:
+        if len(line) != width:
+            raise ValueError(f"{path} line {number}: must have {width} cells, got {len(line)}")
+    columns = list(zip(*(head[level][names:] for level in LEVELS if level in head), strict=True))
+    body = lines[len(head) :]
+    values = np.empty((len(body), len(columns)))
+    for row, (number, line) in enumerate(body):
+        values[row] = _numbers(line[names:], f"{path} line {number}")
+    return [tuple(line[:names]) for _, line in body], columns, values
+
+
+def _numbers(texts: Sequence[str], where: str) -> list[float]:
+    found = []
+    for text in texts:
+        try:
+            found.append(float(text) if text.strip() else np.nan)
+        except ValueError:
+            raise ValueError(f"{where}: must be a number or empty, got {text!r}") from None
+    return found

@@ -1,0 +1,5 @@
+"""A model prepared to run fast."""
+
+from cpm_fast.engine.engine import Engine
+
+__all__ = ["Engine"]

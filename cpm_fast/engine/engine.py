@@ -1,0 +1,199 @@
+"""A model prepared for inference: normalization folded in, convolutions that read the same map run as one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+import torch
+from tqdm import tqdm
+
+from cpm_fast.config import whole
+from cpm_fast.engine.prepared import Prepared, Versions, default_memory
+from cpm_fast.engine.tuning import TunedPlan
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.plan import network_steps
+from cpm_fast.ops import backend
+from cpm_fast.system.torch_settings import evaluating, tf32, torch_threads
+from cpm_fast.weights import find_device
+
+# What a precision stores its activations and weights in, and whether products may round to TF32.
+STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}
+PRECISIONS = ("auto", *STORAGE)
+TIMED_CALLS = 3
+
+# Prepared weights of every live model by device, precision, memory and, if they are tuned, the number of threads that
+# they are tuned for: so all engines of a model share them.
+_prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str, int, int | None], Prepared]] = WeakKeyDictionary()
+_preparing = threading.Lock()
+
+
+class Engine:
+    """A CPM prepared for inference; called like the model, it gives what the model gives in evaluation mode.
+
+    Weights are taken from the model when first needed, and again whenever they have changed. Calls may come from
+    several threads. A model with a `forward` of its own is called as it is, in evaluation mode. On CUDA every input
+    shape is captured as a graph at its second call, on the current stream and without waiting for the device.
+
+    Args:
+        model: the network; it stays as it is, on its device.
+        device: "auto" is where the model is; another copies the weights there.
+        precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
+            "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
+        threads: CPU threads during a call, PyTorch's number if None.
+        memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
+            less, smaller tiles and direct convolutions are used.
+        tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is
+            fastest, instead of taking it from a table: seconds a shape for a large network. What was found is kept for
+            other processes in the user's folder of caches, or in CPM_FAST_CACHE.
+
+    Raises:
+        ValueError: precision, threads or memory is not one of those.
+        TypeError: model is not a CPM.
+        RuntimeError: the device is not there, or the precision or tuning is not for it.
+    """
+
+    def __init__(
+        self,
+        model: CPM,
+        *,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        memory: int | None = None,
+        tune: bool = False,
+    ) -> None:
+        if not isinstance(model, CPM):
+            raise TypeError(f"model must be a CPM, got {type(model).__name__}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
+        if threads is not None and (not whole(threads) or threads < 1):
+            raise ValueError(f"threads must be a positive whole number, got {threads!r}")
+        if memory is not None and (not whole(memory) or memory < 0):
+            raise ValueError(f"memory must be a whole number of bytes, 0 or more, got {memory!r}")
+        self.memory = default_memory() if memory is None else memory
+        self.model = model
+        self.config = model.config
+        self.device = next(model.parameters()).device if device == "auto" else find_device(str(device))
+        self.precision = "fp32" if precision == "auto" else precision
+        if self.precision != "fp32" and self.device.type != "cuda":
+            raise RuntimeError(f"precision must be fp32 on {self.device.type}, got {precision}: it is for CUDA")
+        if tune and self.device.type != "cpu":
+            raise RuntimeError(f"tune is for the CPU, got device {self.device}")
+        self.tune = tune
+        self.dtype, self.allow_tf32 = STORAGE[self.precision]
+        self.threads = threads
+        self.steps = network_steps(tuple(model.layers))
+        self.plain = getattr(model.forward, "__func__", None) is CPM.forward
+        if not self.plain and (tune or self.precision != "fp32" or self.device != next(model.parameters()).device):
+            raise RuntimeError("a model with a forward of its own runs on its own device, in fp32 and untuned only")
+
+    def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Belief maps of every stage, in tensors that no later call writes to.
+
+        Args:
+            crops: [N, 3, H, W] normalized network input on the engine's device, H and W multiples of 8.
+            center_map: [N, 1, H, W]; if None, the subject is in the middle of the box.
+
+        Returns:
+            T tensors [N, P+1, H/8, W/8] float32, background last.
+
+        Raises:
+            ValueError: a shape does not fit.
+            TypeError: crops are not floating point.
+            RuntimeError: a tensor is on another device.
+        """
+        self.model.check(crops, center_map)
+        for name, tensor in (("crops", crops), ("center_map", center_map)):
+            if tensor is not None and tensor.device != self.device:
+                raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
+        with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+            if not self.plain:
+                with evaluating(self.model):
+                    return self.model(crops, center_map)
+            weights = self._fresh()
+            if weights.graphs is not None and len(crops):
+                return weights.graphs(crops, center_map)
+            return weights.run(crops, center_map)
+
+    def describe(self, batch: int = 1, measure: bool = False) -> str:
+        """The plan as a table: steps, shapes, work, algorithm with predicted and, if asked for, measured time.
+
+        Where the engine is tuned, what was predicted is what was measured then, layer by layer.
+
+        Args:
+            batch: images a call.
+            measure: whether to run it, on random input of the configured size; the best of three calls counts.
+        """
+        size = self.config.input_size
+        seconds: dict[str, float] = {}
+
+        def note(name: str, taken: float) -> None:
+            seconds[name] = min(taken, seconds.get(name, taken))
+
+        with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+            weights = self._fresh()
+            choices = weights.choices(batch, size)
+            if measure:
+                crops = torch.randn(batch, 3, *size, device=self.device)
+                for _ in tqdm(range(TIMED_CALLS), desc="engine", unit="call", leave=False):
+                    weights.run(crops, None, note)
+        lines = [f"{'step':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<14} "
+                 f"{'predicted ms':>12} {'ms':>9}"]  # fmt: skip
+        for step in self.steps:
+            layer, (algorithm, predicted) = step.first, choices[step.name]
+            channels = f"{layer.in_channels}->{step.channels}" if layer.kind == "conv" else str(step.channels)
+            expected = "" if predicted is None else f"{predicted:.3f}"
+            taken = f"{1e3 * seconds[step.name]:9.3f}" if step.name in seconds else ""
+            place = f"{layer.size[0]}x{layer.size[1]}"
+            lines.append(
+                f"{_shortened(step.name, 44):<44} {layer.kernel:>6} {channels:>10} {place:>9} "
+                f"{batch * step.macs / 1e9:8.3f} {algorithm:<14} {expected:>12} {taken}".rstrip()
+            )
+        work = batch * sum(step.macs for step in self.steps) / 1e9
+        total = f"{work:.3f} GMAC for {batch} of {size}"
+        if seconds:
+            total += f", {1e3 * sum(seconds.values()):.1f} ms"
+        lines.append(f"{total}, {self.precision} on {self.device}")
+        if self.device.type == "cuda":
+            lines.append("predicted: for an H200, from counts; not measured")
+        return "\n".join(lines)
+
+    def _fresh(self) -> Prepared:
+        """The prepared weights, made anew where the model's have changed."""
+        # Without the native code there is nothing to choose from, and a forked process can't measure.
+        tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
+        tuned_for = backend.threads() if tunes else None
+        key, versions = (self.device, self.precision, self.memory, tuned_for), _versions(self.model)
+        with _preparing:
+            shared = _prepared.setdefault(self.model, {})
+            if key not in shared or shared[key].versions != versions:
+                tuned = None if tuned_for is None else TunedPlan()
+                shared[key] = Prepared(self.model, versions, self.steps, self.device, self.dtype, self.memory, tuned)
+            return shared[key]
+
+
+@contextmanager
+def _plain() -> Iterator[None]:
+    """No gradients, but tensors that may be written to later, in or out of the caller's inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def _versions(model: CPM) -> Versions:
+    """Changes with every change of a weight that PyTorch knows of, in place or by another tensor."""
+    found: list[tuple[int, int]] = []
+    waiting: list[torch.nn.Module] = [model]
+    # As `parameters` and `buffers` would, which take longer than a small network's first layers.
+    while waiting:
+        module = waiting.pop()
+        waiting.extend(child for child in module._modules.values() if child is not None)
+        for tensors in (module._parameters, module._buffers):
+            found.extend((tensor.data_ptr(), tensor._version) for tensor in tensors.values() if tensor is not None)
+    return tuple(found)
+
+
+def _shortened(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 3] + "..."

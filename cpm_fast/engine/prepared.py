@@ -1,0 +1,258 @@
+"""One state of a model's weights as an engine runs it: folded, joined, moved, and transformed where that pays."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from cpm_fast.engine.graphs import Graphs
+from cpm_fast.engine.program import CENTER_MAP, Kernel, Program, fused_pools
+from cpm_fast.engine.tuning import TunedPlan
+from cpm_fast.model.cpm import CPM, combine, middle_center_map
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
+from cpm_fast.model.plan import Step
+from cpm_fast.ops import backend
+from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.cuda import mode_of
+from cpm_fast.ops.direct_conv import pack_weight
+from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
+from cpm_fast.ops.plans.cuda import CudaPlan
+from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
+from cpm_fast.reference.context_conv import context_conv as direct_conv
+
+# (address, version) of every weight.
+Versions = tuple[tuple[int, int], ...]
+# Plans of the input shapes used last; their spectra are shared.
+MOST_PLANS = 8
+# Spectra take at most this much memory, and at most this share of the machine's.
+MOST_BYTES, MOST_SHARE = 4 * 2**30, 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one input shape is done with.
+
+    Args:
+        kernels: of every convolution, by the name of its step.
+        idle: programs that no call is running.
+    """
+
+    kernels: dict[str, Kernel]
+    idle: list[Program] = field(default_factory=list)
+
+
+class Prepared:
+    """Runs the steps of a network with one state of its weights.
+
+    Each convolution is direct or spectral, by the plan of the device; spectra are made when an input shape first needs
+    them. On CUDA the whole is captured as a graph for each input shape.
+
+    Args:
+        model: whose weights; no reference to it is kept.
+        versions: of the weights, for the engine to compare.
+        steps: of the model.
+        device, dtype: of weights and maps.
+        memory: bytes that spectra may take.
+        tuned: who chooses on the CPU, if it is not the plan's table.
+    """
+
+    def __init__(
+        self,
+        model: CPM,
+        versions: Versions,
+        steps: tuple[Step, ...],
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: int,
+        tuned: TunedPlan | None = None,
+    ) -> None:
+        self.versions, self.config, self.steps = versions, model.config, steps
+        self.device, self.dtype, self.memory, self.tuned = device, dtype, memory, tuned
+        self.convs = {step.name: self.joined(model, step) for step in steps if step.first.kind == "conv"}
+        self.graphs = Graphs(self.run, self.plan_of) if device.type == "cuda" else None
+        self.lock = threading.Lock()
+        self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
+        self.spectra: dict[tuple[str, int], torch.Tensor] = {}
+        self.packed: dict[str, torch.Tensor] = {}
+
+    def joined(self, model: CPM, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [O, C, k, k] and bias [O] of a step's layers, one behind the other."""
+        folded = [model.conv(layer.name).folded() for layer in step.layers]
+        # A layer by itself keeps the model's own weight, where that is as it is wanted.
+        several = len(folded) > 1
+        weight, bias = (torch.cat(each) if several else each[0].detach() for each in zip(*folded, strict=True))
+        # On the CPU it is only read to be transformed or packed: a copy in another layout would be kept for nothing.
+        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
+        return weight.to(self.device, self.dtype, memory_format=layout), bias.to(self.device, self.dtype)
+
+    def plan(self, images: int, size: tuple[int, int]) -> Plan | None:
+        """How so many images of size (H, W) are done; None where the fast code is not for them."""
+        kind = self.device.type
+        missing = backend.triton_missing(kind, self.device.index) if kind == "cuda" else backend.native_missing(kind)
+        if not backend.use_fast("spectral_conv", kind, missing):
+            return None
+        key = (images, *size)
+        if self.tuned is not None and key not in self.plans:
+            # Calls with shapes that are known need not wait for it.
+            self.tuned.measure(self.shapes(images, size).values(), self.memory)
+        with self.lock:
+            if key not in self.plans:
+                self.make_plan(key)
+            self.plans.move_to_end(key)
+            return self.plans[key]
+
+    def plan_of(self, crops: torch.Tensor) -> Plan | None:
+        return self.plan(len(crops), (crops.shape[2], crops.shape[3]))
+
+    def planner(self) -> CpuPlan | CudaPlan:
+        """Who chooses; on CUDA in the arithmetic of the moment, which an engine sets for its precision."""
+        return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else self.tuned or CpuPlan()
+
+    def shapes(self, images: int, size: tuple[int, int]) -> dict[str, ConvShape]:
+        shapes = {}
+        for step in self.steps:
+            if step.first.kind == "conv":
+                stride = self.config.input_size[0] // step.first.size[0]
+                outputs, inputs, kernel = self.convs[step.name][0].shape[:3]
+                shapes[step.name] = ConvShape(images, inputs, outputs, kernel, (size[0] // stride, size[1] // stride))
+        return shapes
+
+    def choices(self, images: int, size: tuple[int, int]) -> dict[str, tuple[str, float | None]]:
+        """The algorithm of every step, and its predicted milliseconds where there is a prediction."""
+        plan, shapes, planner = self.plan(images, size), self.shapes(images, size), self.planner()
+        kernels = {} if plan is None else plan.kernels
+        fuses = plan is not None and self.device.type == "cpu"
+        pools = {pool.name for pool in fused_pools(self.steps).values()} if fuses else set()
+        # PyTorch's own convolutions, which run in place of missing kernels, have no prediction on CUDA.
+        known = self.device.type == "cpu" or plan is not None
+        found: dict[str, tuple[str, float | None]] = {}
+        for step in self.steps:
+            tile = kernels[step.name].tile if step.name in kernels else None
+            if tile is not None:
+                found[step.name] = f"spectral {tile}", planner.milliseconds(shapes[step.name], tile)
+            elif step.first.kind == "conv":
+                found[step.name] = "direct", planner.milliseconds(shapes[step.name], None) if known else None
+            else:
+                found[step.name] = "fused" if step.name in pools else step.first.kind, None
+        return found
+
+    def make_plan(self, key: tuple[int, ...]) -> None:
+        images, height, width = key
+        shapes, planner = self.shapes(images, (height, width)), self.planner()
+        tiles = tiles_within(shapes, self.memory, planner)
+        held = sum(spectra.nbytes for each, spectra in self.spectra.items() if each not in tiles.items())
+        if len(self.plans) == MOST_PLANS or held + spectra_bytes(shapes, tiles, planner) > self.memory:
+            self.plans.clear()
+            self.spectra = {each: spectra for each, spectra in self.spectra.items() if each in tiles.items()}
+        for name, tile in tiles.items():
+            if (name, tile) not in self.spectra:
+                self.spectra[name, tile] = transform_weight(self.convs[name][0], tile, dtype=planner.spectra_dtype())
+        if self.device.type == "cuda" and tiles and not torch.cuda.is_current_stream_capturing():
+            # Calls on other streams will read them.
+            torch.cuda.current_stream(self.device).synchronize()
+        self.plans[key] = Plan({name: self.kernel(name, tiles.get(name)) for name in self.convs})
+
+    def kernel(self, name: str, tile: int | None) -> Kernel:
+        weight, bias = self.convs[name]
+        if tile is not None:
+            return Kernel(tile, self.spectra[name, tile], bias, weight.shape[-1])
+        if self.device.type == "cuda":
+            return Kernel(None, weight, bias, weight.shape[-1])
+        if name not in self.packed:
+            self.packed[name] = pack_weight(weight)
+        return Kernel(None, self.packed[name], bias, weight.shape[-1])
+
+    def convolve(self, step: Step, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:
+        weight, bias = self.convs[step.name]
+        if kernel is not None and kernel.tile is not None:
+            return spectral_conv(x, kernel.weight, bias, step.first.relu, kernel.side)
+        convolution = direct_conv if x.device.type == "cpu" else context_conv
+        return convolution(x, weight, bias, step.first.relu)
+
+    def run(
+        self,
+        crops: torch.Tensor,
+        center_map: torch.Tensor | None,
+        timed: Callable[[str, float], object] | None = None,
+    ) -> list[torch.Tensor]:
+        """Belief maps of every stage; `timed` hears of every step and its seconds."""
+        size = (crops.shape[2], crops.shape[3])
+        plan = self.plan(len(crops), size) if len(crops) else None
+        if plan is not None and self.device.type == "cpu":
+            return self.run_program(plan, crops, center_map, timed)
+        image = crops.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        if center_map is None:
+            center_map = middle_center_map(self.config, size).to(image)
+        kernels = {} if plan is None else plan.kernels
+        maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
+        for step in self.steps:
+            started = self.clock() if timed else 0.0
+            inputs = [maps[name] for name in step.inputs]
+            if step.first.kind == "conv":
+                out = self.convolve(step, inputs[0], kernels.get(step.name))
+            else:
+                out = combine(step.first, [each.expand(len(crops), *each.shape[1:]) for each in inputs])
+            maps[step.name] = out
+            if len(step.layers) > 1:
+                widths = [layer.channels for layer in step.layers]
+                maps.update(zip((layer.name for layer in step.layers), out.split(widths, dim=1), strict=True))
+            if timed:
+                timed(step.name, self.clock() - started)
+        return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
+
+    def run_program(
+        self,
+        plan: Plan,
+        crops: torch.Tensor,
+        center_map: torch.Tensor | None,
+        timed: Callable[[str, float], object] | None,
+    ) -> list[torch.Tensor]:
+        """By a program that nobody else is running, made if there is none."""
+        size = (crops.shape[2], crops.shape[3])
+        with self.lock:
+            program = plan.idle.pop() if plan.idle else None
+        if program is None:
+            program = Program(self.config, self.steps, plan.kernels, len(crops), size)
+        out = program.run(crops, center_map, timed)
+        with self.lock:
+            plan.idle.append(program)
+        return out
+
+    def clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def default_memory() -> int:
+    """Bytes that spectra may take when the user does not say."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return MOST_BYTES // 4
+    return min(MOST_BYTES, int(MOST_SHARE * physical))
+
+
+def spectra_bytes(shapes: dict[str, ConvShape], tiles: dict[str, int], planner: CpuPlan | CudaPlan) -> int:
+    return sum(planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items())
+
+
+def tiles_within(shapes: dict[str, ConvShape], memory: int, planner: CpuPlan | CudaPlan) -> dict[str, int]:
+    """The fastest tiles of those that are better spectral; the largest spectra make room while they all do not fit."""
+    chosen = {name: planner.tile(shape) for name, shape in shapes.items()}
+    tiles = {name: tile for name, tile in chosen.items() if tile is not None}
+    while spectra_bytes(shapes, tiles, planner) > memory:
+        sizes = {name: planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items()}
+        name = max(sizes, key=sizes.__getitem__)
+        smaller = planner.tile(shapes[name], sizes[name] - 1)
+        if smaller is None:
+            del tiles[name]
+        else:
+            tiles[name] = smaller
+    return tiles

@@ -1,0 +1,261 @@
+"""`stream`: the poses of a video or a camera, frame by frame, the region following the subject."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from cpm_fast.engine import Engine
+from cpm_fast.inference.pipeline import Line, Settings, Subject, find_network, make_result
+from cpm_fast.inference.regions import RoiSource, plan_regions
+from cpm_fast.inference.smoothing import OneEuro, Smoother
+from cpm_fast.media.reading import prefetched
+from cpm_fast.media.sources import list_images
+from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame
+from cpm_fast.model.cpm import CPM
+from cpm_fast.results.result import Result
+from cpm_fast.roi import Roi
+
+# Frames that are decoded ahead.
+AHEAD_FRAMES = 4
+# A pose is followed where at least half of its parts have a peak of this height.
+FOLLOWED_SCORE, FOLLOWED_SHARE = 0.25, 0.5
+# By how much the side of the region may change from one followed frame to the next: an arm that is lost for a moment
+# must not make the region jump.
+SIDE_STEP = 1.1
+# Regions lie on a grid this fine, so that a table gives back exactly what the network saw.
+GRID_PX = 1 / 16
+
+
+def stream(
+    source: str | Path | int | Iterable[Any],
+    *,
+    model: CPM | str | Path | None = None,
+    boxes: Any = None,
+    rois: Any = None,
+    follow: bool = True,
+    smooth: bool | OneEuro = False,
+    pyramid: Sequence[float] = (1.0,),
+    flip: bool = False,
+    batch: int = 16,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    color: Literal["bgr", "rgb"] = "bgr",
+    refine: bool = True,
+    belief_maps: bool = False,
+    threads: int | None = None,
+    tune: bool = False,
+    rate: float = DEFAULT_RATE,
+) -> Iterator[Result]:
+    """Find the parts of the subject, or of several, in every frame of a video.
+
+    The network looks where the subject was in the frame before: at the box of the parts that it was sure of, with the
+    margin it was trained for. Where it was sure of fewer than half, it starts again from the first region; a frame in
+    which it finds the subject from there is looked at once more, from near by. Memory stays bounded:
+    `result.image()` and `plot()` work until the next result is asked for.
+
+    Args:
+        source: a video file, the number of a camera, or frames, one after another, as `infer` takes them.
+        model: as for `infer`.
+        boxes: where the subjects are at first: [N, 4] (left, top, right, bottom) pixels, or one [4].
+        rois: the same as a `Roi` or a list of them. Neither: one subject, and each frame is first seen whole.
+        follow: whether regions follow the parts; if not, every frame is looked at where the first was.
+        smooth: filter the key points of each subject over time; True is `OneEuro()`. Regions follow what was found.
+        pyramid, flip, batch, device, precision, color, refine, belief_maps, threads, tune: as for `infer`.
+        rate: frames a second, for the times of frames that come from neither file nor camera.
+
+    Returns:
+        An iterator of one result a frame, with `frame` and `seconds`. Its `roi_source` is "parts" where the region
+        follows the last frame's, otherwise that of the start. Closing it closes the video.
+
+    Raises:
+        FileNotFoundError: no such video or weights.
+        ValueError: a number is wrong, a box is not one or lies outside the first frame, or it is no video that can be
+            decoded or has no frames.
+        TypeError: a frame or an argument is of the wrong type.
+        RuntimeError: there is no such camera, or the device can't be had.
+    """
+    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads, tune)
+    if not isinstance(smooth, bool | OneEuro):
+        raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
+    network = find_network(model, device)
+    name = f"camera {source}" if isinstance(source, int) else str(source) if _is_path(source) else "video"
+    tracker = Tracker(Engine(network, precision=precision, tune=tune), settings, name, boxes, rois, follow)
+    results: Iterator[Result]
+    if isinstance(source, int) or _is_path(source):
+        results = tracker.run(Video(source))  # type: ignore[arg-type]
+    elif isinstance(source, Iterable) and not isinstance(source, np.ndarray | torch.Tensor):
+        if not 0 < rate < float("inf"):
+            raise ValueError(f"rate must be a positive number of frames a second, got {rate}")
+        results = tracker.results(_frames(source, color, rate))
+    else:
+        raise TypeError(f"source must be a video file, a camera's number or frames, got {type(source).__name__}")
+    filtering = OneEuro() if smooth is True else smooth
+    return smoothed(results, filtering) if filtering else results
+
+
+def smoothed(results: Iterator[Result], filtering: OneEuro) -> Iterator[Result]:
+    """The same results, the key points of each subject filtered over time."""
+    smoothers: list[Smoother] = []
+    for result in results:
+        yield smooth_result(result, smoothers, filtering)
+
+
+def smooth_result(result: Result, smoothers: list[Smoother], filtering: OneEuro) -> Result:
+    """One frame's result, filtered; `smoothers` holds one a subject, and is filled at the first."""
+    smoothers.extend(Smoother(filtering) for _ in range(len(result) - len(smoothers)))
+    found = zip(smoothers, result.keypoints, result.rois, strict=True)
+    points = [smoother(keypoints, result.seconds or 0.0, roi.side) for smoother, keypoints, roi in found]
+    return dataclasses.replace(result, keypoints=np.array(points, np.float32).reshape(result.keypoints.shape))
+
+
+class PassingImage:
+    """The frame of a result: there until the next frame is asked for."""
+
+    def __init__(self, name: str, image: np.ndarray) -> None:
+        self.name = name
+        self._image: np.ndarray | None = image
+
+    def read(self) -> np.ndarray:
+        if self._image is None:
+            raise ValueError(f"{self.name}: its picture is gone; plot a frame before the next is asked for")
+        return self._image
+
+    def let_go(self) -> None:
+        self._image = None
+
+
+class Tracker:
+    """Subjects looked for in every frame, each where its parts were in the last.
+
+    Args:
+        engine: the network.
+        settings: how subjects are looked at.
+        name: of the video, for results and messages.
+        boxes, rois, follow: as for `stream`.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, name: str, boxes: Any, rois: Any, follow: bool) -> None:
+        self.engine, self.settings, self.name, self.follow = engine, settings, name, follow
+        regions, self.roi_source = plan_regions([name], False, boxes, rois, engine.config.margin)
+        self.regions = None if regions is None else regions[0]
+        self.start: list[Roi] = []
+        self.rois: list[Roi] = []
+
+    def run(self, video: Video, first: int = 0, last: Result | None = None) -> Generator[Result]:
+        """The results of a video's frames from number `first` on, `last` being that of the frame before."""
+        self.begin(video.size)
+        if last is not None:
+            self._move(last)
+        frames = video.frames(first)
+        # What a camera saw a while ago is of no use: its frames are taken as they are wanted.
+        ahead = frames if video.is_camera else prefetched(frames, AHEAD_FRAMES)
+        try:
+            yield from self.results(ahead)
+        finally:
+            ahead.close()
+            frames.close()
+            video.close()
+
+    def begin(self, size: tuple[int, int]) -> None:
+        """Where to look first, in frames of this (height, width).
+
+        Raises:
+            ValueError: a box lies outside.
+        """
+        if self.regions is None:
+            self.start = [Roi.whole_image(*size)]
+        else:
+            for region in self.regions:
+                region.check_inside(*size)
+            self.start = [region.roi for region in self.regions]
+        self.start = [on_grid(roi) for roi in self.start]
+        self.rois = self.start
+
+    def results(self, frames: Iterator[VideoFrame]) -> Iterator[Result]:
+        """One result a frame."""
+        for frame in frames:
+            if not self.start:
+                self.begin((frame.image.shape[0], frame.image.shape[1]))
+            passing = PassingImage(self.name, frame.image)
+            result = self._find(frame, passing)
+            if self.follow:
+                fresh = any(roi == start for roi, start in zip(self.rois, self.start, strict=True))
+                self._move(result)
+                if fresh and self.rois != self.start:
+                    result = self._again(frame, passing, result)
+            yield result
+            passing.let_go()
+
+    def _again(self, frame: VideoFrame, passing: PassingImage, first: Result) -> Result:
+        """A second look, where the first one, from too far away, has found the subject."""
+        second = self._find(dataclasses.replace(frame, decode=0.0), passing)
+        self._move(second)
+        timing = first.timing and second.timing and first.timing + second.timing
+        return dataclasses.replace(second, timing=timing)
+
+    def _find(self, frame: VideoFrame, passing: PassingImage) -> Result:
+        line, subjects, crop = Line(self.engine, self.settings), [Subject(roi) for roi in self.rois], 0.0
+        for subject in subjects:
+            started = time.perf_counter()
+            crops = self.settings.crops(frame.image, subject.roi, self.engine.config)
+            crop += time.perf_counter() - started
+            line.add(subject, crops)
+        line.finish()
+        source: RoiSource | Literal["parts"] = self.roi_source if self.rois == self.start else "parts"
+        size = (frame.image.shape[0], frame.image.shape[1])
+        keep = self.settings.belief_maps
+        return make_result(subjects, self.engine.config, passing, size, source, keep, frame.decode, crop, frame.index,
+                           frame.seconds)  # fmt: skip
+
+    def _move(self, last: Result) -> None:
+        found = zip(last.keypoints, last.scores, last.rois, self.start, strict=True)
+        margin = self.engine.config.margin
+        self.rois = [followed(parts, scores, roi, start, margin) for parts, scores, roi, start in found]
+
+
+def followed(parts_image: np.ndarray, scores: np.ndarray, roi: Roi, start: Roi, margin: float) -> Roi:
+    """Where to look next: the box of the parts that the network was sure of, or the start where they are too few.
+
+    Args:
+        parts_image: [P, 2] of the last frame.
+        scores: [P].
+        roi: where they were found.
+        start: where the first frame was looked at.
+        margin: the network's.
+    """
+    sure = np.isfinite(parts_image).all(axis=1) & (scores >= FOLLOWED_SCORE)
+    if sure.sum() < max(2, FOLLOWED_SHARE * len(sure)):
+        return start
+    low, high = parts_image[sure].min(axis=0).astype(np.float64), parts_image[sure].max(axis=0).astype(np.float64)
+    side = margin * float((high - low).max())
+    if roi != start:
+        side = min(max(side, roi.side / SIDE_STEP), roi.side * SIDE_STEP)
+    center = (low + high) / 2
+    return on_grid(Roi((float(center[0]), float(center[1])), max(side, 1.0)))
+
+
+def on_grid(roi: Roi) -> Roi:
+    """The region with its numbers rounded to the grid; its corners are on one twice as fine."""
+    x, y, side = (round(value / GRID_PX) * GRID_PX for value in (*roi.center, roi.side))
+    return Roi((x, y), max(side, GRID_PX))
+
+
+def _is_path(source: object) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
+def _frames(images: Iterable[Any], color: Literal["bgr", "rgb"], rate: float) -> Iterator[VideoFrame]:
+    for index, image in zip(itertools.count(), images, strict=False):
+        sources, _ = list_images([image], color)
+        if len(sources) != 1:
+            raise TypeError(f"frame {index} must be one image, got a folder")
+        yield VideoFrame(sources[0].read(), index, index / rate)

@@ -1,0 +1,103 @@
+"""What a long inference has done so far, so that one that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cpm_fast.model.cpm import CPM
+from cpm_fast.system.files import atomic_write, parse_json
+
+FOLDER, SETTINGS = ".unfinished", "settings.json"
+
+
+class Unfinished:
+    """A folder `.unfinished` in the output folder, there as long as the work is: the settings, and journals.
+
+    Args:
+        output: where the results will be.
+        settings: what the results depend on, plain values; a run with others does not go on with this one.
+    """
+
+    def __init__(self, output: Path, settings: dict[str, Any]) -> None:
+        self.output, self.folder = output, output / FOLDER
+        self.settings = json.loads(json.dumps(settings))
+        self._journal = None
+
+    def check(self, resume: bool) -> bool:
+        """Whether there is work to go on with.
+
+        Raises:
+            ValueError: there is, but resume was not asked for, or its settings are others.
+        """
+        path = self.folder / SETTINGS
+        if not path.is_file():
+            return False
+        if not resume:
+            raise ValueError(f"{self.output}: holds an unfinished run; go on with --resume, or remove {self.folder}")
+        try:
+            before = parse_json(path.read_text(encoding="utf-8"))
+            different = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: not the settings of a run: {error}; remove {self.folder}") from None
+        if different:
+            told = "; ".join(f"{name} {before.get(name)}, not {self.settings.get(name)}" for name in different)
+            raise ValueError(f"{self.output}: the unfinished run has other settings: {told}")
+        return True
+
+    def begin(self) -> None:
+        """Make the folder; from here on the work counts as unfinished."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.folder / SETTINGS) as file:
+            file.write(json.dumps(self.settings, indent=1).encode())
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """What the journals hold, in no order; a last line that a kill cut short is left out.
+
+        Raises:
+            ValueError: a journal is damaged; the message names it.
+        """
+        for path in sorted(self.folder.glob("*.jsonl")):
+            for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+                try:
+                    record = parse_json(line)
+                    _ = record["name"]
+                except (ValueError, TypeError, KeyError) as error:
+                    raise ValueError(f"{path} line {number}: not a line of a journal: {error!r}") from None
+                yield record
+
+    def journal(self, rank: int) -> Journal:
+        """A new journal of this process."""
+        number = len(list(self.folder.glob(f"{rank}-*.jsonl")))
+        return Journal(self.folder / f"{rank}-{number}.jsonl")
+
+    def end(self) -> None:
+        """The results are written: nothing is unfinished any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Journal:
+    """Lines that outlive their process: each is handed to the system before the next thing is done."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+
+    def add(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def fingerprint(model: CPM) -> str:
+    """Of a network's weights: the same for the same numbers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

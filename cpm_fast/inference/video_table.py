@@ -1,0 +1,107 @@
+"""The table of a video: a row a frame and subject, written as it goes, and gone on with after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from cpm_fast.inference.smoothing import OneEuro, Smoother
+from cpm_fast.inference.streaming import smooth_result
+from cpm_fast.results.formats.csv import X, Y, head, read_rows, shortest, subject_rows, to_text
+from cpm_fast.results.result import Result
+from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.files import atomic_write
+
+# Columns of what was found before smoothing, which the filter needs when the run goes on.
+FOUND = "_found"
+
+
+class VideoTable:
+    """A CSV file that grows frame by frame.
+
+    Args:
+        path: of the file.
+        skeleton: the P parts.
+        subjects: rows a frame.
+        smooth: what the key points are filtered with; as they are if None. Columns <part>_x_found and _y_found then
+            hold what was found.
+    """
+
+    def __init__(self, path: Path, skeleton: Skeleton, subjects: int, smooth: OneEuro | None) -> None:
+        self.path, self.skeleton, self.subjects, self.smooth = path, skeleton, subjects, smooth
+        self._smoothers: list[Smoother] = []
+        self._file: BinaryIO | None = None
+
+    def start(self) -> None:
+        """A new table, with its head."""
+        with atomic_write(self.path) as file:
+            file.write(to_text([self._head()]).encode())
+        self._file = self.path.open("ab")
+
+    def go_on(self) -> Result | None:
+        """Take up the table as a kill left it; the last frame that is whole, as it was found, None if there is none.
+
+        Raises:
+            ValueError: it is not such a table; the message names the file.
+        """
+        lines = io.StringIO(self._whole_lines(), newline="")
+        last = None
+        try:
+            # A frame is written as one, but a full disk may have cut it between its rows.
+            with atomic_write(self.path) as file:
+                file.write(to_text([self._head()]).encode())
+                for result in read_rows(lines, FOUND) if lines.getvalue() else ():
+                    if result.skeleton.names != self.skeleton.names:
+                        raise ValueError(f"must have the parts {list(self.skeleton.names)}")
+                    if len(result) == self.subjects:
+                        last = dataclasses.replace(result, skeleton=self.skeleton)
+                        file.write(self._rows(last)[1])
+        except ValueError as error:
+            raise ValueError(f"{self.path}: not a table to go on with: {error}") from None
+        self._file = self.path.open("ab")
+        return last
+
+    def add(self, found: Result) -> Result:
+        """Write a frame's rows; the result as they have it, filtered."""
+        shown, rows = self._rows(found)
+        if self._file is None:
+            raise ValueError(f"{self.path}: start the table, or go on with it, first")
+        self._file.write(rows)
+        self._file.flush()
+        return shown
+
+    def results(self) -> Iterator[Result]:
+        """What the file holds, frame by frame, as it is shown."""
+        with self.path.open(newline="", encoding="utf-8") as file:
+            for result in read_rows(file):
+                yield dataclasses.replace(result, skeleton=self.skeleton)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _head(self) -> list[object]:
+        columns = head(self.skeleton.names, video=True)
+        return columns + [part + axis + FOUND for part in self.skeleton.names for axis in (X, Y) if self.smooth]
+
+    def _rows(self, found: Result) -> tuple[Result, bytes]:
+        shown = smooth_result(found, self._smoothers, self.smooth) if self.smooth else found
+        rows = subject_rows(shown, video=True)
+        if self.smooth:
+            for row, points in zip(rows, found.keypoints, strict=True):
+                row += [_cell(value) for value in points.ravel()]
+        return shown, to_text(rows).encode()
+
+    def _whole_lines(self) -> str:
+        data = self.path.read_bytes() if self.path.is_file() else b""
+        return data[: data.rfind(b"\n") + 1].decode()
+
+
+def _cell(value: np.floating) -> str:
+    number = shortest(value)
+    return "" if number is None else repr(number)

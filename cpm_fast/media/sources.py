@@ -1,0 +1,143 @@
+"""What a user may call an image, brought to one form: [H, W, 3] uint8 BGR, read when it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from cpm_fast.media.image import IMAGE_SUFFIXES, read_image
+
+CHANNELS = (1, 3, 4)
+# PIL modes whose pixels are bytes, so that converting them to RGB loses no range.
+PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+WANTED = "a path, a folder, an [H, W, 3] uint8 array, a PIL image, a [3, H, W] tensor, or a list of them"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One image, still where it is.
+
+    Args:
+        name: the path, or "image 0" for the first of a list.
+        item: path, array, tensor or PIL image, checked for form but not read.
+        color: channel order of an array.
+    """
+
+    name: str
+    item: Any
+    color: Literal["bgr", "rgb"] = "bgr"
+
+    def read(self) -> np.ndarray:
+        """[H, W, 3] uint8 BGR, upright by the EXIF orientation; grey is repeated, alpha is dropped.
+
+        Raises:
+            OSError: the file can't be read.
+            ValueError: it is not a picture, or cut short.
+        """
+        if isinstance(self.item, Path):
+            return read_image(self.item)
+        if isinstance(self.item, torch.Tensor):
+            tensor = self.item.detach().cpu()
+            if tensor.is_floating_point():
+                tensor = (tensor.float() * 255).round().to(torch.uint8)
+            return _three_channels(tensor.permute(1, 2, 0).numpy())[..., ::-1]
+        if isinstance(self.item, np.ndarray):
+            image = _three_channels(self.item)
+            return image if self.color == "bgr" else image[..., ::-1]
+        from PIL import ImageOps
+
+        return np.asarray(ImageOps.exif_transpose(self.item).convert("RGB"))[..., ::-1]
+
+
+def list_images(images: Any, color: Literal["bgr", "rgb"] = "bgr") -> tuple[list[Source], bool]:
+    """The sources that `images` names, and whether it names several (a folder or a list).
+
+    Args:
+        images: path, folder (its image files in order of their names, not those of folders within), array [H, W] or
+            [H, W, C] uint8, PIL image, tensor [C, H, W] uint8 or float in [0, 1] in RGB order, C 1, 3 or 4; or a list.
+        color: channel order of arrays.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        TypeError: an image is of no such type, or its dtype is wrong.
+        ValueError: an image is empty or of the wrong shape or range, a folder has no images, or a list is empty.
+    """
+    if color not in ("bgr", "rgb"):
+        raise ValueError(f"color must be 'bgr' or 'rgb', got {color!r}")
+    if isinstance(images, (list, tuple)):
+        if not images:
+            raise ValueError("images must hold at least one image, got an empty list")
+        return [source for i, item in enumerate(images) for source in _sources(item, f"image {i}", color)], True
+    is_folder = isinstance(images, (str, os.PathLike)) and Path(images).is_dir()
+    return _sources(images, "image 0", color), is_folder
+
+
+def _sources(item: Any, name: str, color: Literal["bgr", "rgb"]) -> list[Source]:
+    if isinstance(item, (str, os.PathLike)):
+        path = Path(item)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such image or folder")
+        paths = _folder(path) if path.is_dir() else [path]
+        return [Source(str(path), path) for path in paths]
+    if isinstance(item, torch.Tensor):
+        _check_tensor(item, name)
+    elif isinstance(item, np.ndarray):
+        _check_array(item, name)
+    elif "PIL.Image" in sys.modules and isinstance(item, sys.modules["PIL.Image"].Image):
+        _check_pil(item, name)
+    else:
+        raise TypeError(f"{name} must be {WANTED}, got {type(item).__name__}")
+    return [Source(name, item, color)]
+
+
+def _folder(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not paths:
+        raise ValueError(f"{folder}: the folder has no image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return paths
+
+
+def _check_array(image: np.ndarray, name: str) -> None:
+    if image.dtype != np.uint8:
+        hint = "; for values in [0, 1]: (image * 255).round().astype(np.uint8)" if image.dtype.kind == "f" else ""
+        raise TypeError(f"{name}: an array must be uint8, got {image.dtype}{hint}")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in CHANNELS):
+        hint = "; for a batch pass list(images)" if image.ndim == 4 else ""
+        hint = "; transpose it from [C, H, W]" if image.ndim == 3 and image.shape[0] in CHANNELS else hint
+        raise ValueError(f"{name}: an array must be [H, W] or [H, W, 1, 3 or 4], got {list(image.shape)}{hint}")
+    if not image.size:
+        raise ValueError(f"{name}: an array must have at least one pixel, got {list(image.shape)}")
+
+
+def _check_tensor(image: torch.Tensor, name: str) -> None:
+    if image.dtype != torch.uint8 and not image.is_floating_point():
+        raise TypeError(f"{name}: a tensor must be uint8, or floating point in [0, 1], got {image.dtype}")
+    if image.ndim != 3 or image.shape[0] not in CHANNELS:
+        hint = "; for a batch pass list(images)" if image.ndim == 4 else ""
+        raise ValueError(f"{name}: a tensor must be [1, 3 or 4, H, W], got {list(image.shape)}{hint}")
+    if not image.numel():
+        raise ValueError(f"{name}: a tensor must have at least one pixel, got {list(image.shape)}")
+    if image.is_floating_point():
+        low, high = image.min().item(), image.max().item()
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"{name}: a floating point tensor must lie in [0, 1], got from {low:.4g} to {high:.4g}")
+
+
+def _check_pil(image: Any, name: str) -> None:
+    if image.mode not in PIL_MODES:
+        raise ValueError(f"{name}: a PIL image must have 8 bits a channel, got mode {image.mode!r}; convert it first")
+    if not (image.width and image.height):
+        raise ValueError(f"{name}: a PIL image must have at least one pixel, got {image.width} x {image.height}")
+
+
+def _three_channels(image: np.ndarray) -> np.ndarray:
+    """[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] -> [H, W, 3]."""
+    if image.ndim == 2:
+        image = image[..., None]
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]

@@ -1,0 +1,1 @@
+"""Plans of convolutions: which algorithm and which tile, by device."""

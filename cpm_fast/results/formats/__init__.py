@@ -1,0 +1,1 @@
+"""Results in files: one file a form."""

@@ -1,0 +1,114 @@
+"""Results as CSV: a row a subject; of videos also when, and which region the network saw."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from cpm_fast.results.result import Result, Results
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import BUILT_IN, Skeleton
+
+X, Y, SCORE = "_x", "_y", "_score"
+SUBJECT_COLUMNS = ("image", "subject")
+VIDEO_COLUMNS = ("frame", "seconds", "roi_left", "roi_top", "roi_side")
+
+
+def shortest(value: np.floating) -> float | None:
+    """The shortest number that reads back as the same float32; None where it is not finite."""
+    return float(str(np.float32(value))) if np.isfinite(value) else None
+
+
+def to_csv(results: Results, skeleton: Skeleton | None) -> bytes:
+    video = any(result.frame is not None for result in results)
+    rows: list[list[object]] = [head(skeleton.names if skeleton else (), video)]
+    rows += [row for result in results for row in subject_rows(result, video)]
+    return to_text(rows).encode()
+
+
+def to_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as lines of CSV."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def head(names: Sequence[str], video: bool) -> list[object]:
+    """The columns of a table with these parts."""
+    parts = [part + column for part in names for column in (X, Y, SCORE)]
+    return [*SUBJECT_COLUMNS, *(VIDEO_COLUMNS if video else ()), *parts]
+
+
+def subject_rows(result: Result, video: bool) -> list[list[object]]:
+    """One row a subject, in the columns of `head`."""
+    rows: list[list[object]] = []
+    for i in range(len(result)):
+        table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]
+        cells = [shortest(value) for value in table.ravel()]
+        when = [*_cells(result.frame, result.seconds), *_corner(result, i)] if video else []
+        rows.append([result.name, i, *when, *_cells(*cells)])
+    return rows
+
+
+def _cells(*values: float | None) -> list[str]:
+    return ["" if value is None else repr(value) for value in values]
+
+
+def _corner(result: Result, subject: int) -> list[str]:
+    """Left, top and side; sides and centers are of few binary places, so that they read back exactly."""
+    if not result.rois:
+        return ["", "", ""]
+    (x, y), side = result.rois[subject].center, result.rois[subject].side
+    return _cells(x - side / 2, y - side / 2, side)
+
+
+def from_csv(data: bytes) -> Results:
+    """One result for each run of rows of the same image; a score column that is missing counts as NaN."""
+    return Results(list(read_rows(io.StringIO(data.decode(), newline=""))))
+
+
+def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Result]:
+    """Results one by one, from lines of CSV; with a suffix, points from the columns <part>_x<suffix> where there are.
+
+    Raises:
+        ValueError: not such a table; the message names the line.
+    """
+    reader = csv.DictReader(lines, restkey="", strict=True)
+    columns = reader.fieldnames or []
+    names = tuple(column.removesuffix(X) for column in columns if column.endswith(X))
+    if "image" not in columns or not names:
+        raise ValueError(f"must have the columns image and <part>{X}, <part>{Y}, got {columns}")
+    skeleton = next((known for known in BUILT_IN.values() if known.names == names), Skeleton("csv", names))
+    points = (X + suffix, Y + suffix) if names[0] + X + suffix in columns else (X, Y)
+    found: list[dict[str, str]] = []
+    for row in reader:
+        if "" in row or None in row.values():
+            raise ValueError(f"line {reader.line_num} must have {len(columns)} cells")
+        if found and (found[0]["image"] != row["image"] or row.get("subject") == "0"):
+            yield _result(found, skeleton, points)
+            found = []
+        found.append(row)
+    if found:
+        yield _result(found, skeleton, points)
+
+
+def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, str]) -> Result:
+    cells = [[[float(row.get(part + column) or "nan") for column in (*points, SCORE)] for part in skeleton.names]
+             for row in rows]  # fmt: skip
+    table = np.array(cells, np.float32)  # [N, P, 3]
+    first = rows[0]
+    frame, seconds = first.get("frame") or None, first.get("seconds") or None
+    corners = [[float(row[name]) for name in VIDEO_COLUMNS[2:]] for row in rows if row.get("roi_side")]
+    return Result(
+        table[..., :2].copy(),
+        table[..., 2].copy(),
+        skeleton,
+        first["image"],
+        rois=tuple(Roi((left + side / 2, top + side / 2), side) for left, top, side in corners),
+        roi_source="csv",
+        frame=None if frame is None else int(frame),
+        seconds=None if seconds is None else float(seconds),
+    )

@@ -1,0 +1,226 @@
+"""What inference found: one Result an image, Results for all, with their pictures and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+from typing import Protocol, overload
+
+import numpy as np
+
+from cpm_fast.media.image import read_image, warp
+from cpm_fast.results import drawing as draw
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import Skeleton
+
+STRIP_BORDER = 128
+
+
+class ImageSource(Protocol):
+    """Where the image of a result comes from."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one image took, each step by itself: with overlap they add up to more than passed.
+
+    Args:
+        decode: reading the file and decoding it.
+        crop: cutting the network's boxes out.
+        network: forward passes; crops share their batch's evenly.
+        peaks: merging maps and finding peaks, and fetching them from the device.
+    """
+
+    decode: float = 0.0
+    crop: float = 0.0
+    network: float = 0.0
+    peaks: float = 0.0
+
+    def __add__(self, other: Timing) -> Timing:
+        return Timing(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The N subjects of one image.
+
+    Args:
+        keypoints: [N, P, 2] float32, (x, y) pixels of the image, 0-based; NaN where there is none.
+        scores: [N, P] float32, the height of the belief peak: about 1 where the network is sure, near 0 where not.
+        skeleton: the P parts.
+        name: of the image: its path, or "image 0".
+        size: (height, width) of the image; None when read from CSV, which doesn't tell.
+        rois: the N regions that the network saw; none when read from CSV.
+        roi_source: "whole image", "boxes" or "rois".
+        belief_maps: [N, T, P+1, h, w] float32 of every stage, if they were asked for.
+        box_size: (height, width) of the network's box, which each region fills.
+        cell_offset: cell g of a map stands at box pixel 8 g + cell_offset.
+        source: the image, read again when it is to be drawn; without it, `name` is looked for as a file.
+        timing: what each step took; None when read from a file.
+        frame: of a video, from 0.
+        seconds: when that frame is shown, from the start of the video.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    skeleton: Skeleton
+    name: str = "image 0"
+    size: tuple[int, int] | None = None
+    rois: tuple[Roi, ...] = ()
+    roi_source: str = "whole image"
+    belief_maps: np.ndarray | None = field(default=None, repr=False)
+    box_size: tuple[int, int] = (368, 368)
+    cell_offset: float = 3.5
+    source: ImageSource | None = field(default=None, repr=False)
+    timing: Timing | None = field(default=None, repr=False)
+    frame: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        count, parts = len(self.keypoints), len(self.skeleton)
+        if self.keypoints.shape != (count, parts, 2) or self.scores.shape != (count, parts):
+            raise ValueError(
+                f"keypoints must be [N, {parts}, 2] and scores [N, {parts}], got {list(self.keypoints.shape)} and "
+                f"{list(self.scores.shape)}"
+            )
+        if len(self.rois) not in (0, count):
+            raise ValueError(f"rois must be {count}, one a subject, got {len(self.rois)}")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def image(self) -> np.ndarray:
+        """[H, W, 3] uint8 BGR, read again where it came from.
+
+        Raises:
+            FileNotFoundError: the file is gone, or this result was read from a file and has no image.
+        """
+        return read_image(self.name) if self.source is None else self.source.read()
+
+    def plot(self, path: str | Path | None = None, *, min_score: float = draw.MIN_SCORE) -> np.ndarray:
+        """The image with every subject's skeleton drawn on it.
+
+        Args:
+            path: where to write the picture too; its suffix says the format.
+            min_score: parts below it are left out.
+
+        Returns:
+            [H, W, 3] uint8 BGR.
+        """
+        picture = self.image().copy()
+        for i, (keypoints, scores) in enumerate(zip(self.keypoints, self.scores, strict=True)):
+            side = self.rois[i].side if self.rois else None
+            picture = draw.skeleton_overlay(picture, keypoints, scores, self.skeleton, min_score=min_score, side=side)
+        return draw.write_picture(picture, path)
+
+    def plot_stages(
+        self,
+        path: str | Path | None = None,
+        *,
+        part: str | Sequence[str] | None = None,
+        subject: int = 0,
+        min_score: float = draw.MIN_SCORE,
+    ) -> np.ndarray:
+        """How the belief grows from stage to stage: the crop with its pose, then the maps of stage 1 to T over it.
+
+        Args:
+            path: where to write the picture too.
+            part: one or more part names, one row each; None or "all parts" is one row for all of them.
+            subject: which of the N.
+            min_score: parts below it are left out of the pose.
+
+        Returns:
+            [height, width, 3] uint8 BGR.
+
+        Raises:
+            ValueError: the belief maps were not kept, or there is no such part or subject.
+        """
+        if self.belief_maps is None:
+            raise ValueError("plot_stages needs the belief maps: infer(..., belief_maps=True)")
+        if not 0 <= subject < len(self):
+            raise ValueError(f"subject must be from 0 to {len(self) - 1}, got {subject}")
+        roi = self.rois[subject]
+        picture = draw.stage_strip(
+            warp(self.image(), roi.matrix(self.box_size), self.box_size, STRIP_BORDER),
+            self.belief_maps[subject],
+            self.skeleton,
+            part,
+            keypoints=roi.to_box(self.keypoints[subject], self.box_size),
+            scores=self.scores[subject],
+            cell_offset=self.cell_offset,
+            min_score=min_score,
+        )
+        return draw.write_picture(picture, path)
+
+    def save(self, path: str | Path, *, form: str | None = None) -> None:
+        """Write this result alone; see `Results.save`."""
+        Results([self]).save(path, form=form)
+
+
+class Results(Sequence[Result]):
+    """The results of all images, in order.
+
+    Args:
+        results: one an image.
+        failures: what could not be read, name -> why.
+    """
+
+    def __init__(self, results: Sequence[Result] = (), failures: Mapping[str, str] | None = None) -> None:
+        self._results = tuple(results)
+        self.failures = dict(failures or {})
+
+    @overload
+    def __getitem__(self, index: int) -> Result: ...
+    @overload
+    def __getitem__(self, index: slice) -> Results: ...
+    def __getitem__(self, index: int | slice) -> Result | Results:
+        if isinstance(index, slice):
+            return Results(self._results[index], self.failures)
+        return self._results[index]
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self._results)
+
+    def __repr__(self) -> str:
+        subjects = sum(len(result) for result in self)
+        return f"Results({len(self)} images, {subjects} subjects, {len(self.failures)} failures)"
+
+    def save(self, path: str | Path, *, form: str | None = None) -> None:
+        """Write all results: a file is whole or not there.
+
+        .json holds everything but belief maps, box geometry and timing, .npz the belief maps and geometry too, .csv
+        one row a subject with the columns image, subject and <part>_x, <part>_y, <part>_score. A missing number is
+        null, NaN or an empty cell.
+
+        Args:
+            path: where to; its suffix says the form.
+            form: "coco" for a list that COCO's tools read as results; "openpose" for OpenPose's files: for one image
+                a .json file, otherwise a folder of them. `load` does not read these two.
+
+        Raises:
+            ValueError: there is no such suffix or form, or the results have several skeletons.
+        """
+        from cpm_fast.results.formats.files import save
+
+        save(self, Path(path), form)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """Read what `save` wrote. Images stay where they are: `plot` looks for them by name.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the suffix is another, or the file is not of this form; the message names it.
+        """
+        from cpm_fast.results.formats.files import load
+
+        return load(Path(path))

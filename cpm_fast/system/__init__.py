@@ -1,0 +1,1 @@
+"""Files written whole, processes of torchrun, interrupts, memory and PyTorch's settings: the lowest level."""

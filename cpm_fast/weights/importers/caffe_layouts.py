@@ -1,0 +1,124 @@
+"""The released Caffe networks: what their layers are called here (release of Wei et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Map
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from cpm_fast.config import NetworkConfig, preset
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, network_layers
+from cpm_fast.skeleton import FLIC, LSP, Skeleton
+from cpm_fast.weights.importers.mapping import Mapping, Row
+
+Blobs = Map[str, list[np.ndarray]]
+# Presets whose networks the release has, and the layout of each.
+LAYOUTS = {"cpm6": "released", "flic": "released", "vgg": "released VGG"}
+# What only that layout has, and the belief layers of its first and its later stages.
+SIGNS = {
+    "released": ("conv1_stage1", "conv7_stage1", "Mconv5_stage{}"),
+    "released VGG": ("conv4_7_CPM", "conv5_2_CPM", "Mconv7_stage{}"),
+}
+SKELETONS = {len(skeleton): skeleton for skeleton in (LSP, FLIC)}
+
+
+def released_names(config: NetworkConfig) -> dict[str, str]:
+    """Our convolutions -> Caffe's, of the networks trained for MPII, LSP and FLIC."""
+    names = {f"trunk{trunk}_block{block}_conv1": f"conv{block}_stage{trunk}" for trunk in (1, 2) for block in (1, 2, 3)}
+    names |= {"stage1_features1": "conv4_stage1", "stage1_conv1": "conv5_stage1", "stage1_conv2": "conv6_stage1"}
+    names |= {"stage1_beliefs": "conv7_stage1"}
+    for stage in range(2, config.stages + 1):
+        # The trunk of the later stages counts as stage 2's, so that stage's features are its fourth convolution.
+        names[f"stage{stage}_features1"] = "conv4_stage2" if stage == 2 else f"conv1_stage{stage}"
+        names |= {f"stage{stage}_conv{number}": f"Mconv{number}_stage{stage}" for number in (1, 2, 3, 4)}
+        names[CPM_STAGE_OUTPUT.format(stage)] = f"Mconv5_stage{stage}"
+    return names
+
+
+def vgg_names(config: NetworkConfig) -> dict[str, str]:
+    """Our convolutions -> Caffe's, of the network on a VGG-19 trunk."""
+    names = {
+        f"trunk1_block{block}_conv{number}": f"conv{block}_{number}"
+        for block, count in ((1, 2), (2, 2), (3, 4))
+        for number in range(1, count + 1)
+    }
+    names |= {f"trunk1_tail{number}": f"conv4_{number}" + ("_CPM" if number > 2 else "") for number in range(1, 8)}
+    names |= {"stage1_conv1": "conv5_1_CPM", "stage1_beliefs": "conv5_2_CPM"}
+    for stage in range(2, config.stages + 1):
+        names |= {f"stage{stage}_conv{number}": f"Mconv{number}_stage{stage}" for number in range(1, 7)}
+        names[CPM_STAGE_OUTPUT.format(stage)] = f"Mconv7_stage{stage}"
+    return names
+
+
+NAMES = {"released": released_names, "released VGG": vgg_names}
+
+
+def map_caffe(blobs: Blobs, name: str | None = None, skeleton: Skeleton | None = None) -> Mapping:
+    """The network that a .caffemodel holds, with its weights.
+
+    Caffe convolves as PyTorch does (cross-correlation, weights [O, C, k, k]) and these networks read BGR pixels as
+    (v - 128) / 256, which is what the presets say: nothing is turned or scaled.
+
+    Args:
+        blobs: of the file.
+        name: of the preset; if None, found by the names of the layers, and then also the number of stages.
+        skeleton: the parts; if None, by their number: the release's 14 or 9.
+
+    Raises:
+        ValueError: the names are of no released network, or its parts have no names.
+    """
+    if name is not None and name not in LAYOUTS:
+        raise ValueError(f"preset of a .caffemodel must be one of {sorted(LAYOUTS)}, got {name!r}")
+    layout = LAYOUTS[name] if name else next((key for key, (sign, *_) in SIGNS.items() if sign in blobs), None)
+    if layout is None:
+        raise ValueError(
+            f"its layers are of no network known here: none of {[sign for sign, *_ in SIGNS.values()]} among "
+            f"{len(blobs)}, {sorted(blobs)[:6]}"
+        )
+    config = preset(name, skeleton) if name else _network(blobs, layout, skeleton)
+    names = NAMES[layout](config)
+    mapping = Mapping(f"Caffe, {layout}", config)
+    for layer in network_layers(config):
+        if layer.kind == "conv":
+            shape = (layer.channels, layer.in_channels, layer.kernel, layer.kernel)
+            source = names[layer.name]
+            found, problem = _convolution(blobs.get(source), shape)
+            mapping.tensors |= {f"convs.{layer.name}.{key}": tensor for key, tensor in found.items()}
+            mapping.rows.append(Row(layer.name, source, shape, problem))
+    mapping.unused = [name for name in blobs if name not in set(names.values())]
+    return mapping
+
+
+def _network(blobs: Blobs, layout: str, skeleton: Skeleton | None) -> NetworkConfig:
+    _, first, later = SIGNS[layout]
+    stages = 1
+    while later.format(stages + 1) in blobs:
+        stages += 1
+    if not blobs.get(first):
+        raise ValueError(f"it has no layer {first!r}, which makes the beliefs of stage 1")
+    parts = [*blobs[first][0].shape, 0][0] - 1  # the background is the last map
+    skeleton = skeleton or SKELETONS.get(parts)
+    if skeleton is None or len(skeleton) != parts:
+        named = "none were named" if skeleton is None else f"{skeleton.name!r} has {len(skeleton)}"
+        raise ValueError(f"its network has {parts} parts, {named}: give a skeleton of as many")
+    base = "vgg" if layout == LAYOUTS["vgg"] else "cpm6"
+    return replace(preset(base, skeleton), stages=stages)
+
+
+def _convolution(arrays: list[np.ndarray] | None, shape: tuple[int, ...]) -> tuple[dict[str, torch.Tensor], str]:
+    """Weight and bias of a layer of the file, or what is wrong with it."""
+    if arrays is None:
+        return {}, "missing"
+    if len(arrays) != 2:
+        return {}, f"has {len(arrays)} arrays, not weight and bias"
+    weight, bias = arrays
+    if weight.shape != shape:
+        return {}, f"has {'x'.join(str(side) for side in weight.shape)}"
+    # The first form of shapes has four sides for a bias too: 1 x 1 x 1 x O.
+    if bias.size != shape[0] or max(bias.shape, default=0) != bias.size:
+        return {}, f"has a bias of {'x'.join(str(side) for side in bias.shape)}"
+    return {
+        key: torch.from_numpy(array.astype(np.float32)) for key, array in (("weight", weight), ("bias", bias.ravel()))
+    }, ""

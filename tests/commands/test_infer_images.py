@@ -1,0 +1,312 @@
+"""cpm-fast infer that is killed and resumed, and that several processes share: the same results, nothing done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
+from cpm_fast.config import compact
+from cpm_fast.inference import images as inference
+from cpm_fast.inference import streaming, unfinished
+from cpm_fast.media import video
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import save_model
+from cpm_fast.ops import backend
+from cpm_fast.results.result import Results
+from support import clips
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    """A folder with a network, 12 pictures of which one is bad, and a video of 20 frames; one thread."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    save_model(CPM(replace(compact(), input_size=(64, 64), stages=2)), tmp_path / "net.safetensors")
+    (tmp_path / "in").mkdir()
+    random = np.random.default_rng(0)
+    for i in range(11):
+        cv2.imwrite(str(tmp_path / "in" / f"{i:02}.png"), random.integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    (tmp_path / "in" / "05-bad.png").write_bytes(b"no picture")
+    clips.write_walk(tmp_path / "walk.mp4", 0.8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+PICTURES = ("infer", "in", "--model", "net.safetensors", "--batch", "2", "--no-pictures")
+WALK = ("infer", "walk.mp4", "--model", "net.safetensors")
+
+
+def stop_after(monkeypatch, owner, name: str, count: int) -> None:
+    """Ctrl-C at the call after so many."""
+    real, calls = getattr(owner, name), []
+
+    def stopping(*args, **kwargs):
+        calls.append(None)
+        if len(calls) > count:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stopping)
+
+
+def same(a: Results, b: Results) -> None:
+    assert [result.name for result in a] == [result.name for result in b] and a.failures == b.failures
+    for first, second in zip(a, b, strict=True):
+        np.testing.assert_allclose(first.keypoints, second.keypoints, atol=1e-3)
+        assert (first.rois, first.frame, first.seconds) == (second.rois, second.frame, second.seconds)
+
+
+def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
+    assert main([*PICTURES, "-o", "whole"]) == BAD_RESULT
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        stop_after(patch, unfinished.Journal, "add", 7)
+        assert main([*PICTURES, "-o", "out"]) == BAD_RESULT
+    assert "--resume goes on" in capsys.readouterr().err and not (work / "out" / "results.json").exists()
+    # What a kill cuts short: a line that is not whole.
+    with (work / "out" / ".unfinished" / "0-0.jsonl").open("ab") as journal:
+        journal.write(b'{"name": "in/07.png", "si')
+    assert main([*PICTURES, "-o", "out"]) == BAD_USE
+    assert "out: holds an unfinished run; go on with --resume" in capsys.readouterr().err
+    assert main([*PICTURES, "-o", "out", "--resume", "--flip"]) == BAD_USE
+    assert "other settings: flip False, not True" in capsys.readouterr().err
+    read = []
+    real = inference.Source.read
+    monkeypatch.setattr(inference.Source, "read", lambda self: (read.append(self.name), real(self))[1])
+    assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_RESULT
+    # Seven lines: six results and the bad picture, which is tried again.
+    assert read == ["in/05-bad.png", *(f"in/{i:02}.png" for i in range(6, 11))]
+    shown = capsys.readouterr()
+    assert "resuming: 6 of 12 pictures are done" in shown.out and "failed: in/05-bad.png" in shown.err
+    same(Results.load("whole/results.json"), Results.load("out/results.json"))
+    assert sorted(path.name for path in (work / "out").iterdir()) == ["failures.txt", "results.json"]
+    assert main([*PICTURES, "-o", "out", "--resume"]) == FINE
+    assert "nothing to resume" in capsys.readouterr().out
+
+
+def test_a_damaged_journal_is_named(work, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        stop_after(patch, unfinished.Journal, "add", 3)
+        main([*PICTURES, "-o", "out"])
+    path = work / "out" / ".unfinished" / "0-0.jsonl"
+    whole = path.read_bytes()
+    first = json.loads(whole.split(b"\n")[0])["name"]
+    path.write_bytes(json.dumps({"name": first}).encode() + whole[whole.index(b"\n") :])
+    assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
+    assert f".unfinished: what it says of {first} is damaged: KeyError" in capsys.readouterr().err
+    path.write_bytes(whole.replace(b"{", b"(", 1))
+    assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
+    assert "0-0.jsonl line 1: not a line of a journal" in capsys.readouterr().err
+    (work / "out" / ".unfinished" / "settings.json").write_text("[")
+    assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
+    assert "settings.json: not the settings of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "coco", "openpose"])
+def test_the_form_asked_for(work, form):
+    assert main([*PICTURES, "-o", "out", "--form", form]) == BAD_RESULT
+    if form == "coco":
+        assert len(json.loads((work / "out" / "results_coco.json").read_text())) == 11
+    elif form == "openpose":
+        assert len(list((work / "out" / "openpose").glob("*_keypoints.json"))) == 11
+    else:
+        assert len(Results.load(f"out/results.{form}")) == 11
+
+
+def test_all_options_at_once(work, capsys, monkeypatch):
+    monkeypatch.setenv("CPM_FAST_CACHE", str(work / "cache"))
+    arguments = ("--pyramid", "0.9", "1", "--flip", "--batch", "3", "--device", "cpu", "--model", "net.safetensors")
+    options = ("--readers", "2", "--tune", "--stages", "--form", "npz", "-o", "out")
+    assert main(["infer", "in/00.png", "in/01.png", *arguments, *options]) == FINE
+    assert {path.name for path in (work / "out").iterdir()} == {
+        "results.npz", *(f"{stem}_{what}.png" for stem in ("00", "01") for what in ("pose", "stages"))
+    }  # fmt: skip
+    assert backend.native_missing("cpu") is not None or list((work / "cache").glob("tuning-*.json"))
+    shown = capsys.readouterr().out
+    assert "2 pictures, 2 subjects" in shown and "ms a picture: decode" in shown and "pictures/s" in shown
+    assert main(["eval", "--data", "synthetic:6", "--last", "3", "--protocol", "lsp", *arguments, "-o", "eval"]) == FINE
+    assert "counted: 3 samples" in capsys.readouterr().out and (work / "eval" / "pck.png").exists()
+
+
+def launched(work, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+               "-m", "cpm_fast", *arguments]  # fmt: skip
+    return subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300, check=False,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_folder_and_go_on(work, monkeypatch, capsys):
+    """The second run takes up the journal of a single process that was stopped."""
+    main([*PICTURES, "-o", "whole"])
+    stop_after(monkeypatch, unfinished.Journal, "add", 4)
+    main([*PICTURES, "-o", "out"])
+    found = launched(work, *PICTURES, "-o", "out", "--resume")
+    assert "resuming: 4 of 12 pictures are done" in found.stdout, found.stderr
+    assert found.stdout.count("11 pictures, 11 subjects") == 1
+    same(Results.load("whole/results.json"), Results.load("out/results.json"))
+    assert not (work / "out" / ".unfinished").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(work):
+    arguments = ("eval", "--data", "synthetic:8", "--batch", "4", "--model", "net.safetensors")
+    assert main([*arguments, "-o", "one"]) == FINE
+    found = launched(work, *arguments, "-o", "two")
+    assert found.returncode == 0 and found.stdout.count("PCK@0.2") == 1, found.stderr
+    one, two = (json.loads((work / name / "eval.json").read_text()) for name in ("one", "two"))
+    assert one == two
+
+
+def test_processes_without_torchrun_are_refused(monkeypatch, capsys):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert main([*PICTURES, "-o", "out"]) == BAD_USE
+    assert "start with torchrun" in capsys.readouterr().err
+    assert main([*WALK, "-o", "out"]) == BAD_USE
+    assert "a video is followed by one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("smooth", [(), ("--smooth",)], ids=["plain", "smooth"])
+def test_a_video_goes_on_where_it_was_stopped(work, monkeypatch, capsys, smooth):
+    boxes = ("--box", "120", "30", "200", "150", "--box", "100", "30", "200", "150")
+    assert main([*WALK, *smooth, *boxes, "-o", "whole"]) == FINE
+    assert {path.name for path in (work / "whole").iterdir()} == {"walk.csv", "walk_pose.mp4"}
+    with monkeypatch.context() as patch:
+        stop_after(patch, streaming.Tracker, "_find", 8)
+        assert main([*WALK, *smooth, *boxes, "-o", "out"]) == BAD_RESULT
+    assert not (work / "out" / "walk_pose.mp4").exists()
+    table = work / "out" / "walk.csv"
+    assert len(Results.load(table)) == 8
+    # A kill in the middle of a frame's rows, and of a row.
+    lines = table.read_bytes().split(b"\n")
+    table.write_bytes(b"\n".join([*lines[:14], lines[14][:40]]))
+    capsys.readouterr()
+    assert main([*WALK, *smooth, *boxes, "-o", "out", "--resume"]) == FINE
+    assert "resuming: 6 frames are done" in capsys.readouterr().out
+    assert table.read_bytes().splitlines()[:13] == (work / "whole" / "walk.csv").read_bytes().splitlines()[:13]
+    same(Results.load(work / "whole" / "walk.csv"), Results.load(table))
+    labeled = [list(video.Video(work / name / "walk_pose.mp4").frames()) for name in ("whole", "out")]
+    assert len(labeled[0]) == len(labeled[1]) == 20
+    for a, b in zip(*labeled, strict=True):
+        assert np.abs(a.image.astype(int) - b.image).mean() < 0.5
+    assert Results.load(table)[7].frame == 7 and video.Video(work / "out" / "walk_pose.mp4").rate == clips.RATE
+
+
+def killed_behind(table, lines: int, *arguments: str) -> None:
+    """Start a command, and kill it with SIGKILL once its table has so many lines."""
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "cpm_fast", *arguments], env=alone, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (table.exists() and table.read_bytes().count(b"\n") >= lines):
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was done before it was killed"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+def test_what_was_killed_goes_on(work, capsys):
+    """A process that is gone at once, as a machine that loses power, in a folder and in a video."""
+    for i in range(11, 90):
+        (work / "in" / f"{i:02}.png").write_bytes((work / "in" / "00.png").read_bytes())
+    clips.write_walk(work / "walk.mp4", 6.0)
+    for arguments, journal, table in (
+        (PICTURES, ".unfinished/0-0.jsonl", "results.json"),
+        (WALK, "walk.csv", "walk.csv"),
+    ):
+        whole, out = work / f"whole-{table}", work / f"out-{table}"
+        fine = main([*arguments, "-o", str(whole)])
+        killed_behind(out / journal, 5, *arguments, "-o", str(out))
+        assert (out / ".unfinished").is_dir() and not (out / "results.json").exists()
+        capsys.readouterr()
+        assert main([*arguments, "-o", str(out), "--resume"]) == fine
+        assert "resuming: " in capsys.readouterr().out
+        same(Results.load(whole / table), Results.load(out / table))
+        assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_a_table_of_something_else_is_not_gone_on_with(work, monkeypatch, capsys):
+    stop_after(monkeypatch, streaming.Tracker, "_find", 3)
+    main([*WALK, "-o", "out"])
+    (work / "out" / "walk.csv").write_text("image,subject,a_x,a_y\nwalk.mp4,0,1,2\n")
+    assert main([*WALK, "-o", "out", "--resume"]) == BAD_USE
+    assert "walk.csv: not a table to go on with" in capsys.readouterr().err
+
+
+def test_a_video_that_was_cut_is_a_bad_result(work, capsys):
+    with video.write_video(work / "a.mkv", 25, (48, 64)) as out:
+        for i in range(50):
+            out.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8))
+    data = (work / "a.mkv").read_bytes()
+    (work / "a.mkv").write_bytes(data[: len(data) // 2])
+    assert main(["infer", "a.mkv", "--model", "net.safetensors", "-o", "out", "--no-pictures"]) == BAD_RESULT
+    assert "of the 50 frames it announces; is it cut short?" in capsys.readouterr().err
+    assert 10 < len(Results.load("out/a.csv")) < 40
+
+
+class Camera:
+    """Gives frames until Ctrl-C."""
+
+    def __init__(self, source) -> None:
+        self.left = 6
+
+    def read(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return True, np.full((48, 64, 3), 30 * self.left, np.uint8)
+
+    def get(self, what) -> float:
+        return 0.0
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("frames", "wanted"), [(None, 6), (4, 4)], ids=["until Ctrl-C", "four frames"])
+def test_a_camera(work, monkeypatch, frames, wanted):
+    read = video.cv2.VideoCapture
+    monkeypatch.setattr(video.cv2, "VideoCapture", lambda source: Camera(0) if source == 0 else read(source))
+    arguments = ["infer", "--camera", "0", "--model", "net.safetensors", "-o", "out"]
+    assert main([*arguments, *(["--frames", str(frames)] if frames else [])]) == FINE
+    assert len(Results.load("out/camera0.csv")) == wanted
+    assert len(list(video.Video(work / "out" / "camera0_pose.mp4").frames())) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in", "--camera", "0"], "--camera must come alone"),
+        (["walk.mp4", "in"], "a video must come alone"),
+        (["in", "--smooth"], "--smooth is for videos"),
+        (["in", "--frames", "3"], "--frames is for videos"),
+        (["walk.mp4", "--stages"], "leave out --stages and --form"),
+        (["walk.mp4", "--form", "npz"], "leave out --stages and --form"),
+        (["walk.mp4", "--frames", "-3"], "--frames must be at least 1"),
+        (["--camera", "0", "--resume"], "--resume is for files"),
+        (["none.mp4"], "none.mp4: no such video file"),
+        (["walk.mp4", "--box", "900", "900", "950", "950"], "must touch the image"),
+        (["in", "--readers", "-1"], "readers must be a whole number"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_use(work, capsys, arguments, message):
+    assert main(["infer", *arguments, "--model", "net.safetensors", "-o", "out"]) == BAD_USE
+    assert message in capsys.readouterr().err and not (work / "out").exists()
+
+
+def test_a_camera_that_is_not_there(work, capsys):
+    assert main(["infer", "--camera", "63", "--model", "net.safetensors", "-o", "out"]) == BAD_RESULT
+    assert "camera 63: no such camera" in capsys.readouterr().err and not (work / "out").exists()

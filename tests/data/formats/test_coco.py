@@ -1,0 +1,170 @@
+"""Key points in COCO's JSON: people and other animals, what is left out, and how each mistake is named."""
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_fast.data.formats.coco import CocoKeypoints
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import COCO
+
+CAT = {"id": 3, "name": "cat", "keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2], [1, 3]]}
+IMAGES = [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"}]
+# Nose seen, left ear hidden, right ear not labeled.
+FIRST = {"id": 70, "image_id": 7, "category_id": 3, "keypoints": [10, 12, 2, 20, 30, 1, 0, 0, 0], "num_keypoints": 2,
+         "bbox": [5, 10, 40, 20], "area": 512.5, "iscrowd": 0}  # fmt: skip
+
+
+def other(**changes):
+    return {**FIRST, **changes}
+
+
+def write(folder, annotations, images=IMAGES, categories=(CAT,), name="cats.json"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": list(categories)}))
+    return path
+
+
+def draw(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        cv2.imwrite(str(folder / name), np.full((48, 64, 3), 90, np.uint8))
+
+
+def test_annotations_become_samples(tmp_path):
+    draw(tmp_path, "a.png", "b.png")
+    dataset = CocoKeypoints(write(tmp_path, [FIRST, other(id=71, image_id=9)]))
+    assert (dataset.name, len(dataset), dataset.skeleton.names) == ("cats", 2, ("nose", "left_ear", "right_ear"))
+    assert dataset.skeleton.limbs == (("nose", "left_ear"), ("nose", "right_ear"))
+    assert dataset.skeleton.pairs == (("left_ear", "right_ear"),)
+    sample = dataset[0]
+    assert (sample.name, sample.identity, sample.area) == ("a.png", (7, 70), 512.5)
+    assert sample.parts_image[:2].tolist() == [[10, 12], [20, 30]] and np.isnan(sample.parts_image[2]).all()
+    assert sample.labeled.tolist() == [True, True, False]
+    assert sample.occluded.tolist() == [False, True, False]
+    assert sample.box_image == (5, 10, 45, 30) and sample.roi == Roi((25, 20), 50)
+    assert (dataset[1].name, dataset[1].identity) == ("b.png", (9, 71))
+
+
+def test_crowds_and_what_has_no_labels_are_left_out(tmp_path):
+    draw(tmp_path, "a.png")
+    zeros = [0] * 9
+    bare = {key: value for key, value in FIRST.items() if key != "keypoints"}
+    annotations = [other(iscrowd=1), other(num_keypoints=0, keypoints=zeros), other(id=72, num_keypoints=0), bare,
+                   other(id=73, keypoints=zeros), other(id=74)]  # fmt: skip
+    dataset = CocoKeypoints(write(tmp_path, annotations))
+    assert [subject.identity for subject in dataset.subjects] == [(7, 74)]
+    assert dataset[0].others_image.shape == (0, 3, 2)
+
+
+def test_subjects_of_one_picture_are_neighbors(tmp_path):
+    draw(tmp_path, "a.png")
+    moved = other(id=71, keypoints=[1, 2, 2, 3, 4, 2, 5, 6, 2])
+    dataset = CocoKeypoints(write(tmp_path, [FIRST, moved, other(image_id=9), other(iscrowd=1)]))
+    assert dataset[0].others_image.tolist() == [[[1, 2], [3, 4], [5, 6]]]
+    assert len(dataset[1].others_image) == 1
+
+
+@pytest.mark.parametrize("box", [None, [5, 10, 0, 20], [5, 10, 40, -1]], ids=["none", "flat", "negative"])
+def test_without_a_box_the_points_give_the_region(tmp_path, box):
+    draw(tmp_path, "a.png")
+    sample = CocoKeypoints(write(tmp_path, [other(bbox=box)]))[0]
+    assert sample.box_image is None and sample.roi == Roi((15, 21), 18 * 368 / 304)
+
+
+def test_people_have_cocos_own_skeleton(tmp_path):
+    people = {"id": 1, "keypoints": list(COCO.names), "skeleton": [[16, 14]]}
+    points = [value for part in range(17) for value in (part, part, 2)]
+    dataset = CocoKeypoints(write(tmp_path, [other(keypoints=points)], categories=[people]))
+    assert dataset.skeleton is COCO
+
+
+def test_a_skeleton_file_gives_order_limbs_and_pairs(tmp_path):
+    draw(tmp_path, "a.png")
+    (tmp_path / "skeleton.toml").write_text('names = ["left_ear", "nose"]\nlimbs = [["nose", "left_ear"]]\n')
+    dataset = CocoKeypoints(write(tmp_path, [FIRST]))
+    assert dataset.skeleton.names == ("left_ear", "nose") and not dataset.skeleton.pairs
+    assert dataset[0].parts_image.tolist() == [[20, 30], [10, 12]]
+    assert dataset[0].occluded.tolist() == [True, False]
+    (tmp_path / "skeleton.toml").write_text('names = ["tail", "nose"]\n')
+    with pytest.raises(ValueError, match=r"cats.json: must have the key points \['tail'\], got"):
+        CocoKeypoints(write(tmp_path, [FIRST]))
+
+
+@pytest.mark.parametrize("folder", [".", "images", "../val2017", "../images/val2017", "val2017"])
+def test_pictures_are_found_where_they_usually_lie(tmp_path, folder):
+    path = write(tmp_path, [FIRST], name="annotations/keypoints_val2017.json")
+    draw(path.parent / folder, "a.png")
+    assert CocoKeypoints(path)[0].image.shape == (48, 64, 3)
+
+
+def test_a_picture_that_is_not_there_fails_alone(tmp_path):
+    draw(tmp_path, "a.png")
+    dataset = CocoKeypoints(write(tmp_path, [FIRST, other(image_id=9)]))
+    assert dataset[0].labeled.any()
+    with pytest.raises(FileNotFoundError, match=r"b\.png"):
+        dataset[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": [other(keypoints=[1, 2, 2])]}, "annotation 70: keypoints must be 9 finite numbers"),
+        ({"annotations": [other(keypoints=[math.nan] * 9)]}, "annotation 70: keypoints must be 9 finite numbers"),
+        ({"annotations": [other(keypoints="none")]}, "annotation 70: keypoints must be 9 finite numbers"),
+        ({"annotations": [other(image_id=8)]}, "annotation 70: image_id must be the id of one of the 2 images, got 8"),
+        ({"annotations": [other(image_id="7")]}, "annotation 70: image_id must be a whole number"),
+        ({"annotations": [other(bbox=[1, 2, 3])]}, "annotation 70: bbox must be 4 finite numbers"),
+        ({"annotations": [other(area="big")]}, "annotation 70: area must be 1 finite numbers"),
+        ({"annotations": [other(id=None)]}, "annotation None: id must be a whole number"),
+        ({"annotations": [5]}, "must hold lists images, annotations and categories"),
+        ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),
+        ({"images": [{"id": 7}]}, "file_name of image 7 must name a picture"),
+        ({"categories": [{"id": 3}]}, "must have a category with the names of its keypoints"),
+        ({"categories": [{"keypoints": [1, 2]}]}, "keypoints of a category must be names"),
+        ({"categories": [CAT, {**CAT, "keypoints": ["nose"]}]}, "all categories must have the same keypoints"),
+        ({"categories": [{**CAT, "skeleton": [[1, 4]]}]}, "must join two of 3 keypoints, from 1, got"),
+        ({"categories": [{**CAT, "keypoints": ["a", "a", "b"]}]}, "names must be unique"),
+    ],
+    ids=["few numbers", "not finite", "text", "no such image", "id in words", "half a box", "area in words", "no id",
+         "no annotation", "none left", "no name", "no names", "numbers for names", "two kinds", "limb of nothing",
+         "a name twice"],
+)  # fmt: skip
+def test_a_mistake_is_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=rf"cats\.json.*{message}"):
+        CocoKeypoints(write(tmp_path, **{"annotations": [FIRST], **changes}))
+
+
+def test_not_such_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        CocoKeypoints(tmp_path / "gone.json")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"list\.json: must hold lists images"):
+        CocoKeypoints(tmp_path / "list.json")
+
+
+@pytest.mark.data
+def test_real_file(data_dir):
+    dataset = CocoKeypoints(data_dir / "coco" / "test_coco.json")
+    assert dataset.skeleton is COCO
+    assert len(dataset) == 12  # 14 annotations, two of which have no key points
+    samples = [dataset[i] for i in range(12)]
+    assert sum(int(sample.labeled.sum()) for sample in samples) == sum((17, 14, 15, 15, 15, 12, 17, 16, 16, 15, 16, 13))
+    # Worked by hand from the file.
+    first = samples[0]
+    assert (first.identity, first.area, first.name) == ((785, 442619), 27789.11055, "000000000785.jpg")
+    assert first.parts_image[COCO.index("nose")].tolist() == [367, 81]
+    assert first.parts_image[COCO.index("right_ankle")].tolist() == [396, 341]
+    assert first.box_image == pytest.approx((280.79, 44.73, 499.49, 391.41))
+    assert first.roi.center == pytest.approx((390.14, 218.07)) and first.roi.side == pytest.approx(1.25 * 346.68)
+    assert [len(sample.others_image) for sample in samples] == [0, 1, 1, 3, 3, 3, 3, 4, 4, 4, 4, 4]
+    hidden = samples[1].occluded
+    assert [COCO.names[i] for i in np.flatnonzero(hidden)] == ["left_hip", "right_hip", "right_ankle"]
+    for sample in samples:
+        left, top, right, bottom = sample.box_image
+        x, y = sample.parts_image[sample.labeled & ~sample.occluded].T
+        assert ((x > left - 3) & (x < right + 3) & (y > top - 3) & (y < bottom + 3)).all()

@@ -1,0 +1,185 @@
+"""DeepLabCut's labels: CSV and H5 of one animal and of several, projects, and how each mistake is named."""
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_fast.data.formats.deeplabcut import DeepLabCut
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import Skeleton
+from support import frames
+
+HEAD = "scorer,me,me,me,me,me,me\nbodyparts,nose,nose,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y,x,y\n"
+ROWS = "labeled-data/film/img1.png,1,2,3.5,4,5,6\nlabeled-data/film/img2.png,7,8,,,9,10.25\n"
+# The same rows as newer versions name them.
+SPLIT = (HEAD + ROWS).replace("labeled-data/film/", "labeled-data,film,")
+for level in ("scorer", "bodyparts", "coords"):
+    SPLIT = SPLIT.replace(f"{level},", f"{level},,,")
+SEVERAL = (
+    "scorer,me,me,me,me,me,me,me,me,me,me\nindividuals,ann,ann,ann,ann,bob,bob,bob,bob,single,single\n"
+    "bodyparts,nose,nose,tail,tail,nose,nose,tail,tail,lamp,lamp\ncoords,x,y,x,y,x,y,x,y,x,y\n"
+    "img1.png,1,2,3,4,11,12,13,14,50,50\nimg2.png,,,5,6,21,22,23,28,50,50\nimg3.png,,,,,,,,,50,50\n"
+)
+
+
+def write(folder, text=HEAD + ROWS, name="CollectedData_me.csv"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def draw(folder, *names, value=50):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), np.full((30, 40, 3), value, np.uint8))
+
+
+@pytest.mark.parametrize("text", [HEAD + ROWS, SPLIT, (HEAD + ROWS).replace("film/", "film\\")],
+                         ids=["one cell a name", "three cells", "backslashes"])  # fmt: skip
+def test_rows_become_samples(tmp_path, text):
+    draw(tmp_path, "labeled-data/film/img1.png", "labeled-data/film/img2.png")
+    dataset = DeepLabCut(write(tmp_path, text))
+    assert (dataset.name, len(dataset)) == (tmp_path.name, 2)
+    assert dataset.skeleton.names == ("nose", "left_ear", "right_ear")
+    assert dataset.skeleton.pairs == (("left_ear", "right_ear"),)
+    first, second = dataset[0], dataset[1]
+    assert first.parts_image.tolist() == [[1, 2], [3.5, 4], [5, 6]] and first.labeled.all()
+    assert second.labeled.tolist() == [True, False, True] and np.isnan(second.parts_image[1]).all()
+    assert second.parts_image[2].tolist() == [9, 10.25]
+    assert first.name.replace("\\", "/") == "labeled-data/film/img1.png"
+    # The whole picture, as where inference is given no box.
+    assert first.roi == Roi.whole_image(30, 40) == Roi((19.5, 14.5), 50)
+
+
+def test_half_a_point_is_none_and_frames_without_labels_are_left_out(tmp_path):
+    dataset = DeepLabCut(write(tmp_path, HEAD + "a.png,1,2,3,,5,nan\nb.png,,,,,,\nc.png,1,,,,,\n"))
+    assert [subject.image for subject in dataset.subjects] == ["a.png"]
+    assert np.isfinite(dataset.subjects[0].parts_image).all(axis=1).tolist() == [True, False, False]
+
+
+def test_several_animals_are_each_others_neighbors(tmp_path):
+    draw(tmp_path, "img1.png", "img2.png", "img3.png")
+    dataset = DeepLabCut(write(tmp_path, SEVERAL))
+    assert dataset.skeleton.names == ("nose", "tail")
+    # One part has no extent, and a lamp is no animal.
+    assert [(s.image, s.parts_image.tolist()) for s in dataset.subjects] == [
+        ("img1.png", [[1, 2], [3, 4]]), ("img1.png", [[11, 12], [13, 14]]), ("img2.png", [[21, 22], [23, 28]]),
+    ]  # fmt: skip
+    assert dataset[0].others_image.tolist() == [[[11, 12], [13, 14]]]
+    assert dataset[2].roi == Roi((22, 25), 6 * 368 / 304)
+
+
+@pytest.mark.parametrize("labels", [".", "labeled-data/film"], ids=["in the project", "beside the frames"])
+def test_pictures_are_found_from_the_file_and_from_the_project(tmp_path, labels):
+    draw(tmp_path, "labeled-data/film/img1.png")
+    dataset = DeepLabCut(write(tmp_path / labels))
+    assert dataset[0].image.shape == (30, 40, 3)
+    with pytest.raises(FileNotFoundError, match=r"img2\.png"):
+        dataset[1]
+
+
+def test_moved_pictures_are_found_beside_the_file(tmp_path):
+    draw(tmp_path, "img1.png")
+    assert DeepLabCut(write(tmp_path))[0].image.shape == (30, 40, 3)
+
+
+def test_a_project_has_the_labels_of_all_its_videos(tmp_path):
+    for place, film in enumerate("ba"):
+        draw(tmp_path, f"labeled-data/{film}/img1.png", value=10 * place)
+        write(tmp_path / "labeled-data" / film, HEAD + ROWS.replace("film", film))
+    draw(tmp_path, "img2.png", "labeled-data/a/img2.png")
+    dataset = DeepLabCut(tmp_path)
+    assert [subject.image for subject in dataset.subjects] == [
+        f"labeled-data/{film}/img{frame}.png" for film in "ab" for frame in (1, 2)
+    ]
+    assert [int(dataset[index].image[0, 0, 0]) for index in (0, 2)] == [10, 0]
+    with pytest.raises(FileNotFoundError):  # not the picture of that name elsewhere
+        dataset[3]
+    write(tmp_path / "labeled-data" / "b", (HEAD + ROWS).replace("nose", "tail"))
+    with pytest.raises(ValueError, match=r"b.CollectedData_me\.csv: must have the body parts of .*a.CollectedData"):
+        DeepLabCut(tmp_path)
+
+
+@pytest.mark.parametrize("where", [".", "labeled-data/film"], ids=["beside", "in the project"])
+def test_a_skeleton_file_chooses_parts(tmp_path, where):
+    (tmp_path / "skeleton.toml").write_text('names = ["right_ear", "nose"]\nlimbs = [["nose", "right_ear"]]\n')
+    dataset = DeepLabCut(write(tmp_path / where))
+    assert dataset.skeleton == Skeleton("skeleton", ("right_ear", "nose"), (("nose", "right_ear"),))
+    assert dataset.subjects[0].parts_image.tolist() == [[5, 6], [1, 2]]
+    (tmp_path / "skeleton.toml").write_text('names = ["wing"]\n')
+    with pytest.raises(ValueError, match=r"me\.csv: must have the body parts \['wing'\], got"):
+        DeepLabCut(tmp_path / where / "CollectedData_me.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must begin with the rows scorer, bodyparts and coords, got"),
+        (HEAD.replace("coords", "axes"), "must begin with the rows"),
+        (HEAD, "must have rows with labeled parts, got none"),
+        (HEAD + "a.png,1,2,3,4,5\n", "line 4: must have 7 cells, got 6"),
+        (HEAD + "a.png,1,2,3,4,5,six\n", "line 4: must be a number or empty, got 'six'"),
+        (HEAD + "a.png,1,2,3,4,5,inf\n", "coordinates must be finite"),
+        ((HEAD + ROWS).replace("x,y,x,y,x,y", "x,y,x,y,x,likelihood"), "must have the column right_ear y"),
+        ((HEAD + ROWS).replace("right_ear", "nose"), "columns must be named each once"),
+        ((HEAD + ROWS).replace("nose,nose", "no/se,no/se"), "a part name must be letters"),
+        ('scorer,"me\n', "not CSV that can be read"),
+    ],
+    ids=["empty", "no coords", "no rows", "short row", "word", "infinite", "no y", "a part twice", "strange part",
+         "open quote"],
+)  # fmt: skip
+def test_a_mistake_is_named(tmp_path, text, message):
+    with pytest.raises(ValueError, match=rf"CollectedData_me\.csv.*{message}"):
+        DeepLabCut(write(tmp_path, text))
+
+
+def test_not_such_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        DeepLabCut(tmp_path / "gone.csv")
+    with pytest.raises(FileNotFoundError, match="must hold labeled-data/VIDEO/CollectedData"):
+        DeepLabCut(tmp_path)
+    (tmp_path / "a.csv").write_bytes(b"scorer,\xff\xfe")
+    with pytest.raises(ValueError, match=r"a\.csv: not a text file in UTF-8"):
+        DeepLabCut(tmp_path / "a.csv")
+
+
+COLUMNS = [("me", part, axis) for part in ("nose", "left_ear", "right_ear") for axis in "xy"]
+VALUES = np.array([[1, 2, 3.5, 4, 5, 6], [7, 8, np.nan, np.nan, 9, 10.25]])
+IMAGES = [("labeled-data", "film", "img1.png"), ("labeled-data", "film", "img2.png")]
+WHOLE = [("/".join(image),) for image in IMAGES]
+
+
+@pytest.mark.parametrize(
+    ("form", "rows"),
+    [(frames.write_fixed, WHOLE), (frames.write_fixed, IMAGES), (frames.write_table, WHOLE)],
+    ids=["fixed", "fixed, split names", "table"],
+)
+def test_h5_says_what_csv_says(tmp_path, form, rows):
+    pytest.importorskip("h5py", reason="needs h5py")
+    form(tmp_path / "labels.h5", rows, COLUMNS, VALUES)
+    ours, theirs = DeepLabCut(tmp_path / "labels.h5"), DeepLabCut(write(tmp_path))
+    assert ours.skeleton == theirs.skeleton and len(ours) == 2
+    for a, b in zip(ours.subjects, theirs.subjects, strict=True):
+        assert a.image == b.image
+        np.testing.assert_array_equal(a.parts_image, b.parts_image)
+
+
+@pytest.mark.data
+def test_real_file(data_dir):
+    dataset = DeepLabCut(data_dir / "mirror-mouse" / "CollectedData.csv")
+    assert (dataset.name, len(dataset), len(dataset.skeleton)) == ("mirror-mouse", 90, 17)
+    sample = dataset[0]
+    assert sample.name == "labeled-data/img01.png" and sample.image.shape == (406, 396, 3)
+    # Read off the file's first row, where the tail of the upper view is not labeled.
+    names = dataset.skeleton.names
+    assert sample.parts_image[names.index("paw1LH_top")].tolist() == [77.25, 36.25]
+    assert sample.parts_image[names.index("obsLow_bot")].tolist() == [74.75, 386.25]
+    assert [names[i] for i in np.flatnonzero(~sample.labeled)] == ["tailBase_top", "tailMid_top"]
+    # Empty cells of the file are pairs: 284 cells, 142 points.
+    missing = sum(int((~np.isfinite(subject.parts_image).all(axis=1)).sum()) for subject in dataset.subjects)
+    with (data_dir / "mirror-mouse" / "CollectedData.csv").open() as file:
+        empty = sum(cell == "" for line in file for cell in line.rstrip("\n").split(","))
+    assert missing == empty / 2 > 0
+    for index in range(0, 90, 10):
+        points = dataset[index].parts_image[dataset[index].labeled]
+        assert ((points >= 0) & (points < (396, 406))).all()

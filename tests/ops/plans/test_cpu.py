@@ -1,0 +1,68 @@
+"""Choosing an algorithm: what is chosen exists, fits, and is the cheapest by the counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpm_fast.ops import backend
+from cpm_fast.ops.plans.cpu import MIN_KERNEL, ConvShape, _tiles, choose_tile
+from cpm_fast.ops.spectral_conv import TILES, transform_weight
+
+SHAPES = st.builds(
+    ConvShape,
+    images=st.integers(0, 40),
+    inputs=st.integers(1, 300),
+    outputs=st.integers(1, 600),
+    kernel=st.sampled_from(range(1, 16, 2)),
+    size=st.tuples(st.integers(0, 500), st.integers(0, 500)),
+)
+
+
+@given(shape=SHAPES, most=st.one_of(st.none(), st.integers(0, 2**32)))
+def test_what_is_chosen_exists_fits_and_is_cheapest(shape, most):
+    tile = choose_tile(shape, most)
+    if tile is None:
+        return
+    assert tile in TILES and tile > shape.kernel >= MIN_KERNEL
+    assert most is None or shape.spectra_bytes(tile) <= most
+    assert shape.spectral_milliseconds(tile) < shape.direct_milliseconds
+    for other in TILES:
+        if other > shape.kernel and (most is None or shape.spectra_bytes(other) <= most):
+            assert shape.spectral_milliseconds(tile) <= shape.spectral_milliseconds(other)
+
+
+@given(side=st.integers(1, 500), kernel=st.sampled_from(range(3, 16, 2)), tile=st.sampled_from(TILES))
+def test_tiles_cover_a_side_and_none_is_idle(side, kernel, tile):
+    """A tile makes tile - kernel + 1 outputs, and one that stands alone half a kernel more."""
+    if tile <= kernel:
+        return
+    count, made = _tiles(side, kernel, tile), tile - kernel + 1
+    assert (count == 1 and side <= tile - kernel // 2) or (count - 1) * made < side <= count * made
+
+
+@given(shape=SHAPES, most=st.integers(0, 2**32))
+def test_less_memory_is_never_faster(shape, most):
+    free, bound = choose_tile(shape), choose_tile(shape, most)
+    if bound is not None:
+        assert free is not None
+        assert shape.spectral_milliseconds(free) <= shape.spectral_milliseconds(bound)
+
+
+@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+@pytest.mark.parametrize("tile", TILES)
+def test_spectra_have_the_bytes_that_are_counted(tile):
+    shape = ConvShape(1, 3, 17, 5, (40, 40))
+    assert transform_weight(torch.zeros(17, 3, 5, 5), tile).nbytes == shape.spectra_bytes(tile)
+
+
+def test_the_context_layers_of_the_network_are_spectral_and_the_others_direct():
+    for images in (1, 8):
+        assert choose_tile(ConvShape(images, 128, 128, 9, (184, 184))) in (48, 54)
+        assert choose_tile(ConvShape(images, 128, 128, 11, (46, 46))) is not None
+        assert choose_tile(ConvShape(images, 512, 512, 1, (46, 46))) is None
+        assert choose_tile(ConvShape(images, 3, 16, 3, (192, 192))) is None
+    assert choose_tile(ConvShape(0, 128, 128, 11, (46, 46))) is None
+    assert choose_tile(ConvShape(1, 128, 128, 11, (46, 46)), 0) is None

@@ -1,0 +1,1 @@
+"""Helpers of the tests, and the case table that tests and benchmarks share."""

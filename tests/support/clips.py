@@ -1,0 +1,52 @@
+"""Short videos of a drawn figure that walks, for the tests of streaming: exact parts in every frame."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cpm_fast.data.drawn.figures import draw_figure
+from cpm_fast.data.drawn.poses import Motion
+from cpm_fast.media.video import CODECS
+
+SIZE, RATE = (180, 320), 25.0
+HEAD_PX = 17.0
+STEP_SECONDS = 1.1
+
+
+def walk(seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Frames [H, W, 3] uint8 BGR of someone who walks to and fro, waving, and the parts [14, 2] in each."""
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    background = np.stack([120 + x / 8, 140 - y / 4, 110 + 20 * np.sin(x / 30)], axis=2).astype(np.uint8)
+    for i in range(round(seconds * RATE)):
+        t = i / RATE
+        swing = math.sin(2 * math.pi * t / STEP_SECONDS)
+        wave = 100 + 45 * math.sin(2 * math.pi * t / 2.5)
+        hip, knee = 22 * swing, 12 + 10 * math.cos(2 * math.pi * t / STEP_SECONDS)
+        motion = Motion(1.0, _exactly(hip, -hip), _exactly(knee, 24 - knee), _exactly(-hip, hip),
+                        _exactly(wave, 12), _exactly(20, 25), _exactly(4, 4), (0, 0), (0, 0))  # fmt: skip
+        # The same numbers each time: the same person in the same clothes.
+        figure = draw_figure(np.random.default_rng(seed), yaw=0.4, motion=motion, roll=0.0)
+        origin = np.array([width / 2 + 0.32 * width * math.sin(2 * math.pi * t / 10), 0.5 * height])
+        image = background.copy()
+        figure.paint(image, HEAD_PX, origin)
+        yield image, figure.parts_image(HEAD_PX, origin)
+
+
+def write_walk(path: Path, seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """The same as a file, and the parts [F, 14, 2]."""
+    codec = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
+    writer = cv2.VideoWriter(str(path), codec, RATE, (size[1], size[0]))
+    parts = []
+    for image, points in walk(seconds, seed, size):
+        writer.write(image)
+        parts.append(points)
+    writer.release()
+    return np.array(parts)
+
+
+def _exactly(first: float, second: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    return (first, first), (second, second)
