@@ -10,7 +10,7 @@ import numpy as np
 
 from cpm_fast.config import preset
 from cpm_fast.data.drawn.synthetic import DrawnFigures
-from cpm_fast.media.image import warp
+from cpm_fast.model.crops import warp
 from cpm_fast.roi import Roi
 
 PICTURE_PX, CANVAS_PX, BOX_PX = 520, (590, 1090), 368

@@ -22,8 +22,8 @@ import numpy as np
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Sample, hold_out
 from cpm_fast.evaluation import predict
-from cpm_fast.media.image import warp
 from cpm_fast.metrics import box_reference_length, pck
+from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.files import atomic_write
 from cpm_fast.weights import load

@@ -1,4 +1,4 @@
-"""Imports run one way, fast code has one door, and the native core knows neither PyTorch nor Python."""
+"""Imports run one way, folders are small, fast code has one door, and the native core knows no PyTorch and no Python."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ LEVELS = (
     ("training",),
     ("commands", "cli", "__main__"),
 )
-# Arrows the other way that are left to remove.
-EXCEPTIONS = {("cpm_fast.model.crops", "cpm_fast.media.image")}
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 FAST = ("cpm_fast._C", "cpm_fast.kernels")
 
@@ -48,18 +46,10 @@ def python_files() -> dict[str, Path]:
 FILES = python_files()
 
 
-def statements(tree: ast.AST, deferred: bool) -> Iterator[ast.AST]:
-    """All nodes of a file; without the deferred ones, only what runs when it is imported."""
-    for node in ast.iter_child_nodes(tree):
-        if deferred or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield node
-            yield from statements(node, deferred)
-
-
-def imports(module: str, path: Path, deferred: bool = True) -> Iterator[str]:
-    """Every module of ours that a file imports, wherever in the file it does, or only at its own import."""
+def imports(module: str, path: Path) -> Iterator[str]:
+    """Every module of ours that a file imports, wherever in the file: an import in a function is one too."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in statements(ast.parse(path.read_text(encoding="utf-8")), deferred):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -93,13 +83,12 @@ def test_imports_run_one_way(module: str) -> None:
             assert LEVEL[top(module)] == len(LEVELS) - 1, f"{module} imports the package that re-exports it"
         elif not imported.startswith(FAST):
             assert top(imported) in LEVEL, f"{module} imports {imported}: give that a place in LEVELS"
-            allowed = LEVEL[top(imported)] <= LEVEL[top(module)] or (module, imported) in EXCEPTIONS
-            assert allowed, f"{module} must not import {imported}"
+            assert LEVEL[top(imported)] <= LEVEL[top(module)], f"{module} must not import {imported}"
 
 
 def test_imports_have_no_cycle() -> None:
     graph = {
-        module: set(imports(module, path, deferred=False)) - {module, "cpm_fast"}
+        module: set(imports(module, path)) - {module, "cpm_fast"}
         for module, path in FILES.items()
         if module != "cpm_fast"
     }
@@ -140,6 +129,33 @@ def test_native_core_knows_no_torch_and_no_python(path: Path) -> None:
     if path.name != "bindings.cpp":
         foreign += r"|pybind11/|Python\.h"
     assert not [name for name in included if re.match(foreign, name)]
+
+
+def test_every_folder_and_root_module_has_a_level() -> None:
+    found = {path.stem if path.suffix else path.name for path in PACKAGE.iterdir()
+             if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}  # fmt: skip
+    assert found == set(LEVEL)
+
+
+MOST_FILES = {PACKAGE: 12}
+MOST_FILES_BELOW = 16
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in PACKAGE.rglob("*.py")}), ids=lambda path: path.name)
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    files = sorted(path.name for path in folder.glob("*.py"))
+    assert len(files) <= MOST_FILES.get(folder, MOST_FILES_BELOW), f"make a folder of some of {files}"
+
+
+# Folders of tests that are not of a folder of the package.
+OTHER_TESTS = {"support", "kernels", "benchmarks", "examples"}
+
+
+def test_tests_mirror_the_package() -> None:
+    tests = ROOT / "tests"
+    for folder in sorted({path.parent.relative_to(tests) for path in tests.rglob("*.py")}):
+        if folder.parts and folder.parts[0] not in OTHER_TESTS:
+            assert (PACKAGE / folder).is_dir(), f"tests/{folder} must have the name of a folder of cpm_fast"
 
 
 def test_one_op_one_name() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.evaluation import evaluate
 from cpm_fast.inference import infer
-from cpm_fast.media.image import warp
+from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.roi import Roi
 from cpm_fast.weights import DRAWN, load

@@ -14,10 +14,12 @@ import numpy as np
 from cpm_fast.inference.images import Failure, Plan
 from cpm_fast.inference.pipeline import Settings, find_network
 from cpm_fast.inference.unfinished import Unfinished, fingerprint
-from cpm_fast.results.formats.exchange import COCO, OPENPOSE, free_stems
-from cpm_fast.results.formats.files import DAMAGE, from_entry, to_entry
+from cpm_fast.results.formats.coco import COCO
+from cpm_fast.results.formats.files import DAMAGE
+from cpm_fast.results.formats.json import from_entry, to_entry
+from cpm_fast.results.formats.openpose import OPENPOSE
 from cpm_fast.results.result import Result, Results
-from cpm_fast.system.files import atomic_write
+from cpm_fast.system.files import atomic_write, free_stems
 from cpm_fast.system.shards import Shard, sharded
 
 SHOWN_FILES = 5
@@ -139,7 +141,7 @@ class _Run:
                 failures[source.name] = str(entry["failure"])
             else:
                 try:
-                    result = from_entry(entry, self.config.skeleton)
+                    result = Result.of(from_entry(entry, self.config.skeleton))
                 except DAMAGE as error:
                     folder = self.unfinished.folder
                     raise ValueError(

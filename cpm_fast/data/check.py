@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.media.image import warp
+from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import skeleton_overlay
 from cpm_fast.skeleton import Skeleton
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.media.image import warp
+from cpm_fast.model.crops import warp
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import transform
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cpm_fast.evaluation.curves import score_curves
 from cpm_fast.evaluation.rule import FLIC_RULE, OBSERVER, Rule
 from cpm_fast.metrics import Score, area_below, errors, scores
 from cpm_fast.skeleton import Skeleton
@@ -134,10 +135,16 @@ class Evaluation:
 
     def save_curve(self, path: str | Path) -> None:
         """Draw the score over the threshold, one line a stage, as a PNG."""
-        from cpm_fast.evaluation.pictures import stage_curves
-
         with atomic_write(path) as file:
-            file.write(stage_curves(self))
+            file.write(self.curve_picture())
+
+    def curve_picture(self) -> bytes:
+        """The picture of `save_curve`: the bytes of a PNG file."""
+        lines = {
+            f"stage {stage}, AUC {100 * area:.1f}": heights
+            for stage, (heights, area) in enumerate(zip(self.curves(), self.areas, strict=True), 1)
+        }
+        return score_curves(self.rule, lines, self.dataset)
 
     def table(self, sides: bool = False) -> str:
         """One row a stage in percent: mean, area under the curve, every part; then what was counted, and how.

@@ -15,7 +15,6 @@ from cpm_fast.evaluation.found import OBSERVED, PROTOCOLS, Evaluation
 from cpm_fast.evaluation.pictures import (
     part_curves,
     read_again,
-    stage_curves,
     strip,
     truth_and_prediction,
     wrong_parts,
@@ -69,7 +68,7 @@ def report_page(found: Evaluation, dataset: Dataset, model: CPM | None = None, e
         _stage_table(found),
         *(f"<pre>{escape(text)}</pre>" for text in extra),
         "<h2>Curves</h2>",
-        f'<div class="curves">{_png(stage_curves(found), "curves of the stages")}'
+        f'<div class="curves">{_png(found.curve_picture(), "curves of the stages")}'
         f"{_png(part_curves(found), 'curves of the parts')}</div>",
         "<h2>Parts</h2>",
         _part_table(found),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import cv2
@@ -10,11 +9,11 @@ import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.engine import Engine
+from cpm_fast.evaluation.curves import score_curves
 from cpm_fast.evaluation.found import Evaluation
-from cpm_fast.evaluation.rule import PERSON, PIXEL
-from cpm_fast.media.image import warp
+from cpm_fast.evaluation.rule import PERSON
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.crops import crop, network_input
+from cpm_fast.model.crops import crop, network_input, warp
 from cpm_fast.results.drawing import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
 from cpm_fast.roi import Roi
 
@@ -25,49 +24,13 @@ ERROR_WIDTH_PX, RING_PX = 1, 5
 # Of cv2's sub-pixel coordinates.
 SHIFT = 4
 FARTHEST = 2**20
-DPI = 110
-# More curves than this are not told apart by their colors.
-MOST_CURVES = 20
-
-
-def stage_curves(found: Evaluation) -> bytes:
-    """The score over the threshold, one line a stage, as a PNG file."""
-    lines = {
-        f"stage {stage}, AUC {100 * area:.1f}": heights
-        for stage, (heights, area) in enumerate(zip(found.curves(), found.areas, strict=True), 1)
-    }
-    return _curves(found, lines, found.dataset)
 
 
 def part_curves(found: Evaluation) -> bytes:
     """The score of the last stage over the threshold, one line a part, left and right averaged, as a PNG file."""
     means = np.array([found.group_means(score) for score in found.curve_scores[-1]])  # [K, groups]
     lines = {name: means[:, i] for i, name in enumerate(found.groups())}
-    return _curves(found, lines, f"{found.dataset}, last stage")
-
-
-def _curves(found: Evaluation, lines: dict[str, np.ndarray], title: str) -> bytes:
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    colors = colormaps["tab20" if len(lines) > 10 else "tab10"]
-    thresholds = found.rule.curve
-    for number, (label, heights) in enumerate(lines.items()):
-        axes.plot(thresholds, 100 * heights, label=label, color=colors(number % MOST_CURVES), linewidth=1.6)
-    axes.axvline(found.rule.threshold or 0.0, color="0.6", linewidth=0.8, linestyle="--")
-    unit = "image pixels" if found.rule.reference == PIXEL else f"of {found.reference}"
-    axes.set(xlabel=f"threshold, {unit}", ylabel="found (%)", title=title)
-    axes.set(xlim=(0, thresholds[-1]), ylim=(0, 100))
-    axes.grid(alpha=0.3)
-    if len(lines) <= MOST_CURVES:
-        axes.legend(loc="best", fontsize="small", ncols=1 if len(lines) <= 8 else 2)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
-    return file.getvalue()
+    return score_curves(found.rule, lines, f"{found.dataset}, last stage")
 
 
 def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.ndarray:

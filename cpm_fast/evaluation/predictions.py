@@ -18,8 +18,11 @@ from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_of, r
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
 from cpm_fast.evaluation.oks import Subjects
 from cpm_fast.evaluation.rule import Rule
-from cpm_fast.results.formats.files import DAMAGE, from_csv, from_json, from_npz
-from cpm_fast.results.result import Results
+from cpm_fast.results.formats.csv import from_csv
+from cpm_fast.results.formats.files import DAMAGE
+from cpm_fast.results.formats.json import from_json
+from cpm_fast.results.formats.npz import from_npz
+from cpm_fast.results.formats.plain import Read
 from cpm_fast.skeleton import Skeleton
 
 SUFFIXES = (".mat", ".json", ".csv", ".npz")
@@ -160,8 +163,9 @@ def _read(
     return _of_results(from_json(data), first_pixel)
 
 
-def _of_results(results: Results, first_pixel: float | None) -> PredictedParts:
+def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
     """Every subject of every image, in order."""
+    results, failures = read
     if not len(results):
         raise ValueError("it holds no image")
     names = results[0].skeleton.names
@@ -173,7 +177,7 @@ def _of_results(results: Results, first_pixel: float | None) -> PredictedParts:
     # An image without a subject is known to have none: its samples are missed.
     empty = {result.name for result in results if not len(result)}
     return PredictedParts(points - (first_pixel or 0.0), heights, names, f"results, parts {told(names)}", images,
-                          frozenset(empty | set(results.failures)))  # fmt: skip
+                          frozenset(empty | set(failures)))  # fmt: skip
 
 
 def _of_coco(

@@ -12,7 +12,8 @@ import numpy as np
 
 from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.inference.streaming import smooth_result
-from cpm_fast.results.formats.csv import X, Y, head, read_rows, shortest, subject_rows, to_text
+from cpm_fast.results.formats.csv import X, Y, head, read_rows, subject_rows, to_text
+from cpm_fast.results.formats.plain import shortest
 from cpm_fast.results.result import Result
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
@@ -55,11 +56,11 @@ class VideoTable:
             # A frame is written as one, but a full disk may have cut it between its rows.
             with atomic_write(self.path) as file:
                 file.write(to_text([self._head()]).encode())
-                for result in read_rows(lines, FOUND) if lines.getvalue() else ():
-                    if result.skeleton.names != self.skeleton.names:
+                for entry in read_rows(lines, FOUND) if lines.getvalue() else ():
+                    if entry.skeleton.names != self.skeleton.names:
                         raise ValueError(f"must have the parts {list(self.skeleton.names)}")
-                    if len(result) == self.subjects:
-                        last = dataclasses.replace(result, skeleton=self.skeleton)
+                    if len(entry) == self.subjects:
+                        last = dataclasses.replace(Result.of(entry), skeleton=self.skeleton)
                         file.write(self._rows(last)[1])
         except ValueError as error:
             raise ValueError(f"{self.path}: not a table to go on with: {error}") from None
@@ -78,8 +79,8 @@ class VideoTable:
     def results(self) -> Iterator[Result]:
         """What the file holds, frame by frame, as it is shown."""
         with self.path.open(newline="", encoding="utf-8") as file:
-            for result in read_rows(file):
-                yield dataclasses.replace(result, skeleton=self.skeleton)
+            for entry in read_rows(file):
+                yield dataclasses.replace(Result.of(entry), skeleton=self.skeleton)
 
     def close(self) -> None:
         if self._file is not None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from cpm_fast.config import STRIDE, NetworkConfig, preset
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE, Layer, network_layers
+from cpm_fast.model.tensor_file import write_network
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.skeleton import Skeleton
 
@@ -142,9 +143,7 @@ class CPM(nn.Module):
         Raises:
             ValueError: the suffix is another.
         """
-        from cpm_fast.model.files import save_model  # it imports this file
-
-        save_model(self, path)
+        write_network(self.state_dict(), self.config, path)
 
 
 def middle_center_map(config: NetworkConfig, size: tuple[int, int]) -> torch.Tensor:

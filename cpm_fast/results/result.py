@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Protocol, overload
 
 import numpy as np
 
-from cpm_fast.media.image import read_image, warp
+from cpm_fast.media.image import read_image
+from cpm_fast.model.crops import warp
 from cpm_fast.results import drawing as draw
-from cpm_fast.roi import Roi
-from cpm_fast.skeleton import Skeleton
+from cpm_fast.results.entry import Entry
+from cpm_fast.results.formats.files import load_entries, save_entries
 
 STRIP_BORDER = 128
 
@@ -47,7 +48,7 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Result(Entry):
     """The N subjects of one image.
 
     Args:
@@ -67,33 +68,13 @@ class Result:
         seconds: when that frame is shown, from the start of the video.
     """
 
-    keypoints: np.ndarray
-    scores: np.ndarray
-    skeleton: Skeleton
-    name: str = "image 0"
-    size: tuple[int, int] | None = None
-    rois: tuple[Roi, ...] = ()
-    roi_source: str = "whole image"
-    belief_maps: np.ndarray | None = field(default=None, repr=False)
-    box_size: tuple[int, int] = (368, 368)
-    cell_offset: float = 3.5
     source: ImageSource | None = field(default=None, repr=False)
     timing: Timing | None = field(default=None, repr=False)
-    frame: int | None = None
-    seconds: float | None = None
 
-    def __post_init__(self) -> None:
-        count, parts = len(self.keypoints), len(self.skeleton)
-        if self.keypoints.shape != (count, parts, 2) or self.scores.shape != (count, parts):
-            raise ValueError(
-                f"keypoints must be [N, {parts}, 2] and scores [N, {parts}], got {list(self.keypoints.shape)} and "
-                f"{list(self.scores.shape)}"
-            )
-        if len(self.rois) not in (0, count):
-            raise ValueError(f"rois must be {count}, one a subject, got {len(self.rois)}")
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
+    @classmethod
+    def of(cls, entry: Entry) -> Result:
+        """What was read from a file, as a result."""
+        return cls(**{each.name: getattr(entry, each.name) for each in fields(Entry)})
 
     def image(self) -> np.ndarray:
         """[H, W, 3] uint8 BGR, read again where it came from.
@@ -209,9 +190,7 @@ class Results(Sequence[Result]):
         Raises:
             ValueError: there is no such suffix or form, or the results have several skeletons.
         """
-        from cpm_fast.results.formats.files import save
-
-        save(self, Path(path), form)
+        save_entries(self, self.failures, Path(path), form)
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
@@ -221,6 +200,5 @@ class Results(Sequence[Result]):
             FileNotFoundError: no such file.
             ValueError: the suffix is another, or the file is not of this form; the message names it.
         """
-        from cpm_fast.results.formats.files import load
-
-        return load(Path(path))
+        entries, failures = load_entries(Path(path))
+        return cls([Result.of(entry) for entry in entries], failures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -67,6 +67,21 @@ def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files that a process killed within `atomic_write` left in a folder nobody else writes to."""
     for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
         path.unlink(missing_ok=True)
+
+
+def free_stems(names: Sequence[str]) -> list[str]:
+    """A file name's stem for each image, no two the same."""
+    taken: set[str] = set()
+    stems = []
+    for name in names:
+        stem = Path(name).stem or "picture"
+        free, number = stem, 1
+        while free in taken:
+            number += 1
+            free = f"{stem}-{number}"
+        taken.add(free)
+        stems.append(free)
+    return stems
 
 
 def _mode(path: Path) -> int:

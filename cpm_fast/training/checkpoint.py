@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import fill, network_config, read_tensors, write_tensors
+from cpm_fast.model.files import fill
+from cpm_fast.model.tensor_file import network_config, read_tensors, write_tensors
 from cpm_fast.system.files import parse_json
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."

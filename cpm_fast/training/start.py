@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import network_config, read_tensors
 from cpm_fast.model.grow import grown, grows, origin
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
+from cpm_fast.model.tensor_file import network_config, read_tensors
 from cpm_fast.weights.importers.state_dict import read_state_dict
 from cpm_fast.weights.importers.vgg import fill_trunk, used_tensors
 

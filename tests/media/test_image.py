@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpm_fast.media.image import read_image, warp
+from cpm_fast.media.image import read_image
+from cpm_fast.model.crops import warp
 from cpm_fast.roi import Roi
 
 EXIF_ORIENTATION = 0x0112

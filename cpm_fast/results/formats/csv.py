@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from cpm_fast.results.result import Result, Results
+from cpm_fast.results.entry import Entry
+from cpm_fast.results.formats.plain import Read, shortest, skeleton_of
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 
@@ -17,15 +18,11 @@ SUBJECT_COLUMNS = ("image", "subject")
 VIDEO_COLUMNS = ("frame", "seconds", "roi_left", "roi_top", "roi_side")
 
 
-def shortest(value: np.floating) -> float | None:
-    """The shortest number that reads back as the same float32; None where it is not finite."""
-    return float(str(np.float32(value))) if np.isfinite(value) else None
-
-
-def to_csv(results: Results, skeleton: Skeleton | None) -> bytes:
-    video = any(result.frame is not None for result in results)
+def to_csv(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
+    skeleton = skeleton_of(entries)
+    video = any(result.frame is not None for result in entries)
     rows: list[list[object]] = [head(skeleton.names if skeleton else (), video)]
-    rows += [row for result in results for row in subject_rows(result, video)]
+    rows += [row for result in entries for row in subject_rows(result, video)]
     return to_text(rows).encode()
 
 
@@ -42,7 +39,7 @@ def head(names: Sequence[str], video: bool) -> list[object]:
     return [*SUBJECT_COLUMNS, *(VIDEO_COLUMNS if video else ()), *parts]
 
 
-def subject_rows(result: Result, video: bool) -> list[list[object]]:
+def subject_rows(result: Entry, video: bool) -> list[list[object]]:
     """One row a subject, in the columns of `head`."""
     rows: list[list[object]] = []
     for i in range(len(result)):
@@ -57,7 +54,7 @@ def _cells(*values: float | None) -> list[str]:
     return ["" if value is None else repr(value) for value in values]
 
 
-def _corner(result: Result, subject: int) -> list[str]:
+def _corner(result: Entry, subject: int) -> list[str]:
     """Left, top and side; sides and centers are of few binary places, so that they read back exactly."""
     if not result.rois:
         return ["", "", ""]
@@ -65,13 +62,13 @@ def _corner(result: Result, subject: int) -> list[str]:
     return _cells(x - side / 2, y - side / 2, side)
 
 
-def from_csv(data: bytes) -> Results:
-    """One result for each run of rows of the same image; a score column that is missing counts as NaN."""
-    return Results(list(read_rows(io.StringIO(data.decode(), newline=""))))
+def from_csv(data: bytes) -> Read:
+    """One entry for each run of rows of the same image; a score column that is missing counts as NaN."""
+    return list(read_rows(io.StringIO(data.decode(), newline=""))), {}
 
 
-def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Result]:
-    """Results one by one, from lines of CSV; with a suffix, points from the columns <part>_x<suffix> where there are.
+def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Entry]:
+    """Entries one by one, from lines of CSV; with a suffix, points from the columns <part>_x<suffix> where there are.
 
     Raises:
         ValueError: not such a table; the message names the line.
@@ -95,14 +92,14 @@ def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Result]:
         yield _result(found, skeleton, points)
 
 
-def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, str]) -> Result:
+def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, str]) -> Entry:
     cells = [[[float(row.get(part + column) or "nan") for column in (*points, SCORE)] for part in skeleton.names]
              for row in rows]  # fmt: skip
     table = np.array(cells, np.float32)  # [N, P, 3]
     first = rows[0]
     frame, seconds = first.get("frame") or None, first.get("seconds") or None
     corners = [[float(row[name]) for name in VIDEO_COLUMNS[2:]] for row in rows if row.get("roi_side")]
-    return Result(
+    return Entry(
         table[..., :2].copy(),
         table[..., 2].copy(),
         skeleton,

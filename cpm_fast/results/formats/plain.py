@@ -1,0 +1,58 @@
+"""Values that every form of results writes and reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cpm_fast.results.entry import Entry
+from cpm_fast.skeleton import Skeleton
+
+FORMAT, VERSION = "cpm_fast results", 1
+# Entries, and of what could not be read name -> why.
+Read = tuple[list[Entry], dict[str, str]]
+
+
+def shortest(value: np.floating) -> float | None:
+    """The shortest number that reads back as the same float32; None where it is not finite."""
+    return float(str(np.float32(value))) if np.isfinite(value) else None
+
+
+def moment(result: Entry) -> dict[str, Any]:
+    """When a frame of a video is; nothing for a picture."""
+    return {} if result.frame is None else {"frame": result.frame, "seconds": result.seconds}
+
+
+def read_moment(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if entry.get("frame") is None:
+        return {}
+    seconds = entry["seconds"]
+    return {"frame": int(entry["frame"]), "seconds": None if seconds is None else float(seconds)}
+
+
+def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
+    if values is None:
+        return None
+    height, width = values
+    return int(height), int(width)
+
+
+def skeleton_of(entries: Sequence[Entry]) -> Skeleton | None:
+    """The skeleton of all entries; None if there are none.
+
+    Raises:
+        ValueError: they have several.
+    """
+    skeletons = {entry.skeleton for entry in entries}
+    if len(skeletons) > 1:
+        raise ValueError(f"results in one file must have one skeleton, got {sorted(s.name for s in skeletons)}")
+    return skeletons.pop() if skeletons else None
+
+
+def triples(result: Entry, subject: int) -> list[float]:
+    """x, y, score of every part of a subject in a row; 0, 0, 0 where there is none."""
+    table = np.concatenate([result.keypoints[subject], result.scores[subject, :, None]], axis=1)  # [P, 3]
+    known = np.isfinite(table).all(axis=1, keepdims=True)
+    return [round(float(value), 4) for value in np.where(known, table, 0).ravel()]
