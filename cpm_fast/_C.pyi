@@ -1,7 +1,8 @@
 """What csrc/bindings.cpp exports: addresses, sizes, settings; nothing is checked there."""
 
+from collections.abc import Sequence
+
 has_cuda: bool
-has_openmp: bool
 compiler: str
 cuda_version: str
 cuda_archs: str
@@ -98,3 +99,13 @@ def spectral_weight_gradient_cpu(
 def simd_choices() -> str: ...
 def simd() -> str: ...
 def use_simd(name: str, /) -> None: ...
+def usable_cpus() -> int: ...
+def started_workers() -> int: ...
+def copy_maps_cpu(
+    source: int,
+    target: int,
+    sizes: Sequence[int],
+    source_strides: Sequence[int],
+    target_strides: Sequence[int],
+    threads: int,
+) -> None: ...

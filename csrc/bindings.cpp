@@ -4,15 +4,18 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
+#include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
 #include "cpm/gaussian_targets.h"
 #include "cpm/merge_peaks.h"
 #include "cpm/peaks.h"
 #include "cpm/resize_merge.h"
 #include "cpm/spectral_conv.h"
+#include "cpm/threads.h"
 
 namespace py = pybind11;
 
@@ -114,6 +117,18 @@ void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bia
                          pointer<float>(out), direct_sizes(sizes), relu, pointer<float>(workspace), threads);
 }
 
+// The three fours of CopyMaps: sizes, strides of one tensor, strides of the other.
+using Four = std::array<int64_t, 4>;
+
+void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const Four& sizes, const Four& from_strides,
+                   const Four& to_strides, int threads) {
+    cpm::CopyMaps params;
+    std::copy(sizes.begin(), sizes.end(), params.sizes);
+    std::copy(from_strides.begin(), from_strides.end(), params.from_strides);
+    std::copy(to_strides.begin(), to_strides.end(), params.to_strides);
+    cpm::copy_maps_cpu(pointer<const float>(from), pointer<float>(to), params, threads);
+}
+
 #if CPM_FAST_HAS_CUDA
 void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps, int64_t images,
                            int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
@@ -151,7 +166,6 @@ PYBIND11_MODULE(_C, m) {
 
     m.doc() = "Native code of cpm_fast; called by cpm_fast.ops only.";
     m.attr("has_cuda") = py::bool_(CPM_FAST_HAS_CUDA);
-    m.attr("has_openmp") = py::bool_(CPM_FAST_HAS_OPENMP);
     m.attr("compiler") = CPM_FAST_COMPILER;
     m.attr("cuda_version") = CPM_FAST_CUDA_VERSION;
     m.attr("cuda_archs") = CPM_FAST_CUDA_ARCHS;
@@ -168,6 +182,9 @@ PYBIND11_MODULE(_C, m) {
     m.def("pack_weight_cpu", &pack_weight_cpu, no_gil);
     m.def("direct_workspace", &direct_workspace);
     m.def("direct_conv_cpu", &direct_conv_cpu, no_gil);
+    m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
+    m.def("usable_cpus", &cpm::usable_cpus);
+    m.def("started_workers", &cpm::threads::started_workers);
     m.def("simd_choices", &cpm::simd_choices);
     m.def("simd", &cpm::simd);
     m.def("use_simd", &cpm::use_simd);

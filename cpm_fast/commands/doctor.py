@@ -82,7 +82,7 @@ def report() -> Report:
         _triton(),
         _native_cpu(),
         _native_cuda(),
-        Row("threads", "ok", f"{torch.get_num_threads()} of PyTorch's pool"),
+        Row("threads", "ok", _threads()),
         _weights(),
     ))  # fmt: skip
 
@@ -92,6 +92,13 @@ def _version(module: str) -> str | None:
         return version(module)
     except PackageNotFoundError:
         return None
+
+
+def _threads() -> str:
+    text = f"{torch.get_num_threads()} of PyTorch's pool"
+    if backend.native_missing("cpu") is None:
+        text += f", {backend.threads()} of our own; {backend.native().usable_cpus()} usable CPUs"
+    return text
 
 
 def _python() -> Row:
@@ -158,8 +165,7 @@ def _native_cpu() -> Row:
     failure = _self_test("cpu")
     if failure:
         return Row("native CPU ops", "problem", failure, f"Build anew: {REBUILD}")
-    openmp = "with OpenMP" if info["openmp"] == "yes" else "without OpenMP, so on one thread"
-    return Row("native CPU ops", "ok", f"live, built by {info['compiler']} {openmp}")
+    return Row("native CPU ops", "ok", f"live, built by {info['compiler']}")
 
 
 def _native_cuda() -> Row:

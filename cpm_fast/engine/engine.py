@@ -16,7 +16,7 @@ from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.plan import network_steps
 from cpm_fast.ops import backend
-from cpm_fast.system.torch_settings import evaluating, tf32, torch_threads
+from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
 
 # What a precision stores its activations and weights in, and whether products may round to TF32.
@@ -42,7 +42,8 @@ class Engine:
         device: "auto" is where the model is; another copies the weights there.
         precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
             "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
-        threads: CPU threads during a call, PyTorch's number if None.
+        threads: CPU threads of a call, at most 1024; PyTorch's number if None. No more are used than the process may use
+            CPUs. PyTorch's own number stays as it is.
         memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
             less, smaller tiles and direct convolutions are used.
         tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is
@@ -69,8 +70,7 @@ class Engine:
             raise TypeError(f"model must be a CPM, got {type(model).__name__}")
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
-        if threads is not None and (not whole(threads) or threads < 1):
-            raise ValueError(f"threads must be a positive whole number, got {threads!r}")
+        check_threads(threads)
         if memory is not None and (not whole(memory) or memory < 0):
             raise ValueError(f"memory must be a whole number of bytes, 0 or more, got {memory!r}")
         self.memory = default_memory() if memory is None else memory
@@ -109,7 +109,7 @@ class Engine:
         for name, tensor in (("crops", crops), ("center_map", center_map)):
             if tensor is not None and tensor.device != self.device:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
-        with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+        with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
             if not self.plain:
                 with evaluating(self.model):
                     return self.model(crops, center_map)
@@ -133,7 +133,7 @@ class Engine:
         def note(name: str, taken: float) -> None:
             seconds[name] = min(taken, seconds.get(name, taken))
 
-        with _plain(), torch_threads(self.threads), tf32(self.allow_tf32, self.device):
+        with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
             weights = self._fresh()
             choices = weights.choices(batch, size)
             if measure:

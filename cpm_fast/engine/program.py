@@ -17,7 +17,7 @@ from cpm_fast.model.cpm import combine, middle_center_map
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.plan import Step
 from cpm_fast.ops.direct_conv import bound_direct_conv
-from cpm_fast.ops.maps import Pool
+from cpm_fast.ops.maps import Pool, copy_maps
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
 
 CENTER_MAP = "center_map"
@@ -139,12 +139,12 @@ class Program:
     def bind(self, step: Step, kernels: dict[str, Kernel]) -> Callable[[], object]:
         out = self.tensor(self.written(step).name)
         if step.first.kind == "center_pool":
-            return lambda: out.copy_(self.center(step))
+            return lambda: copy_maps(self.center(step).expand_as(out), out)
         inputs = [self.tensor(name) for name in step.inputs]
         if step.first.kind == "concat":
             return self.bind_concat(step, inputs, out)
         if step.first.kind != "conv":
-            return lambda: out.copy_(combine(step.first, inputs))
+            return lambda: copy_maps(combine(step.first, inputs), out)
         kernel, relu, pool = kernels[step.name], step.first.relu, self.pooled_by.get(step.name)
         window: Pool | None = None if pool is None else (pool.first.kernel, pool.first.padding)
         if kernel.tile is None:
@@ -169,7 +169,7 @@ class Program:
 
         def call() -> None:
             for target, source in pairs:
-                target.copy_(source)
+                copy_maps(source, target)
 
         return call
 
@@ -183,7 +183,7 @@ class Program:
 
         A pool's time is in that of the convolution that it is fused into.
         """
-        self.tensor(IMAGE).copy_(crops)
+        copy_maps(crops, self.tensor(IMAGE))
         self.center_map = center_map
         for step, call in zip(self.steps, self.calls, strict=True):
             if timed is None:

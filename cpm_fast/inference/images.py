@@ -74,7 +74,7 @@ def infer(
         color: channel order of arrays, "bgr" or "rgb".
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
-        threads: of PyTorch while this runs; as they are if not given.
+        threads: CPU threads of this call, at most 1024; PyTorch's number if not given.
         tune: measure which form of every convolution is fastest on this CPU, once for each size of batch; see `Engine`.
         readers: threads that read and crop the next images; 0: each is read when it is needed. They pay
             where decoding is slow, or the network runs on a GPU.

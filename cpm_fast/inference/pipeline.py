@@ -19,7 +19,7 @@ from cpm_fast.model.crops import network_input, scale_crops
 from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.results.result import ImageSource, Result, Timing
 from cpm_fast.roi import Roi
-from cpm_fast.system.torch_settings import torch_threads
+from cpm_fast.system.torch_settings import check_threads, cpu_threads
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Settings:
         precision: of the network, see `Engine`.
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
-        threads: of PyTorch during a forward pass; as they are if None.
+        threads: CPU threads of a forward pass; PyTorch's number if None.
         tune: measure what is fastest on this CPU, see `Engine`.
 
     Raises:
@@ -61,7 +61,8 @@ class Settings:
             raise ValueError(
                 f"belief_maps are those of pyramid factor 1, which must be in pyramid, got {list(self.pyramid)}"
             )
-        for name, value in (("batch", self.batch), ("threads", 1 if self.threads is None else self.threads)):
+        check_threads(self.threads)
+        for name, value in (("batch", self.batch),):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}")
         if self.precision not in PRECISIONS:
@@ -118,7 +119,7 @@ class Line:
     def _forward(self) -> None:
         batch = self.settings.batch
         crops, self.crops = np.stack(self.crops[:batch]), self.crops[batch:]
-        with torch_threads(self.settings.threads), torch.inference_mode():
+        with cpu_threads(self.settings.threads), torch.inference_mode():
             started = _clock(self.engine.device)
             stages = self.engine(network_input(crops, self.engine.config, self.engine.device))  # T of [n, P+1, h, w]
             share = (_clock(self.engine.device) - started) / len(crops)

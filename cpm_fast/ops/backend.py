@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-# torch comes first: its wheel carries the OpenMP runtime that the native module then shares.
 import torch
+
+from cpm_fast.system.torch_settings import wanted_threads
 
 BACKENDS = ("fast", "reference")
 # Of the first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels count on.
@@ -144,8 +145,8 @@ def native() -> ModuleType:
 
 
 def threads() -> int:
-    """How many CPU threads native code may use: PyTorch's number; in a forked child, which has no OpenMP pool, one."""
-    return 1 if _forked else torch.get_num_threads()
+    """How many CPU threads native code uses: those asked for or PyTorch's, and no more than there are usable CPUs."""
+    return min(wanted_threads(), native().usable_cpus())
 
 
 def forked() -> bool:
@@ -160,7 +161,6 @@ def build_info() -> dict[str, str]:
         return {"error": _native_error, "note": note}
     return {
         "compiler": _native.compiler,
-        "openmp": "yes" if _native.has_openmp else "no",
         "cuda": _native.cuda_version if _native.has_cuda else "",
         "cuda_archs": _native.cuda_archs if _native.has_cuda else "",
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from cpm_fast.ops import backend
+
 MAX_KERNEL = 15
 BLOCK = 16
 # (side, padding) of the windows of a maximum, two cells apart.
@@ -67,3 +69,19 @@ def check_float32(**tensors: torch.Tensor) -> None:
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32:
             raise TypeError(f"{name} must be torch.float32, got {tensor.dtype}")
+
+
+def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
+    """Copy source to target, of one shape [N, C, h, w], on the threads that the CPU's ops use.
+
+    PyTorch's own copy would do, but its threads spin for milliseconds afterwards, on the cores of the next layer.
+    """
+    plain = all(
+        each.dtype == torch.float32 and each.device.type == "cpu" and not each.is_neg() for each in (source, target)
+    )
+    if not plain or source.shape != target.shape or backend.native_missing("cpu") is not None:
+        target.copy_(source)
+        return
+    backend.native().copy_maps_cpu(
+        source.data_ptr(), target.data_ptr(), source.shape, source.stride(), target.stride(), backend.threads()
+    )

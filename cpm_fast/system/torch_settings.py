@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 
@@ -39,15 +40,37 @@ def tf32(allowed: bool, device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+# Threads that the caller of this thread asked for; None: as many as PyTorch has.
+_asked_threads: ContextVar[int | None] = ContextVar("cpm_fast_threads", default=None)
+# More than any machine has; every thread gets memory of its own.
+MOST_THREADS = 1024
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise ValueError unless threads is None or a possible number of CPU threads."""
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {threads!r}")
+
+
 @contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """PyTorch's CPU threads, as they are if None."""
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let our native ops use at most `count` CPU threads in this thread; None changes nothing.
+
+    PyTorch's own number belongs to the whole process and stays as it is.
+    """
     if count is None:
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    before = _asked_threads.set(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _asked_threads.reset(before)
+
+
+def wanted_threads() -> int:
+    """The number of CPU threads that this thread's ops should use, before the machine's limits."""
+    asked = _asked_threads.get()
+    return torch.get_num_threads() if asked is None else asked

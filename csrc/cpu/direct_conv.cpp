@@ -49,7 +49,7 @@ struct Layout {
 void pack_weight_cpu(const float* weight, float* packed, int64_t outputs, int64_t inputs, int kernel, int threads) {
     check_sizes(as_spectral({0, 0, 0, inputs, outputs, kernel}));
     const int64_t taps = kernel * kernel;
-    share_tasks(std::max(threads, 1), blocks_of(outputs) * taps, [&](int64_t begin, int64_t end) {
+    threads::parallel_ranges(std::max(threads, 1), blocks_of(outputs) * taps, [&](int, int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
             const int64_t block = task / taps, tap = task % taps;
             for (int64_t input = 0; input < inputs; ++input) {
@@ -81,8 +81,8 @@ void direct_conv_cpu(const float* x, const float* packed, const float* bias, flo
     const int64_t rows = params.images * params.height;
     const int64_t tasks = is_plain(params) ? (rows * params.width + kCellChunk - 1) / kCellChunk
                                            : params.pool == 0 ? rows : rows / 2;
-    share_shares(team, tasks, [&](int share, int64_t begin, int64_t end) {
-        float* own = offsets + layout.bias_floats + share * (layout.row_floats + layout.pair_floats);
+    threads::parallel_ranges(team, tasks, [&](int member, int64_t begin, int64_t end) {
+        float* own = offsets + layout.bias_floats + member * (layout.row_floats + layout.pair_floats);
         const Direct job{x, packed, offsets, out, params.images, params.height, params.width, params.inputs,
                          params.outputs, params.kernel, relu, full.x_pitch, full.out_pitch, own,
                          {params.pool, params.pool_padding, 1, own + layout.row_floats}};

@@ -12,6 +12,7 @@
 
 #include "cpm/gaussian_math.h"
 #include "cpm/sizes.h"
+#include "cpm/threads.h"
 
 namespace cpm {
 namespace {
@@ -84,14 +85,10 @@ void gaussian_targets_cpu(const float* parts, const bool* labeled, float* maps, 
     // Allocated here, since nothing may throw inside the parallel region.
     std::vector<float> scratch(static_cast<size_t>(element_count({team, scratch_size})));
 
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int share = 0; share < team; ++share) {
-        const int64_t begin = params.images * share / team, end = params.images * (share + 1) / team;
-        for (int64_t n = begin; n < end; ++n) {
-            draw_image(parts + n * points, labeled + n * points / 2, maps + n * map_cells, params, gaussian,
-                       scratch.data() + share * scratch_size);
-        }
-    }
+    threads::parallel(team, params.images, [&](int member, int64_t n) {
+        draw_image(parts + n * points, labeled + n * points / 2, maps + n * map_cells, params, gaussian,
+                   scratch.data() + member * scratch_size);
+    });
 }
 
 }  // namespace cpm

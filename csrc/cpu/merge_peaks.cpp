@@ -11,7 +11,6 @@
 #include "cpm/merge_peaks.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -20,6 +19,7 @@
 #include "cpm/peak_math.h"
 #include "cpm/resize_math.h"
 #include "cpm/sizes.h"
+#include "cpm/threads.h"
 #include "resize_rows.h"
 
 namespace cpm {
@@ -287,19 +287,15 @@ void merge_peaks_cpu(const float* maps, const double* frames, float* points, flo
     }
     // Allocated here, since nothing may throw inside the parallel region.
     std::vector<Scratch> scratch;
-    for (int share = 0; share < team; ++share) scratch.push_back(make_scratch(search));
+    for (int member = 0; member < team; ++member) scratch.push_back(make_scratch(search));
 
     const int64_t cells = params.cell_height * params.cell_width;
-    std::atomic<int64_t> next{0};
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int share = 0; share < team; ++share) {
-        for (int64_t task = next++; task < tasks; task = next++) {
-            const int64_t n = task / parts, p = task % parts;
-            find_peak(search, maps + (n * params.scales * params.maps + p) * cells, params.maps * cells,
-                      search.frames.data() + (params.frame_sets == 1 ? 0 : n * params.scales), refine, scratch[share],
-                      points + 2 * task, scores + task);
-        }
-    }
+    threads::parallel(team, tasks, [&](int member, int64_t task) {
+        const int64_t n = task / parts, p = task % parts;
+        find_peak(search, maps + (n * params.scales * params.maps + p) * cells, params.maps * cells,
+                  search.frames.data() + (params.frame_sets == 1 ? 0 : n * params.scales), refine, scratch[member],
+                  points + 2 * task, scores + task);
+    });
 }
 
 }  // namespace cpm

@@ -15,6 +15,7 @@
 
 #include "cpm/peak_math.h"
 #include "cpm/sizes.h"
+#include "cpm/threads.h"
 #include "resize_rows.h"
 
 namespace cpm {
@@ -92,11 +93,10 @@ void peaks_cpu(const float* maps, float* points, float* scores, const Peaks& par
     const int64_t pieces = (pixels + kPiece - 1) / kPiece, tasks = element_count({params.maps, pieces});
     std::vector<Best> best(static_cast<size_t>(tasks));
     const int team = static_cast<int>(std::clamp<int64_t>(threads, 1, tasks));
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int64_t task = 0; task < tasks; ++task) {
+    threads::parallel(team, tasks, [&](int, int64_t task) {
         const int64_t begin = task % pieces * kPiece;
         best[task] = best_of(maps + task / pieces * pixels + begin, std::min(kPiece, pixels - begin));
-    }
+    });
     for (int64_t m = 0; m < params.maps; ++m) {
         Best found{kLowest, -1};
         for (int64_t piece = 0; piece < pieces; ++piece) {

@@ -16,6 +16,7 @@
 
 #include "cpm/resize_math.h"
 #include "cpm/sizes.h"
+#include "cpm/threads.h"
 #include "resize_rows.h"
 
 namespace cpm {
@@ -102,8 +103,7 @@ TapTables::TapTables(const double* frames, const ResizeMerge& params, int team)
     inside_.resize(static_cast<size_t>(element_count({count, 2})));
     first_.resize(static_cast<size_t>(element_count({count, pixels})));
     weights_.resize(static_cast<size_t>(element_count({count, pixels, 4})));
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int64_t task = 0; task < 2 * count; ++task) {
+    threads::parallel(team, 2 * count, [&](int, int64_t task) {
         const int64_t frame = task / 2, which = task % 2;
         const double* numbers = frames + 4 * frame;
         int32_t* first = first_.data() + frame * pixels + which * width_;
@@ -111,7 +111,7 @@ TapTables::TapTables(const double* frames, const ResizeMerge& params, int team)
         inside_[task] = fill_taps(numbers[which], numbers[2 + which], which ? height_ : width_,
                                   which ? params.cell_height : params.cell_width, first, weight, weight + pixels,
                                   weight + 2 * pixels, weight + 3 * pixels);
-    }
+    });
 }
 
 AxisTaps TapTables::axis(int64_t frame, int which) const {
@@ -195,14 +195,13 @@ void resize_merge_cpu(const float* maps, const double* frames, float* merged, co
         own.sums.resize(band_size);
     }
 
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int share = 0; share < team; ++share) {
-        for (int64_t task = tasks * share / team; task < tasks * (share + 1) / team; ++task) {
+    threads::parallel_ranges(team, tasks, [&](int member, int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
             const int64_t map = task / bands, band = task % bands * kBandRows;
             merge_band(maps, merged + map * params.height * params.width, params, tables, map / params.maps,
-                       map % params.maps, {band, std::min(band + kBandRows, params.height)}, scratch[share]);
+                       map % params.maps, {band, std::min(band + kBandRows, params.height)}, scratch[member]);
         }
-    }
+    });
 }
 
 }  // namespace cpm

@@ -143,7 +143,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
             // A part of the weights that come next is fetched ahead.
             const bool more = block + passes.blocks < blocks;
             const float* next = more ? weights + passes.blocks * weight_block
-                                     : spectra + (unit + plan.team) * weight_unit + first_block * weight_block;
+                                     : spectra + (unit + 1) * weight_unit + first_block * weight_block;
             const int64_t part = passes.blocks * weight_block / (4 * passes.groups);
             for (int i = 0; i < 4; ++i) {
                 const QuadRun quads = quad_run(tile, unit, i, first, last);
@@ -178,14 +178,14 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     const WriteRows write{products, bias, relu, out, params.height, params.outputs, params.out_pitch, first_block,
                           plan.across, tile};
     if (params.pool == 0) {
-        share_tasks(plan.team, row_tasks(products),
-                    [&](int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
+        threads::parallel_ranges(plan.team, row_tasks(products),
+                    [&](int, int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
         return;
     }
     // Bands take a pair of rows twice, so there are no more of them than shares want.
     const int64_t bands = blocks * chunk.images < plan.team ? plan.team : 1;
-    share_shares(plan.team, blocks * chunk.images * bands, [&](int share, int64_t begin, int64_t end) {
-        float* pair = workspace + (share + 1) * layout.member_floats(tile) - layout.column_floats - layout.pair_floats;
+    threads::parallel_ranges(plan.team, blocks * chunk.images * bands, [&](int member, int64_t begin, int64_t end) {
+        float* pair = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats - layout.pair_floats;
         run.write_pooled(write, {params.pool, params.pool_padding, bands, pair}, begin, end);
     });
 }
@@ -203,7 +203,7 @@ void convolve_chunk(const float* x, const float* gate, const float* spectra, con
     const int64_t x_start = chunk.first_image * x_image;
     const ReadRows read{x + x_start, gate == nullptr ? nullptr : gate + x_start, params.height, params.inputs,
                         params.x_pitch, plan.across, Cover::all, tile, in};
-    share_tasks(plan.team, row_tasks(in), [&](int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
+    threads::parallel_ranges(plan.team, row_tasks(in), [&](int, int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
 
     for (int64_t block = 0; block < blocks_of(params.outputs); block += plan.chunk_blocks) {
         convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
@@ -221,8 +221,8 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
     advise_large_pages(spectra, adjoint ? spectra_floats(inputs, outputs, kernel, tile)
                                         : spectra_floats(outputs, inputs, kernel, tile));
     const Kernels& run = kernels();
-    share_tasks(std::max(threads, 1), tasks,
-                [&](int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });
+    threads::parallel_ranges(std::max(threads, 1), tasks,
+                [&](int, int64_t begin, int64_t end) { run.transform_weight(job, begin, end); });
 }
 
 int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads) {

@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import os
 import threading
+import time
 import weakref
 
 import pytest
@@ -20,6 +21,7 @@ from cpm_fast.model.plan import network_steps
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import CudaPlan
+from cpm_fast.system.torch_settings import cpu_threads, wanted_threads
 
 SMALL = NetworkConfig(
     stages=3,
@@ -180,17 +182,41 @@ def test_several_threads_at_once(device):
         assert one is not None and error(one, right) < BOUND
 
 
-def test_threads_hold_during_a_call_only(monkeypatch):
-    model = network(SMALL)
-    seen = []
-    monkeypatch.setattr(
-        "cpm_fast.engine.program.combine", lambda *a: (seen.append(torch.get_num_threads()), combine(*a))[1]
-    )
-    from cpm_fast.model.cpm import combine
+def test_threads_are_those_of_the_call(monkeypatch):
+    seen, model, x = [], network(SMALL), crops(SMALL)
+    monkeypatch.setattr(backend.native(), "usable_cpus", lambda: (seen.append(wanted_threads()), 2)[1])
+    before = torch.get_num_threads()
+    Engine(model, threads=before + 1)(x)
+    assert set(seen) == {before + 1} and torch.get_num_threads() == before
+    seen.clear()
+    Engine(model)(x)
+    assert set(seen) == {before}
+
+
+def test_two_calls_at_once_have_threads_of_their_own():
+    """Each thread asks again and again while the other's count is another."""
+    wrong = []
+
+    def work(count: int) -> None:
+        for _ in range(200):
+            with cpu_threads(count):
+                time.sleep(0)
+                if wanted_threads() != count:
+                    wrong.append(count)
 
     before = torch.get_num_threads()
-    Engine(model, threads=before + 1)(crops(SMALL))
-    assert set(seen) == {before + 1} and torch.get_num_threads() == before
+    workers = [threading.Thread(target=work, args=(count,)) for count in (1, 3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 100_000, 2.0, True])
+def test_rejects_threads(threads):
+    with pytest.raises(ValueError, match="threads must be a whole number from 1 to 1024"):
+        Engine(network(SMALL), threads=threads)
 
 
 def test_within_inference_mode_and_after_it():
@@ -351,8 +377,6 @@ def test_describe_names_every_step():
 
 REJECTED = [
     (ValueError, "precision must be one of", {"precision": "fp64"}),
-    (ValueError, "threads must be a positive whole number, got 0", {"threads": 0}),
-    (ValueError, "threads must be a positive whole number, got True", {"threads": True}),
     (ValueError, "memory must be a whole number of bytes, 0 or more, got -1", {"memory": -1}),
     (RuntimeError, "precision must be fp32 on cpu, got bf16", {"precision": "bf16"}),
     (ValueError, "device must be auto, cpu or cuda, got 'tpu'", {"device": "tpu"}),

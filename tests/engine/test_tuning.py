@@ -21,6 +21,7 @@ from cpm_fast.engine.tuning import DIRECT, TunedPlan, cache_folder, candidates
 from cpm_fast.model.cpm import CPM
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
+from cpm_fast.system.torch_settings import cpu_threads
 
 SMALL = NetworkConfig(
     stages=2,
@@ -97,17 +98,14 @@ def test_measurements_are_kept_for_the_next(asked: list, folder: Path) -> None:
     again.measure([SHAPE])
     assert len(asked) == count and again.tile(SHAPE) == max(candidates(SHAPE))
     held = json.loads(file.read_text())
-    assert held["threads"] == torch.get_num_threads() and held["simd"] and held["processor"] and held["cpm_fast"]
+    assert held["threads"] == backend.threads() and held["simd"] and held["processor"] and held["cpm_fast"]
 
 
-def test_other_threads_are_measured_anew(asked: list, folder: Path) -> None:
-    TunedPlan().measure([SHAPE])
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(before + 1)
-        TunedPlan().measure([SHAPE])
-    finally:
-        torch.set_num_threads(before)
+def test_other_threads_are_measured_anew(asked: list, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend.native(), "usable_cpus", lambda: 64)
+    for count in (2, 3):
+        with cpu_threads(count):
+            TunedPlan().measure([SHAPE])
     assert len(list(folder.iterdir())) == 2 and len(asked) == 2 * len(candidates(SHAPE))
 
 

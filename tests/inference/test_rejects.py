@@ -61,7 +61,7 @@ BAD = [
     ("pyramid a number", TypeError, "pyramid must be a sequence", {"pyramid": 1.0}),
     ("no nominal scale", ValueError, "belief_maps are those", {"pyramid": (0.9,), "belief_maps": True}),
     ("batch of 0", ValueError, "batch must be a positive", {"batch": 0}),
-    ("half a thread", ValueError, "threads must be a positive", {"threads": 0.5}),
+    ("half a thread", ValueError, "threads must be a whole number from 1 to 1024", {"threads": 0.5}),
     ("precision", ValueError, r"precision must be one of .*fp32.* got 'int4'", {"precision": "int4"}),
     ("color", ValueError, "color must be 'bgr' or 'rgb'", {"color": "hsv"}),
     ("model type", TypeError, "model must be a CPM", {"model": 3}),

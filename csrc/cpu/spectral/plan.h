@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpm/spectral_conv.h"
+#include "cpm/threads.h"
 #include "kernels.h"
 
 namespace cpm::spectral {
@@ -86,44 +87,23 @@ Plan fit_plan(const SpectralConv& params, int64_t budget, int threads, Floats fl
     return plan;
 }
 
-// action(share, begin, end) over shares of [0, tasks), one for each of the team.
-template <typename Action>
-void share_shares(int team, int64_t tasks, Action action) {
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int share = 0; share < team; ++share) {
-        const int64_t begin = tasks * share / team, end = tasks * (share + 1) / team;
-        if (begin < end) action(share, begin, end);
-    }
-}
-
-// Likewise, where it matters not whose a share is.
-template <typename Action>
-void share_tasks(int team, int64_t tasks, Action action) {
-    share_shares(team, tasks, [&](int, int64_t begin, int64_t end) { action(begin, end); });
-}
-
 // Units in turn. stage(i, member, place, unit, i-th tasks' begin, end): as long as there is one for each of the team, a
 // member takes a unit through all stages by itself, in its own place; what remains, fewer than members, all do
 // together, stage by stage, in the first places.
 template <typename Tasks, typename Stage>
-void share_units(int team, int64_t units, int stages, Tasks tasks, Stage stage) {
+void share_units(int team, int64_t units, int stages, const Tasks& tasks, const Stage& stage) {
     const int64_t alone = units / team * team;
-#pragma omp parallel for num_threads(team) schedule(static) if (team > 1)
-    for (int share = 0; share < team; ++share) {
-        for (int64_t unit = share; unit < alone; unit += team) {
-            for (int i = 0; i < stages; ++i) stage(i, share, share, unit, 0, tasks(i, unit));
-        }
-    }
-    const int64_t left = units - alone;
-    for (int i = 0; left > 0 && i < stages; ++i) {
-#pragma omp parallel for num_threads(team) schedule(static)
-        for (int share = 0; share < team; ++share) {
-            for (int64_t slot = 0; slot < left; ++slot) {
-                const int64_t unit = alone + slot, count = tasks(i, unit);
-                const int64_t begin = count * share / team, end = count * (share + 1) / team;
-                if (begin < end) stage(i, share, static_cast<int>(slot), unit, begin, end);
-            }
-        }
+    threads::parallel(team, alone, [&](int member, int64_t unit) {
+        for (int i = 0; i < stages; ++i) stage(i, member, member, unit, 0, tasks(i, unit));
+    });
+    for (int i = 0; alone < units && i < stages; ++i) {
+        const int64_t pieces = int64_t{team} * threads::kPiecesPerMember;
+        threads::parallel(team, (units - alone) * pieces, [&](int member, int64_t index) {
+            const int64_t slot = index % (units - alone), piece = index / (units - alone);
+            const int64_t count = tasks(i, alone + slot);
+            const int64_t begin = count * piece / pieces, end = count * (piece + 1) / pieces;
+            if (begin < end) stage(i, member, static_cast<int>(slot), alone + slot, begin, end);
+        });
     }
 }
 

@@ -84,8 +84,8 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
     const ReadRows read{gradient + start, gate == nullptr ? nullptr : gate + start, params.height, params.outputs,
                         params.outputs, plan.across, Cover::outputs, tile, gradient_strips};
     for (const ReadRows& job : {read_x, read}) {
-        share_tasks(plan.team, row_tasks(job.strips),
-                    [&](int64_t begin, int64_t end) { run.read_rows(job, begin, end); });
+        threads::parallel_ranges(plan.team, row_tasks(job.strips),
+                    [&](int, int64_t begin, int64_t end) { run.read_rows(job, begin, end); });
     }
 
     const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
@@ -159,8 +159,8 @@ void spectral_weight_gradient_cpu(const float* gradient, const float* gate, cons
     std::copy(sums.begin(), sums.end(), dbias);
     const GradientRows job{own + plan.team * layout.member_floats(params.tile), dweight, params.outputs, params.inputs,
                            params.kernel, params.tile};
-    share_tasks(plan.team, layout.gradient.blocks * params.inputs,
-                [&](int64_t begin, int64_t end) { kernels().gradient_rows(job, begin, end); });
+    threads::parallel_ranges(plan.team, layout.gradient.blocks * params.inputs,
+                [&](int, int64_t begin, int64_t end) { kernels().gradient_rows(job, begin, end); });
 }
 
 }  // namespace cpm

@@ -1,0 +1,107 @@
+// How many CPUs this process may use. The affinity mask is read at every call, since it may change; the quota of the
+// control groups once per process.
+
+#include "cpus.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "cpm/threads.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace cpm {
+namespace threads {
+namespace {
+
+constexpr int kUnlimited = std::numeric_limits<int>::max();
+
+int rounded_up(double quota, double period) {
+    if (!(quota > 0.0) || !(period > 0.0)) return kUnlimited;
+    return std::max(1, static_cast<int>(std::min(std::ceil(quota / period), 1e6)));
+}
+
+double number_in(const std::string& path) {
+    std::ifstream file(path);
+    double number = -1.0;
+    return file >> number ? number : -1.0;
+}
+
+// The limit of one group: "max 100000" or "200000 100000" in cpu.max of version 2, two files in version 1.
+int group_limit(const std::string& folder) {
+    std::ifstream file(folder + "/cpu.max");
+    std::string quota;
+    double period = 0.0;
+    if (file >> quota >> period) return quota == "max" ? kUnlimited : rounded_up(std::atof(quota.c_str()), period);
+    return rounded_up(number_in(folder + "/cpu.cfs_quota_us"), number_in(folder + "/cpu.cfs_period_us"));
+}
+
+int affinity_count() {
+#if defined(__linux__)
+    // Machines with more than 1024 CPUs need a larger mask than cpu_set_t.
+    for (int cpus = 1024; cpus <= 1 << 16; cpus *= 4) {
+        cpu_set_t* set = CPU_ALLOC(cpus);
+        if (set == nullptr) break;
+        const size_t bytes = CPU_ALLOC_SIZE(cpus);
+        const bool known = sched_getaffinity(0, bytes, set) == 0;
+        const int count = known ? CPU_COUNT_S(bytes, set) : 0;
+        CPU_FREE(set);
+        if (known) return std::max(count, 1);
+    }
+#endif
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+
+int quota_below(const std::string& root, const std::string& groups) {
+    std::istringstream lines(groups);
+    std::string line;
+    int limit = kUnlimited;
+    // "0::/a/b" in version 2, "4:cpu,cpuacct:/a/b" in version 1.
+    while (std::getline(lines, line)) {
+        const size_t first = line.find(':'), second = line.find(':', first + 1);
+        if (first == std::string::npos || second == std::string::npos) continue;
+        const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+        const bool unified = controllers == ",,";
+        if (!unified && controllers.find(",cpu,") == std::string::npos) continue;
+        std::string group = line.substr(second + 1);
+        // A group is held to the limits of those above it too. In a container the path may be that of the host, so
+        // the root counts in any case.
+        for (;;) {
+            for (const char* mount : {"", "/cpu", "/cpu,cpuacct"}) limit = std::min(limit, group_limit(root + mount + group));
+            const size_t slash = group.rfind('/');
+            if (slash == std::string::npos || group.empty()) break;
+            group.resize(slash);
+        }
+    }
+    return limit;
+}
+
+int quota_cpus() {
+#if defined(__linux__)
+    static const int limit = [] {
+        std::ifstream file("/proc/self/cgroup");
+        std::stringstream groups;
+        groups << file.rdbuf();
+        return quota_below("/sys/fs/cgroup", groups.str());
+    }();
+    return limit;
+#else
+    return kUnlimited;
+#endif
+}
+
+}  // namespace threads
+
+int usable_cpus() { return std::min(threads::affinity_count(), threads::quota_cpus()); }
+
+}  // namespace cpm

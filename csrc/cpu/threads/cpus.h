@@ -1,0 +1,14 @@
+// What usable_cpus is made of.
+#pragma once
+
+#include <string>
+
+namespace cpm::threads {
+
+// The least CPU limit of the control groups named in `groups` (the text of /proc/self/cgroup) and of those above them,
+// rounded up; their files lie below `root`. The largest int if there is none.
+int quota_below(const std::string& root, const std::string& groups);
+
+int quota_cpus();
+
+}  // namespace cpm::threads

@@ -1,0 +1,257 @@
+// An elastic pool: a region is a number of pieces, which any thread of the pool takes one by one, the caller among them.
+// It ends when its pieces are done; nobody waits for a thread that has taken none. So a thread that the system has not
+// scheduled costs the others at most the one piece that it holds.
+//
+//     caller     opens a region, wakes sleepers, takes pieces, closes the region, waits for pieces that others hold
+//     worker     takes pieces of any open region | spins for the next one | sleeps
+//     segments   [ member 0 | member 1 | ... ]   a member takes the pieces of its own first, then those of the others:
+//                on a quiet machine a member gets the same pieces of every region, which are in its core's cache
+//
+// Regions live in a fixed number of slots, which are never freed: a worker that comes late to a slot finds no pieces, or
+// another region. There is no lock that a thread could hold while it is not scheduled. A region that finds no slot runs
+// on its caller alone.
+//
+// Versions, wide-lsp at batch 1, two threads on two cores, beside OpenMP's barrier: see benchmarks/results/busy.json.
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "cpm/threads.h"
+#include "wait_word.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#include <signal.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace cpm::threads {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A worker spins so long after its last piece: longer than Python takes from one layer to the next (5 to 30 us), and
+// short beside a time slice.
+constexpr auto kIdleSpin = std::chrono::microseconds(100);
+// The caller spins so long for pieces that others hold: about twice what it takes to be woken.
+constexpr auto kFinishSpin = std::chrono::microseconds(50);
+constexpr int kSlots = 32;
+constexpr int kLine = 64;
+
+void relax() {
+#if defined(__x86_64__) || defined(_M_X64)
+    _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+// Whether `done` became true within the time.
+template <typename Done>
+bool spin(std::chrono::microseconds limit, Done done) {
+    if (done()) return true;
+    if (usable_cpus() < 2) return false;
+    const auto end = Clock::now() + limit;
+    do {
+        for (int i = 0; i < 32; ++i) {
+            relax();
+            if (done()) return true;
+        }
+    } while (Clock::now() < end);
+    return false;
+}
+
+struct alignas(kLine) Segment {
+    std::atomic<int64_t> next;
+    int64_t end;
+};
+
+enum State : uint32_t { kRunning, kAwaited, kFinished };
+
+// A region in its slot. Everything but the atomics is written by the caller before the slot is opened.
+struct Region {
+    Piece piece;
+    void* context;
+    int members;
+    alignas(kLine) std::atomic<int> joined;
+    std::atomic<int> users{0};  // threads that look at this slot; it is not used again while there are any
+    alignas(kLine) std::atomic<int64_t> remaining;
+    WaitWord state;
+    Segment segments[kMaxMembers];
+
+    void fill(int members_wanted, int64_t pieces, Piece what, void* with) {
+        piece = what;
+        context = with;
+        members = members_wanted;
+        joined.store(1, std::memory_order_relaxed);
+        remaining.store(pieces, std::memory_order_relaxed);
+        state.value.store(kRunning, std::memory_order_relaxed);
+        for (int m = 0; m < members; ++m) {
+            segments[m].next.store(pieces * m / members, std::memory_order_relaxed);
+            segments[m].end = pieces * (m + 1) / members;
+        }
+    }
+
+    // Runs pieces until none is left to take.
+    void take_pieces(int member) {
+        int64_t done = 0;
+        for (int i = 0; i < members; ++i) {
+            Segment& segment = segments[(member + i) % members];
+            while (segment.next.load(std::memory_order_relaxed) < segment.end) {
+                const int64_t index = segment.next.fetch_add(1, std::memory_order_relaxed);
+                if (index >= segment.end) break;
+                piece(context, member, index);
+                ++done;
+            }
+        }
+        if (done == 0 || remaining.fetch_sub(done, std::memory_order_acq_rel) != done) return;
+        if (state.value.exchange(kFinished) == kAwaited) state.wake(1);
+    }
+
+    void wait_for_others() {
+        const auto finished = [this] { return state.value.load(std::memory_order_acquire) == kFinished; };
+        if (spin(kFinishSpin, finished)) return;
+        uint32_t expected = kRunning;
+        state.value.compare_exchange_strong(expected, kAwaited);
+        while (!finished()) state.sleep_while(kAwaited);
+    }
+};
+
+class Pool {
+public:
+    void run(int members, int64_t pieces, Piece piece, void* context) {
+        start_workers(members - 1);
+        const int slot = claim();
+        if (slot < 0) {
+            for (int64_t index = 0; index < pieces; ++index) piece(context, 0, index);
+            return;
+        }
+        Region& region = regions_[slot];
+        region.fill(members, pieces, piece, context);
+        const uint32_t bit = uint32_t{1} << slot;
+        open_.fetch_or(bit);
+        opened_.value.fetch_add(1);
+        wake_workers(members - 1);
+        region.take_pieces(0);
+        open_.fetch_and(~bit);
+        region.wait_for_others();
+        claimed_.fetch_and(~bit);
+    }
+
+    int started() const { return workers_.load(); }
+
+private:
+    // A slot that no caller has and no worker looks at, or -1.
+    int claim() {
+        uint32_t taken = claimed_.load();
+        for (int slot = 0; slot < kSlots; ++slot) {
+            const uint32_t bit = uint32_t{1} << slot;
+            if ((taken & bit) != 0 || regions_[slot].users.load() != 0) continue;
+            taken = claimed_.fetch_or(bit);
+            if ((taken & bit) == 0) return slot;
+        }
+        return -1;
+    }
+
+    void start_workers(int wanted) {
+        if (workers_.load(std::memory_order_relaxed) >= wanted) return;
+        const std::lock_guard<std::mutex> lock(starting_);
+        // A system that gives no more threads is no error: the others do the work.
+        while (workers_.load() < wanted && start_worker()) workers_.fetch_add(1);
+    }
+
+    bool start_worker() {
+#if defined(__unix__) || defined(__APPLE__)
+        // A worker inherits the mask: signals go to the program's own threads.
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+#endif
+        bool started = true;
+        try {
+            std::thread([this] { work(); }).detach();
+        } catch (const std::system_error&) {
+            started = false;
+        }
+#if defined(__unix__) || defined(__APPLE__)
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+#endif
+        return started;
+    }
+
+    void wake_workers(int wanted) {
+        const int asleep = sleepers_.load(), missing = wanted - spinning_.load();
+        if (asleep > 0 && missing > 0) opened_.wake(missing < asleep ? missing : asleep);
+    }
+
+    [[noreturn]] void work() {
+        for (;;) {
+            const uint32_t seen = opened_.value.load();
+            if (help()) continue;
+            const auto changed = [&] { return opened_.value.load(std::memory_order_acquire) != seen; };
+            spinning_.fetch_add(1);
+            const bool woken = spin(kIdleSpin, changed);
+            spinning_.fetch_sub(1);
+            if (woken) continue;
+            sleepers_.fetch_add(1);
+            opened_.sleep_while(seen);
+            sleepers_.fetch_sub(1);
+        }
+    }
+
+    // Takes pieces of every open region; whether there was one that had room for another member.
+    bool help() {
+        bool helped = false;
+        for (uint32_t open = open_.load(), slot = 0; slot < kSlots; ++slot) {
+            if ((open >> slot & 1) == 0) continue;
+            Region& region = regions_[slot];
+            region.users.fetch_add(1);
+            // Open still, or again with another region: what it holds stays until `users` is back.
+            if ((open_.load() >> slot & 1) != 0) {
+                const int member = region.joined.fetch_add(1);
+                if (member < region.members) {
+                    region.take_pieces(member);
+                    helped = true;
+                }
+            }
+            region.users.fetch_sub(1);
+        }
+        return helped;
+    }
+
+    alignas(kLine) std::atomic<uint32_t> open_{0}, claimed_{0};
+    alignas(kLine) WaitWord opened_;
+    alignas(kLine) std::atomic<int> sleepers_{0}, spinning_{0}, workers_{0};
+    std::mutex starting_;
+    Region regions_[kSlots];
+};
+
+std::atomic<Pool*>& current() {
+    // Never destroyed: workers sleep in it until the process is gone.
+    static std::atomic<Pool*> pool{[] {
+#if defined(__unix__) || defined(__APPLE__)
+        // A child has none of its parent's workers, and whatever they held is never let go: it begins with a new pool.
+        pthread_atfork(nullptr, nullptr, [] { current().store(new Pool); });
+#endif
+        return new Pool;
+    }()};
+    return pool;
+}
+
+}  // namespace
+
+void run_pieces(int members, int64_t pieces, Piece piece, void* context) {
+    if (members > kMaxMembers) members = kMaxMembers;
+    if (members > pieces) members = static_cast<int>(pieces);
+    if (members < 1) return;
+    current().load()->run(members, pieces, piece, context);
+}
+
+int started_workers() { return current().load()->started(); }
+
+}  // namespace cpm::threads

@@ -1,0 +1,54 @@
+// The pool that all CPU ops share. See cpu/threads/pool.cpp.
+#pragma once
+
+#include <cstdint>
+
+namespace cpm {
+
+// CPUs that this process may use: no more than its affinity mask and the CPU quota of its control groups allow.
+int usable_cpus();
+
+namespace threads {
+
+// The most threads that take part in one region, the caller among them.
+constexpr int kMaxMembers = 128;
+
+using Piece = void (*)(void* context, int member, int64_t index);
+
+// Calls piece(context, member, index) once for every index in [0, pieces), and returns when all calls have returned.
+// At most `members` threads take part, the caller as member 0. One member is one thread for the whole region, so it may
+// own a place in memory. Pieces must not throw. Any number of threads may call this at once, and pieces may too.
+void run_pieces(int members, int64_t pieces, Piece piece, void* context);
+
+template <typename Action>
+void parallel(int members, int64_t pieces, const Action& action) {
+    if (members <= 1 || pieces <= 1) {
+        for (int64_t index = 0; index < pieces; ++index) action(0, index);
+        return;
+    }
+    run_pieces(
+        members, pieces,
+        [](void* context, int member, int64_t index) { (*static_cast<const Action*>(context))(member, index); },
+        const_cast<Action*>(&action));
+}
+
+// Pieces per member of a range that is shared out: a thread that the system has not scheduled keeps at most one of them
+// from the others.
+constexpr int kPiecesPerMember = 4;
+
+// action(member, begin, end) over pieces of [0, tasks).
+template <typename Action>
+void parallel_ranges(int members, int64_t tasks, const Action& action) {
+    if (tasks <= 0) return;
+    const int64_t wanted = members <= 1 ? 1 : int64_t{members} * kPiecesPerMember;
+    const int64_t pieces = wanted < tasks ? wanted : tasks;
+    parallel(members, pieces, [&](int member, int64_t piece) {
+        action(member, tasks * piece / pieces, tasks * (piece + 1) / pieces);
+    });
+}
+
+// Threads that the pool has started in this process.
+int started_workers();
+
+}  // namespace threads
+}  // namespace cpm

@@ -1,0 +1,171 @@
+// The pool: every piece once, whoever asks, however many, in children too; and the CPUs that a process may use.
+
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../cpu/threads/cpus.h"
+#include "check.h"
+#include "cpm/copy_maps.h"
+#include "cpm/threads.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+namespace {
+
+using cpm::threads::parallel;
+
+// Every piece exactly once, and no member by two threads at a time.
+bool region_is_right(int members, int64_t pieces) {
+    std::vector<int> taken(static_cast<size_t>(pieces));
+    std::vector<std::atomic<int>> inside(static_cast<size_t>(members));
+    std::atomic<bool> right{true};
+    parallel(members, pieces, [&](int member, int64_t index) {
+        if (member < 0 || member >= members || inside[member].fetch_add(1) != 0) right = false;
+        ++taken[index];
+        inside[member].fetch_sub(1);
+    });
+    for (const int count : taken) right = right && count == 1;
+    return right;
+}
+
+void test_regions() {
+    for (const int members : {1, 2, 3, 8, 200}) {
+        for (const int64_t pieces : {0, 1, 2, 3, 7, 64, 1000}) CHECK(region_is_right(members, pieces));
+    }
+    CHECK(cpm::threads::started_workers() < cpm::threads::kMaxMembers);
+}
+
+void test_ranges_cover_all_tasks() {
+    for (const int64_t tasks : {0, 1, 5, 8, 9, 1001}) {
+        std::vector<int> taken(static_cast<size_t>(tasks));
+        cpm::threads::parallel_ranges(2, tasks, [&](int, int64_t begin, int64_t end) {
+            for (int64_t task = begin; task < end; ++task) ++taken[task];
+        });
+        for (const int count : taken) CHECK(count == 1);
+    }
+}
+
+// More than there are slots; some of them ask from within a piece.
+void test_callers_at_once(int callers, int regions) {
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int caller = 0; caller < callers; ++caller) {
+        threads.emplace_back([&, caller] {
+            for (int i = 0; i < regions; ++i) wrong += !region_is_right(2 + caller % 5, 1 + (i * 7 + caller) % 40);
+            parallel(2, 4, [&](int, int64_t) { wrong += !region_is_right(3, 9); });
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == 0);
+}
+
+#if defined(__linux__)
+// ThreadSanitizer does not follow a child of a process with threads.
+#if !defined(__SANITIZE_THREAD__)
+bool child_is_right() {
+    const pid_t child = fork();
+    // In a child of a process with threads; _exit runs nothing of the parent's.
+    if (child == 0) _exit(cpm::threads::started_workers() == 0 && region_is_right(3, 100) ? 0 : 1);
+    int status = -1;
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+void test_forks(int count) {
+    CHECK(region_is_right(3, 100));
+    std::atomic<bool> stop{false};
+    std::thread busy([&] {
+        while (!stop) region_is_right(2, 50);
+    });
+    for (int i = 0; i < count; ++i) CHECK(child_is_right());
+    stop = true;
+    busy.join();
+}
+#endif
+
+void test_affinity() {
+    cpu_set_t before, one;
+    CHECK(sched_getaffinity(0, sizeof before, &before) == 0);
+    int first = 0;
+    while (!CPU_ISSET(first, &before)) ++first;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+    CHECK(cpm::usable_cpus() == 1);
+    CHECK(region_is_right(4, 100));
+    CHECK(sched_setaffinity(0, sizeof before, &before) == 0);
+    CHECK(cpm::usable_cpus() <= CPU_COUNT(&before));
+}
+
+void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+void test_quota() {
+    char name[] = "/tmp/cpm_quota_XXXXXX";
+    const std::string root = mkdtemp(name);
+    for (const char* folder : {"/a", "/a/b", "/cpu", "/cpu/job"}) mkdir((root + folder).c_str(), 0700);
+    const int none = std::numeric_limits<int>::max();
+    CHECK(cpm::threads::quota_below(root, "0::/a/b\n") == none);
+    write(root + "/a/cpu.max", "350000 100000\n");
+    write(root + "/a/b/cpu.max", "max 100000\n");
+    CHECK(cpm::threads::quota_below(root, "0::/a/b\n") == 4);
+    write(root + "/a/b/cpu.max", "50000 100000\n");
+    CHECK(cpm::threads::quota_below(root, "0::/a/b\n") == 1);
+    write(root + "/cpu/job/cpu.cfs_quota_us", "200000\n");
+    write(root + "/cpu/job/cpu.cfs_period_us", "100000\n");
+    CHECK(cpm::threads::quota_below(root, "4:cpu,cpuacct:/job\n3:memory:/a\n") == 2);
+    write(root + "/cpu/job/cpu.cfs_quota_us", "-1\n");
+    CHECK(cpm::threads::quota_below(root, "4:cpu,cpuacct:/job\n") == none);
+    write(root + "/cpu.max", "300000 100000\n");
+    CHECK(cpm::threads::quota_below(root, "0::/docker/1234\n") == 3);
+    CHECK(cpm::threads::quota_below(root, "nonsense\n0:\n") == none);
+    CHECK(std::system(("rm -r " + root).c_str()) == 0);
+}
+#endif
+
+void test_copies() {
+    const int64_t n = 2, c = 5, h = 64, w = 48;
+    std::vector<float> plain(static_cast<size_t>(n * c * h * w));
+    for (size_t i = 0; i < plain.size(); ++i) plain[i] = static_cast<float>(i);
+    const int64_t pitch = c + 3;
+    const cpm::CopyMaps to_last{{n, c, h, w}, {c * h * w, h * w, w, 1}, {h * w * pitch, 1, w * pitch, pitch}};
+    const cpm::CopyMaps to_dense{{n, c, h, w}, {h * w * pitch, 1, w * pitch, pitch}, {h * w * c, 1, w * c, c}};
+    const cpm::CopyMaps back{{n, c, h, w}, {h * w * c, 1, w * c, c}, {c * h * w, h * w, w, 1}};
+    for (const int threads : {1, 2, 3}) {
+        std::vector<float> last(static_cast<size_t>(n * h * w * pitch), -1.0f), dense(plain.size()), again(plain.size());
+        cpm::copy_maps_cpu(plain.data(), last.data(), to_last, threads);
+        int64_t untouched = 0;
+        for (const float value : last) untouched += value == -1.0f;
+        CHECK(untouched == n * h * w * 3);
+        cpm::copy_maps_cpu(last.data(), dense.data(), to_dense, threads);
+        cpm::copy_maps_cpu(dense.data(), again.data(), back, threads);
+        CHECK(again == plain);
+    }
+}
+
+}  // namespace
+
+int main() {
+    test_regions();
+    test_ranges_cover_all_tasks();
+    test_callers_at_once(64, 40);
+#if defined(__linux__)
+#if !defined(__SANITIZE_THREAD__)
+    test_forks(200);
+#endif
+    test_affinity();
+    test_quota();
+#endif
+    test_copies();
+    return cpm_test::finish();
+}
