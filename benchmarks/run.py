@@ -24,14 +24,15 @@ from benchmarks.harness.levels import Level  # noqa: E402
 from benchmarks.harness.machine import PRECISIONS, Machine, measured_machine  # noqa: E402
 from benchmarks.harness.measure import Case, Effort, good, measure, table  # noqa: E402
 from benchmarks.harness.problems import Setting  # noqa: E402
-from benchmarks.suites import end_to_end, layers, network, post, targets, train_step  # noqa: E402
+from benchmarks.suites import busy, end_to_end, layers, network, post, targets, train_step  # noqa: E402
 
 # Of ops in this process, on every device; of peers in processes of their own, on the CPU; and the latter on CUDA.
 OPS = {"targets": targets.cases, "post": post.cases}
 NETWORKS = {"layers": layers.cases, "network": network.cases, "train-step": train_step.cases}
+BUSY = "busy"
 END_TO_END = "end-to-end"
 GPU = "gpu"
-SUITES = (*OPS, *NETWORKS, END_TO_END, GPU)
+SUITES = (*OPS, *NETWORKS, END_TO_END, BUSY, GPU)
 ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "tour": (3, 41), "default": (3, 41), "full": (5, 41)}
 # A case's rounds begin within so many seconds; layers are many.
 SECONDS: dict[Level, dict[str, float]] = {
@@ -42,9 +43,36 @@ SECONDS: dict[Level, dict[str, float]] = {
 }
 # On two cores of 190 GFLOP/s at best.
 ESTIMATES: dict[Level, dict[str, float]] = {
-    "quick": {"targets": 1, "post": 3, "layers": 20, "network": 15, "train-step": 5, END_TO_END: 10, GPU: 100},
-    "tour": {"targets": 3, "post": 6, "layers": 80, "network": 65, "train-step": 10, END_TO_END: 20, GPU: 600},
-    "default": {"targets": 15, "post": 25, "layers": 100, "network": 95, "train-step": 20, END_TO_END: 30, GPU: 600},
+    "quick": {
+        "targets": 1,
+        "post": 3,
+        "layers": 20,
+        "network": 15,
+        "train-step": 5,
+        END_TO_END: 10,
+        BUSY: 20,
+        GPU: 100,
+    },
+    "tour": {
+        "targets": 3,
+        "post": 6,
+        "layers": 80,
+        "network": 65,
+        "train-step": 10,
+        END_TO_END: 20,
+        BUSY: 60,
+        GPU: 600,
+    },
+    "default": {
+        "targets": 15,
+        "post": 25,
+        "layers": 100,
+        "network": 95,
+        "train-step": 20,
+        END_TO_END: 30,
+        BUSY: 400,
+        GPU: 600,
+    },
     "full": {
         "targets": 150,
         "post": 200,
@@ -52,6 +80,7 @@ ESTIMATES: dict[Level, dict[str, float]] = {
         "network": 900,
         "train-step": 900,
         END_TO_END: 150,
+        BUSY: 1200,
         GPU: 1800,
     },
 }
@@ -66,6 +95,8 @@ def cases(suite: str, level: Level, crew: Crew) -> Iterator[Case]:
         yield from NETWORKS[suite](level, crew, Setting())
     elif suite == END_TO_END:
         yield from end_to_end.cases(level, crew, Setting())
+    elif suite == BUSY:
+        yield from busy.cases(level, crew, Setting())
     else:
         for precision in PRECISIONS["cuda"]:
             for make in NETWORKS.values():

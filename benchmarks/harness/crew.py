@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,11 @@ class Crew:
             worker.close()
         self.folder.cleanup()
 
-    def worker(self, name: str) -> Worker:
+    def worker(self, name: str, environment: Mapping[str, str] | None = None) -> Worker:
         """The process of a peer; one that died is replaced."""
         worker = self.workers.get(name)
         if worker is None or worker.process.poll() is not None:
-            worker = self.workers[name] = Worker(self.threads, Path(self.folder.name))
+            worker = self.workers[name] = Worker(self.threads, Path(self.folder.name), environment or {})
         return worker
 
     def oracle(self, exact: Start, problem: Any) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ class Crew:
         entered = [peer for peer in peers if not self.only or peer.name in self.only]
         # All at once: starting is mostly importing.
         for peer in entered:
-            self.worker(peer.name)
+            self.worker(peer.name, peer.environment)
         return Case(
             name=name, contestants=[RemoteContestant(self, peer, problem) for peer in entered],
             error=lambda arrays: worst_error(arrays, right), bound=bound, bytes=problem.bytes, macs=problem.macs,
@@ -95,13 +95,17 @@ class RemoteContestant:
         return self.peer.note
 
     def result(self) -> list[np.ndarray]:
-        worker = self.crew.worker(self.name)
+        worker = self.crew.worker(self.name, self.peer.environment)
         worker.prepare(self.peer.start, self.problem)
         return worker.result()
 
     def seconds(self, calls: int, device: str) -> float:
         time.sleep(SETTLE_SECONDS)
         return self.crew.worker(self.name).seconds(calls, device)
+
+    def each(self, calls: int) -> list[float]:
+        time.sleep(SETTLE_SECONDS)
+        return self.crew.worker(self.name).each(calls)
 
     def usage(self) -> dict[str, float]:
         return self.crew.worker(self.name).usage()

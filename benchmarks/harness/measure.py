@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.harness.machine import Machine
+from benchmarks.harness.neighbors import neighbors
 from benchmarks.harness.timing import seconds_a_call
 from benchmarks.harness.worker import Unavailable, WorkerFailed
 
@@ -20,6 +21,8 @@ WARM_UP_CALLS = 3
 SLOW_CALL_SECONDS = 0.3
 # Long enough that clock and Python overhead of a sample are below a percent, and a thread's waking too.
 SAMPLE_SECONDS = 0.02
+# Of a turn in which calls are timed one by one.
+CALLS_BESIDE_NEIGHBORS = 20
 
 
 class Entrant(Protocol):
@@ -68,6 +71,7 @@ class Case:
         device: of the times.
         precision: whose peak the shares refer to.
         sizes: for the record.
+        neighbors: who computes beside it while it is timed, see `neighbors`; then calls are timed one by one.
     """
 
     name: str
@@ -80,6 +84,7 @@ class Case:
     device: str = "cpu"
     precision: str = "fp32"
     sizes: dict[str, Any] = field(default_factory=dict)
+    neighbors: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,13 @@ def measure(case: Case, effort: Effort, machine: Machine) -> dict[str, Any]:
     entered = [(row, it) for row, it in zip(rows, case.contestants, strict=True) if row.get("correct")]
     calls = [_calls_per_sample(contestant, case.device) for _, contestant in entered]
     samples: list[list[float]] = [[] for _ in entered]
-    for _ in effort.rounds(case.name):
-        for index, (_, contestant) in enumerate(entered):
-            samples[index].append(contestant.seconds(calls[index], case.device))
+    with neighbors(case.neighbors or "0"):
+        for _ in effort.rounds(case.name):
+            for index, (_, contestant) in enumerate(entered):
+                if case.neighbors is None:
+                    samples[index].append(contestant.seconds(calls[index], case.device))
+                else:
+                    samples[index] += contestant.each(CALLS_BESIDE_NEIGHBORS)
     first = samples[0] if samples and rows[0].get("correct") else None
     for (row, contestant), times in zip(entered, samples, strict=True):
         row.update(_timed(case, times, machine), **contestant.usage())
@@ -143,7 +152,7 @@ def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
     ordered, median = sorted(times), statistics.median(times)
     row: dict[str, Any] = {
         "median_s": median, "p10_s": ordered[len(ordered) // 10], "p90_s": ordered[-1 - len(ordered) // 10],
-        "rounds": len(times), "seconds": times,
+        "p95_s": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], "rounds": len(times), "seconds": times,
     }  # fmt: skip
     if case.images:
         row["images_per_s"] = case.images / median
@@ -185,6 +194,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
         ratio = f"{row['ratio']:.2f}x" if "ratio" in row else ""
         rate = f"{row['images_per_s']:.4g}" if "images_per_s" in row else ""
         shares = [f"{row[key]:.1%}" if key in row else "" for key in ("peak_share", "bandwidth_share")]
+        if result.get("neighbors") is not None:
+            spread = f"95 %: {_milliseconds(row['p95_s'])}"
         values = (name, _milliseconds(row["median_s"]), spread, ratio, rate, *shares, f"{row['error']:.1e}")
         yield f"{FORM.format(*values)}  {row['note']}".rstrip()
 

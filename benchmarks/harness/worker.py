@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,15 @@ class Worker:
     Args:
         threads: CPU threads of the worker.
         folder: it works in; peers leave files for each other there.
+        environment: variables beside those of this process.
     """
 
-    def __init__(self, threads: int, folder: Path) -> None:
+    def __init__(self, threads: int, folder: Path, environment: Mapping[str, str]) -> None:
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        variables = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path, **environment}
         command = [sys.executable, "-m", "benchmarks.harness.worker", str(threads)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=folder
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables, cwd=folder
         )
 
     def prepare(self, start: Start, problem: Any) -> None:
@@ -60,6 +61,10 @@ class Worker:
 
     def seconds(self, calls: int, device: str) -> float:
         return self._ask("seconds", calls, device)
+
+    def each(self, calls: int) -> list[float]:
+        """Seconds of so many calls, one by one; an untimed one comes first."""
+        return self._ask("each", calls)
 
     def usage(self) -> dict[str, float]:
         """first_s: the first call; peak_memory_bytes: resident, ever; idle_cpu: processors busy between its turns."""
@@ -111,6 +116,13 @@ class _Server:
             # Caches hold what the peer before has left.
             self.run()
         return seconds_a_call(self.run, calls, device)
+
+    def each(self, calls: int) -> list[float]:
+        from benchmarks.harness.timing import seconds_a_call
+
+        assert self.run is not None
+        self.run()
+        return [seconds_a_call(self.run, 1, "cpu") for _ in range(calls)]
 
     def usage(self) -> dict[str, float]:
         return {

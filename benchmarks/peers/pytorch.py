@@ -7,8 +7,8 @@ A peer is a function from a problem to a call; it runs in a worker, imports ther
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -37,11 +37,19 @@ Compile = Callable[[Module], Module]
 
 @dataclass(frozen=True)
 class Peer:
-    """A row of a table: its name, how it starts (a function of a module, for it is sent to a worker), and a note."""
+    """A row of a table.
+
+    Args:
+        name: of the row.
+        start: how it starts: a function of a module, for it is sent to a worker.
+        note: behind the row.
+        environment: variables of its worker.
+    """
 
     name: str
     start: Start
     note: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def set_up(setting: Setting) -> None:

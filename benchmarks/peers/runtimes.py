@@ -57,7 +57,7 @@ def export(problem: Problem) -> tuple[Path, np.ndarray]:
     return path, x.numpy()
 
 
-def onnxruntime(problem: Problem) -> Forward:
+def onnxruntime(problem: Problem, spinning: bool = True) -> Forward:
     need("onnxruntime")
     import onnxruntime as ort
 
@@ -67,6 +67,7 @@ def onnxruntime(problem: Problem) -> Forward:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Threads may spin between the layers of a call, not after it, where the next peer has its turn.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 

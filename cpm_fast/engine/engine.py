@@ -42,8 +42,8 @@ class Engine:
         device: "auto" is where the model is; another copies the weights there.
         precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
             "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
-        threads: CPU threads of a call, at most 1024; PyTorch's number if None. No more are used than the process may use
-            CPUs. PyTorch's own number stays as it is.
+        threads: CPU threads of a call, at most 1024; PyTorch's number if None. The affinity mask and the CPU quota of
+            the process limit them. PyTorch's own number stays as it is.
         memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
             less, smaller tiles and direct convolutions are used.
         tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is

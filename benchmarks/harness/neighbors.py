@@ -1,0 +1,42 @@
+"""Other programs that compute on the same machine while something is measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LOOP = "while True: sum(range(10000))"
+# A library's command that trains with two threads for as long as it is let.
+TRAINING = ("train", "--data", "synthetic:1000000", "--preset", "compact", "--epochs", "1", "--workers", "0")
+TRAINING_STARTS_SECONDS = 20.0
+LOOP_STARTS_SECONDS = 1.0
+
+
+@contextmanager
+def neighbors(kind: str) -> Iterator[None]:
+    """Run neighbors of normal priority within the block.
+
+    Args:
+        kind: how many computing processes, "0" to "64"; or "training": one training of `compact` with two threads.
+    """
+    with tempfile.TemporaryDirectory(prefix="cpm_fast-neighbors-") as folder:
+        training = [sys.executable, "-m", "cpm_fast", *TRAINING, "-o", f"{folder}/run"]
+        commands = [training] if kind == "training" else [[sys.executable, "-c", LOOP]] * int(kind)
+        running = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+            for command in commands
+        ]
+        try:
+            if running:
+                time.sleep(TRAINING_STARTS_SECONDS if kind == "training" else LOOP_STARTS_SECONDS)
+            if any(process.poll() is not None for process in running):
+                raise RuntimeError(f"a neighbor ended by itself: {commands[0]}")
+            yield
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
