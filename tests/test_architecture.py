@@ -1,4 +1,4 @@
-"""Imports run one way, folders are small, fast code has one door, and the native core knows no PyTorch and no Python."""
+"""Imports run one way, folders are small, fast code has one door, and the core knows no PyTorch and no Python."""
 
 from __future__ import annotations
 
