@@ -264,7 +264,10 @@ def test_the_gpu_suite_is_named_as_skipped(tmp_path, capsys, threads) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--suite", "layer"], "suite must be one of targets, post, layers, network, train-step, end-to-end, gpu, got"),
+        (
+            ["--suite", "layer"],
+            "suite must be one of targets, post, layers, network, train-step, end-to-end, busy, gpu, got",
+        ),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
         (["--quick", "--full"], "not allowed with"),
