@@ -123,7 +123,9 @@ class CMakeBuild(build_ext):
 setup(
     packages=[*find_packages(include=["cpm_fast", "cpm_fast.*"]), "cpm_fast.kernels"],
     package_dir={"cpm_fast.kernels": "kernels"},
-    package_data={"cpm_fast": ["py.typed", "_C.pyi", "weights/*.safetensors", "weights/*.md", "weights/*.toml"]},
+    package_data={
+        "cpm_fast": ["py.typed", "_C.pyi", "weights/*.safetensors", "weights/*.md", "weights/*.toml", "labeling/page/*"]
+    },
     ext_modules=[Extension("cpm_fast._C", sources=[], optional=True)],
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -1,4 +1,4 @@
-"""cpm-fast: demo, infer, train, eval, data, import, export and doctor on the command line."""
+"""cpm-fast: demo, infer, train, eval, data, import, export, label and doctor on the command line."""
 
 from __future__ import annotations
 
@@ -179,6 +179,10 @@ def make_parser() -> argparse.ArgumentParser:
     check.add_argument("data", nargs="+", help="as for train")
     check.add_argument("-o", "--output", type=Path, default=Path("runs/check"), help="folder to write (%(default)s)")
 
+    from cpm_fast.commands import label
+
+    label.add_options(_verb(verbs, "label", _label, label.PURPOSE))
+
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
 
@@ -253,6 +257,12 @@ def _check(options: argparse.Namespace) -> int:
     from cpm_fast.commands.data import check_data
 
     return FINE if check_data(options) else BAD_RESULT
+
+
+def _label(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.label import run
+
+    return FINE if run(options) else BAD_RESULT
 
 
 def _doctor(_options: argparse.Namespace) -> int:

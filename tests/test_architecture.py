@@ -26,7 +26,7 @@ LEVELS = (
     ("inference",),
     ("data",),
     ("evaluation",),
-    ("training",),
+    ("training", "labeling"),
     ("commands", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
+# Of COCO: not labeled, labeled but hidden, labeled and visible.
+VISIBILITY = {"0": 0, "1": 1, "2": 2, "": 2}
+# A table of `cpm-fast label` has this column, and may hold subjects that are not finished.
+STATE_COLUMN = "label_state"
 
 
 class PartsTable:
@@ -22,7 +27,9 @@ class PartsTable:
 
     Columns: `image` (path, relative to the CSV file or to where the program runs), `<part>_x` and `<part>_y` for every
     part (image pixels, 0-based; empty or nan where the part is not labeled), and, if known, the subject's box as
-    `left`, `top`, `right`, `bottom`. Further columns are ignored. Several rows of one image are several subjects.
+    `left`, `top`, `right`, `bottom`, and `<part>_v`, COCO's visibility: 0 not labeled, 1 hidden, 2 visible. Further
+    columns are ignored. Several rows of one image are several subjects. In a table that `cpm-fast label` wrote,
+    subjects that are not finished, with less than two parts and no box, are left out.
 
     Names, limbs and pairs come from a `skeleton.toml` in the same folder. Without one they are those of the built-in
     skeleton that has exactly the parts of the columns, or else the parts are those of the columns, in their order,
@@ -52,19 +59,35 @@ class PartsTable:
         self.images: list[str] = []
         self.rois: list[Roi] = []
         parts: list[np.ndarray] = []
+        boxes: list[tuple[float, float, float, float] | None] = []
+        seen: list[list[int]] = []
+        unfinished = 0
         self._rows_of = defaultdict(list)
-        for number, (line, row) in enumerate(rows):
+        for line, row in rows:
             try:
-                image, points = _image(row, len(columns)), self._points(row)
+                image, visibility = _image(row, len(columns)), self._visibility(row)
+                points = self._points(row, visibility)
                 box = [_number(row, name) for name in BOX_COLUMNS] if has_boxes else [np.nan] * 4
+                if STATE_COLUMN in columns and np.isnan(box).all() and np.isfinite(points).all(axis=1).sum() < 2:
+                    unfinished += bool(np.isfinite(points).any())
+                    continue
                 self.rois.append(self._roi(points, box))
             except ValueError as error:
                 raise ValueError(f"{self.path} line {line}: {error}") from None
+            self._rows_of[image].append(len(self.images))
             self.images.append(image)
             parts.append(points)
-            self._rows_of[image].append(number)
+            boxes.append((box[0], box[1], box[2], box[3]) if np.isfinite(box).all() else None)
+            seen.append(visibility)
+        if not parts:
+            raise ValueError(f"{self.path}: must have a row with two labeled parts or a box, got {len(rows)} without")
+        if unfinished:
+            warnings.warn(f"{self.path}: {unfinished} subjects with one part and no box are left out", stacklevel=2)
+        self.boxes = boxes
         self.parts_image = np.array(parts)
         self.labeled = np.isfinite(self.parts_image).all(axis=2)
+        told = any(f"{part}_v" in columns for part in self.skeleton.names)
+        self.occluded = (np.array(seen) == 1) & self.labeled if told else None
 
     def _find_skeleton(self, columns: list[str]) -> Skeleton:
         own = skeleton_file([self.path.parent])
@@ -78,13 +101,24 @@ class PartsTable:
         except ValueError as error:
             raise ValueError(f"{self.path} line 1: {error}") from None
 
-    def _points(self, row: dict[str, str]) -> np.ndarray:
+    def _visibility(self, row: dict[str, str]) -> list[int]:
+        """COCO's number for each part; visible where the table doesn't say."""
+        found = []
+        for part in self.skeleton.names:
+            text = row.get(f"{part}_v", "").strip()
+            if text not in VISIBILITY:
+                raise ValueError(f"{part}_v must be 0 (not labeled), 1 (hidden), 2 (visible) or empty, got {text!r}")
+            found.append(VISIBILITY[text])
+        return found
+
+    def _points(self, row: dict[str, str], visibility: list[int]) -> np.ndarray:
         """[P, 2] image pixels, NaN where not labeled."""
         points = np.array([[_number(row, f"{part}_{axis}") for axis in "xy"] for part in self.skeleton.names])
         halves = np.isfinite(points).sum(axis=1) == 1
         if halves.any():
             part = self.skeleton.names[int(halves.argmax())]
             raise ValueError(f"{part}_x and {part}_y must both be given or both be empty")
+        points[np.array(visibility) == 0] = np.nan
         return points
 
     def _roi(self, points: np.ndarray, box: list[float]) -> Roi:
@@ -121,6 +155,8 @@ class PartsTable:
             labeled=self.labeled[index],
             roi=self.rois[index],
             name=self.images[index],
+            occluded=None if self.occluded is None else self.occluded[index],
+            box_image=self.boxes[index],
             others_image=self.parts_image[others],
         )
 

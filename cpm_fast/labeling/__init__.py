@@ -1,0 +1,1 @@
+"""Frames out of videos, labels made and corrected in a page, and what to label next."""

@@ -1,0 +1,57 @@
+"""The pictures of a folder: found below it, served from nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+
+from cpm_fast.media.image import IMAGE_SUFFIXES
+
+# Settings and predictions of a labeled folder lie here; folders with a dot are not looked into.
+PRIVATE = ".labeling"
+# Suffixes that every browser shows; other pictures are sent as PNG.
+SHOWN = {".bmp": "image/bmp", ".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """Names of all pictures below a folder, relative to it with forward slashes, img2 before img10.
+
+    Hidden files and folders, links that lead out of the folder and names that are not UTF-8 are left out; the last
+    are warned about.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    root, names, strange = folder.resolve(), [], 0
+    for where, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            path = Path(where, name)
+            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not inside(root, path):
+                continue
+            try:
+                path.name.encode("utf-8")
+                names.append(path.relative_to(root).as_posix())
+            except UnicodeEncodeError:
+                strange += 1
+    if strange:
+        warnings.warn(f"{folder}: {strange} pictures have names that are not UTF-8; rename them", stacklevel=2)
+    return sorted(names, key=natural)
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path is a file below a resolved folder once links are followed."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(root)
+    except OSError:
+        return False
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers within names by their value."""
+    pieces = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(piece), "") if piece[0].isdigit() and len(piece) < 20 else (1, 0, piece) for piece in pieces]

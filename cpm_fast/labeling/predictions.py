@@ -1,0 +1,79 @@
+"""What a network found in the pictures of a folder, kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cpm_fast.results import Result, Results
+from cpm_fast.skeleton import Skeleton
+
+PREDICTIONS_FILES = "predictions-*.csv"
+
+
+class Predictions:
+    """Predicted parts per picture, of one network.
+
+    Args:
+        folder: which holds a file for each network that looked.
+        skeleton: of the labels; parts of the network are matched by name.
+        network: fingerprint of the network; None: the one that looked last.
+
+    Raises:
+        ValueError: the file is damaged; the message names it.
+    """
+
+    def __init__(self, folder: Path, skeleton: Skeleton, network: str | None = None) -> None:
+        files = sorted(folder.glob(PREDICTIONS_FILES), key=lambda path: path.stat().st_mtime_ns)
+        last = files[-1] if files else folder / PREDICTIONS_FILES.replace("*", "none")
+        self.path = last if network is None else folder / PREDICTIONS_FILES.replace("*", network)
+        self.skeleton = skeleton
+        self._found: dict[str, list[np.ndarray]] = {}
+        if self.path.is_file():
+            for result in Results.load(self.path):
+                self._found[result.name] = arranged(result, skeleton)
+
+    def has(self, image: str) -> bool:
+        return bool(self._found.get(image))
+
+    def seen(self, image: str) -> bool:
+        """Whether the network has looked, even where it found nothing."""
+        return image in self._found
+
+    def arrays(self, image: str) -> list[np.ndarray]:
+        """[P, 3] x, y and score per subject, NaN where the network has no such part."""
+        return self._found.get(image, [])
+
+    def of(self, image: str) -> list[dict[str, list[list[float] | None]]]:
+        """The same as plain values."""
+        return [
+            {"points": [[round(float(v), 3) for v in point] if np.isfinite(point).all() else None for point in points]}
+            for points in self.arrays(image)
+        ]
+
+    def uncertainty(self, images: Sequence[str]) -> list[float | None]:
+        """1 less the mean score of the parts per picture, the least certain subject counts; None without prediction."""
+        return [
+            round(max(1 - float(np.nanmean(points[:, 2])) for points in found), 4) if found else None
+            for found in map(self.arrays, images)
+        ]
+
+    def put(self, image: str, found: Sequence[np.ndarray]) -> None:
+        self._found[image] = [points for points in found if np.isfinite(points).any()]
+
+    def save(self) -> None:
+        """Write them, whole or not at all."""
+        results = []
+        for image, found in self._found.items():
+            points = np.array(found, np.float32).reshape(-1, len(self.skeleton), 3)
+            results.append(Result(points[..., :2], points[..., 2], self.skeleton, image))
+        Results(results).save(self.path)
+
+
+def arranged(result: Result, skeleton: Skeleton) -> list[np.ndarray]:
+    """The subjects of a result in the order of another skeleton's parts: [P, 3] x, y and score each."""
+    order = np.array(skeleton.order_from(result.skeleton.names))
+    table = np.concatenate([result.keypoints, result.scores[..., None]], axis=2).astype(np.float64)
+    return [np.where((order >= 0)[:, None], points[order], np.nan) for points in table]
