@@ -1,8 +1,7 @@
-"""Draws docs/box.png: what a box, its margin and the network's crop are, on a drawn figure."""
+"""The picture of a box, its margin and the network's crop, on a drawn figure."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -18,13 +17,14 @@ BOX_COLOR, ROI_COLOR, INK, PAPER = (40, 40, 220), (200, 110, 20), (40, 40, 40), 
 
 
 def arrow(canvas: np.ndarray, start: tuple[int, int], end: tuple[int, int], text: str, at: tuple[int, int]) -> None:
-    """A line with heads at both ends, and its name."""
+    """Draw a line with heads at both ends, and its name."""
     cv2.arrowedLine(canvas, start, end, INK, 1, cv2.LINE_AA, tipLength=0.03)
     cv2.arrowedLine(canvas, end, start, INK, 1, cv2.LINE_AA, tipLength=0.03)
     write(canvas, text, at)
 
 
 def write(canvas: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, int, int] = INK) -> None:
+    """Write a text on a white ground; `at` is its lower left corner."""
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
     x, y = at
     cv2.rectangle(canvas, (x - 3, y - height - 3), (x + width + 3, y + below + 1), (PAPER,) * 3, cv2.FILLED)
@@ -32,11 +32,12 @@ def write(canvas: np.ndarray, text: str, at: tuple[int, int], color: tuple[int, 
 
 
 def rectangle(canvas: np.ndarray, low: np.ndarray, high: np.ndarray, color: tuple[int, int, int]) -> None:
+    """Draw the rectangle between two corners."""
     cv2.rectangle(canvas, tuple(map(int, low.round())), tuple(map(int, high.round())), color, 2, cv2.LINE_AA)
 
 
 def box_drawing(figure: int) -> np.ndarray:
-    """The drawing, [H, W, 3] uint8 BGR."""
+    """Return the drawing, [H, W, 3] uint8 BGR."""
     sample = DrawnFigures(figure + 1, seed=3)[figure]
     height, width = sample.image.shape[:2]
     parts = sample.parts_image[sample.labeled]
@@ -66,15 +67,14 @@ def box_drawing(figure: int) -> np.ndarray:
     left, top = 690, 80
     canvas[top : top + BOX_PX, left : left + BOX_PX] = crop
     cv2.rectangle(canvas, (left, top), (left + BOX_PX, top + BOX_PX), ROI_COLOR, 2, cv2.LINE_AA)
-    write(canvas, "what the network sees: the square, magnified", (left, top - 32))
-    write(canvas, "to its input size; grey outside the picture", (left, top - 12))
+    write(canvas, "the network sees the square, magnified", (left, top - 32))
+    write(canvas, "to its input size; gray outside the picture", (left, top - 12))
     return canvas
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/box.png"))
-    parser.add_argument("--figure", type=int, default=0)
-    arguments = parser.parse_args()
-    cv2.imwrite(str(arguments.output), box_drawing(arguments.figure))
-    print(f"wrote {arguments.output}")
+def draw_box(folder: Path) -> list[Path]:
+    """Write box.png."""
+    path = folder / "box.png"
+    if not cv2.imwrite(str(path), box_drawing(figure=0)):
+        raise OSError(f"{path}: not written")
+    return [path]

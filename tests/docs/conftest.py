@@ -1,0 +1,31 @@
+"""A folder with stand-ins for what the pages name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cpm_fast import video, weights
+from cpm_fast.config import PRESETS
+from cpm_fast.training import command
+from support.stand_ins import TINY, TINY_VGG, write_all
+
+
+@pytest.fixture
+def stand_ins(tmp_path, monkeypatch):
+    """Work in a folder of stand-ins: the presets are small, bundled weights are tiny, and a camera plays a video."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    write_all(tmp_path)
+    tiny = tmp_path / "tiny.safetensors"
+    monkeypatch.setattr(weights, "DEFAULT", str(tiny))
+    monkeypatch.setattr(command, "weights_file", lambda name: Path(name) if Path(name).is_file() else tiny)
+    monkeypatch.setitem(PRESETS, "compact", TINY)
+    monkeypatch.setitem(PRESETS, "vgg", TINY_VGG)
+    read, clip = video.cv2.VideoCapture, str(tmp_path / "walk.mp4")
+    monkeypatch.setattr(video.cv2, "VideoCapture", lambda source: read(clip if source == 0 else source))
+    yield tmp_path
+    torch.set_num_threads(threads)

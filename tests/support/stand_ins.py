@@ -1,0 +1,93 @@
+"""Small stand-ins for the files that commands of the documentation name: pictures, videos, labels, weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import clips
+from cpm_fast.config import Conv, preset
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import save_model
+from support.pages import blocks
+
+TINY = replace(
+    preset("compact"), input_size=(64, 64), stages=1, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
+    first=(Conv(3, 4),), refine=(Conv(3, 4),),
+)  # fmt: skip
+TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, tail=preset("vgg").tail[:3], first=(Conv(1, 4),))
+PICTURES = {"photo.jpg": (560, 400), "group.jpg": (500, 480), "folder/1.png": (60, 50), "folder/2.png": (60, 50),
+            "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140), "a.jpg": (560, 400),
+            "b.jpg": (60, 50)}  # fmt: skip
+# Index of each convolution in torchvision's VGG-19, its output and its input channels, as far as the trunk goes.
+VGG_LAYERS = ((0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256),
+              (16, 256, 256), (19, 512, 256), (21, 512, 512), (23, 512, 512))  # fmt: skip
+
+
+def write_all(folder: Path) -> None:
+    """Write every stand-in into a folder, which must be the working directory."""
+    random = np.random.default_rng(0)
+    for name, size in PICTURES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(folder / name), random.integers(0, 256, (*size, 3), dtype=np.uint8))
+    clips.write_walk(folder / "walk.mp4", 0.2)
+    rows = blocks("docs/own-data.md", "csv")[0].splitlines()
+    (folder / "mice.csv").write_text("\n".join([rows[0], *rows[1:] * 5]) + "\n")
+    (folder / "skeleton.toml").write_text(blocks("docs/own-data.md", "toml")[0])
+    write_animals(folder)
+    write_lsp(folder)
+    write_vgg(folder)
+    torch.manual_seed(0)
+    for name in ("tiny.safetensors", "cpm_vgg.safetensors"):
+        save_model(CPM(TINY), folder / name)
+
+
+def write_animals(folder: Path) -> None:
+    """Write a mouse in DeepLabCut's layout, a fly in DeepPoseKit's, a cat in COCO's: a bright spot between two others."""
+    random = np.random.default_rng(1)
+    frames, labels = [], ["scorer" + 6 * ",me", "bodyparts,a,a,b,b,c,c", "coords" + 3 * ",x,y"]
+    points = random.uniform(8, 40, (24, 1, 2)) + np.array([[-6, 0], [0, 0], [6, 0]])
+    for name in ("mouse/labeled-data", "fly", "cats"):
+        (folder / name).mkdir(parents=True)
+    for number, frame in enumerate(points):
+        picture = np.zeros((48, 48), np.uint8)
+        cv2.circle(picture, tuple(int(value) for value in frame[1]), 4, 255, cv2.FILLED)
+        frames.append(picture)
+        cv2.imwrite(str(folder / "mouse" / "labeled-data" / f"{number}.png"), picture)
+        labels.append(f"labeled-data/{number}.png," + ",".join(f"{value:.2f}" for value in frame.ravel()))
+    (folder / "mouse" / "CollectedData.csv").write_text("\n".join(labels) + "\n")
+    cat = {"id": 1, "image_id": 1, "keypoints": [*points[0, 0], 2, *points[0, 1], 1], "bbox": [0, 0, 40, 40]}
+    content = {"images": [{"id": 1, "file_name": "0.png"}], "annotations": [cat, {**cat, "id": 2}],
+               "categories": [{"keypoints": ["a", "b"]}]}  # fmt: skip
+    (folder / "cats" / "cats.json").write_text(json.dumps(content))
+    cv2.imwrite(str(folder / "cats" / "0.png"), frames[0])
+    h5py = pytest.importorskip("h5py", reason='HDF5 needs pip install -e ".[data]"')
+    with h5py.File(folder / "fly" / "flies.h5", "w") as file:
+        file["images"], file["annotations"] = np.array(frames)[..., None], points
+        file["skeleton"] = np.array([[-1, 2], [0, -1], [1, 0]])
+
+
+def write_lsp(folder: Path) -> None:
+    """Write four pictures as LSP stores them, and predictions of them as the authors' release does."""
+    savemat = pytest.importorskip("scipy.io", reason='reading .mat needs pip install -e ".[data]"').savemat
+    random = np.random.default_rng(0)
+    (folder / "lsp" / "images").mkdir(parents=True)
+    for number in range(1, 5):
+        picture = random.integers(0, 256, (120, 90, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "lsp" / "images" / f"im{number:04d}.jpg"), picture)
+    joints = np.concatenate([random.uniform(20, 80, (2, 14, 4)), np.zeros((1, 14, 4))])
+    savemat(folder / "lsp" / "joints.mat", {"joints": joints})
+    savemat(folder / "LSP_prediction.mat", {"prediction_all": joints[:2].transpose(1, 0, 2)})
+
+
+def write_vgg(folder: Path) -> None:
+    """Write the convolutions of torchvision's VGG-19 as far as the trunk goes, all zeros."""
+    weights = {f"features.{at}.weight": torch.zeros(widths, channels, 3, 3) for at, widths, channels in VGG_LAYERS}
+    biases = {f"features.{at}.bias": torch.zeros(widths) for at, widths, _ in VGG_LAYERS}
+    torch.save(weights | biases, folder / "vgg19.pth")
