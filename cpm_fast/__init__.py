@@ -14,6 +14,9 @@ from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.weights import load
 
+# The only place of the version: pyproject.toml reads it here.
+__version__ = "0.2.0"
+
 __all__ = [
     "CPM",
     "Engine",
@@ -24,6 +27,7 @@ __all__ = [
     "Roi",
     "Skeleton",
     "TrainingConfig",
+    "__version__",
     "evaluate",
     "infer",
     "load",

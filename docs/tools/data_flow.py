@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 import cpm_fast
-from cpm_fast.data.synthetic import DrawnFigures
-from cpm_fast.draw import parts_overlay
-from cpm_fast.image import warp
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.media.image import warp
+from cpm_fast.results.drawing import parts_overlay
 
 SEED, FIGURE = 11, 2
 SIDE_PX, GAP_PX, TITLE_PX = 300, 14, 34
@@ -38,7 +38,9 @@ def fitted(picture: np.ndarray) -> tuple[np.ndarray, float]:
 def heat_map(belief: np.ndarray, crop: np.ndarray) -> np.ndarray:
     """Color a belief map, 0 to 1, with the crop faintly behind it."""
     levels = np.uint8(np.rint(255 * np.clip(belief, 0, 1)))
-    heat = cv2.applyColorMap(cv2.resize(levels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR), cv2.COLORMAP_INFERNO)
+    heat = cv2.applyColorMap(
+        cv2.resize(levels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR), cv2.COLORMAP_INFERNO
+    )
     behind = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return cv2.addWeighted(heat, 0.75, cv2.resize(behind, (SIDE_PX, SIDE_PX)), 0.25, 0)
 

@@ -24,7 +24,9 @@ class Diagram:
         self.axes.set(xlim=(0, width), ylim=(0, height))
         self.axes.axis("off")
 
-    def box(self, x: float, y: float, width: float, height: float, text: str, color: str = GRAY, size: float = 0) -> None:
+    def box(
+        self, x: float, y: float, width: float, height: float, text: str, color: str = GRAY, size: float = 0
+    ) -> None:
         """Draw a rounded box whose lower left corner is at (x, y), with its text in the middle."""
         shape = "round,pad=0,rounding_size=0.15"
         patch = FancyBboxPatch((x, y), width, height, boxstyle=shape, facecolor=color, edgecolor=INK, linewidth=0.9)

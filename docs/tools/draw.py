@@ -1,7 +1,7 @@
 """Draw the pictures of the documentation: `python docs/tools/draw.py [NAME ...]`, all of them without a name.
 
-Files that exist are replaced. `poses.png` and `stages.png` are what `cpm-fast demo` writes; the pictures of results come from
-the benchmarks that made the figures.
+Files that exist are replaced. `poses.png` and `stages.png` are pictures of `cpm-fast demo`. Pictures of results come
+from the benchmarks that made the figures.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from architecture import draw_architecture
 from box import draw_box
+from cpm_fast.cli import main as cpm_fast
 from data_flow import draw_data_flow
 from spectral import draw_spectral
-
-from cpm_fast.cli import main as cpm_fast
 
 DOCS = Path(__file__).resolve().parent.parent
 

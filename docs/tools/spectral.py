@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diagram import BLUE, GREEN, INK, ORANGE, PALE_INK, Diagram
 from matplotlib.patches import Rectangle
+
+from diagram import BLUE, GREEN, INK, ORANGE, PALE_INK, Diagram
 
 MAP, TILES = 4.6, 3
 
@@ -64,7 +65,9 @@ def draw_spectral(folder: Path) -> list[Path]:
     diagram.box(middle + 5.6, low + 2.55, 2.1, 1.7, "tiles\nx C_out", GREEN, size=9)
     diagram.text(middle + 3.85, 7.55, "3. multiply, once per frequency", size=11.5)
     diagram.text(middle + 3.85, low + 2.1, "transformed weights, made once", size=9, color=PALE_INK)
-    diagram.text(middle + 3.85, 1.55, "a complex matrix product per frequency;\nthe kernel size no longer matters", size=9)
+    diagram.text(
+        middle + 3.85, 1.55, "a complex matrix product per frequency;\nthe kernel size no longer matters", size=9
+    )
 
     diagram.arrow((19.4, low + MAP / 2), (20.9, low + MAP / 2))
     diagram.text(20.15, low + MAP / 2 + 0.4, "DFT⁻¹", size=9)

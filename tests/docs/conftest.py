@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from cpm_fast import video, weights
+from cpm_fast import weights
+from cpm_fast.commands import train as command
 from cpm_fast.config import PRESETS
-from cpm_fast.training import command
+from cpm_fast.media import video
 from support.stand_ins import TINY, TINY_VGG, write_all
 
 
 @pytest.fixture
 def stand_ins(tmp_path, monkeypatch):
-    """Work in a folder of stand-ins: the presets are small, bundled weights are tiny, and a camera plays a video."""
+    """Work in a folder of stand-ins: the default weights are tiny, and a camera plays a video."""
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -23,9 +24,14 @@ def stand_ins(tmp_path, monkeypatch):
     tiny = tmp_path / "tiny.safetensors"
     monkeypatch.setattr(weights, "DEFAULT", str(tiny))
     monkeypatch.setattr(command, "weights_file", lambda name: Path(name) if Path(name).is_file() else tiny)
-    monkeypatch.setitem(PRESETS, "compact", TINY)
-    monkeypatch.setitem(PRESETS, "vgg", TINY_VGG)
     read, clip = video.cv2.VideoCapture, str(tmp_path / "walk.mp4")
     monkeypatch.setattr(video.cv2, "VideoCapture", lambda source: read(clip if source == 0 else source))
     yield tmp_path
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def small_presets(monkeypatch):
+    """Make the networks that commands train small."""
+    monkeypatch.setitem(PRESETS, "compact", TINY)
+    monkeypatch.setitem(PRESETS, "vgg", TINY_VGG)

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-import clips
-from cpm_fast.config import Conv, preset
+from cpm_fast.config import Conv, mmpose, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
+from cpm_fast.model.layers import network_layers
+from cpm_fast.skeleton import MPII
+from cpm_fast.weights.importers.caffe_layouts import vgg_names
+from cpm_fast.weights.importers.mmpose import NORM, PREFIX, mmpose_names
+from support import caffe_file, clips
 from support.pages import blocks
 
 TINY = replace(
@@ -49,7 +53,7 @@ def write_all(folder: Path) -> None:
 
 
 def write_animals(folder: Path) -> None:
-    """Write a mouse in DeepLabCut's layout, a fly in DeepPoseKit's, a cat in COCO's: a bright spot between two others."""
+    """Write a mouse as DeepLabCut does, a fly as DeepPoseKit, a cat as COCO: a bright spot between two others."""
     random = np.random.default_rng(1)
     frames, labels = [], ["scorer" + 6 * ",me", "bodyparts,a,a,b,b,c,c", "coords" + 3 * ",x,y"]
     points = random.uniform(8, 40, (24, 1, 2)) + np.array([[-6, 0], [0, 0], [6, 0]])
@@ -91,3 +95,30 @@ def write_vgg(folder: Path) -> None:
     weights = {f"features.{at}.weight": torch.zeros(widths, channels, 3, 3) for at, widths, channels in VGG_LAYERS}
     biases = {f"features.{at}.bias": torch.zeros(widths) for at, widths, _ in VGG_LAYERS}
     torch.save(weights | biases, folder / "vgg19.pth")
+
+
+def write_imports(folder: Path) -> None:
+    """Write networks of one stage in the layouts of Caffe and mmpose, under the names that the page gives them."""
+    random = np.random.default_rng(2)
+
+    def values(*shape: int) -> np.ndarray:
+        return (0.05 * random.standard_normal(shape)).astype(np.float32)
+
+    names, blobs = vgg_names(TINY_VGG), {}
+    for layer in network_layers(TINY_VGG):
+        if layer.kind == "conv":
+            weight = values(layer.channels, layer.in_channels, layer.kernel, layer.kernel)
+            blobs[names[layer.name]] = [weight, values(layer.channels)]
+    (folder / "pose_iter_320000.caffemodel").write_bytes(caffe_file.net(blobs))
+    network = replace(mmpose(MPII), stages=1)
+    sources, tensors = mmpose_names(network), {}
+    for layer in network_layers(network):
+        if layer.kind == "conv":
+            source = f"{PREFIX}{sources[layer.name]}"
+            weight = values(layer.channels, layer.in_channels, layer.kernel, layer.kernel)
+            tensors[f"{source}.conv.weight"] = torch.from_numpy(weight)
+            if layer.norm:
+                tensors |= {f"{source}.bn.{key}": torch.ones(layer.channels) for key in NORM}
+            else:
+                tensors[f"{source}.conv.bias"] = torch.zeros(layer.channels)
+    torch.save({"state_dict": tensors}, folder / "cpm_mpii_368x368.pth")
