@@ -25,7 +25,7 @@ TINY = replace(
     preset("compact"), input_size=(64, 64), stages=1, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
     first=(Conv(3, 4),), refine=(Conv(3, 4),),
 )  # fmt: skip
-TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, tail=preset("vgg").tail[:3], first=(Conv(1, 4),))
+TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, first=(Conv(1, 4),))
 PICTURES = {"photo.jpg": (560, 400), "group.jpg": (500, 480), "folder/1.png": (60, 50), "folder/2.png": (60, 50),
             "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140), "a.jpg": (560, 400),
             "b.jpg": (60, 50)}  # fmt: skip
