@@ -148,7 +148,7 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
 
 
 # Folders of tests that are not of a folder of the package.
-OTHER_TESTS = {"support", "kernels", "benchmarks", "examples"}
+OTHER_TESTS = {"docs", "support", "kernels", "benchmarks", "examples"}
 
 
 def test_tests_mirror_the_package() -> None:
