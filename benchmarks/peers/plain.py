@@ -11,6 +11,7 @@ from torch import nn
 from cpm_fast.config import STRIDE
 from cpm_fast.model.cpm import CPM, ContextConv, gaussian_center_map
 from cpm_fast.model.layers import CENTER, CPM_STAGE_OUTPUT, IMAGE, Layer
+from cpm_fast.model.walk import TensorWalk
 
 MakeConv = Callable[[nn.Conv2d, Layer], nn.Module]
 
@@ -31,6 +32,15 @@ def copy_conv(source: ContextConv, layer: Layer, training: bool) -> tuple[nn.Con
     if layer.relu:
         behind.append(nn.ReLU(inplace=True))
     return conv, behind
+
+
+class _Plain(TensorWalk[Layer]):
+    def __init__(self, convs: nn.ModuleDict) -> None:
+        self.convs = convs
+
+    def conv(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
+        convolved: torch.Tensor = self.convs[node.name](x)
+        return convolved
 
 
 class PlainNetwork(nn.Module):
@@ -59,16 +69,6 @@ class PlainNetwork(nn.Module):
         self.train(training)
 
     def forward(self, crops: torch.Tensor) -> list[torch.Tensor]:
-        maps = {IMAGE: crops}
-        for layer in self.layers:
-            if layer.kind == "center_pool":
-                maps[layer.name] = self.get_buffer(CENTER).expand(len(crops), -1, -1, -1)
-                continue
-            inputs = [maps[name] for name in layer.inputs]
-            if layer.kind == "conv":
-                maps[layer.name] = self.convs[layer.name](inputs[0])
-            elif layer.kind == "pool":
-                maps[layer.name] = F.max_pool2d(inputs[0], layer.kernel, 2, ceil_mode=True)
-            else:
-                maps[layer.name] = torch.cat(inputs, dim=1) if layer.kind == "concat" else inputs[0]
+        maps = {IMAGE: crops, CENTER: self.get_buffer(CENTER).expand(len(crops), -1, -1, -1)}
+        _Plain(self.convs).over(self.layers, maps)
         return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]

@@ -14,7 +14,7 @@ from cpm_fast.config import whole
 from cpm_fast.engine.prepared import Prepared, Versions, default_memory
 from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.plan import network_steps
+from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
@@ -85,7 +85,7 @@ class Engine:
         self.tune = tune
         self.dtype, self.allow_tf32 = STORAGE[self.precision]
         self.threads = threads
-        self.steps = network_steps(tuple(model.layers))
+        self.groups = layer_groups(tuple(model.layers))
         self.plain = getattr(model.forward, "__func__", None) is CPM.forward
         if not self.plain and (tune or self.precision != "fp32" or self.device != next(model.parameters()).device):
             raise RuntimeError("a model with a forward of its own runs on its own device, in fp32 and untuned only")
@@ -119,7 +119,7 @@ class Engine:
             return weights.run(crops, center_map)
 
     def describe(self, batch: int = 1, measure: bool = False) -> str:
-        """The plan as a table: steps, shapes, work, algorithm with predicted and, if asked for, measured time.
+        """The plan as a table: groups, shapes, work, algorithm with predicted and, if asked for, measured time.
 
         Where the engine is tuned, what was predicted is what was measured then, layer by layer.
 
@@ -140,19 +140,19 @@ class Engine:
                 crops = torch.randn(batch, 3, *size, device=self.device)
                 for _ in tqdm(range(TIMED_CALLS), desc="engine", unit="call", leave=False):
                     weights.run(crops, None, note)
-        lines = [f"{'step':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<14} "
+        lines = [f"{'group':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<14} "
                  f"{'predicted ms':>12} {'ms':>9}"]  # fmt: skip
-        for step in self.steps:
-            layer, (algorithm, predicted) = step.first, choices[step.name]
-            channels = f"{layer.in_channels}->{step.channels}" if layer.kind == "conv" else str(step.channels)
+        for group in self.groups:
+            layer, (algorithm, predicted) = group.first, choices[group.name]
+            channels = f"{layer.in_channels}->{group.channels}" if layer.kind == "conv" else str(group.channels)
             expected = "" if predicted is None else f"{predicted:.3f}"
-            taken = f"{1e3 * seconds[step.name]:9.3f}" if step.name in seconds else ""
+            taken = f"{1e3 * seconds[group.name]:9.3f}" if group.name in seconds else ""
             place = f"{layer.size[0]}x{layer.size[1]}"
             lines.append(
-                f"{_shortened(step.name, 44):<44} {layer.kernel:>6} {channels:>10} {place:>9} "
-                f"{batch * step.macs / 1e9:8.3f} {algorithm:<14} {expected:>12} {taken}".rstrip()
+                f"{_shortened(group.name, 44):<44} {layer.kernel:>6} {channels:>10} {place:>9} "
+                f"{batch * group.macs / 1e9:8.3f} {algorithm:<14} {expected:>12} {taken}".rstrip()
             )
-        work = batch * sum(step.macs for step in self.steps) / 1e9
+        work = batch * sum(group.macs for group in self.groups) / 1e9
         total = f"{work:.3f} GMAC for {batch} of {size}"
         if seconds:
             total += f", {1e3 * sum(seconds.values()):.1f} ms"
@@ -171,7 +171,7 @@ class Engine:
             shared = _prepared.setdefault(self.model, {})
             if key not in shared or shared[key].versions != versions:
                 tuned = None if tuned_for is None else TunedPlan()
-                shared[key] = Prepared(self.model, versions, self.steps, self.device, self.dtype, self.memory, tuned)
+                shared[key] = Prepared(self.model, versions, self.groups, self.device, self.dtype, self.memory, tuned)
             return shared[key]
 
 

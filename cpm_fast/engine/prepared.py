@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import torch
 
 from cpm_fast.engine.graphs import Graphs
-from cpm_fast.engine.program import CENTER_MAP, Kernel, Program, fused_pools
+from cpm_fast.engine.program import Kernel, Program, fused_pools
 from cpm_fast.engine.tuning import TunedPlan
-from cpm_fast.model.cpm import CPM, combine, middle_center_map
-from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
-from cpm_fast.model.plan import Step
+from cpm_fast.model.cpm import CPM, middle_center_map
+from cpm_fast.model.groups import Group
+from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
+from cpm_fast.model.walk import TensorWalk
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.cuda import mode_of
@@ -39,7 +40,7 @@ class Plan:
     """What one input shape is done with.
 
     Args:
-        kernels: of every convolution, by the name of its step.
+        kernels: of every convolution, by the name of its group.
         idle: programs that no call is running.
     """
 
@@ -48,7 +49,7 @@ class Plan:
 
 
 class Prepared:
-    """Runs the steps of a network with one state of its weights.
+    """Runs the groups of a network with one state of its weights.
 
     Each convolution is direct or spectral, by the plan of the device; spectra are made when an input shape first needs
     them. On CUDA the whole is captured as a graph for each input shape.
@@ -56,7 +57,7 @@ class Prepared:
     Args:
         model: whose weights; no reference to it is kept.
         versions: of the weights, for the engine to compare.
-        steps: of the model.
+        groups: of the model.
         device, dtype: of weights and maps.
         memory: bytes that spectra may take.
         tuned: who chooses on the CPU, if it is not the plan's table.
@@ -66,24 +67,24 @@ class Prepared:
         self,
         model: CPM,
         versions: Versions,
-        steps: tuple[Step, ...],
+        groups: tuple[Group, ...],
         device: torch.device,
         dtype: torch.dtype,
         memory: int,
         tuned: TunedPlan | None = None,
     ) -> None:
-        self.versions, self.config, self.steps = versions, model.config, steps
+        self.versions, self.config, self.groups = versions, model.config, groups
         self.device, self.dtype, self.memory, self.tuned = device, dtype, memory, tuned
-        self.convs = {step.name: self.joined(model, step) for step in steps if step.first.kind == "conv"}
+        self.convs = {group.name: self.joined(model, group) for group in groups if group.kind == "conv"}
         self.graphs = Graphs(self.run, self.plan_of) if device.type == "cuda" else None
         self.lock = threading.Lock()
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.spectra: dict[tuple[str, int], torch.Tensor] = {}
         self.packed: dict[str, torch.Tensor] = {}
 
-    def joined(self, model: CPM, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight [O, C, k, k] and bias [O] of a step's layers, one behind the other."""
-        folded = [model.conv(layer.name).folded() for layer in step.layers]
+    def joined(self, model: CPM, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [O, C, k, k] and bias [O] of a group's layers, one behind the other."""
+        folded = [model.conv(layer.name).folded() for layer in group.layers]
         # A layer by itself keeps the model's own weight, where that is as it is wanted.
         several = len(folded) > 1
         weight, bias = (torch.cat(each) if several else each[0].detach() for each in zip(*folded, strict=True))
@@ -116,30 +117,30 @@ class Prepared:
 
     def shapes(self, images: int, size: tuple[int, int]) -> dict[str, ConvShape]:
         shapes = {}
-        for step in self.steps:
-            if step.first.kind == "conv":
-                stride = self.config.input_size[0] // step.first.size[0]
-                outputs, inputs, kernel = self.convs[step.name][0].shape[:3]
-                shapes[step.name] = ConvShape(images, inputs, outputs, kernel, (size[0] // stride, size[1] // stride))
+        for group in self.groups:
+            if group.kind == "conv":
+                stride = self.config.input_size[0] // group.first.size[0]
+                outputs, inputs, kernel = self.convs[group.name][0].shape[:3]
+                shapes[group.name] = ConvShape(images, inputs, outputs, kernel, (size[0] // stride, size[1] // stride))
         return shapes
 
     def choices(self, images: int, size: tuple[int, int]) -> dict[str, tuple[str, float | None]]:
-        """The algorithm of every step, and its predicted milliseconds where there is a prediction."""
+        """The algorithm of every group, and its predicted milliseconds where there is a prediction."""
         plan, shapes, planner = self.plan(images, size), self.shapes(images, size), self.planner()
         kernels = {} if plan is None else plan.kernels
         fuses = plan is not None and self.device.type == "cpu"
-        pools = {pool.name for pool in fused_pools(self.steps).values()} if fuses else set()
+        pools = {pool.name for pool in fused_pools(self.groups).values()} if fuses else set()
         # PyTorch's own convolutions, which run in place of missing kernels, have no prediction on CUDA.
         known = self.device.type == "cpu" or plan is not None
         found: dict[str, tuple[str, float | None]] = {}
-        for step in self.steps:
-            tile = kernels[step.name].tile if step.name in kernels else None
+        for group in self.groups:
+            tile = kernels[group.name].tile if group.name in kernels else None
             if tile is not None:
-                found[step.name] = f"spectral {tile}", planner.milliseconds(shapes[step.name], tile)
-            elif step.first.kind == "conv":
-                found[step.name] = "direct", planner.milliseconds(shapes[step.name], None) if known else None
+                found[group.name] = f"spectral {tile}", planner.milliseconds(shapes[group.name], tile)
+            elif group.kind == "conv":
+                found[group.name] = "direct", planner.milliseconds(shapes[group.name], None) if known else None
             else:
-                found[step.name] = "fused" if step.name in pools else step.first.kind, None
+                found[group.name] = "fused" if group.name in pools else group.kind, None
         return found
 
     def make_plan(self, key: tuple[int, ...]) -> None:
@@ -168,12 +169,12 @@ class Prepared:
             self.packed[name] = pack_weight(weight)
         return Kernel(None, self.packed[name], bias, weight.shape[-1])
 
-    def convolve(self, step: Step, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:
-        weight, bias = self.convs[step.name]
+    def convolve(self, group: Group, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:
+        weight, bias = self.convs[group.name]
         if kernel is not None and kernel.tile is not None:
-            return spectral_conv(x, kernel.weight, bias, step.first.relu, kernel.side)
+            return spectral_conv(x, kernel.weight, bias, group.first.relu, kernel.side)
         convolution = direct_conv if x.device.type == "cpu" else context_conv
-        return convolution(x, weight, bias, step.first.relu)
+        return convolution(x, weight, bias, group.first.relu)
 
     def run(
         self,
@@ -181,7 +182,7 @@ class Prepared:
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None = None,
     ) -> list[torch.Tensor]:
-        """Belief maps of every stage; `timed` hears of every step and its seconds."""
+        """Belief maps of every stage; `timed` hears of every group and its seconds."""
         size = (crops.shape[2], crops.shape[3])
         plan = self.plan(len(crops), size) if len(crops) else None
         if plan is not None and self.device.type == "cpu":
@@ -191,19 +192,7 @@ class Prepared:
             center_map = middle_center_map(self.config, size).to(image)
         kernels = {} if plan is None else plan.kernels
         maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
-        for step in self.steps:
-            started = self.clock() if timed else 0.0
-            inputs = [maps[name] for name in step.inputs]
-            if step.first.kind == "conv":
-                out = self.convolve(step, inputs[0], kernels.get(step.name))
-            else:
-                out = combine(step.first, [each.expand(len(crops), *each.shape[1:]) for each in inputs])
-            maps[step.name] = out
-            if len(step.layers) > 1:
-                widths = [layer.channels for layer in step.layers]
-                maps.update(zip((layer.name for layer in step.layers), out.split(widths, dim=1), strict=True))
-            if timed:
-                timed(step.name, self.clock() - started)
+        _Run(self, len(crops), kernels, timed).over(self.groups, maps)
         return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
 
     def run_program(
@@ -218,7 +207,7 @@ class Prepared:
         with self.lock:
             program = plan.idle.pop() if plan.idle else None
         if program is None:
-            program = Program(self.config, self.steps, plan.kernels, len(crops), size)
+            program = Program(self.config, self.groups, plan.kernels, len(crops), size)
         out = program.run(crops, center_map, timed)
         with self.lock:
             plan.idle.append(program)
@@ -228,6 +217,34 @@ class Prepared:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+class _Run(TensorWalk[Group]):
+    """One call by PyTorch's operations and the kernels of a plan; `timed` hears of every group and its seconds."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        images: int,
+        kernels: dict[str, Kernel],
+        timed: Callable[[str, float], object] | None,
+    ) -> None:
+        self.prepared, self.images, self.kernels, self.timed = prepared, images, kernels, timed
+
+    def visit(self, node: Group, inputs: list[torch.Tensor]) -> torch.Tensor:
+        if self.timed is None:
+            return super().visit(node, inputs)
+        started = self.prepared.clock()
+        made = super().visit(node, inputs)
+        self.timed(node.name, self.prepared.clock() - started)
+        return made
+
+    def conv(self, node: Group, x: torch.Tensor) -> torch.Tensor:
+        return self.prepared.convolve(node, x, self.kernels.get(node.name))
+
+    def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
+        # One center map may stand for the whole batch.
+        return super().concat(node, [part.expand(self.images, *part.shape[1:]) for part in parts])
 
 
 def default_memory() -> int:

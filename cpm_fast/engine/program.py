@@ -1,4 +1,4 @@
-"""The steps of a network on the CPU as calls bound to buffers: checked once, and no call allocates or copies a map.
+"""The groups of a network on the CPU as calls bound to buffers: checked once, and no call allocates or copies a map.
 
 What a convolution finishes is pooled before it leaves the cache, and what a concatenation would gather is written to
 its place at once: so the largest map of the released network, of both first convolutions, never exists.
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import torch
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.model.cpm import combine, middle_center_map
-from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE
-from cpm_fast.model.plan import Step
+from cpm_fast.model.cpm import middle_center_map
+from cpm_fast.model.groups import Group
+from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
+from cpm_fast.model.walk import Walk, center_pool, max_pool
 from cpm_fast.ops.direct_conv import bound_direct_conv
 from cpm_fast.ops.maps import Pool, copy_maps
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
 
-CENTER_MAP = "center_map"
 # Maps begin at whole cache lines, in floats.
 ALIGNMENT = 16
 
@@ -48,7 +48,7 @@ class Map:
 
     Args:
         channels, size: of it.
-        begin, end: the steps by which it is first written and last read.
+        begin, end: the groups by which it is first written and last read.
         whole: the map that it is a part of, from channel `offset` on.
     """
 
@@ -66,46 +66,46 @@ class Program:
 
     Args:
         config: of the network.
-        steps: of the network.
-        kernels: of every convolution, by the name of its step.
+        groups: of the network.
+        kernels: of every convolution, by the name of its group.
         images, size: of the input, (H, W).
     """
 
     def __init__(
         self,
         config: NetworkConfig,
-        steps: tuple[Step, ...],
+        groups: tuple[Group, ...],
         kernels: dict[str, Kernel],
         images: int,
         size: tuple[int, int],
     ) -> None:
         self.config, self.images, self.size = config, images, size
         self.scale = config.input_size[0], size[0], config.input_size[1], size[1]
-        self.pooled_by = fused_pools(steps)
-        fused = {pool.name for pool in self.pooled_by.values()}
-        self.steps = tuple(step for step in steps if step.name not in fused)
+        self.pooled_by = fused_pools(groups)
+        self.fused = {pool.name for pool in self.pooled_by.values()}
+        self.groups = tuple(group for group in groups if group.name not in self.fused)
         self.maps = self.place_maps()
         self.memory = allocate([each for each in self.maps.values() if each.whole is None], images)
         for each in self.maps.values():
             if each.whole is not None:
                 assert each.whole.tensor is not None
                 each.tensor = each.whole.tensor[:, each.offset : each.offset + each.channels]
-        self.calls = [self.bind(step, kernels) for step in self.steps]
+        self.calls = self.bind(groups, kernels)
         self.center_map: torch.Tensor | None = None
         self.middle: torch.Tensor | None = None
         self.outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
 
-    def written(self, step: Step) -> Step:
-        """The step whose map a step writes: its own, or that of the pool that is fused into it."""
-        return self.pooled_by.get(step.name, step)
+    def written(self, group: Group) -> Group:
+        """The group whose map a group writes: its own, or that of the pool that is fused into it."""
+        return self.pooled_by.get(group.name, group)
 
     def place_maps(self) -> dict[str, Map]:
-        last = {name: i for i, step in enumerate(self.steps) for name in step.inputs}
-        end = len(self.steps)
+        last = {name: i for i, group in enumerate(self.groups) for name in group.inputs}
+        end = len(self.groups)
         last |= {CPM_STAGE_OUTPUT.format(stage): end for stage in range(1, self.config.stages + 1)}
         maps = {IMAGE: Map(3, self.size, -1, last[IMAGE])}
-        for i, step in enumerate(self.steps):
-            made = self.written(step)
+        for i, group in enumerate(self.groups):
+            made = self.written(group)
             height, width = made.first.size
             size = height * self.scale[1] // self.scale[0], width * self.scale[3] // self.scale[2]
             whole = Map(made.channels, size, i, last.get(made.name, i))
@@ -115,17 +115,17 @@ class Program:
                 maps[layer.name] = Map(layer.channels, size, i, last.get(layer.name, i), whole, offset)
                 whole.end = max(whole.end, maps[layer.name].end)
                 offset += layer.channels
-            if step.first.kind == "concat":
-                self.gather(step, i, maps)
+            if group.kind == "concat":
+                self.gather(group, i, maps)
         return maps
 
-    def gather(self, step: Step, i: int, maps: dict[str, Map]) -> None:
+    def gather(self, group: Group, i: int, maps: dict[str, Map]) -> None:
         """Let what a concatenation reads be parts of it, where it is not part of another map already."""
-        whole, offset = maps[step.name], 0
-        for name in step.inputs:
+        whole, offset = maps[group.name], 0
+        for name in group.inputs:
             part = maps[name]
             parent = any(other.whole is part for other in maps.values())
-            if part.whole is None and not parent and part.begin >= 0 and self.steps[part.begin].first.kind == "conv":
+            if part.whole is None and not parent and part.begin >= 0 and self.groups[part.begin].kind == "conv":
                 part.whole, part.offset = whole, offset
                 whole.begin = min(whole.begin, part.begin)
                 whole.end = max(whole.end, part.end)
@@ -136,42 +136,19 @@ class Program:
         assert tensor is not None
         return tensor
 
-    def bind(self, step: Step, kernels: dict[str, Kernel]) -> Callable[[], object]:
-        out = self.tensor(self.written(step).name)
-        if step.first.kind == "center_pool":
-            return lambda: copy_maps(self.center(step).expand_as(out), out)
-        inputs = [self.tensor(name) for name in step.inputs]
-        if step.first.kind == "concat":
-            return self.bind_concat(step, inputs, out)
-        if step.first.kind != "conv":
-            return lambda: copy_maps(combine(step.first, inputs), out)
-        kernel, relu, pool = kernels[step.name], step.first.relu, self.pooled_by.get(step.name)
-        window: Pool | None = None if pool is None else (pool.first.kernel, pool.first.padding)
-        if kernel.tile is None:
-            return bound_direct_conv(inputs[0], kernel.weight, kernel.bias, relu, window, out)
-        return bound_spectral_conv(inputs[0], kernel.weight, kernel.bias, relu, kernel.side, window, out)
+    def bind(self, groups: tuple[Group, ...], kernels: dict[str, Kernel]) -> list[Callable[[], object]]:
+        """The call of every group that is not fused into another, in order."""
+        binding = _Bind(self, kernels)
+        binding.over(groups, {IMAGE: self.tensor(IMAGE), CENTER_MAP: torch.empty(0)})
+        return binding.calls
 
-    def center(self, step: Step) -> torch.Tensor:
+    def center(self, group: Group) -> torch.Tensor:
         """The center map on the belief maps' grid; that of a subject in the middle is made once."""
         if self.center_map is not None:
-            return combine(step.first, [self.center_map.float()])
+            return center_pool(group.first, self.center_map.float())
         if self.middle is None:
-            self.middle = combine(step.first, [middle_center_map(self.config, self.size)])
+            self.middle = center_pool(group.first, middle_center_map(self.config, self.size))
         return self.middle
-
-    def bind_concat(self, step: Step, inputs: list[torch.Tensor], out: torch.Tensor) -> Callable[[], None]:
-        pairs, offset = [], 0
-        for name, each in zip(step.inputs, inputs, strict=True):
-            place = self.maps[name]
-            if place.whole is not self.maps[step.name]:
-                pairs.append((out[:, offset : offset + place.channels], each))
-            offset += place.channels
-
-        def call() -> None:
-            for target, source in pairs:
-                copy_maps(source, target)
-
-        return call
 
     def run(
         self,
@@ -179,31 +156,86 @@ class Program:
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None = None,
     ) -> list[torch.Tensor]:
-        """Belief maps of every stage, in fresh tensors; `timed` hears of every step and its seconds.
+        """Belief maps of every stage, in fresh tensors; `timed` hears of every group and its seconds.
 
         A pool's time is in that of the convolution that it is fused into.
         """
         copy_maps(crops, self.tensor(IMAGE))
         self.center_map = center_map
-        for step, call in zip(self.steps, self.calls, strict=True):
+        for group, call in zip(self.groups, self.calls, strict=True):
             if timed is None:
                 call()
             else:
                 started = time.perf_counter()
                 call()
-                timed(step.name, time.perf_counter() - started)
+                timed(group.name, time.perf_counter() - started)
         return [self.tensor(name).clone(memory_format=torch.channels_last) for name in self.outputs]
 
 
-def fused_pools(steps: tuple[Step, ...]) -> dict[str, Step]:
+class _Bind(Walk[Group, torch.Tensor]):
+    """Binds every group to the buffers that it reads and writes; nothing is computed."""
+
+    def __init__(self, program: Program, kernels: dict[str, Kernel]) -> None:
+        self.program, self.kernels = program, kernels
+        self.calls: list[Callable[[], object]] = []
+
+    def out(self, node: Group) -> torch.Tensor:
+        return self.program.tensor(self.program.written(node).name)
+
+    def conv(self, node: Group, x: torch.Tensor) -> torch.Tensor:
+        kernel, relu, pool = self.kernels[node.name], node.first.relu, self.program.pooled_by.get(node.name)
+        window: Pool | None = None if pool is None else (pool.first.kernel, pool.first.padding)
+        out = self.out(node)
+        if kernel.tile is None:
+            self.calls.append(bound_direct_conv(x, kernel.weight, kernel.bias, relu, window, out))
+        else:
+            self.calls.append(bound_spectral_conv(x, kernel.weight, kernel.bias, relu, kernel.side, window, out))
+        return out
+
+    def pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
+        out = self.out(node)
+        if node.name in self.program.fused:
+            return out
+        self.calls.append(lambda: copy_maps(max_pool(node.first, x), out))
+        return out
+
+    def center_pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
+        out = self.out(node)
+        self.calls.append(lambda: copy_maps(self.program.center(node).expand_as(out), out))
+        return out
+
+    def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Copies what has not been written to its place at once."""
+        out, pairs, offset = self.out(node), [], 0
+        for name, part in zip(node.inputs, parts, strict=True):
+            place = self.program.maps[name]
+            if place.whole is not self.program.maps[node.name]:
+                pairs.append((out[:, offset : offset + place.channels], part))
+            offset += place.channels
+
+        def call() -> None:
+            for target, source in pairs:
+                copy_maps(source, target)
+
+        self.calls.append(call)
+        return out
+
+    def split(self, node: Group, made: torch.Tensor) -> list[torch.Tensor]:
+        # What a fused pool reads never exists.
+        if node.name in self.program.pooled_by:
+            return [made] * len(node.layers)
+        return [self.program.tensor(layer.name) for layer in node.layers]
+
+
+def fused_pools(groups: tuple[Group, ...]) -> dict[str, Group]:
     """By the name of a convolution, the pool that alone reads it."""
     fused = {}
-    for step in steps:
-        names = {step.name, *(layer.name for layer in step.layers)}
-        readers = [other for other in steps if names & set(other.inputs)]
-        pooled = len(readers) == 1 and readers[0].first.kind == "pool" and readers[0].channels == step.channels
-        if step.first.kind == "conv" and pooled:
-            fused[step.name] = readers[0]
+    for group in groups:
+        names = {group.name, *(layer.name for layer in group.layers)}
+        readers = [other for other in groups if names & set(other.inputs)]
+        pooled = len(readers) == 1 and readers[0].kind == "pool" and readers[0].channels == group.channels
+        if group.kind == "conv" and pooled:
+            fused[group.name] = readers[0]
     return fused
 
 

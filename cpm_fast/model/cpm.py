@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from cpm_fast.config import STRIDE, NetworkConfig, preset
-from cpm_fast.model.layers import CPM_STAGE_OUTPUT, IMAGE, Layer, network_layers
+from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE, Layer, network_layers
 from cpm_fast.model.tensor_file import write_network
+from cpm_fast.model.walk import TensorWalk
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.skeleton import Skeleton
 
@@ -107,25 +108,17 @@ class CPM(nn.Module):
         if center_map is None:
             size = (crops.shape[2], crops.shape[3])
             center_map = middle_center_map(self.config, size).to(crops).expand(len(crops), 1, *size)
-        return {IMAGE: crops.contiguous(memory_format=torch.channels_last), "center_map": center_map}
+        return {IMAGE: crops.contiguous(memory_format=torch.channels_last), CENTER_MAP: center_map}
 
     def run(self, layers: Sequence[Layer], maps: dict[str, torch.Tensor]) -> None:
         """Run some of the layers, in order; what they make is added to the maps, which must hold what they read."""
-        for layer in layers:
-            maps[layer.name] = self._run(layer, [maps[name] for name in layer.inputs])
+        _Run(self).over(layers, maps)
 
     def conv(self, name: str) -> ContextConv:
         """The convolution of a layer of the list."""
         module = self.convs[name]
         assert isinstance(module, ContextConv)
         return module
-
-    def _run(self, layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
-        if layer.kind == "conv":
-            return self.conv(layer.name)(inputs[0])
-        if layer.kind == "dropout":
-            return F.dropout(inputs[0], self.config.dropout, self.conv(layer.inputs[0]).training)
-        return combine(layer, inputs)
 
     def check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
         """Raises what `forward` raises for these inputs."""
@@ -146,23 +139,25 @@ class CPM(nn.Module):
         write_network(self.state_dict(), self.config, path)
 
 
+class _Run(TensorWalk[Layer]):
+    """The layers as the model has them, dropout while its convolution is in training."""
+
+    def __init__(self, model: CPM) -> None:
+        self.model = model
+
+    def conv(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
+        convolved: torch.Tensor = self.model.conv(node.name)(x)
+        return convolved
+
+    def dropout(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
+        training = self.model.conv(node.inputs[0]).training
+        return F.dropout(x, self.model.config.dropout) if training else x
+
+
 def middle_center_map(config: NetworkConfig, size: tuple[int, int]) -> torch.Tensor:
     """The center map of a subject in the middle of a box of size (H, W): [1, 1, H, W]."""
     middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
     return gaussian_center_map(middle, size, config.center_sigma)
-
-
-def combine(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
-    """The output of a layer without weights: pool, center_pool or concat."""
-    match layer.kind:
-        case "pool":
-            # On sides that are even, as all are, both forms give half of them.
-            return F.max_pool2d(inputs[0], layer.kernel, 2, layer.padding, ceil_mode=layer.padding == 0)
-        case "center_pool":
-            return F.avg_pool2d(inputs[0], layer.kernel, STRIDE, ceil_mode=True)
-        case "concat":
-            return torch.cat([x.to(inputs[0].dtype) for x in inputs], dim=1)
-    raise ValueError(f"layer must be a pool, center_pool or concat, got {layer.kind!r}")
 
 
 def gaussian_center_map(center: torch.Tensor, size: tuple[int, int], sigma: float) -> torch.Tensor:

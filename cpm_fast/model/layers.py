@@ -10,7 +10,9 @@ from typing import Literal
 from cpm_fast.config import STRIDE, Conv, NetworkConfig
 
 IMAGE = "image"
+CENTER_MAP = "center_map"
 CENTER = "center"
+Kind = Literal["conv", "pool", "center_pool", "concat", "dropout"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Layer:
     """
 
     name: str
-    kind: Literal["conv", "pool", "center_pool", "concat", "dropout"]
+    kind: Kind
     inputs: tuple[str, ...]
     kernel: int
     in_channels: int
@@ -41,6 +43,15 @@ class Layer:
     norm: bool = False
     stage: int = 0
     padding: int = 0
+
+    @property
+    def first(self) -> Layer:
+        """Itself: a layer is walked as a group of one."""
+        return self
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return (self,)
 
     @property
     def parameters(self) -> int:
@@ -65,7 +76,7 @@ class _Builder:
         self.layers: list[Layer] = []
         self.maps: dict[str, tuple[int, tuple[int, int]]] = {
             IMAGE: (3, config.input_size),
-            "center_map": (1, config.input_size),
+            CENTER_MAP: (1, config.input_size),
         }
 
     def add(self, layer: Layer) -> str:
@@ -119,7 +130,7 @@ def network_layers(config: NetworkConfig) -> tuple[Layer, ...]:
         if not config.shared_trunk:
             later_trunk = build.trunk("trunk2")
         if config.center_map:
-            build.add(Layer(CENTER, "center_pool", ("center_map",), config.center_pool, 1, 1, config.map_size))
+            build.add(Layer(CENTER, "center_pool", (CENTER_MAP,), config.center_pool, 1, 1, config.map_size))
     for stage in range(2, config.stages + 1):
         features = build.convs(f"stage{stage}_features", later_trunk, config.features, stage=stage)
         sources = {"features": features, "beliefs": beliefs, "center": CENTER}
@@ -158,7 +169,7 @@ def receptive_field(config: NetworkConfig, stage: int) -> int:
     if not 1 <= stage <= config.stages:
         raise ValueError(f"stage must be from 1 to {config.stages}, got {stage}")
     # Of every map: (side of its field in pixels, pixels from cell to cell).
-    fields: dict[str, tuple[int, int]] = {IMAGE: (1, 1), "center_map": (1, 1)}
+    fields: dict[str, tuple[int, int]] = {IMAGE: (1, 1), CENTER_MAP: (1, 1)}
     for layer in network_layers(config):
         side = max(fields[name][0] for name in layer.inputs if name != CENTER)
         step = max(fields[name][1] for name in layer.inputs)

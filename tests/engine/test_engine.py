@@ -17,7 +17,7 @@ from cpm_fast import CPM, Engine, NetworkConfig
 from cpm_fast.config import Conv
 from cpm_fast.engine.engine import _prepared
 from cpm_fast.engine.prepared import spectra_bytes, tiles_within
-from cpm_fast.model.plan import network_steps
+from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import CudaPlan
@@ -267,7 +267,7 @@ def test_a_model_with_its_own_forward_is_called():
 
 def test_steps_cover_every_layer_once_and_join_what_reads_the_same():
     layers = CPM.preset("cpm6").layers
-    steps = network_steps(layers)
+    steps = layer_groups(layers)
     names = [layer.name for step in steps for layer in step.layers]
     assert sorted(names) == sorted(layer.name for layer in layers if layer.kind != "dropout")
     joined = {step.name: (step.first.in_channels, step.channels) for step in steps if len(step.layers) > 1}
@@ -348,7 +348,7 @@ def test_programs_reuse_memory_and_pool_while_they_convolve():
     prepared = engine._fresh()
     (plan,) = prepared.plans.values()
     (program,) = plan.idle
-    assert not any(step.first.kind == "pool" for step in program.steps)
+    assert not any(step.first.kind == "pool" for step in program.groups)
     assert "fused" in engine.describe() and "pool" not in engine.describe().split("algorithm")[1].replace("_pool", "")
     placed = [each for each in program.maps.values() if each.whole is None]
     apart = sum(each.tensor.numel() for each in placed)
@@ -370,7 +370,7 @@ def test_on_the_reference_backend_all_is_direct():
 def test_describe_names_every_step():
     engine = Engine(network(SMALL))
     plan, timed = engine.describe(), engine.describe(batch=2, measure=True)
-    for step in engine.steps:
+    for step in engine.groups:
         assert step.name[:40] in plan and step.name[:40] in timed
     assert "fp32 on cpu" in plan and "for 2 of (64, 48)" in timed
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from cpm_fast.config import STRIDE
-from cpm_fast.model.cpm import CPM, combine, middle_center_map
+from cpm_fast.model.cpm import CPM, middle_center_map
 from cpm_fast.model.layers import CENTER, CPM_STAGE_OUTPUT, IMAGE
+from cpm_fast.model.walk import center_pool
 from cpm_fast.reference.peaks import peaks
 from cpm_fast.reference.resize_merge import resize_merge
 from cpm_fast.roi import Frame
@@ -39,7 +40,7 @@ class Portable(nn.Module):
         # Pooled here: runtimes divide by different areas where an averaging window is clipped.
         center = middle_center_map(self.config, self.config.input_size)
         pool = next((layer for layer in self.model.layers if layer.kind == "center_pool"), None)
-        self.register_buffer("center", center if pool is None else combine(pool, [center]))
+        self.register_buffer("center", center if pool is None else center_pool(pool, center))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -60,13 +61,7 @@ class Portable(nn.Module):
         assert isinstance(center, torch.Tensor)
         # Not len(), which a tracer takes for a constant.
         maps = {IMAGE: crops, CENTER: center.expand(crops.shape[0], *center.shape[1:])}
-        for layer in self.model.layers:
-            if layer.kind == "conv":
-                maps[layer.name] = self.model.conv(layer.name)(maps[layer.inputs[0]])
-            elif layer.kind == "dropout":
-                maps[layer.name] = maps[layer.inputs[0]]
-            elif layer.kind != "center_pool":
-                maps[layer.name] = combine(layer, [maps[name] for name in layer.inputs])
+        self.model.run(self.model.layers, maps)
         return maps[CPM_STAGE_OUTPUT.format(self.config.stages)]
 
     def merged(self, beliefs: torch.Tensor) -> torch.Tensor:

@@ -1,20 +1,20 @@
-"""From the layer list to the steps of an engine: layers that read the same map side by side become one."""
+"""Groups of layers that an engine runs as one: those that read the same map side by side."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cpm_fast.model.layers import Layer
+from cpm_fast.model.layers import Kind, Layer
 
 
 @dataclass(frozen=True)
-class Step:
+class Group:
     """Layers that run as one: convolutions that read one map, or pools of the parts of one map; else a single layer.
 
     Args:
-        layers: of one kind, kernel and size; the step's output is theirs, one behind the other along the channels.
-        inputs: names of what it reads: maps of layers, or the output of the step that made all of them.
+        layers: of one kind, kernel and size; the group's output is theirs, one behind the other along the channels.
+        inputs: names of what it reads: maps of layers, or the output of the group that made all of them.
     """
 
     layers: tuple[Layer, ...]
@@ -29,6 +29,10 @@ class Step:
         return self.layers[0]
 
     @property
+    def kind(self) -> Kind:
+        return self.first.kind
+
+    @property
     def channels(self) -> int:
         return sum(layer.channels for layer in self.layers)
 
@@ -39,30 +43,30 @@ class Step:
 
 
 @lru_cache(maxsize=32)
-def network_steps(layers: tuple[Layer, ...]) -> tuple[Step, ...]:
-    """The steps of a network out of training, in the order they run.
+def layer_groups(layers: tuple[Layer, ...]) -> tuple[Group, ...]:
+    """The groups of a network out of training, in the order they run.
 
     The first convolutions of both trunks read the image, and the features of all later stages the second trunk: each
     group reads and transforms its input once. Dropout is left out: its readers read what it would have read.
     """
     source = {layer.name: layer.inputs[0] for layer in layers if layer.kind == "dropout"}
-    made_by: dict[str, Step] = {}
-    steps: list[Step] = []
+    made_by: dict[str, Group] = {}
+    groups: list[Group] = []
     for layer in layers:
         if layer.kind == "dropout" or layer.name in made_by:
             continue
-        step = Step((layer,), tuple(source.get(name, name) for name in layer.inputs))
+        group = Group((layer,), tuple(source.get(name, name) for name in layer.inputs))
         if layer.kind == "conv":
-            step = Step(tuple(other for other in layers if _side_by_side(other, layer)), step.inputs)
-        elif layer.kind == "pool" and step.inputs[0] in made_by:
-            made = made_by[step.inputs[0]]
+            group = Group(tuple(other for other in layers if _side_by_side(other, layer)), group.inputs)
+        elif layer.kind == "pool" and group.inputs[0] in made_by:
+            made = made_by[group.inputs[0]]
             parts = {part.name for part in made.layers}
             pools = tuple(other for other in layers if other.kind == "pool" and other.inputs[0] in parts)
             if len(pools) == len(parts):
-                step = Step(pools, (made.name,))
-        steps.append(step)
-        made_by.update((member.name, step) for member in step.layers)
-    return tuple(steps)
+                group = Group(pools, (made.name,))
+        groups.append(group)
+        made_by.update((member.name, group) for member in group.layers)
+    return tuple(groups)
 
 
 def _side_by_side(a: Layer, b: Layer) -> bool:
