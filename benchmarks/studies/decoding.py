@@ -24,9 +24,11 @@ from cpm_fast.config import STRIDE, NetworkConfig
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset
 from cpm_fast.engine import Engine
+from cpm_fast.inference.parts import Cut, Subjects, find_parts
+from cpm_fast.inference.settings import Settings
 from cpm_fast.metrics import CURVE_THRESHOLDS, area_below, scores
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.crops import network_input, scale_crops
+from cpm_fast.model.crops import scale_crops
 from cpm_fast.model.decode import belief_to_parts, unmirror
 from cpm_fast.ops.peaks import peaks
 from cpm_fast.skeleton import Skeleton
@@ -140,8 +142,10 @@ def read_maps(model: CPM, dataset: Dataset, flip: bool) -> tuple[torch.Tensor, n
     for index in tqdm(range(len(dataset)), desc=dataset.name, unit="sample", leave=False):
         sample = dataset[index]
         crops = scale_crops(sample.image, sample.roi, config, (1.0,), flip)
-        with torch.inference_mode():
-            beliefs = engine(network_input(crops, config, engine.device))[-1].cpu()
+        # The mirrored crop as a subject of its own: its belief maps are kept too.
+        subjects = Subjects([sample.roi] * len(crops), [Cut(crop[None]) for crop in crops])
+        ((_, found),) = find_parts(engine, Settings(belief_maps=True), [(index, subjects)])
+        beliefs = torch.stack([torch.from_numpy(one.beliefs[-1]) for one in found if one.beliefs is not None])
         if flip:
             beliefs = torch.stack([beliefs[0], unmirror(beliefs[1], config.skeleton)]).mean(dim=0, keepdim=True)
         maps.append(beliefs[:, : config.parts].clone())

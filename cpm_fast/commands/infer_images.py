@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.inference.images import Failure, Plan
-from cpm_fast.inference.pipeline import Settings, find_network
+from cpm_fast.inference.images import Failure, Job
+from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.unfinished import Unfinished, fingerprint
 from cpm_fast.results.formats.coco import COCO
 from cpm_fast.results.formats.files import DAMAGE
@@ -45,9 +45,9 @@ class _Run:
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
         network = find_network(options.model, shard.device(options.device))
-        self.plan = Plan.of(pictures, settings, model=network, boxes=boxes, rois=None, device="auto", color="bgr",
+        self.job = Job.of(pictures, settings, model=network, boxes=boxes, rois=None, device="auto", color="bgr",
                             readers=options.readers)  # fmt: skip
-        self.stems = free_stems([source.name for source in self.plan.sources])
+        self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
         self.unfinished = Unfinished(self.output, {
             "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
@@ -58,7 +58,7 @@ class _Run:
         self.written: list[Path] = []
 
     def run(self) -> bool:
-        if not self.plan.several:
+        if not self.job.several:
             return self._single() if self.shard.first else True
         resumed = self.unfinished.check(self.options.resume)
         if self.options.resume and not resumed and self.table.exists():
@@ -84,7 +84,7 @@ class _Run:
 
     def _single(self) -> bool:
         """One picture is done or not: there is nothing to go on with."""
-        results = [outcome for outcome in self.plan.run() if isinstance(outcome, Result)]
+        results = [outcome for outcome in self.job.run() if isinstance(outcome, Result)]
         self.output.mkdir(parents=True, exist_ok=True)
         for result in results:
             self._draw(result, self.stems[0])
@@ -95,15 +95,15 @@ class _Run:
         done = {record["name"] for record in self.unfinished.records() if "failure" not in record}
         # Every process must have read the journals before one of them is written on.
         self.shard.wait_for_all()
-        left = [i for i, source in enumerate(self.plan.sources) if source.name not in done]
+        left = [i for i, source in enumerate(self.job.sources) if source.name not in done]
         if done and self.shard.first:
-            print(f"resuming: {len(self.plan.sources) - len(left)} of {len(self.plan.sources)} pictures are done")
+            print(f"resuming: {len(self.job.sources) - len(left)} of {len(self.job.sources)} pictures are done")
         mine = self.shard.part(left)
-        plan = dataclasses.replace(self.plan, sources=[self.plan.sources[i] for i in mine])
+        job = self.job.only(mine)
         journal = self.unfinished.journal(self.shard.rank)
         started = time.perf_counter()
         try:
-            for i, outcome in zip(mine, plan.run(None if self.shard.first else False), strict=True):
+            for i, outcome in zip(mine, job.run(None if self.shard.first else False), strict=True):
                 if isinstance(outcome, Failure):
                     journal.add({"name": outcome.name, "failure": outcome.reason})
                 else:
@@ -135,7 +135,7 @@ class _Run:
             if "failure" not in record or record["name"] not in entries:
                 entries[record["name"]] = record
         results, failures = [], {}
-        for source in self.plan.sources:
+        for source in self.job.sources:
             entry = entries[source.name]
             if "failure" in entry:
                 failures[source.name] = str(entry["failure"])

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cpm_fast.engine import Engine
-from cpm_fast.inference.pipeline import Settings, find_network
+from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro
 from cpm_fast.inference.streaming import Tracker
 from cpm_fast.inference.unfinished import Unfinished, fingerprint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,9 @@ from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import OBSERVER, Rule, to_observer
+from cpm_fast.inference.parts import Subjects, cut_subjects, find_parts
+from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.crops import network_input, scale_crops
-from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.roi import Roi
 
 # Scales of the released test protocol.
@@ -119,10 +118,7 @@ def predict(
     if protocol not in ("crop", "lsp"):
         raise ValueError(f"protocol must be 'crop' or 'lsp', got {protocol!r}")
     factors = tuple(pyramid) if pyramid is not None else LSP_PYRAMID if protocol == "lsp" else (1.0,)
-    if not factors or not all(math.isfinite(factor) and factor > 0 for factor in factors):
-        raise ValueError(f"pyramid must be one or more positive numbers, got {list(factors)}")
-    if batch < 1:
-        raise ValueError(f"batch must be positive, got {batch}")
+    settings = Settings(factors, flip, batch, refine=refine, every_stage=True)
     _check_device(model, device)
     engine = Engine(model)
     config = model.config
@@ -132,26 +128,20 @@ def predict(
             f"{dataset.name}: shares no part with the network; it has {list(dataset.skeleton.names)}, "
             f"the network {list(config.skeleton.names)}"
         )
-    scales = len(factors) * (2 if flip else 1)
-    subjects_at_once = max(1, batch // scales)
-    found = [np.empty((config.stages, 0, config.parts, 3))]
-    waiting: list[tuple[np.ndarray, Roi]] = []
-
-    def flush() -> None:
-        if waiting:
-            found.append(_predict(engine, waiting, factors, flip, refine, batch))
-            waiting.clear()
-
     wanted = range(len(dataset)) if indices is None else indices
     show = len(wanted) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
     reader = Reader(dataset, wanted)
-    with torch.inference_mode():
-        for sample in tqdm(reader, total=len(wanted), desc=dataset.name, unit="sample", leave=False, disable=not show):
+    bar = tqdm(reader, total=len(wanted), desc=dataset.name, unit="sample", leave=False, disable=not show)
+
+    def subjects() -> Iterator[tuple[Roi, Subjects]]:
+        for sample in bar:
             roi = sample.roi if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
-            waiting.append((scale_crops(sample.image, roi, config, factors, flip), roi))
-            if len(waiting) == subjects_at_once:
-                flush()
-        flush()
+            yield roi, Subjects([roi], cut_subjects(sample.image, [roi], config, settings))
+
+    found = [np.empty((config.stages, 0, config.parts, 3))]
+    for roi, (one,) in find_parts(engine, settings, subjects()):
+        parts_image = roi.to_image(one.parts_box, config.input_size)
+        found.append(np.concatenate([parts_image, one.scores[..., None]], axis=-1)[:, None])
     predicted = np.concatenate(found, axis=1)  # [T, M, the network's parts, x y height]
     reordered = np.where(np.array(order)[:, None] < 0, np.nan, predicted[:, :, order])
     return reader.with_predictions(reordered, [i for i, at in enumerate(order) if at >= 0], protocol, factors)
@@ -281,27 +271,6 @@ class Reader:
             protocol=protocol,
             pyramid=pyramid,
         )
-
-
-def _predict(
-    engine: Engine,
-    subjects: list[tuple[np.ndarray, Roi]],
-    pyramid: tuple[float, ...],
-    flip: bool,
-    refine: bool,
-    batch: int,
-) -> np.ndarray:
-    """Parts of n subjects, from crops [S, H, W, 3] and region of each: [T, n, P, x y height], x y in image pixels."""
-    config = engine.config
-    crops = np.concatenate([crops for crops, _ in subjects])
-    splits = np.split(crops, range(batch, len(crops), batch))
-    passes = [engine(network_input(part, config, engine.device)) for part in splits]
-    stages = torch.stack([torch.cat(maps) for maps in zip(*passes, strict=True)])  # [T, n S, P+1, h, w]
-    maps = stages.unflatten(1, (len(subjects), -1)).flatten(0, 1)  # [T n, S, P+1, h, w]
-    parts, heights = belief_to_parts(maps, pyramid, config, refine, flip)
-    parts_box = parts.reshape(config.stages, len(subjects), config.parts, 2)
-    parts_image = [roi.to_image(parts_box[:, i], config.input_size) for i, (_, roi) in enumerate(subjects)]
-    return np.concatenate([np.stack(parts_image, axis=1), heights.reshape(*parts_box.shape[:3], 1)], axis=-1)
 
 
 def _check_device(model: CPM, device: str | torch.device) -> None:

@@ -12,8 +12,10 @@ from cpm_fast.engine import Engine
 from cpm_fast.evaluation.curves import score_curves
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import PERSON
+from cpm_fast.inference.parts import look
+from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.crops import crop, network_input, warp
+from cpm_fast.model.crops import crop, warp
 from cpm_fast.results.drawing import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
 from cpm_fast.roi import Roi
 
@@ -90,13 +92,12 @@ def strip(found: Evaluation, number: int, sample: Sample, model: CPM) -> np.ndar
     config = model.config
     roi = sample.roi if found.protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
     box = crop(sample.image, roi, config)
-    engine = Engine(model)
-    maps = engine(network_input(box[None], config, engine.device))
-    beliefs = np.stack([stage[0].float().cpu().numpy() for stage in maps])
+    (seen,) = look(Engine(model), Settings(belief_maps=True), sample.image, [roi])
     # The observer's sides may be the other way about in the network's maps.
     wrong = [found.names[part] for part in wrong_parts(found, number)] if found.rule.centric == PERSON else []
     rows: Sequence[str] = [ALL_PARTS, *wrong[:1]]
-    return stage_strip(box, beliefs, config.skeleton, rows, cell_offset=config.cell_offset)
+    assert seen.beliefs is not None
+    return stage_strip(box, seen.beliefs, config.skeleton, rows, cell_offset=config.cell_offset)
 
 
 def read_again(found: Evaluation, dataset: Dataset, number: int) -> Sample | None:

@@ -1,13 +1,13 @@
-"""`infer`: images -> regions -> crops -> belief maps -> merged peaks -> results."""
+"""`infer`: images -> regions -> crops -> belief maps -> merged peaks -> results, in a straight line."""
 
 from __future__ import annotations
 
 import sys
 import time
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cpm_fast.config import whole
+from cpm_fast.config import NetworkConfig, whole
 from cpm_fast.engine import Engine
-from cpm_fast.inference.pipeline import Line, Settings, Subject, find_network, make_result
-from cpm_fast.inference.regions import Region, RoiSource, plan_regions
+from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
+from cpm_fast.inference.regions import Regions, given_regions
+from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.reading import read_ahead
 from cpm_fast.media.sources import Source, list_images
 from cpm_fast.model.cpm import CPM
-from cpm_fast.results.result import Result, Results
+from cpm_fast.results.result import ImageSource, Result, Results, Timing
 from cpm_fast.roi import Roi
 
 PROGRESS_FROM_IMAGES = 8
@@ -63,9 +64,9 @@ def infer(
             tensor (uint8, or float in [0, 1]; RGB), or a list of them.
         model: a network, a .safetensors file or the name of bundled weights; the bundled default if not given.
         boxes: where the subjects are: [N, 4] (left, top, right, bottom) image pixels, or one [4]; for a folder or list
-            of images a list of these, one entry an image. No boxes for an image give a result of no subjects.
+            of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
         rois: the same as a `Roi` or a list of them. Neither: each image is one subject, seen whole.
-        pyramid: factors on the magnification; the belief maps of all are averaged.
+        pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
         batch: crops per forward pass.
@@ -81,20 +82,22 @@ def infer(
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
     Returns:
-        One result an image, in order, without those that failed.
+        One result per image, in order, without those that failed.
 
     Raises:
         ValueError: a shape or a number is wrong, boxes and rois are both given, a box is not one or lies outside its
             image, a folder has no images, or a single image can't be decoded.
         TypeError: an image or an entry is of the wrong type.
         FileNotFoundError: no such image, folder or weights.
-        RuntimeError: the device can't be had, tuning is not for it, or a given model is on another.
+        RuntimeError: the device is not available, tuning is not for it, or a given model is on another.
     """
-    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads, tune)
-    plan = Plan.of(images, settings, model=model, boxes=boxes, rois=rois, device=device, color=color, readers=readers)
+    settings = Settings(
+        pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune
+    )
+    job = Job.of(images, settings, model=model, boxes=boxes, rois=rois, device=device, color=color, readers=readers)
     results: list[Result] = []
     failures: dict[str, str] = {}
-    for outcome in plan.run(progress):
+    for outcome in job.run(progress):
         if isinstance(outcome, Result):
             results.append(outcome)
         else:
@@ -112,16 +115,15 @@ class Failure:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """What `infer` is to do, checked; nothing has been read yet.
+class Job:
+    """Images and how to look at them, checked; nothing has been read yet.
 
     Args:
         engine: the network.
-        settings: how subjects are looked at.
+        settings: how it looks at a subject.
         sources: the images.
         several: whether they are a folder or a list, in which a file that can't be read is left out.
-        regions: of every image; None where each is to be seen whole.
-        roi_source: where the regions came from.
+        regions: where the subjects of each image are decided.
         readers: threads that read ahead.
     """
 
@@ -129,8 +131,7 @@ class Plan:
     settings: Settings
     sources: Sequence[Source]
     several: bool
-    regions: list[list[Region]] | None
-    roi_source: RoiSource
+    regions: Regions
     readers: int = READERS
 
     @classmethod
@@ -145,118 +146,98 @@ class Plan:
         device: str | torch.device,
         color: Literal["bgr", "rgb"],
         readers: int,
-    ) -> Plan:
-        """Check what a user gave; arguments and errors are those of `infer`."""
+    ) -> Job:
+        """Check the arguments of a user; they and the errors are those of `infer`."""
         if not whole(readers) or readers < 0:
             raise ValueError(f"readers must be a whole number, 0 or more, got {readers!r}")
         sources, several = list_images(images, color)
         network = find_network(model, device)
         names = [source.name for source in sources]
-        regions, roi_source = plan_regions(names, several, boxes, rois, network.config.margin)
+        regions = given_regions(names, several, boxes, rois, network.config.margin)
         engine = Engine(network, precision=settings.precision, tune=settings.tune)
-        return cls(engine, settings, sources, several, regions, roi_source, readers)
+        return cls(engine, settings, sources, several, regions, readers)
+
+    def only(self, indices: Sequence[int]) -> Job:
+        """The same for some of the images, in this order."""
+        return replace(self, sources=[self.sources[i] for i in indices], regions=self.regions.only(indices))
 
     def run(self, progress: bool | None = None) -> Iterator[Result | Failure]:
-        """What becomes of every image, in order, each as soon as its batches are through."""
-        scales = self.settings.scales
+        """One outcome per image, in order, each as soon as its batches are through."""
+        show = len(self.sources) > PROGRESS_FROM_IMAGES and sys.stderr.isatty() if progress is None else progress
         budget = AHEAD_BATCHES * self.settings.batch
-        jobs = [
-            _Job(source, None if self.regions is None else self.regions[i]) for i, source in enumerate(self.sources)
-        ]
-        read = read_ahead(self._read, jobs, lambda job: max(1, scales * job.subjects), self.readers, budget)
-        show = len(jobs) > PROGRESS_FROM_IMAGES and sys.stderr.isatty() if progress is None else progress
-        line = Line(self.engine, self.settings)
-        pictures: deque[_Picture | Failure] = deque()
-        with tqdm(total=len(jobs), desc="infer", unit="image", disable=not show) as bar:
-            try:
-                for picture in read:
-                    pictures.append(picture)
-                    if isinstance(picture, _Picture):
-                        for subject, cut in zip(picture.subjects, picture.take(self), strict=True):
-                            line.add(subject, cut)
-                    for outcome in self._ready(pictures):
-                        bar.update()
-                        yield outcome
-            finally:
-                read.close()
-            line.finish()
-            for outcome in self._ready(pictures):
+        read = read_ahead(self._read, range(len(self.sources)), self._crops, self.readers, budget)
+        with closing(read), tqdm(total=len(self.sources), desc="infer", unit="image", disable=not show) as bar:
+            for outcome, found in find_parts(self.engine, self.settings, read):
                 bar.update()
-                yield outcome
+                yield outcome if isinstance(outcome, Failure) else outcome.result(found, self)
 
-    def _read(self, job: _Job) -> _Picture | Failure:
-        """In a reader's thread: the picture, cut into crops unless they are more than may wait."""
+    def _crops(self, index: int) -> int:
+        """How many crops an image is expected to have, at least 1."""
+        return max(1, self.settings.scales * self.regions.count(index))
+
+    def _read(self, index: int) -> tuple[_Picture | Failure, Subjects]:
+        """In a reader's thread: a picture with its subjects, cut into crops unless they are more than may wait."""
+        source = self.sources[index]
         started = time.perf_counter()
         try:
-            image = job.source.read()
+            image = source.read()
         except (OSError, ValueError) as error:
-            if not (self.several and isinstance(job.source.item, Path)):
+            if not (self.several and isinstance(source.item, Path)):
                 raise
-            return Failure(job.source.name, str(error))
-        decoded = time.perf_counter()
+            return Failure(source.name, str(error)), Subjects((), ())
+        decode = time.perf_counter() - started
         size = (image.shape[0], image.shape[1])
-        picture = _Picture(job.source, size, [Subject(roi) for roi in job.rois(size)], decoded - started)
-        if self.settings.scales * len(picture.subjects) <= AHEAD_BATCHES * self.settings.batch:
-            picture.crops = [picture.cut(subject, image, self) for subject in picture.subjects]
-        else:
-            picture.image = image
-        return picture
-
-    def _ready(self, pictures: deque[_Picture | Failure]) -> Iterator[Result | Failure]:
-        """Take from the front what is finished."""
-        while pictures:
-            first = pictures[0]
-            if isinstance(first, _Picture):
-                if not all(subject.done for subject in first.subjects):
-                    return
-                yield first.result(self)
-            else:
-                yield first
-            pictures.popleft()
+        rois = self.regions.of(index, size)
+        cuts = cut_subjects(image, rois, self.engine.config, self.settings)
+        few = self.settings.scales * len(rois) <= AHEAD_BATCHES * self.settings.batch
+        picture = _Picture(source, size, rois, self.regions.source, decode)
+        return picture, Subjects(rois, list(cuts) if few else cuts)
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
-    source: Source
-    regions: list[Region] | None
-
-    @property
-    def subjects(self) -> int:
-        return 1 if self.regions is None else len(self.regions)
-
-    def rois(self, size: tuple[int, int]) -> list[Roi]:
-        if self.regions is None:
-            return [Roi.whole_image(*size)]
-        for region in self.regions:
-            region.check_inside(*size)
-        return [region.roi for region in self.regions]
-
-
-@dataclass(eq=False)
 class _Picture:
-    """A picture that was read: its crops, or the image where they are too many to wait; both are let go once taken."""
+    """An image that was read, without its pixels."""
 
     source: Source
     size: tuple[int, int]
-    subjects: list[Subject]
+    rois: Sequence[Roi]
+    roi_source: str
     decode: float
-    crop: float = 0.0
-    crops: list[np.ndarray] = field(default_factory=list)
-    image: np.ndarray | None = None
 
-    def cut(self, subject: Subject, image: np.ndarray, plan: Plan) -> np.ndarray:
-        started = time.perf_counter()
-        crops = plan.settings.crops(image, subject.roi, plan.engine.config)
-        self.crop += time.perf_counter() - started
-        return crops
+    def result(self, found: Sequence[Found], job: Job) -> Result:
+        config, keep = job.engine.config, job.settings.belief_maps
+        return make_result(found, self.rois, config, self.source, self.size, self.roi_source, keep, self.decode)
 
-    def take(self, plan: Plan) -> Iterator[np.ndarray]:
-        crops, image, self.crops, self.image = self.crops, self.image, [], None
-        if image is None:
-            yield from crops
-        else:
-            yield from (self.cut(subject, image, plan) for subject in self.subjects)
 
-    def result(self, plan: Plan) -> Result:
-        config, keep = plan.engine.config, plan.settings.belief_maps
-        return make_result(self.subjects, config, self.source, self.size, plan.roi_source, keep, self.decode, self.crop)
+def make_result(
+    found: Sequence[Found],
+    rois: Sequence[Roi],
+    config: NetworkConfig,
+    source: ImageSource,
+    size: tuple[int, int],
+    roi_source: str,
+    belief_maps: bool,
+    decode: float,
+    frame: int | None = None,
+    seconds: float | None = None,
+) -> Result:
+    """The result of an image whose subjects are found; decode is in seconds, frame and seconds are a video's."""
+    parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
+    stage_maps = (config.stages, config.maps, *config.map_size)
+    beliefs = np.array([one.beliefs for one in found], np.float32).reshape(-1, *stage_maps) if belief_maps else None
+    return Result(
+        keypoints=np.array(parts, np.float32).reshape(-1, config.parts, 2),
+        scores=np.array([one.scores[-1] for one in found], np.float32).reshape(-1, config.parts),
+        skeleton=config.skeleton,
+        name=source.name,
+        size=size,
+        rois=tuple(rois),
+        roi_source=roi_source,
+        belief_maps=beliefs,
+        box_size=config.input_size,
+        cell_offset=config.cell_offset,
+        source=source,
+        timing=Timing(decode, *(sum(getattr(one, step) for one in found) for step in ("crop", "network", "peaks"))),
+        frame=frame,
+        seconds=seconds,
+    )

@@ -1,9 +1,9 @@
-"""Which regions of which image: boxes and rois as a user gives them, checked."""
+"""The place where regions are decided: boxes or rois that a user gives, checked, or the whole image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from cpm_fast.roi import Roi
 
 RoiSource = Literal["whole image", "boxes", "rois"]
+# Narrower regions hold no picture; larger numbers leave the range in which pixels can be told apart.
+SMALLEST_SIDE_PX, LARGEST_PX = 1e-3, 1e7
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,13 @@ class Region:
     extent: tuple[float, float, float, float]
     label: str
 
+    def __post_init__(self) -> None:
+        if self.roi.side < SMALLEST_SIDE_PX or max(abs(value) for value in self.extent) > LARGEST_PX:
+            raise ValueError(
+                f"{self.label} must have a side of at least {SMALLEST_SIDE_PX} px and lie within {LARGEST_PX:g} px, "
+                f"got {', '.join(f'{value:g}' for value in self.extent)}"
+            )
+
     def check_inside(self, height: int, width: int) -> None:
         """Refuse what does not touch the image; reaching out of it in part is fine.
 
@@ -41,14 +50,47 @@ class Region:
             )
 
 
-def plan_regions(
-    names: Sequence[str], several: bool, boxes: Any, rois: Any, margin: float
-) -> tuple[list[list[Region]] | None, RoiSource]:
-    """The regions of every image, None where each is to be seen whole, and where they came from.
+@dataclass(frozen=True)
+class Regions:
+    """The regions of every image.
+
+    Args:
+        given: checked regions per image; None where each image is one subject, seen whole.
+        source: where they came from.
+    """
+
+    given: Sequence[Sequence[Region]] | None
+    source: RoiSource
+
+    def count(self, index: int) -> int:
+        """How many subjects image number `index` has, before it is read."""
+        return 1 if self.given is None else len(self.given[index])
+
+    def of(self, index: int, size: tuple[int, int]) -> list[Roi]:
+        """Decide where the network looks in image number `index`, of this (height, width).
+
+        Raises:
+            ValueError: a region lies wholly outside the image.
+        """
+        height, width = size
+        if self.given is None:
+            return [Roi.whole_image(height, width)]
+        for region in self.given[index]:
+            region.check_inside(height, width)
+        return [region.roi for region in self.given[index]]
+
+    def only(self, indices: Sequence[int]) -> Regions:
+        """The regions of some of the images, in this order."""
+        given = self.given
+        return self if given is None else replace(self, given=[given[i] for i in indices])
+
+
+def given_regions(names: Sequence[str], several: bool, boxes: Any, rois: Any, margin: float) -> Regions:
+    """Check the boxes or rois that a user gave.
 
     Args:
         names: of the images.
-        several: whether the user gave a folder or a list, so that boxes and rois are lists too, one entry an image.
+        several: whether the user gave a folder or a list, so that boxes and rois are lists too, one entry per image.
         boxes: [N, 4] (left, top, right, bottom) image pixels, or one [4], per image; N may be 0.
         rois: a Roi or a list of them, per image.
         margin: of `Roi.from_box`.
@@ -61,18 +103,18 @@ def plan_regions(
         raise ValueError("boxes and rois can't both be given")
     if boxes is not None:
         given = _per_image(boxes, names, several, "boxes")
-        return [_from_boxes(entry, name, margin) for entry, name in zip(given, names, strict=True)], "boxes"
+        return Regions([_from_boxes(entry, name, margin) for entry, name in zip(given, names, strict=True)], "boxes")
     if rois is not None:
         given = _per_image(rois, names, several, "rois")
-        return [_from_rois(entry, name) for entry, name in zip(given, names, strict=True)], "rois"
-    return None, "whole image"
+        return Regions([_from_rois(entry, name) for entry, name in zip(given, names, strict=True)], "rois")
+    return Regions(None, "whole image")
 
 
 def _per_image(given: Any, names: Sequence[str], several: bool, what: str) -> Sequence[Any]:
     if not several:
         return [given]
     if isinstance(given, Roi) or not hasattr(given, "__len__"):
-        raise TypeError(f"{what} must be a list with one entry an image, got {type(given).__name__}")
+        raise TypeError(f"{what} must be a list with one entry per image, got {type(given).__name__}")
     if len(given) != len(names):
         raise ValueError(f"{what} must have one entry for each of the {len(names)} images, got {len(given)}")
     return given

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +13,10 @@ import numpy as np
 import torch
 
 from cpm_fast.engine import Engine
-from cpm_fast.inference.pipeline import Line, Settings, Subject, find_network, make_result
-from cpm_fast.inference.regions import RoiSource, plan_regions
+from cpm_fast.inference.images import make_result
+from cpm_fast.inference.parts import look
+from cpm_fast.inference.regions import RoiSource, given_regions
+from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.media.reading import prefetched
 from cpm_fast.media.sources import list_images
@@ -83,7 +84,9 @@ def stream(
         TypeError: a frame or an argument is of the wrong type.
         RuntimeError: there is no such camera, or the device can't be had.
     """
-    settings = Settings(pyramid, flip, batch, precision, refine, belief_maps, threads, tune)
+    settings = Settings(
+        pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune
+    )
     if not isinstance(smooth, bool | OneEuro):
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
     network = find_network(model, device)
@@ -145,8 +148,7 @@ class Tracker:
 
     def __init__(self, engine: Engine, settings: Settings, name: str, boxes: Any, rois: Any, follow: bool) -> None:
         self.engine, self.settings, self.name, self.follow = engine, settings, name, follow
-        regions, self.roi_source = plan_regions([name], False, boxes, rois, engine.config.margin)
-        self.regions = None if regions is None else regions[0]
+        self.regions = given_regions([name], False, boxes, rois, engine.config.margin)
         self.start: list[Roi] = []
         self.rois: list[Roi] = []
 
@@ -171,13 +173,7 @@ class Tracker:
         Raises:
             ValueError: a box lies outside.
         """
-        if self.regions is None:
-            self.start = [Roi.whole_image(*size)]
-        else:
-            for region in self.regions:
-                region.check_inside(*size)
-            self.start = [region.roi for region in self.regions]
-        self.start = [on_grid(roi) for roi in self.start]
+        self.start = [on_grid(roi) for roi in self.regions.of(0, size)]
         self.rois = self.start
 
     def results(self, frames: Iterator[VideoFrame]) -> Iterator[Result]:
@@ -203,18 +199,11 @@ class Tracker:
         return dataclasses.replace(second, timing=timing)
 
     def _find(self, frame: VideoFrame, passing: PassingImage) -> Result:
-        line, subjects, crop = Line(self.engine, self.settings), [Subject(roi) for roi in self.rois], 0.0
-        for subject in subjects:
-            started = time.perf_counter()
-            crops = self.settings.crops(frame.image, subject.roi, self.engine.config)
-            crop += time.perf_counter() - started
-            line.add(subject, crops)
-        line.finish()
-        source: RoiSource | Literal["parts"] = self.roi_source if self.rois == self.start else "parts"
+        found = look(self.engine, self.settings, frame.image, self.rois)
+        source: RoiSource | Literal["parts"] = self.regions.source if self.rois == self.start else "parts"
         size = (frame.image.shape[0], frame.image.shape[1])
-        keep = self.settings.belief_maps
-        return make_result(subjects, self.engine.config, passing, size, source, keep, frame.decode, crop, frame.index,
-                           frame.seconds)  # fmt: skip
+        return make_result(found, self.rois, self.engine.config, passing, size, source, self.settings.belief_maps,
+                           frame.decode, frame.index, frame.seconds)  # fmt: skip
 
     def _move(self, last: Result) -> None:
         found = zip(last.keypoints, last.scores, last.rois, self.start, strict=True)

@@ -194,7 +194,7 @@ def test_no_reader_is_left_when_inference_stops(model, folder, monkeypatch):
     def readers() -> list[str]:
         return [thread.name for thread in threading.enumerate() if "reader" in thread.name]
 
-    monkeypatch.setattr("cpm_fast.inference.pipeline.belief_to_parts", interrupted)
+    monkeypatch.setattr("cpm_fast.inference.parts.belief_to_parts", interrupted)
     with pytest.raises(KeyboardInterrupt):
         infer(folder, model=model, batch=1, readers=2)
     assert readers() == []

@@ -1,0 +1,191 @@
+"""The one path from crops to parts, a batch at a time: inference, video, evaluation and studies share it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from cpm_fast.config import NetworkConfig
+from cpm_fast.engine import Engine
+from cpm_fast.inference.settings import Settings
+from cpm_fast.model.crops import network_input, scale_crops
+from cpm_fast.model.decode import belief_to_parts
+from cpm_fast.roi import Roi
+from cpm_fast.system.torch_settings import cpu_threads
+
+Tag = TypeVar("Tag")
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """The crops of one subject: [S, height, width, 3] uint8 BGR of `model.crops.scale_crops`, and seconds it took."""
+
+    crops: np.ndarray
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The N subjects of one picture: where they are, and their cuts, made now or when they are needed."""
+
+    rois: Sequence[Roi]
+    cuts: Iterable[Cut]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The parts of one subject.
+
+    Args:
+        parts_box: [K, P, 2] pixels of the nominal box, of the last stage (K = 1), or of all with `every_stage`.
+        scores: [K, P] heights of the peaks.
+        beliefs: [T, P+1, h, w] at pyramid factor 1, if `belief_maps` asks for them.
+        crop: seconds of cutting its crops.
+        network: its share of the forward passes, seconds.
+        peaks: its share of merging maps and finding peaks, seconds.
+    """
+
+    parts_box: np.ndarray
+    scores: np.ndarray
+    beliefs: np.ndarray | None
+    crop: float
+    network: float
+    peaks: float
+
+
+def cut_subjects(image: np.ndarray, rois: Sequence[Roi], config: NetworkConfig, settings: Settings) -> Iterator[Cut]:
+    """Cut the crops of each subject out of an image [H, W, 3] uint8 BGR, one subject at a time."""
+    for roi in rois:
+        started = time.perf_counter()
+        crops = scale_crops(image, roi, config, settings.pyramid, settings.flip)
+        yield Cut(crops, time.perf_counter() - started)
+
+
+def find_parts(
+    engine: Engine, settings: Settings, pictures: Iterable[tuple[Tag, Subjects]]
+) -> Iterator[tuple[Tag, list[Found]]]:
+    """Find the parts of all subjects; the crops of several pictures share forward passes.
+
+    Memory stays bounded: crops wait until a batch is full, maps until their subject has all of them.
+
+    Args:
+        engine: the network.
+        settings: how it looks at a subject.
+        pictures: a tag of the caller's for each picture, and its subjects.
+
+    Returns:
+        Every tag in order, with one entry per subject, as soon as the last of them is done.
+    """
+    passes = _Passes(engine, settings)
+    open_pictures: deque[tuple[Tag, int]] = deque()
+    found: deque[Found] = deque()
+
+    def done() -> Iterator[tuple[Tag, list[Found]]]:
+        while open_pictures and open_pictures[0][1] <= len(found):
+            tag, count = open_pictures.popleft()
+            yield tag, [found.popleft() for _ in range(count)]
+
+    for tag, subjects in pictures:
+        open_pictures.append((tag, len(subjects.rois)))
+        for cut in subjects.cuts:
+            found.extend(passes.add(cut))
+        yield from done()
+    found.extend(passes.finish())
+    yield from done()
+
+
+def look(engine: Engine, settings: Settings, image: np.ndarray, rois: Sequence[Roi]) -> list[Found]:
+    """Find the parts of one picture's subjects now: [H, W, 3] uint8 BGR, N regions -> N entries."""
+    subjects = Subjects(rois, cut_subjects(image, rois, engine.config, settings))
+    ((_, found),) = find_parts(engine, settings, [(None, subjects)])
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Through:
+    """A crop that is through the network: maps [K, P+1, h, w], beliefs if they are kept, seconds."""
+
+    maps: torch.Tensor
+    beliefs: np.ndarray | None
+    crop: float
+    network: float
+
+
+class _Passes:
+    """Crops go in, subject by subject; parts come out in the same order, when their batches are full."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine, self.settings = engine, settings
+        self.kept = settings.pyramid.index(1.0) if settings.belief_maps else None
+        self.crops: list[tuple[np.ndarray, float]] = []
+        self.maps: list[_Through] = []
+
+    def add(self, cut: Cut) -> list[Found]:
+        """Queue one subject's crops; run the network on every batch that is full."""
+        self.crops.extend((crop, cut.seconds / len(cut.crops)) for crop in cut.crops)
+        return self._run(self.settings.batch)
+
+    def finish(self) -> list[Found]:
+        """Run the network on what is left."""
+        return self._run(1)
+
+    def _run(self, least: int) -> list[Found]:
+        found: list[Found] = []
+        while len(self.crops) >= least:
+            with cpu_threads(self.settings.threads), torch.inference_mode():
+                self._forward()
+                found += self._decode()
+        return found
+
+    def _forward(self) -> None:
+        batch = self.settings.batch
+        taken, self.crops = self.crops[:batch], self.crops[batch:]
+        crops = np.stack([crop for crop, _ in taken])
+        started = _clock(self.engine.device)
+        stages = self.engine(network_input(crops, self.engine.config, self.engine.device))  # T of [n, P+1, h, w]
+        share = (_clock(self.engine.device) - started) / len(crops)
+        for i in range(len(crops)):
+            keeps = self.kept is not None and len(self.maps) % self.settings.scales == self.kept
+            beliefs = torch.stack([maps[i] for maps in stages]).float().cpu().numpy() if keeps else None
+            every = self.settings.every_stage
+            maps = torch.stack([maps[i] for maps in stages]) if every else stages[-1][i : i + 1]
+            self.maps.append(_Through(maps, beliefs, taken[i][1], share))
+
+    def _decode(self) -> list[Found]:
+        settings, scales = self.settings, self.settings.scales
+        done = len(self.maps) // scales
+        if not done:
+            return []
+        through, self.maps = self.maps[: done * scales], self.maps[done * scales :]
+        started = time.perf_counter()
+        stages = len(through[0].maps)
+        maps = torch.stack([crop.maps for crop in through]).unflatten(0, (done, scales))  # [n, S, K, P+1, h, w]
+        maps = maps.transpose(1, 2).flatten(0, 1)
+        parts, scores = belief_to_parts(maps, settings.pyramid, self.engine.config, settings.refine, settings.flip)
+        parts, scores = parts.reshape(done, stages, -1, 2), scores.reshape(done, stages, -1)
+        peaks = (time.perf_counter() - started) / done
+        subjects = [through[i : i + scales] for i in range(0, len(through), scales)]
+        return [
+            Found(
+                parts[i],
+                scores[i],
+                None if self.kept is None else own[self.kept].beliefs,
+                sum(crop.crop for crop in own),
+                sum(crop.network for crop in own),
+                peaks,
+            )
+            for i, own in enumerate(subjects)
+        ]
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds, once the device is done; the caller waits for its answer right afterwards in any case."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

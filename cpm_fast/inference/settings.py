@@ -1,0 +1,108 @@
+"""Settings of inference, and the network that a user names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cpm_fast.config import whole
+from cpm_fast.engine.engine import PRECISIONS
+from cpm_fast.model.cpm import CPM
+from cpm_fast.system.torch_settings import check_threads
+
+# A factor outside these shows the network less than a pixel, or more empty border than picture.
+SMALLEST_FACTOR, LARGEST_FACTOR = 1 / 64, 64.0
+# More take the machine's memory before they help.
+MOST_FACTORS, MOST_CROPS = 1024, 65_536
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the network looks at a subject.
+
+    Args:
+        pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
+        flip: average with the mirrored crops too.
+        batch: crops per forward pass.
+        precision: of the network, see `Engine`.
+        refine: sub-pixel peaks.
+        belief_maps: keep the belief maps of every stage at pyramid factor 1.
+        every_stage: decode the parts of every stage, not only of the last.
+        threads: CPU threads of a forward pass; PyTorch's number if None.
+        tune: measure which algorithms are fastest on this CPU, see `Engine`.
+
+    Raises:
+        TypeError: pyramid is no sequence of numbers.
+        ValueError: a number is out of its range.
+    """
+
+    pyramid: Sequence[float] = (1.0,)
+    flip: bool = False
+    batch: int = 16
+    precision: str = "auto"
+    refine: bool = True
+    belief_maps: bool = False
+    every_stage: bool = False
+    threads: int | None = None
+    tune: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pyramid", checked_pyramid(self.pyramid))
+        if self.belief_maps and 1.0 not in self.pyramid:
+            raise ValueError(
+                f"belief_maps are those of pyramid factor 1, which must be in pyramid, got {list(self.pyramid)}"
+            )
+        check_threads(self.threads)
+        if not whole(self.batch) or not 1 <= self.batch <= MOST_CROPS:
+            raise ValueError(f"batch must be a positive whole number, at most {MOST_CROPS}, got {self.batch!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {self.precision!r}")
+
+    @property
+    def scales(self) -> int:
+        """Crops per subject."""
+        return len(self.pyramid) * (2 if self.flip else 1)
+
+
+def checked_pyramid(pyramid: Sequence[float]) -> tuple[float, ...]:
+    """The factors as a tuple of floats.
+
+    Raises:
+        TypeError: pyramid is no sequence of numbers.
+        ValueError: there is no factor, too many, or one is out of its range.
+    """
+    try:
+        factors = tuple(float(factor) for factor in pyramid)
+    except (TypeError, ValueError):
+        raise TypeError(f"pyramid must be a sequence of numbers, got {pyramid!r}") from None
+    fine = all(math.isfinite(factor) and SMALLEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors)
+    if not fine or not 1 <= len(factors) <= MOST_FACTORS:
+        raise ValueError(
+            f"pyramid must be one or more positive numbers from 1/64 to 64, at most {MOST_FACTORS}, got "
+            f"{list(factors[:8])}{' ...' if len(factors) > 8 else ''}"
+        )
+    return factors
+
+
+def find_network(model: CPM | str | Path | None, device: str | torch.device) -> CPM:
+    """Return the network that a user names, on the device that a user names.
+
+    Raises:
+        TypeError: model is of another type.
+        RuntimeError: the given network is on another device.
+    """
+    if isinstance(model, CPM):
+        where = next(model.parameters()).device
+        wanted = where if device == "auto" else torch.device(device)
+        if wanted.type != where.type or wanted.index not in (None, where.index):
+            raise RuntimeError(f"device must be {where}, where the given model is, got {device}; model.to({device!r})")
+        return model
+    if model is not None and not isinstance(model, (str, Path)):
+        raise TypeError(f"model must be a CPM, a path or a name of bundled weights, got {type(model).__name__}")
+    from cpm_fast.weights import DEFAULT, load
+
+    return load(DEFAULT if model is None else model, device=str(device))
