@@ -2,36 +2,192 @@
 
 from __future__ import annotations
 
+import io
+import math
+import stat
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from cpm_fast.media.containers import first_picture
+from cpm_fast.media.decoder_log import heard
 
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
+# Suffixes that make a file of a folder a picture; each is read by OpenCV or Pillow, or reported.
+IMAGE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+})  # fmt: skip
+# Pictures by their suffix that neither reads as the camera meant them.
+UNREAD_SUFFIXES = frozenset({
+    ".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".pdf", ".psd", ".raf", ".raw", ".rw2", ".svg",
+})  # fmt: skip
+
+# 600 MB as bytes in three channels; a PNG of 30000 x 30000 pixels takes 2.6 MB on disk.
+MAX_PIXELS = 200_000_000
+MAX_FILE_BYTES = 1 << 30
+# ISO base media files that hold HEVC pictures.
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\x89PNG")
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture file, upright by its EXIF orientation.
 
+    Of a file with several pages the first is read. Samples of 16 bits become 8; where they use fewer bits, as 12-bit
+    cameras do, the used range is scaled. Both are said in a warning, as is damage that the decoder found.
+
+    Args:
+        path: of a regular file of at most 1 GiB.
+        max_pixels: a picture whose header promises more is refused before it takes memory.
+
     Returns:
-        [H, W, 3] uint8 BGR; grey is repeated, an alpha channel is dropped, 16 bits become 8.
+        [H, W, 3] uint8 BGR; gray is repeated, an alpha channel is dropped.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a picture, or cut short; the message names the file.
+        OSError: the file can't be read.
+        ValueError: not a picture, cut short, too large, or of floating-point samples; the message names the file.
     """
-    data = Path(path).read_bytes()
-    if data.startswith(JPEG_START) and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
-        raise ValueError(f"{path}: the JPEG is cut short (no end of image after {len(data)} bytes)")
-    if data.startswith(PNG_START) and PNG_END not in data[-16:]:
-        raise ValueError(f"{path}: the PNG is cut short (no end chunk after {len(data)} bytes)")
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(f"{path}: is a folder, a picture file is needed")
+        raise ValueError(f"{path}: must be a regular file, not a pipe or device; `-` reads a picture from stdin")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path}: a picture file must have at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    return decode_image(data, shown(path), max_pixels)
+
+
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode the bytes of a picture file; as `read_image`, with `name` in messages."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:
-        raise ValueError(f"{path}: can't be decoded as a picture: {error.err}") from None
+        first = first_picture(data)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    _check_pixels(first.size or _size_by_pillow(first.data, name, max_pixels), name, max_pixels)
+    try:
+        image, damage = heard(lambda: _by_opencv(first.data))
+        if image is None:
+            image = _by_pillow(first.data, name)
+    except MemoryError:
+        raise ValueError(f"{name}: too large for this machine's memory") from None
     if image is None:
-        raise ValueError(f"{path}: not a picture that can be decoded ({len(data)} bytes)")
-    return image
+        reason = f"; {damage[0]}" if damage else ""
+        raise ValueError(f"{name}: not a picture that can be decoded ({len(data)} bytes{reason})")
+    for line in damage[:1]:
+        warnings.warn(f"{name}: damaged inside, look at it: {line}", stacklevel=2)
+    pages = _pages(first.data)
+    if pages > 1:
+        warnings.warn(f"{name}: has {pages} pages or frames; only the first is used", stacklevel=2)
+    return _as_bytes(image, name)
+
+
+def shown(path: Path) -> str:
+    """A path in a form that any file or terminal takes: bytes that are not UTF-8 as \\xNN."""
+    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _check_pixels(size: tuple[int, int] | None, name: str, max_pixels: int) -> None:
+    if size is not None and size[0] * size[1] > max_pixels:
+        raise ValueError(
+            f"{name}: has {size[1]} x {size[0]} pixels, more than {max_pixels}; allow it with max_pixels=, on the "
+            f"command line --max-pixels"
+        )
+
+
+def _size_by_pillow(data: bytes, name: str, max_pixels: int) -> tuple[int, int] | None:
+    """The header's (height, width), where Pillow knows the kind of file."""
+    from PIL import Image
+
+    def size(image: Any) -> tuple[int, int]:
+        return image.height, image.width
+
+    if _is_heif(data) and not _register_heif():
+        return None
+    try:
+        return _with_pillow(data, size)
+    except Image.DecompressionBombError as error:
+        if max_pixels <= 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise ValueError(f"{name}: has more than {max_pixels} pixels: {error}") from None
+    return None
+
+
+def _by_opencv(data: bytes) -> np.ndarray | None:
+    if not data:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from None
+        return None
+
+
+def _by_pillow(data: bytes, name: str) -> np.ndarray | None:
+    """What OpenCV can't read: GIF in some builds, HEIC with pillow-heif, TGA and others."""
+    if _is_heif(data) and not _register_heif():
+        raise ValueError(f"{name}: HEIC pictures need the package pillow-heif: pip install pillow-heif")
+
+    def pixels(image: Any) -> np.ndarray:
+        from PIL import ImageOps
+
+        if image.mode in ("F", "I") or image.mode.startswith("I;"):
+            return np.asarray(image)
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1]
+
+    return _with_pillow(data, pixels)
+
+
+def _with_pillow(data: bytes, use: Callable[[Any], Any]) -> Any:
+    """What `use` makes of the picture that Pillow opens; None where Pillow can't, too."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return use(image)
+    except Image.DecompressionBombError:
+        raise
+    # Pillow's readers raise whatever their format's damage makes them raise.
+    except Exception:
+        return None
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
+
+
+def _register_heif() -> bool:
+    try:
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found]
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _pages(data: bytes) -> int:
+    if not data.startswith(PAGED) or (data.startswith(b"\x89PNG") and b"acTL" not in data[:4096]):
+        return 1
+    return _with_pillow(data, lambda image: getattr(image, "n_frames", 1)) or 1
+
+
+def _as_bytes(image: np.ndarray, name: str) -> np.ndarray:
+    """[H, W] or [H, W, 3] of any samples as [H, W, 3] uint8."""
+    if image.dtype == np.uint16:
+        bits = max(8, int(image.max()).bit_length())
+        if bits < 16:
+            warnings.warn(f"{name}: uses {bits} of its 16 bits; these are scaled to 8", stacklevel=3)
+            image = np.rint(image * (255 / (2**bits - 1)))
+        else:
+            image = image >> 8
+        image = image.astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ValueError(f"{name}: must have samples of 8 or 16 bits, got {image.dtype}; convert it, range and all")
+    return np.ascontiguousarray(image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))

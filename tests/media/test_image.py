@@ -1,14 +1,17 @@
 """Pictures are read whole or not at all, and boxes are cut where they should be."""
 
 import io
+import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from cpm_fast.media.decoder_log import heard
 from cpm_fast.media.image import read_image
 from cpm_fast.model.crops import warp
 from cpm_fast.roi import Roi
@@ -37,7 +40,7 @@ def picture(height=24, width=40) -> np.ndarray:
 
 
 def encode(image: np.ndarray, form: str, **options) -> bytes:
-    """RGB, grey or with alpha, through PIL."""
+    """RGB, gray or with alpha, through PIL."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, form, **options)
     return buffer.getvalue()
@@ -69,16 +72,16 @@ def test_png_is_exact(tmp_path):
     assert np.array_equal(read_image(str(path)), picture())
 
 
-def test_grey_alpha_and_sixteen_bits_become_three_channels_of_bytes(tmp_path):
-    grey = np.arange(24 * 40, dtype=np.int64).reshape(24, 40)
-    image = read_image(saved(tmp_path, encode((grey % 256).astype(np.uint8), "PNG"), "grey.png"))
-    assert np.array_equal(image, np.repeat((grey % 256)[..., None], 3, axis=2))
+def test_gray_alpha_and_sixteen_bits_become_three_channels_of_bytes(tmp_path):
+    gray = np.arange(24 * 40, dtype=np.int64).reshape(24, 40)
+    image = read_image(saved(tmp_path, encode((gray % 256).astype(np.uint8), "PNG"), "gray.png"))
+    assert np.array_equal(image, np.repeat((gray % 256)[..., None], 3, axis=2))
     alpha = np.dstack([picture()[..., ::-1], np.full((24, 40), 7, np.uint8)])
     assert np.array_equal(read_image(saved(tmp_path, encode(alpha, "PNG"), "alpha.png")), picture())
-    deep = read_image(saved(tmp_path, encode((grey * 64).astype(np.uint16), "PNG"), "deep.png"))
+    deep = read_image(saved(tmp_path, encode((gray * 64).astype(np.uint16), "PNG"), "deep.png"))
     assert deep.dtype == np.uint8
     assert deep.shape == (24, 40, 3)
-    assert np.abs(deep[..., 0].astype(int) - grey * 64 // 256).max() <= 1
+    assert np.abs(deep[..., 0].astype(int) - gray * 64 // 256).max() <= 1
     palette = Image.fromarray(picture()[..., ::-1]).convert("P")
     palette.save(tmp_path / "palette.png")
     assert np.abs(read_image(tmp_path / "palette.png").astype(int) - picture()).max() < 64
@@ -200,7 +203,7 @@ def test_a_dot_stays_where_the_matrix_puts_it(factor, degrees):
 
 
 def test_shrinking_does_not_alias():
-    """A board of single pixels becomes grey, not a pattern."""
+    """A board of single pixels becomes gray, not a pattern."""
     board = np.repeat(((np.indices((512, 512)).sum(axis=0) % 2) * 255)[..., None], 3, axis=2).astype(np.uint8)
     box = warp(board, np.array([[0.13, 0, 0], [0, 0.13, 0]]), (60, 60), 128)
     assert np.abs(box[4:-4, 4:-4].astype(int) - 128).max() < 40
@@ -281,3 +284,115 @@ def test_matches_opencv_where_nothing_is_reduced():
         image, matrix, (64, 48), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=(128,) * 3
     )
     assert np.abs(warp(image, matrix, (48, 64), 128).astype(int) - expected).max() <= 8
+
+
+def test_a_film_behind_a_jpeg_does_no_harm(tmp_path):
+    """Phones put one there; random bytes hold every marker."""
+    plain = jpeg()
+    for seed in range(8):
+        film = np.random.default_rng(seed).integers(0, 256, 300_000, np.uint8).tobytes()
+        image = read_image(saved(tmp_path, plain + film, "motion.jpg"))
+        assert np.array_equal(image, read_image(saved(tmp_path, plain)))
+
+
+@pytest.mark.parametrize("behind", [1, 8, 9, 100, 4096])
+def test_bytes_behind_the_end_of_a_png_do_no_harm(tmp_path, behind):
+    path = saved(tmp_path, encode(picture()[..., ::-1], "PNG") + bytes(behind), "a.png")
+    assert np.array_equal(read_image(path), picture())
+
+
+def test_a_webp_that_is_cut_short(tmp_path):
+    data = encode(picture(200, 300)[..., ::-1], "WEBP")
+    with pytest.raises(ValueError, match=r"torn\.webp: the WebP is cut short"):
+        read_image(saved(tmp_path, data[: len(data) // 2], "torn.webp"))
+
+
+def noisy_jpeg() -> bytearray:
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    return bytearray(cv2.imencode(".jpg", cv2.resize(noise, (400, 300)))[1].tobytes())
+
+
+def test_damage_inside_a_jpeg_is_said_and_nothing_leaks(tmp_path, capfd):
+    data = noisy_jpeg()
+    middle = len(data) // 2
+    data[middle : middle + 200] = np.random.default_rng(0).integers(0, 255, 200, dtype=np.uint8).tobytes()
+    with pytest.warns(UserWarning, match=r"hurt\.jpg: damaged inside, look at it: Corrupt JPEG data"):
+        assert read_image(saved(tmp_path, bytes(data), "hurt.jpg")).shape == (300, 400, 3)
+    assert capfd.readouterr().err == ""
+
+
+def test_damage_is_said_of_the_right_picture_among_threads(tmp_path, capfd):
+    data = noisy_jpeg()
+    fine = saved(tmp_path, bytes(data), "fine.jpg")
+    middle = len(data) // 2
+    data[middle : middle + 200] = np.random.default_rng(0).integers(0, 255, 200, dtype=np.uint8).tobytes()
+    hurt = saved(tmp_path, bytes(data), "hurt.jpg")
+    told = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cpm_fast.media.image.warnings.warn", lambda text, **_: told.append(text.split(":")[0]))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(read_image, [fine, hurt, fine, fine] * 10))
+    assert told == [str(hurt)] * 10 and capfd.readouterr().err == ""
+
+
+def test_lines_of_others_pass_while_pictures_are_decoded(capfd):
+    def decode() -> int:
+        os.write(2, b"somebody else's line\nlibpng warning: iCCP: known incorrect sRGB profile\n")
+        return 3
+
+    assert heard(decode) == (3, [])
+    assert capfd.readouterr().err == "somebody else's line\n"
+
+
+def test_twelve_of_sixteen_bits_are_scaled_with_a_word(tmp_path):
+    ramp = np.rint(np.linspace(0, 4095, 24 * 40)).reshape(24, 40).astype(np.uint16)
+    with pytest.warns(UserWarning, match=r"twelve\.png: uses 12 of its 16 bits"):
+        image = read_image(saved(tmp_path, cv2.imencode(".png", ramp)[1].tobytes(), "twelve.png"))
+    assert np.abs(image[..., 0].astype(float) - ramp * (255 / 4095)).max() <= 0.5
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_samples_that_are_no_bytes(tmp_path, mode):
+    values = np.linspace(0, 255, 24 * 40).reshape(24, 40).astype(np.float32 if mode == "F" else np.int32)
+    Image.fromarray(values).save(tmp_path / "odd.tif")
+    with pytest.raises(ValueError, match=r"odd\.tif: must have samples of 8 or 16 bits, got (float|int)32"):
+        read_image(tmp_path / "odd.tif")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "webp", "gif"])
+def test_of_several_pages_the_first_with_a_word(tmp_path, suffix):
+    pages = [Image.fromarray(np.full((24, 40, 3), 50 * i, np.uint8)) for i in range(1, 6)]
+    pages[0].save(tmp_path / f"stack.{suffix}", save_all=True, append_images=pages[1:])
+    with pytest.warns(UserWarning, match=rf"stack\.{suffix}: has 5 pages or frames; only the first is used"):
+        image = read_image(tmp_path / f"stack.{suffix}")
+    assert image.shape == (24, 40, 3) and abs(int(image.mean()) - 50) <= 3
+
+
+def test_avif_is_read_and_heic_says_what_it_needs(tmp_path):
+    image = read_image(saved(tmp_path, encode(picture(64, 64)[..., ::-1], "AVIF", quality=95), "a.avif"))
+    assert np.abs(image.astype(int) - picture(64, 64)).mean() < 12
+    with pytest.raises(ValueError, match=r"b\.heic: (HEIC pictures need|not a picture)"):
+        read_image(saved(tmp_path, b"\0\0\0\x18ftypheic" + bytes(16), "b.heic"))
+
+
+def test_more_pixels_than_allowed_are_refused_from_the_header(tmp_path):
+    for form in ("PNG", "JPEG", "TIFF", "WEBP", "BMP"):
+        path = saved(tmp_path, encode(picture()[..., ::-1], form), f"a.{form.lower()}")
+        assert read_image(path, max_pixels=24 * 40).shape == (24, 40, 3)
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            pytest.raises(ValueError, match=r"has 40 x 24 pixels, more than 959; allow it with max_pixels="),
+        ):
+            patch.setattr("cpm_fast.media.image._by_opencv", None)
+            read_image(path, max_pixels=24 * 40 - 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipes_and_endless_files_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "endless.png").symlink_to("/dev/zero")
+    (tmp_path / "large.png").touch()
+    os.truncate(tmp_path / "large.png", (1 << 30) + 1)
+    for name, message in (("pipe.jpg", "regular file"), ("endless.png", "regular file"), ("large.png", "at most")):
+        with pytest.raises(ValueError, match=rf"{name}: .*{message}"):
+            read_image(tmp_path / name)

@@ -1,0 +1,132 @@
+"""Messages of the decoders: they go to the process's error stream from native code, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import cv2
+
+Out = TypeVar("Out")
+
+# Lines of libjpeg, libpng, libtiff and OpenCV; all others belong to somebody else, and are passed on.
+DECODER_LINE = re.compile(
+    rb"^(Corrupt JPEG|Premature end|Inconsistent|Invalid (SOS|JPEG)|Unsupported marker|Application transferred"
+    rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x)"
+)
+# Of these, the ones that mean damage; libpng's remarks on color profiles, for one, mean none.
+DAMAGE_LINE = re.compile(
+    rb"corrupt|premature|damage|truncat|CRC|IDAT|bad huffman|extraneous|read error|decompress|inconsistent",
+    re.IGNORECASE,
+)
+
+
+class _Ear:
+    """The process's error stream, caught in a file while pictures are decoded.
+
+    Decoders in several threads share one catch. A line that appears while several of them work has no owner, so their
+    pictures are decoded again one by one, which only damaged pictures cost.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Condition()
+        self._users = self._entries = 0
+        self._alone = False
+        self._caught: int | None = None
+        self._real: int | None = None
+
+    def listen(self, decode: Callable[[], Out]) -> tuple[Out, list[str]]:
+        """Run a decoder; what it returned, and the lines that mean damage."""
+        if not self._can_listen():
+            return decode(), []
+        out, text, crowded = self._caught_while(decode, alone=False)
+        if text and crowded:
+            out, text, _ = self._caught_while(decode, alone=True)
+        return out, _damage(text)
+
+    def _caught_while(self, decode: Callable[[], Out], alone: bool) -> tuple[Out, bytes, bool]:
+        before, crowded, entries = self._enter(alone)
+        text = b""
+        try:
+            out = decode()
+        finally:
+            text, after = self._leave(before, alone)
+        return out, text, crowded or after > entries
+
+    def _can_listen(self) -> bool:
+        try:
+            os.fstat(2)
+        except OSError:
+            return False
+        return sys.platform != "win32"
+
+    def _enter(self, alone: bool) -> tuple[int, bool, int]:
+        with self._turn:
+            while self._alone or (alone and self._users):
+                self._turn.wait()
+            self._alone = alone
+            if self._users == 0:
+                with tempfile.TemporaryFile() as file:
+                    self._caught = os.dup(file.fileno())
+                self._real = os.dup(2)
+                os.dup2(self._caught, 2)
+            self._users += 1
+            self._entries += 1
+            assert self._caught is not None
+            return os.fstat(self._caught).st_size, self._users > 1, self._entries
+
+    def _leave(self, before: int, alone: bool) -> tuple[bytes, int]:
+        with self._turn:
+            assert self._caught is not None and self._real is not None
+            size = os.fstat(self._caught).st_size
+            text = os.pread(self._caught, size - before, before) if size > before else b""
+            self._users -= 1
+            self._alone = self._alone and not alone
+            self._turn.notify_all()
+            if self._users == 0:
+                os.dup2(self._real, 2)
+                whole = os.pread(self._caught, size, 0) if size else b""
+                os.close(self._caught)
+                others = [line for line in whole.splitlines(keepends=True) if not DECODER_LINE.search(line)]
+                if others:
+                    os.write(self._real, b"".join(others))
+                os.close(self._real)
+                self._caught = self._real = None
+            return text, self._entries
+
+
+def _damage(text: bytes) -> list[str]:
+    lines = [line for line in text.splitlines() if DECODER_LINE.search(line) and DAMAGE_LINE.search(line)]
+    return [line.decode(errors="replace").strip() for line in lines]
+
+
+_ear = _Ear()
+
+
+def _restart() -> None:
+    """A fork that happens while another thread decodes: the child gets its error stream back."""
+    global _ear
+    if _ear._real is not None:
+        os.dup2(_ear._real, 2)
+    _ear = _Ear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart)
+
+
+def heard(decode: Callable[[], Out]) -> tuple[Out, list[str]]:
+    """Run a decoder with OpenCV's log silent; its result, and what it said about damage, line by line."""
+    return _ear.listen(decode)
+
+
+def silence_opencv() -> None:
+    """Switch off OpenCV's log and FFmpeg's for this process: a command reports what is wrong itself."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
