@@ -15,6 +15,7 @@ from cpm_fast.inference import infer
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP
+from cpm_fast.system.torch_settings import wanted_threads
 
 CONFIG = dataclasses.replace(compact(), input_size=(64, 64), stages=2)
 GREY = np.full((40, 60, 3), 90, np.uint8)
@@ -300,7 +301,7 @@ def test_the_model_is_left_as_it_was(picture):
 def test_threads_are_set_for_the_duration(picture, monkeypatch):
     model, seen = Dots(), []
     forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda *args: (seen.append(torch.get_num_threads()), forward(*args))[1])
+    monkeypatch.setattr(model, "forward", lambda *args: (seen.append(wanted_threads()), forward(*args))[1])
     infer(picture, model=model, threads=2)
     assert seen == [2]
 
