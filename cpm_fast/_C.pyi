@@ -109,3 +109,32 @@ def copy_maps_cpu(
     target_strides: Sequence[int],
     threads: int,
 ) -> None: ...
+def batch_norm_cpu(
+    x: int,
+    weight: int,
+    bias: int,
+    y: int,
+    mean: int,
+    variance: int,
+    cells: int,
+    channels: int,
+    eps: float,
+    relu: bool,
+    threads: int,
+) -> None: ...
+def batch_norm_gradient_cpu(
+    dy: int,
+    x: int,
+    weight: int,
+    bias: int,
+    mean: int,
+    variance: int,
+    dx: int,
+    dweight: int,
+    dbias: int,
+    cells: int,
+    channels: int,
+    eps: float,
+    relu: bool,
+    threads: int,
+) -> None: ...

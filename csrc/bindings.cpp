@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 
+#include "cpm/batch_norm.h"
 #include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
 #include "cpm/gaussian_targets.h"
@@ -129,6 +130,23 @@ void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const Four& sizes, co
     cpm::copy_maps_cpu(pointer<const float>(from), pointer<float>(to), params, threads);
 }
 
+void batch_norm_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t y, std::uintptr_t mean,
+                    std::uintptr_t variance, int64_t cells, int64_t channels, double eps, bool relu, int threads) {
+    cpm::batch_norm_cpu(pointer<const float>(x), pointer<const float>(weight), pointer<const float>(bias),
+                        pointer<float>(y), pointer<float>(mean), pointer<float>(variance),
+                        {cells, channels, eps, relu}, threads);
+}
+
+void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
+                             std::uintptr_t mean, std::uintptr_t variance, std::uintptr_t dx, std::uintptr_t dweight,
+                             std::uintptr_t dbias, int64_t cells, int64_t channels, double eps, bool relu,
+                             int threads) {
+    cpm::batch_norm_gradient_cpu(pointer<const float>(dy), pointer<const float>(x), pointer<const float>(weight),
+                                 pointer<const float>(bias), pointer<const float>(mean),
+                                 pointer<const float>(variance), pointer<float>(dx), pointer<float>(dweight),
+                                 pointer<float>(dbias), {cells, channels, eps, relu}, threads);
+}
+
 #if CPM_FAST_HAS_CUDA
 void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps, int64_t images,
                            int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
@@ -182,6 +200,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("pack_weight_cpu", &pack_weight_cpu, no_gil);
     m.def("direct_workspace", &direct_workspace);
     m.def("direct_conv_cpu", &direct_conv_cpu, no_gil);
+    m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
+    m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
     m.def("usable_cpus", &cpm::usable_cpus);
     m.def("started_workers", &cpm::threads::started_workers);

@@ -14,6 +14,7 @@ from cpm_fast.config import STRIDE, NetworkConfig, preset
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE, Layer, network_layers
 from cpm_fast.model.tensor_file import write_network
 from cpm_fast.model.walk import TensorWalk
+from cpm_fast.ops.batch_norm import batch_norm
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.skeleton import Skeleton
 
@@ -42,9 +43,29 @@ class ContextConv(nn.Module):
         if self.norm is None:
             return context_conv(x, self.weight, self.bias, self.relu)
         if self.training:
-            y = self.norm(context_conv(x, self.weight, self.bias, False))
+            y = context_conv(x, self.weight, self.bias, False)
+            if y.device.type == "cpu" and y.dtype == torch.float32 and _is_plain(self.norm):
+                return self._normalized(y, self.norm)
+            y = self.norm(y)
             return F.relu(y, inplace=True) if self.relu else y
         return context_conv(x, *self.folded(), self.relu)
+
+    def _normalized(self, x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
+        """Return what `norm` and the ReLU make of x, in one op, and move the running statistics as `norm` does."""
+        y, mean, variance = batch_norm(x, norm.weight, norm.bias, norm.eps, self.relu)
+        mean_now, variance_now = norm.running_mean, norm.running_var
+        assert mean_now is not None and variance_now is not None
+        with torch.no_grad():
+            momentum = norm.momentum
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.add_(1)
+                if momentum is None:
+                    momentum = 1.0 / float(norm.num_batches_tracked)
+            cells = x.shape[0] * x.shape[2] * x.shape[3]
+            mean_now.lerp_(mean, momentum or 0.0)
+            # A single cell has no spread that could be estimated: PyTorch's own would be NaN.
+            variance_now.lerp_(variance * (cells / max(cells - 1, 1)), momentum or 0.0)
+        return y
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [O, C, k, k] and bias [O] with the normalization's running statistics folded in."""
@@ -54,6 +75,13 @@ class ContextConv(nn.Module):
         assert mean is not None and variance is not None
         factor = self.norm.weight / torch.sqrt(variance + self.norm.eps)
         return self.weight * factor[:, None, None, None], (self.bias - mean) * factor + self.norm.bias
+
+
+def _is_plain(norm: nn.BatchNorm2d) -> bool:
+    """Return whether a normalization is PyTorch's own, as `ContextConv` made it, with nobody listening to it."""
+    hooks = (norm._forward_hooks, norm._forward_pre_hooks, norm._backward_hooks, norm._backward_pre_hooks)
+    whole = norm.affine and norm.track_running_stats and norm.running_mean is not None
+    return type(norm) is nn.BatchNorm2d and norm.training and whole and not any(hooks)
 
 
 class CPM(nn.Module):

@@ -173,6 +173,21 @@ struct Direct {
     Pool pool;    // pair: [blocks of outputs, 2, w, 16]; side 0: none
 };
 
+// A chunk of a batch normalization, or of its gradient.
+struct NormTerms {
+    const float *factor, *offset, *mean;  // [channels]
+    const float *slope, *shift;           // of the gradient
+};
+
+struct NormChunk {
+    const float *x, *dy;  // [cells, channels]; dy of the gradient
+    float* y;             // [cells, channels], written by the passes that write: y, or dx
+    int64_t cells, channels;
+    bool relu;
+    NormTerms terms;
+    double *first, *second;  // [channels], written by the passes that sum
+};
+
 // Complex DFT of one block's vector; `step` in floats from one element to the next. The inverse, unscaled, is the same
 // function with real and imaginary parts swapped on both sides. In place is allowed where the steps are equal.
 using Dft = void (*)(const float* re, const float* im, int64_t step, float* out_re, float* out_im, int64_t out_step);
@@ -193,6 +208,10 @@ struct Kernels {
     void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);      // likewise
     void (*direct_cells)(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
     void (*direct_rows)(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
+    void (*norm_sums)(const NormChunk&);           // means, and sums of squared distances from them
+    void (*norm_write)(const NormChunk&);
+    void (*norm_gradient_sums)(const NormChunk&);  // of the gradient, and of its product with x - mean
+    void (*norm_gradient_write)(const NormChunk&);
 };
 
 // Cells of a 1x1 convolution that take all its weights while those are in cache.

@@ -5,6 +5,7 @@
 #include "columns.h"
 #include "direct.h"
 #include "gradient.h"
+#include "norm.h"
 #include "pool.h"
 #include "product.h"
 #include "rows.h"
@@ -16,7 +17,7 @@ namespace {
 constexpr Kernels table(const char* name) {
     return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
             write_rows, write_pooled, transform_weight, weight_columns,   gradient_columns, gradient_rows,
-            direct_cells, direct_rows};
+            direct_cells, direct_rows,  norm_sums,        norm_write,       norm_gradient_sums, norm_gradient_write};
 }
 
 }  // namespace

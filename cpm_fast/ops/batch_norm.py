@@ -1,0 +1,168 @@
+"""`batch_norm`: batch normalization of a training step, with the ReLU behind it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from cpm_fast.ops import backend
+from cpm_fast.reference.batch_norm import batch_norm as reference_batch_norm
+
+Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def batch_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
+    """Normalize each channel by the mean and variance of the batch, scale, shift, and apply ReLU (Ioffe, Szegedy 2015).
+
+    y = max(0, (x - mean) / sqrt(variance + eps) weight + bias). Differentiable once in x, weight and bias; at 0 the
+    ReLU lets no gradient through, and NaN stays NaN. Mean and variance have no gradient. Any number of threads gives
+    the same bits.
+
+    Args:
+        x: [N, C, h, w] floating point with at least one cell, any memory format; the fast path works in channels_last.
+        weight, bias: [C], dtype and device of x.
+        eps: added to the variance, at least 0.
+        relu: whether max(0, .) follows.
+
+    Returns:
+        y [N, C, h, w], in channels_last on the fast path; mean [C]; variance [C], biased: the mean squared distance.
+
+    Raises:
+        ValueError: a shape does not fit, x has no cells, or eps is negative or not finite.
+        TypeError: a tensor is not floating point, or dtypes differ.
+        RuntimeError: the tensors are on different devices, or the requested backend is missing.
+
+    Example:
+        >>> import torch
+        >>> from cpm_fast.ops.batch_norm import batch_norm
+        >>> y, mean, variance = batch_norm(torch.randn(2, 3, 8, 8), torch.ones(3), torch.zeros(3), 1e-5, relu=True)
+        >>> y.shape, bool((y >= 0).all())
+        (torch.Size([2, 3, 8, 8]), True)
+    """
+    _check(x, weight, bias, eps)
+    if not backend.use_fast("batch_norm", x.device.type, _missing(x)):
+        return reference_batch_norm(x, weight, bias, eps, relu)
+    found: Outputs = torch.ops.cpm_fast.batch_norm(x, weight, bias, eps, relu)
+    return found
+
+
+def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
+    if x.ndim != 4 or not (x.shape[0] and x.shape[2] and x.shape[3]):
+        raise ValueError(f"x must be [N, C, h, w] with cells, got {list(x.shape)}")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor.shape != x.shape[1:2]:
+            raise ValueError(f"{name} must be [{x.shape[1]}], got {list(tensor.shape)}")
+    for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} must be floating point, got {tensor.dtype}")
+        if tensor.device != x.device:
+            raise RuntimeError(f"{name} must be on {x.device} as x is, got {tensor.device}")
+        if tensor.dtype != x.dtype:
+            raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}")
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"eps must be a finite number of at least 0, got {eps!r}")
+
+
+def _missing(x: torch.Tensor) -> str | None:
+    """Return why the fast path cannot take x; None if it can."""
+    if x.device.type == "cpu" and x.dtype != torch.float32:
+        return f"the native code takes float32, not {x.dtype}"
+    return backend.native_missing("cpu") if x.device.type in ("cpu", "meta") else f"there is none for {x.device.type}"
+
+
+torch.library.define(
+    "cpm_fast::batch_norm",
+    "(Tensor x, Tensor weight, Tensor bias, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
+)
+torch.library.define(
+    "cpm_fast::batch_norm_backward",
+    "(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor variance, float eps, bool relu)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+
+
+def _like(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cpm_fast::batch_norm")
+def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
+    return _like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+
+
+@torch.library.register_fake("cpm_fast::batch_norm_backward")
+def _fake_backward(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    eps: float,
+    relu: bool,
+) -> Outputs:
+    return _like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+
+
+def _sizes(x: torch.Tensor) -> tuple[int, int]:
+    return x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor with its channels at consecutive places, and cells in their order."""
+    cells = tensor.permute(0, 2, 3, 1)
+    return cells if cells.is_contiguous() else cells.contiguous()
+
+
+def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
+    y, mean, variance = _fake(x, weight, bias, eps, relu)
+    x, weight, bias = _dense(x), weight.contiguous(), bias.contiguous()
+    backend.native().batch_norm_cpu(
+        x.data_ptr(), weight.data_ptr(), bias.data_ptr(), y.data_ptr(), mean.data_ptr(), variance.data_ptr(),
+        *_sizes(y), eps, relu, backend.threads(),
+    )  # fmt: skip
+    return y, mean, variance
+
+
+def _cpu_backward(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    eps: float,
+    relu: bool,
+) -> Outputs:
+    dx, dweight, dbias = _fake_backward(dy, x, weight, bias, mean, variance, eps, relu)
+    dy, x = _dense(dy), _dense(x)
+    vectors = [vector.contiguous() for vector in (weight, bias, mean, variance)]
+    backend.native().batch_norm_gradient_cpu(
+        dy.data_ptr(), x.data_ptr(), *(vector.data_ptr() for vector in vectors), dx.data_ptr(), dweight.data_ptr(),
+        dbias.data_ptr(), *_sizes(dx), eps, relu, backend.threads(),
+    )  # fmt: skip
+    return dx, dweight, dbias
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+    x, weight, bias, ctx.eps, ctx.relu = inputs
+    ctx.save_for_backward(x, weight, bias, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+
+
+def _gradients(ctx: Any, dy: torch.Tensor, *_: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    gradients = torch.ops.cpm_fast.batch_norm_backward(dy, *ctx.saved_tensors, ctx.eps, ctx.relu)
+    needed = ctx.needs_input_grad[:3]
+    return *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)), None, None
+
+
+def _no_second_gradient(ctx: object, *gradients: torch.Tensor) -> None:
+    raise RuntimeError("batch_norm has no second gradient; the reference backend has")
+
+
+torch.library.impl("cpm_fast::batch_norm", "CPU", _cpu)
+torch.library.impl("cpm_fast::batch_norm_backward", "CPU", _cpu_backward)
+torch.library.register_autograd("cpm_fast::batch_norm", _gradients, setup_context=_save)
+torch.library.register_autograd("cpm_fast::batch_norm_backward", _no_second_gradient)

@@ -1,0 +1,197 @@
+"""batch_norm's op against its reference, and the network's running statistics against PyTorch's."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cpm_fast.config import Conv, NetworkConfig
+from cpm_fast.model.cpm import CPM
+from cpm_fast.ops import backend
+from cpm_fast.ops.batch_norm import batch_norm
+from cpm_fast.reference.batch_norm import batch_norm as reference
+from cpm_fast.system.torch_settings import cpu_threads
+from support.cases import RELATIVE_ERROR
+
+pytestmark = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+op = torch.ops.cpm_fast.batch_norm.default
+EPS = 1e-5
+# Cells below, at and above a chunk of 256; channels below, at and above a vector.
+SHAPES = [(1, 1, 1, 2), (2, 3, 8, 8), (1, 8, 16, 16), (3, 16, 17, 5), (2, 24, 16, 33), (1, 35, 40, 30)]
+
+
+def inputs_of(shape: tuple[int, ...], generator: torch.Generator) -> list[torch.Tensor]:
+    x = torch.randn(shape, generator=generator) * 3 + 10 * torch.randn(1, shape[1], 1, 1, generator=generator)
+    return [x, *(torch.randn(shape[1], generator=generator) for _ in range(2))]
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found.double() - wanted).norm() / wanted.norm().clamp(min=1e-30))
+
+
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "linear"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_matches_reference(
+    shape: tuple[int, ...], relu: bool, poisoned_memory: None, generator: torch.Generator
+) -> None:
+    inputs = inputs_of(shape, generator)
+    found = batch_norm(*inputs, EPS, relu)
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    wanted = reference(*(tensor.double() for tensor in inputs), EPS, relu)
+    for one, right in zip(found, wanted, strict=True):
+        assert one.shape == right.shape
+        # Channels lie up to 30 deviations from 0, and rounding is of x.
+        assert error(one, right) <= 30 * RELATIVE_ERROR["batch_norm", torch.float32]
+
+
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "linear"])
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+def test_gradient_matches_reference(
+    shape: tuple[int, ...], relu: bool, poisoned_memory: None, generator: torch.Generator
+) -> None:
+    inputs = [tensor.requires_grad_() for tensor in inputs_of(shape, generator)]
+    y = batch_norm(*inputs, EPS, relu)[0]
+    dy = torch.randn(shape, generator=generator)
+    found = torch.autograd.grad(y, inputs, dy)
+    # The mask is what the tested code itself made: rounding may turn the sign of a value near 0.
+    gated = (dy * (y > 0) if relu else dy).double()
+    doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    wanted = torch.autograd.grad(reference(*doubles, EPS, False)[0], doubles, gated)
+    for one, right in zip(found, wanted, strict=True):
+        assert error(one, right) <= 30 * RELATIVE_ERROR["batch_norm_gradient", torch.float32]
+
+
+def test_matches_reference_in_any_layout(generator: torch.Generator) -> None:
+    x, weight, bias = inputs_of((2, 24, 16, 20), generator)
+    wanted = batch_norm(x, weight, bias, EPS, True)
+    wide = torch.randn(2, 30, 16, 41, generator=generator).to(memory_format=torch.channels_last)
+    part = wide[:, 3:27, :, 1::2]
+    part.copy_(x)
+    strided = torch.randn(48, generator=generator)[::2]
+    strided.copy_(weight)
+    for other in (x.to(memory_format=torch.channels_last), part, x.transpose(2, 3).contiguous().transpose(2, 3)):
+        assert all(map(torch.equal, batch_norm(other, strided, bias, EPS, True), wanted))
+
+
+def test_any_number_of_threads_gives_the_same_bits(generator: torch.Generator) -> None:
+    inputs = inputs_of((4, 24, 64, 48), generator)
+    found = []
+    for threads in (1, 2):
+        with cpu_threads(threads):
+            found.append(batch_norm(*inputs, EPS, True))
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2)], ids=str)
+def test_gradient_of_what_asks_for_it(wanted: tuple[int, ...], generator: torch.Generator) -> None:
+    inputs = inputs_of((2, 3, 8, 8), generator)
+    for index in wanted:
+        inputs[index].requires_grad_()
+    y, mean, variance = batch_norm(*inputs, EPS, True)
+    assert not mean.requires_grad and not variance.requires_grad
+    y.square().sum().backward()
+    assert [index for index, tensor in enumerate(inputs) if tensor.grad is not None] == list(wanted)
+
+
+def test_gradient_has_no_gradient(generator: torch.Generator) -> None:
+    x, weight, bias = inputs_of((2, 3, 8, 8), generator)
+    x.requires_grad_()
+    y = batch_norm(x, weight, bias, EPS, False)[0]
+    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="batch_norm has no second gradient"):
+        dx.sum().backward()
+
+
+def test_matches_reference_at_nan(generator: torch.Generator) -> None:
+    x, weight, bias = inputs_of((2, 3, 8, 8), generator)
+    x[1, 1, 2, 3] = torch.nan
+    y, mean, variance = batch_norm(x, weight, bias, EPS, True)
+    assert y[:, 1].isnan().all() and mean[1].isnan() and variance[1].isnan()
+    assert y[:, ::2].isfinite().all()
+
+
+X, ONE = torch.zeros(2, 3, 4, 4), torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ((X[0], ONE, ONE, EPS, True), ValueError, r"x must be \[N, C, h, w\] with cells, got \[3, 4, 4\]"),
+        ((X[:0], ONE, ONE, EPS, True), ValueError, r"x must be .* with cells, got \[0, 3, 4, 4\]"),
+        ((X, ONE[:2], ONE, EPS, True), ValueError, r"weight must be \[3\], got \[2\]"),
+        ((X, ONE, ONE[None], EPS, True), ValueError, r"bias must be \[3\], got \[1, 3\]"),
+        ((X.int(), ONE, ONE, EPS, True), TypeError, "x must be floating point, got torch.int32"),
+        ((X, ONE.double(), ONE, EPS, True), TypeError, "weight must be torch.float32 as x is"),
+        ((X, ONE.to("meta"), ONE, EPS, True), RuntimeError, "weight must be on cpu as x is, got meta"),
+        ((X, ONE, ONE, -1.0, True), ValueError, "eps must be a finite number of at least 0, got -1.0"),
+        ((X, ONE, ONE, float("nan"), True), ValueError, "eps must be a finite number"),
+    ],
+    ids=["three sides", "no cells", "weight", "bias", "dtype", "dtypes", "devices", "negative eps", "NaN for eps"],
+)  # fmt: skip
+def test_rejects(arguments: tuple, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        batch_norm(*arguments)
+
+
+def test_opcheck(generator: torch.Generator) -> None:
+    inputs = inputs_of((2, 5, 6, 7), generator)
+    for relu in (True, False):
+        torch.library.opcheck(op, (*(tensor.clone().requires_grad_() for tensor in inputs), EPS, relu))
+
+
+def test_compiles(generator: torch.Generator) -> None:
+    inputs = inputs_of((2, 5, 6, 7), generator)
+    compiled = torch.compile(lambda *tensors: batch_norm(*tensors, EPS, True)[0] + 1, fullgraph=True)
+    assert torch.allclose(compiled(*inputs), batch_norm(*inputs, EPS, True)[0] + 1)
+
+
+SMALL = NetworkConfig(
+    stages=2, input_size=(32, 32), trunk=((Conv(3, 8),), (Conv(3, 8),), (Conv(3, 8),)), features=(Conv(3, 4),),
+    first=(Conv(1, 8),), refine=(Conv(3, 8),), norm="batch", init_std=None, dropout=0.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("momentum", [0.1, None], ids=["moving average", "cumulative average"])
+def test_network_trains_as_with_pytorchs_normalization(
+    momentum: float | None, generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = CPM(SMALL).train()
+    for module in ours.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = momentum
+    theirs = copy.deepcopy(ours)
+    crops = torch.rand(3, 3, 32, 32, generator=generator) - 0.5
+    for _ in range(3):
+        for model in (ours, theirs):
+            with monkeypatch.context() as patch:
+                if model is theirs:
+                    patch.setattr("cpm_fast.model.cpm._is_plain", lambda norm: False)
+                sum(maps.square().mean() for maps in model(crops)).backward()
+    for (name, mine), other in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert torch.allclose(mine.double(), other.double(), rtol=1e-4, atol=1e-6), name
+    # A bias before a normalization has no gradient but rounding.
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert mine.grad is not None and other.grad is not None
+        near = torch.allclose(mine.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()) + 1e-6)
+        assert near, name
+
+
+def test_listeners_of_a_normalization_are_called(generator: torch.Generator) -> None:
+    model, called = CPM(SMALL).train(), []
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.register_forward_hook(lambda *_: called.append(1))
+    crops = torch.rand(1, 3, 32, 32, generator=generator)
+    model(crops)
+    assert len(called) == sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def test_more_exact_than_pytorch(generator: torch.Generator) -> None:
+    x, weight, bias = inputs_of((4, 8, 64, 64), generator)
+    right = reference(x.double(), weight.double(), bias.double(), EPS, True)[0]
+    theirs = F.relu(F.batch_norm(x, torch.zeros(8), torch.ones(8), weight, bias, True, eps=EPS))
+    assert error(batch_norm(x, weight, bias, EPS, True)[0], right) <= 2 * error(theirs, right)
