@@ -42,7 +42,9 @@ def make(config: NetworkConfig, seed: int = 0) -> CPM:
 def run(model: CPM, kind: str, x: torch.Tensor) -> torch.Tensor:
     """One layer of the model by itself, the way its forward runs it."""
     layer = next(layer for layer in model.layers if layer.kind == kind)
-    return model._run(layer, [x])
+    maps = dict.fromkeys(layer.inputs, x)
+    model.run([layer], maps)
+    return maps[layer.name]
 
 
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (8, 8), (72, 136)], ids=str)
@@ -169,8 +171,7 @@ def test_dropout_in_training_and_in_stage_one_alone():
         assert torch.equal(left, right)
     assert {layer.stage for layer in make(small()).layers if layer.kind == "dropout"} == {1}
     dropped = make(small(dropout=0.5)).train()
-    layer = next(layer for layer in dropped.layers if layer.kind == "dropout")
-    kept = dropped._run(layer, [torch.ones(1, 8, 100, 100)])
+    kept = run(dropped, "dropout", torch.ones(1, 8, 100, 100))
     assert set(kept.unique().tolist()) == {0.0, 2.0}
     assert kept.mean().item() == pytest.approx(1, abs=0.02)
 
