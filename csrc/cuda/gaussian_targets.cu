@@ -9,18 +9,15 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
-
-#include "cpm/cuda_check.h"
 #include "cpm/gaussian_math.h"
 #include "cpm/gaussian_targets.h"
 #include "cpm/sizes.h"
+#include "launch.h"
 
 namespace cpm {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 1 << 20;
 
 // parts [N, K, P, 2], labeled [N, K, P], maps [N, P+1, h, w]
 __global__ void gaussian_targets_forward_kernel(const float* __restrict__ parts, const bool* __restrict__ labeled,
@@ -62,12 +59,8 @@ void gaussian_targets_cuda(const float* parts, const bool* labeled, float* maps,
     if (element_count({params.images, map_cells}) == 0) return;
 
     const int64_t total = params.images * params.height * params.width;
-    const int64_t blocks = std::min((total + kThreads - 1) / kThreads, kMaxBlocks);
-    // This module has its own cudart, whose idea of the current device need not be the caller's.
-    cuda_check(cudaSetDevice(device), "gaussian_targets: choosing the device");
-    gaussian_targets_forward_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-        parts, labeled, maps, params, make_gaussian(params.sigma, params.stride));
-    cuda_check(cudaGetLastError(), "gaussian_targets: launch");
+    launch("gaussian_targets", gaussian_targets_forward_kernel, (total + kThreads - 1) / kThreads, kThreads, device, stream,
+           parts, labeled, maps, params, make_gaussian(params.sigma, params.stride));
 }
 
 }  // namespace cpm

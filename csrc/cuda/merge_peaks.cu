@@ -13,15 +13,13 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "cpm/cuda_check.h"
 #include "cpm/merge_peaks.h"
 #include "cpm/sizes.h"
 #include "cpm/tile_search.h"
+#include "launch.h"
 
 namespace cpm {
 namespace {
-
-constexpr int64_t kMaxBlocks = 1 << 20;
 
 // Leaves the best value in values[0].
 __device__ void reduce_block(TileSearch& shared) {
@@ -93,12 +91,8 @@ void merge_peaks_cuda(const float* maps, const double* frames, float* points, fl
     if (pixels == 0 || pixels >> 32 != 0) throw std::invalid_argument("the output must have 1 to 2^32 - 1 pixels");
     element_count({tasks, merge_peaks_tiles(params.height, params.width)});
 
-    // This module has its own cudart, whose idea of the current device need not be the caller's.
-    cuda_check(cudaSetDevice(device), "merge_peaks: choosing the device");
-    merge_peaks_forward_kernel<<<static_cast<unsigned>(std::min(tasks, kMaxBlocks)), kSearchThreads, 0,
-                                 static_cast<cudaStream_t>(stream)>>>(maps, frames, points, scores, bounds, params,
-                                                                      refine);
-    cuda_check(cudaGetLastError(), "merge_peaks: launch");
+    launch("merge_peaks", merge_peaks_forward_kernel, tasks, kSearchThreads, device, stream, maps, frames, points, scores,
+           bounds, params, refine);
 }
 
 }  // namespace cpm

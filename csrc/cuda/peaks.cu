@@ -8,19 +8,17 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <stdexcept>
 
-#include "cpm/cuda_check.h"
 #include "cpm/peak_math.h"
 #include "cpm/peaks.h"
 #include "cpm/sizes.h"
+#include "launch.h"
 
 namespace cpm {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 1 << 20;
 
 // maps [N M, H, W], points [N M, 2], scores [N M]
 __global__ void __launch_bounds__(kThreads)
@@ -73,11 +71,7 @@ void peaks_cuda(const float* maps, float* points, float* scores, const Peaks& pa
     if (params.maps == 0) return;
     if (pixels == 0 || pixels >> 32 != 0) throw std::invalid_argument("maps must have 1 to 2^32 - 1 pixels");
 
-    const unsigned blocks = static_cast<unsigned>(std::min(params.maps, kMaxBlocks));
-    // This module has its own cudart, whose idea of the current device need not be the caller's.
-    cuda_check(cudaSetDevice(device), "peaks: choosing the device");
-    peaks_forward_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(maps, points, scores, params);
-    cuda_check(cudaGetLastError(), "peaks: launch");
+    launch("peaks", peaks_forward_kernel, params.maps, kThreads, device, stream, maps, points, scores, params);
 }
 
 }  // namespace cpm

@@ -8,21 +8,19 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <limits>
 #include <stdexcept>
 
-#include "cpm/cuda_check.h"
 #include "cpm/resize_math.h"
 #include "cpm/resize_merge.h"
 #include "cpm/sizes.h"
+#include "launch.h"
 
 namespace cpm {
 namespace {
 
 constexpr int kTileWidth = 32, kTileHeight = 8, kThreads = kTileWidth * kTileHeight;
 constexpr int kTileTaps = kTileWidth + kTileHeight;
-constexpr int64_t kMaxBlocks = 1 << 20;
 constexpr int64_t kOutside = std::numeric_limits<int64_t>::min();
 
 __device__ Taps taps_at(double scale, double offset, int64_t pixel, int64_t cells) {
@@ -78,12 +76,8 @@ void resize_merge_cuda(const float* maps, const double* frames, float* merged, c
     if (params.scales > kMaxScales) throw std::invalid_argument("there must be at most 32 scales");
     const int64_t tile_columns = (params.width + kTileWidth - 1) / kTileWidth;
     const int64_t tiles = element_count({tile_columns, (params.height + kTileHeight - 1) / kTileHeight});
-    const int64_t blocks = std::min(element_count({params.images, tiles}), kMaxBlocks);
-    // This module has its own cudart, whose idea of the current device need not be the caller's.
-    cuda_check(cudaSetDevice(device), "resize_merge: choosing the device");
-    resize_merge_forward_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-        maps, frames, merged, params, tile_columns, tiles);
-    cuda_check(cudaGetLastError(), "resize_merge: launch");
+    launch("resize_merge", resize_merge_forward_kernel, element_count({params.images, tiles}), kThreads, device, stream,
+           maps, frames, merged, params, tile_columns, tiles);
 }
 
 }  // namespace cpm

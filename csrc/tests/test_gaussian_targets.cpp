@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <stdexcept>
 #include <vector>
 
+#include "case_tables.h"
 #include "check.h"
 #include "cpm/gaussian_math.h"
 #include "cpm/sizes.h"
+#include "random_points.h"
 
 namespace {
 
@@ -19,24 +20,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 // Two float exponentials and their product, against one double exponential.
 constexpr double kTolerance = 1e-6;
 
-struct Input {
-    std::vector<float> parts;  // [N, K, P, 2]
-    std::vector<char> labeled;  // [N, K, P]
-};
-
-Input random_input(const cpm::GaussianTargets& params, unsigned seed) {
-    std::mt19937 generator(seed);
-    const float extent = static_cast<float>(params.stride) * std::max(params.height, params.width);
-    std::uniform_real_distribution<float> position(-0.2f * extent, 1.2f * extent);
-    std::bernoulli_distribution is_labeled(0.8);
-    Input input;
-    for (int64_t point = 0; point < params.images * params.people * params.parts; ++point) {
-        const bool label = is_labeled(generator);
-        input.labeled.push_back(label);
-        for (int axis = 0; axis < 2; ++axis) input.parts.push_back(label ? position(generator) : kNan);
-    }
-    return input;
-}
+using Input = cpm_test::Points;
 
 std::vector<float> run(const Input& input, const cpm::GaussianTargets& params, int threads) {
     std::vector<float> maps(params.images * (params.parts + 1) * params.height * params.width, kNan);
@@ -83,15 +67,9 @@ double largest_error(const std::vector<float>& maps, const std::vector<double>& 
 }
 
 void test_matches_plain_loop() {
-    const cpm::GaussianTargets cases[] = {
-        {1, 1, 14, 46, 46, 7.0, 8.0},  {3, 5, 14, 46, 46, 7.0, 8.0}, {2, 3, 5, 7, 61, 9.0, 4.0},
-        {5, 2, 1, 61, 3, 21.0, 1.0},   {2, 4, 3, 1, 1, 7.0, 8.0},    {2, 0, 4, 9, 11, 7.0, 8.0},
-        {3, 2, 0, 9, 11, 7.0, 8.0},    {2, 2, 3, 30, 30, 0.5, 8.0},  {2, 2, 2, 40, 40, 500.0, 8.0},
-        {2, 6, 2, 33, 35, 2.3, 2.75},
-    };
     unsigned seed = 1;
-    for (const auto& params : cases) {
-        const Input input = random_input(params, seed++);
+    for (const auto& params : cpm_test::kGaussianCases) {
+        const Input input = cpm_test::random_points(params, seed++);
         const auto wanted = plain(input, params);
         for (const int threads : {1, 2, 7}) CHECK(largest_error(run(input, params, threads), wanted) < kTolerance);
         CHECK(run(input, params, 1) == run(input, params, 4));

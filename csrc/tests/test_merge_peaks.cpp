@@ -9,6 +9,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "case_tables.h"
 #include "check.h"
 #include "cpm/peaks.h"
 #include "cpm/tile_search.h"
@@ -127,12 +128,8 @@ void test_cuda_steps() {
 }
 
 void test_other_sizes() {
-    const cpm::ResizeMerge cases[] = {
-        {2, 1, 4, 1, 1, 1, 1, 1},   {3, 2, 3, 1, 9, 5, 200, 3},  {2, 3, 15, 46, 46, 368, 368, 1},
-        {1, 1, 2, 5, 7, 300, 1, 1}, {2, 5, 3, 64, 3, 33, 31, 2}, {1, 33, 2, 8, 8, 64, 64, 1},
-    };
     cpm_test::Generator generator(3);
-    for (const auto& params : cases) {
+    for (const auto& params : cpm_test::kMergeCases) {
         for (const bool wild : {false, true}) {
             for (const bool finite : {false, true}) {
                 const auto stack = cpm_test::random_stack(generator, params, wild, finite);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "case_tables.h"
 #include "check.h"
 #include "plain_resize.h"
 #include "random_stack.h"
@@ -30,12 +31,8 @@ bool near(const std::vector<float>& values, const std::vector<double>& wanted) {
 }
 
 void test_matches_plain_loop() {
-    const cpm::ResizeMerge cases[] = {
-        {1, 1, 1, 1, 1, 1, 1, 1},    {2, 3, 4, 7, 9, 61, 70, 2}, {1, 7, 2, 46, 46, 130, 129, 1},
-        {3, 2, 2, 9, 1, 200, 3, 1},  {2, 2, 3, 30, 40, 11, 5, 1}, {1, 2, 3, 5, 5, 0, 9, 1},
-    };
     cpm_test::Generator generator(1);
-    for (const auto& params : cases) {
+    for (const auto& params : cpm_test::kResizeCases) {
         for (const bool wild : {false, true}) {
             for (int trial = 0; trial < 5; ++trial) {
                 const auto stack = cpm_test::random_stack(generator, params, wild, true);

@@ -8,9 +8,9 @@
 
 namespace cpm {
 
-inline void cuda_check(cudaError_t status, const char* what) {
+inline void cuda_check(cudaError_t status, const std::string& what) {
     if (status != cudaSuccess) {
-        throw std::runtime_error(std::string(what) + ": CUDA says: " + cudaGetErrorString(status));
+        throw std::runtime_error(what + ": CUDA says: " + cudaGetErrorString(status));
     }
 }
 
