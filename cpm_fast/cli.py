@@ -1,4 +1,4 @@
-"""cpm-fast: demo, infer, train, eval, data, import, export, label and doctor on the command line."""
+"""cpm-fast: infer, train, eval, frames, label, suggest, and the other verbs on the command line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ FINE, BAD_RESULT, BAD_USE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
+        if options.verb == "train" and options.project is not None:
+            from cpm_fast.commands.project import train_arguments
+
+            # Given options come last, so that they win over the project's.
+            verb, *given = sys.argv[1:] if arguments is None else arguments
+            options = parser.parse_args([verb, *train_arguments(options), *given])
         return options.run(options)
     except KeyboardInterrupt:
         return BAD_RESULT
@@ -61,6 +68,8 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--data", action="append", metavar="DATA",
                        help="synthetic[:COUNT[:SEED]], or a file or folder of LSP, MPII, FLIC, COCO, DeepLabCut, "
                        "DeepPoseKit or of one's own CSV; may be repeated (default: synthetic)")  # fmt: skip
+    train.add_argument("--project", type=Path, help="a folder with a project.toml (see cpm-fast project): its labels "
+                       "are the --data, its next runs/train-N the --output, and its [train] has options")  # fmt: skip
     train.add_argument("--hold-out", action="append", type=int, metavar="N",
                        help="the last N samples of a --data are for validation, one for each --data, in order "
                        "(default: 5 %% of each, at most 500)")  # fmt: skip
@@ -172,16 +181,73 @@ def make_parser() -> argparse.ArgumentParser:
                         "torch.export")  # fmt: skip
     export.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")
 
-    data = verbs.add_parser("data", help="check annotated pictures", allow_abbrev=False,
-                            description="what is odd about annotated pictures")  # fmt: skip
-    check = _verb(data.add_subparsers(dest="action", required=True, metavar="ACTION"), "check", _check,
+    data = verbs.add_parser("data", help="check or convert annotated pictures", allow_abbrev=False,
+                            description="check or convert annotated pictures")  # fmt: skip
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = _verb(actions, "check", _check,
                   "read every sample: what is missing, outside, swapped or there twice; nine are drawn")  # fmt: skip
     check.add_argument("data", nargs="+", help="as for train")
     check.add_argument("-o", "--output", type=Path, default=Path("runs/check"), help="folder to write (%(default)s)")
 
-    from cpm_fast.commands import label
+    convert = _verb(actions, "convert", _convert, "labels of SLEAP, DeepLabCut, COCO and others into a folder for "
+                    "cpm-fast label, or out of it")  # fmt: skip
+    convert.add_argument("source", help="what train reads, or a .slp of SLEAP; with --to deeplabcut or coco a folder "
+                         "of cpm-fast label, or for deeplabcut results of cpm-fast infer")  # fmt: skip
+    convert.add_argument("--to", choices=("labels", "deeplabcut", "coco"), default="labels", help="labels: pictures "
+                         "and labels.csv; deeplabcut: CollectedData, or of results a table with likelihood; coco: a "
+                         ".json (%(default)s)")  # fmt: skip
+    convert.add_argument("--scorer", default="cpm_fast", help="who labeled, for DeepLabCut (%(default)s)")
+    convert.add_argument("-o", "--output", type=Path, required=True, help="folder to write, for coco the .json file")
 
-    label.add_options(_verb(verbs, "label", _label, label.PURPOSE))
+    frames = _verb(verbs, "frames", _frames, "frames worth labeling out of videos, as PNG files with a manifest")
+    frames.add_argument("videos", nargs="*", type=Path, help="video files (default: those of the --project)")
+    frames.add_argument("-o", "--output", type=Path, help="folder for the pictures and frames.csv (default: the "
+                        "project's frames, or runs/frames)")  # fmt: skip
+    _project_option(frames)
+    frames.add_argument("--count", type=int, default=20, help="frames per video, at most (%(default)s)")
+    frames.add_argument("--by", choices=("kmeans", "uniform", "uncertainty"), default="kmeans", help="kmeans: frames "
+                        "that look different; uniform: spread over the video; uncertainty: where the network's peaks "
+                        "are low (%(default)s)")  # fmt: skip
+    frames.add_argument("--model", help="weights for --by uncertainty (default: the project's last)")
+    frames.add_argument("--seed", type=int, default=0, help="of kmeans (%(default)s)")
+
+    label = _verb(verbs, "label", _label, "label the pictures of a folder, or correct what a network found, in a page "
+                  "of this machine's browser")  # fmt: skip
+    label.add_argument("folder", nargs="?", type=Path, help="of the pictures; labels.csv there is read and written "
+                       "(default: the project's frames)")  # fmt: skip
+    _project_option(label)
+    label.add_argument("--only", type=Path, metavar="TABLE", help="show only the pictures of this CSV, in its order, "
+                       "for instance the suggestions.csv of cpm-fast suggest")  # fmt: skip
+    label.add_argument("--skeleton", help="parts to label: lsp, mpii, flic, coco, jhmdb or a .toml file (default: the "
+                       "folder's skeleton.toml, its labels.csv, or the network's)")  # fmt: skip
+    label.add_argument("--model", help="weights whose predictions are shown: a .safetensors file or a bundled name "
+                       "(default: the project's last; none: those that suggest found)")  # fmt: skip
+    label.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    label.add_argument("--port", type=int, help="of 127.0.0.1 (default: 8765, or the next that is free)")
+
+    suggest = _verb(verbs, "suggest", _suggest, "rank the pictures without labels by how much a network would learn "
+                    "from them: a table and a contact sheet")  # fmt: skip
+    suggest.add_argument("folder", nargs="?", type=Path, help="of the pictures and labels.csv (default: the project's)")
+    _project_option(suggest)
+    suggest.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: the project's last)")
+    suggest.add_argument("-n", "--count", type=int, default=20, help="pictures to suggest (%(default)s)")
+    suggest.add_argument("--by", nargs="+", choices=("low_peaks", "stages", "mirrored", "jump", "novelty"),
+                         help="criteria (default: all; mirrored only where the skeleton has pairs)")  # fmt: skip
+    suggest.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    suggest.add_argument("-o", "--output", type=Path, help="folder to write (default: the project's next "
+                         "runs/suggest-N, or runs/suggest)")  # fmt: skip
+
+    project = verbs.add_parser("project", help="a folder that frames, label, suggest and train share",
+                               description="a folder that frames, label, suggest and train share",
+                               allow_abbrev=False)  # fmt: skip
+    actions = project.add_subparsers(dest="action", required=True, metavar="ACTION")
+    new = _verb(actions, "new", _project_new, "make a project's folder")
+    new.add_argument("folder", type=Path, help="the folder to make")
+    new.add_argument("--skeleton", required=True, help="the parts: lsp, mpii, flic, coco, jhmdb or a .toml file")
+    new.add_argument("--videos", nargs="+", default=["videos/*"], metavar="VIDEO", help="paths or patterns relative to "
+                     "the folder (default: videos/*)")  # fmt: skip
+    show = _verb(actions, "show", _project_show, "say what a project holds, and what to do next")
+    show.add_argument("folder", type=Path, help="of the project")
 
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
@@ -203,6 +269,10 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--batch", type=int, default=16, help="crops a forward pass (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+
+
+def _project_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--project", type=Path, help="a folder with a project.toml, see cpm-fast project")
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -259,10 +329,40 @@ def _check(options: argparse.Namespace) -> int:
     return FINE if check_data(options) else BAD_RESULT
 
 
+def _convert(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.convert import run
+
+    return FINE if run(options) else BAD_RESULT
+
+
+def _frames(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.frames import run
+
+    return FINE if run(options) else BAD_RESULT
+
+
 def _label(options: argparse.Namespace) -> int:
     from cpm_fast.commands.label import run
 
     return FINE if run(options) else BAD_RESULT
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.suggest import run
+
+    return FINE if run(options) else BAD_RESULT
+
+
+def _project_new(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.project import new
+
+    return FINE if new(options) else BAD_RESULT
+
+
+def _project_show(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.project import show
+
+    return FINE if show(options) else BAD_RESULT
 
 
 def _doctor(_options: argparse.Namespace) -> int:

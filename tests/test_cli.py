@@ -19,7 +19,8 @@ from cpm_fast.results.result import Results
 from cpm_fast.training import loop, update
 from support import caffe_file
 
-VERBS = ("demo", "infer", "train", "eval", "data", "import", "export", "label", "doctor")
+VERBS = ("demo", "infer", "train", "eval", "data", "frames", "label", "suggest", "project", "import", "export",
+         "doctor")  # fmt: skip
 TINY = replace(
     preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
     first=(Conv(3, 4),), refine=(Conv(3, 4),),

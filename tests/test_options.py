@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[list[str], object]] = {
     "--device": (["cpu"], "cpu"),
     "--last": (["6"], 6),
     "--protocol": (["lsp"], "lsp"),
+    "--videos": (["a.mp4", "b/*"], ["a.mp4", "b/*"]),
 }
 # What a verb can't do without.
 NEEDED = {
@@ -32,6 +33,9 @@ NEEDED = {
     "data check": ["synthetic:2"],
     "import": ["a.caffemodel", "--output", "a.safetensors"],
     "export": ["compact-lsp", "--output", "a.onnx"],
+    "data convert": ["labels", "--output", "a"],
+    "project new": ["a", "--skeleton", "lsp"],
+    "project show": ["a"],
 }
 
 
@@ -66,6 +70,7 @@ def test_each_option_is_taken(verb, action):
         given, wanted = [], True
     elif action.choices is not None:
         given, wanted = [list(action.choices)[-1]], list(action.choices)[-1]
+        wanted = [wanted] if action.nargs == "+" else wanted
     elif option in VALUES:
         given, wanted = VALUES[option]
     else:

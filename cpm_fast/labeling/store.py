@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import threading
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ class Store:
         folder: of the pictures.
         skeleton: the P parts.
         network: whose predictions are shown, see `Predictions`.
+        only: a CSV file with a column image: only these pictures, in its order.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -54,9 +56,9 @@ class Store:
         RuntimeError: another process holds the folder.
     """
 
-    def __init__(self, folder: Path, skeleton: Skeleton, network: str | None = None) -> None:
+    def __init__(self, folder: Path, skeleton: Skeleton, network: str | None = None, only: Path | None = None) -> None:
         self.folder, self.skeleton = folder.resolve(), skeleton
-        self.names = list_pictures(folder)
+        self.names = list_pictures(folder) if only is None else listed(only, list_pictures(folder))
         if not self.names:
             raise ValueError(f"{folder}: the folder must hold pictures; cpm-fast frames takes them out of videos")
         self.private = self.folder / PRIVATE
@@ -262,6 +264,24 @@ def read_change(content: Any, parts: int) -> tuple[str, list[LabeledSubject], st
     if len(set(rows)) != len(rows):
         raise ValueError(f"row must be different for every subject, got {rows}")
     return base, subjects, state if subjects or state == EMPTY else None
+
+
+def listed(path: Path, names: Sequence[str]) -> list[str]:
+    """Those of the names that the column image of a CSV file holds, in its order.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it has no such column, or none of the names.
+    """
+    known = set(names)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if "image" not in (reader.fieldnames or ()):
+            raise ValueError(f"{path}: must have the column image, got {list(reader.fieldnames or ())[:8]}")
+        found = list(dict.fromkeys(row["image"] for row in reader if row["image"] in known))
+    if not found:
+        raise ValueError(f"{path}: must name pictures of the folder, got none of its {len(known)}")
+    return found
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:

@@ -1,0 +1,57 @@
+"""`cpm-fast data convert`: labels of other programs in, labels of ours out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cpm_fast.labeling.convert import export_coco, export_deeplabcut, import_labels, write_deeplabcut
+from cpm_fast.labeling.store import LABELS_FILE
+from cpm_fast.results import Results
+
+LABELS, DEEPLABCUT, COCO = "labels", "deeplabcut", "coco"
+RESULTS = (".json", ".csv", ".npz")
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Convert."""
+    source = Path(options.source)
+    if options.to == LABELS:
+        pictures, subjects = import_labels(options.source, options.output, sys.stderr.isatty())
+        print(f"{pictures} pictures, {subjects} subjects")
+        print(f"wrote {options.output / LABELS_FILE} and the pictures; go on: cpm-fast label {options.output}")
+        return True
+    if options.to == COCO:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        export_coco(source, options.output)
+        written = [options.output]
+    elif source.is_dir():
+        written = export_deeplabcut(source, options.output, options.scorer)
+    else:
+        written = _predictions(source, options.output, options.scorer)
+    print("wrote " + ", ".join(map(str, written)))
+    return True
+
+
+def _predictions(source: Path, output: Path, scorer: str) -> list[Path]:
+    """Results of infer as a table of DeepLabCut's, with likelihood."""
+    import numpy as np
+
+    results = Results.load(source)
+    if not len(results):
+        raise ValueError(f"{source}: must hold results, got none")
+    several = max(len(result) for result in results)
+    parts = results[0].skeleton.names
+    rows = []
+    for place, result in enumerate(results):
+        values = np.full((several, len(parts), 3), np.nan)
+        values[: len(result), :, :2], values[: len(result), :, 2] = result.keypoints, np.clip(result.scores, 0, 1)
+        name = str(place if result.frame is None else result.frame) if result.frame is not None else result.name
+        rows.append(((name,), values.ravel()))
+    output.mkdir(parents=True, exist_ok=True)
+    file = output / f"{source.stem}DLC_{scorer}.csv"
+    if file.exists():
+        raise FileExistsError(f"{file}: is there already; give another -o")
+    owners = [f"animal{number + 1}" for number in range(several)] if several > 1 else None
+    return write_deeplabcut(file, scorer, owners, parts, ("x", "y", "likelihood"), rows)
