@@ -124,7 +124,15 @@ setup(
     packages=[*find_packages(include=["cpm_fast", "cpm_fast.*"]), "cpm_fast.kernels"],
     package_dir={"cpm_fast.kernels": "kernels"},
     package_data={
-        "cpm_fast": ["py.typed", "_C.pyi", "weights/*.safetensors", "weights/*.md", "weights/*.toml", "labeling/page/*"]
+        "cpm_fast": [
+            "py.typed",
+            "_C.pyi",
+            "weights/*.safetensors",
+            "weights/*.md",
+            "weights/*.toml",
+            "labeling/page/*",
+        ],
+        "cpm_fast.ops.plans": ["chips/*.json"],
     },
     ext_modules=[Extension("cpm_fast._C", sources=[], optional=True)],
     cmdclass={"build_ext": CMakeBuild},

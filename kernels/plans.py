@@ -1,5 +1,6 @@
 """Which tile a convolution runs with: static tables by arithmetic, chosen by shape. Needs neither Triton nor a GPU.
 
+Blocks that were measured on the chip, if a file has any, go before the tables (`cpm_fast.ops.plans.measured`).
 None of these numbers has been measured on a GPU yet. They follow from what the compiler reports (the largest tiles that
 keep all accumulators in registers, with Triton 3.6 and 3.9; `python benchmarks/studies/kernel_table.py` prints it) and
 from traffic: a program reads (pixels + out) * depth values from L2 for 2 * pixels * out * depth FLOP, so 256 x 128 in
@@ -9,6 +10,7 @@ chip at small batches and to waste fewer channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MODES = ("fp16", "bf16", "tf32", "tf32x3", "ieee")
@@ -40,6 +42,12 @@ class Tile:
     warps: int
     stages: int
 
+
+# What a block is chosen for: "direct" or "product", width of the mode, rows (pixels, or tiles of maps), input channels,
+# output channels and k; 0 where the choice does not depend on it.
+BlockKey = tuple[str, str, int, int, int, int]
+LAUNCHES = ("direct", "product")
+_measured: Mapping[BlockKey, Tile] = {}
 
 # Forward and dx, largest first. 3xTF32 splits each operand in two, in registers, so its tiles are smaller; "ieee" has
 # no tensor cores to feed. On generation 80 tiles stay below 99 KB of shared memory, all that its smaller chips have.
@@ -90,9 +98,12 @@ def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, 
         mode: one of MODES.
         capability: of the device, 80 or 90 and so on.
     """
+    measured = measured_block(direct_key(mode, pixels, in_channels, out_channels, kernel))
+    if measured is not None:
+        return measured
     if kernel * in_channels <= SHORT_ROW:
         return _FORWARD_SHORT[width(mode)]
-    tiles = _FORWARD[generation(capability), width(mode)]
+    tiles = forward_tiles(mode, capability)
     if in_channels % ALIGNED_CHANNELS:
         # Its loads pass through registers, which larger tiles have not to spare.
         return tiles[-1]
@@ -102,6 +113,32 @@ def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, 
         return -(-programs // multiprocessors(capability)) * (tile.pixels + tile.out)
 
     return min(tiles, key=traffic)
+
+
+def forward_tiles(mode: str, capability: int) -> tuple[Tile, ...]:
+    """The tiles that `forward_tile` chooses from, largest first."""
+    return _FORWARD[generation(capability), width(mode)]
+
+
+def use_measured_blocks(blocks: Mapping[BlockKey, Tile]) -> Mapping[BlockKey, Tile]:
+    """Let these go before the tables from now on, in every thread; the ones before."""
+    global _measured
+    before, _measured = _measured, blocks
+    return before
+
+
+def measured_block(key: BlockKey) -> Tile | None:
+    return _measured.get(key)
+
+
+def direct_key(mode: str, pixels: int, in_channels: int, out_channels: int, kernel: int) -> BlockKey:
+    """Of a forward pass, or of a dx with the channels swapped; arguments as of `forward_tile`."""
+    return ("direct", width(mode), pixels, in_channels, out_channels, kernel)
+
+
+def product_key(mode: str, tiles: int, out_channels: int) -> BlockKey:
+    """Of a product of spectra; arguments as of `spectral_plans.product_tile`."""
+    return ("product", width(mode), tiles, 0, out_channels, 0)
 
 
 def dweight_tile(in_channels: int, out_channels: int, kernel: int, mode: str, capability: int) -> Tile:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cpm_fast.kernels.plans import Tile, generation, width
+from cpm_fast.kernels.plans import Tile, generation, measured_block, product_key, width
 
 # Channels of spectra are padded to multiples of this, so that every row can be copied in 16 bytes.
 CHANNELS = 16
@@ -158,8 +158,16 @@ def product_tile(tiles: int, out_channels: int, kind: Arithmetic, capability: in
         kind: of the spectra.
         capability: of the device, 80 or 90 and so on.
     """
-    choices = _PRODUCT[generation(capability), width(kind.product_mode)]
+    measured = measured_block(product_key(kind.product_mode, tiles, out_channels))
+    if measured is not None:
+        return measured
+    choices = product_tiles(kind, capability)
     return choices[0] if out_channels > choices[-1].out else choices[-1]
+
+
+def product_tiles(kind: Arithmetic, capability: int) -> tuple[Tile, ...]:
+    """The tiles that `product_tile` chooses from, largest first."""
+    return _PRODUCT[generation(capability), width(kind.product_mode)]
 
 
 def dweight_tile(kind: Arithmetic, capability: int) -> Tile:

@@ -18,6 +18,8 @@ from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.ops.merge_peaks import merge_peaks
 from cpm_fast.ops.peaks import peaks
+from cpm_fast.ops.plans.measured import VARIABLE as PLAN_VARIABLE
+from cpm_fast.ops.plans.measured import measured_plan
 from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.ops.spectral_conv import spectral_conv, spectral_weight_gradient, transform_weight
 
@@ -82,6 +84,7 @@ def report() -> Report:
         _triton(),
         _native_cpu(),
         _native_cuda(),
+        _cuda_plan(),
         Row("threads", "ok", _threads()),
         _weights(),
     ))  # fmt: skip
@@ -190,6 +193,19 @@ def _native_cuda() -> Row:
         )
         return Row(name, "problem", f"{built}; {failure}", advice)
     return Row(name, "ok", f"live, {built}")
+
+
+def _cuda_plan() -> Row:
+    name = "CUDA plan"
+    try:
+        plan = measured_plan()
+    except ValueError as error:
+        return Row(name, "problem", str(error), f"Name another file in {PLAN_VARIABLE}, or unset it.")
+    if plan.origin:
+        return Row(name, "ok", f"{len(plan.forms)} convolutions as measured on {plan.chip}, from {plan.origin}")
+    found = "by predictions for an H200; none measured on this chip"
+    advice = "docs/measure-your-gpu.md says how to measure it." if torch.cuda.is_available() else ""
+    return Row(name, "note", found, advice)
 
 
 def _architecture() -> str:

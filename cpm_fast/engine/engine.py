@@ -16,6 +16,7 @@ from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
+from cpm_fast.ops.plans.cuda import prediction_source
 from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
 
@@ -158,7 +159,7 @@ class Engine:
             total += f", {1e3 * sum(seconds.values()):.1f} ms"
         lines.append(f"{total}, {self.precision} on {self.device}")
         if self.device.type == "cuda":
-            lines.append("predicted: for an H200, from counts; not measured")
+            lines.append(f"predicted: {prediction_source()}")
         return "\n".join(lines)
 
     def _fresh(self) -> Prepared:

@@ -1,8 +1,9 @@
 """Which algorithm a convolution takes on CUDA: direct, or spectral on which tile.
 
-No GPU has measured any of it yet. Times are predicted for an H200 from counts of bytes and operations: a launch takes
-as long as the slowest of memory, L2 and tensor cores. The same predictions choose on other chips, whose ratios of the
-three are similar. Measured tiles go to MEASURED, which is looked at first.
+Where a file has a convolution as measured on the chip (`measured.py`), the fastest form there is taken; no
+file comes with the package yet. Else times are predicted for an H200 from counts of bytes and operations: a launch
+takes as long as the slowest of memory, L2 and tensor cores. The same predictions choose on other chips, whose ratios of
+the three are similar.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cpm_fast.kernels.fourier import Tiling, block_side, frequencies, tiling
 from cpm_fast.kernels.plans import forward_tile, multiprocessors
 from cpm_fast.kernels.spectral_plans import FORWARD_SPECTRA, arithmetic, padded_channels
 from cpm_fast.ops.plans.cpu import ConvShape
+from cpm_fast.ops.plans.measured import measured_plan
 from cpm_fast.ops.spectral_conv import TILES
 
 # FLOP/s of an H200 (NVIDIA's data sheet, dense); 3xTF32 takes three products of TF32.
@@ -38,9 +40,6 @@ CAPABILITY = 90
 MIN_KERNEL = 3
 # Spectral only where it is clearly faster by the model.
 MARGIN = 1.15
-
-# (kernel, inputs, outputs, map side, images, mode) -> tile, None for direct; as measured on an H200: nothing yet.
-MEASURED: dict[tuple[int, int, int, int, int, str], int | None] = {}
 
 
 @dataclass(frozen=True)
@@ -106,22 +105,34 @@ def spectra_bytes(shape: ConvShape, tile: int, mode: str) -> int:
     return 2 * FORWARD_SPECTRA[mode].itemsize * frequencies(tile) * shape.outputs * padded_channels(shape.inputs)
 
 
-@lru_cache(maxsize=4096)
 def choose_cuda_tile(shape: ConvShape, mode: str, training: bool = False, most_bytes: int | None = None) -> int | None:
-    """The tile of the fastest spectral form by the model; None: direct is faster.
+    """The tile of the fastest spectral form as measured, or by the model; None: direct is faster.
 
     Args:
         shape: of the convolution.
         mode: one of `plans.MODES`.
         training: whether the weight is transformed at every call.
         most_bytes: that spectra of the weight may take.
+
+    Raises:
+        ValueError: the file of measurements is damaged; names it.
     """
+    measured = {
+        tile: milliseconds
+        for tile, milliseconds in measured_plan().milliseconds(shape, mode, training).items()
+        if tile is None or most_bytes is None or spectra_bytes(shape, tile, mode) <= most_bytes
+    }
+    if measured:
+        return min(measured, key=measured.__getitem__)
+    return predicted_tile(shape, mode, training, most_bytes)
+
+
+@lru_cache(maxsize=4096)
+def predicted_tile(shape: ConvShape, mode: str, training: bool, most_bytes: int | None) -> int | None:
+    """As `choose_cuda_tile`, by the model alone."""
     height, width = shape.size
     if shape.kernel < MIN_KERNEL or not shape.images * height * width * shape.inputs * shape.outputs:
         return None
-    key = (shape.kernel, shape.inputs, shape.outputs, max(shape.size), shape.images, mode)
-    if key in MEASURED and not training and most_bytes is None:
-        return MEASURED[key]
     fitting = [
         tile
         for tile in TILES
@@ -131,6 +142,13 @@ def choose_cuda_tile(shape: ConvShape, mode: str, training: bool = False, most_b
         return None
     best = min(fitting, key=lambda tile: spectral_seconds(shape, tile, mode, training))
     return best if MARGIN * spectral_seconds(shape, best, mode, training) < direct_seconds(shape, mode) else None
+
+
+def prediction_source() -> str:
+    """Where the milliseconds of a plan come from, for people to read."""
+    plan = measured_plan()
+    counts = "for an H200, from counts; not measured"
+    return f"as measured on {plan.chip}, {plan.origin}; what is not in it {counts}" if plan.origin else counts
 
 
 def map_bytes(mode: str) -> int:
@@ -163,6 +181,9 @@ class CudaPlan:
         return FORWARD_SPECTRA[self.mode]
 
     def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
-        """Predicted for an H200, of the direct form without a tile."""
+        """As measured, or predicted for an H200; of the direct form without a tile."""
+        measured = measured_plan().milliseconds(shape, self.mode, training=False)
+        if tile in measured:
+            return measured[tile]
         seconds = direct_seconds(shape, self.mode) if tile is None else spectral_seconds(shape, tile, self.mode, False)
         return 1e3 * seconds

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from cpm_fast.kernels.plans import MODES
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import (
-    MEASURED,
     MIN_KERNEL,
-    CudaPlan,
     choose_cuda_tile,
     direct_seconds,
     spectra_bytes,
@@ -70,15 +68,6 @@ def test_a_transform_of_the_weight_counts_in_training():
     shape = ConvShape(1, 128, 128, 11, (46, 46))
     assert len(spectral_steps(shape, 32, "bf16", True)) == len(spectral_steps(shape, 32, "bf16", False)) + 1
     assert spectral_seconds(shape, 32, "bf16", True) > spectral_seconds(shape, 32, "bf16", False)
-
-
-def test_what_has_been_measured_goes_first(monkeypatch):
-    shape = ConvShape(1, 64, 64, 9, (40, 40))
-    choose_cuda_tile.cache_clear()
-    monkeypatch.setitem(MEASURED, (9, 64, 64, 40, 1, "tf32"), 64)
-    assert CudaPlan("tf32").tile(shape) == 64
-    choose_cuda_tile.cache_clear()
-    assert MEASURED == {(9, 64, 64, 40, 1, "tf32"): 64}, "the test's own entry alone: nothing has been measured yet"
 
 
 def test_predictions_agree_with_the_launches_as_they_are():

@@ -1,0 +1,55 @@
+"""Step: the package installed from this folder without a registry, with its CUDA part where there is a toolkit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+from benchmarks.gpu.cases import Case, Rows, Values
+from benchmarks.gpu.tools import output, python, run
+
+PROBE = """
+import json, cpm_fast, cpm_fast._C
+from cpm_fast.ops import backend
+print(json.dumps({"build": backend.build_info(), "native": backend.native_missing("cpu"), "place": cpm_fast.__file__}))
+"""
+INSTALL = ("-m", "pip", "install", "-e", ".", "--no-build-isolation", "--no-deps", "-v", "--disable-pip-version-check",
+           "--no-index")  # fmt: skip
+BUILD_S = 170.0
+
+
+def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
+    yield Case("install", lambda: install(device))
+    yield Case("import", imported)
+
+
+def install(device: str) -> Values:
+    """Where the wanted parts are there already, as in a resumed visit on the same machine, nothing is done."""
+    try:
+        there = imported()
+        if device == "cpu" or there["build"].get("cuda"):
+            return {"there": True, **there}
+    except RuntimeError:
+        pass
+    environment = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)}
+    if "CPM_FAST_CUDA_ARCHS" not in os.environ and (arch := capability(device)):
+        environment["CPM_FAST_CUDA_ARCHS"] = arch
+    code, text = run(python(*INSTALL), BUILD_S, environment)
+    if code:
+        raise RuntimeError(f"pip ended with code {code}: {text[-1500:]}")
+    return {"there": False, "environment": environment, "output": text[-3000:]}
+
+
+def imported() -> Values:
+    values: Values = json.loads(output(python("-c", PROBE), 60).strip().splitlines()[-1])
+    return values
+
+
+def capability(device: str) -> str | None:
+    """Of the GPU, for which alone is compiled; None without one."""
+    if device == "cpu":
+        return None
+    import torch
+
+    return "".join(map(str, torch.cuda.get_device_capability())) if torch.cuda.is_available() else None

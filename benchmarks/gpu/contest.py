@@ -1,0 +1,107 @@
+"""Contestants in one process, so that on a GPU all are captured side by side, checked first and then timed in turns."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.cases import Skipped, Values
+from benchmarks.harness.crew import worst_error
+from benchmarks.harness.machine import Machine, best_flops, copy
+from benchmarks.harness.measure import Case, Effort, measure
+from benchmarks.harness.timing import seconds_a_call
+from benchmarks.harness.worker import Run, WorkerFailed, _array
+from benchmarks.peers.pytorch import Unavailable
+
+# Rounds of a case: at least, at most, and begun within so many seconds.
+EFFORT = {"cuda": Effort(7, 31, 1.5), "cpu": Effort(2, 2, 0)}
+
+
+@dataclass
+class Entrant:
+    """A contestant made when it is first called, whose failure is its row's to tell."""
+
+    name: str
+    start: Callable[[], Run]
+    note: str = ""
+    call: Run | None = None
+
+    def result(self) -> list[Any]:
+        try:
+            self.call = self.start()
+            # Ours is captured at its second call, and replayed from the third.
+            for _ in range(2):
+                self.call()
+            return [_array(value) for value in self.call()]
+        except Unavailable:
+            raise
+        except Exception as error:
+            self.call = None
+            raise WorkerFailed(f"{type(error).__name__}: {error}"[:500]) from error
+
+    def seconds(self, calls: int, device: str) -> float:
+        assert self.call is not None
+        if calls > 1:
+            # Caches hold what the contestant before has left.
+            self.call()
+        return seconds_a_call(self.call, calls, device)
+
+    def usage(self) -> dict[str, float]:
+        return {}
+
+
+def contest(
+    name: str,
+    entrants: Sequence[Entrant],
+    right: Sequence[Any],
+    bound: float,
+    problem: Any,
+    device: str,
+    precision: str,
+) -> Values:
+    """Errors and times of all, and ours over the best of the others; "failed" where a result is wrong."""
+    case = Case(
+        name=name, contestants=list(entrants), error=lambda arrays: worst_error(arrays, right), bound=bound,
+        bytes=problem.bytes, macs=problem.macs, images=problem.batch, device=device, precision=precision,
+    )  # fmt: skip
+    try:
+        values = measure(case, EFFORT[device], peak(device, precision))
+    finally:
+        for entrant in entrants:
+            entrant.call = None
+        gc.collect()
+        if device == "cuda":
+            torch.cuda.empty_cache()
+    rows = values["rows"]
+    others = [row for row in rows[1:] if "median_s" in row]
+    if "median_s" in rows[0] and others:
+        best = min(others, key=lambda row: row["median_s"])
+        values["best_other"] = best["name"]
+        values["times_faster"] = best["median_s"] / rows[0]["median_s"]
+        values["error_to_best_other"] = rows[0]["error"] / max(best["error"], 1e-30)
+    if "skipped" in rows[0]:
+        raise Skipped(rows[0]["skipped"])
+    fine = all(row.get("correct", "skipped" in row) for row in rows)
+    return {"state": "ok" if fine else "failed", **values}
+
+
+@cache
+def peak(device: str, precision: str) -> Machine:
+    """What shares of the peak refer to, measured once a process; of a rehearsal any number."""
+    if device == "cpu":
+        return Machine({("cpu", precision): 1e11}, {"cpu": 1e10})
+    return Machine({("cuda", precision): best_flops("cuda", precision, False)}, {"cuda": copy("cuda", 1024)})
+
+
+def oracle(exact: Callable[[Any], Run], problem: Any) -> list[Any]:
+    """What is right, in float64 on the problem's device."""
+    right = [_array(value) for value in exact(problem)()]
+    gc.collect()
+    if problem.setting.device == "cuda":
+        torch.cuda.empty_cache()
+    return right

@@ -1,0 +1,117 @@
+"""results.json of a visit: read back, kept whole, and judged for what is left.
+
+Only the standard library is used: the first steps run before anything is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FORMAT = "cpm_fast gpu visit"
+FILE = "results.json"
+# Of a case: it need not be done again.
+DONE_CASES = ("ok", "skipped")
+# Characters of a failed step's output that go into the results.
+TAIL = 4000
+
+
+class Results:
+    """What a visit has found so far.
+
+    Args:
+        folder: of results.json.
+        values: the JSON's values.
+    """
+
+    def __init__(self, folder: Path, values: dict[str, Any]) -> None:
+        self.folder, self.values = folder, values
+
+    @classmethod
+    def new(cls, folder: Path, rehearsal: bool) -> Results:
+        """An empty visit in a folder, which is made.
+
+        Raises:
+            FileExistsError: there are results already.
+        """
+        if (folder / FILE).exists():
+            raise FileExistsError(f"{folder / FILE} is there already; continue it with --resume {folder}")
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(folder, {"format": FORMAT, "version": 1, "rehearsal": rehearsal, "visits": [], "steps": {}})
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Those of an earlier visit.
+
+        Raises:
+            FileNotFoundError: there are none.
+            ValueError: the file is not of this kind.
+        """
+        path = folder / FILE
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist; begin with --out {folder}")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is no JSON: {error}") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != 1:
+            raise ValueError(f"{path} must have format {FORMAT!r} and version 1")
+        return cls(folder, values)
+
+    @property
+    def rehearsal(self) -> bool:
+        return bool(self.values["rehearsal"])
+
+    @property
+    def steps(self) -> dict[str, dict[str, Any]]:
+        steps: dict[str, dict[str, Any]] = self.values["steps"]
+        return steps
+
+    def begin_visit(self, minutes: float) -> dict[str, Any]:
+        """The entry of a call of the command, whose seconds are yet to come."""
+        entry: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": " ".join(["python", *sys.argv]),
+            "minutes": minutes,
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "seconds": None,
+        }
+        self.values["visits"].append(entry)
+        return entry
+
+    def step(self, name: str) -> dict[str, Any]:
+        """The entry of a step, made where there is none."""
+        entry: dict[str, Any] = self.steps.setdefault(name, {"state": "not begun", "cases": {}})
+        return entry
+
+    def state(self, name: str) -> str:
+        return str(self.steps.get(name, {}).get("state", "not begun"))
+
+    def done(self, name: str) -> bool:
+        """Whether a step need not be done again; a missing GPU or tool may be there the next time."""
+        return self.state(name) == "passed"
+
+    def write(self) -> None:
+        """To the disk, whole at every instant."""
+        path = self.folder / FILE
+        temporary = path.with_name(f".{FILE}.{os.getpid()}")
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(self.values, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def step_state(cases: dict[str, dict[str, Any]]) -> str:
+    """Of a step whose process came to its end."""
+    states = [case["state"] for case in cases.values()]
+    if any(state not in DONE_CASES for state in states):
+        return "failed"
+    return "skipped" if states and all(state == "skipped" for state in states) else "passed"

@@ -1,0 +1,55 @@
+"""Steps: the tests marked gpu, whose outcomes pytest's process sends itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.gpu.cases import Case, Rows, Skipped, need_device
+from benchmarks.gpu.outcomes import DESCRIPTOR
+from benchmarks.gpu.tools import ROOT, python, run
+
+HERE = Path(__file__).resolve().parent
+# Arguments of pytest.
+CORE = ("tests/kernels/test_on_gpu.py", "-k", "core")
+CUDA_OPS = tuple(f"tests/ops/test_{op}.py" for op in ("peaks", "merge_peaks", "resize_merge", "gaussian_targets"))
+SELECTIONS: dict[str, tuple[str, ...]] = {
+    "core-tests": CORE,
+    "cuda-ops-tests": (*CUDA_OPS, "-k", "cuda"),
+    "tests": ("tests",),
+}
+# Under --device cpu; the tests marked gpu are collected, and skip.
+REHEARSED: dict[str, tuple[str, ...]] = {
+    "core-tests": ("-m", "not gpu and not slow", *CORE),
+    "cuda-ops-tests": ("-m", "gpu", *CUDA_OPS),
+    "tests": ("-m", "gpu", "tests/kernels", "tests/ops"),
+}
+# pytest's own: all passed, some failed, none selected. Of any other code its process died.
+USUAL_CODES = (0, 1, 5)
+NEVER_S = 3600.0
+
+
+def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
+    """None of this process: pytest's takes its place."""
+    need_device(device)
+    arguments = REHEARSED[step] if device == "cpu" else ("-m", "gpu", *SELECTIONS[step])
+    # The step's own limit ends it.
+    code, text = run(pytest_command(*arguments), NEVER_S, pytest_environment(rows.descriptor), [rows.descriptor])
+    if code not in USUAL_CODES:
+        os._exit(code if 0 < code < 256 else 1)
+    if code == 5 and "deselected" not in text:
+        raise Skipped("pytest found no such test")
+    yield from ()
+
+
+def pytest_command(*arguments: str) -> list[str]:
+    return python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "benchmarks.gpu.outcomes", "--tb=short", *arguments
+    )
+
+
+def pytest_environment(descriptor: int | None) -> dict[str, str]:
+    """With the plugin in reach; its rows go to the descriptor, nowhere if None."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, **({} if descriptor is None else {DESCRIPTOR: str(descriptor)})}

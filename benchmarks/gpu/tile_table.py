@@ -1,0 +1,115 @@
+"""Step: blocks, warps and stages of the kernels that take longest, measured; they go into the plan for this chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+
+import torch
+
+from benchmarks.gpu import forms
+from benchmarks.gpu.cases import Case, Rows, Values, need_device
+from benchmarks.gpu.plan_table import INFERENCE, REHEARSED, capability_of, shapes
+from benchmarks.gpu.tried import Call, tried
+from cpm_fast.kernels import plans, spectral_plans
+from cpm_fast.kernels.fourier import frequencies, tiling
+from cpm_fast.ops.plans.cpu import ConvShape
+from cpm_fast.ops.plans.cuda import DTYPES, choose_cuda_tile
+
+MODES = ("bf16", "tf32x3")
+REHEARSED_CAPABILITY = 90
+REHEARSED_TILES = dict(zip(REHEARSED, (16, None), strict=True))
+
+
+def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
+    """The direct form where the plan takes it, else the product of spectra, the longest of its kernels."""
+    need_device(device)
+    for mode in MODES:
+        wanted = [shape for name, batch in INFERENCE[:2] for shape in shapes(name, batch, joined=True)]
+        for shape in dict.fromkeys(REHEARSED if device == "cpu" else wanted):
+            tile = REHEARSED_TILES[shape] if device == "cpu" else choose_cuda_tile(shape, mode)
+            if tile is None:
+                key = plans.direct_key(mode, forms_pixels(shape), shape.inputs, shape.outputs, shape.kernel)
+                yield Case(f"direct {key}", partial(direct, shape, mode, key, device))
+            else:
+                count = shape.images * tiling(tile, shape.kernel, *shape.size).count
+                kind = spectral_plans.arithmetic(DTYPES[mode], spectral_plans.FORWARD_SPECTRA[mode], mode)
+                outputs = spectral_plans.padded_channels(shape.outputs)
+                key = plans.product_key(kind.product_mode, count, outputs)
+                yield Case(f"product {tile} {shape.inputs} {key}", partial(product, shape, tile, kind, key, device))
+
+
+def forms_pixels(shape: ConvShape) -> int:
+    return shape.images * shape.size[0] * shape.size[1]
+
+
+def variants_of(tile: plans.Tile, others: tuple[plans.Tile, ...]) -> list[plans.Tile]:
+    """The plan's own first, then its relatives, then the other blocks of the table."""
+    relatives = [replace(tile, warps=4 if tile.warps == 8 else 8), replace(tile, stages=tile.stages - 1),
+                 replace(tile, stages=tile.stages + 1), replace(tile, pixels=max(32, tile.pixels // 2)),
+                 replace(tile, depth=2 * tile.depth, stages=max(2, tile.stages - 1))]  # fmt: skip
+    return list(dict.fromkeys(each for each in (tile, *relatives, *others) if each.stages > 0))
+
+
+def direct(shape: ConvShape, mode: str, key: plans.BlockKey, device: str) -> Values:
+    capability = capability_of(device)
+    sizes = (forms_pixels(shape), shape.inputs, shape.outputs, shape.kernel, mode, capability or REHEARSED_CAPABILITY)
+    blocks = variants_of(plans.forward_tile(*sizes), plans.forward_tiles(mode, sizes[-1]))
+    inputs = forms.Inputs.draw(shape, mode, device)
+
+    def make(block: plans.Tile) -> Call:
+        return with_block(key, block, forms.forward(inputs, None, mode, capability))
+
+    return {"block": list(key), **chosen(tried({named(each): partial(make, each) for each in blocks}, mode, device))}
+
+
+def product(shape: ConvShape, tile: int, kind: spectral_plans.Arithmetic, key: plans.BlockKey, device: str) -> Values:
+    count, outputs, inputs = key[2], key[4], spectral_plans.padded_channels(shape.inputs)
+    capability = capability_of(device)
+    few = capability is None
+    waves = 8 if few else frequencies(tile)
+    dtype = torch.float32 if few else kind.spectra
+    x, weight = (torch.randn(waves, each, 2, inputs, device=device).to(dtype) for each in (count, outputs))
+    blocks = variants_of(spectral_plans.product_tile(count, outputs, kind, capability or REHEARSED_CAPABILITY),
+                         spectral_plans.product_tiles(kind, capability or REHEARSED_CAPABILITY))  # fmt: skip
+
+    def make(block: plans.Tile) -> Call:
+        if capability is None:
+            return lambda: [torch.einsum("ftci,foci->ftco", x, weight)]
+        from cpm_fast.kernels.spectral_product import product_launch
+
+        y = x.new_empty((*x.shape[:3], outputs), dtype=kind.product)
+
+        def launch() -> list[torch.Tensor]:
+            product_launch(x, weight, y, kind, capability).run()
+            return [y]
+
+        return with_block(key, block, launch)
+
+    return {"block": list(key), **chosen(tried({named(each): partial(make, each) for each in blocks},
+                                               kind.product_mode, device))}  # fmt: skip
+
+
+def with_block(key: plans.BlockKey, block: plans.Tile, call: Call) -> Call:
+    """The call with that block in place of the plan's."""
+
+    def run() -> list[torch.Tensor]:
+        before = plans.use_measured_blocks({key: block})
+        try:
+            return call()
+        finally:
+            plans.use_measured_blocks(before)
+
+    return run
+
+
+def named(block: plans.Tile) -> str:
+    return " ".join(f"{value}" for value in asdict(block).values())
+
+
+def chosen(values: Values) -> Values:
+    """With the fastest block, by its five numbers."""
+    times = values["milliseconds"]
+    best = min(times, key=times.__getitem__) if times else None
+    return {**values, "best": None if best is None else [int(part) for part in best.split()]}

@@ -1,0 +1,71 @@
+"""Programs that steps start: found, run under a limit, their output kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.gpu.cases import Skipped
+from benchmarks.gpu.processes import die_with_parent
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def found(tool: str) -> str:
+    """The program's path.
+
+    Raises:
+        Skipped: it is neither on PATH nor with CUDA.
+    """
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    places = [os.path.join(home, "bin") for home in homes if home]
+    path = shutil.which(tool) or shutil.which(tool, path=os.pathsep.join(places))
+    if path is None:
+        raise Skipped(f"{tool} is neither on PATH nor in {', '.join(places)}")
+    return path
+
+
+def output(command: Sequence[str], limit_s: float = 30, environment: Mapping[str, str] | None = None) -> str:
+    """What a command prints, stderr included.
+
+    Raises:
+        RuntimeError: it fails, or takes longer than the limit; with the end of what it printed.
+    """
+    code, text = run(command, limit_s, environment)
+    if code:
+        raise RuntimeError(f"{command[0]} ended with code {code}: {text[-1500:]}")
+    return text
+
+
+def run(
+    command: Sequence[str],
+    limit_s: float,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+) -> tuple[int, str]:
+    """Exit code and output, which is printed as well; the code is 124 where the limit ended it."""
+    print("$ " + " ".join(command), flush=True)
+    # In a group of its own, so that what it starts ends with it; nobody else has its output's end.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
+        env={**os.environ, **(environment or {})}, pass_fds=descriptors, process_group=0, preexec_fn=die_with_parent,
+    )  # fmt: skip
+    code = 124
+    try:
+        data, _ = process.communicate(timeout=limit_s)
+        code = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        data, _ = process.communicate()
+    text = data.decode(errors="replace")
+    print(text, flush=True)
+    return code, text
+
+
+def python(*arguments: str) -> list[str]:
+    return [sys.executable, *arguments]

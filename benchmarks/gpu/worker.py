@@ -1,0 +1,40 @@
+"""The process of one step: python benchmarks/gpu_visit.py --worker STEP --device DEVICE --rows NUMBER."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from importlib import import_module
+
+from benchmarks.gpu.cases import Rows, Skipped, run_cases
+from benchmarks.gpu.processes import AGAIN, SEEN, die_with_parent
+from benchmarks.gpu.steps import step_of
+
+
+def names_of(variable: str) -> frozenset[str]:
+    """The list in the file that a variable names; empty where it is unset."""
+    path = os.environ.get(variable)
+    if not path:
+        return frozenset()
+    with open(path, encoding="utf-8") as file:
+        return frozenset(json.load(file))
+
+
+def main(arguments: list[str]) -> int:
+    """0: the step came to its end, whatever its cases say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--worker", required=True)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--rows", type=int, required=True)
+    chosen = parser.parse_args(arguments)
+    die_with_parent()
+    step, rows = step_of(chosen.worker), Rows(chosen.rows, names_of(SEEN), names_of(AGAIN))
+    try:
+        module = import_module(f"benchmarks.gpu.{step.module}")
+        run_cases(rows, module.cases(step.name, chosen.device, rows))
+    except Skipped as reason:
+        rows.send(step="skipped", reason=str(reason))
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,33 @@
+"""Build, test, compare, time and tune on a machine with a GPU: python benchmarks/gpu_visit.py --minutes 8 --out DIR
+
+Every step runs in a process of its own under a limit of its own, and results.json in the folder is rewritten whole
+after each, so that a visit may be cut short at any instant; --resume DIR goes on. docs/measure-your-gpu.md has more.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The case table of the tests is the benchmarks' too.
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def main(arguments: list[str]) -> int:
+    if "--worker" in arguments:
+        from benchmarks.gpu.worker import main as work
+
+        return work(arguments)
+    if arguments[:1] == ["--subject"]:
+        from benchmarks.gpu.counters import subject
+
+        subject(arguments[1])()
+        return 0
+    from benchmarks.gpu.visit import main as visit
+
+    return visit(arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""A visit with steps that fail, hang, crash and count, run as benchmarks/gpu_visit.py is: the same code but for these.
+
+Every step appends a line to the file that PRETENDED_LOG names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from benchmarks.gpu import visit, worker
+from benchmarks.gpu.cases import BROKEN, Case, Skipped
+from benchmarks.gpu.steps import Step
+
+LIMITS = {"always": 20, "fails": 20, "hangs": 3, "crashes": 20, "skips": 20, "counts": 20, "waits": 60}
+STEPS = tuple(Step(name, limit, name, "none", every_time=name == "always") for name, limit in LIMITS.items())
+
+
+def said(line: str) -> None:
+    with open(os.environ["PRETENDED_LOG"], "a") as file:
+        file.write(f"{line}\n")
+
+
+def cases(step: str) -> Iterator[Case]:
+    said(step)
+    if step == "skips":
+        raise Skipped("no CUDA device")
+
+    def ok() -> dict:
+        said(f"{step} ok")
+        return {"value": float("nan"), "case": "a name that rows have too"}
+
+    def fails() -> dict:
+        raise ValueError("of all things")
+
+    def hangs() -> dict:
+        # Children that ignore signals and leave the process group are ended with it.
+        command = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        for new_session in (False, True):
+            child = subprocess.Popen([sys.executable, "-c", command], start_new_session=new_session)
+            said(f"child {child.pid}")
+        time.sleep(600)
+        return {}
+
+    def dies() -> dict:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return {}
+
+    def breaks() -> dict:
+        os._exit(BROKEN)
+
+    def waits() -> dict:
+        said("waiting")
+        time.sleep(600)
+        return {}
+
+    yield Case("first", ok)
+    yield from {
+        "fails": [Case("fails", fails)],
+        "hangs": [Case("hangs", hangs)],
+        "crashes": [Case("dies", dies), Case("breaks", breaks)],
+        "counts": [Case(str(index), ok) for index in range(3)],
+        "waits": [Case("waits", waits)],
+    }.get(step, [])
+    yield Case("last", ok)
+
+
+def work(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--worker")
+    parser.add_argument("--device")
+    parser.add_argument("--rows", type=int)
+    chosen = parser.parse_args(arguments)
+    rows = worker.Rows(chosen.rows, worker.names_of(worker.SEEN), worker.names_of(worker.AGAIN))
+    try:
+        worker.run_cases(rows, cases(chosen.worker))
+    except Skipped as reason:
+        rows.send(step="skipped", reason=str(reason))
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    if "--worker" in arguments:
+        return work(arguments)
+    visit.STEPS = STEPS
+    visit.step_of = lambda name: next(step for step in STEPS if step.name == name)
+    visit.ENTRY = Path(__file__).resolve()
+    return visit.main(arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
