@@ -131,7 +131,7 @@ class Visit:
             if code is None:
                 entry.update(state="timed out", reason=f"killed at its limit of {entry['limit_s']:g} s")
                 return
-            entry.update(state="failed", reason=died(code))
+            entry.update(state="failed", reason=died(code, entry["tail"]))
             if not ended or deadline - time.monotonic() < RESTART_S:
                 return
             seen |= ended
@@ -186,8 +186,11 @@ def summary(entry: Row) -> str:
     return ", ".join(parts) + (f" ({entry['reason']})" if entry.get("reason") else "")
 
 
-def died(code: int) -> str:
-    return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+def died(code: int, printed: str) -> str:
+    """Why a step's process is gone, with the last line that it printed."""
+    ended = f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+    last = printed.strip().rpartition("\n")[2]
+    return f"{ended}: {last[:300]}" if last else ended
 
 
 def parser() -> argparse.ArgumentParser:

@@ -150,7 +150,6 @@ RUN: dict[str, Promise] = {
 
 # What takes hours, several machines, a camera's weight of data or a GPU: the options are parsed, nothing runs.
 PARSED = (
-    r"python benchmarks/gpu_visit\.py --(minutes 8|device cpu) --(out|resume) \w+",
     r"python benchmarks/.*",
     r"torchrun .*",
     r"cpm-fast train .*--data lspet --hold-out 500 .*",
