@@ -11,8 +11,8 @@ from benchmarks.gpu import forms
 from benchmarks.gpu.cases import Case, Rows, Values, need_device
 from benchmarks.gpu.tried import tried
 from cpm_fast.config import preset
+from cpm_fast.model.groups import layer_groups
 from cpm_fast.model.layers import network_layers
-from cpm_fast.model.plan import network_steps
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
 
@@ -44,10 +44,10 @@ def shapes(name: str, batch: int, joined: bool) -> list[ConvShape]:
     """Of a network's convolutions wider than one cell, most work first; as an engine joins them, or each by itself."""
     layers = tuple(network_layers(preset(name)))
     if joined:
-        steps = [(step.first, step.channels) for step in network_steps(layers) if step.first.kind == "conv"]
+        convs = [(group.first, group.channels) for group in layer_groups(layers) if group.first.kind == "conv"]
     else:
-        steps = [(layer, layer.channels) for layer in layers if layer.kind == "conv"]
-    found = {ConvShape(batch, layer.in_channels, out, layer.kernel, layer.size): layer.macs for layer, out in steps}
+        convs = [(layer, layer.channels) for layer in layers if layer.kind == "conv"]
+    found = {ConvShape(batch, layer.in_channels, out, layer.kernel, layer.size): layer.macs for layer, out in convs}
     return sorted((shape for shape in found if shape.kernel > 1), key=lambda shape: -found[shape])
 
 
