@@ -15,23 +15,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
-    try:
-        if options.verb == "train" and options.project is not None:
-            from cpm_fast.commands.project import train_arguments
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+        try:
+            if options.verb == "train" and options.project is not None:
+                from cpm_fast.commands.project import train_arguments
 
-            # Given options come last, so that they win over the project's.
-            verb, *given = sys.argv[1:] if arguments is None else arguments
-            options = parser.parse_args([verb, *train_arguments(options), *given])
-        return options.run(options)
-    except KeyboardInterrupt:
-        return BAD_RESULT
-    except (ValueError, TypeError, OSError) as error:
-        print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
-        return BAD_USE
-    except RuntimeError as error:
-        print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
-        return BAD_RESULT
+                # Given options come last, so that they win over the project's.
+                verb, *given = sys.argv[1:] if arguments is None else arguments
+                options = parser.parse_args([verb, *train_arguments(options), *given])
+            return options.run(options)
+        except KeyboardInterrupt:
+            return BAD_RESULT
+        except (ValueError, TypeError, OSError) as error:
+            print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
+            return BAD_USE
+        except RuntimeError as error:
+            print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
+            return BAD_RESULT
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -86,9 +87,10 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument("--init", metavar="FILE", help="weights to start from, a file or a bundled name; wider layers "
                        "and more stages grow from them; layers that do not fit, for instance because the parts differ, "
                        "start anew (start.txt); or torchvision's VGG-19 for the trunk of the vgg preset")  # fmt: skip
-    train.add_argument("--recipe", default="modern", help="modern, or paper: as released (paper-vgg: of the vgg "
-                       "preset), or a .json file with fields of TrainingConfig, such as a run's config.json "
-                       "(%(default)s)")  # fmt: skip
+    train.add_argument("--recipe", help="modern, few, or paper: as released (paper-vgg: of the vgg preset), or a .json "
+                       "file with some fields of TrainingConfig, which change modern or the one that its field recipe "
+                       "names, such as a run's config.json (default: for up to 500 samples of one's own few, which "
+                       "starts from bundled weights, otherwise modern)")  # fmt: skip
     train.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
     train.add_argument("--batch", type=int, help="samples a step, over all processes (default: the recipe's)")
     train.add_argument("--accumulate", type=int, metavar="N", help="take a batch in N pieces, for less memory "
@@ -249,6 +251,12 @@ def make_parser() -> argparse.ArgumentParser:
     show = _verb(actions, "show", _project_show, "say what a project holds, and what to do next")
     show.add_argument("folder", type=Path, help="of the project")
 
+    compare = _verb(verbs, "compare", _compare, "runs beside each other: settings that differ, scores, curves")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, two or more")
+    compare.add_argument(
+        "-o", "--output", type=Path, default=Path("runs/compare"), help="folder to write (%(default)s)"
+    )
+
     _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
     return parser
 
@@ -363,6 +371,12 @@ def _project_show(options: argparse.Namespace) -> int:
     from cpm_fast.commands.project import show
 
     return FINE if show(options) else BAD_RESULT
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from cpm_fast.commands.compare import compare_command
+
+    return FINE if compare_command(options) else BAD_RESULT
 
 
 def _doctor(_options: argparse.Namespace) -> int:

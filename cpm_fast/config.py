@@ -14,6 +14,8 @@ STRIDE = 8
 CONCAT_SOURCES = ("features", "beliefs", "center")
 # Side of the center map's averaging window; the release has 9.
 LARGEST_CENTER_POOL = 64
+# No network that runs is larger; a weights file may claim anything.
+MOST_STAGES, LARGEST_SIDE, MOST_CHANNELS, SMALLEST = 64, 8192, 1 << 15, 1e-3
 # What the kernels compute at once.
 CHANNELS_BLOCK = 16
 
@@ -36,8 +38,10 @@ class Conv:
     def __post_init__(self) -> None:
         if not whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd and from 1 to 15, got {self.kernel!r}")
-        if not whole(self.channels) or self.channels < 1:
-            raise ValueError(f"channels must be a positive whole number, got {self.channels!r}")
+        if not whole(self.channels) or not 1 <= self.channels <= MOST_CHANNELS:
+            raise ValueError(
+                f"channels must be a positive whole number of at most {MOST_CHANNELS}, got {self.channels!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,13 @@ class NetworkConfig:
             if not fine:
                 raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
-        require(whole(self.stages) and self.stages >= 1, "stages", "a whole number of at least 1")
+        fine = whole(self.stages) and 1 <= self.stages <= MOST_STAGES
+        require(fine, "stages", f"a whole number of at least 1 and at most {MOST_STAGES}")
         sides = self.input_size
-        fine = len(sides) == 2 and all(whole(side) and side > 0 and side % STRIDE == 0 for side in sides)
-        require(fine, "input_size", "(height, width), positive multiples of 8")
+        fine = len(sides) == 2 and all(
+            whole(side) and 0 < side <= LARGEST_SIDE and side % STRIDE == 0 for side in sides
+        )
+        require(fine, "input_size", f"(height, width), positive multiples of 8 of at most {LARGEST_SIDE}")
         require(len(self.trunk) == 3 and all(self.trunk), "trunk", "three blocks of at least one convolution")
         for name in ("shared_trunk", "center_map", "background"):
             require(isinstance(getattr(self, name), bool), name, "true or false")
@@ -123,8 +130,10 @@ class NetworkConfig:
         fine = whole(self.center_pool) and STRIDE <= self.center_pool <= LARGEST_CENTER_POOL
         require(fine, "center_pool", f"a whole number from 8 to {LARGEST_CENTER_POOL}")
         for name in ("center_sigma", "margin"):
-            require(finite(getattr(self, name)) and getattr(self, name) > 0, name, "a positive number")
-        require(finite(self.cell_offset), "cell_offset", "a finite number")
+            fine = finite(getattr(self, name)) and SMALLEST <= getattr(self, name) <= LARGEST_SIDE
+            require(fine, name, f"a positive number from {SMALLEST:g} to {LARGEST_SIDE}")
+        fine = finite(self.cell_offset) and abs(self.cell_offset) <= LARGEST_SIDE
+        require(fine, "cell_offset", f"a finite number within {LARGEST_SIDE}")
         wanted = {"features", "beliefs"} | ({"center"} if self.center_map else set())
         given = set(self.concat)
         fine = wanted <= given <= set(CONCAT_SOURCES) and len(given) == len(self.concat)
@@ -261,8 +270,8 @@ def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
     Raises:
         ValueError: the factor is not a positive number.
     """
-    if not (finite(factor) and factor > 0):
-        raise ValueError(f"factor must be a positive number, got {factor!r}")
+    if not (finite(factor) and 0 < factor <= MOST_CHANNELS):
+        raise ValueError(f"factor must be a positive number of at most {MOST_CHANNELS}, got {factor!r}")
 
     def wide(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
         return tuple(

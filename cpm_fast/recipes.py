@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from cpm_fast.config import finite, whole
 
+# Beyond these nothing can be learned, and numbers run out.
+SCALES = (0.01, 100.0)
+LARGEST_PX, LARGEST_COUNT, LARGEST_EPOCHS, LARGEST_FACTOR, LARGEST_SEED = 1e4, 1 << 20, 1e7, 1e6, 1 << 40
 SCHEMES = ("joint", "stagewise", "stagewise_then_joint", "final_only")
 
 
@@ -42,14 +45,17 @@ class AugmentationConfig:
     occlude_share: float = 0.4
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale_min <= self.scale_max:
-            raise ValueError(f"scale_min must be positive and at most scale_max, got {self.scale_min, self.scale_max}")
-        if not 0 <= self.rotate_degrees <= 180 or self.shift_px < 0:
+        low, high = SCALES
+        if not low <= self.scale_min <= self.scale_max <= high:
             raise ValueError(
-                f"rotate_degrees must be 0 to 180, shift_px >= 0, got {self.rotate_degrees, self.shift_px}"
+                f"scale_min must be from {low:g}, positive and at most scale_max, and that at most {high:g}, "
+                f"got {self.scale_min, self.scale_max}"
             )
-        if not 0 <= self.center_px < math.inf:
-            raise ValueError(f"center_px must be 0 or more, got {self.center_px}")
+        if not 0 <= self.rotate_degrees <= 180:
+            raise ValueError(f"rotate_degrees must be 0 to 180, got {self.rotate_degrees}")
+        for name in ("shift_px", "center_px"):
+            if not 0 <= getattr(self, name) <= LARGEST_PX:
+                raise ValueError(f"{name} must be 0 or more and at most {LARGEST_PX:g}, got {getattr(self, name)}")
         for name in ("flip_probability", "brightness", "contrast", "saturation", "occlude_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
@@ -128,16 +134,24 @@ class TrainingConfig:
         require(self.scheme in SCHEMES, "scheme", f"one of {list(SCHEMES)}")
         require(finite(self.average) and 0 <= self.average < 1, "average", "from 0 to below 1")
         factors = self.stage_factors
-        require(all(finite(factor) and factor > 0 for factor in factors), "stage_factors", "positive numbers")
+        fine = all(finite(factor) and 0 < factor <= LARGEST_FACTOR for factor in factors)
+        require(fine, "stage_factors", "positive numbers")
         rates = ("learning_rate", "step_factor", "stage1_factor", "trunk_factor", "bias_factor")
-        for name in (*rates, "step_epochs", "epochs", "part_sigma"):
-            require(finite(getattr(self, name)) and getattr(self, name) > 0, name, "a positive number")
+        most = dict.fromkeys(rates, LARGEST_FACTOR) | {
+            "step_epochs": LARGEST_EPOCHS, "epochs": LARGEST_EPOCHS, "part_sigma": LARGEST_PX,
+        }  # fmt: skip
+        for name, limit in most.items():
+            fine = finite(getattr(self, name)) and 0 < getattr(self, name) <= limit
+            require(fine, name, f"a positive number of at most {limit:g}")
         for name in ("weight_decay", "clip_norm", "robust"):
-            require(finite(getattr(self, name)) and getattr(self, name) >= 0, name, "0 or more")
+            fine = finite(getattr(self, name)) and 0 <= getattr(self, name) <= LARGEST_FACTOR
+            require(fine, name, f"0 or more and at most {LARGEST_FACTOR:g}")
         require(finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
-        require(whole(self.batch) and self.batch >= 1, "batch", "a whole number of at least 1")
-        require(whole(self.accumulate) and self.accumulate >= 1, "accumulate", "a whole number of at least 1")
-        require(whole(self.seed) and self.seed >= 0, "seed", "a whole number, 0 or more")
+        for name in ("batch", "accumulate"):
+            fine = whole(getattr(self, name)) and 1 <= getattr(self, name) <= LARGEST_COUNT
+            require(fine, name, f"a whole number of at least 1 and at most {LARGEST_COUNT}")
+        fine = whole(self.seed) and 0 <= self.seed <= LARGEST_SEED
+        require(fine, "seed", f"a whole number, 0 or more, and at most {LARGEST_SEED}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON."""
@@ -150,15 +164,41 @@ class TrainingConfig:
         Raises:
             ValueError: a field is unknown or out of its range.
         """
+        return cls().changed(values)
+
+    def changed(self, values: Mapping[str, Any]) -> TrainingConfig:
+        """Return this recipe with other values of some fields; so is its augmentation changed, field by field.
+
+        Args:
+            values: name of a field -> its value, as in `to_dict`.
+
+        Raises:
+            ValueError: a field is unknown (the message says which may be meant) or out of its range.
+
+        >>> RECIPES["modern"].changed({"epochs": 5, "augmentation": {"rotate_degrees": 10}}).optimizer
+        'adamw'
+        """
         given = dict(values)
+        _known(given, TrainingConfig, "training")
         try:
             if "augmentation" in given:
-                given["augmentation"] = AugmentationConfig(**given["augmentation"])
+                inner = dict(given["augmentation"])
+                _known(inner, AugmentationConfig, "augmentation")
+                given["augmentation"] = dataclasses.replace(self.augmentation, **inner)
             if "stage_factors" in given:
                 given["stage_factors"] = tuple(given["stage_factors"])
-            return cls(**given)
+            return dataclasses.replace(self, **given)
         except TypeError as error:
             raise ValueError(f"training config is not of its form: {error}") from None
+
+
+def _known(given: Mapping[str, Any], config: type, what: str) -> None:
+    names = [field.name for field in dataclasses.fields(config)]
+    for name in given:
+        if name not in names:
+            close = get_close_matches(str(name), names, n=1, cutoff=0.5)
+            meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+            raise ValueError(f"{what} has no field {name!r:.60}; {meant}")
 
 
 RECIPES = {
@@ -182,3 +222,17 @@ RECIPES = {
         augmentation=AugmentationConfig(shift_px=8.0),
     ),
 }
+# For few samples, which start from the weights of a network that knows people: little random change, and as many steps
+# as took a mouse on a wheel (72 frames) to where more won nothing.
+FEW_STEPS = 450
+RECIPES["few"] = dataclasses.replace(
+    RECIPES["modern"],
+    epochs=100.0,
+    augmentation=AugmentationConfig(shift_px=8.0, scale_min=0.9, scale_max=1.1, rotate_degrees=10.0),
+)
+
+
+def few_samples(count: int) -> TrainingConfig:
+    """Return the recipe "few" for so many samples: the same number of steps, and of minutes, whatever their number."""
+    recipe = RECIPES["few"]
+    return dataclasses.replace(recipe, epochs=max(1.0, FEW_STEPS / max(1, count // min(recipe.batch, max(1, count)))))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cpm_fast.sides import mirror_pairs, unpaired
+
 # A table of 133 parts has 12 kB; deep keys of a hostile one keep the reader of TOML busy for hours.
 MAX_FILE_BYTES = 32_768
-NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]*")
+LONGEST_NAME = 200
 
 RIGHT_COLOR = (60, 150, 245)
 LEFT_COLOR = (225, 130, 40)
@@ -45,9 +46,10 @@ class Skeleton:
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"skeleton {self.name!r}: names must be unique, got {list(self.names)}")
         for part in self.names:
-            if not isinstance(part, str) or not NAME_PATTERN.fullmatch(part):
+            if not isinstance(part, str) or not part.strip() or not part.isprintable() or len(part) > LONGEST_NAME:
                 raise ValueError(
-                    f"skeleton {self.name!r}: a part name must be letters, digits, space, dot, '-' or '_', got {part!r}"
+                    f"skeleton {self.name!r}: a part name must be 1 to {LONGEST_NAME} printable characters, "
+                    f"got {part!r:.60}"
                 )
         for what, joined in (("limbs", self.limbs), ("pairs", self.pairs)):
             for ends in joined:
@@ -83,6 +85,21 @@ class Skeleton:
             i, j = self.index(left), self.index(right)
             order[i], order[j] = j, i
         return tuple(order)
+
+    @cached_property
+    def one_sided(self) -> tuple[str, ...]:
+        """Parts whose names hold a side and that stand in no pair; a mirrored picture would show them as the other."""
+        return unpaired(self.names, self.pairs)
+
+    @property
+    def mirroring(self) -> str:
+        """What mirroring a picture does to the parts, in words."""
+        if self.one_sided:
+            shown = ", ".join(self.one_sided[:4]) + (", ..." if len(self.one_sided) > 4 else "")
+            return f"off, because no partner is known of {shown}; name pairs in a skeleton.toml"
+        if not self.pairs:
+            return "no part changes places"
+        return "changes places of " + ", ".join(f"{left} - {right}" for left, right in self.pairs)
 
     @cached_property
     def colors(self) -> tuple[tuple[int, int, int], ...]:
@@ -147,6 +164,8 @@ class Skeleton:
     def from_toml(cls, path: str | Path) -> Skeleton:
         """Read a skeleton file: `name`, `names`, `limbs` and `pairs`, the last two as lists of two names.
 
+        Without `pairs` they are those that the names tell (`sides.mirror_pairs`).
+
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is not TOML or not a skeleton; the message names the file.
@@ -155,7 +174,9 @@ class Skeleton:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValueError(f"a skeleton file must have at most {MAX_FILE_BYTES} bytes")
-            return cls.from_dict({"name": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))})
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            skeleton = cls.from_dict({"name": path.stem, **values})
+            return skeleton if "pairs" in values else replace(skeleton, pairs=mirror_pairs(skeleton.names))
         except RecursionError:
             raise ValueError(f"{path}: it is nested too deeply") from None
         except (ValueError, UnicodeDecodeError) as error:

@@ -25,6 +25,7 @@ from cpm_fast.evaluation import predict
 from cpm_fast.metrics import box_reference_length, pck
 from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import write_picture
+from cpm_fast.roi import BOX_MARGIN
 from cpm_fast.system.files import atomic_write
 from cpm_fast.weights import load
 
@@ -37,12 +38,12 @@ TRUTH_COLOR, FOUND_COLOR, GRAY = (80, 220, 80), (60, 90, 255), 128
 
 def mean_pose(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndarray:
     """The average training pose in the region of each held-out sample: [M, P, 2] image pixels."""
-    poses = np.array([sample.roi.to_box(sample.parts_image, REGION_PX) for sample in training])
+    poses = np.array([sample.region(BOX_MARGIN).to_box(sample.parts_image, REGION_PX) for sample in training])
     known = np.isfinite(poses)
     # A part that no training sample has is guessed in the middle.
     sums, counts = np.where(known, poses, 0).sum(axis=0), known.sum(axis=0)
     mean = np.where(counts > 0, sums / np.maximum(1, counts), REGION_PX[0] / 2)
-    return np.array([sample.roi.to_image(mean, REGION_PX) for sample in held_out])
+    return np.array([sample.region(BOX_MARGIN).to_image(mean, REGION_PX) for sample in held_out])
 
 
 def nearest_neighbor(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndarray:
@@ -51,13 +52,15 @@ def nearest_neighbor(training: Sequence[Sample], held_out: Sequence[Sample]) -> 
     found = mean_pose(training, held_out)
     for place, sample in enumerate(held_out):
         nearest = training[int(np.square(pictures - _small(sample)).sum(axis=(1, 2)).argmin())]
-        pose = sample.roi.to_image(nearest.roi.to_box(nearest.parts_image, REGION_PX), REGION_PX)
+        pose = sample.region(BOX_MARGIN).to_image(
+            nearest.region(BOX_MARGIN).to_box(nearest.parts_image, REGION_PX), REGION_PX
+        )
         found[place] = np.where(np.isfinite(pose), pose, found[place])
     return found
 
 
 def _small(sample: Sample) -> np.ndarray:
-    crop = warp(sample.image, sample.roi.matrix(ALIKE_PX), ALIKE_PX, GRAY)
+    crop = warp(sample.image, sample.region(BOX_MARGIN).matrix(ALIKE_PX), ALIKE_PX, GRAY)
     return cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY).astype(np.float64)
 
 
@@ -97,10 +100,10 @@ def pictures(samples: Dataset, predicted: np.ndarray) -> np.ndarray:
     tiles = []
     for at in np.unique(np.linspace(0, len(samples) - 1, SHOWN).astype(int)):
         sample = samples[int(at)]
-        matrix = sample.roi.matrix((TILE_PX, TILE_PX))
+        matrix = sample.region(BOX_MARGIN).matrix((TILE_PX, TILE_PX))
         tile = warp(sample.image, matrix, (TILE_PX, TILE_PX), GRAY)
-        truth = sample.roi.to_box(sample.parts_image, (TILE_PX, TILE_PX))
-        found = sample.roi.to_box(predicted[at], (TILE_PX, TILE_PX))
+        truth = sample.region(BOX_MARGIN).to_box(sample.parts_image, (TILE_PX, TILE_PX))
+        found = sample.region(BOX_MARGIN).to_box(predicted[at], (TILE_PX, TILE_PX))
         for wanted, got in zip(truth[sample.labeled], found[sample.labeled], strict=True):
             a, b = (tuple(int(value) for value in np.rint(point)) for point in (wanted, got))
             cv2.line(tile, a, b, FOUND_COLOR, 1, cv2.LINE_AA)

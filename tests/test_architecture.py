@@ -16,7 +16,7 @@ PACKAGE = ROOT / "cpm_fast"
 # Lowest first: a module imports from its own level and from those before it. The package itself, cpm_fast/__init__.py,
 # re-exports from all of them, so only the last level may import it.
 LEVELS = (
-    ("system", "skeleton", "roi", "config", "recipes", "metrics"),
+    ("system", "sides", "skeleton", "roi", "config", "recipes", "metrics"),
     ("reference",),
     ("ops",),
     ("model",),

@@ -63,9 +63,10 @@ def test_index_rejects_an_unknown_part():
     [
         ({"names": ()}, "names must hold at least one part"),
         ({"names": ("a", "a")}, "names must be unique"),
-        ({"names": ("a", "")}, "a part name must be letters"),
-        ({"names": ("a", "../b")}, "a part name must be letters"),
-        ({"names": ("a", 3)}, "a part name must be letters"),
+        ({"names": ("a", "")}, "a part name must be 1 to 200 printable"),
+        ({"names": ("a", " ")}, "a part name must be 1 to 200 printable"),
+        ({"names": ("a", "b\n")}, "a part name must be 1 to 200 printable"),
+        ({"names": ("a", 3)}, "a part name must be 1 to 200 printable"),
         ({"names": ("a", "b"), "limbs": (("a", "c"),)}, "limbs must join two of its parts, got \\['a', 'c'\\]"),
         ({"names": ("a", "b"), "limbs": (("a", "a"),)}, "limbs must join two of its parts"),
         ({"names": ("a", "b"), "pairs": (("a", "b", "a"),)}, "pairs must join two of its parts"),
@@ -141,3 +142,18 @@ def test_from_toml_ends_soon(tmp_path, content, message):
 def test_from_toml_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.toml"):
         Skeleton.from_toml(tmp_path / "nowhere.toml")
+
+
+def test_names_of_any_kind():
+    names = ("nose (tip)", "хвост", "左耳", "右耳", "paw #2 [hind]", "cost $5", "a/b")
+    assert Skeleton("any", names).names == names
+
+
+def test_pairs_of_a_file_without_them(tmp_path):
+    path = tmp_path / "mouse.toml"
+    path.write_text('names = ["earL", "earR"]\n', encoding="utf-8")
+    assert Skeleton.from_toml(path).pairs == (("earL", "earR"),)
+    path.write_text('names = ["earL", "earR"]\npairs = []\n', encoding="utf-8")
+    skeleton = Skeleton.from_toml(path)
+    assert skeleton.pairs == () and skeleton.one_sided == ("earL", "earR")
+    assert "off" in skeleton.mirroring and "earL, earR" in skeleton.mirroring

@@ -141,15 +141,16 @@ def read_maps(model: CPM, dataset: Dataset, flip: bool) -> tuple[torch.Tensor, n
     maps, truth = [], []
     for index in tqdm(range(len(dataset)), desc=dataset.name, unit="sample", leave=False):
         sample = dataset[index]
-        crops = scale_crops(sample.image, sample.roi, config, (1.0,), flip)
+        roi = sample.region(config.margin)
+        crops = scale_crops(sample.image, roi, config, (1.0,), flip)
         # The mirrored crop as a subject of its own: its belief maps are kept too.
-        subjects = Subjects([sample.roi] * len(crops), [Cut(crop[None]) for crop in crops])
+        subjects = Subjects([roi] * len(crops), [Cut(crop[None]) for crop in crops])
         ((_, found),) = find_parts(engine, Settings(belief_maps=True), [(index, subjects)])
         beliefs = torch.stack([torch.from_numpy(one.beliefs[-1]) for one in found if one.beliefs is not None])
         if flip:
             beliefs = torch.stack([beliefs[0], unmirror(beliefs[1], config.skeleton)]).mean(dim=0, keepdim=True)
         maps.append(beliefs[:, : config.parts].clone())
-        parts = sample.roi.to_box(sample.parts_image, config.input_size)
+        parts = roi.to_box(sample.parts_image, config.input_size)
         truth.append(np.where(sample.labeled[:, None], parts, np.nan)[order])
     left, right = (config.skeleton.names.index(name) for name in ("left_shoulder", "right_hip"))
     truth_box = np.array(truth)

@@ -25,7 +25,7 @@ from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Sample, Subset
 from cpm_fast.evaluation import evaluate
 from cpm_fast.model.cpm import CPM
-from cpm_fast.roi import Roi
+from cpm_fast.roi import BOX_MARGIN, Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
 from cpm_fast.training.journal import versions, write_json
@@ -75,16 +75,16 @@ def shifted(fraction: float, turn: int, seed: int) -> Disturb:
 
     def disturb(index: int, sample: Sample) -> Roi:
         angle = 2 * math.pi * (np.random.default_rng((seed, index)).random() + turn / DIRECTIONS)
-        away = fraction * sample.roi.side / SIDE_OVER_HEIGHT
-        x, y = sample.roi.center
-        return Roi((x + away * math.cos(angle), y + away * math.sin(angle)), sample.roi.side)
+        away = fraction * sample.region(BOX_MARGIN).side / SIDE_OVER_HEIGHT
+        x, y = sample.region(BOX_MARGIN).center
+        return Roi((x + away * math.cos(angle), y + away * math.sin(angle)), sample.region(BOX_MARGIN).side)
 
     return disturb
 
 
 def scaled(factor: float) -> Disturb:
     """Magnified by this much more than is right."""
-    return lambda index, sample: sample.roi.zoomed(factor)
+    return lambda index, sample: sample.region(BOX_MARGIN).zoomed(factor)
 
 
 def boxed(margin: float) -> Disturb:

@@ -193,7 +193,7 @@ def pictures(model: CPM, data: str, count: int) -> torch.Tensor:
     """[N, 3, H, W] float64 network input: the subjects of the first samples."""
     dataset = open_dataset(data)
     samples = [dataset[index] for index in range(min(count, len(dataset)))]
-    crops = np.stack([crop(sample.image, sample.roi, model.config) for sample in samples])
+    crops = np.stack([crop(sample.image, sample.region(model.config.margin), model.config) for sample in samples])
     return network_input(crops, model.config).double()
 
 

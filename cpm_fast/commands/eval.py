@@ -20,11 +20,12 @@ from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precisio
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.predictions import MatchError, evaluate_parts, predicted_subjects, read_predictions, read_truth
 from cpm_fast.evaluation.rule import PCK, Rule
+from cpm_fast.inference.unfinished import fingerprint
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result, Results
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import atomic_write
-from cpm_fast.system.shards import sharded
+from cpm_fast.system.ranks import join
 
 OKS = "oks"
 # Options that say how a network looks at pictures: (name, where argparse puts it, its value if not given).
@@ -46,13 +47,16 @@ def eval_command(options: argparse.Namespace) -> bool:
 def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:
     _refuse(options, FILE_OPTIONS, "says how a file of predictions is read: give --predictions too")
     pyramid = None if options.pyramid is None else tuple(options.pyramid)
-    with sharded() as shard:
-        name = options.model or weights.DEFAULT
-        model = weights.load(name, device=shard.device(options.device))
-        mine = shard.part(range(len(dataset)))
-        found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
-                        batch=options.batch, progress=None if shard.first else False)  # fmt: skip
-        everyone = shard.gather(found)
+    ranks = join()
+    name = options.model or weights.DEFAULT
+    model = weights.load(name, device=ranks.device_of(options.device))
+    if ranks.world > 1:
+        asked = {f"--{option.replace('_', '-')}": value for option, value in vars(options).items() if option != "run"}
+        ranks.agree({**asked, "weights": fingerprint(model), "number of samples": len(dataset)})
+    mine = ranks.part(range(len(dataset)))
+    found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
+                    batch=options.batch, progress=None if ranks.main else False)  # fmt: skip
+    everyone = ranks.gather(found)
     if not everyone:
         return True
     result = score(everyone, dataset, rule, name)

@@ -20,7 +20,7 @@ from cpm_fast.results.formats.json import from_entry, to_entry
 from cpm_fast.results.formats.openpose import OPENPOSE
 from cpm_fast.results.result import Result, Results
 from cpm_fast.system.files import atomic_write, free_stems
-from cpm_fast.system.shards import Shard, sharded
+from cpm_fast.system.ranks import Ranks, join
 
 SHOWN_FILES = 5
 STEPS = ("decode", "crop", "network", "peaks")
@@ -28,13 +28,14 @@ STEPS = ("decode", "crop", "network", "peaks")
 
 def infer_pictures(options: argparse.Namespace) -> bool:
     """Run it; True when every picture was read."""
-    with sharded() as shard:
-        return _Run(options, shard).run()
+    ranks = join()
+    ranks.agree({f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "run"})
+    return _Run(options, ranks).run()
 
 
 class _Run:
-    def __init__(self, options: argparse.Namespace, shard: Shard) -> None:
-        self.options, self.shard, self.output = options, shard, Path(options.output)
+    def __init__(self, options: argparse.Namespace, ranks: Ranks) -> None:
+        self.options, self.ranks, self.output = options, ranks, Path(options.output)
         pictures = options.pictures[0] if len(options.pictures) == 1 else options.pictures
         boxes = None if options.box is None else np.array(options.box)
         if boxes is not None and (len(options.pictures) > 1 or Path(options.pictures[0]).is_dir()):
@@ -44,11 +45,12 @@ class _Run:
         settings = Settings(
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
-        network = find_network(options.model, shard.device(options.device))
+        network = find_network(options.model, ranks.device_of(options.device))
         self.job = Job.of(pictures, settings, model=network, boxes=boxes, rois=None, device="auto", color="bgr",
                             readers=options.readers)  # fmt: skip
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
+        ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})
         self.unfinished = Unfinished(self.output, {
             "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
             "box": options.box, "pictures": not options.no_pictures, "stages": options.stages,
@@ -59,24 +61,24 @@ class _Run:
 
     def run(self) -> bool:
         if not self.job.several:
-            return self._single() if self.shard.first else True
+            return self._single() if self.ranks.main else True
         resumed = self.unfinished.check(self.options.resume)
         if self.options.resume and not resumed and self.table.exists():
-            if self.shard.first:
+            if self.ranks.main:
                 print(f"nothing to resume: {self.table} is whole")
             return True
-        self.shard.wait_for_all()
-        if self.shard.first and not resumed:
+        self.ranks.wait()
+        if self.ranks.main and not resumed:
             self.output.mkdir(parents=True, exist_ok=True)
             self.unfinished.begin()
-        self.shard.wait_for_all()
+        self.ranks.wait()
         try:
             seconds = self._work()
         except KeyboardInterrupt:
             print("stopped; the same command with --resume goes on", file=sys.stderr)
             raise
-        self.shard.wait_for_all()
-        if not self.shard.first:
+        self.ranks.wait()
+        if not self.ranks.main:
             return True
         fine = self._report(self._merged(), seconds)
         self.unfinished.end()
@@ -94,16 +96,16 @@ class _Run:
         """Do this process's share of what no journal holds; seconds that it took."""
         done = {record["name"] for record in self.unfinished.records() if "failure" not in record}
         # Every process must have read the journals before one of them is written on.
-        self.shard.wait_for_all()
+        self.ranks.wait()
         left = [i for i, source in enumerate(self.job.sources) if source.name not in done]
-        if done and self.shard.first:
+        if done and self.ranks.main:
             print(f"resuming: {len(self.job.sources) - len(left)} of {len(self.job.sources)} pictures are done")
-        mine = self.shard.part(left)
+        mine = self.ranks.part(left)
         job = self.job.only(mine)
-        journal = self.unfinished.journal(self.shard.rank)
+        journal = self.unfinished.journal(self.ranks.rank)
         started = time.perf_counter()
         try:
-            for i, outcome in zip(mine, job.run(None if self.shard.first else False), strict=True):
+            for i, outcome in zip(mine, job.run(None if self.ranks.main else False), strict=True):
                 if isinstance(outcome, Failure):
                     journal.add({"name": outcome.name, "failure": outcome.reason})
                 else:
@@ -180,6 +182,6 @@ class _Run:
         """What this run took, and a picture on average; of several processes the first one's."""
         if not self.done:
             return ""
-        rate = f", {self.shard.count * self.done / seconds:.1f} pictures/s" if seconds else ""
+        rate = f", {self.ranks.world * self.done / seconds:.1f} pictures/s" if seconds else ""
         each = ", ".join(f"{name} {1e3 * total / self.done:.1f}" for name, total in self.steps.items())
         return f"{rate}; ms a picture: {each}"

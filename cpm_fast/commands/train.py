@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cpm_fast.config import NetworkConfig, preset, widened
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset, hold_out
 from cpm_fast.model.layers import mac_count, parameter_count
-from cpm_fast.recipes import RECIPES, TrainingConfig
+from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import parse_json
 from cpm_fast.system.ranks import main_process
@@ -22,6 +23,9 @@ from cpm_fast.training.options import RunOptions
 from cpm_fast.weights import weights_file
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
+# Up to so many samples of one's own a run starts from these weights, by the recipe "few".
+FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 5
+DEFAULT_RECIPE, DRAWN = "modern", "synthetic"
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,13 @@ class _Run:
 
 def train_command(options: argparse.Namespace) -> bool:
     """Start a run, or go on with one; True when it came to its end."""
+    main = main_process()
     folder: Path = options.resume or options.output or Path("runs") / options.preset
     run = _read_config(folder) if options.resume else _new_run(options)
     datasets = [open_dataset(spec) for spec in run.data]
     counts = _hold_out_counts(datasets, run.hold_out)
     parts = [hold_out(dataset, count) for dataset, count in zip(datasets, counts, strict=True)]
-    if main_process():
+    if main:
         _describe(run.network, datasets, parts, folder)
     given = {"save_every": options.save_every, "validate_every": options.validate_every,
              "recompute": options.recompute or None}  # fmt: skip
@@ -66,7 +71,7 @@ def train_command(options: argparse.Namespace) -> bool:
         about={"data": run.data, "hold_out": counts, "start": run.start},
         start=run.start,
     )
-    if main_process():
+    if main:
         if run.start and not options.resume:
             print((folder / START_FILE).read_text(encoding="utf-8"), end="")
         print(f"wrote {folder / FINAL_FILE}")
@@ -80,6 +85,7 @@ def _describe(
           f"{parameter_count(network):,} parameters, {mac_count(network) / 1e9:.2f} GMAC an image")  # fmt: skip
     for dataset, (training, validation) in zip(datasets, parts, strict=True):
         print(f"data      {dataset.name}: {len(training)} to train on, {len(validation)} held out")
+    print(f"mirroring {network.skeleton.mirroring}")
     print(f"run       {folder}", flush=True)
 
 
@@ -90,9 +96,15 @@ def _changed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def _new_run(options: argparse.Namespace) -> _Run:
     specs = options.data or ["synthetic"]
-    config = _training_config(options)
+    few = _few(options, specs)
+    recipe = few_samples(few) if few else _recipe(options.recipe or DEFAULT_RECIPE)
+    config = _training_config(options, recipe)
     skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
-    start = None if options.init is None else str(weights_file(options.init))
+    init = FEW_START if few else options.init
+    start = None if init is None else str(weights_file(init))
+    if few and main_process():
+        print(f"few samples: the recipe few ({config.epochs:g} epochs), starting from {FEW_START}; --recipe or --init "
+              "choose otherwise")  # fmt: skip
     network = preset(options.preset, skeleton)
     if options.width is not None:
         network = widened(network, options.width)
@@ -100,7 +112,19 @@ def _new_run(options: argparse.Namespace) -> _Run:
         network = replace(network, stages=options.stages)
     if options.input_size is not None:
         network = replace(network, input_size=tuple(options.input_size))
-    return _Run(network, config, specs, options.hold_out, start=start)
+    kept = {"validate_every": max(1.0, config.epochs / FEW_VALIDATIONS)} if few else {}
+    return _Run(network, config, specs, options.hold_out, kept, start)
+
+
+def _few(options: argparse.Namespace, specs: list[str]) -> int:
+    """How many samples there are to train on, where they are few and nothing else was asked for; 0 otherwise."""
+    chosen = options.recipe is not None or options.init is not None or options.preset != FEW_PRESET
+    if chosen or any(spec.partition(":")[0] == DRAWN for spec in specs):
+        return 0
+    datasets = [open_dataset(spec) for spec in specs]
+    counts = _hold_out_counts(datasets, options.hold_out)
+    total = sum(len(dataset) - count for dataset, count in zip(datasets, counts, strict=True))
+    return total if total <= FEW_SAMPLES else 0
 
 
 def _skeleton(word: str) -> Skeleton:
@@ -111,8 +135,7 @@ def _skeleton(word: str) -> Skeleton:
     return Skeleton.from_toml(word)
 
 
-def _training_config(options: argparse.Namespace) -> TrainingConfig:
-    recipe = _recipe(options.recipe)
+def _training_config(options: argparse.Namespace, recipe: TrainingConfig) -> TrainingConfig:
     given = {
         "epochs": options.epochs, "batch": options.batch, "accumulate": options.accumulate,
         "learning_rate": options.learning_rate, "loss_mode": options.loss, "precision": options.precision,
@@ -134,12 +157,18 @@ def _recipe(word: str) -> TrainingConfig:
         return RECIPES[word]
     path = Path(word)
     if path.suffix != ".json":
-        raise ValueError(f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}")
+        close = get_close_matches(word, RECIPES, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}{meant}")
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError(f"must be a table of fields, got {values!r}")
-        return TrainingConfig.from_dict(values.get("training", values))
+            raise ValueError(f"must be a table of fields, got {values!r:.80}")
+        fields = dict(values.get("training", values))
+        base = fields.pop("recipe", DEFAULT_RECIPE)
+        if base not in RECIPES:
+            raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {base!r:.60}")
+        return RECIPES[base].changed(fields)
     except ValueError as error:
         raise ValueError(f"{path}: not a recipe: {error}") from None
 

@@ -13,6 +13,7 @@ import numpy as np
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import skeleton_overlay
+from cpm_fast.roi import BOX_MARGIN
 from cpm_fast.skeleton import Skeleton
 
 # Limbs that cross over to the other side are suspicious where uncrossed ones would be so much shorter.
@@ -38,6 +39,7 @@ class Check:
         swapped: "NAME: what" where left and right may have changed places.
         same_picture: names of different files with equal pixels, "NAME = NAME".
         same_annotation: equal parts labeled in equal pictures.
+        left_out: annotations that the reader left out, with the reason.
         sizes: (height, width) of pictures -> how many.
     """
 
@@ -51,6 +53,7 @@ class Check:
     swapped: list[str] = field(default_factory=list)
     same_picture: list[str] = field(default_factory=list)
     same_annotation: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     suspicious: list[int] = field(default_factory=list)
 
@@ -68,6 +71,7 @@ class Check:
         return {
             "picture missing": self.missing,
             "can't be read": self.unreadable,
+            "annotation left out": self.left_out,
             "part outside the picture": self.outside,
             "left and right perhaps swapped": self.swapped,
             "same picture under two names": self.same_picture,
@@ -85,6 +89,7 @@ class Check:
         names = zip(self.skeleton.names, self.labeled, strict=True)
         shares = [f"{name} {count / max(1, self.read):.0%}" for name, count in names]
         lines.append(f"  labeled: {', '.join(shares)}")
+        lines.append(f"  mirroring: {self.skeleton.mirroring}")
         for what, found in self.findings().items():
             more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
             told = f": {'; '.join(found[:SHOWN_NAMES])}{more}" if found else ""
@@ -94,7 +99,8 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Counts and all findings as plain values."""
         labeled = {name: int(count) for name, count in zip(self.skeleton.names, self.labeled, strict=True)}
-        return {"name": self.name, "samples": self.samples, "read": self.read, "labeled": labeled, **self.findings()}
+        return {"name": self.name, "samples": self.samples, "read": self.read, "labeled": labeled,
+                "mirroring": self.skeleton.mirroring, **self.findings()}  # fmt: skip
 
 
 class Checker:
@@ -107,6 +113,7 @@ class Checker:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self.check = Check(dataset.name, dataset.skeleton, len(dataset), np.zeros(len(dataset.skeleton), np.int64))
+        self.check.left_out = list(getattr(dataset, "left_out", ()))
         self._pictures: dict[bytes, str] = {}
         self._annotations: dict[bytes, str] = {}
 
@@ -200,8 +207,9 @@ def thumbnails(dataset: Dataset, indices: Sequence[int]) -> np.ndarray | None:
         except (OSError, ValueError):
             continue
         size = (TILE_PX, TILE_PX)
-        tile = warp(sample.image, sample.roi.matrix(size), size, BORDER)
-        parts = sample.roi.to_box(sample.parts_image, size)
+        roi = sample.region(BOX_MARGIN)
+        tile = warp(sample.image, roi.matrix(size), size, BORDER)
+        parts = roi.to_box(sample.parts_image, size)
         scores = sample.labeled.astype(np.float64)
         tiles.append(skeleton_overlay(tile, parts, scores, dataset.skeleton, side=TILE_PX))
     if not tiles:

@@ -70,7 +70,8 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
     A part outside the picture is not drawn, as released.
     """
     size = network.input_size
-    matrix = box_matrix(sample.roi, size, drawn)
+    roi = sample.region(network.margin)
+    matrix = box_matrix(roi, size, drawn)
     height, width = sample.image.shape[:2]
     people = np.concatenate([sample.parts_image[None], sample.others_image.reshape(-1, len(network.skeleton), 2)])
     known = np.isfinite(people).all(axis=2)  # [K, P]
@@ -87,7 +88,7 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
         parts_box=np.where(visible[..., None], parts_box, 0).astype(np.float32),
         drawn=visible,
         known=known,
-        center_box=(transform(matrix, np.array(sample.roi.center)) + drawn.center_error).astype(np.float32),
+        center_box=(transform(matrix, np.array(roi.center)) + drawn.center_error).astype(np.float32),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
-from cpm_fast.data.files.hdf5 import open_hdf5
+from cpm_fast.data.files.hdf5 import check_hdf5, open_hdf5
 from cpm_fast.data.files.json_file import starts_list
 from cpm_fast.data.formats.annotation_set import IMAGES, AnnotationSet
 from cpm_fast.data.formats.coco import CocoKeypoints
@@ -45,7 +45,11 @@ def open_dataset(spec: str | Path) -> Dataset:
     path = Path(spec)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder (data may also be the word synthetic)")
-    return _open_folder(path) if path.is_dir() else _open_file(path)
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: data must be a regular file or a folder")
+    return _open_file(path)
 
 
 def _open_folder(path: Path) -> Dataset:
@@ -54,7 +58,7 @@ def _open_folder(path: Path) -> Dataset:
             return opened(path)
     if label_files(path):
         return DeepLabCut(path)
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in BY_SUFFIX)
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in BY_SUFFIX and file.is_file())
     # DeepLabCut writes its labels in both forms.
     found = [file for file in found if file.suffix != ".h5" or file.with_suffix(".csv") not in found]
     if len(found) == 1:
@@ -82,6 +86,7 @@ def _open_csv(path: Path) -> Dataset:
 
 
 def _open_hdf5(path: Path) -> Dataset:
+    check_hdf5(path)
     with open_hdf5(path) as file:
         is_set = IMAGES in file
     return AnnotationSet(path) if is_set else DeepLabCut(path)

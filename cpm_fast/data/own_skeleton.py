@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cpm_fast.sides import mirror_pairs
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 
 SKELETON_FILE = "skeleton.toml"
@@ -16,7 +17,7 @@ def skeleton_file(folders: Iterable[Path]) -> Path | None:
 
 
 def skeleton_of(name: str, parts: Sequence[str], limbs: Iterable[tuple[str, str]] = ()) -> Skeleton:
-    """The built-in skeleton that has exactly these parts, or else one in which left_... and right_... are pairs.
+    """Return the built-in skeleton that has exactly these parts, or else one whose pairs the names tell.
 
     Args:
         name: of a skeleton that is not built in.
@@ -29,6 +30,4 @@ def skeleton_of(name: str, parts: Sequence[str], limbs: Iterable[tuple[str, str]
     for skeleton in BUILT_IN.values():
         if skeleton.names == tuple(parts):
             return skeleton
-    stems = [part.removeprefix("left_") for part in parts if part.startswith("left_")]
-    pairs = tuple((f"left_{stem}", f"right_{stem}") for stem in stems if f"right_{stem}" in parts)
-    return Skeleton(name, tuple(parts), tuple(limbs), pairs)
+    return Skeleton(name, tuple(parts), tuple(limbs), mirror_pairs(parts))

@@ -20,11 +20,12 @@ class Sample:
         image: [H, W, 3] uint8 BGR.
         parts_image: [P, 2] float64, NaN where not labeled.
         labeled: [P] bool.
-        roi: the region about the subject.
+        roi: the region about the subject, where the format says one; None: about `box_image`.
         name: for reports, for instance the file name.
         occluded: [P] bool, labeled but hidden from view, where the format says so.
         others_image: [K, P, 2] parts of the other people in the picture, NaN where not labeled.
-        box_image: left, top, right, bottom of the subject, image pixels, where the format gives one.
+        box_image: left, top, right, bottom of the subject, image pixels, where the format gives one; there must be one
+            where `roi` is None.
         head_length: what PCKh measures errors against, image pixels, where the format gives it: 0.6 times the
             diagonal of the head's box.
         area: of the subject's outline, square image pixels, where the format gives it: what OKS needs.
@@ -36,7 +37,7 @@ class Sample:
     image: np.ndarray
     parts_image: np.ndarray
     labeled: np.ndarray
-    roi: Roi
+    roi: Roi | None
     name: str
     occluded: np.ndarray | None = None
     others_image: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 2)))
@@ -44,6 +45,21 @@ class Sample:
     head_length: float | None = None
     area: float | None = None
     identity: tuple[int, ...] | None = None
+
+    def region(self, margin: float) -> Roi:
+        """Return the region that a network sees.
+
+        Args:
+            margin: the network's own (`NetworkConfig.margin`), left about a box in training as in inference.
+
+        Raises:
+            ValueError: the sample has neither region nor box.
+        """
+        if self.roi is not None:
+            return self.roi
+        if self.box_image is None:
+            raise ValueError(f"{self.name}: must have a region or a box")
+        return Roi.from_box(self.box_image, margin)
 
 
 class Dataset(Protocol):

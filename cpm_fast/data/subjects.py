@@ -1,4 +1,4 @@
-"""What most formats come to: a list of subjects, each in a picture that is read when it is asked for."""
+"""A list of subjects, each in a picture that is read when it is asked for: the form of most datasets."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.sample import Sample
 from cpm_fast.media.image import read_image
-from cpm_fast.roi import Roi
+from cpm_fast.roi import LIMB_RATIOS, Roi
 from cpm_fast.skeleton import Skeleton
 
 
@@ -22,7 +23,8 @@ class Subject:
     Args:
         image: the picture's name.
         parts_image: [P, 2], NaN where not labeled.
-        roi: the region about the subject; None: the whole picture.
+        roi: the region about the subject; None: about its box, or the whole picture where it has none.
+        folder: beside which the picture may lie, where that is not a folder of all of them.
     """
 
     image: str
@@ -33,6 +35,7 @@ class Subject:
     head_length: float | None = None
     area: float | None = None
     identity: tuple[int, ...] | None = None
+    folder: Path | None = None
 
 
 class Subjects:
@@ -42,15 +45,27 @@ class Subjects:
         name: of the dataset.
         skeleton: the P parts.
         subjects: in order.
-        folders: where pictures are looked for, the first that has it wins.
+        pictures: where they lie; or the folders in which they are looked for.
+        files: of annotations, which this was read from.
+        left_out: a reason for each annotation that is not among them.
     """
 
-    def __init__(self, name: str, skeleton: Skeleton, subjects: Sequence[Subject], folders: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        name: str,
+        skeleton: Skeleton,
+        subjects: Sequence[Subject],
+        pictures: Pictures | Sequence[Path],
+        files: Sequence[Path] = (),
+        left_out: Sequence[str] = (),
+    ) -> None:
         self._name, self._skeleton = name, skeleton
-        self.subjects, self.folders = subjects, folders
+        self.subjects, self.left_out, self.annotation_files = subjects, tuple(left_out), tuple(files)
+        self.pictures = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
         self._places = defaultdict(list)
         for place, subject in enumerate(subjects):
             self._places[subject.image].append(place)
+        self.pictures.tell(name, self._names())
 
     @property
     def name(self) -> str:
@@ -63,20 +78,23 @@ class Subjects:
     def __len__(self) -> int:
         return len(self.subjects)
 
-    def path(self, image: str) -> Path:
-        """Where a picture lies; in the first folder if in none."""
-        paths = [folder / image for folder in self.folders]
-        return next((path for path in paths if path.is_file()), paths[0])
+    def _names(self) -> list[tuple[str, Path | None]]:
+        return list(dict.fromkeys((subject.image, subject.folder) for subject in self.subjects))
+
+    def picture_files(self) -> list[Path]:
+        """Return the path of every picture, also of those that are missing."""
+        return [self.pictures.path(*name) for name in self._names() if name[0] not in self.pictures.given]
 
     def __getitem__(self, index: int) -> Sample:
         subject = self.subjects[index]
-        image = read_image(self.path(subject.image))
+        image = read_image(self.pictures.path(subject.image, subject.folder))
         others = [self.subjects[place].parts_image for place in self._places[subject.image] if place != index]
+        whole = subject.roi is None and subject.box_image is None
         return Sample(
             image=image,
             parts_image=subject.parts_image,
             labeled=np.isfinite(subject.parts_image).all(axis=1),
-            roi=subject.roi or Roi.whole_image(*image.shape[:2]),
+            roi=Roi.whole_image(*image.shape[:2]) if whole else subject.roi,
             name=subject.image,
             occluded=subject.occluded,
             others_image=np.array(others).reshape(-1, len(self.skeleton), 2),
@@ -85,3 +103,36 @@ class Subjects:
             area=subject.area,
             identity=subject.identity,
         )
+
+
+Box = tuple[float, float, float, float]
+
+
+def region_of_parts(parts_image: np.ndarray, skeleton: Skeleton) -> tuple[Roi | None, Box | None]:
+    """Give the region, or the box, of a subject for which a file has neither.
+
+    People's limbs tell the scale (`Roi.from_parts`); of anything else it is the box about the labeled parts, which the
+    network's own margin surrounds as it does any other box.
+
+    Args:
+        parts_image: [P, 2], NaN where not labeled.
+        skeleton: the P parts.
+
+    Returns:
+        Either a region or a box.
+
+    Raises:
+        ValueError: fewer than two labeled parts, or all on one point.
+    """
+    labeled = np.isfinite(parts_image).all(axis=1)
+    if labeled.sum() < 2:
+        raise ValueError(f"must have two labeled parts or a box, got {labeled.sum()} labeled parts and no box")
+    known = parts_image[labeled]
+    (left, top), (right, bottom) = known.min(axis=0).tolist(), known.max(axis=0).tolist()
+    if left == right and top == bottom:
+        raise ValueError("parts must not all lie on one point to give a scale")
+    if any({a, b} <= set(skeleton.names) for a, b, _ in LIMB_RATIOS):
+        return Roi.from_parts(parts_image, labeled, skeleton), None
+    # A box has an extent on both axes.
+    grow_x, grow_y = 0.5 * (left == right), 0.5 * (top == bottom)
+    return None, (left - grow_x, top - grow_y, right + grow_x, bottom + grow_y)

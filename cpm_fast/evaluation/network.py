@@ -122,6 +122,7 @@ def predict(
     _check_device(model, device)
     engine = Engine(model)
     config = model.config
+    settings = settings.for_network(config)
     order = dataset.skeleton.order_from(config.skeleton.names)
     if max(order) < 0:
         raise ValueError(
@@ -135,7 +136,7 @@ def predict(
 
     def subjects() -> Iterator[tuple[Roi, Subjects]]:
         for sample in bar:
-            roi = sample.roi if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
+            roi = sample.region(config.margin) if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
             yield roi, Subjects([roi], cut_subjects(sample.image, [roi], config, settings))
 
     found = [np.empty((config.stages, 0, config.parts, 3))]

@@ -17,7 +17,7 @@ from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.crops import crop, warp
 from cpm_fast.results.drawing import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
-from cpm_fast.roi import Roi
+from cpm_fast.roi import BOX_MARGIN, Roi
 
 TILE_PX, TILE_GAP_PX, BORDER = 300, 6, 128
 TILE_MARGIN = 1.2
@@ -47,7 +47,7 @@ def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.n
     """
     size = (TILE_PX, TILE_PX)
     points_image = (found.truth[number], found.predictions[-1, number])
-    roi = _near(np.concatenate(points_image), sample.roi)
+    roi = _near(np.concatenate(points_image), sample.region(BOX_MARGIN))
     tile = warp(sample.image, roi.matrix(size), size, BORDER)
     truth, predicted = (roi.to_box(points, size) for points in points_image)
     pictures = [
@@ -90,7 +90,7 @@ def wrong_parts(found: Evaluation, number: int) -> list[int]:
 def strip(found: Evaluation, number: int, sample: Sample, model: CPM) -> np.ndarray:
     """What each stage believes of a sample: all parts, and the part that is farthest off: [H, W, 3] uint8 BGR."""
     config = model.config
-    roi = sample.roi if found.protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
+    roi = sample.region(config.margin) if found.protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
     box = crop(sample.image, roi, config)
     (seen,) = look(Engine(model), Settings(belief_maps=True), sample.image, [roi])
     # The observer's sides may be the other way about in the network's maps.

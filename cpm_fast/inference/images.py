@@ -154,6 +154,7 @@ class Job:
         network = find_network(model, device)
         names = [source.name for source in sources]
         regions = given_regions(names, several, boxes, rois, network.config.margin)
+        settings = settings.for_network(network.config)
         engine = Engine(network, precision=settings.precision, tune=settings.tune)
         return cls(engine, settings, sources, several, regions, readers)
 

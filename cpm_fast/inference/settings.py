@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from cpm_fast.config import whole
+from cpm_fast.config import NetworkConfig, whole
 from cpm_fast.engine.engine import PRECISIONS
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.torch_settings import check_threads
@@ -66,6 +67,13 @@ class Settings:
     def scales(self) -> int:
         """Crops per subject."""
         return len(self.pyramid) * (2 if self.flip else 1)
+
+    def for_network(self, config: NetworkConfig) -> Settings:
+        """Return these settings, without `flip` where a part's mirror image is not known; warns of that."""
+        if not (self.flip and config.skeleton.one_sided):
+            return self
+        warnings.warn(f"flip is {config.skeleton.mirroring}", stacklevel=3)
+        return replace(self, flip=False)
 
 
 def checked_pyramid(pyramid: Sequence[float]) -> tuple[float, ...]:

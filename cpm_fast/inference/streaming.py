@@ -147,7 +147,8 @@ class Tracker:
     """
 
     def __init__(self, engine: Engine, settings: Settings, name: str, boxes: Any, rois: Any, follow: bool) -> None:
-        self.engine, self.settings, self.name, self.follow = engine, settings, name, follow
+        self.engine, self.name, self.follow = engine, name, follow
+        self.settings = settings.for_network(engine.config)
         self.regions = given_regions([name], False, boxes, rois, engine.config.margin)
         self.start: list[Roi] = []
         self.rois: list[Roi] = []

@@ -1,20 +1,24 @@
-"""One process or several: what torchrun says of them, and the sums over all that training needs."""
+"""One process or several: the processes that torchrun starts, what they share, and how they meet and part."""
 
 from __future__ import annotations
 
 import atexit
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
-from cpm_fast.system.process_group import join_group, leave_group
-
-# The others wait while the first process validates and writes.
-LONGEST_WAIT = timedelta(hours=2)
+# The others wait while the first process validates and writes, or works off its share of many pictures.
+LONGEST_WAIT = timedelta(days=30)
+# How long a process waits for the others to start; `WAIT_VARIABLE` sets another number of seconds.
+JOIN_SECONDS = 300.0
+WAIT_VARIABLE = "CPM_FAST_WAIT_SECONDS"
 CPU = torch.device("cpu")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -22,63 +26,179 @@ class Ranks:
     """This process among those of a run; the default is a process of its own.
 
     Args:
-        rank: its number.
+        rank: its number, from 0; the first one writes, merges and reports.
         world: how many there are.
         local: how many share this machine.
         device: where it computes.
+        place: its number on this machine; which of its GPUs it takes.
     """
 
     rank: int = 0
     world: int = 1
     local: int = 1
     device: torch.device = CPU
+    place: int = 0
 
     @property
     def main(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
 
+    def part(self, items: Sequence[Item]) -> list[Item]:
+        """Return this process's share: every world-th item, so that the shares are alike where neighbors are."""
+        return list(items[self.rank :: self.world])
+
+    def device_of(self, word: str) -> str:
+        """Return the device that a word means here: for "auto" each process takes a GPU of its own."""
+        if word == "auto" and self.world > 1 and torch.cuda.is_available():
+            return f"cuda:{self.place % torch.cuda.device_count()}"
+        return word
+
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum of every process's tensor, in place."""
+        """Add up every process's tensor, in place."""
         if self.world > 1:
             distributed.all_reduce(tensor)
         return tensor
 
     def total(self, count: int) -> int:
-        """The sum of every process's number."""
+        """Add up every process's number."""
         return count if self.world == 1 else int(self.sum(torch.tensor(count, device=self.device)).item())
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Return when every process has come here.
+
+        Raises:
+            RuntimeError: one of them died.
+        """
         if self.world > 1:
             distributed.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
+    def gather(self, mine: Item) -> list[Item]:
+        """Return what every process has, in order of rank, to the first one; nothing to the others."""
+        if self.world == 1:
+            return [mine]
+        everyone: list[Item] | None = [mine] * self.world if self.main else None
+        distributed.gather_object(mine, everyone)
+        return everyone or []
 
-def main_process() -> bool:
-    """Whether this process is the first of those that a launcher started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    def agree(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to work together with other settings or inputs; every process must call this.
+
+        Args:
+            settings: name -> what must be the same in all processes; compared as text.
+
+        Raises:
+            ValueError: something differs; names the first such setting, and two processes, in all of them.
+        """
+        if self.world == 1:
+            return
+        mine = {name: repr(value) for name, value in settings.items()}
+        everyone: list[dict[str, str]] = [mine] * self.world
+        distributed.all_gather_object(everyone, mine)
+        first = everyone[0]
+        for rank, other in enumerate(everyone):
+            for name in dict.fromkeys([*first, *other]):
+                if first.get(name) != other.get(name):
+                    raise ValueError(
+                        f"all processes must have the same {name}, got {first.get(name)!s:.200} in process 0 and "
+                        f"{other.get(name)!s:.200} in process {rank}"
+                    )
 
 
-def join(device: torch.device) -> Ranks:
-    """Join the processes that torchrun started; a process of its own where it did not.
+def launched() -> Ranks:
+    """Return this process's place among those that torchrun started, as the environment says; joins nothing.
 
-    It sets RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; other launchers may set them too. The processes talk
-    through NCCL on CUDA, where each takes the device of its local rank, and through gloo on a CPU. They stay joined
-    until they end: the launcher's store does not let them meet a second time.
+    torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT; other launchers may too.
 
     Raises:
-        RuntimeError: there are more processes on this machine than CUDA devices.
+        ValueError: the variables are no numbers, or do not fit together.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1 or "RANK" not in os.environ:
-        return Ranks(device=device)
-    rank, place = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    world = _number("WORLD_SIZE", 1)
+    if world <= 1:
+        return Ranks()
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise ValueError(f"WORLD_SIZE is {world}, but {', '.join(missing)} is not set: start with torchrun")
+    rank = _number("RANK", 0)
+    if not 0 <= rank < world:
+        raise ValueError(f"RANK must be from 0 to WORLD_SIZE - 1 = {world - 1}, got {rank}")
+    return Ranks(rank, world, max(1, _number("LOCAL_WORLD_SIZE", 1)), CPU, _number("LOCAL_RANK", 0))
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.lstrip("-").isdigit():
+        raise ValueError(f"{name} must be a whole number, got {text!r}")
+    return int(text)
+
+
+def main_process() -> bool:
+    """Whether this process is the first of those that a launcher started, or the only one.
+
+    Raises:
+        ValueError: as of `launched`.
+    """
+    return launched().main
+
+
+def join(device: torch.device = CPU) -> Ranks:
+    """Join the processes that torchrun started; a process of its own where it did not.
+
+    The processes talk through NCCL on CUDA, where each takes the device of its local rank, and through gloo on a CPU.
+    They stay joined until they end: the launcher's store does not let them meet a second time.
+
+    Args:
+        device: where this process is to compute, without a number.
+
+    Raises:
+        ValueError: as of `launched`.
+        RuntimeError: the others can't be reached in time, or there are more processes than CUDA devices.
+    """
+    ranks = launched()
+    if ranks.world == 1:
+        return replace(ranks, device=device)
     if device.type == "cuda":
-        if place >= torch.cuda.device_count():
-            raise RuntimeError(f"process {place} of this machine must have a device, got {torch.cuda.device_count()}")
-        device = torch.device("cuda", place)
+        if ranks.place >= torch.cuda.device_count():
+            raise RuntimeError(
+                f"process {ranks.place} of this machine must have a device, got {torch.cuda.device_count()}"
+            )
+        device = torch.device("cuda", ranks.place)
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        join_group("nccl" if device.type == "cuda" else "gloo", LONGEST_WAIT)
-        atexit.register(leave_group)
-    return Ranks(rank, world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), device)
+        _join("nccl" if device.type == "cuda" else "gloo", ranks)
+        atexit.register(leave)
+    return replace(ranks, device=device)
+
+
+def leave() -> None:
+    """Leave the other processes, and end the threads that talk to them; nothing where there are none."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _join(backend: str, ranks: Ranks) -> None:
+    # Default arguments in there are the default group of when it is first imported, as PyTorch's compiler does at some
+    # time. A group that they hold outlives its end, and its threads the interpreter: one that then touches a Python
+    # object ends the process with SIGABRT.
+    import torch.distributed.nn.functional  # noqa: F401
+
+    wait = timedelta(seconds=float(os.environ.get(WAIT_VARIABLE) or JOIN_SECONDS))
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store, _, _ = next(distributed.rendezvous("env://", timeout=wait))
+        names = [f"cpm_fast/{rank}" for rank in range(ranks.world)]
+        store.set(names[ranks.rank], "here")
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeError(
+            f"process {ranks.rank} of {ranks.world} can't reach {where} within {wait.total_seconds():g} s: {error}; "
+            f"is another program using the port? ({WAIT_VARIABLE} sets the time)"
+        ) from None
+    try:
+        store.wait(names, wait)
+    except RuntimeError:
+        absent = ", ".join(str(rank) for rank, name in enumerate(names) if not store.check([name]))
+        raise RuntimeError(
+            f"process {absent} of {ranks.world} did not come to {where} within {wait.total_seconds():g} s "
+            f"({WAIT_VARIABLE} sets the time)"
+        ) from None
+    distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.world, timeout=LONGEST_WAIT)

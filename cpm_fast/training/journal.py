@@ -14,6 +14,7 @@ import numpy as np
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch
+from cpm_fast.evaluation.curves import plain
 from cpm_fast.results.drawing import belief_overlay, write_picture
 from cpm_fast.system.files import atomic_write, parse_json
 from cpm_fast.training.loss import Targets
@@ -86,12 +87,13 @@ def draw_curves(metrics: Metrics, path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for stage in range(len(losses[0]["losses"]) if losses else 0):
-        left.plot([row["step"] for row in losses], [row["losses"][stage] for row in losses], label=f"stage {stage + 1}")
+        values = [np.nan if row["losses"][stage] is None else row["losses"][stage] for row in losses]
+        left.plot([row["step"] for row in losses], values, label=f"stage {stage + 1}")
     for name in dict.fromkeys(row["data"] for row in scores):
         of_name = [row for row in scores if row["data"] == name]
         for stage in range(len(of_name[0]["pck"])):
             points = [100 * row["pck"][stage] for row in of_name]
-            right.plot([row["step"] for row in of_name], points, marker=".", label=f"{name} stage {stage + 1}")
+            right.plot([row["step"] for row in of_name], points, marker=".", label=f"stage {stage + 1}, {plain(name)}")
     left.set(xlabel="step", ylabel="loss a sample (Eq. 4)", title="training", yscale="log")
     right.set(xlabel="step", ylabel="PCK@0.2 (%)", title="validation")
     for axes in (left, right):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.files import remove_leftovers
 from cpm_fast.system.interrupt import interrupts_held
-from cpm_fast.system.memory import keep_freed_memory
+from cpm_fast.system.locks import folder_lock
+from cpm_fast.system.memory import freed_memory_kept
 from cpm_fast.system.ranks import Ranks, join
 from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -30,8 +33,9 @@ from cpm_fast.training.finite import what_is_not_finite
 from cpm_fast.training.folder import RunFolder, sample_counts
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.gradients import GRADIENTS_FILE, gradient_histograms
+from cpm_fast.training.inputs import INPUTS_FILE, Digests, annotation_digests, check_inputs, input_digests, write_inputs
 from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
-from cpm_fast.training.loss import make_targets
+from cpm_fast.training.loss import Targets, make_targets
 from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.phases import Phase, phase_at, run_phases
 from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
@@ -59,7 +63,8 @@ def train(
     The folder gets config.json, metrics.jsonl, curves.png, batch0.png (drawn before the first step), last.safetensors
     (the whole state), best.safetensors (weights of the best validation) and final.safetensors. Order, augmentation
     and dropout are functions of seed, epoch, step and sample, so on a CPU, with as many threads, a resumed run equals
-    an unbroken one bit for bit.
+    an unbroken one bit for bit. One process at a time trains in a folder. inputs.json says which files the run was made
+    from; it does not go on with others. Samples that can't be read are left out, and steps without any are skipped.
 
     Under torchrun the processes share every batch, by DistributedDataParallel: the first one writes and validates, all
     must see the folder. The result is that of one process to rounding, but where batch normalization or dropout see a
@@ -77,18 +82,58 @@ def train(
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
+        FolderInUse: another process trains in the folder.
         FileNotFoundError: there is no file to start from.
         ValueError: a dataset shares no part with the network, or lacks one and unlabeled parts count as absent; there
             is no sample; nothing fits of the weights to start from; the folder's run is of another network, recipe or
             data.
         RuntimeError: the device is not there, or the precision is not for it.
-        TrainingError: the loss or a weight is not finite, or no sample of a batch could be read (it names the step),
-            or a file can't be written (it names that); it says where the run stands.
+        TrainingError: the loss or a weight is not finite, or no sample of an epoch could be read, or a file can't be
+            written (it names that); it says where the run stands.
         KeyboardInterrupt: passed on after the step is done and the state is saved; a second one at once, unsaved.
     """
     options = options or RunOptions()
+    config = without_mirroring(config, network)
     ranks = join(find_device(options.device))
-    return _Run(network, config, data, validation, RunFolder(run), options, ranks).go(resume, about or {}, start)
+    folder = RunFolder(run)
+    ranks.agree({
+        "network": network.to_dict(), "recipe": config.to_dict(), "run folder": str(run), "resume": resume,
+        "start": str(start), "options": options.kept(), "samples": sample_counts(data, validation),
+        "annotations": annotation_digests([*data, *validation]),
+    })  # fmt: skip
+    started = _Run(network, config, data, validation, folder, options, ranks)
+    with ExitStack() as held:
+        # The state of PyTorch's random numbers, and of the allocator, are the caller's again in the end.
+        held.enter_context(torch.random.fork_rng([ranks.device] if ranks.device.type == "cuda" else []))
+        if ranks.device.type == "cpu":
+            held.enter_context(freed_memory_kept())
+        if ranks.main:
+            with folder.writing(run):
+                run.mkdir(parents=True, exist_ok=True)
+            # Nothing is left of a run that was refused; a folder with anything in it stays.
+            held.enter_context(_removed_if_empty(run))
+            held.enter_context(folder_lock(run))
+        return started.go(resume, about or {}, start)
+
+
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def without_mirroring(config: TrainingConfig, network: NetworkConfig) -> TrainingConfig:
+    """Switch mirroring off where a part holds a side in its name and has no partner; warns of it.
+
+    A mirrored picture would show such a part under the wrong name half of the time.
+    """
+    if not (network.skeleton.one_sided and config.augmentation.flip_probability):
+        return config
+    warnings.warn(f"mirroring is {network.skeleton.mirroring}", stacklevel=3)
+    return replace(config, augmentation=replace(config.augmentation, flip_probability=0.0))
 
 
 class _Run:
@@ -130,12 +175,21 @@ class _Run:
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
         self.window: list[torch.Tensor] = []
         self.seen, self.clock = 0, time.monotonic()
+        self.average: WeightAverage | None = None
+        self.phase = self.phases[0]
+        self.forward: torch.nn.Module | None = None
+        # Samples that could not be read, since the last line of metrics and in all, and steps in a row without any.
+        self.unreadable, self.left_out, self.skipped = 0, 0, 0
+        self.told: set[str] = set()
 
     def go(self, resume: bool, about: dict[str, Any], start: str | Path | None) -> CPM:
         self.folder.check(resume, self.network, self.config, self.samples)
+        inputs = (
+            input_digests([*(dataset for dataset in self.items.datasets), *self.validation]) if self.ranks.main else {}
+        )
+        if resume and self.ranks.main:
+            check_inputs(self.folder.path / INPUTS_FILE, inputs)
         self.ranks.wait()  # every process has looked before one writes
-        if self.device.type == "cpu":
-            keep_freed_memory()
         torch.manual_seed(self.config.seed)
         model = CPM(self.network)
         going_on = resume and self.folder.last.exists()
@@ -148,13 +202,15 @@ class _Run:
             progress = load_checkpoint(self.folder.last, model, optimizer, self.averaged())
         self.ranks.wait()  # every process has read before one writes
         if self.ranks.main:
-            self.prepare_folder(progress, about)
+            self.prepare_folder(progress, about, inputs)
             if loaded is not None:
                 self.folder.tell_start(loaded.table())
         self.enter(phase_at(self.phases, progress.step), model)
         if self.due(progress.step) and progress.validated < progress.step:
             progress = self.validate(model, progress)
         progress = self.steps_from(progress, model, optimizer)
+        if self.left_out and self.ranks.main:
+            tqdm.write(f"left out {self.left_out} times a sample that could not be read; look with cpm-fast data check")
         if progress.step == self.steps and self.ranks.main:
             with self.folder.writing(self.folder.final):
                 save_model(self.judged(model).eval(), self.folder.final)
@@ -170,19 +226,21 @@ class _Run:
     def enter(self, phase: Phase, model: CPM) -> None:
         """Have the stages run, and the weights learn, that a phase says."""
         self.phase = phase
-        self.forward: torch.nn.Module = Forward(model, phase, self.options.recompute)
+        self.forward = Forward(model, phase, self.options.recompute)
         if self.ranks.world > 1:
             self.forward = DistributedDataParallel(self.forward, [self.device] if self.device.type == "cuda" else None)
 
-    def prepare_folder(self, progress: Progress, about: dict[str, Any]) -> None:
+    def prepare_folder(self, progress: Progress, about: dict[str, Any], inputs: Digests) -> None:
         """Make the folder what it was at a step."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder.path)
         with self.folder.writing(self.metrics.path):
             self.metrics.rewind(progress.step, progress.validated)
         if self.options.gradients_every:
             with self.folder.writing(self.gradients.path):
                 self.gradients.rewind(progress.step)
+        with self.folder.writing(self.folder.path / INPUTS_FILE):
+            if not (self.folder.path / INPUTS_FILE).exists():
+                write_inputs(self.folder.path / INPUTS_FILE, inputs)
         self.folder.describe({
             **about, "network": self.network.to_dict(), "training": self.config.to_dict(), "samples": self.samples,
             "options": self.options.kept(), "processes": self.ranks.world,
@@ -221,9 +279,17 @@ class _Run:
         self, progress: Progress, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer, bar: tqdm
     ) -> Progress:
         """One step, and what is due after it: metrics, checkpoint, validation."""
-        for message in batch.unreadable:
-            tqdm.write(message)
-        self.window.append(self.step(progress.step, batch, model, optimizer))
+        self.note_unreadable(progress.step, batch)
+        samples = self.ranks.total(len(batch.crops))
+        self.skipped = 0 if samples else self.skipped + 1
+        if samples:
+            self.window.append(self.step(progress.step, batch, samples, model, optimizer))
+        elif self.skipped >= self.per_epoch:
+            raise TrainingError(
+                f"no sample of {self.skipped} batches up to step {progress.step + 1} could be read; the last: "
+                f"{batch.unreadable[-1] if batch.unreadable else 'of another process'}; look with cpm-fast data check; "
+                f"{self.folder.state()}"
+            )
         progress = replace(progress, step=progress.step + 1)
         step = progress.step
         if step % LOG_EVERY_STEPS == 0 or step == self.steps:
@@ -238,6 +304,17 @@ class _Run:
             self.clock += time.monotonic() - started
         return progress
 
+    def note_unreadable(self, step: int, batch: Batch) -> None:
+        """Count the samples of a batch that could not be read, and tell of each once."""
+        for message in batch.unreadable:
+            if message not in self.told:
+                self.told.add(message)
+                tqdm.write(message)
+        self.unreadable += len(batch.unreadable)
+        self.left_out += len(batch.unreadable)
+        if batch.unreadable and not len(batch.crops):
+            tqdm.write(f"step {step + 1} is skipped: none of its samples could be read; look with cpm-fast data check")
+
     def due(self, step: int) -> bool:
         """Whether a step is followed by a validation."""
         return step > 0 and (step % self.validate_every == 0 or step == self.steps)
@@ -245,15 +322,18 @@ class _Run:
     def log(self, step: int, model: CPM, optimizer: torch.optim.Optimizer) -> str:
         """Write the means since the last line of metrics; returns them for the progress bar."""
         self.check_finite(step, model)
-        means = torch.stack(self.window).mean(dim=0).tolist()
+        means = torch.stack(self.window).mean(dim=0).tolist() if self.window else [None] * self.network.stages
         per_second = self.seen / (time.monotonic() - self.clock)
         self.write_row({
             "step": step, "epoch": step / self.per_epoch, "losses": means,
             "rate": optimizer.param_groups[0]["lr"], "samples_per_second": per_second,
+            **({"unreadable": self.unreadable} if self.unreadable else {}),
         })  # fmt: skip
         self.window.clear()
+        self.unreadable = 0
         self.seen, self.clock = 0, time.monotonic()
-        return " ".join(f"s{t} {value:.2f}" for t, value in enumerate(means, 1)) + f" {per_second:.0f} img/s"
+        shown = " ".join(f"s{t} {value:.2f}" for t, value in enumerate(means, 1) if value is not None)
+        return f"{shown} {per_second:.0f} img/s"
 
     def write_row(self, row: dict[str, Any], rows: Metrics | None = None) -> None:
         rows = rows or self.metrics
@@ -280,24 +360,13 @@ class _Run:
         if problem:
             raise TrainingError(f"{problem}: lower the learning rate; {self.folder.state()}")
 
-    def step(self, step: int, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-        """One update; returns the loss of every stage, [T]."""
-        samples = self.ranks.total(len(batch.crops))
-        if not samples:
-            raise TrainingError(
-                f"no sample of the batch of step {step + 1} could be read; the first: {batch.unreadable[0]}; "
-                f"{self.folder.state()}"
-            )
+    def step(self, step: int, batch: Batch, samples: int, model: CPM, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        """Update the weights once; returns the loss of every stage, [T]."""
         self.seen += samples
         # Dropout is a function of seed, step and process.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * self.ranks.world + self.ranks.rank)
-        readable = len(batch.crops) > 0
-        # The others wait for this process's gradients, even where they are 0.
-        batch = (batch if readable else blank_batch(self.network, 1)).to(self.device)
-        targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
-        if not readable:
-            targets = targets.without_counts()
-        if step == 0 and self.ranks.main:
+        batch, targets = self.prepared(batch)
+        if self.ranks.main and not (self.folder.path / BATCH_FILE).exists():
             with self.folder.writing(self.folder.path / BATCH_FILE):
                 draw_batch(batch, targets, self.network, self.folder.path / BATCH_FILE)
         phase = phase_at(self.phases, step)
@@ -315,6 +384,16 @@ class _Run:
         if every and (step + 1) % every == 0:
             self.write_row({"step": step + 1, "layers": gradient_histograms(model)}, self.gradients)
         return losses
+
+    def prepared(self, batch: Batch) -> tuple[Batch, Targets]:
+        """The batch on the device, and its targets; a blank one that does not count where none of it can be read.
+
+        The other processes wait for this one's gradients, even where they are 0.
+        """
+        readable = len(batch.crops) > 0
+        batch = (batch if readable else blank_batch(self.network, 1)).to(self.device)
+        targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
+        return batch, targets if readable else targets.without_counts()
 
     def validate(self, model: CPM, progress: Progress) -> Progress:
         """Score every validation set; the mean of their last stages decides which weights are best."""

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-MOST_WORKERS = 8
+MOST_WORKERS, LARGEST_WORKERS = 8, 256
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class RunOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"workers must be 0 or more, got {self.workers}")
+        if self.workers is not None and not 0 <= self.workers <= LARGEST_WORKERS:
+            raise ValueError(f"workers must be 0 or more and at most {LARGEST_WORKERS}, got {self.workers}")
         if self.save_every < 1:
             raise ValueError(f"save_every must be at least 1 step, got {self.save_every}")
         if self.gradients_every < 0:

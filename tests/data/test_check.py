@@ -96,6 +96,17 @@ def test_a_skeleton_without_sides():
     assert swapped_sides(np.zeros((2, 2)), Skeleton("line", ("a", "b"), limbs=(("a", "b"),))) == []
 
 
+def test_left_out_and_one_sided(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    rows = ["image,nose_x,nose_y,paw_l_x,paw_l_y", "a.png,1,2,30,40", "a.png,,,,"]
+    (tmp_path / "own.csv").write_text("\n".join(rows) + "\n")
+    assert main(["data", "check", str(tmp_path / "own.csv"), "-o", str(tmp_path / "out")]) == FINE
+    shown, told = capsys.readouterr()
+    assert "1 of 2 rows left out" in told
+    assert "annotation left out: 1: line 3: " in shown
+    assert "mirroring: off, because no partner is known of paw_l" in shown
+
+
 def test_bad_use(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["data", "check", "none.csv"]) == BAD_USE

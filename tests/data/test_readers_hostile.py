@@ -106,6 +106,12 @@ READERS = {
 FORMS = [(name, packed) for name, (_, write, _) in READERS.items() for packed in (False, True)[: 1 + (write in BINARY)]]
 
 
+@pytest.fixture(autouse=True)
+def unprobed(monkeypatch):
+    """The process that reads an HDF5 file first takes half a second for each; `test_pandas_hdf5` tests it."""
+    monkeypatch.setattr("cpm_fast.data.files.hdf5._probe", lambda *_: None)
+
+
 @pytest.fixture(params=FORMS, ids=[f"{name}, {'packed' if packed else 'plain'}" for name, packed in FORMS])
 def reader(request, tmp_path):
     """The path and bytes of a fine file, and what reads it."""

@@ -13,7 +13,7 @@ import torch
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
-from cpm_fast.model.files import read_tensors, write_tensors
+from cpm_fast.model.tensor_file import read_tensors, write_tensors
 from cpm_fast.training import loop
 from cpm_fast.training.checkpoint import load_checkpoint
 from cpm_fast.training.journal import Metrics
@@ -160,12 +160,39 @@ class Gone(DrawnFigures):
 
 
 @pytest.mark.parametrize("workers", [0, 1], ids=["no worker", "one worker"])
-def test_a_batch_that_can_not_be_read_ends_the_run_with_one_message(tmp_path, workers):
+def test_an_epoch_that_can_not_be_read_ends_the_run_with_one_message(tmp_path, workers):
     with pytest.raises(TrainingError) as raised:
         train(*CONFIGS["modern"], [Gone(8)], [], tmp_path, options=replace(QUIET, workers=workers))
     message = str(raised.value)
-    assert message.startswith("no sample of the batch of step 1 could be read; the first: sample ")
-    assert message.endswith(".jpg: gone; no state was saved before") and "Traceback" not in message
+    assert message.startswith("no sample of 2 batches up to step 2 could be read; the last: sample ")
+    assert message.endswith(".jpg: gone; look with cpm-fast data check; no state was saved before")
+    assert "Traceback" not in message
+
+
+class Torn(DrawnFigures):
+    """Figures of which the first is gone."""
+
+    def __getitem__(self, index):
+        if index == 0:
+            raise OSError("picture0.jpg: gone")
+        return super().__getitem__(index)
+
+
+def test_a_step_without_readable_samples_is_skipped(tmp_path, capsys):
+    """Also behind a resume, which equals the unbroken run."""
+    network, config = CONFIGS["modern"]
+    config = replace(config, batch=1, epochs=2)
+    train(network, config, [Torn(5)], [], tmp_path / "whole", options=QUIET)
+    shown = capsys.readouterr()
+    assert shown.out.count("picture0.jpg: gone") == 1 and shown.out.count("is skipped") == 2
+    assert "left out 2 times a sample that could not be read; look with cpm-fast data check" in shown.out
+    assert sum(row.get("unreadable", 0) for row in Metrics(tmp_path / "whole" / "metrics.jsonl").rows()) == 2
+    for stop in (1, 2, 5, None):
+        options = replace(QUIET, stop_after=stop)
+        train(network, config, [Torn(5)], [], tmp_path / "run", resume=True, options=options)
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "run")[name]), name
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
 FORKED = """

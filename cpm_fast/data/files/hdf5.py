@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cpm_fast.data.files.limits import check_file
+
 # Arrays that claim more than so many times their bytes in the file, and more than this besides, are refused.
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 24
+LARGEST_BYTES = 1 << 40
+PROBE = Path(__file__).with_name("hdf5_probe.py")
+# A fine file of 14 KB takes half a second, which is the start of a Python.
+PROBE_SECONDS = 20.0
+
+
+def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
+    """Refuse a file that the HDF5 library can't be trusted with: one that keeps it busy for ever, or crashes it.
+
+    Another process reads all of it first. Without a Python to start there is no such check.
+
+    Args:
+        path: of the file.
+        seconds: that it may take.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it takes longer, or the library crashes; the message names the file.
+        RuntimeError: h5py is missing.
+    """
+    _require_h5py(path)
+    check_file(path, LARGEST_BYTES)
+    state = path.stat()
+    if sys.executable:
+        _probe(path, (state.st_size, state.st_mtime_ns), seconds)
+
+
+@lru_cache(maxsize=256)
+def _probe(path: Path, _state: tuple[int, int], seconds: float) -> None:
+    """Probe a file in its present state, once."""
+    try:
+        # -P: the names of modules beside the script must not hide those of packages.
+        ended = subprocess.run([sys.executable, "-P", PROBE, path], timeout=seconds, capture_output=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"{path}: damaged: the HDF5 library takes more than {seconds:g} s to read it") from None
+    if ended.returncode < 0:
+        raise ValueError(f"{path}: damaged: the HDF5 library crashes on it (signal {-ended.returncode})")
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """An h5py.File to read from; whatever goes wrong while it is open is told with the file's name.
+    """Open an h5py.File to read from; whatever goes wrong while it is open is told with the file's name.
+
+    Call `check_hdf5` once before.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not such a file, or damaged, or what the body raises.
         RuntimeError: h5py is missing.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise RuntimeError(f"reading {path.name} needs h5py: pip install 'cpm_fast[data]'") from None
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    _require_h5py(path)
+    import h5py
+
+    check_file(path, LARGEST_BYTES)
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -36,8 +79,22 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path}: {error}") from None
 
 
+def member(parent: Any, name: str) -> Any:
+    """Return a dataset or group in a group; None where there is none.
+
+    Raises:
+        ValueError: it is a link, which may lead out of the file.
+    """
+    import h5py
+
+    link = parent.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} must be stored in the file itself, got a link ({type(link).__name__})")
+    return None if link is None else parent[name]
+
+
 def dataset(parent: Any, name: str, kinds: str, axes: int) -> Any:
-    """The h5py.Dataset of that name, checked.
+    """Return the h5py.Dataset of that name, checked.
 
     Args:
         parent: file or group.
@@ -48,7 +105,7 @@ def dataset(parent: Any, name: str, kinds: str, axes: int) -> Any:
     Raises:
         ValueError: it is not there, no array of such a type, not stored in this file, or far larger than its bytes.
     """
-    found = parent.get(name)
+    found = member(parent, name)
     if found is None or not hasattr(found, "dtype"):
         raise ValueError(f"must hold the array {name}, got {sorted(parent)[:8]}")
     if found.dtype.kind not in kinds or found.ndim != axes:
@@ -62,5 +119,10 @@ def dataset(parent: Any, name: str, kinds: str, axes: int) -> Any:
 
 
 def array(parent: Any, name: str, kinds: str, axes: int) -> np.ndarray:
-    """All of a `dataset`, with its checks."""
+    """Read all of a `dataset`, with its checks."""
     return np.asarray(dataset(parent, name, kinds, axes)[()])
+
+
+def _require_h5py(path: Path) -> None:
+    if importlib.util.find_spec("h5py") is None:
+        raise RuntimeError(f"reading {path.name} needs h5py: pip install 'cpm_fast[data]'")

@@ -7,7 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from cpm_fast.data.files.limits import check_file
+
 LARGEST = 1e9
+# COCO's own key points have 240 MB.
+LARGEST_BYTES = 1 << 31
 
 
 def read_json(path: Path) -> Any:
@@ -17,8 +21,7 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: no such file.
         ValueError: not JSON; the message names the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    check_file(path, LARGEST_BYTES)
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -56,5 +59,5 @@ def whole(value: Any, what: str) -> int:
 
 def _is_number(value: Any) -> bool:
     return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < LARGEST
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST and math.isfinite(value)
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from cpm_fast.data.files.limits import check_file
+
 HEADER_BYTES, TAG_BYTES, NUMBER_HEAD_BYTES = 128, 8, 48
 # Types of elements and classes of arrays in the MAT-File Format, Level 5 (MathWorks).
 MATRIX, COMPRESSED = 14, 15
@@ -24,6 +26,7 @@ NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13:
 DEEPEST = 32
 # Annotations shrink about tenfold; what claims to have shrunk a hundred times, and by more than this, is refused.
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 22
+LARGEST_BYTES = 1 << 30
 NOTHING = np.empty(0)
 
 
@@ -37,8 +40,7 @@ def read_mat(path: Path, variable: str) -> Any:
         FileNotFoundError: no such file.
         ValueError: not such a file, damaged, or without this variable; the message names the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    check_file(path, LARGEST_BYTES)
     data = path.read_bytes()
     try:
         return _read(data, variable)

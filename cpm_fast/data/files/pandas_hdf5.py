@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.data.files.hdf5 import array, dataset, open_hdf5
+from cpm_fast.data.files.hdf5 import array, check_hdf5, dataset, member, open_hdf5
 from cpm_fast.data.files.literals import literals
 
 Name = tuple[str, ...]
 
 
 def read_frame(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
-    """The first frame of a file.
+    """Read the frame of a file.
 
     Both names are tuples, one text a level of the index; what is missing is "".
 
@@ -23,13 +23,15 @@ def read_frame(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no frame of numbers that can be read; the message names the file.
+        ValueError: no frame, or several, or none of numbers that can be read; the message names the file.
         RuntimeError: h5py is missing.
     """
+    check_hdf5(path)
     with open_hdf5(path) as file:
-        group = next((file[name] for name in file if "pandas_type" in file[name].attrs), None)
-        if group is None:
-            raise ValueError(f"must hold a table that pandas wrote, got {sorted(file)[:8]}")
+        groups = [name for name in file if "pandas_type" in member(file, name).attrs]
+        if len(groups) != 1:
+            raise ValueError(f"must hold one table that pandas wrote, got {groups or sorted(file)[:8]}")
+        group = file[groups[0]]
         return _table(group) if "table" in group else _fixed(group)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cpm_fast.data.files.hdf5 import array, dataset, open_hdf5
+from cpm_fast.data.files.hdf5 import array, check_hdf5, dataset, member, open_hdf5
 from cpm_fast.data.own_skeleton import skeleton_file
 from cpm_fast.data.sample import Sample
 from cpm_fast.roi import Roi
@@ -40,6 +40,7 @@ class AnnotationSet:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_hdf5(self.path)
         with open_hdf5(self.path) as file:
             images = dataset(file, IMAGES, "u", 4)
             points = array(file, ANNOTATIONS, "iuf", 3)[..., :2].astype(np.float64)
@@ -84,6 +85,10 @@ class AnnotationSet:
         return Skeleton(self.path.stem, names, limbs, named)
 
     @property
+    def annotation_files(self) -> list[Path]:
+        return [self.path]
+
+    @property
     def name(self) -> str:
         return self.path.stem
 
@@ -98,7 +103,7 @@ class AnnotationSet:
         frame = int(self.frames[index])
         # Opened anew each time: an open file can't be shared with the processes that load batches.
         with open_hdf5(self.path) as file:
-            image = file[IMAGES][frame]
+            image = member(file, IMAGES)[frame]
         height, width, channels = image.shape
         return Sample(
             image=cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if channels == GRAY else image,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,22 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.files.json_file import numbers, read_json, whole
+from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
-from cpm_fast.data.subjects import Subject, Subjects
+from cpm_fast.data.subjects import Box, Subject, Subjects, region_of_parts
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 
-NOT_LABELED, OCCLUDED = 0, 1
+NOT_LABELED, OCCLUDED, SEEN = 0, 1, 2
 
 
 class CocoKeypoints(Subjects):
     """Annotations of a COCO key point file (Lin et al., ECCV 2014), in its order; pixels as they stand, 0-based.
 
-    Left out are crowds and annotations without a labeled point. A point of visibility 0 is not labeled, of 1 hidden.
-    The region is about the annotation's box, or about the points where it has none. Names and limbs are those of the
-    file's categories, whose key points must be the same; a skeleton.toml beside the file may give others, by name.
+    Left out are crowds, annotations without a labeled point and, counted and named, those that can't be used. A point
+    of visibility 0 or less is not labeled, of 1 hidden, of 2 seen. The region is about the annotation's box, or about
+    the points where it has none (`subjects.region_of_parts`). Names and limbs are those of the file's categories, whose
+    key points must be the same; a skeleton.toml beside the file may give others, by name.
 
     Args:
         path: of the JSON file. Pictures lie beside it, in images/ there, or, as COCO's own, one folder up in a folder
@@ -41,7 +44,7 @@ class CocoKeypoints(Subjects):
                 _entries(content, key) for key in ("images", "annotations", "categories")
             )
             file_skeleton = _skeleton(categories, path.stem)
-            names = {_key(image, "id"): _name(image) for image in images}
+            names = _names(images)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         own = skeleton_file([path.parent])
@@ -50,17 +53,26 @@ class CocoKeypoints(Subjects):
         if min(order) < 0:
             lacking = [name for name, place in zip(skeleton.names, order, strict=True) if place < 0]
             raise ValueError(f"{path}: must have the key points {lacking}, got {list(file_skeleton.names)}")
-        subjects = []
+        subjects, left_out = [], LeftOut(path, "annotation")
         for annotation in annotations:
+            where = f"annotation {annotation.get('id')!r:.20}"
             try:
                 subject = _subject(annotation, names, len(file_skeleton), skeleton, order)
+            except VisibilityError as error:
+                raise ValueError(f"{path} {where}: {error}") from None
             except ValueError as error:
-                raise ValueError(f"{path} annotation {annotation.get('id')!r:.20}: {error}") from None
+                left_out.add(where, error)
+                continue
             if subject is not None:
                 subjects.append(subject)
+        reasons = left_out.tell(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: must hold annotations with labeled key points, got {len(annotations)} others")
-        super().__init__(path.stem, skeleton, subjects, _folders(path))
+        super().__init__(path.stem, skeleton, subjects, _folders(path), [path], reasons)
+
+
+class VisibilityError(ValueError):
+    """A file's flags of visibility have another meaning than COCO's."""
 
 
 def _folders(path: Path) -> list[Path]:
@@ -87,13 +99,43 @@ def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:
         raise ValueError(f"keypoints of a category must be names, got {parts!r:.80}")
     if any(category["keypoints"] != parts for category in with_points):
         raise ValueError("all categories must have the same keypoints; take those of one into a file of its own")
-    limbs = []
-    for limb in with_points[0].get("skeleton") or []:
-        a, b = (int(end) - 1 for end in numbers(limb, 2, "a limb of the skeleton"))
-        if not (0 <= a < len(parts) and 0 <= b < len(parts)):
-            raise ValueError(f"a limb of the skeleton must join two of {len(parts)} keypoints, from 1, got {limb}")
-        limbs.append((parts[a], parts[b]))
-    return skeleton_of(name, parts, limbs)
+    return skeleton_of(name, parts, _limbs(with_points[0].get("skeleton"), parts, name))
+
+
+def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
+    """Limbs are only for drawing: those that can't be used are left out with a word; some files count from 0."""
+    limbs, bad = [], []
+    for limb in given if isinstance(given, list) else []:
+        try:
+            a, b = (int(end) for end in numbers(limb, 2, "a limb"))
+            limbs.append((a, b))
+        except ValueError:
+            bad.append(limb)
+    ends = [end for limb in limbs for end in limb]
+    first = 0 if ends and min(ends) == 0 and max(ends) < len(parts) else 1
+    fine = []
+    for a, b in limbs:
+        if a != b and all(first <= end < first + len(parts) for end in (a, b)):
+            fine.append((parts[a - first], parts[b - first]))
+        else:
+            bad.append([a, b])
+    if first == 0:
+        warnings.warn(f"{name}: limbs of the skeleton count from 0, where COCO counts from 1", stacklevel=2)
+    if bad:
+        warnings.warn(
+            f"{name}: {len(bad)} limbs of the skeleton left out, which do not join two of {len(parts)} keypoints, from "
+            f"{first}: {bad[:3]!r:.80}", stacklevel=2,
+        )  # fmt: skip
+    return fine
+
+
+def _names(images: list[dict[str, Any]]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for image in images:
+        key, name = _key(image, "id"), _name(image)
+        if names.setdefault(key, name) != name:
+            raise ValueError(f"images must have an id of their own, got {key} for {names[key]} and {name}")
+    return names
 
 
 def _key(entry: Mapping[str, Any], name: str) -> int:
@@ -114,22 +156,30 @@ def _subject(
     if annotation.get("iscrowd") or not annotation.get("keypoints") or annotation.get("num_keypoints") == 0:
         return None
     points = np.array(numbers(annotation["keypoints"], 3 * points_count, "keypoints")).reshape(-1, 3)[order]
-    if (points[:, 2] == NOT_LABELED).all():
+    flags = points[:, 2]
+    strange = (flags > NOT_LABELED) & (flags != OCCLUDED) & (flags != SEEN)
+    if strange.any():
+        part = skeleton.names[int(strange.argmax())]
+        raise VisibilityError(f"the visibility of {part} must be 0, 1 or 2, got {flags[strange][0]:g}")
+    labeled = flags > NOT_LABELED
+    if not labeled.any():
         return None
     image = _key(annotation, "image_id")
     if image not in names:
         raise ValueError(f"image_id must be the id of one of the {len(names)} images, got {image}")
-    labeled = points[:, 2] != NOT_LABELED
     parts_image = np.where(labeled[:, None], points[:, :2], np.nan)
     left, top, width, height = numbers(annotation.get("bbox") or [0, 0, 0, 0], 4, "bbox")
     # A box without width or height, as COCO has a few, is none.
-    box = (left, top, left + width, top + height) if width > 0 and height > 0 else None
+    roi: Roi | None = None
+    box: Box | None = (left, top, left + width, top + height)
+    if width <= 0 or height <= 0:
+        roi, box = region_of_parts(parts_image, skeleton)
     area = annotation.get("area")
     return Subject(
         image=names[image],
         parts_image=parts_image,
-        roi=Roi.from_parts(parts_image, labeled, skeleton) if box is None else Roi.from_box(np.array(box)),
-        occluded=points[:, 2] == OCCLUDED,
+        roi=roi,
+        occluded=labeled & (flags == OCCLUDED),
         box_image=box,
         area=None if area is None else numbers([area], 1, "area")[0],
         identity=(image, _key(annotation, "id")),

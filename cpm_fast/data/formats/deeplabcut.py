@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from cpm_fast.data.files.limits import check_file
 from cpm_fast.data.files.pandas_hdf5 import Name, read_frame
+from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
-from cpm_fast.data.subjects import Subject, Subjects
-from cpm_fast.roi import Roi
+from cpm_fast.data.pictures import Pictures
+from cpm_fast.data.subjects import Subject, Subjects, region_of_parts
 from cpm_fast.skeleton import Skeleton
 
 LABELS = "CollectedData*"
@@ -21,6 +23,7 @@ SCORER, INDIVIDUALS, BODYPARTS, COORDS = "scorer", "individuals", "bodyparts", "
 LEVELS = (SCORER, INDIVIDUALS, BODYPARTS, COORDS)
 # Parts that belong to no animal stand under an individual of this name.
 NO_ANIMAL = "single"
+LARGEST_BYTES = 1 << 30
 
 
 class DeepLabCut(Subjects):
@@ -51,37 +54,35 @@ class DeepLabCut(Subjects):
         if not files:
             raise FileNotFoundError(f"{path}: must hold labeled-data/VIDEO/{LABELS}.csv or .h5")
         tables = [_read(file) for file in files]
-        parts = tables[0].parts
-        for table in tables[1:]:
-            if table.parts != parts:
-                raise ValueError(
-                    f"{table.path}: must have the body parts of {files[0]}, {list(parts)}, got {table.parts}"
-                )
+        parts = tuple(dict.fromkeys(part for table in tables for part in table.parts))
         roots = [path] if path.is_dir() else [path.parent, *_project(path)]
         own = skeleton_file(roots)
         skeleton = Skeleton.from_toml(own) if own is not None else _named(files[0], parts)
-        order = skeleton.order_from(parts)
-        if min(order) < 0:
-            lacking = [name for name, at in zip(skeleton.names, order, strict=True) if at < 0]
+        lacking = [name for name in skeleton.names if name not in parts]
+        if lacking:
             raise ValueError(f"{files[0]}: must have the body parts {lacking}, got {list(parts)}")
-        subjects = [subject for table in tables for subject in table.subjects(skeleton, order)]
+        left_out = LeftOut(path, "row")
+        subjects = [subject for table in tables for subject in table.subjects(skeleton, left_out)]
+        reasons = left_out.tell(len(subjects))
         if not subjects:
-            raise ValueError(f"{files[0]}: must have rows with labeled parts, got none")
-        self._beside = None if path.is_dir() else path.parent
-        super().__init__(roots[0].resolve().name, skeleton, subjects, roots)
-
-    def path(self, image: str) -> Path:
-        """Where a picture lies: by its whole path, or beside a file that labels one video."""
-        found = super().path(image)
-        if self._beside is None or found.is_file():
-            return found
-        beside = self._beside / PurePosixPath(image).name
-        return beside if beside.is_file() else found
+            raise ValueError(f"{path}: must have rows with labeled parts, got none")
+        # In a project a file name alone would lead to the frame of another video.
+        pictures = Pictures(roots, bare=False)
+        super().__init__(roots[0].resolve().name, skeleton, subjects, pictures, files, reasons)
 
 
 def label_files(project: Path) -> list[Path]:
-    """The labels of every video of a project, CSV where both forms are there."""
-    found = {file.parent: file for form in reversed(FORMS) for file in project.glob(f"labeled-data/*/{LABELS}{form}")}
+    """Find the labels of every video of a project, CSV where both forms are there.
+
+    Raises:
+        ValueError: a folder holds two files of labels, of two scorers for instance; names both.
+    """
+    found: dict[Path, Path] = {}
+    for form in FORMS:
+        for file in sorted(project.glob(f"labeled-data/*/{LABELS}{form}")):
+            other = found.setdefault(file.parent, file)
+            if other.stem != file.stem:
+                raise ValueError(f"{other} and {file.name}: a folder must hold one file of labels; move one away")
     return [found[folder] for folder in sorted(found)]
 
 
@@ -115,17 +116,24 @@ class _Table:
     parts: tuple[str, ...]
     points: np.ndarray
 
-    def subjects(self, skeleton: Skeleton, order: list[int]) -> list[Subject]:
-        found = []
-        for image, animals in zip(self.images, self.points[:, :, order], strict=True):
+    def subjects(self, skeleton: Skeleton, left_out: LeftOut) -> list[Subject]:
+        found, beside = [], self.path.parent
+        # The last place is that of a part that the file does not have.
+        order = np.array(skeleton.order_from(self.parts))
+        absent = np.full((*self.points.shape[:2], 1, 2), np.nan)
+        for image, animals in zip(self.images, np.concatenate([self.points, absent], axis=2)[:, :, order], strict=True):
             for points in animals:
-                labeled = np.isfinite(points).all(axis=1)
-                if not labeled.any():
+                if not np.isfinite(points).all(axis=1).any():
                     continue
                 if len(self.animals) == 1:
-                    found.append(Subject(image, points, None))
-                elif np.ptp(points[labeled], axis=0).any():
-                    found.append(Subject(image, points, Roi.from_parts(points, labeled, skeleton)))
+                    found.append(Subject(image, points, None, folder=beside))
+                    continue
+                try:
+                    roi, box = region_of_parts(points, skeleton)
+                except ValueError as error:
+                    left_out.add(f"{self.path.name} {image}", error)
+                    continue
+                found.append(Subject(image, points, roi, box_image=box, folder=beside))
         return found
 
 
@@ -137,8 +145,7 @@ def _named(path: Path, parts: tuple[str, ...]) -> Skeleton:
 
 
 def _read(path: Path) -> _Table:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    check_file(path, LARGEST_BYTES)
     if path.suffix.lower() == ".csv":
         rows, columns, values = _read_csv(path)
     else:
@@ -155,14 +162,18 @@ def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarr
     place = {(name[1] if len(name) == 4 else "", *name[-2:]): at for at, name in enumerate(columns)}
     owners = list(dict.fromkeys(owner for owner, _, _ in place))
     animals = [owner for owner in owners if owner != NO_ANIMAL] or owners
-    parts = tuple(dict.fromkeys(part for owner, part, _ in place if owner == animals[0]))
+    parts = tuple(dict.fromkeys(part for owner, part, _ in place if owner in animals))
     wanted = [[[(owner, part, axis) for axis in "xy"] for part in parts] for owner in animals]
-    lacking = [key for owner in wanted for part in owner for key in part if key not in place]
-    if lacking:
-        raise ValueError(f"must have the column {' '.join(lacking[0]).strip()}, got {len(columns)} others")
+    for owner in wanted:
+        for x, y in owner:
+            # A part that one animal does not have is labeled nowhere on it; half of one is a mistake.
+            if (x in place) != (y in place):
+                lacking = " ".join(y if x in place else x).strip()
+                raise ValueError(f"must have the column {lacking}, got {len(columns)} others")
     if len(place) != len(columns):
         raise ValueError("columns must be named each once")
-    points = values[:, [[[place[key] for key in part] for part in owner] for owner in wanted]]  # [M, A, P, 2]
+    values = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
+    points = values[:, [[[place.get(key, -1) for key in part] for part in owner] for owner in wanted]]  # [M, A, P, 2]
     if np.isinf(points).any():
         raise ValueError("coordinates must be finite numbers or missing, got infinite ones")
     points = np.where(np.isnan(points).any(axis=-1, keepdims=True), np.nan, points)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.files.matlab import field, number, read_mat
+from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import FLIC
@@ -38,19 +39,22 @@ class FramesInCinema(Subjects):
     def __init__(self, root: str | Path) -> None:
         root = Path(root)
         path = root / "examples.mat"
-        subjects, tested = [], []
+        subjects, tested, left_out = [], [], LeftOut(path, "example")
         examples = read_mat(path, "examples")
         for place, example in enumerate(examples if isinstance(examples, list) else [], 1):
             try:
-                tested.append(number(example, "istest") == 1)
-                subjects.append(_subject(example, place))
+                is_test, subject = number(example, "istest") == 1, _subject(example, place)
             except ValueError as error:
-                raise ValueError(f"{path} example {place}: {error}") from None
+                left_out.add(f"example {place}", error)
+                continue
+            tested.append(is_test)
+            subjects.append(subject)
+        reasons = left_out.tell(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: examples must hold at least one, got none")
         order = np.argsort(tested, kind="stable")
         self.test_count = sum(tested)
-        super().__init__("flic", FLIC, [subjects[i] for i in order], [root / "images", root])
+        super().__init__("flic", FLIC, [subjects[i] for i in order], [root / "images", root], [path], reasons)
 
 
 def _subject(example: Any, place: int) -> Subject:

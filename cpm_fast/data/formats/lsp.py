@@ -66,6 +66,14 @@ class LeedsSports:
     def path(self, index: int) -> Path:
         return self.root / "images" / (f"im{index + 1:05d}.jpg" if self.extended else f"im{index + 1:04d}.jpg")
 
+    @property
+    def annotation_files(self) -> list[Path]:
+        return [self.root / "joints.mat"]
+
+    def picture_files(self) -> list[Path]:
+        """Return the path of every picture."""
+        return [self.path(index) for index in range(len(self))]
+
     def roi(self, index: int, height: int, width: int) -> Roi:
         """The region of a sample whose image has this size."""
         center = None if self.extended else ((width - 1) / 2, (height - 1) / 2)

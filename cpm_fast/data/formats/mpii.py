@@ -10,6 +10,7 @@ import numpy as np
 
 from cpm_fast.data.files.json_file import numbers, read_json
 from cpm_fast.data.files.matlab import field, number, read_mat, structs
+from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import MPII
@@ -38,20 +39,29 @@ class MpiiRelease(Subjects):
         path = Path(path)
         release = read_mat(path, "RELEASE")
         subjects: list[Subject] = []
-        where = str(path)
+        left_out = LeftOut(path, "person", "people")
         try:
-            for image, annotation in enumerate(structs(release, "annolist"), 1):
-                where = f"{path} image {image}"
+            annotations = structs(release, "annolist")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        for image, annotation in enumerate(annotations, 1):
+            where = f"image {image}"
+            try:
                 name = field(field(annotation, "image"), "name")
-                for person, rectangle in enumerate(structs(annotation, "annorect"), 1):
-                    where = f"{path} image {image}, person {person}"
+                people = structs(annotation, "annorect")
+            except ValueError as error:
+                left_out.add(where, error)
+                continue
+            for person, rectangle in enumerate(people, 1):
+                try:
                     if field(field(rectangle, "annopoints"), "point") is not None:
                         subjects.append(_person(name, rectangle, (image, person)))
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+                except ValueError as error:
+                    left_out.add(f"{where}, person {person}", error)
+        reasons = left_out.tell(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: RELEASE.annolist must hold people with annopoints, got none")
-        super().__init__("mpii", MPII, subjects, [path.parent / "images", path.parent.parent / "images", path.parent])
+        super().__init__("mpii", MPII, subjects, _folders(path), [path], reasons)
 
 
 class MpiiJson(Subjects):
@@ -73,13 +83,17 @@ class MpiiJson(Subjects):
         entries = read_json(path)
         if not isinstance(entries, list) or not entries:
             raise ValueError(f"{path}: must be a list of people, got {type(entries).__name__} {entries!r:.60}")
-        subjects = []
+        subjects, left_out = [], LeftOut(path, "entry", "entries")
         for place, entry in enumerate(entries):
             try:
                 subjects.append(_entry(entry))
             except ValueError as error:
-                raise ValueError(f"{path} entry {place}: {error}") from None
-        super().__init__("mpii", MPII, subjects, [path.parent / "images", path.parent.parent / "images", path.parent])
+                left_out.add(f"entry {place}", error)
+        super().__init__("mpii", MPII, subjects, _folders(path), [path], left_out.tell(len(subjects)))
+
+
+def _folders(path: Path) -> list[Path]:
+    return [path.parent / "images", path.parent.parent / "images", path.parent]
 
 
 def _person(name: Any, rectangle: Any, identity: tuple[int, int]) -> Subject:

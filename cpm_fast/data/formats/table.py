@@ -1,99 +1,92 @@
-"""One's own pictures: a CSV file with a row a subject, in the columns that `Results.save("....csv")` writes."""
+"""One's own pictures: a CSV file with a row per subject, in the columns that `Results.save("....csv")` writes."""
 
 from __future__ import annotations
 
 import csv
-import warnings
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from cpm_fast.data.files.limits import check_file
+from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
-from cpm_fast.data.sample import Sample
-from cpm_fast.media.image import read_image
+from cpm_fast.data.pictures import Pictures
+from cpm_fast.data.subjects import Box, Subject, Subjects, region_of_parts
+from cpm_fast.data.video_frames import VideoFrames
+from cpm_fast.media.image import IMAGE_SUFFIXES
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 
+IMAGE, FRAME = "image", "frame"
 BOX_COLUMNS = ("left", "top", "right", "bottom")
-# Of COCO: not labeled, labeled but hidden, labeled and visible.
-VISIBILITY = {"0": 0, "1": 1, "2": 2, "": 2}
+X, Y, VISIBILITY = "_x", "_y", "_v"
+NOT_LABELED, OCCLUDED, SEEN = 0.0, 1.0, 2.0
+LARGEST_BYTES = 1 << 30
 # A table of `cpm-fast label` has this column, and may hold subjects that are not finished.
 STATE_COLUMN = "label_state"
 
 
-class PartsTable:
+class PartsTable(Subjects):
     """Annotated pictures from a CSV file.
 
-    Columns: `image` (path, relative to the CSV file or to where the program runs), `<part>_x` and `<part>_y` for every
-    part (image pixels, 0-based; empty or nan where the part is not labeled), and, if known, the subject's box as
-    `left`, `top`, `right`, `bottom`, and `<part>_v`, COCO's visibility: 0 not labeled, 1 hidden, 2 visible. Further
-    columns are ignored. Several rows of one image are several subjects. In a table that `cpm-fast label` wrote,
-    subjects that are not finished, with less than two parts and no box, are left out.
+    Columns: `image` (path, relative to the CSV file), `<part>_x` and `<part>_y` for every part (image pixels, 0-based;
+    empty or nan where the part is not labeled), and, if known, `<part>_v` (0: not labeled, 1: hidden, 2: seen) and the
+    subject's box as `left`, `top`, `right`, `bottom`. Further columns are ignored. Several rows of one image are
+    several subjects. Rows that can't be used are left out, counted and named; without a word those of `cpm-fast label`
+    on which nothing is labeled yet.
+
+    Where `image` is a video and there is a column `frame` (from 0), the row is of that frame; the frames that rows name
+    are taken from the video into a temporary folder.
 
     Names, limbs and pairs come from a `skeleton.toml` in the same folder. Without one they are those of the built-in
     skeleton that has exactly the parts of the columns, or else the parts are those of the columns, in their order,
-    and left_... and right_... of one name are a pair.
+    and the pairs are what the names tell (`sides.mirror_pairs`).
 
     Args:
         path: the CSV file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a table; the message names file and line.
+        ValueError: not such a table, or no row of it can be used; the message names file and line.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path}: no such file")
+        check_file(self.path, LARGEST_BYTES)
         columns, rows = _read(self.path)
-        self._skeleton = self._find_skeleton(columns)
-        missing = [name for part in self.skeleton.names for name in (f"{part}_x", f"{part}_y") if name not in columns]
-        if "image" not in columns or missing:
-            wanted = "image" if "image" not in columns else ", ".join(missing[:4])
+        skeleton = self._find_skeleton(columns)
+        missing = [part + axis for part in skeleton.names for axis in (X, Y) if part + axis not in columns]
+        if IMAGE not in columns or missing:
+            wanted = IMAGE if IMAGE not in columns else ", ".join(missing[:4])
             raise ValueError(f"{self.path}: must have the column {wanted}, got {columns[:8]}")
         if not rows:
             raise ValueError(f"{self.path}: must have at least one row below its head, got none")
-        has_boxes = set(BOX_COLUMNS) <= set(columns)
-        self.images: list[str] = []
-        self.rois: list[Roi] = []
-        parts: list[np.ndarray] = []
-        boxes: list[tuple[float, float, float, float] | None] = []
-        seen: list[list[int]] = []
-        unfinished = 0
-        self._rows_of = defaultdict(list)
+        subjects, left_out, self.frames = [], LeftOut(self.path, "row"), VideoFrames()
         for line, row in rows:
             try:
-                image, visibility = _image(row, len(columns)), self._visibility(row)
-                points = self._points(row, visibility)
-                box = [_number(row, name) for name in BOX_COLUMNS] if has_boxes else [np.nan] * 4
-                if STATE_COLUMN in columns and np.isnan(box).all() and np.isfinite(points).all(axis=1).sum() < 2:
-                    unfinished += bool(np.isfinite(points).any())
-                    continue
-                self.rois.append(self._roi(points, box))
+                subjects.append(self._subject(row, columns, skeleton))
             except ValueError as error:
-                raise ValueError(f"{self.path} line {line}: {error}") from None
-            self._rows_of[image].append(len(self.images))
-            self.images.append(image)
-            parts.append(points)
-            boxes.append((box[0], box[1], box[2], box[3]) if np.isfinite(box).all() else None)
-            seen.append(visibility)
-        if not parts:
+                if not _untouched(row, skeleton):
+                    left_out.add(f"line {line}", error)
+        reasons = left_out.tell(len(subjects))
+        if not subjects:
             raise ValueError(f"{self.path}: must have a row with two labeled parts or a box, got {len(rows)} without")
-        if unfinished:
-            warnings.warn(f"{self.path}: {unfinished} subjects with one part and no box are left out", stacklevel=2)
-        self.boxes = boxes
-        self.parts_image = np.array(parts)
+        self.frames.extract()
+        pictures = Pictures([self.path.parent, Path()], given=self.frames.pictures)
+        super().__init__(self.path.stem, skeleton, subjects, pictures, [self.path], reasons)
+        self.images = [subject.image for subject in subjects]
+        self.parts_image = np.array([subject.parts_image for subject in subjects])
         self.labeled = np.isfinite(self.parts_image).all(axis=2)
-        told = any(f"{part}_v" in columns for part in self.skeleton.names)
-        self.occluded = (np.array(seen) == 1) & self.labeled if told else None
 
     def _find_skeleton(self, columns: list[str]) -> Skeleton:
+        twice = [name for name, count in Counter(columns).items() if count > 1 and name]
+        if twice:
+            raise ValueError(f"{self.path} line 1: columns must be unique, got {twice[0]} twice")
         own = skeleton_file([self.path.parent])
         if own is not None:
             return Skeleton.from_toml(own)
-        parts = tuple(name[:-2] for name in columns if name.endswith("_x") and f"{name[:-2]}_y" in columns)
+        parts = tuple(name[: -len(X)] for name in columns if name.endswith(X) and name[: -len(X)] + Y in columns)
         if not parts:
             raise ValueError(f"{self.path}: must have columns <part>_x and <part>_y, got {columns[:8]}")
         try:
@@ -101,68 +94,33 @@ class PartsTable:
         except ValueError as error:
             raise ValueError(f"{self.path} line 1: {error}") from None
 
-    def _visibility(self, row: dict[str, str]) -> list[int]:
-        """COCO's number for each part; visible where the table doesn't say."""
-        found = []
-        for part in self.skeleton.names:
-            text = row.get(f"{part}_v", "").strip()
-            if text not in VISIBILITY:
-                raise ValueError(f"{part}_v must be 0 (not labeled), 1 (hidden), 2 (visible) or empty, got {text!r}")
-            found.append(VISIBILITY[text])
-        return found
-
-    def _points(self, row: dict[str, str], visibility: list[int]) -> np.ndarray:
-        """[P, 2] image pixels, NaN where not labeled."""
-        points = np.array([[_number(row, f"{part}_{axis}") for axis in "xy"] for part in self.skeleton.names])
-        halves = np.isfinite(points).sum(axis=1) == 1
-        if halves.any():
-            part = self.skeleton.names[int(halves.argmax())]
-            raise ValueError(f"{part}_x and {part}_y must both be given or both be empty")
-        points[np.array(visibility) == 0] = np.nan
-        return points
-
-    def _roi(self, points: np.ndarray, box: list[float]) -> Roi:
+    def _subject(self, row: dict[str, str], columns: list[str], skeleton: Skeleton) -> Subject:
+        image = _image(row, len(columns))
+        parts_image, occluded = _points(row, skeleton)
+        box = [_number(row, name) for name in BOX_COLUMNS] if set(BOX_COLUMNS) <= set(columns) else [np.nan] * 4
         given = np.isfinite(box)
         if given.any() and not given.all():
             raise ValueError(f"{', '.join(BOX_COLUMNS)} must all be given or all be empty, got {box}")
+        roi: Roi | None = None
+        box_image: Box | None = None
         if given.all():
-            return Roi.from_box(np.array(box))
-        labeled = np.isfinite(points).all(axis=1)
-        if labeled.sum() < 2:
-            raise ValueError(f"must have two labeled parts or a box, got {labeled.sum()} labeled parts and no box")
-        return Roi.from_parts(points, labeled, self.skeleton)
+            Roi.from_box(np.array(box))
+            box_image = (box[0], box[1], box[2], box[3])
+        else:
+            roi, box_image = region_of_parts(parts_image, skeleton)
+        if row.get(FRAME, "").strip():
+            video = next((path for path in (self.path.parent / image, Path(image)) if path.is_file()), None)
+            if video is not None and video.suffix.lower() not in IMAGE_SUFFIXES:
+                image = self.frames.add(image, video, _number(row, FRAME))
+        return Subject(image, parts_image, roi, occluded=occluded, box_image=box_image)
 
-    def _picture(self, image: str) -> Path:
-        beside = self.path.parent / image
-        return Path(image) if not beside.exists() and Path(image).exists() else beside
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self._skeleton
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Sample:
-        others = [row for row in self._rows_of[self.images[index]] if row != index]
-        return Sample(
-            image=read_image(self._picture(self.images[index])),
-            parts_image=self.parts_image[index],
-            labeled=self.labeled[index],
-            roi=self.rois[index],
-            name=self.images[index],
-            occluded=None if self.occluded is None else self.occluded[index],
-            box_image=self.boxes[index],
-            others_image=self.parts_image[others],
-        )
+    def picture_files(self) -> list[Path]:
+        """Return the path of every picture, and of every video that frames are taken from."""
+        return [*super().picture_files(), *self.frames.videos]
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns of a CSV file, and its rows with the line each ends at."""
+    """Read the columns of a CSV file, and its rows with the line each ends at."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
         try:
@@ -177,9 +135,37 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 def _image(row: dict[str, str], cells: int) -> str:
     if None in row or None in row.values():
         raise ValueError(f"must have {cells} cells, as the head has")
-    if not row["image"].strip():
+    if not row[IMAGE].strip():
         raise ValueError("image must name a picture, got nothing")
-    return row["image"]
+    return row[IMAGE]
+
+
+def _untouched(row: dict[str, str], skeleton: Skeleton) -> bool:
+    """Whether `cpm-fast label` wrote a row on which nothing is labeled."""
+    columns = [*BOX_COLUMNS, *(part + axis for part in skeleton.names for axis in (X, Y))]
+    return STATE_COLUMN in row and not any((row.get(column) or "").strip() for column in columns)
+
+
+def _points(row: dict[str, str], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read [P, 2] image pixels, NaN where not labeled, and which parts are hidden, where the table says so."""
+    points = np.array([[_number(row, part + axis) for axis in (X, Y)] for part in skeleton.names])
+    halves = np.isfinite(points).sum(axis=1) == 1
+    if halves.any():
+        part = skeleton.names[int(halves.argmax())]
+        raise ValueError(f"{part}_x and {part}_y must both be given or both be empty")
+    if not any(part + VISIBILITY in row for part in skeleton.names):
+        return points, None
+    seen = np.array([_visibility(row, part) for part in skeleton.names])
+    points[seen <= NOT_LABELED] = np.nan
+    return points, (seen == OCCLUDED) & np.isfinite(points).all(axis=1)
+
+
+def _visibility(row: dict[str, str], part: str) -> float:
+    """Read a part's flag; seen where the table says nothing."""
+    value = _number(row, part + VISIBILITY) if part + VISIBILITY in row else np.nan
+    if not (np.isnan(value) or value <= NOT_LABELED or value in (OCCLUDED, SEEN)):
+        raise ValueError(f"{part}_v must be 0 (not labeled), 1 (hidden), 2 (visible) or empty, got {value:g}")
+    return SEEN if np.isnan(value) else value
 
 
 def _number(row: dict[str, str], column: str) -> float:

@@ -1,11 +1,17 @@
 """Tables that pandas wrote into HDF5: blocks, missing levels, and forms that are refused."""
 
+import base64
+import gzip
+import os
 import pickle
 
 import numpy as np
 import pytest
 
+from cpm_fast.data.files.hdf5 import check_hdf5
 from cpm_fast.data.files.pandas_hdf5 import read_frame
+from cpm_fast.data.formats.annotation_set import AnnotationSet
+from cpm_fast.data.open import open_dataset
 from support import frames
 
 h5py = pytest.importorskip("h5py", reason="needs h5py")
@@ -83,7 +89,10 @@ def test_names_that_are_none(tmp_path, names, message, capsys):
         (lambda group: group.attrs.__setitem__("nblocks", 2), "block1_items"),
         (lambda group: group.__delitem__("axis0_level1"), "must hold the array axis0_level1"),
         (lambda group: group["axis0_label1"].__setitem__(0, 7), "range"),
-        (lambda group: group.attrs.__delitem__("pandas_type"), r"must hold a table that pandas wrote, got \['df_with"),
+        (
+            lambda group: group.attrs.__delitem__("pandas_type"),
+            r"must hold one table that pandas wrote, got \['df_with",
+        ),
     ],
     ids=["a block too many", "no level", "no such label", "another's file"],
 )
@@ -93,3 +102,61 @@ def test_a_mistake_is_named_with_its_file(tmp_path, change, message):
         change(file["df_with_missing"])
     with pytest.raises(ValueError, match=rf"a\.h5: .*{message}"):
         read_frame(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("kind", ["external", "soft"])
+def test_links_are_refused(tmp_path, kind):
+    import h5py
+
+    with h5py.File(tmp_path / "private.h5", "w") as file:
+        file["images"] = np.zeros((2, 8, 8, 1), np.uint8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = h5py.ExternalLink("private.h5", "/images") if kind == "external" else h5py.SoftLink("/points")
+        file["points"] = file["annotations"] = np.ones((2, 3, 2))
+    with pytest.raises(ValueError, match=r"a\.h5: images must be stored in the file itself, got a link"):
+        AnnotationSet(tmp_path / "a.h5")
+
+
+def test_a_link_to_a_pipe_does_not_wait(tmp_path):
+    import h5py
+
+    os.mkfifo(tmp_path / "pipe")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = h5py.ExternalLink("pipe", "/images")
+    with pytest.raises(ValueError, match=r"a\.h5: x must be stored in the file itself"):
+        open_dataset(tmp_path / "a.h5")
+
+
+def test_two_tables_in_a_file(tmp_path):
+    import h5py
+
+    frames.write_fixed(tmp_path / "a.h5", [("a.png",)], [("me", "nose", "x"), ("me", "nose", "y")], np.ones((1, 2)))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        first = next(iter(file))
+        file.copy(first, "other")
+    with pytest.raises(ValueError, match=r"a\.h5: must hold one table that pandas wrote, got \["):
+        read_frame(tmp_path / "a.h5")
+
+
+# A table of labels, damaged so that the library reads one of its attributes for ever.
+ENDLESS = (
+    "H4sIALaHCmsC/+1av1MTQRjdvSRwYsSgOBPxV8axwB8wCUaGsSGOgCkcySjO2CUHOeDGy5HJBQydpXaUlJb8CZaWlpSUlpSUdJjb2+9ye3DLRG"
+    "Hg4HsFm919u7fZffvt5nHfi1Mz1/qG+ogDVSVxkiJ+HHDsjot5qK/wlPL0G0+3FCinrC7Nywd4/0He3PvpaYd9EAA850/CTVWCuIwoTr8qOekn"
+    "ngc9/VZEXnWx/MVoLpdrhm0b1pKny8I/PpeSfkG/Ka7f4V43v0P8+o2F6lcdEvW7NSLul418YCMhzhcKJ6PfCl/fFKxz9nSH/eHd7JQTgUF3mZ"
+    "gosyLPLydwiWWAfQ+BYJ+XJ0mRz2eSDLZnua5ZVc0uN9frOiu/TQlrmfLmXBXmP+ELCpT1l+Wf1fZnlVjz5srCZ5ukVKAVhPbUGwe0S7jtqkaN"
+    "jTukHYTNN69n31LCBxgcVxuLDa2mA98Xmz7OzYxMECfiifzaqtk02mmc53mYJA19adXUGh4vyAe0rqPWEAgEAoFAIBAIBAKBOGmAr7HxwM0vH/"
+    "I1rjBfQ7cWVqqOocrRja+hCP31s/60lmFny2taw9Cb6132F2P9TXj9Jb3+LFNf002bhPse4Fc4Pgn1VVBu7FBKBX6nnco+36Tu90nwvKIo1B2a"
+    "2z5GSabzrf3YPNc6cH3CuOdzl+7I+RM8rd+T88CvJ8NyHviT++lo76fjdAW+WNzTVYpRHb36dR+uLyUj9gDYiOR8wC5Rjthncek89GRE5URjn5"
+    "2+PvovjT6odB5uRDIOw3m8/cTN/zx0HnfOz1wX52evb6v4lcHMfWKt2HpTM0xn3lvrzr/stdG6tTTv/AljuO33Jv8vRSAQCAQCcRHvo4ORuo9e"
+    "tPWT3Z8T0nVL83Xri9T9Gd4vDb7XlCQlPj+32P2ZvVaTLRtNvWb7rtFd+VAJ1m/B6zcZ7LdjR52hH/Uwkr+DTj8uPYpUXAJ/Dmy0yl05v8jTr/"
+    "flPPB7fz2W8+A91c1nlzdeyv2o4Uj6UQDXP2fxKuvLa/Ni3qnPBepzgfqxQL2Xd4hCfOw8LlDuPfYIfi6Enwvhj4XwhfI1zVzVbV98LUUmjmXR"
+    "72PzkMdz7sh5GY/gOdfj+Z6VnJy/C+fcczmvDufYUznvB0/3RuW8beh37NgFZth5cda6cm8OVBH3WTyw3zo6S7OmA5lJ796av0ryBzFyjN5ecr"
+    "0VAiNqnamu/gJtSx+f6DYAAA=="
+)
+
+
+def test_a_file_that_keeps_the_library_busy_is_refused(tmp_path):
+    path = tmp_path / "CollectedData_me.h5"
+    path.write_bytes(gzip.decompress(base64.b64decode(ENDLESS)))
+    with pytest.raises(ValueError, match=r"CollectedData_me\.h5: damaged: the HDF5 library takes more than 4 s"):
+        check_hdf5(path, seconds=4)

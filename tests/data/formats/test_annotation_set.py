@@ -88,7 +88,7 @@ def test_a_skeleton_file_names_the_parts(tmp_path):
         'names = ["head", "left_eye", "right_eye"]\nlimbs = [["head", "left_eye"]]\n'
     )
     dataset = AnnotationSet(write(tmp_path))
-    assert dataset.skeleton.names == ("head", "left_eye", "right_eye") and not dataset.skeleton.pairs
+    assert dataset.skeleton.names == ("head", "left_eye", "right_eye") and dataset.skeleton.mirror == (0, 2, 1)
     assert dataset[0].parts_image.tolist() == [[1, 1], [1, 11], [1, 21]]
     (tmp_path / "skeleton.toml").write_text('names = ["head"]\n')
     with pytest.raises(ValueError, match=r"flies\.h5: .*skeleton\.toml must name the 3 parts of the file, got 1"):

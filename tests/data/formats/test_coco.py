@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -46,7 +47,8 @@ def test_annotations_become_samples(tmp_path):
     assert sample.parts_image[:2].tolist() == [[10, 12], [20, 30]] and np.isnan(sample.parts_image[2]).all()
     assert sample.labeled.tolist() == [True, True, False]
     assert sample.occluded.tolist() == [False, True, False]
-    assert sample.box_image == (5, 10, 45, 30) and sample.roi == Roi((25, 20), 50)
+    assert sample.box_image == (5, 10, 45, 30) and sample.roi is None
+    assert sample.region(1.25) == Roi((25, 20), 50) and sample.region(1.4) == Roi((25, 20), 56)
     assert (dataset[1].name, dataset[1].identity) == ("b.png", (9, 71))
 
 
@@ -73,7 +75,7 @@ def test_subjects_of_one_picture_are_neighbors(tmp_path):
 def test_without_a_box_the_points_give_the_region(tmp_path, box):
     draw(tmp_path, "a.png")
     sample = CocoKeypoints(write(tmp_path, [other(bbox=box)]))[0]
-    assert sample.box_image is None and sample.roi == Roi((15, 21), 18 * 368 / 304)
+    assert sample.box_image == (10, 12, 20, 30) and sample.region(1.25) == Roi((15, 21), 22.5)
 
 
 def test_people_have_cocos_own_skeleton(tmp_path):
@@ -87,7 +89,7 @@ def test_a_skeleton_file_gives_order_limbs_and_pairs(tmp_path):
     draw(tmp_path, "a.png")
     (tmp_path / "skeleton.toml").write_text('names = ["left_ear", "nose"]\nlimbs = [["nose", "left_ear"]]\n')
     dataset = CocoKeypoints(write(tmp_path, [FIRST]))
-    assert dataset.skeleton.names == ("left_ear", "nose") and not dataset.skeleton.pairs
+    assert dataset.skeleton.names == ("left_ear", "nose") and dataset.skeleton.one_sided == ("left_ear",)
     assert dataset[0].parts_image.tolist() == [[20, 30], [10, 12]]
     assert dataset[0].occluded.tolist() == [True, False]
     (tmp_path / "skeleton.toml").write_text('names = ["tail", "nose"]\n')
@@ -127,12 +129,14 @@ def test_a_picture_that_is_not_there_fails_alone(tmp_path):
         ({"categories": [{"id": 3}]}, "must have a category with the names of its keypoints"),
         ({"categories": [{"keypoints": [1, 2]}]}, "keypoints of a category must be names"),
         ({"categories": [CAT, {**CAT, "keypoints": ["nose"]}]}, "all categories must have the same keypoints"),
-        ({"categories": [{**CAT, "skeleton": [[1, 4]]}]}, "must join two of 3 keypoints, from 1, got"),
+        ({"annotations": [other(keypoints=[1, 2, 7, *[0] * 6])]}, "annotation 70: the visibility of nose must be 0, 1"),
+        ({"annotations": [FIRST, other(id=71, keypoints=[1, 2, 0.5, *[0] * 6])]}, "71: the visibility of nose"),
+        ({"images": [*IMAGES, {"id": 7, "file_name": "c.png"}]}, "an id of their own, got 7 for a.png and c.png"),
         ({"categories": [{**CAT, "keypoints": ["a", "a", "b"]}]}, "names must be unique"),
     ],
     ids=["few numbers", "not finite", "text", "no such image", "id in words", "half a box", "area in words", "no id",
-         "no annotation", "none left", "no name", "no names", "numbers for names", "two kinds", "limb of nothing",
-         "a name twice"],
+         "no annotation", "none left", "no name", "no names", "numbers for names", "two kinds", "strange flag",
+         "half a flag", "image id twice", "a name twice"],
 )  # fmt: skip
 def test_a_mistake_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=rf"cats\.json.*{message}"):
@@ -168,3 +172,42 @@ def test_real_file(data_dir):
         left, top, right, bottom = sample.box_image
         x, y = sample.parts_image[sample.labeled & ~sample.occluded].T
         assert ((x > left - 3) & (x < right + 3) & (y > top - 3) & (y < bottom + 3)).all()
+
+
+@pytest.mark.parametrize("last", [[-1, -1, -1], [0, 0, -1], [5, 6, 0]])
+def test_a_flag_of_at_most_0_is_not_labeled(tmp_path, last):
+    draw(tmp_path, "a.png")
+    sample = CocoKeypoints(write(tmp_path, [other(keypoints=[10, 12, 2, 20, 30, 1, *last])]))[0]
+    assert sample.labeled.tolist() == [True, True, False] and np.isnan(sample.parts_image[2]).all()
+
+
+def test_annotations_that_cannot_be_used_are_left_out_and_named(tmp_path):
+    bad = [
+        other(id=71, bbox=[0, 0, 0, 0], keypoints=[20, 20, 2, *[0] * 6]),
+        other(id=72, image_id=8),
+        other(id=73, area="x"),
+    ]
+    with pytest.warns(
+        UserWarning, match=r"cats\.json: 3 of 4 annotations left out: annotation 71: must have two labeled"
+    ):
+        dataset = CocoKeypoints(write(tmp_path, [*bad, FIRST]))
+    assert len(dataset) == 1 and len(dataset.left_out) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "limbs", "message"),
+    [
+        ([[0, 1], [0, 2]], [("nose", "left_ear"), ("nose", "right_ear")], "count from 0"),
+        ([[1, 4], [1, 1], [1], "x", [1, 2]], [("nose", "left_ear")], "4 limbs of the skeleton left out"),
+        (7, [], None),
+    ],
+    ids=["from 0", "out of range", "no list"],
+)
+def test_limbs_are_only_for_drawing(tmp_path, given, limbs, message):
+    path = write(tmp_path, [FIRST], categories=[{**CAT, "skeleton": given}])
+    with pytest.warns(UserWarning, match=message) if message else nullcontext():
+        assert list(CocoKeypoints(path).skeleton.limbs) == limbs
+
+
+def test_an_image_that_is_there_twice_with_one_name(tmp_path):
+    assert len(CocoKeypoints(write(tmp_path, [FIRST], images=[*IMAGES, IMAGES[0]]))) == 1

@@ -66,7 +66,7 @@ def test_several_animals_are_each_others_neighbors(tmp_path):
         ("img1.png", [[1, 2], [3, 4]]), ("img1.png", [[11, 12], [13, 14]]), ("img2.png", [[21, 22], [23, 28]]),
     ]  # fmt: skip
     assert dataset[0].others_image.tolist() == [[[11, 12], [13, 14]]]
-    assert dataset[2].roi == Roi((22, 25), 6 * 368 / 304)
+    assert dataset[2].region(1.25) == Roi((22, 25), 7.5)
 
 
 @pytest.mark.parametrize("labels", [".", "labeled-data/film"], ids=["in the project", "beside the frames"])
@@ -80,7 +80,8 @@ def test_pictures_are_found_from_the_file_and_from_the_project(tmp_path, labels)
 
 def test_moved_pictures_are_found_beside_the_file(tmp_path):
     draw(tmp_path, "img1.png")
-    assert DeepLabCut(write(tmp_path))[0].image.shape == (30, 40, 3)
+    with pytest.warns(UserWarning, match="named by paths of another place"):
+        assert DeepLabCut(write(tmp_path))[0].image.shape == (30, 40, 3)
 
 
 def test_a_project_has_the_labels_of_all_its_videos(tmp_path):
@@ -95,9 +96,45 @@ def test_a_project_has_the_labels_of_all_its_videos(tmp_path):
     assert [int(dataset[index].image[0, 0, 0]) for index in (0, 2)] == [10, 0]
     with pytest.raises(FileNotFoundError):  # not the picture of that name elsewhere
         dataset[3]
-    write(tmp_path / "labeled-data" / "b", (HEAD + ROWS).replace("nose", "tail"))
-    with pytest.raises(ValueError, match=r"b.CollectedData_me\.csv: must have the body parts of .*a.CollectedData"):
+
+
+def test_parts_of_several_files_are_matched_by_name(tmp_path):
+    """In another order, one more, one less: what a file does not have is not labeled in it."""
+    write(tmp_path / "labeled-data" / "a")
+    columns = "scorer,me,me,me,me\nbodyparts,tail,tail,nose,nose\ncoords,x,y,x,y\n"
+    write(tmp_path / "labeled-data" / "b", columns + "img1.png,11,12,13,14\n")
+    dataset = DeepLabCut(tmp_path)
+    assert dataset.skeleton.names == ("nose", "left_ear", "right_ear", "tail")
+    first, *_, last = (subject.parts_image for subject in dataset.subjects)
+    np.testing.assert_array_equal(first, [[1, 2], [3.5, 4], [5, 6], [np.nan, np.nan]])
+    np.testing.assert_array_equal(last, [[13, 14], [np.nan, np.nan], [np.nan, np.nan], [11, 12]])
+
+
+def test_parts_of_some_animals_only(tmp_path):
+    text = SEVERAL.replace("nose,nose,tail,tail,nose,nose,tail,tail", "nose,nose,tail,tail,nose,nose,paw,paw")
+    dataset = DeepLabCut(write(tmp_path, text))
+    assert dataset.skeleton.names == ("nose", "tail", "paw")
+    assert np.isnan(dataset.subjects[0].parts_image).any(axis=1).tolist() == [False, False, True]
+    assert np.isnan(dataset.subjects[1].parts_image).any(axis=1).tolist() == [False, True, False]
+
+
+def test_two_files_of_labels_in_a_folder(tmp_path):
+    folder = tmp_path / "labeled-data" / "film"
+    write(folder, name="CollectedData_Ann.csv")
+    write(folder, name="CollectedData_Annwindows.csv")
+    with pytest.raises(
+        ValueError, match=r"CollectedData_Ann\.csv and CollectedData_Annwindows\.csv: a folder must hold"
+    ):
         DeepLabCut(tmp_path)
+
+
+@pytest.mark.parametrize("start", ["D:\\project\\", "/home/user/project/", "..\\project\\"])
+def test_a_project_of_another_machine(tmp_path, start):
+    draw(tmp_path, "labeled-data/film/img1.png", "labeled-data/film/img2.png", "img1.png")
+    write(tmp_path / "labeled-data" / "film", (HEAD + ROWS).replace("labeled-data/film/", f"{start}labeled-data/film/"))
+    with pytest.warns(UserWarning, match="2 of 2 pictures are named by paths of another place"):
+        dataset = DeepLabCut(tmp_path)
+    assert {path.parent.name for path in dataset.picture_files()} == {"film"}
 
 
 @pytest.mark.parametrize("where", [".", "labeled-data/film"], ids=["beside", "in the project"])
@@ -122,7 +159,7 @@ def test_a_skeleton_file_chooses_parts(tmp_path, where):
         (HEAD + "a.png,1,2,3,4,5,inf\n", "coordinates must be finite"),
         ((HEAD + ROWS).replace("x,y,x,y,x,y", "x,y,x,y,x,likelihood"), "must have the column right_ear y"),
         ((HEAD + ROWS).replace("right_ear", "nose"), "columns must be named each once"),
-        ((HEAD + ROWS).replace("nose,nose", "no/se,no/se"), "a part name must be letters"),
+        ((HEAD + ROWS).replace("nose,nose", "no\tse,no\tse"), "a part name must be 1 to 200 printable"),
         ('scorer,"me\n', "not CSV that can be read"),
     ],
     ids=["empty", "no coords", "no rows", "short row", "word", "infinite", "no y", "a part twice", "strange part",

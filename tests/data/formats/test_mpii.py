@@ -88,7 +88,7 @@ def test_without_a_head_box_there_is_no_head_length(tmp_path):
     ("people", "message"),
     [
         ([person(point(16, 1, 1))], "image 1, person 1: id of a point must be from 0 to 15, got 16"),
-        ([FIRST, {**FIRST, "scale": "big"}], "image 1, person 2: scale must be one number, got str 'big'"),
+        ([{**FIRST, "scale": "big"}], "image 1, person 1: scale must be one number, got str 'big'"),
         ([{**FIRST, "scale": -1.0}], "image 1, person 1: side must be a positive number"),
         ([person(point(3, math.inf, 1))], "image 1, person 1: x must be one number"),
         ([{**person(point(0, 1, 1)), "scale": np.empty((0, 0))}], "image 1, person 1: parts must have at least two"),
@@ -99,6 +99,13 @@ def test_without_a_head_box_there_is_no_head_length(tmp_path):
 def test_a_mistake_is_named_with_its_place(tmp_path, people, message):
     with pytest.raises(ValueError, match=f"u12_1.mat.*{message}"):
         MpiiRelease(write(tmp_path, ("a.png", people)))
+
+
+def test_people_and_entries_that_cannot_be_used_are_left_out(tmp_path):
+    with pytest.warns(UserWarning, match="1 of 2 people left out: image 1, person 2: scale must be one number"):
+        assert len(MpiiRelease(write(tmp_path, ("a.png", [FIRST, {**FIRST, "scale": "big"}])))) == 1
+    with pytest.warns(UserWarning, match="2 of 3 entries left out: entry 1: must have the keys"):
+        assert len(MpiiJson(write_list(tmp_path, [ENTRY, 5, {**ENTRY, "scale": 10**400}]))) == 1
 
 
 def test_not_a_release(tmp_path):
@@ -147,7 +154,7 @@ def test_pictures_may_lie_in_images(tmp_path, folder):
         ("[" * 100_000, "not JSON that can be read"),
         ([], "must be a list of people"),
         ({"a": 1}, "must be a list of people, got dict"),
-        ([ENTRY, 5], "entry 1: must have the keys"),
+        ([5], "entry 0: must have the keys"),
         ([{**ENTRY, "image": ""}], "entry 0: image must name a picture"),
         ([{**ENTRY, "joints": JOINTS[:15]}], "entry 0: joints must be 16 points"),
         ([{**ENTRY, "joints": [[1, 2, 3], *JOINTS[1:]]}], "entry 0: a joint must be 2 finite numbers"),

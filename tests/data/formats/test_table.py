@@ -1,5 +1,7 @@
 """One's own pictures and a CSV file: what is read, and how every mistake is named with its line."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -34,9 +36,9 @@ def test_rows_become_samples(tmp_path):
     assert first.labeled.all() and first.image.shape == (48, 64, 3) and first.name == "a.png"
     assert first.others_image.shape == (0, 3, 2)
     assert second.labeled.tolist() == [True, False, True] and np.isnan(second.parts_image[1]).all()
-    # No limb of the scale rule is there: the parts' extent, 30 px, becomes 304 of 368 px about their middle.
-    assert first.roi.center == (25.0, 21.5)
-    assert first.roi.side == pytest.approx(30 * 368 / 304)
+    # No limb of the scale rule is there: the network's margin about the labeled parts.
+    assert first.roi is None and first.box_image == (10, 12, 40, 31)
+    assert first.region(1.4) == Roi((25.0, 21.5), 42.0)
 
 
 def test_names_give_the_pairs(tmp_path):
@@ -62,9 +64,9 @@ def test_boxes_are_the_regions_where_they_are_given(tmp_path):
     draw(tmp_path, "a.png")
     path = write(tmp_path, HEAD + ",left,top,right,bottom", ROW + ",0,10,40,30", ROW + ",,,,", "a.png,,,,,,,5,5,9,15")
     table = PartsTable(path)
-    assert table[0].roi == Roi((20.0, 20.0), 50.0)
-    assert table[1].roi.center == (25.0, 21.5)
-    assert table[2].roi == Roi((7.0, 10.0), 12.5) and not table[2].labeled.any()
+    assert table[0].region(1.25) == Roi((20.0, 20.0), 50.0) and table[0].region(1.4) == Roi((20.0, 20.0), 56.0)
+    assert table[1].region(1.25).center == (25.0, 21.5)
+    assert table[2].region(1.25) == Roi((7.0, 10.0), 12.5) and not table[2].labeled.any()
 
 
 def test_rows_of_one_picture_are_each_others_neighbors(tmp_path):
@@ -108,12 +110,12 @@ def test_spreadsheets_write_marks_spaces_and_further_columns(tmp_path):
         (("",), r"must have columns <part>_x and <part>_y"),
         (("image,nose_x", "a.png,1"), r"must have columns <part>_x and <part>_y"),
         ((HEAD.replace("image", "file"), ROW), "must have the column image"),
-        ((HEAD + ",nose_x,nose_y", ROW + ",1,2"), "line 1: .*unique"),
-        ((HEAD.replace("nose", "no/se"), ROW), "line 1: .*part name must be"),
-        ((HEAD, ROW, ROW.replace("12", "twelve")), "line 3: nose_y must be a number or empty, got 'twelve'"),
-        ((HEAD, ROW, ROW.replace("12", "inf")), "line 3: nose_y must be a number or empty, got 'inf'"),
-        ((HEAD, ROW, "", "", ROW.replace("40", "x")), "line 5: right_paw_x must be a number"),
-        ((HEAD, f'"a\nb.png"{ROW[5:]}', ROW.replace("40", "x")), "line 4: right_paw_x must be a number"),
+        ((HEAD + ",nose_x,nose_y", ROW + ",1,2"), "line 1: columns must be unique, got nose_x twice"),
+        ((HEAD.replace("nose", "no\tse"), ROW), "line 1: .*part name must be"),
+        ((HEAD, ROW.replace("12", "twelve")), "line 2: nose_y must be a number or empty, got 'twelve'"),
+        ((HEAD, ROW.replace("12", "inf")), "line 2: nose_y must be a number or empty, got 'inf'"),
+        ((HEAD, "", "", ROW.replace("40", "x")), "line 4: right_paw_x must be a number"),
+        ((HEAD, f'"a\nb.png"{ROW[5:].replace("40", "x")}'), "line 3: right_paw_x must be a number"),
         ((HEAD, ROW.replace("12", "")), "line 2: nose_x and nose_y must both"),
         ((HEAD, ROW[:-3]), "line 2: must have 7 cells"),
         ((HEAD, ROW + ",1"), "line 2: must have 7 cells"),
@@ -180,3 +182,61 @@ def test_pictures_may_lie_where_the_program_runs(tmp_path, monkeypatch):
     assert table[0].image[0, 0].tolist() == [30, 30, 30]
     draw(tmp_path, "out/pictures/a.png", value=90)
     assert table[0].image[0, 0].tolist() == [90, 90, 90]
+
+
+def test_rows_that_cannot_be_used_are_left_out_and_named(tmp_path):
+    path = write(tmp_path, HEAD, ROW, ",,,,,,", "a.png,,,,,,", ROW.replace("12", "x"), ROW[:-3], ROW)
+    with pytest.warns(
+        UserWarning, match=r"cats\.csv: 4 of 6 rows left out: line 3: image must name a picture, got noth"
+    ):
+        table = PartsTable(path)
+    assert len(table) == 2 and [reason.partition(":")[0] for reason in table.left_out] == [
+        "line 3", "line 4", "line 5", "line 6",
+    ]  # fmt: skip
+
+
+def test_flags_of_visibility(tmp_path):
+    draw(tmp_path, "a.png")
+    path = write(tmp_path, HEAD + ",nose_v,left_paw_v,right_paw_v", ROW + ",0,1,2", ROW + ",-1,2,", ROW + ",7,2,2")
+    with pytest.warns(UserWarning, match="line 4: nose_v must be 0 .*, got 7"):
+        table = PartsTable(path)
+    assert [table[i].labeled.tolist() for i in (0, 1)] == [[False, True, True]] * 2
+    assert [table[i].occluded.tolist() for i in (0, 1)] == [[False, True, False], [False] * 3]
+
+
+@pytest.mark.parametrize(
+    "name", ["D:\\mice\\day1\\a.png", "/home/user/mice/day1/a.png", "day1\\a.png", "other/place/a.png", "C:a.png"]
+)
+def test_paths_of_another_machine(tmp_path, name):
+    draw(tmp_path, "a.png" if "day1" not in name else "day1/a.png", value=33)
+    with pytest.warns(UserWarning, match=r"cats: 1 of 1 pictures are named by paths of another place"):
+        table = PartsTable(write(tmp_path, HEAD, ROW.replace("a.png", name)))
+    assert table[0].image[0, 0, 0] == 33
+
+
+def test_one_file_under_two_names_of_another_machine(tmp_path):
+    draw(tmp_path, "a.png")
+    path = write(tmp_path, HEAD, ROW.replace("a.png", "/x/day1/a.png"), ROW.replace("a.png", "/x/day2/a.png"))
+    with pytest.raises(ValueError, match=r"/x/day1/a\.png and /x/day2/a\.png are both found as"):
+        PartsTable(path)
+
+
+def test_frames_of_a_video(tmp_path):
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(8):
+        video.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    video.release()
+    rows = [f"v.avi,{frame},1,2,3,4,5,6" for frame in (5, 2)]
+    path = write(tmp_path, HEAD.replace("image", "image,frame"), *rows, "v.avi,1.5,1,2,3,4,5,6")
+    with pytest.warns(UserWarning, match="1 of 3 rows left out"):
+        table = PartsTable(path)
+    assert [round(float(table[index].image.mean()) / 20) for index in (0, 1)] == [5, 2]
+    assert [table[index].name for index in (0, 1)] == ["v.avi frame 5", "v.avi frame 2"]
+    assert table.left_out == ("line 4: frame must be a whole number from 0, got 1.5",)
+    assert table.picture_files() == [tmp_path / "v.avi"]
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "cats.csv")
+    with pytest.raises(ValueError, match=r"cats\.csv: must be a regular file"):
+        PartsTable(tmp_path / "cats.csv")

@@ -1,0 +1,137 @@
+"""`cpm-fast compare`: runs beside each other: what differs in their settings, their scores, their curves."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpm_fast.evaluation.curves import plain
+from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.training.journal import CONFIG_FILE, METRICS_FILE, Metrics
+
+ABSENT = "-"
+LONGEST_CELL = 48
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run's folder as it was read.
+
+    Args:
+        name: the folder's, as far as it tells the runs apart.
+        config: what config.json says, flat: "training.epochs" -> value.
+        losses: (step, loss of every stage).
+        scores: dataset -> (step, PCK of every stage), of the validations.
+    """
+
+    name: str
+    config: dict[str, Any]
+    losses: list[tuple[int, list[float]]]
+    scores: dict[str, list[tuple[int, list[float]]]]
+
+
+def compare_command(options: argparse.Namespace) -> bool:
+    """Run it; True when every run could be read."""
+    folders = [Path(folder) for folder in options.runs]
+    if len(folders) < 2:
+        raise ValueError(f"compare must be given two runs or more, got {len(folders)}")
+    runs = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    print(_table(["setting", *(run.name for run in runs)], _differences(runs) or [["(no difference)"]]))
+    print()
+    print(_table(["result", *(run.name for run in runs)], _results(runs)))
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    _draw(runs, output / "compare.png")
+    print(f"wrote {output / 'compare.png'}")
+    return True
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names, or their paths where names are equal."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _read(folder: Path, name: str) -> _Run:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; compare takes folders of runs")
+    try:
+        config = dict(_flat(parse_json(path.read_text(encoding="utf-8"))))
+        rows = list(Metrics(folder / METRICS_FILE).rows())
+        losses = [(row["step"], row["losses"]) for row in rows if "losses" in row and None not in row["losses"]]
+        scores: dict[str, list[tuple[int, list[float]]]] = {}
+        for row in rows:
+            if "pck" in row:
+                scores.setdefault(row["data"], []).append((row["step"], row["pck"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}: not the folder of a run: {error!r}") from None
+    return _Run(name, config, losses, scores)
+
+
+def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{start}{name}.")
+        else:
+            yield start + name, value
+
+
+def _differences(runs: Sequence[_Run]) -> list[list[str]]:
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    rows = [[key, *(str(run.config.get(key, ABSENT)) for run in runs)] for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _results(runs: Sequence[_Run]) -> list[list[str]]:
+    rows = [["steps", *(str(run.losses[-1][0]) if run.losses else ABSENT for run in runs)]]
+    rows.append(["last loss", *(f"{run.losses[-1][1][-1]:.3f}" if run.losses else ABSENT for run in runs)])
+    for data in dict.fromkeys(name for run in runs for name in run.scores):
+        last, best = [f"{data}: last PCK@0.2"], [f"{data}: best PCK@0.2, step"]
+        for run in runs:
+            points = run.scores.get(data)
+            last.append(f"{100 * points[-1][1][-1]:.1f} %" if points else ABSENT)
+            top = max(points, key=lambda point: point[1][-1]) if points else None
+            best.append(f"{100 * top[1][-1]:.1f} %, {top[0]}" if top else ABSENT)
+        rows += [last, best]
+    return rows
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = [[_short(cell) for cell in row] for row in (head, *rows)]
+    widths = [max((len(row[i]) for row in cells if i < len(row)), default=0) for i in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in cells)
+    return os.linesep.join(line.rstrip() for line in lines)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 3] + "..."
+
+
+def _draw(runs: Sequence[_Run], path: Path) -> None:
+    """Last stage's loss, and last stage's PCK of every validation set, over the steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for number, run in enumerate(runs):
+        color = f"C{number}"
+        left.plot([step for step, _ in run.losses], [losses[-1] for _, losses in run.losses], color=color,
+                  label=plain(f"run {run.name}"))  # fmt: skip
+        for data, points in run.scores.items():
+            right.plot([step for step, _ in points], [100 * pck[-1] for _, pck in points], color=color, marker=".",
+                       label=plain(f"run {run.name}, {data}"))  # fmt: skip
+    left.set(xlabel="step", ylabel="loss per sample, last stage", title="training", yscale="log")
+    right.set(xlabel="step", ylabel="PCK@0.2 (%), last stage", title="validation")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="small")
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=100)

@@ -1,0 +1,25 @@
+"""Whether a file may be read whole: a regular file, and not larger than any that holds annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def check_file(path: Path, most_bytes: int) -> None:
+    """Refuse what is no regular file (a pipe waits for ever, a device never ends), and what is too large.
+
+    Args:
+        path: of the file.
+        most_bytes: that it may have.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a regular file, or too large; the message names it.
+    """
+    if not path.is_file():
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path}: must be a regular file")
+        raise FileNotFoundError(f"{path}: no such file")
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise ValueError(f"{path}: must have at most {most_bytes:,} bytes, got {size:,}")

@@ -1,0 +1,95 @@
+"""Pictures by the names that annotations give them, also where these are paths of another machine."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+# So many pictures are looked for when a dataset is opened, to tell of paths from elsewhere.
+LOOKED_FOR = 1000
+
+
+class Pictures:
+    """Where the pictures of a dataset lie.
+
+    A name is tried as it stands in each folder; then without its drive and root, and without one folder after another
+    from its front (D:\\mice\\day1\\a.png: mice/day1/a.png, day1/a.png, a.png). The first that exists wins.
+
+    Args:
+        folders: where pictures are looked for, in order.
+        bare: whether a file name alone, without the folders before it, may be enough.
+        given: names whose pictures lie where no folder would lead to.
+    """
+
+    def __init__(self, folders: Sequence[Path], bare: bool = True, given: Mapping[str, Path] | None = None) -> None:
+        self.folders, self.bare, self.given = tuple(folders), bare, dict(given or {})
+
+    def path(self, name: str, beside: Path | None = None) -> Path:
+        """Return the path of a picture; in the first folder as it stands where it is nowhere.
+
+        Args:
+            name: as the annotations have it.
+            beside: a folder in which the file name alone is enough.
+        """
+        return self._find(name, beside)[0]
+
+    def _find(self, name: str, beside: Path | None = None) -> tuple[Path, bool]:
+        """Path, and whether it was found by an end of the name."""
+        if name in self.given:
+            return self.given[name], False
+        for folder in self.folders:
+            if (folder / name).is_file():
+                return folder / name, False
+        for end in ends(name):
+            for folder in self.folders if self.bare or "/" in end else ():
+                if (folder / end).is_file():
+                    return folder / end, True
+        if beside is not None and (beside / file_name(name)).is_file():
+            return beside / file_name(name), True
+        return self.folders[0] / name.replace("\\", "/"), False
+
+    def tell(self, dataset: str, names: Sequence[tuple[str, Path | None]]) -> None:
+        """Warn of names that are paths of another place; looks at no more than `LOOKED_FOR` of them, evenly chosen.
+
+        Args:
+            dataset: its name, for the message.
+            names: of its pictures, each with the folder beside which it may lie.
+
+        Raises:
+            ValueError: two names of different pictures lead to one file.
+        """
+        every = max(1, len(names) // LOOKED_FOR)
+        if not any(self._find(*name)[1] for name in names[::every]):
+            return
+        found: dict[Path, str] = {}
+        for name, beside in names:
+            path, by_end = self._find(name, beside)
+            if by_end and found.setdefault(path, name) != name:
+                raise ValueError(
+                    f"{dataset}: {found[path]} and {name} are both found as {path}; put the pictures into the folders "
+                    "that these names have"
+                )
+        path, name = next(iter(found.items()))
+        warnings.warn(
+            f"{dataset}: {len(found)} of {len(names)} pictures are named by paths of another place; "
+            f"{name} is taken from {path}", stacklevel=2,
+        )  # fmt: skip
+
+
+@lru_cache(maxsize=100_000)
+def ends(name: str) -> tuple[str, ...]:
+    """Return the ends of a path of any system, the longest first, the file name last.
+
+    >>> ends("D:\\\\mice\\\\a.png")
+    ('mice/a.png', 'a.png')
+    """
+    path = PureWindowsPath(name)
+    parts = [part for part in path.parts if part not in (path.anchor, "..", ".")]
+    return tuple("/".join(parts[first:]) for first in range(len(parts)))
+
+
+def file_name(name: str) -> str:
+    """Return the last part of a path of any system."""
+    return PurePosixPath(name.replace("\\", "/")).name

@@ -1,0 +1,109 @@
+"""Left and right in the names of parts: which parts are mirror images of each other."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+LEFT, RIGHT = "left", "right"
+WORDS = {
+    LEFT: "left lft links linke linker linkes gauche izquierda izquierdo sinistra sinistro",
+    RIGHT: "right rgt rechts rechte rechter rechtes droite droit derecha derecho destra destro",
+}
+SIDE_OF = {word: side for side, words in WORDS.items() for word in words.split()} | {"l": LEFT, "r": RIGHT}
+# Pairs may also be told apart by these anywhere in the name.
+GLUED = ((LEFT, RIGHT), ("左", "右"))
+# Two letters that name an animal's legs: left fore, hind left, ...; the other letter stays.
+LEGS = {pair for one in "lr" for other in "fhbm" for pair in (one + other, other + one)}
+# Capitals in a row are one token, and so is a capital with the small letters behind it.
+TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+|[A-Z]")
+PLACE = "*"
+
+Key = tuple[str, ...]
+
+
+def side_of(name: str) -> tuple[str, Key] | None:
+    """Return the side that a part's name holds, and the rest of the name, which its mirror image shares.
+
+    Words and single letters count, in any case, set apart by other characters, by digits or by a capital: left_ear,
+    ear-left, "Left ear", earL, l.ear, LF_paw. A single letter before a lone number (L4), and two small letters alone
+    (fl), are no side by themselves.
+
+    Returns:
+        ("left" or "right", the rest), or None where the name holds no side, or both.
+
+    >>> side_of("left_ear"), side_of("nose")
+    (('left', ('*', 'ear')), None)
+    """
+    return None if _vague(name) else _side(name)
+
+
+def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pair the parts whose names differ in the side alone: (left, right), in the order of the left ones.
+
+    Names in which the side is not set apart (earleft, earright) are pairs too where both are there. Where several
+    names could be the partner (left_ear, Left_ear), there is no pair.
+
+    >>> mirror_pairs(["nose", "earL", "earR"])
+    (('earL', 'earR'),)
+    """
+    groups: dict[Key, dict[str, list[str]]] = defaultdict(lambda: {LEFT: [], RIGHT: []})
+    for name in names:
+        side = _side(name)
+        if side is not None:
+            groups[side[1]][side[0]].append(name)
+            continue
+        lower = name.lower()
+        for words in GLUED:
+            for side_word, word in zip((LEFT, RIGHT), words, strict=True):
+                if lower.count(word) == 1:
+                    groups[("glued", lower.replace(word, PLACE))][side_word].append(name)
+    pairs = {group[LEFT][0]: group[RIGHT][0] for group in groups.values() if len(group[LEFT]) == len(group[RIGHT]) == 1}
+    return tuple((name, pairs[name]) for name in names if name in pairs)
+
+
+def unpaired(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """List the names that hold a side and stand in no pair: a mirrored picture has no right name for these parts.
+
+    >>> unpaired(["nose", "left_ear"], [])
+    ('left_ear',)
+    """
+    paired = {name for pair in pairs for name in pair}
+    vague_too = any(_vague(name) for name in paired)
+    return tuple(
+        name for name in names if name not in paired and _side(name) is not None and (vague_too or not _vague(name))
+    )
+
+
+def _side(name: str) -> tuple[str, Key] | None:
+    tokens = [token.lower() for token in TOKEN.findall(name)]
+    places = [place for place, token in enumerate(tokens) if token in SIDE_OF or token in LEGS or _begins(token)]
+    if len(places) > 1:
+        # The word decides: the letter of "L1_left" or "left_eye_l" is another's.
+        words = [place for place in places if len(tokens[place]) > 2]
+        places = words if len(words) == 1 else places
+    if len(places) != 1:
+        return None
+    (place,) = places
+    token = tokens[place]
+    if token in SIDE_OF:
+        side, rest = SIDE_OF[token], PLACE
+    elif token in LEGS:
+        side, rest = LEFT if "l" in token else RIGHT, token.replace("l", PLACE).replace("r", PLACE)
+    else:
+        side = _begins(token)
+        rest = token.replace(side, PLACE, 1)
+    return side, (*tokens[:place], rest, *tokens[place + 1 :])
+
+
+def _begins(token: str) -> str:
+    """Return the side that a token begins with ("leftear"); empty for none."""
+    return next((side for side in (LEFT, RIGHT) if token.startswith(side)), "")
+
+
+def _vague(name: str) -> bool:
+    """Whether a name may well mean something else where its partner is missing: L4, fl."""
+    tokens = TOKEN.findall(name)
+    small = len(tokens) == 1 and len(tokens[0]) == 2 and tokens[0].islower()
+    return small or (len(tokens) == 2 and len(tokens[0]) == 1 and tokens[1].isdigit())

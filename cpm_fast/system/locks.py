@@ -1,0 +1,134 @@
+"""A folder that one process at a time writes to."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cpm_fast.system.files import parse_json
+
+LOCK_FILE = ".cpm_fast.lock"
+# What threads of this process hold: record locks are of processes, and lost when any handle of the file is closed.
+HELD: set[str] = set()
+
+
+class FolderInUse(RuntimeError):
+    """Another process works in the folder; the message says which."""
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder for the time of the block; the lock of a process that is gone is taken over with a warning.
+
+    The lock is a file with the holder's host and process number. The system drops it when its holder dies (POSIX record
+    locks, which a loader process that is forked meanwhile does not share); where a file system has no locks, the
+    process number decides, and the lock of another host is never taken over.
+
+    Args:
+        folder: to hold; it must exist.
+
+    Raises:
+        FolderInUse: another process holds it, or another thread of this one.
+        OSError: the lock can't be written.
+    """
+    path = folder / LOCK_FILE
+    real = os.path.realpath(path)
+    if real in HELD:
+        raise FolderInUse(f"{folder} is in use by this process ({os.getpid()}) already; wait for it to end")
+    HELD.add(real)
+    try:
+        handle = _take(path)
+    except BaseException:
+        HELD.discard(real)
+        raise
+    try:
+        yield
+    finally:
+        HELD.discard(real)
+        # Removed while it is held: who opened it meanwhile sees that it is no longer there.
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _take(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            holder = _read(handle)
+            if not _locked(handle, holder):
+                raise FolderInUse(
+                    f"{path.parent} is in use by {_told(holder)}; wait for it to end"
+                    + ("" if _here(holder) else f", or remove {path} if it is gone")
+                )
+            if _same_file(handle, path):
+                if holder:
+                    warnings.warn(f"{path.parent}: taking over from {_told(holder)}, which is gone", stacklevel=4)
+                own = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(own).encode(), 0)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _read(handle: int) -> dict[str, object]:
+    try:
+        found = parse_json(os.pread(handle, 4096, 0))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _locked(handle: int, holder: dict[str, object]) -> bool:
+    """Whether the file could be locked, or, where there are no locks, its holder is gone."""
+    try:
+        import fcntl
+    except ImportError:
+        return not holder or (_here(holder) and not _alive(holder))
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return not holder or (_here(holder) and not _alive(holder))
+    return True
+
+
+def _here(holder: dict[str, object]) -> bool:
+    return holder.get("host") == socket.gethostname()
+
+
+def _alive(holder: dict[str, object]) -> bool:
+    process = holder.get("process")
+    if not isinstance(process, int):
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    """Whether the file that was locked still has its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _told(holder: dict[str, object]) -> str:
+    since = holder.get("since")
+    when = f", since {time.strftime('%H:%M:%S', time.localtime(since))}" if isinstance(since, float) else ""
+    return f"process {holder.get('process', '?')} of {holder.get('host', 'an unknown host')}{when}"

@@ -1,0 +1,102 @@
+"""The files that a run is made from: told apart by their content, so that a resumed run sees the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cpm_fast.data.sample import Dataset
+from cpm_fast.system.files import atomic_write, parse_json
+
+INPUTS_FILE = "inputs.json"
+# Of a picture: its size, and so many bytes at either end.
+END_BYTES = 4096
+SHOWN = 3
+
+Digests = dict[str, str | None]
+
+
+def annotation_digests(datasets: Iterable[Dataset]) -> Digests:
+    """Digest every file of annotations, whole: name -> digest."""
+    return {
+        _name(number, path, path.parent): hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        for number, dataset in enumerate(datasets)
+        for path in _annotations(dataset)
+    }
+
+
+def input_digests(datasets: Sequence[Dataset]) -> Digests:
+    """Digest every file that the samples of datasets come from; None where it is missing.
+
+    Args:
+        datasets: those that read files say which by `annotation_files` and `picture_files()`; others have none.
+    """
+    found = annotation_digests(datasets)
+    for number, dataset in enumerate(datasets):
+        whole, annotations = _whole(dataset), _annotations(dataset)
+        pictures: list[Path] = getattr(whole, "picture_files", list)()
+        start = annotations[0].parent if annotations else Path()
+        found |= {_name(number, path, start): _ends(path) for path in pictures}
+    return found
+
+
+def check_inputs(path: Path, now: Digests) -> None:
+    """Refuse to go on with other files than a run was started with; one that is missing is left out of training.
+
+    Args:
+        path: of the run's inputs.json; where there is none, there is nothing to compare.
+        now: the present digests.
+
+    Raises:
+        ValueError: a file has changed, or inputs.json can't be understood; names the first ones.
+    """
+    if not path.exists():
+        return
+    try:
+        before = parse_json(path.read_text(encoding="utf-8"))
+        changed = [name for name, digest in before.items() if digest and now.get(name) and now[name] != digest]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: not the inputs of a run: {error}") from None
+    if changed:
+        more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        raise ValueError(
+            f"{path}: {len(changed)} files have changed since the run was started: {', '.join(changed[:SHOWN])}{more}: "
+            "restore them, or start another run"
+        )
+
+
+def write_inputs(path: Path, now: Digests) -> None:
+    """Write inputs.json."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(now, indent=0) + "\n").encode())
+
+
+def _whole(dataset: Dataset) -> Dataset:
+    """The dataset that a part of it, or a view of it, is taken from."""
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _annotations(dataset: Dataset) -> list[Path]:
+    return [path for path in getattr(_whole(dataset), "annotation_files", ()) if path.is_file()]
+
+
+def _name(number: int, path: Path, start: Path) -> str:
+    """A file's name that stays the same where dataset and all are moved; datasets are told apart by their number."""
+    return f"{number}:{os.path.relpath(path, start)}"
+
+
+def _ends(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(END_BYTES)
+            file.seek(max(0, size - END_BYTES))
+            content += file.read(END_BYTES)
+    except OSError:
+        return None
+    return hashlib.blake2b(content + str(size).encode(), digest_size=8).hexdigest()

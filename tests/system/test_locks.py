@@ -1,0 +1,94 @@
+"""A folder that one process holds: refused to others, taken over from the dead."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import nullcontext
+
+import pytest
+
+from cpm_fast.system.locks import LOCK_FILE, FolderInUse, folder_lock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from cpm_fast.system.locks import folder_lock
+
+with folder_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_another_process_is_refused_with_the_holders_number(tmp_path, holder):
+    with pytest.raises(FolderInUse, match=rf"is in use by process {holder.pid} of "), folder_lock(tmp_path):
+        pass
+    assert holder.poll() is None and (tmp_path / LOCK_FILE).exists()
+
+
+def test_a_killed_holder_is_told_and_taken_over(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    gone = pytest.warns(UserWarning, match=rf"taking over from process {holder.pid} of .*, which is gone")
+    with gone, folder_lock(tmp_path):
+        assert json.loads((tmp_path / LOCK_FILE).read_bytes())["process"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_of_one_process(tmp_path):
+    refused = []
+
+    def second():
+        try:
+            with folder_lock(tmp_path):
+                pass
+        except FolderInUse as error:
+            refused.append(str(error))
+
+    with folder_lock(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1 and f"by this process ({os.getpid()})" in refused[0]
+    with folder_lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'{"process": "x"}'])
+def test_a_lock_file_that_says_nothing(tmp_path, content):
+    (tmp_path / LOCK_FILE).write_bytes(content)
+    with pytest.warns(UserWarning) if content.startswith(b'{"') else nullcontext(), folder_lock(tmp_path):
+        pass
+
+
+def test_without_locks_of_the_system_the_number_decides(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="POSIX")
+
+    def none(*_):
+        raise OSError("no locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", none)
+    here = {"host": os.uname().nodename, "process": os.getppid()}
+    (tmp_path / LOCK_FILE).write_text(json.dumps(here))
+    with pytest.raises(FolderInUse), folder_lock(tmp_path):
+        pass
+    (tmp_path / LOCK_FILE).write_text(json.dumps({**here, "host": "elsewhere"}))
+    with pytest.raises(FolderInUse, match=r"of elsewhere; wait for it to end, or remove"), folder_lock(tmp_path):
+        pass
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / LOCK_FILE).write_text(json.dumps({**here, "process": ended.pid}))
+    with pytest.warns(UserWarning, match="which is gone"), folder_lock(tmp_path):
+        pass

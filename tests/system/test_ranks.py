@@ -1,0 +1,112 @@
+"""Processes that meet, agree and part: who is who, what must be equal, and no wait without an end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from cpm_fast.system.ranks import Ranks, join, launched, main_process
+
+MEET = """
+import os
+import torch
+from cpm_fast.system.ranks import join, leave
+
+join()
+import torch._dynamo
+assert torch.distributed.get_world_size() == 2
+torch.distributed.barrier()
+leave()
+leave()
+threads = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+assert not [name for name in threads if "gloo" in name], threads
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed in /proc")
+def test_the_threads_of_a_group_end_with_it() -> None:
+    """Though PyTorch's compiler, which is imported while there is a group, would hold on to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-c", MEET]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **where, "RANK": rank}, stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT is not set: start with torchrun"),
+        ({"WORLD_SIZE": "2", "RANK": "5", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be from 0 to .* got 5"),
+        ({"WORLD_SIZE": "2", "RANK": "-1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be from 0 to .* got -1"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number, got 'two'"),
+    ],
+)
+def test_variables_that_do_not_fit_together(monkeypatch, variables, message):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched() == Ranks() and main_process()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for ask in (launched, main_process, join):
+        with pytest.raises(ValueError, match=message):
+            ask()
+
+
+@pytest.mark.slow
+def test_waiting_for_the_others_has_an_end() -> None:
+    where = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    code = "from cpm_fast.system.ranks import join; join()"
+    environment = {**os.environ, **where, "CPM_FAST_WAIT_SECONDS": "3"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200,
+                          check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert f"process 1 of 2 did not come to 127.0.0.1:{where['MASTER_PORT']} within 3 s" in done.stderr
+
+
+AGREE = """
+import os
+from cpm_fast.system.ranks import join
+
+ranks = join()
+assert ranks.gather(10 + ranks.rank) == ([10, 11] if ranks.main else [])
+assert ranks.part(range(5)) == ([0, 2, 4] if ranks.main else [1, 3]) and ranks.total(3) == 6
+ranks.agree({"seed": 1})
+try:
+    ranks.agree({"seed": 1, "rate": 0.1 + ranks.rank})
+except ValueError as error:
+    assert "all processes must have the same rate, got 0.1 in process 0 and 1.1 in process 1" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.slow
+def test_processes_share_and_agree() -> None:
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", AGREE], env={**os.environ, **where, "RANK": rank},
+                         stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    ]  # fmt: skip
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
