@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -58,7 +59,8 @@ def run(name: str, *stages: float, field: int = 0, gradient: tuple[int, int] = (
     layers = {}
     for layer, place in zip(("trunk1_block1_conv1", f"stage{len(stages)}_beliefs"), gradient, strict=True):
         layers[layer] = np.eye(72, dtype=int)[place].tolist()
-    own = [np.random.default_rng(abs(hash((name, t))) % 2**32).normal(0, 0.02, 400) for t in range(len(stages))]
+    # Of the name and the stage, the same in every process: Python's hash of a string is not.
+    own = [np.random.default_rng(crc32(f"{name} {t}".encode())).normal(0, 0.02, 400) for t in range(len(stages))]
     hits = [(stage + noise + apart - apart.mean()).tolist() for stage, apart in zip(stages, own, strict=True)]
     return {"name": name, "hits": hits, "fields": [field], "gradients": [{"step": 1, "layers": layers}] * 5}
 
@@ -77,12 +79,13 @@ def test_schemes_are_judged_by_the_last_stage_and_two_standard_errors():
 
 @pytest.mark.parametrize(
     ("stages", "wanted"),
-    [((0.5, 0.6, 0.65, 0.7, 0.72, 0.72), ["holds", "holds"]), ((0.5, 0.6, 0.65, 0.65, 0.7, 0.8), ["not decided"] * 1),
+    [((0.5, 0.6, 0.65, 0.7, 0.72, 0.72), ["holds", "holds"]),
+     ((0.5, 0.6, 0.65, 0.65, 0.7, 0.8), ["not decided", "does not hold"]),
      ((0.5, 0.6, 0.55, 0.65, 0.7, 0.9), ["does not hold", "does not hold"])],
     ids=["as in the paper", "a stage that adds nothing", "a stage that loses"],
 )  # fmt: skip
 def test_stages(stages, wanted):
-    assert words(claims_report.stage_verdicts(run("six", *stages)))[: len(wanted)] == wanted
+    assert words(claims_report.stage_verdicts(run("six", *stages))) == wanted
 
 
 def test_receptive_fields():

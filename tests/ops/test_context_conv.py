@@ -12,6 +12,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.cuda import mode_of
 from cpm_fast.reference.context_conv import context_conv as reference
 from support import exact
 from support.cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase
@@ -49,15 +50,38 @@ def test_matches_reference(
     assert relative_error(y, exact.conv(x, weight, bias, case.relu)) <= bound(dtype, conv_device)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "ieee", "none"])
-def test_matches_reference_in_each_float32_precision(
-    precision: str, conv_device: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
-) -> None:
+PRECISIONS = {"tf32": "tf32", "ieee": "ieee", "none": "tf32x3"}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_mode_on_cuda_follows_the_float32_precision(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "conv", SimpleNamespace(fp32_precision=precision))
-    mode = {"none": "tf32x3"}.get(precision, precision)
-    x, weight, bias = IMAGE.inputs(generator, conv_device)
+    assert mode_of(torch.float32) == PRECISIONS[precision]
+    assert (mode_of(torch.float16), mode_of(torch.bfloat16)) == ("fp16", "bf16")
+
+
+def test_the_cpu_knows_no_float32_precision(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
+    """The setting of cuDNN changes no bit of a result on the CPU, which is as exact as float32 is."""
+    x, weight, bias = IMAGE.inputs(generator, "cpu")
+    results = []
+    for precision in PRECISIONS:
+        monkeypatch.setattr(torch.backends.cudnn, "conv", SimpleNamespace(fp32_precision=precision))
+        results.append(op(x, weight, bias, True))
+    assert all(torch.equal(result, results[0]) for result in results)
+    assert relative_error(results[0], exact.conv(x, weight, bias, True)) <= RELATIVE_ERROR["context_conv", "ieee"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_matches_reference_in_each_float32_precision(
+    precision: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    monkeypatch.setattr(torch.backends.cudnn, "conv", SimpleNamespace(fp32_precision=precision))
+    x, weight, bias = IMAGE.inputs(generator, "cuda")
     error = relative_error(op(x, weight, bias, True), exact.conv(x, weight, bias, True))
-    assert error <= RELATIVE_ERROR["context_conv", mode]
+    assert error <= RELATIVE_ERROR["context_conv", PRECISIONS[precision]]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
