@@ -81,6 +81,11 @@ class NetworkConfig:
 
     Raises:
         ValueError: a number is out of its range.
+
+    Examples:
+        >>> config = NetworkConfig(stages=4)
+        >>> config.parts, config.maps, config.map_size
+        (14, 15, (46, 46))
     """
 
     skeleton: Skeleton = LSP

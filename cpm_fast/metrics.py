@@ -78,6 +78,13 @@ def pck(
 
     Raises:
         ValueError: shapes do not fit, the threshold is negative, or a part counts that has no truth.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth = np.zeros((1, 2, 2))
+        >>> predicted = truth + [[0, 1], [0, 9]]
+        >>> pck(predicted, truth, np.array([20.0]), threshold=0.2).mean
+        0.5
     """
     return _score(_distances(predicted, truth, reference_length, valid), _threshold(threshold), in_mean)
 
@@ -105,6 +112,12 @@ def pckh(
 
     Raises:
         ValueError: as for `pck`, or not exactly one of head_box and head_length is given.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth = np.zeros((1, 16, 2))
+        >>> pckh(truth + 2, truth, head_length=np.array([10.0])).mean
+        1.0
     """
     if (head_box is None) == (head_length is None):
         given = "neither" if head_box is None else "both"
@@ -137,6 +150,13 @@ def flic(
 
     Raises:
         ValueError: as for `pck`, or the skeleton lacks one of these parts.
+
+    Examples:
+        >>> import numpy as np
+        >>> from cpm_fast.skeleton import FLIC
+        >>> truth = np.arange(2.0 * len(FLIC)).reshape(1, -1, 2)
+        >>> flic(truth + 0.1, truth).wrist
+        1.0
     """
     score = pck(predicted, truth, flic_reference_length(truth, skeleton), threshold, valid)
 

@@ -96,6 +96,10 @@ class TrainingConfig:
         precision: "fp32"; "tf32": products on CUDA round their inputs to 10 bits; "bf16": the network runs under
             autocast, weights and losses stay fp32.
         seed: of weights, order, augmentation and dropout.
+
+    Examples:
+        >>> TrainingConfig(batch=8).learning_rate
+        8e-05
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -74,6 +74,10 @@ class Roi:
 
         Raises:
             ValueError: not four finite numbers, or right <= left, or bottom <= top.
+
+        Examples:
+            >>> Roi.from_box((0, 0, 100, 200), margin=1.25)
+            Roi(center=(50.0, 100.0), side=250.0)
         """
         values = np.asarray(xyxy, dtype=np.float64)
         if values.shape != (4,) or not np.isfinite(values).all():
@@ -96,6 +100,10 @@ class Roi:
         """An MPII annotation: 0-based `center`, and `scale`, the subject's height over 200 px.
 
         Scale 1 gives a side of 314.1 px: magnification 41 / 35.
+
+        Examples:
+            >>> round(Roi.from_mpii((100, 100), 1.0).side, 1)
+            314.1
         """
         return cls.from_height(center, MPII_SCALE_PX * scale)
 

@@ -33,6 +33,11 @@ class Skeleton:
 
     Raises:
         ValueError: a name is not unique or unknown, or a part stands in two pairs.
+
+    Examples:
+        >>> ears = Skeleton("ears", ("left_ear", "right_ear"), (), (("left_ear", "right_ear"),))
+        >>> ears.mirror
+        (1, 0)
     """
 
     name: str

@@ -79,7 +79,7 @@ RUN: dict[str, Promise] = {
     "cpm-fast infer folder/ --form coco -o out/coco": located("out/coco", "1", "2", file="results_coco.json"),
     "cpm-fast infer folder/ --form openpose -o out/openpose":
         located("out/openpose", "1", "2", file="openpose/1_keypoints.json"),
-    "cpm-fast infer folder/ --no-pictures -o out/": located("out", file="results.json"),
+    "cpm-fast infer folder/ --no-pictures -o out/": Promise(("out/results.json",), (r"2 pictures, \d+ subjects",)),
     "cpm-fast infer folder/ --no-pictures -o out/ --resume": Promise((), (r"out/results\.json",)),
     "cpm-fast infer photo.jpg --model cpm_vgg.safetensors": located("runs/infer", "photo"),
     "cpm-fast infer more/ --model runs/mice/final.safetensors --form csv -o out/":
