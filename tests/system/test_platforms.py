@@ -1,0 +1,110 @@
+"""The forms that macOS and Windows take, by patching what differs there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from cpm_fast.engine import tuning
+from cpm_fast.labeling.lock import FolderLock
+from cpm_fast.media import decoder_log
+from cpm_fast.ops import backend
+from cpm_fast.system import files, memory
+
+
+@pytest.mark.parametrize(
+    ("system", "variables", "wanted"),
+    [
+        ("win32", {"LOCALAPPDATA": "/local"}, Path("/local/cpm_fast")),
+        ("win32", {}, Path("/home/me/AppData/Local/cpm_fast")),
+        ("darwin", {"XDG_CACHE_HOME": "/elsewhere"}, Path("/home/me/Library/Caches/cpm_fast")),
+        ("linux", {"XDG_CACHE_HOME": "/elsewhere"}, Path("/elsewhere/cpm_fast")),
+    ],
+    ids=["windows", "windows without a variable", "macos", "linux"],
+)
+def test_measurements_go_to_the_system_s_folder(
+    system: str, variables: dict[str, str], wanted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CPM_FAST_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    assert tuning.cache_folder() == wanted
+
+
+def test_the_processor_has_a_name_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(path: Path, *arguments: object, **named: object) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert tuning._processor() == "arm64"
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_only_glibc_is_asked_to_keep_memory(system: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    # CDLL(None) fails on Windows.
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("a C library was opened"))
+    memory.keep_freed_memory()
+
+
+def test_another_c_library_on_linux_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As musl's is, which has no mallopt."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace())
+    memory.keep_freed_memory()
+
+
+def test_a_folder_that_can_t_be_opened_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def windows(path: str | Path, flags: int, *arguments: int, **named: int) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", windows)
+    with files.atomic_write(tmp_path / "kept.txt") as file:
+        file.write(b"whole")
+    assert (tmp_path / "kept.txt").read_bytes() == b"whole"
+
+
+def test_windows_locks_a_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: set[int] = set()
+
+    def locking(handle: int, mode: int, count: int) -> None:
+        inode = os.fstat(handle).st_ino
+        assert (mode, count) == (2, 1) and os.lseek(handle, 0, os.SEEK_CUR) == 0
+        if inode in held:
+            raise PermissionError(13, "Permission denied")
+        held.add(inode)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr(sys, "platform", "win32")
+    FolderLock(tmp_path / "lock", "taken")
+    with pytest.raises(RuntimeError, match="taken"):
+        FolderLock(tmp_path / "lock", "taken")
+
+
+def test_windows_decodes_without_catching_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "win32")
+        patch.setattr(os, "dup2", lambda *handles: pytest.fail("the error stream was moved"))
+        assert decoder_log.heard(lambda: 7) == (7, [])
+
+
+def test_there_is_no_fast_code_for_mps() -> None:
+    assert "mps" in str(backend.native_missing("mps")) and "mps" in str(backend.triton_missing("mps", None))
+    with backend.use_backend("fast"), pytest.raises(RuntimeError, match="context_conv on mps"):
+        backend.use_fast("context_conv", "mps", backend.native_missing("mps"))
+    with pytest.warns(RuntimeWarning, match="on mps runs on the slower reference backend"):
+        backend._announced.discard(("mps", str(backend.native_missing("mps"))))
+        assert not backend.use_fast("context_conv", "mps", backend.native_missing("mps"))
