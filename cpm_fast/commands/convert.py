@@ -20,7 +20,8 @@ def run(options: argparse.Namespace) -> bool:
     if options.to == LABELS:
         pictures, subjects = import_labels(options.source, options.output, sys.stderr.isatty())
         print(f"{pictures} pictures, {subjects} subjects")
-        print(f"wrote {options.output / LABELS_FILE} and the pictures; go on: cpm-fast label {options.output}")
+        print(f"wrote {options.output / LABELS_FILE}")
+        print(f"go on: cpm-fast label {options.output}")
         return True
     if options.to == COCO:
         options.output.parent.mkdir(parents=True, exist_ok=True)

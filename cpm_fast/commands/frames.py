@@ -38,5 +38,5 @@ def run(options: argparse.Namespace) -> bool:
             continue
         fewer = "" if len(frames) == options.count else "; the others look like these, or like earlier ones"
         print(f"{video}: {len(frames)} new frames{fewer}")
-    print(f"wrote {output / MANIFEST} and the pictures beside it")
+    print(f"wrote {output / MANIFEST}")
     return fine

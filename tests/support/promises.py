@@ -118,6 +118,17 @@ RUN: dict[str, Promise] = {
     f"cpm-fast train --data fly/flies.h5 --hold-out 20 --init compact-lsp {ANIMAL.format(180)} -o runs/fly":
         trained("runs/fly", 20, "start.txt"),
     f"cpm-fast train --preset vgg {VGG} -o runs/vgg": trained("runs/vgg", 4, "start.txt"),
+    # Labeling
+    "cpm-fast project new walkers --skeleton lsp --videos ../walk.mp4":
+        Promise(("walkers/project.toml", "walkers/frames/skeleton.toml"), (r"cpm-fast frames --project walkers",)),
+    "cpm-fast frames --project walkers --count 20":
+        Promise(("walkers/frames/frames.csv",), (r"\d+ new frames",)),
+    "cpm-fast project show walkers": Promise((), (r"project   walkers", r"next      cpm-fast label")),
+    "cpm-fast data convert mouse/ -o mouse-labels":
+        Promise(("mouse-labels/labels.csv",), (r"24 pictures, 24 subjects", r"cpm-fast label mouse-labels")),
+    "cpm-fast data convert mouse-labels --to deeplabcut --scorer me -o mouse-again":
+        Promise(("mouse-again/labeled-data/labeled-data/CollectedData_me.csv",), (r"wrote mouse-again",)),
+    "cpm-fast data convert mouse-labels --to coco -o mouse.json": Promise(("mouse.json",), (r"wrote mouse\.json",)),
     # Scores
     "cpm-fast eval --data mice.csv --last 2 --model runs/mice/final.safetensors": scored(2),
     "cpm-fast eval --data mice.csv --last 2 --model runs/mice/final.safetensors -o runs/mice/eval":
@@ -154,6 +165,8 @@ PARSED = (
     r"torchrun .*",
     r"cpm-fast train .*--data lspet --hold-out 500 .*",
     r"cpm-fast eval --data (mpii|annotations)/.*",
+    # tests/labeling/test_tutorial.py labels as a person would, and runs these between.
+    r"cpm-fast (label|train|suggest) --project .*",
 )
 # Run word for word by .ci/run or .ci/nightly.
 CONTINUOUS = (
