@@ -4,7 +4,7 @@ from cpm_fast import metrics
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation import evaluate
-from cpm_fast.inference import infer
+from cpm_fast.inference import find, infer
 from cpm_fast.inference.smoothing import OneEuro
 from cpm_fast.inference.streaming import stream
 from cpm_fast.model.cpm import CPM
@@ -29,6 +29,7 @@ __all__ = [
     "TrainingConfig",
     "__version__",
     "evaluate",
+    "find",
     "infer",
     "load",
     "metrics",

@@ -53,6 +53,13 @@ def make_parser() -> argparse.ArgumentParser:
     infer.add_argument("--box", nargs=4, type=float, action="append", metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
                        help="a subject's box in pixels of the one picture, or of a video's first frame; may be "
                        "repeated")  # fmt: skip
+    infer.add_argument("--find", choices=("auto", "search"), default="auto", help="who is where in pictures without "
+                       "--box: search looks for subjects of all sizes; auto takes each picture as one subject, seen "
+                       "whole (%(default)s)")  # fmt: skip
+    infer.add_argument("--max-subjects", type=int, metavar="N", help="with --find search: the most per picture, the "
+                       "surest first")  # fmt: skip
+    infer.add_argument("--min-find-score", type=float, metavar="SCORE", help="with --find search: the least mean peak "
+                       "of a subject (default: 0.3)")  # fmt: skip
     infer.add_argument("--form", choices=("json", "csv", "npz", "coco", "openpose"),
                        help="of the results (default: json; of a video always csv)")  # fmt: skip
     infer.add_argument("--no-pictures", action="store_true", help="write no pictures or video with the poses drawn in")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.inference.images import Failure, Job
+from cpm_fast.inference.search import search_of
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.unfinished import Unfinished, fingerprint
 from cpm_fast.results.formats.coco import COCO
@@ -46,14 +47,15 @@ class _Run:
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
         network = find_network(options.model, ranks.device_of(options.device))
-        self.job = Job.of(pictures, settings, model=network, boxes=boxes, rois=None, device="auto", color="bgr",
-                            readers=options.readers)  # fmt: skip
+        search = search_of(options.find, boxes is not None, options.max_subjects, options.min_find_score)
+        self.job = Job.of(pictures, settings, model=network, boxes=boxes, rois=None, search=search, device="auto",
+                          color="bgr", readers=options.readers)  # fmt: skip
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
         ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})
         self.unfinished = Unfinished(self.output, {
             "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
-            "box": options.box, "pictures": not options.no_pictures, "stages": options.stages,
+            "box": options.box, "find": repr(search), "pictures": not options.no_pictures, "stages": options.stages,
         })  # fmt: skip
         self.steps = dict.fromkeys(STEPS, 0.0)
         self.done = self.drawn = 0

@@ -44,6 +44,10 @@ def is_video(options: argparse.Namespace) -> bool:
             raise ValueError(f"--{name} is for videos and cameras")
     if moving and (options.stages or options.form not in (None, "csv")):
         raise ValueError("of a video there is a CSV table: leave out --stages and --form")
+    if moving and options.find != "auto":
+        raise ValueError(
+            f"--find must be auto for a video or camera, got {options.find}; --box says where a subject is"
+        )
     if options.resume and options.camera is not None:
         raise ValueError("--resume is for files: what a camera saw is gone")
     if moving and int(os.environ.get("WORLD_SIZE") or 1) > 1:

@@ -29,8 +29,8 @@ from cpm_fast.reference.context_conv import context_conv as direct_conv
 
 # (address, version) of every weight.
 Versions = tuple[tuple[int, int], ...]
-# Plans of the input shapes used last; their spectra are shared.
-MOST_PLANS = 8
+# Plans of the input shapes used last; their spectra are shared. A search has eight shapes per size of picture.
+MOST_PLANS = 16
 # Spectra take at most this much memory, and at most this share of the machine's.
 MOST_BYTES, MOST_SHARE = 4 * 2**30, 0.25
 

@@ -19,6 +19,7 @@ from cpm_fast.config import NetworkConfig, whole
 from cpm_fast.engine import Engine
 from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
 from cpm_fast.inference.regions import Regions, given_regions
+from cpm_fast.inference.search import Search, search_of
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.reading import read_ahead
 from cpm_fast.media.sources import Source, list_images
@@ -40,6 +41,9 @@ def infer(
     model: CPM | str | Path | None = None,
     boxes: Any = None,
     rois: Any = None,
+    find: Literal["auto", "search"] | bool = "auto",
+    max_subjects: int | None = None,
+    min_find_score: float | None = None,
     pyramid: Sequence[float] = (1.0,),
     flip: bool = False,
     batch: int = 16,
@@ -65,7 +69,12 @@ def infer(
         model: a network, a .safetensors file or the name of bundled weights; the bundled default if not given.
         boxes: where the subjects are: [N, 4] (left, top, right, bottom) image pixels, or one [4]; for a folder or list
             of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
-        rois: the same as a `Roi` or a list of them. Neither: each image is one subject, seen whole.
+        rois: the same as a `Roi` or a list of them.
+        find: who is where, if neither says so. "search": the network itself looks for subjects of all sizes, which
+            takes about fifty times as long as one look; an image may have none. "auto" and False: each image is one
+            subject, seen whole.
+        max_subjects: of a search: the most per image, the surest first; all if not given.
+        min_find_score: of a search: the least mean height of a subject's peaks; 0.3 if not given.
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
@@ -94,7 +103,11 @@ def infer(
     settings = Settings(
         pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune
     )
-    job = Job.of(images, settings, model=model, boxes=boxes, rois=rois, device=device, color=color, readers=readers)
+    search = search_of(find, boxes is not None or rois is not None, max_subjects, min_find_score)
+    job = Job.of(
+        images, settings, model=model, boxes=boxes, rois=rois, search=search, device=device, color=color,
+        readers=readers,
+    )  # fmt: skip
     results: list[Result] = []
     failures: dict[str, str] = {}
     for outcome in job.run(progress):
@@ -103,7 +116,16 @@ def infer(
         else:
             failures[outcome.name] = outcome.reason
             warnings.warn(f"left out {outcome.reason}", stacklevel=2)
+    empty = [result.name for result in results if search is not None and not len(result)]
+    if empty:
+        warnings.warn(said_of_empty(empty), stacklevel=2)
     return Results(results, failures)
+
+
+def said_of_empty(names: Sequence[str]) -> str:
+    """Return one message for all images in which a search found nobody."""
+    others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+    return f"no subject found in {names[0]}{others}; a lower min_find_score finds more, boxes= says where they are"
 
 
 @dataclass(frozen=True)
@@ -123,8 +145,9 @@ class Job:
         settings: how it looks at a subject.
         sources: the images.
         several: whether they are a folder or a list, in which a file that can't be read is left out.
-        regions: where the subjects of each image are decided.
+        regions: where the subjects of each image are, if they are not searched.
         readers: threads that read ahead.
+        search: how subjects are looked for in each image; None: they are not.
     """
 
     engine: Engine
@@ -133,6 +156,7 @@ class Job:
     several: bool
     regions: Regions
     readers: int = READERS
+    search: Search | None = None
 
     @classmethod
     def of(
@@ -146,6 +170,7 @@ class Job:
         device: str | torch.device,
         color: Literal["bgr", "rgb"],
         readers: int,
+        search: Search | None = None,
     ) -> Job:
         """Check the arguments of a user; they and the errors are those of `infer`."""
         if not whole(readers) or readers < 0:
@@ -156,7 +181,7 @@ class Job:
         regions = given_regions(names, several, boxes, rois, network.config.margin)
         settings = settings.for_network(network.config)
         engine = Engine(network, precision=settings.precision, tune=settings.tune)
-        return cls(engine, settings, sources, several, regions, readers)
+        return cls(engine, settings, sources, several, regions, readers, search)
 
     def only(self, indices: Sequence[int]) -> Job:
         """The same for some of the images, in this order."""
@@ -188,10 +213,11 @@ class Job:
             return Failure(source.name, str(error)), Subjects((), ())
         decode = time.perf_counter() - started
         size = (image.shape[0], image.shape[1])
-        rois = self.regions.of(index, size)
+        searched = self.search is not None
+        rois = self.search.regions(self.engine, self.settings, image) if self.search else self.regions.of(index, size)
         cuts = cut_subjects(image, rois, self.engine.config, self.settings)
         few = self.settings.scales * len(rois) <= AHEAD_BATCHES * self.settings.batch
-        picture = _Picture(source, size, rois, self.regions.source, decode)
+        picture = _Picture(source, size, rois, "found" if searched else self.regions.source, decode)
         return picture, Subjects(rois, list(cuts) if few else cuts)
 
 

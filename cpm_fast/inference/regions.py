@@ -10,7 +10,7 @@ import numpy as np
 
 from cpm_fast.roi import Roi
 
-RoiSource = Literal["whole image", "boxes", "rois"]
+RoiSource = Literal["whole image", "boxes", "rois", "found"]
 # Narrower regions hold no picture; larger numbers leave the range in which pixels can be told apart.
 SMALLEST_SIDE_PX, LARGEST_PX = 1e-3, 1e7
 

@@ -58,7 +58,7 @@ class Result(Entry):
         name: of the image: its path, or "image 0".
         size: (height, width) of the image; None when read from CSV, which doesn't tell.
         rois: the N regions that the network saw; none when read from CSV.
-        roi_source: "whole image", "boxes" or "rois".
+        roi_source: "whole image", "boxes", "rois", "found" by a search, or in a video "parts", which were followed.
         belief_maps: [N, T, P+1, h, w] float32 of every stage, if they were asked for.
         box_size: (height, width) of the network's box, which each region fills.
         cell_offset: cell g of a map stands at box pixel 8 g + cell_offset.

@@ -71,6 +71,9 @@ RUN: dict[str, Promise] = {
         located("out/look", "photo", stages=True),
     "cpm-fast infer group.jpg --box 10 40 150 420 --box 160 60 300 430 -o out/group":
         Promise(("out/group/results.json", "out/group/group_pose.png"), (r"1 pictures, 2 subjects",)),
+    "cpm-fast infer group.jpg --find search -o out/found": Promise(
+        ("out/found/results.json", "out/found/group_pose.png"), (r"1 pictures, \d+ subjects",)
+    ),
     "cpm-fast infer folder/ --form csv -o out/folder": located("out/folder", "1", "2", file="results.csv"),
     "cpm-fast infer folder/ --form csv -o out/table": located("out/table", "1", "2", file="results.csv"),
     "cpm-fast infer folder/ -o out/json": located("out/json", "1", "2"),
