@@ -93,7 +93,8 @@ def similarities(people: Sequence[Person], result: cpm_fast.Result) -> list[floa
     """Return one number per person who counts: the similarity of the subject that is matched with them, or 0."""
     counted = [person for person in people if person.body.sum() >= LEAST_JOINTS]
     parts = in_coco_order(result)
-    values = np.array([[person.similarity(one) for one in parts] for person in counted]).reshape(len(counted), len(parts))
+    each = [[person.similarity(one) for one in parts] for person in counted]
+    values = np.array(each).reshape(len(counted), len(parts))
     best = [0.0] * len(counted)
     for row, column in matched(values):
         best[row] = float(values[row, column])
