@@ -51,6 +51,10 @@ class Roi:
 
     Raises:
         ValueError: a number is not finite, or side is not positive.
+
+    Examples:
+        >>> Roi((184, 184), 368).zoomed(2)
+        Roi(center=(184, 184), side=184.0)
     """
 
     center: tuple[float, float]

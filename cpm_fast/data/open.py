@@ -35,6 +35,11 @@ def open_dataset(spec: str | Path) -> Dataset:
     Raises:
         FileNotFoundError: no such file or folder.
         ValueError: nothing that is known.
+
+    Examples:
+        >>> data = open_dataset("synthetic:3")
+        >>> len(data), data[0].parts_image.shape
+        (3, (14, 2))
     """
     word, *numbers = str(spec).split(":")
     if word == "synthetic":

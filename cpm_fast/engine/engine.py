@@ -55,6 +55,13 @@ class Engine:
         ValueError: precision, threads or memory is not one of those.
         TypeError: model is not a CPM.
         RuntimeError: the device is not there, or the precision or tuning is not for it.
+
+    Examples:
+        >>> import torch
+        >>> from cpm_fast.weights import load
+        >>> engine = Engine(load("compact-drawn", device="cpu"))
+        >>> list(engine(torch.zeros(1, 3, 192, 192))[-1].shape)
+        [1, 15, 24, 24]
     """
 
     def __init__(

@@ -63,6 +63,13 @@ def evaluate(
         ValueError: an argument is out of its range, the network shares no part with the dataset, or no sample of it
             can be read.
         RuntimeError: the device is not the model's.
+
+    Examples:
+        >>> from cpm_fast.data import open_dataset
+        >>> from cpm_fast.weights import load
+        >>> result = evaluate(load("compact-drawn", device="cpu"), open_dataset("synthetic:2"))
+        >>> len(result.stages)
+        3
     """
     found = predict(model, dataset, protocol=protocol, pyramid=pyramid, flip=flip, refine=refine, batch=batch,
                     device=device, progress=progress)  # fmt: skip

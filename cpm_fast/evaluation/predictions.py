@@ -48,6 +48,13 @@ def evaluate_predictions(
 
     Raises:
         ValueError: the shape does not fit, or no sample of the dataset can be read.
+
+    Examples:
+        >>> from cpm_fast.data import open_dataset
+        >>> data = open_dataset("synthetic:2")
+        >>> predicted = [data[i].parts_image for i in range(2)]
+        >>> evaluate_predictions(predicted, data).stages[-1].mean
+        1.0
     """
     values = np.asarray(predicted, dtype=np.float64)
     stages = values[None] if values.ndim == 3 else values

@@ -44,6 +44,10 @@ class Rule:
 
     Raises:
         ValueError: one of them is not of these.
+
+    Examples:
+        >>> Rule(reference="pixel", threshold=5).threshold
+        5
     """
 
     metric: str = PCK

@@ -99,6 +99,13 @@ def infer(
         TypeError: an image or an entry is of the wrong type.
         FileNotFoundError: no such image, folder or weights.
         RuntimeError: the device is not available, tuning is not for it, or a given model is on another.
+
+    Examples:
+        >>> from cpm_fast.data.drawn.synthetic import DrawnFigures
+        >>> sample = DrawnFigures(1)[0]
+        >>> results = infer(sample.image, model="compact-drawn", rois=sample.roi, device="cpu")
+        >>> results[0].keypoints.shape
+        (1, 14, 2)
     """
     settings = Settings(
         pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune

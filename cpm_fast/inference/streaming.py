@@ -83,6 +83,12 @@ def stream(
             decoded or has no frames.
         TypeError: a frame or an argument is of the wrong type.
         RuntimeError: there is no such camera, or the device can't be had.
+
+    Examples:
+        >>> from cpm_fast.data.drawn.synthetic import DrawnFigures
+        >>> frames = [DrawnFigures(1)[0].image] * 2
+        >>> [result.frame for result in stream(frames, model="compact-drawn", device="cpu")]
+        [0, 1]
     """
     settings = Settings(
         pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune

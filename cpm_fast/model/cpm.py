@@ -89,6 +89,14 @@ class CPM(nn.Module):
 
     Args:
         config: the network; the released 6-stage one if not given.
+
+    Examples:
+        >>> import torch
+        >>> model = CPM.preset("compact").eval()
+        >>> with torch.no_grad():
+        ...     beliefs = model(torch.zeros(1, 3, 192, 192))
+        >>> len(beliefs), list(beliefs[-1].shape)
+        (3, [1, 15, 24, 24])
     """
 
     def __init__(self, config: NetworkConfig | None = None) -> None:

@@ -47,6 +47,12 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
         ValueError: a shape does not fit, or k is even or above 15.
         TypeError: a tensor is not floating point, or dtypes differ outside autocast.
         RuntimeError: the tensors are on different devices, or the backend is missing.
+
+    Examples:
+        >>> x, weight, bias = torch.ones(1, 2, 6, 6), torch.ones(4, 2, 3, 3), torch.zeros(4)
+        >>> y = context_conv(x, weight, bias, relu=True)
+        >>> list(y.shape), round(y[0, 0, 3, 3].item())
+        ([1, 4, 6, 6], 18)
     """
     _check(x, weight, bias)
     # Direct convolutions on the CPU are PyTorch's, which a plain call reaches without the cost of an opaque op: 13 % of

@@ -35,6 +35,13 @@ def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
         ValueError: maps has another shape.
         TypeError: maps is not float32.
         RuntimeError: maps asks for a gradient, or the backend is missing.
+
+    Examples:
+        >>> maps = torch.zeros(1, 1, 4, 5)
+        >>> maps[0, 0, 2, 3] = 1
+        >>> points, scores = peaks(maps, refine=False)
+        >>> points.tolist(), scores.tolist()
+        ([[[3.0, 2.0]]], [[1.0]])
     """
     if maps.ndim != 4 or not all(1 <= side <= MAX_SIDE_PX for side in maps.shape[2:]):
         raise ValueError(f"maps must be [N, M, H, W] with H and W 1 to {MAX_SIDE_PX}, got {list(maps.shape)}")

@@ -31,6 +31,11 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
         FileNotFoundError: neither a file nor a bundled name.
         ValueError: the file is not a network of ours; the message names it.
         RuntimeError: the device is not there.
+
+    Examples:
+        >>> model = load("compact-drawn", device="cpu")
+        >>> len(model.skeleton)
+        14
     """
     return load_model(weights_file(path_or_name)).to(find_device(device))
 

@@ -17,8 +17,15 @@ MODULES = sorted(
     if re.search(r"(?m)^ *>>> ", path.read_text(encoding="utf-8"))
 )
 # Names that must have an example.
-SHOWN = ("metrics.pck", "metrics.pckh", "metrics.flic", "roi.Roi.from_box", "roi.Roi.from_mpii", "skeleton.Skeleton",
-         "config.NetworkConfig", "recipes.TrainingConfig")  # fmt: skip
+SHOWN = (
+    *(f"cpm_fast.{name}" for name in ("CPM", "Engine", "NetworkConfig", "Roi", "Skeleton", "TrainingConfig")),
+    *(f"cpm_fast.{name}" for name in ("evaluate", "infer", "load", "stream")),
+    *(f"cpm_fast.metrics.{name}" for name in ("flic", "pck", "pckh")),
+    *(f"cpm_fast.evaluation.{name}" for name in ("Rule", "evaluate_predictions")),
+    "cpm_fast.data.open_dataset",
+    "cpm_fast.ops.context_conv.context_conv",
+    "cpm_fast.ops.peaks.peaks",
+)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -29,8 +36,6 @@ def test_examples_of(module):
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_there_is_an_example_of(name):
-    module, *attributes = name.split(".")
-    value = importlib.import_module(f"cpm_fast.{module}")
-    for attribute in attributes:
-        value = getattr(value, attribute)
+    module, _, attribute = name.rpartition(".")
+    value = getattr(importlib.import_module(module), attribute)
     assert ">>>" in (value.__doc__ or "")
