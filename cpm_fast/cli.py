@@ -49,6 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     infer.add_argument("--camera", type=int, metavar="N", help="a camera by its number, 0 is the first; Ctrl-C ends it")
     infer.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
     infer.add_argument("--resume", action="store_true", help="go on with a folder or video that was interrupted")
+    infer.add_argument("--overwrite", action="store_true", help="replace files of an earlier run even if they were "
+                       "changed since; files that cpm-fast did not write are never replaced")  # fmt: skip
     infer.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
     infer.add_argument("--box", nargs=4, type=float, action="append", metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
                        help="a subject's box in pixels of the one picture, or of a video's first frame; may be "

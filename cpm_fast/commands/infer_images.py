@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import sys
 import time
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,19 @@ import numpy as np
 from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.search import search_of
 from cpm_fast.inference.settings import Settings, find_network
-from cpm_fast.inference.unfinished import Unfinished, fingerprint
+from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
+from cpm_fast.media.sources import Source
 from cpm_fast.results.formats.coco import COCO
 from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.results.formats.json import from_entry, to_entry
 from cpm_fast.results.formats.openpose import OPENPOSE
 from cpm_fast.results.result import Result, Results
 from cpm_fast.system.files import atomic_write, free_stems
+from cpm_fast.system.output_folder import OutputFolder, locked
 from cpm_fast.system.ranks import Ranks, join
 
 SHOWN_FILES = 5
+FAILURES = "failures.txt"
 STEPS = ("decode", "crop", "network", "peaks")
 
 
@@ -31,7 +36,11 @@ def infer_pictures(options: argparse.Namespace) -> bool:
     """Run it; True when every picture was read."""
     ranks = join()
     ranks.agree({f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "run"})
-    return _Run(options, ranks).run()
+    run = _Run(options, ranks)
+    # One process writes the lists; the others only put their own pictures and journals beside it.
+    with locked(run.output) if ranks.main else nullcontext():
+        ranks.wait()
+        return run.run()
 
 
 class _Run:
@@ -57,6 +66,7 @@ class _Run:
             "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
             "box": options.box, "find": repr(search), "pictures": not options.no_pictures, "stages": options.stages,
         })  # fmt: skip
+        self.folder = OutputFolder(self.output)
         self.steps = dict.fromkeys(STEPS, 0.0)
         self.done = self.drawn = 0
         self.written: list[Path] = []
@@ -70,8 +80,9 @@ class _Run:
                 print(f"nothing to resume: {self.table} is whole")
             return True
         self.ranks.wait()
+        if self.ranks.main:
+            self._claim(resumed)
         if self.ranks.main and not resumed:
-            self.output.mkdir(parents=True, exist_ok=True)
             self.unfinished.begin()
         self.ranks.wait()
         try:
@@ -89,14 +100,27 @@ class _Run:
     def _single(self) -> bool:
         """One picture is done or not: there is nothing to go on with."""
         results = [outcome for outcome in self.job.run() if isinstance(outcome, Result)]
-        self.output.mkdir(parents=True, exist_ok=True)
+        self._claim(False)
         for result in results:
             self._draw(result, self.stems[0])
         return self._report(Results(results), 0.0)
 
+    def _claim(self, resumed: bool) -> None:
+        """Reserve the names of all files, before work starts; say which of an earlier run are replaced."""
+        drawn = [] if self.options.no_pictures else ["pose"]
+        drawn += ["stages"] if self.options.stages else []
+        names = [f"{stem}_{what}.png" for stem in self.stems for what in drawn]
+        replaced = self.folder.claim([self.table.name, FAILURES, *names], self.options.overwrite)
+        if replaced and not resumed:
+            print(f"{self.output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
+
     def _work(self) -> float:
         """Do this process's share of what no journal holds; seconds that it took."""
-        done = {record["name"] for record in self.unfinished.records() if "failure" not in record}
+        stamps = self._stamps
+        records = [record for record in self.unfinished.records() if "failure" not in record]
+        done = {record["name"] for record in records if record.get("input") == stamps.get(record["name"])}
+        if len(done) < len({record["name"] for record in records}) and self.ranks.main:
+            print("pictures that were replaced since are done again", file=sys.stderr)
         # Every process must have read the journals before one of them is written on.
         self.ranks.wait()
         left = [i for i, source in enumerate(self.job.sources) if source.name not in done]
@@ -112,10 +136,22 @@ class _Run:
                     journal.add({"name": outcome.name, "failure": outcome.reason})
                 else:
                     self._draw(outcome, self.stems[i])
-                    journal.add(to_entry(outcome))
+                    journal.add({**to_entry(outcome), "input": stamps[outcome.name]})
         finally:
             journal.close()
         return time.perf_counter() - started
+
+    @cached_property
+    def _stamps(self) -> dict[str, list[Any] | None]:
+        """Every input as it was when this process began with it."""
+        return {source.name: self._stamp(source) for source in self.job.sources}
+
+    @staticmethod
+    def _stamp(source: Source) -> list[Any] | None:
+        try:
+            return input_stamp(Path(source.item))
+        except OSError:
+            return None
 
     def _draw(self, result: Result, stem: str) -> None:
         if not self.options.no_pictures:
@@ -136,7 +172,8 @@ class _Run:
         """What all processes found, in the order of the pictures."""
         entries: dict[str, dict[str, Any]] = {}
         for record in self.unfinished.records():
-            if "failure" not in record or record["name"] not in entries:
+            stale = record.get("input") != self._stamps.get(record["name"])
+            if ("failure" not in record and not stale) or record["name"] not in entries:
                 entries[record["name"]] = record
         results, failures = [], {}
         for source in self.job.sources:
@@ -161,6 +198,7 @@ class _Run:
         more = self.drawn + 1 - len(shown)
         print(f"{len(results)} pictures, {sum(len(result) for result in results)} subjects{self._speed(seconds)}")
         print("wrote " + ", ".join(shown) + (f", and {more} more" if more else ""))
+        self.folder.finish()
         for name, message in results.failures.items():
             print(f"failed: {name}: {message}", file=sys.stderr)
         return not results.failures
@@ -174,7 +212,7 @@ class _Run:
     def _save(self, results: Results) -> None:
         form = self.options.form
         results.save(self.table, form=form if form in (COCO, OPENPOSE) else None)
-        failed = self.output / "failures.txt"
+        failed = self.output / FAILURES
         failed.unlink(missing_ok=True)
         if results.failures:
             with atomic_write(failed) as file:

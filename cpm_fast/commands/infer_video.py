@@ -18,11 +18,15 @@ from cpm_fast.engine import Engine
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro
 from cpm_fast.inference.streaming import Tracker
-from cpm_fast.inference.unfinished import Unfinished, fingerprint
+from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.inference.video_table import VideoTable
-from cpm_fast.media.video import CODECS, VIDEO_SUFFIXES, Video, write_video
+from cpm_fast.media.video import Video, is_video_file
+from cpm_fast.media.video_out import LARGEST_RATE, VideoOut, playable_suffix, write_video
 from cpm_fast.results.drawing import skeleton_overlay
 from cpm_fast.results.result import Result
+from cpm_fast.system.output_folder import OutputFolder, locked
+
+STARTED = "started"
 
 
 def is_video(options: argparse.Namespace) -> bool:
@@ -31,7 +35,7 @@ def is_video(options: argparse.Namespace) -> bool:
     Raises:
         ValueError: they mean both, or neither that nor pictures, or an option is not for what they mean.
     """
-    videos = [path for path in options.pictures if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in options.pictures if is_video_file(path)]
     if options.camera is not None and options.pictures:
         raise ValueError(f"--camera must come alone, got {options.pictures[0]} too")
     if options.camera is None and not options.pictures:
@@ -57,9 +61,13 @@ def is_video(options: argparse.Namespace) -> bool:
 
 def infer_video(options: argparse.Namespace) -> bool:
     """Run it; True when the video is whole."""
+    with locked(Path(options.output)):
+        return _infer_video(options)
+
+
+def _infer_video(options: argparse.Namespace) -> bool:
     source = options.pictures[0] if options.camera is None else options.camera
     stem = source.stem if isinstance(source, Path) else f"camera{source}"
-    suffix = source.suffix.lower() if isinstance(source, Path) else ".mp4"
     output = Path(options.output)
     settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, tune=options.tune)
     network = find_network(options.model, options.device)
@@ -69,9 +77,10 @@ def infer_video(options: argparse.Namespace) -> bool:
     unfinished = Unfinished(output, {
         "video": str(source), "weights": fingerprint(network), "pyramid": list(settings.pyramid),
         "flip": settings.flip, "box": options.box, "smooth": options.smooth, "frames": options.frames,
+        "input": input_stamp(source) if isinstance(source, Path) else None,
     })  # fmt: skip
-    resumed = unfinished.check(options.resume)
-    labeled = None if options.no_pictures else output / f"{stem}_pose{suffix if suffix in CODECS else '.mp4'}"
+    folder, resumed = OutputFolder(output), unfinished.check(options.resume)
+    labeled = None if options.no_pictures else output / f"{stem}_pose{playable_suffix()}"
     smooth = OneEuro() if options.smooth else None
     table = VideoTable(output / f"{stem}.csv", network.config.skeleton, 1 if boxes is None else len(boxes), smooth)
     if options.resume and not resumed and table.path.exists():
@@ -82,19 +91,26 @@ def infer_video(options: argparse.Namespace) -> bool:
     tracker = Tracker(engine, settings, str(source), boxes, None, True)
     with closing(video), closing(table):
         tracker.begin(video.size)
-        output.mkdir(parents=True, exist_ok=True)
+        names = [path.name for path in (table.path, labeled) if path is not None]
+        replaced = folder.claim(names, options.overwrite)
+        if replaced and not resumed:
+            print(f"{output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
         if not resumed:
             unfinished.begin()
-            table.start()
-            last = None
-        else:
+        # A table that was there before this run began is not what this run has done.
+        if unfinished.noted(STARTED):
             last = table.go_on()
+        else:
+            table.start()
+            unfinished.note(STARTED)
+            last = None
         first = 0 if last is None or last.frame is None else last.frame + 1
         if first:
             print(f"resuming: {first} frames are done")
         _follow(video, tracker, table, labeled if first == 0 else None, first, last, options.frames)
     if labeled is not None and first:
         _label(source, table, labeled)
+    folder.finish()
     unfinished.end()
     print("wrote " + ", ".join(str(path) for path in (table.path, labeled) if path is not None))
     return not video.cut_short
@@ -108,7 +124,7 @@ def _follow(
     total = video.announced if frames is None else frames
     started, done = time.perf_counter(), 0
     with ExitStack() as stack:
-        out = stack.enter_context(write_video(labeled, video.rate, video.size)) if labeled is not None else None
+        out = stack.enter_context(_labeled_video(labeled, video)) if labeled is not None else None
         results = stack.enter_context(closing(tracker.run(video, first, last)))
         wanted = islice(results, None if frames is None else max(0, frames - first))
         bar = tqdm(wanted, total=total, initial=first, desc=video.name, unit="frame", disable=not sys.stderr.isatty())
@@ -116,7 +132,7 @@ def _follow(
             for found in bar:
                 shown = table.add(found)
                 if out is not None:
-                    out.write(label(found.image(), shown))
+                    out.write(label(found.image(), shown), None if video.steady else shown.seconds)
                 done += 1
     print(f"{first + done} frames, {done / (time.perf_counter() - started):.1f} frames/s")
 
@@ -132,14 +148,22 @@ def _camera_ends_well(video: Video) -> Iterator[None]:
             raise
 
 
+@contextmanager
+def _labeled_video(path: Path, video: Video) -> Iterator[VideoOut]:
+    """A video like another; says in which codec once it is written."""
+    with write_video(path, video.rate if video.steady else LARGEST_RATE, video.size) as out:
+        yield out
+    print(f"{path.name}: {out.codec}")
+
+
 def _label(source: Path | int, table: VideoTable, path: Path) -> None:
     """The whole video with the poses of the table drawn in."""
     video = Video(source)
-    with closing(video), write_video(path, video.rate, video.size) as out:
+    with closing(video), _labeled_video(path, video) as out:
         pairs = zip(table.results(), video.frames(), strict=False)
         bar = tqdm(pairs, total=video.announced, desc=path.name, unit="frame", disable=not sys.stderr.isatty())
         for result, frame in bar:
-            out.write(label(frame.image, result))
+            out.write(label(frame.image, result), None if video.steady else frame.seconds)
 
 
 def label(image: np.ndarray, result: Result) -> np.ndarray:

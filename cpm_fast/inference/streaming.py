@@ -18,11 +18,12 @@ from cpm_fast.inference.parts import look
 from cpm_fast.inference.regions import RoiSource, given_regions
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro, Smoother
+from cpm_fast.media.image import shown
 from cpm_fast.media.reading import prefetched
 from cpm_fast.media.sources import list_images
-from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame
+from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame, is_url
 from cpm_fast.model.cpm import CPM
-from cpm_fast.results.result import Result
+from cpm_fast.results.result import Result, Timing
 from cpm_fast.roi import Roi
 
 # Frames that are decoded ahead.
@@ -64,7 +65,8 @@ def stream(
     `result.image()` and `plot()` work until the next result is asked for.
 
     Args:
-        source: a video file, the number of a camera, or frames, one after another, as `infer` takes them.
+        source: a video file, the number of a camera, a URL such as rtsp://host/stream, or frames, one after another,
+            as `infer` takes them.
         model: as for `infer`.
         boxes: where the subjects are at first: [N, 4] (left, top, right, bottom) pixels, or one [4].
         rois: the same as a `Roi` or a list of them. Neither: one subject, and each frame is first seen whole.
@@ -96,7 +98,7 @@ def stream(
     if not isinstance(smooth, bool | OneEuro):
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
     network = find_network(model, device)
-    name = f"camera {source}" if isinstance(source, int) else str(source) if _is_path(source) else "video"
+    name = f"camera {source}" if isinstance(source, int) else shown_source(source) if _is_path(source) else "video"
     tracker = Tracker(Engine(network, precision=precision, tune=tune), settings, name, boxes, rois, follow)
     results: Iterator[Result]
     if isinstance(source, int) or _is_path(source):
@@ -189,14 +191,24 @@ class Tracker:
             if not self.start:
                 self.begin((frame.image.shape[0], frame.image.shape[1]))
             passing = PassingImage(self.name, frame.image)
-            result = self._find(frame, passing)
-            if self.follow:
+            result = self._nothing(frame, passing) if frame.damaged else self._find(frame, passing)
+            if self.follow and not frame.damaged:
                 fresh = any(roi == start for roi, start in zip(self.rois, self.start, strict=True))
                 self._move(result)
                 if fresh and self.rois != self.start:
                     result = self._again(frame, passing, result)
             yield result
             passing.let_go()
+
+    def _nothing(self, frame: VideoFrame, passing: PassingImage) -> Result:
+        """The empty rows of a frame that can't be decoded; the regions stay where they are."""
+        parts = self.engine.config.parts
+        nowhere = np.full((len(self.rois), parts, 2), np.nan, np.float32)
+        return Result(
+            nowhere, nowhere[..., 0].copy(), self.engine.config.skeleton, self.name, frame.image.shape[:2],
+            tuple(self.rois), self.regions.source, source=passing, timing=Timing(frame.decode), frame=frame.index,
+            seconds=frame.seconds,
+        )  # fmt: skip
 
     def _again(self, frame: VideoFrame, passing: PassingImage, first: Result) -> Result:
         """A second look, where the first one, from too far away, has found the subject."""
@@ -243,6 +255,11 @@ def on_grid(roi: Roi) -> Roi:
     """The region with its numbers rounded to the grid; its corners are on one twice as fine."""
     x, y, side = (round(value / GRID_PX) * GRID_PX for value in (*roi.center, roi.side))
     return Roi((x, y), max(side, GRID_PX))
+
+
+def shown_source(source: Any) -> str:
+    """The name of a video file or URL in results and messages."""
+    return source if is_url(source) else shown(Path(source))
 
 
 def _is_path(source: object) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cpm_fast.media.image import shown
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.files import atomic_write, parse_json
 
@@ -51,6 +52,8 @@ class Unfinished:
 
     def begin(self) -> None:
         """Make the folder; from here on the work counts as unfinished."""
+        # What a run left that was killed while it took its own folder away belongs to nobody.
+        self.end()
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / SETTINGS) as file:
             file.write(json.dumps(self.settings, indent=1).encode())
@@ -76,8 +79,16 @@ class Unfinished:
         return Journal(self.folder / f"{rank}-{number}.jsonl")
 
     def end(self) -> None:
-        """The results are written: nothing is unfinished any more."""
+        """Take the folder away: the results are written, and nothing is unfinished any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def note(self, what: str) -> None:
+        """Remember that a step is done, until the end."""
+        (self.folder / what).touch()
+
+    def noted(self, what: str) -> bool:
+        """Whether the run that is taken up had done a step."""
+        return (self.folder / what).exists()
 
 
 class Journal:
@@ -92,6 +103,12 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
+
+
+def input_stamp(path: Path) -> list[Any]:
+    """A file as it is now: where it lies, its size and time; a picture that was replaced has another."""
+    status = path.stat()
+    return [shown(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def fingerprint(model: CPM) -> str:

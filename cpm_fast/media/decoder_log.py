@@ -7,7 +7,8 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
@@ -125,8 +126,13 @@ def heard(decode: Callable[[], Out]) -> tuple[Out, list[str]]:
     return _ear.listen(decode)
 
 
-def silence_opencv() -> None:
-    """Switch off OpenCV's log and FFmpeg's for this process: a command reports what is wrong itself."""
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Silence OpenCV's log for a while; FFmpeg, which asks once, for good where the user has not set it."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from cpm_fast.media.image import IMAGE_SUFFIXES, read_image
+from cpm_fast.media.image import IMAGE_SUFFIXES, read_image, shown
+from cpm_fast.system.output_folder import written_files
 
 CHANNELS = (1, 3, 4)
 # PIL modes whose pixels are bytes, so that converting them to RGB loses no range.
@@ -59,7 +60,8 @@ def list_images(images: Any, color: Literal["bgr", "rgb"] = "bgr") -> tuple[list
     """The sources that `images` names, and whether it names several (a folder or a list).
 
     Args:
-        images: path, folder (its image files in order of their names, not those of folders within), array [H, W] or
+        images: path, folder (its image files in order of their names, without drawn
+            ones of an earlier run, and not those of folders within), array [H, W] or
             [H, W, C] uint8, PIL image, tensor [C, H, W] uint8 or float in [0, 1] in RGB order, C 1, 3 or 4; or a list.
         color: channel order of arrays.
 
@@ -84,7 +86,7 @@ def _sources(item: Any, name: str, color: Literal["bgr", "rgb"]) -> list[Source]
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such image or folder")
         paths = _folder(path) if path.is_dir() else [path]
-        return [Source(str(path), path) for path in paths]
+        return [Source(shown(path), path) for path in paths]
     if isinstance(item, torch.Tensor):
         _check_tensor(item, name)
     elif isinstance(item, np.ndarray):
@@ -97,7 +99,9 @@ def _sources(item: Any, name: str, color: Literal["bgr", "rgb"]) -> list[Source]
 
 
 def _folder(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    own = written_files(folder)
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name not in own)
+    paths = sorted(path for path in found if not path.is_dir())
     if not paths:
         raise ValueError(f"{folder}: the folder has no image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return paths

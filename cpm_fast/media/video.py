@@ -1,150 +1,244 @@
-"""Videos and cameras, read a frame at a time, and videos written whole or not at all."""
+"""Videos, cameras and streams, read a frame at a time."""
 
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 import time
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
-# What is written, by the suffix of the file: codecs that OpenCV's wheels bring with them.
-CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
-DEFAULT_RATE = 25.0
+from cpm_fast.media.decoder_log import quiet_opencv
+from cpm_fast.media.image import IMAGE_SUFFIXES, shown
+
+# Suffixes that make a file of a folder a video; of a file that is named itself, the decoder is asked.
+VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+})  # fmt: skip
+ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".avif"})
+DEFAULT_RATE, LARGEST_RATE = 25.0, 1000.0
 # A file may announce a little more than it holds; what lacks more than this was cut short.
 MISSING_FRAMES, MISSING_SHARE = 2, 0.01
+# After a frame that can't be decoded, reading goes on over at most so many more: at the end of a file all fail.
+MOST_BAD_FRAMES = 50
+# How far the second frame may be from where the file's rate puts it, in frames.
+RATE_TOLERANCE = 0.2
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """A frame: [H, W, 3] uint8 BGR, its number from 0, when it is shown, and how long decoding it took, seconds."""
+    """A frame of a video.
+
+    Args:
+        image: [H, W, 3] uint8 BGR; of a damaged frame the last one before it.
+        index: its number, from 0.
+        seconds: when it is shown.
+        decode: how long decoding it took, seconds.
+        damaged: whether it could not be decoded.
+    """
 
     image: np.ndarray
     index: int
     seconds: float
     decode: float = 0.0
+    damaged: bool = False
+
+
+def is_url(source: object) -> bool:
+    """Whether a source is the address of a camera or file in a network, such as rtsp://host/stream."""
+    return isinstance(source, str) and URL.match(source) is not None
+
+
+def is_video_file(path: Path) -> bool:
+    """Whether a file is a video: by its suffix where that says it, otherwise the decoders are asked."""
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return True
+    if not path.is_file() or (suffix in IMAGE_SUFFIXES and suffix not in ANIMATED_SUFFIXES):
+        return False
+    if suffix in ANIMATED_SUFFIXES:
+        return _animated(path) and _opens(path)
+    return not _is_picture(path) and _opens(path)
+
+
+def _opens(path: Path) -> bool:
+    try:
+        Video(path).close()
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _animated(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) > 1
+    # Pillow's readers raise whatever their format's damage makes them raise.
+    except Exception:
+        return False
+
+
+def _is_picture(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except Exception:
+        return False
 
 
 class Video:
-    """A video file or a camera; iterate once over its frames, upright as the file says.
+    """A video file, a camera or a network stream; iterate once over its frames, upright as the file says.
 
     Args:
-        source: a path, or the number of a camera.
+        source: a path, the number of a camera, or a URL.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is no video that can be decoded, or has no frames.
-        RuntimeError: there is no such camera, or it gives no picture.
+        RuntimeError: there is no such camera or stream, or it gives no picture.
     """
 
     def __init__(self, source: str | Path | int) -> None:
-        self.is_camera = isinstance(source, int)
-        self.name = f"camera {source}" if isinstance(source, int) else str(source)
-        if not isinstance(source, int) and not Path(source).is_file():
-            raise FileNotFoundError(f"{source}: no such video file")
+        self.is_camera = isinstance(source, int) or LIVE_URL.match(str(source)) is not None
+        is_file = not isinstance(source, int) and not is_url(source)
+        self.name = f"camera {source}" if isinstance(source, int) else shown(Path(source)) if is_file else str(source)
+        if is_file and not Path(source).is_file():  # type: ignore[arg-type]
+            raise FileNotFoundError(f"{self.name}: no such video file")
         self._capture = _open(source)
-        fine, first = self._capture.read()
+        fine, first = self._read()
         if not fine or first is None:
             self.close()
-            if self.is_camera:
+            if isinstance(source, int):
                 raise RuntimeError(f"{self.name}: no such camera, or it gives no picture; the first camera is 0")
+            if not is_file:
+                raise RuntimeError(f"{self.name}: can't be opened, or it gives no picture")
             raise ValueError(f"{self.name}: not a video that can be decoded, cut short, or without frames")
-        self._first: np.ndarray | None = first
         # The time of a frame is known once it is read.
-        self._first_seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        self._ahead: list[tuple[np.ndarray, float, float]] = [(first, self._seconds(), 0.0)]
         self.size = (first.shape[0], first.shape[1])
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate <= 1000 else DEFAULT_RATE
+        self.rate = rate if 0 < rate <= LARGEST_RATE else DEFAULT_RATE
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.announced = int(announced) if announced >= 1 and not self.is_camera else None
-        self.cut_short = False
+        announced = announced if 1 <= announced < 2**31 and not self.is_camera else 0
+        # The duration is what the container tells; the count may be made from it and a rate that is a guess.
+        self.duration = announced / rate if announced and rate > 0 else None
+        self.steady = self.is_camera or self._is_steady()
+        self.announced = int(announced) if announced and (self.steady or _counts_frames(source)) else None
+        if not self.steady and self.duration and self.announced:
+            self.rate = self.announced / self.duration
+        self.cut_short, self.damaged = False, 0
 
     def frames(self, first: int = 0) -> Generator[VideoFrame]:
         """The frames from number `first` on; those before are decoded and dropped, which no file gets wrong.
 
-        Warns where a file ends before the frames that it announces.
+        A frame that can't be decoded keeps its number and comes out as damaged. Warns at the end where there were
+        such frames, and where a file ends before its time.
         """
-        index, last, decode = 0, -1.0, 0.0
-        image: np.ndarray | None = self._first
-        self._first = None
-        seconds = self._first_seconds
-        while image is not None:
+        index, last, previous = 0, -1.0, self._ahead[0][0]
+        while (following := self._next()) is not None:
+            image, seconds, decode, lost = following
+            for _ in range(lost):
+                seconds_lost = max(index / self.rate, last) if self.steady else last
+                if index >= first:
+                    yield VideoFrame(previous, index, seconds_lost, 0.0, damaged=True)
+                index += 1
             # Some files and cameras tell no times, or stand still.
-            seconds = seconds if seconds > last else index / self.rate
+            seconds = seconds if seconds > last else (index / self.rate if index / self.rate > last else last + 1e-3)
             if index >= first:
                 yield VideoFrame(image, index, seconds, decode)
-            last, index = seconds, index + 1
+            last, index, previous = seconds, index + 1, image
+            self.damaged += lost
+        if self.damaged:
+            warnings.warn(
+                f"{self.name}: {self.damaged} of its {index} frames can't be decoded; their rows are empty",
+                stacklevel=2,
+            )
+        self._check_end(index, last)
+
+    def _next(self) -> tuple[np.ndarray, float, float, int] | None:
+        """The next frame that can be decoded: image, seconds, decoding time, and how many before it can't be."""
+        if self._ahead:
+            return (*self._ahead.pop(0), 0)
+        for lost in range(1 if self.is_camera else MOST_BAD_FRAMES):
             started = time.perf_counter()
-            fine, image = self._capture.read()
-            decode = time.perf_counter() - started
-            image = image if fine else None
-            seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if self.announced is not None:
-            missing = self.announced - index
-            if missing > max(MISSING_FRAMES, MISSING_SHARE * self.announced):
-                self.cut_short = True
-                warnings.warn(
-                    f"{self.name}: ends after {index} of the {self.announced} frames it announces; is it cut short?",
-                    stacklevel=2,
-                )
+            fine, image = self._read()
+            if fine and image is not None and image.shape[:2] == self.size:
+                return image, self._seconds(), time.perf_counter() - started, lost
+        return None
+
+    def _read(self) -> tuple[bool, np.ndarray | None]:
+        try:
+            return self._capture.read()
+        except cv2.error:
+            return False, None
+
+    def _seconds(self) -> float:
+        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+    def _is_steady(self) -> bool:
+        """Whether the second frame comes when the file's rate says; it is kept for `frames`."""
+        started = time.perf_counter()
+        fine, second = self._read()
+        if not fine or second is None:
+            # The next try begins here; a frame that is lost is counted as the next reads fail or not.
+            return True
+        seconds = self._seconds()
+        self._ahead.append((second, seconds, time.perf_counter() - started))
+        passed = (seconds - self._ahead[0][1]) * self.rate
+        return seconds <= 0 or abs(passed - 1) <= RATE_TOLERANCE
+
+    def _check_end(self, count: int, last: float) -> None:
+        announced = self.announced
+        if announced is not None and self.steady:
+            missing = announced - count
+            self.cut_short = missing > max(MISSING_FRAMES, MISSING_SHARE * announced)
+            told = f"ends after {count} of the {announced} frames it announces"
+        elif self.duration is not None and count > 1:
+            step = last / (count - 1)
+            missing_time = self.duration - last - step
+            self.cut_short = missing_time > max(MISSING_FRAMES * step, MISSING_SHARE * self.duration)
+            told = f"ends after {last:.2f} of the {self.duration:.2f} s it announces"
+        if self.cut_short:
+            warnings.warn(f"{self.name}: {told}; is it cut short?", stacklevel=3)
 
     def close(self) -> None:
         self._capture.release()
 
 
+def _counts_frames(source: str | Path | int) -> bool:
+    """Whether the kind of file holds an exact count of frames: MP4 and its kin, and AVI."""
+    if isinstance(source, int) or is_url(source):
+        return False
+    with Path(source).open("rb") as file:
+        head = file.read(12)
+    return head[4:8] in (b"ftyp", b"moov", b"mdat") or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+
+
 def _open(source: str | Path | int) -> cv2.VideoCapture:
-    """Quietly: OpenCV prints a page where a camera is not there, and what is wrong is said by an error of ours."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        return cv2.VideoCapture(source if isinstance(source, int) else str(source))
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
-class VideoOut:
-    """Frames go in, in BGR and of one size."""
-
-    def __init__(self, writer: cv2.VideoWriter, path: Path, size: tuple[int, int]) -> None:
-        self._writer, self.path, self.size = writer, path, size
-
-    def write(self, image: np.ndarray) -> None:
-        if image.shape[:2] != self.size:
-            raise ValueError(f"{self.path}: frames must be {self.size} (height, width), got {image.shape[:2]}")
-        self._writer.write(image)
-
-
-@contextmanager
-def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[VideoOut]:
-    """A video file that takes its name once it is whole; an exception leaves what stood there before.
-
-    Args:
-        path: its suffix says the codec, see CODECS. An odd height or width loses its last row or column, as these
-            codecs have it.
-        rate: frames a second.
-        size: (height, width).
-
-    Raises:
-        ValueError: there is no codec for the suffix, or OpenCV can't write it.
-    """
-    codec = CODECS.get(path.suffix.lower())
-    if codec is None:
-        raise ValueError(f"{path}: a video must have one of the suffixes {', '.join(CODECS)}, got {path.suffix!r}")
-    # The same name each time: what a killed run left is written over by the next.
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*codec), rate, (size[1], size[0]))
-    try:
-        if not writer.isOpened():
-            raise ValueError(f"{path}: OpenCV can't write {codec} video here")
-        yield VideoOut(writer, path, size)
-        writer.release()
-        os.replace(temporary, path)
-    finally:
-        writer.release()
-        temporary.unlink(missing_ok=True)
+    """Quietly: OpenCV prints a page where a camera is missing, and an error of ours says it."""
+    with quiet_opencv():
+        if isinstance(source, int):
+            return cv2.VideoCapture(source)
+        if is_url(source):
+            return cv2.VideoCapture(str(source))
+        # A colon would be a protocol, a percent sign a pattern, and a name may be no text at all.
+        path = Path(os.path.abspath(source))
+        if re.fullmatch(r"[\w./ \\:+,()-]*", str(path), re.ASCII) and ":" not in path.name:
+            return cv2.VideoCapture(str(path))
+        with tempfile.TemporaryDirectory(prefix="cpm_fast") as folder:
+            link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
+            link.symlink_to(path)
+            return cv2.VideoCapture(str(link))

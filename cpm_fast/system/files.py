@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 TEMPORARY_SUFFIX = ".cpm_fast.tmp"
+# Limit of a file's name, and what is kept free behind a stem for numbers and suffixes.
+NAME_BYTES, STEM_ROOM = 255, 40
 
 
 @contextmanager
@@ -33,7 +35,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise IsADirectoryError(f"{path}: is a folder, a file name is wanted")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder does not exist; make it first")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=TEMPORARY_SUFFIX)
+    start = short_name(f".{path.name}", "." * STEM_ROOM)[: 1 - STEM_ROOM]
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=start, suffix=TEMPORARY_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
             yield cast(BinaryIO, file)
@@ -69,19 +72,38 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def free_stems(names: Sequence[str]) -> list[str]:
-    """A file name's stem for each image, no two the same."""
-    taken: set[str] = set()
+def free_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """A file name's stem for each image, no two the same, whatever a file system makes of upper case.
+
+    Args:
+        names: of the images.
+        taken: stems that are not free.
+    """
+    used = {stem.casefold() for stem in taken}
     stems = []
     for name in names:
-        stem = Path(name).stem or "picture"
+        stem = short_name(_text(Path(name).stem) or "picture", " " * STEM_ROOM).rstrip()
         free, number = stem, 1
-        while free in taken:
+        while free.casefold() in used:
             number += 1
             free = f"{stem}-{number}"
-        taken.add(free)
+        used.add(free.casefold())
         stems.append(free)
     return stems
+
+
+def short_name(stem: str, suffix: str) -> str:
+    """A file name of at most 255 bytes, the limit of most file systems: the stem is cut between two characters."""
+    room = NAME_BYTES - len(os.fsencode(suffix))
+    kept = os.fsencode(stem)
+    if len(kept) > room:
+        stem = kept[:room].decode(errors="ignore")
+    return stem + suffix
+
+
+def _text(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are not UTF-8 as _NN."""
+    return "".join(f"_{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 
 
 def _mode(path: Path) -> int:

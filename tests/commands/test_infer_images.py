@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,12 +17,14 @@ import torch
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.config import compact
 from cpm_fast.inference import images as inference
-from cpm_fast.inference import streaming, unfinished
+from cpm_fast.inference import streaming, unfinished, video_table
 from cpm_fast.media import video
+from cpm_fast.media.video_out import playable_suffix, write_video
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.ops import backend
 from cpm_fast.results.result import Results
+from cpm_fast.system.output_folder import LOCK, MANIFEST
 from support import clips
 
 
@@ -45,6 +48,14 @@ def work(tmp_path, monkeypatch):
 
 PICTURES = ("infer", "in", "--model", "net.safetensors", "--batch", "2", "--no-pictures")
 WALK = ("infer", "walk.mp4", "--model", "net.safetensors")
+
+
+LABELED = f"walk_pose{playable_suffix()}"
+
+
+def shown(folder) -> set[str]:
+    """Names of files without the hidden list of what was written."""
+    return {path.name for path in folder.iterdir() if path.name != MANIFEST}
 
 
 def stop_after(monkeypatch, owner, name: str, count: int) -> None:
@@ -87,10 +98,10 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_RESULT
     # Seven lines: six results and the bad picture, which is tried again.
     assert read == ["in/05-bad.png", *(f"in/{i:02}.png" for i in range(6, 11))]
-    shown = capsys.readouterr()
-    assert "resuming: 6 of 12 pictures are done" in shown.out and "failed: in/05-bad.png" in shown.err
+    told = capsys.readouterr()
+    assert "resuming: 6 of 12 pictures are done" in told.out and "failed: in/05-bad.png" in told.err
     same(Results.load("whole/results.json"), Results.load("out/results.json"))
-    assert sorted(path.name for path in (work / "out").iterdir()) == ["failures.txt", "results.json"]
+    assert shown(work / "out") == {"failures.txt", "results.json"}
     assert main([*PICTURES, "-o", "out", "--resume"]) == FINE
     assert "nothing to resume" in capsys.readouterr().out
 
@@ -129,12 +140,12 @@ def test_all_options_at_once(work, capsys, monkeypatch):
     arguments = ("--pyramid", "0.9", "1", "--flip", "--batch", "3", "--device", "cpu", "--model", "net.safetensors")
     options = ("--readers", "2", "--tune", "--stages", "--form", "npz", "-o", "out")
     assert main(["infer", "in/00.png", "in/01.png", *arguments, *options]) == FINE
-    assert {path.name for path in (work / "out").iterdir()} == {
+    assert shown(work / "out") == {
         "results.npz", *(f"{stem}_{what}.png" for stem in ("00", "01") for what in ("pose", "stages"))
     }  # fmt: skip
     assert backend.native_missing("cpu") is not None or list((work / "cache").glob("tuning-*.json"))
-    shown = capsys.readouterr().out
-    assert "2 pictures, 2 subjects" in shown and "ms a picture: decode" in shown and "pictures/s" in shown
+    told = capsys.readouterr().out
+    assert "2 pictures, 2 subjects" in told and "ms a picture: decode" in told and "pictures/s" in told
     assert main(["eval", "--data", "synthetic:6", "--last", "3", "--protocol", "lsp", *arguments, "-o", "eval"]) == FINE
     assert "counted: 3 samples" in capsys.readouterr().out and (work / "eval" / "pck.png").exists()
 
@@ -183,11 +194,11 @@ def test_processes_without_torchrun_are_refused(monkeypatch, capsys):
 def test_a_video_goes_on_where_it_was_stopped(work, monkeypatch, capsys, smooth):
     boxes = ("--box", "120", "30", "200", "150", "--box", "100", "30", "200", "150")
     assert main([*WALK, *smooth, *boxes, "-o", "whole"]) == FINE
-    assert {path.name for path in (work / "whole").iterdir()} == {"walk.csv", "walk_pose.mp4"}
+    assert shown(work / "whole") == {"walk.csv", LABELED}
     with monkeypatch.context() as patch:
         stop_after(patch, streaming.Tracker, "_find", 8)
         assert main([*WALK, *smooth, *boxes, "-o", "out"]) == BAD_RESULT
-    assert not (work / "out" / "walk_pose.mp4").exists()
+    assert not (work / "out" / LABELED).exists()
     table = work / "out" / "walk.csv"
     assert len(Results.load(table)) == 8
     # A kill in the middle of a frame's rows, and of a row.
@@ -198,11 +209,11 @@ def test_a_video_goes_on_where_it_was_stopped(work, monkeypatch, capsys, smooth)
     assert "resuming: 6 frames are done" in capsys.readouterr().out
     assert table.read_bytes().splitlines()[:13] == (work / "whole" / "walk.csv").read_bytes().splitlines()[:13]
     same(Results.load(work / "whole" / "walk.csv"), Results.load(table))
-    labeled = [list(video.Video(work / name / "walk_pose.mp4").frames()) for name in ("whole", "out")]
+    labeled = [list(video.Video(work / name / LABELED).frames()) for name in ("whole", "out")]
     assert len(labeled[0]) == len(labeled[1]) == 20
     for a, b in zip(*labeled, strict=True):
         assert np.abs(a.image.astype(int) - b.image).mean() < 0.5
-    assert Results.load(table)[7].frame == 7 and video.Video(work / "out" / "walk_pose.mp4").rate == clips.RATE
+    assert Results.load(table)[7].frame == 7 and video.Video(work / "out" / LABELED).rate == clips.RATE
 
 
 def killed_behind(table, lines: int, *arguments: str) -> None:
@@ -246,7 +257,7 @@ def test_a_table_of_something_else_is_not_gone_on_with(work, monkeypatch, capsys
 
 
 def test_a_video_that_was_cut_is_a_bad_result(work, capsys):
-    with video.write_video(work / "a.mkv", 25, (48, 64)) as out:
+    with write_video(work / "a.mkv", 25, (48, 64)) as out:
         for i in range(50):
             out.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8))
     data = (work / "a.mkv").read_bytes()
@@ -282,7 +293,7 @@ def test_a_camera(work, monkeypatch, frames, wanted):
     arguments = ["infer", "--camera", "0", "--model", "net.safetensors", "-o", "out"]
     assert main([*arguments, *(["--frames", str(frames)] if frames else [])]) == FINE
     assert len(Results.load("out/camera0.csv")) == wanted
-    assert len(list(video.Video(work / "out" / "camera0_pose.mp4").frames())) == wanted
+    assert len(list(video.Video(work / "out" / f"camera0_pose{playable_suffix()}").frames())) == wanted
 
 
 @pytest.mark.parametrize(
@@ -310,3 +321,85 @@ def test_bad_use(work, capsys, arguments, message):
 def test_a_camera_that_is_not_there(work, capsys):
     assert main(["infer", "--camera", "63", "--model", "net.safetensors", "-o", "out"]) == BAD_RESULT
     assert "camera 63: no such camera" in capsys.readouterr().err and not (work / "out").exists()
+
+
+def test_nothing_of_the_user_is_overwritten(work, capsys):
+    for name, command in (
+        ("walk.csv", [*WALK, "-o", "."]),
+        (LABELED, [*WALK, "-o", "."]),
+        ("results.json", [*PICTURES, "-o", "."]),
+        ("failures.txt", [*PICTURES, "-o", "."]),
+        ("in/00_pose.png", [*PICTURES[:-1], "-o", "in"]),
+    ):
+        (work / name).write_text("mine")
+        assert main(command) == BAD_USE
+        assert "exists, and cpm-fast did not write it" in capsys.readouterr().err
+        assert (work / name).read_text() == "mine" and not (work / ".unfinished").exists()
+        (work / name).unlink()
+
+
+def test_a_second_run_passes_over_its_own_pictures_and_says_what_it_replaces(work, capsys):
+    (work / "in" / "05-bad.png").unlink()
+    command = [*PICTURES[:-1], "-o", "in"]
+    assert main(command) == FINE
+    assert capsys.readouterr().err == ""
+    before = shown(work / "in")
+    assert main(command) == FINE
+    told = capsys.readouterr()
+    assert "11 pictures, 11 subjects" in told.out and "in: replaces 12 files of an earlier run" in told.err
+    assert shown(work / "in") == before
+    (work / "in" / "results.json").write_text("corrected")
+    assert main(command) == BAD_USE
+    assert "was changed since" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == FINE
+
+
+def test_two_processes_do_not_share_an_output_folder(work, capsys):
+    (work / "out").mkdir()
+    (work / "out" / LOCK).write_text(json.dumps({"host": socket.gethostname(), "process": os.getppid()}))
+    for command in (PICTURES, WALK):
+        assert main([*command, "-o", "out"]) == BAD_USE
+        assert f"out: process {os.getppid()} on " in capsys.readouterr().err
+    assert os.listdir(work / "out") == [LOCK]
+
+
+def test_pictures_that_were_replaced_are_done_again(work, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        stop_after(patch, unfinished.Journal, "add", 5)
+        main([*PICTURES, "-o", "out"])
+    (work / "in" / "01.png").write_bytes((work / "in" / "09.png").read_bytes())
+    assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_RESULT
+    shown_lines = capsys.readouterr()
+    assert "resuming: 4 of 12" in shown_lines.out and "replaced since are done again" in shown_lines.err
+    main([*PICTURES, "-o", "whole"])
+    same(Results.load("whole/results.json"), Results.load("out/results.json"))
+
+
+def test_leftovers_without_settings_belong_to_nobody(work):
+    """What a kill leaves while the folder of a finished run is taken away."""
+    (work / "out" / ".unfinished").mkdir(parents=True)
+    entry = {"name": "in/00.png", "size": [40, 50], "roi_source": "whole image", "subjects": [], "input": None}
+    (work / "out" / ".unfinished" / "0-0.jsonl").write_text(json.dumps(entry) + "\n")
+    main([*PICTURES, "-o", "out"])
+    assert len(Results.load("out/results.json")[0]) == 1
+
+
+def test_a_table_of_an_earlier_run_is_not_taken_for_what_this_run_has_done(work, monkeypatch):
+    assert main([*WALK, "-o", "out", "--no-pictures"]) == FINE
+    with monkeypatch.context() as patch:
+        stop_after(patch, video_table.VideoTable, "start", 0)
+        assert main([*WALK, "-o", "out", "--no-pictures", "--smooth"]) == BAD_RESULT
+    assert main([*WALK, "-o", "out", "--no-pictures", "--smooth", "--resume"]) == FINE
+    assert "_found" in (work / "out" / "walk.csv").read_text().split("\n")[0]
+
+
+@pytest.mark.parametrize("name", ["a" * 247 + ".jpg", "\u4f60" * 75 + ".jpg", "caf\udce9.jpg", "=1+2.png"], ids=ascii)
+def test_names_that_systems_allow(work, name):
+    for path in (work / "in").iterdir():
+        if path.name not in ("00.png", "01.png"):
+            path.unlink()
+    (work / "in" / "01.png").rename(work / "in" / name)
+    for form in ("json", "csv", "npz"):
+        assert main([*PICTURES[:-1], "--stages", "-o", f"out-{form}", "--form", form]) == FINE
+        assert len(Results.load(f"out-{form}/results.{form}")) == 2
+        assert len(list((work / f"out-{form}").glob("*_stages.png"))) == 2

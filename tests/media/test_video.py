@@ -1,11 +1,20 @@
 """Videos: every frame once and in order, with its time; and what is said of those that are not whole."""
 
+import os
+import re
+import struct
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from cpm_fast.media import video
-from cpm_fast.media.video import CODECS, Video, write_video
+from cpm_fast.media.video import Video, is_video_file
+from cpm_fast.media.video_out import CODECS, playable_suffix, write_video
+from support.matroska import matroska
 
 
 def flat(value: int, size=(48, 64)) -> np.ndarray:
@@ -116,3 +125,112 @@ def test_a_camera(monkeypatch):
     opened = Video(0)
     assert opened.is_camera and opened.rate == 25 and opened.announced is None and opened.name == "camera 0"
     assert [frame.seconds for frame in opened.frames()] == [i / 25 for i in range(5)]
+
+
+def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path, capfd):
+    with write_video(tmp_path / "cage.avi", 25, (120, 160)) as out:
+        for i in range(60):
+            out.write(flat(4 * i, (120, 160)))
+    data, at = bytearray((tmp_path / "cage.avi").read_bytes()), -1
+    for _ in range(31):
+        at = data.find(b"00dc", at + 1)
+    (size,) = struct.unpack("<I", data[at + 4 : at + 8])
+    data[at + 8 : at + 8 + size] = bytes(size)
+    (tmp_path / "cage.avi").write_bytes(data)
+    opened = Video(tmp_path / "cage.avi")
+    with pytest.warns(UserWarning, match=r"cage\.avi: 1 of its 60 frames can't be decoded; their rows are empty"):
+        frames = list(opened.frames())
+    assert [frame.index for frame in frames] == list(range(60)) and not opened.cut_short
+    assert [frame.index for frame in frames if frame.damaged] == [29]
+    assert abs(int(frames[31].image.mean()) - 4 * 31) <= 4
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(60) / 25, atol=2e-3)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("steps", [(40,), (20, 60, 33)], ids=["steady", "variable"])
+def test_matroska_without_a_frame_rate(tmp_path, recwarn, steps):
+    """The container's count of frames is a guess; the times of the frames are not."""
+    times = np.cumsum([0, *(steps[i % len(steps)] for i in range(59))])
+    (tmp_path / "a.mkv").write_bytes(matroska([flat(4 * i) for i in range(60)], times.tolist()))
+    opened = Video(tmp_path / "a.mkv")
+    frames = list(opened.frames())
+    assert len(frames) == 60 and not opened.cut_short and not recwarn
+    assert opened.announced in (None, 60)
+    np.testing.assert_allclose([frame.seconds for frame in frames], times / 1000, atol=2e-3)
+    # What is written keeps these times.
+    with write_video(tmp_path / "b.mkv", 50.0, (48, 64)) as out:
+        for frame in frames:
+            out.write(frame.image, frame.seconds)
+    again = list(Video(tmp_path / "b.mkv").frames())
+    assert abs(again[-1].seconds - times[-1] / 1000) <= 0.021
+    for frame in frames[::7]:
+        near = min(again, key=lambda other: abs(other.seconds - frame.seconds))
+        assert abs(int(near.image.mean()) - int(frame.image.mean())) <= 8
+
+
+def test_matroska_that_is_cut_short(tmp_path):
+    data = matroska([np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8) for i in range(60)],
+                    list(range(0, 2400, 40)))  # fmt: skip
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
+    opened = Video(tmp_path / "a.mkv")
+    with pytest.warns(UserWarning, match=r"a.mkv: ends after .* it announces; is it cut short"):
+        list(opened.frames())
+    assert opened.cut_short
+
+
+@pytest.mark.parametrize(
+    "name", ["2024-05-01T12:30:00.mp4", "100%d.mp4", "\u4f60 b.mp4", "caf\udce9.mp4", "http:a.mp4"]
+)
+def test_any_name_can_be_opened(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with write_video(tmp_path / "a.mp4", 25, (48, 64)) as out:
+        for i in range(5):
+            out.write(flat(i))
+    os.rename("a.mp4", name)
+    for path in (name, f"./{name}", os.path.abspath(name)):
+        assert len(list(Video(path).frames())) == 5
+
+
+def test_videos_are_known_whatever_they_are_called(tmp_path):
+    for suffix, codec in (("ts", "MPG2"), ("flv", "FLV1"), ("3gp", "mp4v"), ("asf", "WMV2")):
+        path = tmp_path / f"c.{suffix}"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25, (160, 120))
+        for i in range(20):
+            writer.write(flat(i, (120, 160)))
+        writer.release()
+        other = path.rename(tmp_path / f"{suffix}.recording")
+        assert is_video_file(path) and is_video_file(other), suffix
+    pictures = [Image.fromarray(flat(12 * i)) for i in range(20)]
+    pictures[0].save(tmp_path / "moving.gif", save_all=True, append_images=pictures[1:])
+    pictures[0].save(tmp_path / "still.gif")
+    pictures[0].save(tmp_path / "odd", format="PNG")
+    (tmp_path / "text.txt").write_text("no video")
+    assert is_video_file(tmp_path / "moving.gif") and len(list(Video(tmp_path / "moving.gif").frames())) == 20
+    assert not any(is_video_file(tmp_path / name) for name in ("still.gif", "odd", "text.txt", "none"))
+
+
+LIMITED = """
+import resource, sys, numpy as np
+from pathlib import Path
+from cpm_fast.media.video_out import write_video
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for suffix in (".avi", ".mp4", ".mkv", ".webm"):
+    try:
+        with write_video(Path("a" + suffix), 25, (240, 320)) as out:
+            for i in range(60):
+                out.write(np.random.default_rng(i).integers(0, 255, (240, 320, 3), dtype=np.uint8))
+    except OSError as error:
+        print("refused:", error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of files here")
+def test_a_video_that_can_not_be_written_to_its_end(tmp_path):
+    """The writer does not say that the disk is full."""
+    done = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.findall(r"refused: a(\.\w+): ", done.stdout) == [".avi", ".mp4", ".mkv", ".webm"], done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_browsers_play():
+    assert playable_suffix() in (".mp4", ".webm")

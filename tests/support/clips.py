@@ -9,7 +9,6 @@ import numpy as np
 
 from cpm_fast.data.drawn.figures import draw_figure
 from cpm_fast.data.drawn.poses import Motion
-from cpm_fast.media.video import CODECS
 
 SIZE, RATE = (180, 320), 25.0
 HEAD_PX = 17.0
@@ -38,7 +37,7 @@ def walk(seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> Iterato
 
 def write_walk(path: Path, seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> np.ndarray:
     """The same as a file, and the parts [F, 14, 2]."""
-    codec = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
+    codec = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
     writer = cv2.VideoWriter(str(path), codec, RATE, (size[1], size[0]))
     parts = []
     for image, points in walk(seconds, seed, size):

@@ -1,0 +1,138 @@
+"""Videos written whole or not at all, in a form that browsers play where this build can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from cpm_fast.media.decoder_log import quiet_opencv
+from cpm_fast.system.files import short_name
+
+# By the suffix of the file: codecs that OpenCV's wheels bring with them, the one that browsers play first.
+CODECS = {
+    ".mp4": ("avc1", "mp4v"), ".m4v": ("avc1", "mp4v"), ".mov": ("avc1", "mp4v"), ".mkv": ("avc1", "mp4v"),
+    ".webm": ("VP80",), ".avi": ("MJPG",),
+}  # fmt: skip
+CODEC_NAMES = {"avc1": "H.264", "VP80": "VP8", "mp4v": "MPEG-4 part 2", "MJPG": "Motion JPEG"}
+# Of a source whose frames come at times of their own: as many frames a second keep them to 8 ms.
+LARGEST_RATE = 60.0
+
+
+class VideoOut:
+    """Frames go in, in BGR and of one size.
+
+    Args:
+        codec: what they are stored in, in words.
+    """
+
+    def __init__(self, writer: cv2.VideoWriter, path: Path, size: tuple[int, int], rate: float, codec: str) -> None:
+        self._writer, self.path, self.size, self.rate, self.codec = writer, path, size, rate, codec
+        self.count = 0
+        self._last: np.ndarray | None = None
+
+    def write(self, image: np.ndarray, seconds: float | None = None) -> None:
+        """Add a frame; with `seconds`, when it is shown: the one before is repeated until then.
+
+        A frame that comes sooner than the rate allows takes the place of the one before.
+        """
+        if image.shape[:2] != self.size:
+            raise ValueError(f"{self.path}: frames must be {self.size} (height, width), got {image.shape[:2]}")
+        at = self.count + (self._last is not None) if seconds is None else round(seconds * self.rate)
+        if self._last is not None:
+            for _ in range(at - self.count):
+                self._put(self._last)
+        self._last = image
+
+    def finish(self) -> None:
+        """Write the last frame."""
+        if self._last is not None:
+            self._put(self._last)
+            self._last = None
+
+    def _put(self, image: np.ndarray) -> None:
+        self._writer.write(image)
+        self.count += 1
+
+
+@lru_cache(maxsize=16)
+def codec_for(suffix: str) -> str | None:
+    """The first codec of a suffix that this build of OpenCV can write; None if there is none."""
+    for codec in CODECS.get(suffix, ()):
+        with TemporaryDirectory(prefix="cpm_fast") as folder:
+            writer = _writer(Path(folder) / f"try{suffix}", codec, 25.0, (64, 64))
+            opened = writer.isOpened()
+            writer.release()
+        if opened:
+            return codec
+    return None
+
+
+def playable_suffix() -> str:
+    """Suffix of a video that browsers play: .mp4 where this build writes H.264, otherwise .webm."""
+    return ".mp4" if codec_for(".mp4") == "avc1" else ".webm"
+
+
+@contextmanager
+def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[VideoOut]:
+    """Write a video file that takes its name once it is whole; an exception leaves what stood there before.
+
+    Args:
+        path: its suffix says the codec, see CODECS. An odd height or width loses its last row or column, as these
+            codecs have it.
+        rate: frames per second.
+        size: (height, width).
+
+    Raises:
+        ValueError: there is no codec for the suffix, or OpenCV can't write it.
+        OSError: it can't be written to its end, for instance because the disk is full.
+    """
+    if path.suffix.lower() not in CODECS:
+        raise ValueError(f"{path}: a video must have one of the suffixes {', '.join(CODECS)}, got {path.suffix!r}")
+    codec = codec_for(path.suffix.lower())
+    if codec is None:
+        raise ValueError(f"{path}: this build of OpenCV writes no such video; .avi works everywhere")
+    # The same name each time: what a killed run left is written over by the next.
+    temporary = path.with_name(short_name(f".{path.stem}", f".part{path.suffix}"))
+    writer = _writer(temporary, codec, rate, size)
+    try:
+        if not writer.isOpened():
+            raise OSError(f"{path}: OpenCV can't write {CODEC_NAMES[codec]} video here")
+        out = VideoOut(writer, path, size, rate, CODEC_NAMES[codec])
+        yield out
+        out.finish()
+        with quiet_opencv():
+            writer.release()
+        _check(temporary, path, out.count)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with quiet_opencv():
+            writer.release()
+        temporary.unlink(missing_ok=True)
+
+
+def _writer(path: Path, codec: str, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    with quiet_opencv():
+        # By FFmpeg, which takes any name that has "file:" before it.
+        fourcc = cv2.VideoWriter.fourcc(*codec)
+        return cv2.VideoWriter(os.path.abspath(path), fourcc, rate, (size[1], size[0]))
+
+
+def _check(temporary: Path, path: Path, wanted: int) -> None:
+    """Read back how many frames there are: the writer does not say when the disk is full."""
+    count = 0
+    with quiet_opencv():
+        capture = cv2.VideoCapture(os.path.abspath(temporary))
+        while capture.grab():
+            count += 1
+        capture.release()
+    if count < wanted:
+        raise OSError(f"{path}: holds {count} of {wanted} frames after writing; is the disk full?")

@@ -1,0 +1,138 @@
+"""Output folders: one process at a time, and no file is overwritten that this program did not write."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cpm_fast.system.files import atomic_write, parse_json, remove_leftovers
+
+LOCK, MANIFEST = ".cpm_fast.lock", ".cpm_fast.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; it is made if it is missing.
+
+    The lock says host and process number. One whose process is gone is told and taken over, and the temporary files
+    of a killed process are removed.
+
+    Raises:
+        BlockingIOError: another process holds it; the message says which.
+    """
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    mine = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
+    while True:
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            holder = _holder(path)
+            if holder is None or _runs(*holder):
+                where = f"process {holder[1]} on {holder[0]}" if holder else "another process"
+                raise BlockingIOError(
+                    f"{folder}: {where} writes there; wait, or choose another folder; if it is gone, remove {path}"
+                ) from None
+            print(f"{folder}: taking over from process {holder[1]}, which is gone", file=sys.stderr)
+            path.unlink(missing_ok=True)
+            continue
+        break
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(mine)
+        remove_leftovers(folder)
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+            if new:
+                # Only where nothing was written.
+                folder.rmdir()
+
+
+def _holder(path: Path) -> tuple[str, int] | None:
+    """Host and process number in a lock; None where it can't be read, as in the instant after it was made."""
+    try:
+        held = parse_json(path.read_text(encoding="utf-8"))
+        return str(held["host"]), int(held["process"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _runs(host: str, process: int) -> bool:
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+class OutputFolder:
+    """The files that this program wrote into a folder, by a list that lies there too.
+
+    Args:
+        folder: of the output.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = written_files(folder)
+
+    def claim(self, names: Sequence[str], overwrite: bool = False) -> list[str]:
+        """Reserve names for files that are to be written; those of them that this program wrote before.
+
+        Args:
+            names: relative to the folder.
+            overwrite: replace files of ours too that were changed since.
+
+        Raises:
+            FileExistsError: a file of another origin has one of the names, or one of ours was changed since.
+        """
+        there = [name for name in names if (self.folder / name).exists()]
+        for name in there:
+            if name not in self.files:
+                raise FileExistsError(
+                    f"{self.folder / name}: exists, and cpm-fast did not write it; choose another folder with -o"
+                )
+            if self.files[name] not in (None, _stamp(self.folder / name)) and not overwrite:
+                raise FileExistsError(
+                    f"{self.folder / name}: was changed since cpm-fast wrote it; --overwrite replaces it, or choose "
+                    f"another folder with -o"
+                )
+        self.files |= dict.fromkeys(names)
+        self._save()
+        return there
+
+    def finish(self) -> None:
+        """Note the claimed files as they are now; those that were not written are free again."""
+        stamps = {name: _stamp(self.folder / name) for name in self.files if (self.folder / name).exists()}
+        self.files = {name: stamp if self.files[name] is None else self.files[name] for name, stamp in stamps.items()}
+        self._save()
+
+    def _save(self) -> None:
+        with atomic_write(self.folder / MANIFEST) as file:
+            file.write(json.dumps({"files": self.files}, indent=0).encode())
+
+
+def written_files(folder: Path) -> dict[str, list[int] | None]:
+    """Names of files that this program wrote into a folder, with their sizes and times; None while they are written."""
+    try:
+        files = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {str(name): None if stamp is None else [int(value) for value in stamp] for name, stamp in files.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,68 @@
+"""Output folders: one process at a time, and no stranger's file is overwritten."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cpm_fast.system.output_folder import LOCK, MANIFEST, OutputFolder, locked, written_files
+
+
+def test_what_others_wrote_is_refused_before_anything_is_claimed(tmp_path):
+    (tmp_path / "cam.csv").write_text("my,own,labels")
+    with pytest.raises(FileExistsError, match=r"cam\.csv: exists, and cpm-fast did not write it"):
+        OutputFolder(tmp_path).claim(["new.csv", "cam.csv"], overwrite=True)
+    assert os.listdir(tmp_path) == ["cam.csv"] and (tmp_path / "cam.csv").read_text() == "my,own,labels"
+
+
+def test_what_was_written_may_be_replaced_until_it_is_changed(tmp_path):
+    folder = OutputFolder(tmp_path)
+    assert folder.claim(["a.csv", "b.csv"]) == []
+    (tmp_path / "a.csv").write_text("found")
+    folder.finish()
+    assert list(written_files(tmp_path)) == ["a.csv"]
+    assert OutputFolder(tmp_path).claim(["a.csv"]) == ["a.csv"]
+    folder.finish()
+    (tmp_path / "a.csv").write_text("corrected by hand")
+    with pytest.raises(FileExistsError, match=r"a\.csv: was changed since cpm-fast wrote it; --overwrite"):
+        OutputFolder(tmp_path).claim(["a.csv"])
+    assert OutputFolder(tmp_path).claim(["a.csv"], overwrite=True) == ["a.csv"]
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", '{"files": 3}', '{"files": {"a": [1, null]}}'])
+def test_a_damaged_list_counts_as_none(tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    assert written_files(tmp_path) == {}
+
+
+def test_a_folder_is_held_by_one_process(tmp_path):
+    with locked(tmp_path / "out"):
+        mine = rf"out: process {os.getpid()} on .* writes there"
+        with pytest.raises(BlockingIOError, match=mine), locked(tmp_path / "out"):
+            pass
+        (tmp_path / "out" / "a").touch()
+    with locked(tmp_path / "out"):
+        pass
+    assert os.listdir(tmp_path / "out") == ["a"]
+    with pytest.raises(KeyError), locked(tmp_path / "new" / "folder"):
+        raise KeyError
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path, capsys):
+    import socket
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    lock = {"host": socket.gethostname(), "process": gone.pid}
+    (tmp_path / LOCK).write_text(json.dumps(lock))
+    (tmp_path / ".results.json.x.cpm_fast.tmp").touch()
+    with locked(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+    assert f"taking over from process {gone.pid}, which is gone" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+    (tmp_path / LOCK).write_text(json.dumps({**lock, "host": "elsewhere"}))
+    with pytest.raises(BlockingIOError, match="on elsewhere writes there"), locked(tmp_path):
+        pass
