@@ -219,3 +219,16 @@ def test_a_loaded_result_finds_its_image_by_name(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         Results.load(tmp_path / "r.json")[0].plot()
+
+
+@pytest.mark.parametrize(
+    "name", ["=HYPERLINK(1)", "+1.png", "-a", "@x", "\tx", "a\rb.png", "c\nd", 'e"f', "./=g", "plain"]
+)
+def test_names_in_csv_are_no_formulas_and_read_back(tmp_path, name):
+    skeleton = Skeleton("two", ("nose", "tail"))
+    result = Result(np.ones((1, 2, 2), np.float32), np.ones((1, 2), np.float32), skeleton, name)
+    Results([result, dataclasses.replace(result, name="other")]).save(tmp_path / "r.csv")
+    cells = list(csv.reader(io.StringIO((tmp_path / "r.csv").read_bytes().decode(), newline="")))
+    assert [row[0][:1] in tuple("=+-@\t\r") for row in cells] == [False] * 3
+    again = Results.load(tmp_path / "r.csv")
+    assert [one.name for one in again] == [name.removeprefix("./") if name == "./=g" else name, "other"]

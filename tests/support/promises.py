@@ -29,7 +29,7 @@ def located(out: str, *pictures: str, file: str = "results.json", stages: bool =
 
 def tracked(out: str, name: str) -> Promise:
     """A table and a video of poses."""
-    return Promise((f"{out}/{name}.csv", f"{out}/{name}_pose.mp4"), (r"5 frames", rf"wrote {out}/{name}\.csv"))
+    return Promise((f"{out}/{name}.csv", f"{out}/{name}_pose.*"), (r"5 frames", rf"wrote {out}/{name}\.csv"))
 
 
 def trained(run: str, held_out: int, *more: str) -> Promise:

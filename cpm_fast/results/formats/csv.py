@@ -13,6 +13,7 @@ from cpm_fast.results.formats.plain import Read, shortest, skeleton_of
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 X, Y, SCORE = "_x", "_y", "_score"
 SUBJECT_COLUMNS = ("image", "subject")
 VIDEO_COLUMNS = ("frame", "seconds", "roi_left", "roi_top", "roi_side")
@@ -29,8 +30,23 @@ def to_csv(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
 def to_text(rows: Iterable[Sequence[object]]) -> str:
     """Rows as lines of CSV."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        # A carriage return outside of quotes ends a row for every reader.
+        broken = any(isinstance(cell, str) and "\r" in cell for cell in row)
+        (quoted if broken else plain).writerow(row)
     return text.getvalue()
+
+
+def harmless(name: str) -> str:
+    """A name that no spreadsheet takes for a formula: "./" before it names the same file."""
+    return f"./{name}" if name.startswith(FORMULA) else name
+
+
+def original(name: str) -> str:
+    """The inverse of `harmless`."""
+    return name[2:] if name.startswith("./") and name[2:].startswith(FORMULA) else name
 
 
 def head(names: Sequence[str], video: bool) -> list[object]:
@@ -46,7 +62,7 @@ def subject_rows(result: Entry, video: bool) -> list[list[object]]:
         table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]
         cells = [shortest(value) for value in table.ravel()]
         when = [*_cells(result.frame, result.seconds), *_corner(result, i)] if video else []
-        rows.append([result.name, i, *when, *_cells(*cells)])
+        rows.append([harmless(result.name), i, *when, *_cells(*cells)])
     return rows
 
 
@@ -103,7 +119,7 @@ def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, s
         table[..., :2].copy(),
         table[..., 2].copy(),
         skeleton,
-        first["image"],
+        original(first["image"]),
         rois=tuple(Roi((left + side / 2, top + side / 2), side) for left, top, side in corners),
         roi_source="csv",
         frame=None if frame is None else int(frame),
