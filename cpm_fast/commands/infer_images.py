@@ -118,7 +118,7 @@ class _Run:
         """Do this process's share of what no journal holds; seconds that it took."""
         stamps = self._stamps
         records = [record for record in self.unfinished.records() if "failure" not in record]
-        done = {record["name"] for record in records if record.get("input") == stamps.get(record["name"])}
+        done = {record["name"] for record in records if not self._stale(record)}
         if len(done) < len({record["name"] for record in records}) and self.ranks.main:
             print("pictures that were replaced since are done again", file=sys.stderr)
         # Every process must have read the journals before one of them is written on.
@@ -140,6 +140,11 @@ class _Run:
         finally:
             journal.close()
         return time.perf_counter() - started
+
+    def _stale(self, record: dict[str, Any]) -> bool:
+        """Whether a line of a journal is about another picture of the same name."""
+        now = self._stamps.get(record["name"])
+        return record.get("input", now) != now
 
     @cached_property
     def _stamps(self) -> dict[str, list[Any] | None]:
@@ -172,8 +177,7 @@ class _Run:
         """What all processes found, in the order of the pictures."""
         entries: dict[str, dict[str, Any]] = {}
         for record in self.unfinished.records():
-            stale = record.get("input") != self._stamps.get(record["name"])
-            if ("failure" not in record and not stale) or record["name"] not in entries:
+            if ("failure" not in record and not self._stale(record)) or record["name"] not in entries:
                 entries[record["name"]] = record
         results, failures = [], {}
         for source in self.job.sources:

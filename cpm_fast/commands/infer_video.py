@@ -77,7 +77,7 @@ def _infer_video(options: argparse.Namespace) -> bool:
     unfinished = Unfinished(output, {
         "video": str(source), "weights": fingerprint(network), "pyramid": list(settings.pyramid),
         "flip": settings.flip, "box": options.box, "smooth": options.smooth, "frames": options.frames,
-        "input": input_stamp(source) if isinstance(source, Path) else None,
+        "input": input_stamp(source) if isinstance(source, Path) and source.is_file() else None,
     })  # fmt: skip
     folder, resumed = OutputFolder(output), unfinished.check(options.resume)
     labeled = None if options.no_pictures else output / f"{stem}_pose{playable_suffix()}"
