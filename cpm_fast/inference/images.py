@@ -71,7 +71,7 @@ def infer(
             of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
         rois: the same as a `Roi` or a list of them.
         find: who is where, if neither says so. "search": the network itself looks for subjects of all sizes, which
-            takes about fifty times as long as one look; an image may have none. "auto" and False: each image is one
+            takes about a hundred times as long as one look; an image may have none. "auto" and False: each image is one
             subject, seen whole.
         max_subjects: of a search: the most per image, the surest first; all if not given.
         min_find_score: of a search: the least mean height of a subject's peaks; 0.3 if not given.
