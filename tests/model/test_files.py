@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from cpm_fast.config import Conv, NetworkConfig, preset
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import FORMAT, fill, load_model, read_tensors, save_model
+from cpm_fast.model.files import fill, load_model, save_model
+from cpm_fast.model.tensor_file import FORMAT, read_tensors
 from cpm_fast.skeleton import Skeleton
 
 CAT = Skeleton(

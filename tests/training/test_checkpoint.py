@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from cpm_fast.config import Conv, preset
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import FORMAT, read_tensors, save_model
+from cpm_fast.model.files import save_model
+from cpm_fast.model.tensor_file import FORMAT, read_tensors
 from cpm_fast.recipes import RECIPES
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cpm_fast.training.schemes import make_optimizer
