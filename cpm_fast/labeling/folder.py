@@ -27,17 +27,22 @@ def list_pictures(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     root, names, strange = folder.resolve(), [], 0
-    for where, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            path = Path(where, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not inside(root, path):
+    waiting = [root]
+    while waiting:
+        # Only links are resolved: with 10,000 pictures the look at every path took most of the start.
+        for entry in os.scandir(waiting.pop()):
+            path = Path(entry.path)
+            if entry.name.startswith("."):
                 continue
-            try:
-                path.name.encode("utf-8")
-                names.append(path.relative_to(root).as_posix())
-            except UnicodeEncodeError:
-                strange += 1
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            elif path.suffix.lower() in IMAGE_SUFFIXES and (entry.is_file(follow_symlinks=False) or inside(root, path)):
+                try:
+                    name = path.relative_to(root).as_posix()
+                    name.encode("utf-8")
+                    names.append(name)
+                except UnicodeEncodeError:
+                    strange += 1
     if strange:
         warnings.warn(f"{folder}: {strange} pictures have names that are not UTF-8; rename them", stacklevel=2)
     return sorted(names, key=natural)
