@@ -177,8 +177,10 @@ def serve(store: Store, port: int | None = None, predictor: Predictor | None = N
     app = make_app(store, token, at, predictor)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off",
                             timeout_graceful_shutdown=2)  # fmt: skip
-    print(f"open http://{HOST}:{at}/{token}/ in a browser; Ctrl-C ends it, every change is saved at once", flush=True)
     try:
+        print(
+            f"open http://{HOST}:{at}/{token}/ in a browser; Ctrl-C ends it, every change is saved at once", flush=True
+        )
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
         pass
