@@ -12,7 +12,7 @@ from cpm_fast.data.open import open_dataset
 from cpm_fast.labeling.frames import Frame, write_manifest
 from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.table import LabeledSubject, LabelTable
-from cpm_fast.media.video import write_video
+from cpm_fast.media.video_out import write_video
 from cpm_fast.results import Result, Results
 from support.labeling import SKELETON, make_beetles
 

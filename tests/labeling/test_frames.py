@@ -6,7 +6,7 @@ import pytest
 
 from cpm_fast.cli import BAD_USE, FINE, main
 from cpm_fast.labeling.frames import choose, kmeans_slots, read_manifest, take_frames, uniform_slots
-from cpm_fast.media.video import write_video
+from cpm_fast.media.video_out import write_video
 
 
 def write_clip(path, places, size=(96, 128)):
