@@ -16,7 +16,7 @@ import torch
 from cpm_fast import CPM, Engine, NetworkConfig
 from cpm_fast.config import Conv
 from cpm_fast.engine.engine import _prepared
-from cpm_fast.engine.prepared import spectra_bytes, tiles_within
+from cpm_fast.engine.prepared import MOST_PLANS, spectra_bytes, tiles_within
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape
@@ -324,9 +324,9 @@ def test_spectra_of_other_shapes_make_room():
         x = torch.randn(count, 3, *size)
         assert error(engine(x), plain(x)) < BOUND
         assert spectra_in(engine) <= memory
-    for count in range(1, 12):
+    for count in range(1, MOST_PLANS + 4):
         engine(torch.randn(count, 3, 64, 64))
-    assert len(engine._fresh().plans) <= 8
+    assert len(engine._fresh().plans) <= MOST_PLANS
 
 
 @needs_native
