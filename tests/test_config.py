@@ -32,11 +32,11 @@ def test_missing_fields_take_their_defaults():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stages": 0}, "stages must be a whole number of at least 1, got 0"),
+        ({"stages": 0}, "stages must be a whole number of at least 1 and at most 64, got 0"),
         ({"stages": 2.5}, "stages must be a whole number"),
         ({"stages": True}, "stages must be a whole number"),
         ({"input_size": (368, 368.0)}, "input_size must be"),
-        ({"input_size": (368, 362)}, r"input_size must be .*multiples of 8, got \(368, 362\)"),
+        ({"input_size": (368, 362)}, r"input_size must be .*multiples of 8 of at most 8192, got \(368, 362\)"),
         ({"input_size": (0, 368)}, "input_size must be"),
         ({"input_size": (368,)}, "input_size must be"),
         ({"trunk": ((Conv(9, 8),), (Conv(9, 8),))}, "trunk must be three blocks"),
@@ -50,7 +50,7 @@ def test_missing_fields_take_their_defaults():
         ({"margin": -1}, "margin must be a positive number"),
         ({"cell_offset": float("nan")}, "cell_offset must be a finite number"),
         ({"shared_trunk": 1}, "shared_trunk must be true or false"),
-        ({"center_sigma": 0}, "center_sigma must be a positive number, got 0"),
+        ({"center_sigma": 0}, "center_sigma must be a positive number from 0.001 to 8192, got 0"),
         ({"concat": ("features", "beliefs")}, r"concat must be an order of \['beliefs', 'center', 'features'\]"),
         ({"concat": ("features", "center")}, "concat must be an order of"),
         ({"concat": ("features", "beliefs", "center", "center")}, "concat must be an order of"),
@@ -124,5 +124,5 @@ def test_a_wider_network_has_so_many_times_the_channels_in_whole_blocks():
     assert [conv.kernel for conv in wide.refine] == [conv.kernel for conv in compact.refine]
     assert widened(compact, 1.0) == compact
     for factor in (0.0, -1.0, math.nan, math.inf, "2"):
-        with pytest.raises(ValueError, match="factor must be a positive number, got"):
+        with pytest.raises(ValueError, match="factor must be a positive number of at most 32768, got"):
             widened(compact, factor)

@@ -31,6 +31,7 @@ NEEDED = {
     "infer": ["a.png"],
     "eval": ["--data", "synthetic:2"],
     "data check": ["synthetic:2"],
+    "compare": ["a", "b"],
     "import": ["a.caffemodel", "--output", "a.safetensors"],
     "export": ["compact-lsp", "--output", "a.onnx"],
     "data convert": ["labels", "--output", "a"],

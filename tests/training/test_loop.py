@@ -29,7 +29,7 @@ def test_what_a_run_leaves(tmp_path):
     run = tmp_path / "deep" / "run"
     assert {path.name for path in run.iterdir()} == {
         "config.json", "metrics.jsonl", "curves.png", "batch0.png", "last.safetensors", "best.safetensors",
-        "final.safetensors",
+        "final.safetensors", "inputs.json",
     }  # fmt: skip
     described = json.loads((run / "config.json").read_text())
     assert described["data"] == ["a", "b"] and described["training"]["batch"] == 4
@@ -129,8 +129,8 @@ def assert_finite(checkpoint) -> None:
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
     real = loop._Run.step
 
-    def exploding(self, step, batch, model, optimizer):
-        found = real(self, step, batch, model, optimizer)
+    def exploding(self, step, batch, samples, model, optimizer):
+        found = real(self, step, batch, samples, model, optimizer)
         if step == 1:
             next(model.parameters()).data[0, 0, 0, 0] = math.inf
         return found
@@ -142,7 +142,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
 
 
 def test_a_rate_that_is_too_high_is_told_before_anything_is_saved(tmp_path):
-    config = replace(CONFIGS["paper"][1], learning_rate=1e30)
+    config = replace(CONFIGS["paper"][1], learning_rate=1e6)
     with pytest.raises(TrainingError, match=r"at step [23]: lower the learning rate; no state was saved before"):
         train(RELEASED, config, DATA, [], tmp_path, options=QUIET)
     assert not (tmp_path / "last.safetensors").exists()
