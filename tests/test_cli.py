@@ -16,6 +16,7 @@ from cpm_fast.config import PRESETS, Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
 from cpm_fast.results.result import Results
+from cpm_fast.system.output_folder import MANIFEST
 from cpm_fast.training import loop, update
 from support import caffe_file
 
@@ -107,7 +108,8 @@ def test_bad_use(capsys, arguments, message):
 def test_infer_writes_results_and_pictures(model, pictures, capsys):
     assert main(["infer", "pictures", "--model", model, "-o", "out", "--stages"]) == FINE
     written = {path.name for path in (pictures.parent / "out").iterdir()}
-    assert written == {"results.json", *(f"{stem}_{what}.png" for stem in "abc" for what in ("pose", "stages"))}
+    drawn = (f"{stem}_{what}.png" for stem in "abc" for what in ("pose", "stages"))
+    assert written == {MANIFEST, "results.json", *drawn}
     results = Results.load("out/results.json")
     assert [len(result) for result in results] == [1, 1, 1] and results[0].keypoints.shape == (1, 14, 2)
     shown = capsys.readouterr().out
@@ -118,7 +120,7 @@ def test_infer_writes_results_and_pictures(model, pictures, capsys):
 def test_infer_writes_the_form_asked_for(model, pictures, form):
     arguments = ["infer", "pictures/a.jpg", "pictures/b.png", "--model", model, "-o", "out", "--no-pictures"]
     assert main([*arguments, "--form", form]) == FINE
-    assert [path.name for path in (pictures.parent / "out").iterdir()] == [f"results.{form}"]
+    assert {path.name for path in (pictures.parent / "out").iterdir()} == {MANIFEST, f"results.{form}"}
     assert len(Results.load(f"out/results.{form}")) == 2
 
 

@@ -25,7 +25,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it; the message says which.
     """
-    new = not folder.exists()
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     mine = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
@@ -51,9 +51,16 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             path.unlink()
-            if new:
-                # Only where nothing was written.
-                folder.rmdir()
+            _remove_unused(folder, missing)
+
+
+def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
+    """Remove the folders that were made, deepest first, if nothing was written into them."""
+    if made and [path.name for path in folder.iterdir()] == [MANIFEST]:
+        (folder / MANIFEST).unlink()
+    for each in made:
+        # Raises OSError where there is something in it.
+        each.rmdir()
 
 
 def _holder(path: Path) -> tuple[str, int] | None:

@@ -189,6 +189,12 @@ def _join(backend: str, ranks: Ranks) -> None:
         names = [f"cpm_fast/{rank}" for rank in range(ranks.world)]
         store.set(names[ranks.rank], "here")
     except (RuntimeError, ValueError) as error:
+        # The first process, which holds the store, waits in there for the others.
+        if "waiting for clients" in str(error):
+            raise RuntimeError(
+                f"some of the {ranks.world} processes did not come to {where} within {wait.total_seconds():g} s "
+                f"({WAIT_VARIABLE} sets the time)"
+            ) from None
         raise RuntimeError(
             f"process {ranks.rank} of {ranks.world} can't reach {where} within {wait.total_seconds():g} s: {error}; "
             f"is another program using the port? ({WAIT_VARIABLE} sets the time)"

@@ -5,10 +5,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
 #include "check.h"
+#include "cpm/batch_norm.h"
 #include "cpm/gaussian_math.h"
 #include "cpm/gaussian_targets.h"
 #include "cpm/merge_peaks.h"
@@ -209,6 +211,33 @@ void fuzz_direct_conv(Generator& generator) {
     cpm_test::check_direct(generator, params, static_cast<int>(between(generator, -1, 3)));
 }
 
+// Any values: no sum may depend on who made it. Compared by bits, for NaN is unequal to itself.
+void fuzz_batch_norm(Generator& generator) {
+    const cpm::BatchNorm params{between(generator, 1, 700), between(generator, 0, 40), 1e-5, between(generator, 0, 1) == 1};
+    const auto draw = [&](int64_t count) {
+        std::vector<float> values(static_cast<size_t>(count));
+        for (float& value : values) {
+            const bool odd = between(generator, 0, 999) == 0;
+            value = static_cast<float>(odd ? odd_number(generator) : real(generator, -2.0, 2.0));
+        }
+        return values;
+    };
+    const int64_t cells = params.cells * params.channels;
+    const auto x = draw(cells), dy = draw(cells), weight = draw(params.channels), bias = draw(params.channels);
+    std::vector<float> results[2];
+    for (const int threads : {1, 3}) {
+        std::vector<float> y(x.size()), mean(weight.size()), variance(mean), dx(y), dweight(mean), dbias(mean);
+        cpm::batch_norm_cpu(x.data(), weight.data(), bias.data(), y.data(), mean.data(), variance.data(), params, threads);
+        cpm::batch_norm_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), mean.data(), variance.data(),
+                                     dx.data(), dweight.data(), dbias.data(), params, threads);
+        for (const auto* part : {&y, &mean, &variance, &dx, &dweight, &dbias}) {
+            results[threads == 1].insert(results[threads == 1].end(), part->begin(), part->end());
+        }
+    }
+    const size_t bytes = results[0].size() * sizeof(float);
+    CHECK(bytes == 0 || std::memcmp(results[0].data(), results[1].data(), bytes) == 0);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -219,9 +248,11 @@ int main(int count, char** arguments) {
                                : op == "gaussian_targets" ? fuzz_gaussian_targets
                                : op == "spectral_conv"    ? fuzz_spectral_conv
                                : op == "direct_conv"      ? fuzz_direct_conv
+                               : op == "batch_norm"       ? fuzz_batch_norm
                                                           : nullptr;
     if (fuzz == nullptr) {
-        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks|spectral_conv|direct_conv\n");
+        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks|spectral_conv|direct_conv|"
+                             "batch_norm\n");
         return 2;
     }
     const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");

@@ -203,8 +203,8 @@ def test_a_config_that_is_no_table(saved, text):
         ({"stages": 10**12}, "at most 64, got 1000000000000"),
         ({"features": [{"kernel": 15, "channels": 10**18}]}, "at most 32768, got 1000000000000000000"),
     ],
-    ids=["a stage more", "a stage less", "more channels", "no normalization", "wide", "memory of 100 GB", "endless stages",
-         "more than can be counted"],
+    ids=["a stage more", "a stage less", "more channels", "no normalization", "wide", "memory of 100 GB",
+         "endless stages", "more than can be counted"],
 )  # fmt: skip
 def test_weights_of_another_network_name_their_tensors(saved, changed, message):
     change_config(saved, **changed)

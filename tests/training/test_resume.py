@@ -159,12 +159,12 @@ def test_a_step_that_raises_is_not_saved(tmp_path, unbroken, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         calls, real = [], loop._Run.step
 
-        def torn(self, step, batch, model, optimizer):
+        def torn(self, step, batch, samples, model, optimizer):
             calls.append(step)
             if step == 6:
                 next(model.parameters()).data.fill_(9.0)
                 raise KeyboardInterrupt
-            return real(self, step, batch, model, optimizer)
+            return real(self, step, batch, samples, model, optimizer)
 
         patch.setattr(loop._Run, "step", torn)
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, save_every=4))
