@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import re
 import runpy
@@ -60,8 +61,9 @@ def keep(promise: Promise, command: str, capsys: pytest.CaptureFixture[str]) -> 
     after = files()
     changed = {path for path, time in after.items() if before.get(path) != time}
     for path in promise.writes:
-        assert path in changed, f"{command} must write {path}, wrote {sorted(changed)}"
-        assert Path(path).stat().st_size > 0, f"{path} is empty"
+        made = fnmatch.filter(changed, path)
+        assert made, f"{command} must write {path}, wrote {sorted(changed)}"
+        assert all(Path(each).stat().st_size > 0 for each in made), f"{path} is empty"
     for pattern in promise.prints:
         assert re.search(pattern, printed.out), f"{command} must print {pattern!r}, printed {printed.out}"
     for line in re.findall(r"(?m)^wrote (.*)$", printed.out):
