@@ -53,7 +53,7 @@ def imported() -> Values:
 
 
 def capability(device: str) -> str | None:
-    """Of the GPU, for which alone is compiled; None without one."""
+    """Return the architecture of the GPU, the only one to compile for; None without a GPU."""
     if device == "cpu":
         return None
     import torch

@@ -1,4 +1,4 @@
-"""What runs inside a step's process: cases one after the other, each of whose ends is a row for the visit.
+"""The inside of a step's process: cases one after the other, each of whose ends is a row for the visit.
 
 A case that fails does not stop the next. One that breaks the CUDA context, after which every call fails, ends the
 process with the code BROKEN; the visit starts another, which goes on behind that case.

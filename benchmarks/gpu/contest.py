@@ -92,14 +92,14 @@ def contest(
 
 @cache
 def peak(device: str, precision: str) -> Machine:
-    """What shares of the peak refer to, measured once a process; of a rehearsal any number."""
+    """Return the rates that shares of the peak refer to, measured once per process; any number in a rehearsal."""
     if device == "cpu":
         return Machine({("cpu", precision): 1e11}, {"cpu": 1e10})
     return Machine({("cuda", precision): best_flops("cuda", precision, False)}, {"cuda": copy("cuda", 1024)})
 
 
 def oracle(exact: Callable[[Any], Run], problem: Any) -> list[Any]:
-    """What is right, in float64 on the problem's device."""
+    """Return the right result, in float64 on the problem's device."""
     right = [_array(value) for value in exact(problem)()]
     gc.collect()
     if problem.setting.device == "cuda":

@@ -60,7 +60,7 @@ class Outcomes:
 
 
 def worth(nodeid: str) -> int:
-    """Of a test's place, 0 being the most; tests of equal worth stay in their order."""
+    """Return the rank of a test, 0 first; tests of equal worth stay in their order."""
     parts = PurePosixPath(nodeid.partition("::")[0]).parts
     names = {part.removesuffix(".py") for part in parts}
     return next((index for index, name in enumerate(WORTH) if name in names), len(WORTH))

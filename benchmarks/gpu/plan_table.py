@@ -41,7 +41,7 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 
 def shapes(name: str, batch: int, joined: bool) -> list[ConvShape]:
-    """Of a network's convolutions wider than one cell, most work first; as an engine joins them, or each by itself."""
+    """Return a network's convolutions wider than one cell, most work first; joined as an engine does, or each alone."""
     layers = tuple(network_layers(preset(name)))
     if joined:
         convs = [(group.first, group.channels) for group in layer_groups(layers) if group.first.kind == "conv"]

@@ -22,7 +22,7 @@ MARK = "CPM_FAST_GPU_VISIT_STEP"
 # Paths of JSON lists: names of cases that the process leaves out, and of those that it does again, last.
 SEEN, AGAIN = "CPM_FAST_GPU_VISIT_SEEN", "CPM_FAST_GPU_VISIT_AGAIN"
 POLL_S = 0.2
-# Of prctl on Linux.
+# An option of prctl on Linux.
 PR_SET_PDEATHSIG = 1
 Row = dict[str, Any]
 
@@ -93,7 +93,7 @@ class Running:
         """The process, its group, and every process that carries its mark."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        # What is being started while the list is read is in the next one.
+        # The next list holds processes that start while this one is read.
         while found := marked(self.mark):
             for pid in found:
                 with suppress(ProcessLookupError, PermissionError):

@@ -15,14 +15,14 @@ from typing import Any
 
 FORMAT = "cpm_fast gpu visit"
 FILE = "results.json"
-# Of a case: it need not be done again.
+# States of a case that need not be done again.
 DONE_CASES = ("ok", "skipped")
 # Characters of a failed step's output that go into the results.
 TAIL = 4000
 
 
 class Results:
-    """What a visit has found so far.
+    """The findings of a visit so far.
 
     Args:
         folder: of results.json.
@@ -110,7 +110,7 @@ class Results:
 
 
 def step_state(cases: dict[str, dict[str, Any]]) -> str:
-    """Of a step whose process came to its end."""
+    """Record a step whose process came to its end."""
     states = [case["state"] for case in cases.values()]
     if any(state not in DONE_CASES for state in states):
         return "failed"

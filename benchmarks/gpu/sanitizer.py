@@ -10,7 +10,7 @@ from benchmarks.gpu.cases import Case, Rows, Values, need_device
 from benchmarks.gpu.tests_run import CORE, CUDA_OPS, pytest_command, pytest_environment
 from benchmarks.gpu.tools import found, run
 
-# What an error of the tool, not of a test, makes the exit code.
+# The exit code of an error of the tool, not of a test.
 FOUND_CODE = 99
 SUBSETS = {
     "triton-core": CORE,

@@ -31,7 +31,7 @@ def found(tool: str) -> str:
 
 
 def output(command: Sequence[str], limit_s: float = 30, environment: Mapping[str, str] | None = None) -> str:
-    """What a command prints, stderr included.
+    """Return the output of a command, stderr included.
 
     Raises:
         RuntimeError: it fails, or takes longer than the limit; with the end of what it printed.

@@ -11,7 +11,7 @@
 // another region. There is no lock that a thread could hold while it is not scheduled. A region that finds no slot runs
 // on its caller alone.
 //
-// Versions, wide-lsp at batch 1, two threads on two cores, beside OpenMP's barrier: see benchmarks/results/busy.json.
+// `python benchmarks/run.py --suite busy` measures it beside other programs; no such result is published yet.
 
 #include <atomic>
 #include <chrono>
