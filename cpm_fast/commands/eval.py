@@ -14,12 +14,13 @@ import numpy as np
 from cpm_fast import weights
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
+from cpm_fast.evaluation.annotated import with_unsampled
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.network import Predictions, in_order, predict, score
 from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision, precision_table
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.predictions import MatchError, evaluate_parts, predicted_subjects, read_predictions, read_truth
-from cpm_fast.evaluation.rule import PCK, Rule
+from cpm_fast.evaluation.rule import OBSERVER, PCK, Rule
 from cpm_fast.inference.unfinished import fingerprint
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result, Results
@@ -39,6 +40,8 @@ def eval_command(options: argparse.Namespace) -> bool:
     dataset = open_dataset(options.data)
     if options.last is not None and options.last < len(dataset):
         dataset = hold_out(dataset, options.last)[1]
+    if options.metric == OKS and options.centric == OBSERVER:
+        raise ValueError("--centric observer is for PCK: average precision takes left and right as they are annotated")
     metric = PCK if options.metric == OKS else options.metric
     rule = Rule(metric, options.reference, options.threshold, options.centric)
     return (_score_network if options.predictions is None else _score_file)(options, dataset, rule)
@@ -61,7 +64,7 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
         return True
     result = score(everyone, dataset, rule, name)
     print(result.table(sides=True))
-    precision = _precision(result) if options.metric == OKS else []
+    precision = _precision(result, dataset) if options.metric == OKS else []
     if options.output is not None:
         written = _write(options.output, result, precision, dataset, model)
         _save_predictions(in_order(everyone), dataset.skeleton, options.output / "predictions.csv")
@@ -77,8 +80,10 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
     reader = read_truth(dataset)
     precision = []
     if options.metric == OKS:
-        truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
-        precision = [average_precision(truth, predicted_subjects(parts, reader), dataset.skeleton)]
+        samples = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+        truth, images = with_unsampled(samples, dataset, reader.indices, reader.names, dataset.skeleton)
+        found = predicted_subjects(parts, images, dataset.skeleton)
+        precision = [average_precision(truth, found, dataset.skeleton, images)]
     try:
         result = evaluate_parts(parts, reader, source=path.name, rule=rule)
     except MatchError as error:
@@ -94,11 +99,12 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
     return math.isfinite(result.stages[-1].mean)
 
 
-def _precision(result: Evaluation) -> list[AveragePrecision]:
+def _precision(result: Evaluation, dataset: Dataset) -> list[AveragePrecision]:
     """COCO's numbers of every stage; a subject's score is the mean over its parts."""
-    truth = Subjects(result.images, result.truth, result.areas_image)
+    samples = Subjects(result.images, result.truth, result.areas_image)
+    truth, images = with_unsampled(samples, dataset, result.indices.tolist(), result.samples, result.skeleton)
     stages = [
-        average_precision(truth, Subjects(result.images, stage, heights.mean(axis=1)), result.skeleton)
+        average_precision(truth, Subjects(result.images, stage, heights.mean(axis=1)), result.skeleton, images)
         for stage, heights in zip(result.predictions, result.heights, strict=True)
     ]
     print(precision_table(stages))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,19 @@ class Subjects:
         images: [M] of which image each is.
         parts_image: [M, P, 2] image pixels, NaN where not labeled or not predicted.
         values: [M] the area in square image pixels of annotated subjects, the score of predicted ones.
+        boxes: [M, 4] left, top, width, height of annotated subjects; about the labeled parts where NaN or not given.
+            They matter where no part is labeled: COCO takes what is within twice the box for such a subject.
+        ignored: [M] bool, annotated subjects of whom a prediction is neither right nor wrong. One without a labeled
+            part is ignored in any case.
+        crowds: [M] bool, those of the ignored of whom there may be several predictions.
     """
 
     images: Sequence[str]
     parts_image: np.ndarray
     values: np.ndarray
+    boxes: np.ndarray | None = None
+    ignored: np.ndarray | None = None
+    crowds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,19 @@ class AveragePrecision:
     left_out: tuple[str, ...]
 
 
-def average_precision(truth: Subjects, found: Subjects, skeleton: Skeleton) -> AveragePrecision:
+def average_precision(
+    truth: Subjects, found: Subjects, skeleton: Skeleton, images: Iterable[str] = ()
+) -> AveragePrecision:
     """Match predictions with annotated subjects of the same image, best first, and score them (cocodataset.org).
 
     Parts are weighed by the sigmas of COCO's 17 parts; others are left out. A part that is not predicted is far off.
+    The numbers are those of pycocotools for the same annotation and results.
 
     Args:
-        truth: annotated subjects with their areas; one without a labeled part counts for nothing.
-        found: predictions with their scores; those of images that truth hasn't are left out.
+        truth: annotated subjects with their areas.
+        found: predictions with their scores; those of images that are neither in truth nor in `images` are left out.
         skeleton: the P parts.
+        images: further ones, in which nobody is annotated: every prediction there is wrong.
 
     Raises:
         RuntimeError: pycocotools is missing.
@@ -70,41 +82,52 @@ def average_precision(truth: Subjects, found: Subjects, skeleton: Skeleton) -> A
     shared = [i for i, name in enumerate(skeleton.names) if name in COCO_SKELETON.names]
     if not shared:
         raise ValueError(f"OKS has sigmas for COCO's parts {list(COCO_SKELETON.names)}, got {list(skeleton.names)}")
-    unknown = int((~np.isfinite(truth.values)).sum())
+    parts = truth.parts_image[:, shared]
+    labeled = np.isfinite(parts).all(axis=2).sum(axis=1)
+    ignored = np.zeros(len(parts), bool) if truth.ignored is None else truth.ignored
+    given = np.full((len(parts), 4), np.nan) if truth.boxes is None else truth.boxes
+    crowds = np.zeros(len(parts), bool) if truth.crowds is None else truth.crowds
+    boxes = [box.tolist() if np.isfinite(box).all() else _box(points) for box, points in zip(given, parts, strict=True)]
+    unknown = int((~np.isfinite(truth.values) & ~ignored & (labeled > 0)).sum())
     if unknown:
         raise ValueError(f"OKS needs the area of every subject, as COCO's annotation has it; {unknown} have none")
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(truth.images), 1)}
-    parts = truth.parts_image[:, shared]
+    areas = np.where(np.isfinite(truth.values), truth.values, [box[2] * box[3] for box in boxes])
+    numbers = {name: number for number, name in enumerate(dict.fromkeys([*truth.images, *images]), 1)}
     content = {
         "images": [{"id": number} for number in numbers.values()],
         "categories": [{"id": PERSON}],
         "annotations": [
-            {"id": number, "image_id": numbers[image], "category_id": PERSON, "iscrowd": 0, "area": float(area),
-             "bbox": _box(points), "keypoints": _triples(points, LABELED),
-             "num_keypoints": int(np.isfinite(points).all(axis=1).sum())}
-            for number, (image, points, area) in enumerate(zip(truth.images, parts, truth.values, strict=True), 1)
+            {"id": number, "image_id": numbers[image], "category_id": PERSON, "iscrowd": int(crowd),
+             "area": float(area), "bbox": box, "keypoints": _triples(points, LABELED), "num_keypoints": int(count)}
+            for number, (image, points, area, box, crowd, count) in enumerate(
+                zip(truth.images, parts, areas, boxes, crowds, np.where(ignored, 0, labeled), strict=True), 1
+            )
         ],
     }  # fmt: skip
     detections = [
         {"image_id": numbers[image], "category_id": PERSON, "keypoints": _triples(points, 1),
          "score": float(np.nan_to_num(value))}
         for image, points, value in zip(found.images, found.parts_image[:, shared], found.values, strict=True)
-        if image in numbers and np.isfinite(points).all(axis=1).any()
+        if image in numbers
     ]  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
         reference.dataset = content
         reference.createIndex()
-        stats = np.full(len(NUMBERS), np.nan)
         if detections:
-            evaluation = COCOeval(reference, reference.loadRes(detections), "keypoints")
-            order = COCO_SKELETON.names
-            sigmas = dict(zip(order, evaluation.params.kpt_oks_sigmas, strict=True))
-            evaluation.params.kpt_oks_sigmas = np.array([sigmas[skeleton.names[i]] for i in shared])
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-            stats = np.where(evaluation.stats < 0, np.nan, evaluation.stats)
+            results = reference.loadRes(detections)
+        else:
+            results = COCO()
+            results.dataset = {**content, "annotations": []}
+            results.createIndex()
+        evaluation = COCOeval(reference, results, "keypoints")
+        order = COCO_SKELETON.names
+        sigmas = dict(zip(order, evaluation.params.kpt_oks_sigmas, strict=True))
+        evaluation.params.kpt_oks_sigmas = np.array([sigmas[skeleton.names[i]] for i in shared])
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        stats = np.where(evaluation.stats < 0, np.nan, evaluation.stats)
     return AveragePrecision(
         dict(zip(NUMBERS, stats.tolist(), strict=True)),
         tuple(skeleton.names[i] for i in shared),

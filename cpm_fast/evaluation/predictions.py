@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -209,22 +209,28 @@ def _of_coco(
                           f"COCO's results, parts {told(names)}", images, by_number=by_number)  # fmt: skip
 
 
-def predicted_subjects(parts: PredictedParts, reader: Reader) -> Subjects:
+def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleton: Skeleton) -> Subjects:
     """All predictions of a file, of images that the dataset has, for matching by `oks.average_precision`.
+
+    Args:
+        parts: of the file.
+        images: the dataset's, their names by what `Subjects.images` calls them.
+        skeleton: the dataset's.
 
     Raises:
         MatchError: the file names no image of the dataset.
     """
-    images: dict[str | None, str] = {}
+    of_file: dict[str, str] = {}
     if parts.images is not None:
-        images = dict(zip(_found(parts, parts.images, reader), reader.images, strict=True))
-        images.pop(None, None)
-    if not images:
+        known = Names(parts.images)
+        found = {key: known.find(key if parts.by_number else name) for key, name in images.items()}
+        of_file = {name: key for key, name in found.items() if name is not None}
+    if not of_file:
         raise MatchError("average precision needs predictions with the names of their images; none is the dataset's")
-    order = np.array(reader.dataset.skeleton.order_from(parts.names))
+    order = np.array(skeleton.order_from(parts.names))
     points = np.where(order[:, None] < 0, np.nan, parts.points[-1][:, order])
-    rows = [row for row, image in enumerate(parts.images or ()) if image in images]
-    names = [images[(parts.images or ())[row]] for row in rows]
+    rows = [row for row, image in enumerate(parts.images or ()) if image in of_file]
+    names = [of_file[(parts.images or ())[row]] for row in rows]
     return Subjects(names, points[rows], np.nan_to_num(parts.heights[-1, rows]).mean(axis=1))
 
 

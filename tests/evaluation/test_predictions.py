@@ -156,10 +156,11 @@ def test_subjects_for_average_precision():
     points = np.concatenate([dataset.parts_image, dataset.parts_image])[None]
     heights = np.repeat([[0.1, 0.2, 0.3, np.nan]], 17, axis=0).T[None]
     parts = PredictedParts(points, heights, COCO.names, "", ("1.jpg", "2.jpg", "1.jpg", "9.jpg"))
-    found = predicted_subjects(parts, read_truth(dataset))
+    images = {"7": "a/1.jpg", "8": "a/2.jpg"}
+    found = predicted_subjects(parts, images, COCO)
     assert (found.images, found.values.round(9).tolist()) == (["7", "8", "7"], [0.1, 0.2, 0.3])
     with pytest.raises(MatchError, match="none is the dataset's"):
-        predicted_subjects(PredictedParts(points, heights, COCO.names, ""), read_truth(dataset))
+        predicted_subjects(PredictedParts(points, heights, COCO.names, ""), images, COCO)
 
 
 def test_names_of_images():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,27 @@ from cpm_fast.skeleton import Skeleton
 NOT_LABELED, OCCLUDED, SEEN = 0, 1, 2
 
 
+@dataclass(frozen=True, eq=False)
+class Unsampled:
+    """An annotation that is no sample, which average precision counts all the same.
+
+    Args:
+        image: the id of its image.
+        parts_image: [P, 2] image pixels, NaN where not labeled.
+        area: square image pixels, NaN where not annotated.
+        box: left, top, width, height, image pixels.
+        ignored: whether a prediction of it counts neither as right nor as wrong: a crowd, or nothing is labeled.
+        crowd: whether several predictions may be of it.
+    """
+
+    image: int
+    parts_image: np.ndarray
+    area: float
+    box: tuple[float, float, float, float]
+    ignored: bool
+    crowd: bool = False
+
+
 class CocoKeypoints(Subjects):
     """Annotations of a COCO key point file (Lin et al., ECCV 2014), in its order; pixels as they stand, 0-based.
 
@@ -26,6 +48,9 @@ class CocoKeypoints(Subjects):
     of visibility 0 or less is not labeled, of 1 hidden, of 2 seen. The region is about the annotation's box, or about
     the points where it has none (`subjects.region_of_parts`). Names and limbs are those of the file's categories, whose
     key points must be the same; a skeleton.toml beside the file may give others, by name.
+
+    `images` has the name of every image by its id, also of those without people; `category` is the id of the category
+    (the first of several); `unsampled` are the annotations that average precision needs though they are no samples.
 
     Args:
         path: of the JSON file. Pictures lie beside it, in images/ there, or, as COCO's own, one folder up in a folder
@@ -54,17 +79,23 @@ class CocoKeypoints(Subjects):
             lacking = [name for name, place in zip(skeleton.names, order, strict=True) if place < 0]
             raise ValueError(f"{path}: must have the key points {lacking}, got {list(file_skeleton.names)}")
         subjects, left_out = [], LeftOut(path, "annotation")
+        with_points = {category.get("id") for category in categories if category.get("keypoints")}
+        self.category = next(iter(with_points))
+        self.images = names
+        self.unsampled: list[Unsampled] = []
         for annotation in annotations:
             where = f"annotation {annotation.get('id')!r:.20}"
+            subject = None
             try:
                 subject = _subject(annotation, names, len(file_skeleton), skeleton, order)
             except VisibilityError as error:
                 raise ValueError(f"{path} {where}: {error}") from None
             except ValueError as error:
                 left_out.add(where, error)
-                continue
             if subject is not None:
                 subjects.append(subject)
+            elif annotation.get("category_id") in with_points:
+                self.unsampled += _unsampled(annotation, names, len(file_skeleton), order)
         reasons = left_out.tell(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: must hold annotations with labeled key points, got {len(annotations)} others")
@@ -184,3 +215,25 @@ def _subject(
         area=None if area is None else numbers([area], 1, "area")[0],
         identity=(image, _key(annotation, "id")),
     )
+
+
+def _unsampled(
+    annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, order: list[int]
+) -> list[Unsampled]:
+    """Return the annotation; nothing where it can't be understood, or is of no image."""
+    try:
+        image = _key(annotation, "image_id")
+        box = numbers(annotation.get("bbox") or [0, 0, 0, 0], 4, "bbox")
+        area = annotation.get("area")
+        size = np.nan if area is None else numbers([area], 1, "area")[0]
+        flat = numbers(annotation.get("keypoints") or [0] * 3 * points_count, 3 * points_count, "keypoints")
+    except ValueError:
+        return []
+    if image not in names:
+        return []
+    points = np.array(flat).reshape(-1, 3)[order]
+    labeled = points[:, 2] > NOT_LABELED
+    parts_image = np.where(labeled[:, None], points[:, :2], np.nan)
+    crowd = bool(annotation.get("iscrowd"))
+    ignored = crowd or not labeled.any() or annotation.get("num_keypoints") == 0
+    return [Unsampled(image, parts_image, size, (box[0], box[1], box[2], box[3]), ignored, crowd)]
