@@ -30,10 +30,26 @@ def finite(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Conv:
-    """A same-size convolution: kernel x kernel cells, so many output channels, ReLU behind it."""
+    """A same-size convolution: kernel x kernel cells, so many output channels, ReLU behind it.
+
+    Args:
+        kernel: side of the window in cells.
+        channels: of the output.
+        add: close a residual block (He et al. 2016; footnote 2 of Wei et al.): before the ReLU, add the output of the
+            convolution that stands this many places earlier in the same list. 0: add nothing.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Examples:
+        >>> block = (Conv(7, 48), Conv(7, 48), Conv(7, 48, add=2))  # relu(conv3(conv2(a)) + a) for a = conv1(x)
+        >>> NetworkConfig(refine=block).refine[2].add
+        2
+    """
 
     kernel: int
     channels: int
+    add: int = 0
 
     def __post_init__(self) -> None:
         if not whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
@@ -42,6 +58,8 @@ class Conv:
             raise ValueError(
                 f"channels must be a positive whole number of at most {MOST_CHANNELS}, got {self.channels!r}"
             )
+        if not whole(self.add) or self.add < 0:
+            raise ValueError(f"add must be a whole number of convolutions, 0 or more, got {self.add!r}")
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,10 @@ class NetworkConfig:
         )
         require(fine, "input_size", f"(height, width), positive multiples of 8 of at most {LARGEST_SIDE}")
         require(len(self.trunk) == 3 and all(self.trunk), "trunk", "three blocks of at least one convolution")
+        for block in self.trunk:
+            _check_sums("trunk", block)
+        for name in ("tail", "features", "first", "refine"):
+            _check_sums(name, getattr(self, name))
         for name in ("shared_trunk", "center_map", "background"):
             require(isinstance(getattr(self, name), bool), name, "true or false")
         require(whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
@@ -174,6 +196,9 @@ class NetworkConfig:
         """Plain numbers, strings and lists, for JSON."""
         values = dataclasses.asdict(self)
         values["skeleton"] = self.skeleton.to_dict()
+        values["trunk"] = [_described(block) for block in self.trunk]
+        for name in ("tail", "features", "first", "refine"):
+            values[name] = _described(getattr(self, name))
         return values
 
     @classmethod
@@ -204,8 +229,28 @@ class NetworkConfig:
             raise ValueError(f"network config is not of its form: {error}") from None
 
 
+def _check_sums(name: str, convs: tuple[Conv, ...]) -> None:
+    """Raise ValueError where a convolution adds a map that is not there, or has other channels."""
+    for place, conv in enumerate(convs):
+        if conv.add > place:
+            raise ValueError(f"{name}: add must be at most {place} in convolution {place + 1}, got {conv.add}")
+        source = convs[place - conv.add]
+        if source.channels != conv.channels:
+            raise ValueError(
+                f"{name}: convolution {place + 1} must have the {source.channels} channels of what it adds, "
+                f"got {conv.channels}"
+            )
+
+
+def _described(convs: tuple[Conv, ...]) -> list[dict[str, int]]:
+    """Return convolutions for JSON; files of networks that add nothing stay as they were."""
+    return [
+        {"kernel": conv.kernel, "channels": conv.channels} | ({"add": conv.add} if conv.add else {}) for conv in convs
+    ]
+
+
 def _convs(values: Any) -> tuple[Conv, ...]:
-    return tuple(Conv(value["kernel"], value["channels"]) for value in values)
+    return tuple(Conv(value["kernel"], value["channels"], value.get("add", 0)) for value in values)
 
 
 def compact(skeleton: Skeleton = LSP) -> NetworkConfig:

@@ -192,6 +192,17 @@ class _Bind(Walk[Group, torch.Tensor]):
             self.calls.append(bound_spectral_conv(x, kernel.weight, kernel.bias, relu, kernel.side, window, out))
         return out
 
+    def add(self, node: Group, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:
+        out, relu = self.out(node), node.first.relu
+
+        def call() -> None:
+            torch.add(x, earlier, out=out)
+            if relu:
+                out.relu_()
+
+        self.calls.append(call)
+        return out
+
     def pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
         out = self.out(node)
         if node.name in self.program.fused:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cpm_fast.config import STRIDE, NetworkConfig, preset
-from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE, Layer, network_layers
+from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE, SUM, Layer, network_layers
 from cpm_fast.model.tensor_file import write_network
 from cpm_fast.model.walk import TensorWalk
 from cpm_fast.ops.batch_norm import batch_norm
@@ -31,13 +31,17 @@ class ContextConv(nn.Module):
         super().__init__()
         self.relu = layer.relu
         if init_std is None:
-            # Belief layers are linear and start near 0, so that the first steps do not have to shrink them.
-            init_std = math.sqrt(2.0 / (layer.in_channels * layer.kernel**2)) if layer.relu else LINEAR_INIT_STD
+            # Belief layers are linear and start near 0, so that the first steps do not have to shrink them. So do the
+            # last convolutions of residual blocks, which begin as the identity (Goyal et al. 2017, section 5.1).
+            he = layer.relu or layer.norm
+            init_std = math.sqrt(2.0 / (layer.in_channels * layer.kernel**2)) if he else LINEAR_INIT_STD
         shape = (layer.channels, layer.in_channels, layer.kernel, layer.kernel)
         weight = torch.empty(shape, memory_format=torch.channels_last)
         self.weight = nn.Parameter(nn.init.normal_(weight, std=init_std))
         self.bias = nn.Parameter(torch.zeros(layer.channels))
         self.norm = nn.BatchNorm2d(layer.channels) if layer.norm else None
+        if self.norm is not None and not layer.relu:
+            nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.norm is None:
@@ -186,7 +190,7 @@ class _Run(TensorWalk[Layer]):
         return convolved
 
     def dropout(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
-        training = self.model.conv(node.inputs[0]).training
+        training = self.model.conv(node.inputs[0].removesuffix(SUM.format(""))).training
         return F.dropout(x, self.model.config.dropout) if training else x
 
 

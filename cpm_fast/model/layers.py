@@ -12,7 +12,9 @@ from cpm_fast.config import STRIDE, Conv, NetworkConfig
 IMAGE = "image"
 CENTER_MAP = "center_map"
 CENTER = "center"
-Kind = Literal["conv", "pool", "center_pool", "concat", "dropout"]
+Kind = Literal["conv", "add", "pool", "center_pool", "concat", "dropout"]
+# The map that a convolution of this name makes together with an earlier one.
+SUM = "{}_sum"
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,13 @@ class Layer:
 
     Args:
         name: of the layer and of the map it makes.
-        kind: "conv" (same size), "pool" (maximum, stride 2), "center_pool" (average, stride 8), "concat" or "dropout".
+        kind: "conv" (same size), "add" (sum of two maps), "pool" (maximum, stride 2), "center_pool" (average, stride
+            8), "concat" or "dropout".
         inputs: names of the maps it reads; the first are "image" and "center_map".
         kernel: side of the window in cells of its input.
         in_channels, channels: of its input and output.
         size: (h, w) of its output.
-        relu: whether ReLU follows (convolutions).
+        relu: whether ReLU follows (convolutions and sums).
         norm: whether batch normalization stands between convolution and ReLU.
         stage: which stage it belongs to; 0 for a trunk and the center map.
         padding: of a pool: cells that its windows begin before the map.
@@ -86,15 +89,31 @@ class _Builder:
 
     def conv(self, name: str, source: str, conv: Conv, stage: int = 0, linear: bool = False) -> str:
         channels, size = self.maps[source]
-        norm = self.config.norm == "batch" and not linear
+        belief = name == CPM_STAGE_OUTPUT.format(stage)
+        norm = self.config.norm == "batch" and not belief
         return self.add(
             Layer(name, "conv", (source,), conv.kernel, channels, conv.channels, size, not linear, norm, stage)
         )
 
-    def convs(self, prefix: str, source: str, convs: Sequence[Conv], stage: int = 0) -> str:
+    def convs(self, prefix: str, source: str, convs: Sequence[Conv], stage: int = 0, dropout: str = "") -> str:
+        """Append convolutions one behind the other, each with its sum, and with dropout behind it if that is named."""
+        made: list[str] = []
         for number, conv in enumerate(convs, 1):
-            source = self.conv(f"{prefix}{number}", source, conv, stage)
+            source = self.conv(f"{prefix}{number}", source, conv, stage, linear=conv.add > 0)
+            if conv.add:
+                source = self.sum(source, made[number - 1 - conv.add], stage)
+            if dropout:
+                channels, size = self.maps[source]
+                name = f"{dropout}{number}"
+                source = self.add(Layer(name, "dropout", (source,), 1, channels, channels, size, stage=stage))
+            made.append(source)
         return source
+
+    def sum(self, source: str, earlier: str, stage: int) -> str:
+        channels, size = self.maps[source]
+        return self.add(
+            Layer(SUM.format(source), "add", (source, earlier), 1, channels, channels, size, relu=True, stage=stage)
+        )
 
     def pool(self, name: str, source: str) -> str:
         channels, (h, w) = self.maps[source]
@@ -117,14 +136,8 @@ def network_layers(config: NetworkConfig) -> tuple[Layer, ...]:
     later_trunk = first_trunk
     beliefs = CPM_STAGE_OUTPUT.format(1)
     features = build.convs("stage1_features", first_trunk, config.features, stage=1)
-    source = features
-    for number, conv in enumerate(config.first, 1):
-        source = build.conv(f"stage1_conv{number}", source, conv, stage=1)
-        if config.dropout > 0:
-            channels, size = build.maps[source]
-            source = build.add(
-                Layer(f"stage1_dropout{number}", "dropout", (source,), 1, channels, channels, size, stage=1)
-            )
+    dropout = "stage1_dropout" if config.dropout > 0 else ""
+    source = build.convs("stage1_conv", features, config.first, stage=1, dropout=dropout)
     build.conv(beliefs, source, Conv(1, config.maps), stage=1, linear=True)
     if config.stages > 1:
         if not config.shared_trunk:

@@ -55,6 +55,8 @@ class Walk(ABC, Generic[Each, Map]):
         match node.kind:
             case "conv":
                 return self.conv(node, inputs[0])
+            case "add":
+                return self.add(node, inputs[0], inputs[1])
             case "pool":
                 return self.pool(node, inputs[0])
             case "center_pool":
@@ -67,6 +69,8 @@ class Walk(ABC, Generic[Each, Map]):
 
     @abstractmethod
     def conv(self, node: Each, x: Map) -> Map: ...
+    @abstractmethod
+    def add(self, node: Each, x: Map, earlier: Map) -> Map: ...
     @abstractmethod
     def pool(self, node: Each, x: Map) -> Map: ...
     @abstractmethod
@@ -83,6 +87,9 @@ class Walk(ABC, Generic[Each, Map]):
 
 class TensorWalk(Walk[Each, torch.Tensor]):
     """Runs nodes on tensors by PyTorch's own operations; convolutions are left to whoever walks."""
+
+    def add(self, node: Each, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + earlier) if node.first.relu else x + earlier
 
     def pool(self, node: Each, x: torch.Tensor) -> torch.Tensor:
         return max_pool(node.first, x)

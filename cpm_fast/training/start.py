@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.grow import grown, grows, origin
-from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer, network_layers
 from cpm_fast.model.tensor_file import network_config, read_tensors
 from cpm_fast.weights.importers.state_dict import read_state_dict
 from cpm_fast.weights.importers.vgg import fill_trunk, used_tensors
@@ -118,6 +118,12 @@ def _start_from_vgg(model: CPM, path: Path) -> Loaded:
     return Loaded(str(path), tuple(rows), taken, tuple(name for name in tensors if name not in used))
 
 
+def _added(conv: str, config: NetworkConfig) -> str | None:
+    """Return the map that is added to a convolution's, named without its stage; None where there is none."""
+    sums = {layer.inputs[0]: layer.inputs[1] for layer in network_layers(config) if layer.kind == "add"}
+    return sums[conv].partition("_")[2] if conv in sums else None
+
+
 def _fate(
     layer: Layer,
     own: dict[str, torch.Tensor],
@@ -139,6 +145,8 @@ def _fate(
         if not grows(tensor, given[name]):
             return f"{NEW}{list(tensor.shape)} here, {list(given[name].shape)} in the file"
     start = origin(layer, theirs)
+    if _added(layer.name, ours) != _added(start, theirs):
+        return f"{NEW}adds another map than in the file"
     if own["weight"].shape != given["weight"].shape:
         return f"grown from {start} {list(given['weight'].shape)}"
     return LOADED if start == layer.name else f"as {start}"

@@ -43,6 +43,21 @@ NETWORKS = {
     "two convolutions a block": dataclasses.replace(
         SMALL, trunk=((Conv(3, 6), Conv(3, 6)), (Conv(5, 5),), (Conv(3, 8),))
     ),
+    "residual blocks": dataclasses.replace(
+        SMALL,
+        trunk=((Conv(3, 6), Conv(3, 6, add=1)), (Conv(5, 16), Conv(3, 16), Conv(7, 16, add=2)), (Conv(3, 8),)),
+        tail=(Conv(3, 16), Conv(5, 16, add=1)),
+        features=(Conv(1, 16), Conv(3, 16, add=1)),
+        first=(Conv(3, 16), Conv(1, 16, add=1)),
+        refine=(Conv(7, 16), Conv(7, 16), Conv(7, 16, add=2), Conv(1, 16, add=2), Conv(1, 8)),
+        norm="batch",
+    ),
+    "residual blocks, one trunk, not normalized": dataclasses.replace(
+        SMALL,
+        shared_trunk=True,
+        pool_kernel=2,
+        refine=(Conv(11, 16), Conv(11, 16, add=1), Conv(11, 16, add=2)),
+    ),
 }
 # fp32 sums in another order: joined convolutions have other blocks. Measured up to 6e-7.
 BOUND = 5e-6
@@ -53,6 +68,9 @@ def network(config: NetworkConfig, device: str = "cpu") -> CPM:
     model = CPM(config).to(device)
     model.train()
     with torch.no_grad():
+        for conv in model.convs.values():
+            if conv.norm is not None:  # those of residual blocks begin at 0, where nothing could be seen
+                conv.norm.weight.uniform_(0.5, 1.5)
         for _ in range(3):  # running statistics of their own
             model(torch.randn(4, 3, *config.input_size, device=device) + 0.5)
     return model.eval()

@@ -79,7 +79,8 @@ def test_every_layer_reads_what_stands_before_it(name):
     known = {"image": 3, "center_map": 1}
     for layer in network_layers(config):
         assert layer.name not in known
-        assert layer.in_channels == sum(known[source] for source in layer.inputs)
+        read = [known[source] for source in layer.inputs]
+        assert layer.in_channels == (read[0] if layer.kind == "add" else sum(read))
         known[layer.name] = layer.channels
     assert known[f"stage{config.stages}_beliefs"] == config.maps
 

@@ -22,6 +22,7 @@ FEW = {
 }  # fmt: skip
 # Both kinds of 3x3 pools, with and without center map, background and normalization.
 CONFIGS = {name: replace(preset(name), **FEW) for name in ("cpm6", "mmpose")}
+CONFIGS["residual"] = replace(CONFIGS["mmpose"], refine=(Conv(3, 8), Conv(3, 8, add=1), Conv(5, 8, add=2)))
 
 
 def network(config: NetworkConfig) -> CPM:
@@ -30,6 +31,9 @@ def network(config: NetworkConfig) -> CPM:
     for name, buffer in model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
             buffer.uniform_(0.5, 1.5)
+    for conv in model.convs.values():
+        if conv.norm is not None:  # those of residual blocks begin at 0
+            torch.nn.init.uniform_(conv.norm.weight, 0.5, 1.5)
     return model.eval()
 
 
