@@ -17,7 +17,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
 from cpm_fast.results.result import Results
 from cpm_fast.system.output_folder import MANIFEST
-from cpm_fast.training import loop, update
+from cpm_fast.training import run as run_module
+from cpm_fast.training import update
 from support import caffe_file
 
 VERBS = ("demo", "infer", "train", "eval", "data", "frames", "label", "suggest", "project", "import", "export",
@@ -222,7 +223,7 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_targets", stopping_after(2, loop.make_targets))
+        patch.setattr(run_module, "make_targets", stopping_after(2, run_module.make_targets))
         given = ["--save-every", "2", "--validate-every", "0.5"]
         assert main(["train", *options, *given, "-o", "again"]) == BAD_RESULT
     assert not (tmp_path / "again" / "final.safetensors").exists()

@@ -34,9 +34,10 @@ from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.model.files import load_model
 from cpm_fast.recipes import RECIPES
 from cpm_fast.system.files import TEMPORARY_SUFFIX, atomic_write
+from cpm_fast.system.versions import versions
 from cpm_fast.training.folder import RunFolder
-from cpm_fast.training.journal import METRICS_FILE, Metrics, versions
 from cpm_fast.training.loop import train
+from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.options import RunOptions
 
 NETWORK = replace(
@@ -96,7 +97,7 @@ def _silently(run: Callable[[Path, int], None], folder: Path, workers: int) -> N
 
 def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """Final weights, and all lines of metrics but their times."""
-    rows = list(Metrics(folder / METRICS_FILE).rows())
+    rows = list(MetricsLog(folder / METRICS_FILE).rows())
     return load_model(RunFolder(folder).final).state_dict(), [
         {name: value for name, value in row.items() if name != TIMED} for row in rows
     ]

@@ -31,7 +31,8 @@ sys.path[:0] = [str(ROOT)]
 from benchmarks.harness import record  # noqa: E402
 from cpm_fast.data.drawn.synthetic import DrawnFigures  # noqa: E402
 from cpm_fast.results.result import Results  # noqa: E402
-from cpm_fast.training.journal import versions, write_json  # noqa: E402
+from cpm_fast.system.files import write_json  # noqa: E402
+from cpm_fast.system.versions import versions  # noqa: E402
 
 JPEG_QUALITY = 90
 SAMPLE_SECONDS = 0.02

@@ -35,11 +35,14 @@ from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.model.files import load_model  # noqa: E402
 from cpm_fast.model.layers import parameter_count, receptive_field  # noqa: E402
 from cpm_fast.recipes import RECIPES, SCHEMES, TrainingConfig  # noqa: E402
+from cpm_fast.system.files import write_json  # noqa: E402
+from cpm_fast.system.versions import versions  # noqa: E402
+from cpm_fast.training.diagnostics import GRADIENTS_FILE  # noqa: E402
 from cpm_fast.training.folder import RunFolder  # noqa: E402
-from cpm_fast.training.gradients import GRADIENTS_FILE  # noqa: E402
-from cpm_fast.training.journal import METRICS_FILE, Metrics, versions, write_json  # noqa: E402
-from cpm_fast.training.loop import LOG_EVERY_STEPS, train  # noqa: E402
+from cpm_fast.training.loop import train  # noqa: E402
+from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
+from cpm_fast.training.run import LOG_EVERY_STEPS  # noqa: E402
 
 BOX = replace(preset("compact"), input_size=(152, 152), center_sigma=9.0)
 # Figure 5 is about networks without normalization, which hides what becomes of gradients; two trunks, as released.
@@ -97,7 +100,7 @@ def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: in
                 experiment.network, replace(experiment.config, epochs=1e3), [data], [], Path(scratch), options=options
             )
             # The first rows hold the start of the loaders.
-            rate = list(Metrics(Path(scratch) / METRICS_FILE).rows())[-1]["samples_per_second"]
+            rate = list(MetricsLog(Path(scratch) / METRICS_FILE).rows())[-1]["samples_per_second"]
         slowest = min(slowest, rate / experiment.config.batch)
     return max(1, int(slowest * seconds))
 
@@ -117,8 +120,8 @@ def carry_out(experiment: Experiment, steps: int, data: Dataset, held_out: Datas
             "name": experiment.name, "steps": steps, "parameters": parameter_count(experiment.network),
             "fields": [receptive_field(experiment.network, t) for t in range(1, experiment.network.stages + 1)],
             "hits": sample_hits(model, held_out).round(4).tolist(),
-            "curve": [[row["step"], row["pck"]] for row in Metrics(folder / METRICS_FILE).rows() if "pck" in row],
-            "gradients": list(Metrics(folder / GRADIENTS_FILE).rows()),
+            "curve": [[row["step"], row["pck"]] for row in MetricsLog(folder / METRICS_FILE).rows() if "pck" in row],
+            "gradients": list(MetricsLog(folder / GRADIENTS_FILE).rows()),
         })  # fmt: skip
     return json.loads(done.read_text(encoding="utf-8"))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.system.files import atomic_write
-from cpm_fast.training.gradients import LOG10_EDGES, typical_magnitude
+from cpm_fast.training.diagnostics import LOG10_EDGES, typical_magnitude
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 STANDARD_ERRORS = 2.0

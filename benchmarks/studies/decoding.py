@@ -32,7 +32,8 @@ from cpm_fast.model.crops import scale_crops
 from cpm_fast.model.decode import belief_to_parts, unmirror
 from cpm_fast.ops.peaks import peaks
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.training.journal import versions, write_json, write_text
+from cpm_fast.system.files import write_json, write_text
+from cpm_fast.system.versions import versions
 from cpm_fast.weights import DEFAULT, load
 
 THRESHOLDS = (0.05, 0.1, 0.2)

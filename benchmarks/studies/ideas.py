@@ -34,8 +34,9 @@ from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.model.files import load_model  # noqa: E402
 from cpm_fast.model.layers import mac_count  # noqa: E402
 from cpm_fast.recipes import RECIPES, AugmentationConfig, TrainingConfig  # noqa: E402
+from cpm_fast.system.files import write_json, write_text  # noqa: E402
+from cpm_fast.system.versions import versions  # noqa: E402
 from cpm_fast.training.folder import RunFolder  # noqa: E402
-from cpm_fast.training.journal import versions, write_json, write_text  # noqa: E402
 from cpm_fast.training.loop import train  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
 from cpm_fast.weights import DEFAULT, load, weights_file  # noqa: E402

@@ -27,8 +27,8 @@ from cpm_fast.evaluation import evaluate
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import BOX_MARGIN, Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.system.files import atomic_write
-from cpm_fast.training.journal import versions, write_json
+from cpm_fast.system.files import atomic_write, write_json
+from cpm_fast.system.versions import versions
 from cpm_fast.weights import DEFAULT, load
 
 SHIFTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)

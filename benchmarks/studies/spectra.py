@@ -36,7 +36,7 @@ from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.model.crops import crop, network_input  # noqa: E402
 from cpm_fast.model.layers import Layer  # noqa: E402
 from cpm_fast.system.files import atomic_write  # noqa: E402
-from cpm_fast.training.journal import versions  # noqa: E402
+from cpm_fast.system.versions import versions  # noqa: E402
 from cpm_fast.weights import load  # noqa: E402
 
 Round = Callable[[torch.Tensor], torch.Tensor]

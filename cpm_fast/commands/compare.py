@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.evaluation.curves import plain
-from cpm_fast.system.files import atomic_write, parse_json
-from cpm_fast.training.journal import CONFIG_FILE, METRICS_FILE, Metrics
+from cpm_fast.system.files import parse_json
+from cpm_fast.training.folder import CONFIG_FILE
+from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
+from cpm_fast.training.pictures import curve_figure, write_curves
 
 ABSENT = "-"
 LONGEST_CELL = 48
@@ -62,7 +64,7 @@ def _read(folder: Path, name: str) -> _Run:
         raise FileNotFoundError(f"{path}: no such file; compare takes folders of runs")
     try:
         config = dict(_flat(parse_json(path.read_text(encoding="utf-8"))))
-        rows = list(Metrics(folder / METRICS_FILE).rows())
+        rows = list(MetricsLog(folder / METRICS_FILE).rows())
         losses = [(row["step"], row["losses"]) for row in rows if "losses" in row and None not in row["losses"]]
         scores: dict[str, list[tuple[int, list[float]]]] = {}
         for row in rows:
@@ -113,13 +115,8 @@ def _short(text: str) -> str:
 
 
 def _draw(runs: Sequence[_Run], path: Path) -> None:
-    """Last stage's loss, and last stage's PCK of every validation set, over the steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    """Draw the last stage's loss, and its PCK of every validation set, over the steps."""
+    figure, left, right = curve_figure()
     for number, run in enumerate(runs):
         color = f"C{number}"
         left.plot([step for step, _ in run.losses], [losses[-1] for _, losses in run.losses], color=color,
@@ -127,11 +124,6 @@ def _draw(runs: Sequence[_Run], path: Path) -> None:
         for data, points in run.scores.items():
             right.plot([step for step, _ in points], [100 * pck[-1] for _, pck in points], color=color, marker=".",
                        label=plain(f"run {run.name}, {data}"))  # fmt: skip
-    left.set(xlabel="step", ylabel="loss per sample, last stage", title="training", yscale="log")
-    right.set(xlabel="step", ylabel="PCK@0.2 (%), last stage", title="validation")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize="small")
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=100)
+    left.set(ylabel="loss per sample, last stage")
+    right.set(ylabel="PCK@0.2 (%), last stage")
+    write_curves(figure, path)

@@ -16,8 +16,7 @@ from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import parse_json
 from cpm_fast.system.ranks import main_process
-from cpm_fast.training.folder import FINAL_FILE
-from cpm_fast.training.journal import CONFIG_FILE, START_FILE
+from cpm_fast.training.folder import CONFIG_FILE, FINAL_FILE, START_FILE
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import RunOptions
 from cpm_fast.weights import weights_file

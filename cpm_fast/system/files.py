@@ -54,6 +54,17 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def write_json(path: Path, values: Any) -> None:
+    """Write values as JSON, whole or not at all."""
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
 def parse_json(text: str | bytes) -> Any:
     """json.loads, for text that anybody may have written.
 

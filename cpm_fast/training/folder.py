@@ -10,10 +10,11 @@ from typing import Any
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
 from cpm_fast.recipes import TrainingConfig
-from cpm_fast.system.files import parse_json
-from cpm_fast.training.journal import CONFIG_FILE, START_FILE, versions, write_json, write_text
+from cpm_fast.system.files import parse_json, write_json, write_text
+from cpm_fast.system.versions import versions
 from cpm_fast.training.options import TrainingError
 
+CONFIG_FILE, START_FILE = "config.json", "start.txt"
 LAST_FILE, BEST_FILE, FINAL_FILE = "last.safetensors", "best.safetensors", "final.safetensors"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,39 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.loader import Batch, TrainingItems, blank_batch, steps_per_epoch, training_batches
-from cpm_fast.data.mapped import Mapped, mapped
 from cpm_fast.data.sample import Dataset
-from cpm_fast.evaluation import evaluate
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import save_model
 from cpm_fast.recipes import TrainingConfig
-from cpm_fast.system.files import remove_leftovers
-from cpm_fast.system.interrupt import interrupts_held
 from cpm_fast.system.locks import folder_lock
 from cpm_fast.system.memory import freed_memory_kept
-from cpm_fast.system.ranks import Ranks, join
-from cpm_fast.training.average import WeightAverage
-from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from cpm_fast.training.finite import what_is_not_finite
+from cpm_fast.system.ranks import join
 from cpm_fast.training.folder import RunFolder, sample_counts
-from cpm_fast.training.forward import Forward
-from cpm_fast.training.gradients import GRADIENTS_FILE, gradient_histograms
-from cpm_fast.training.inputs import INPUTS_FILE, Digests, annotation_digests, check_inputs, input_digests, write_inputs
-from cpm_fast.training.journal import BATCH_FILE, CURVES_FILE, METRICS_FILE, Metrics, draw_batch, draw_curves
-from cpm_fast.training.loss import Targets, make_targets
-from cpm_fast.training.options import RunOptions, TrainingError
-from cpm_fast.training.phases import Phase, phase_at, run_phases
-from cpm_fast.training.schemes import make_optimizer, rate_factor, set_rate
-from cpm_fast.training.start import start_from
-from cpm_fast.training.update import update
+from cpm_fast.training.inputs import annotation_digests
+from cpm_fast.training.options import RunOptions
+from cpm_fast.training.run import Run
 from cpm_fast.weights import find_device
-
-LOG_EVERY_STEPS = 20
 
 
 def train(
@@ -101,7 +80,7 @@ def train(
         "start": str(start), "options": options.kept(), "samples": sample_counts(data, validation),
         "annotations": annotation_digests([*data, *validation]),
     })  # fmt: skip
-    started = _Run(network, config, data, validation, folder, options, ranks)
+    started = Run(network, config, data, validation, folder, options, ranks)
     with ExitStack() as held:
         # The state of PyTorch's random numbers, and of the allocator, are the caller's again in the end.
         held.enter_context(torch.random.fork_rng([ranks.device] if ranks.device.type == "cuda" else []))
@@ -134,288 +113,3 @@ def without_mirroring(config: TrainingConfig, network: NetworkConfig) -> Trainin
         return config
     warnings.warn(f"mirroring is {network.skeleton.mirroring}", stacklevel=3)
     return replace(config, augmentation=replace(config.augmentation, flip_probability=0.0))
-
-
-class _Run:
-    def __init__(
-        self,
-        network: NetworkConfig,
-        config: TrainingConfig,
-        data: Sequence[Dataset],
-        validation: Sequence[Dataset],
-        folder: RunFolder,
-        options: RunOptions,
-        ranks: Ranks,
-    ) -> None:
-        filled = [mapped(dataset, network.skeleton) for dataset in data if len(dataset)]
-        for dataset in filled:
-            if isinstance(dataset, Mapped) and dataset.missing and config.loss_mode == "zero":
-                raise ValueError(
-                    f"{dataset.name}: lacks {', '.join(dataset.missing)}, so loss_mode must be 'mask', got 'zero'"
-                )
-        if not filled:
-            raise ValueError("data must hold at least one sample, got none")
-        self.network, self.config, self.options = network, config, options
-        self.validation, self.folder = validation, folder
-        self.ranks, self.device = ranks, ranks.device
-        self.samples = sample_counts(data, validation)
-        self.items = TrainingItems(filled, network, config.augmentation, config.seed)
-        self.batch = min(config.batch, len(self.items))
-        if self.batch < ranks.world:
-            raise ValueError(f"batch must be at least one sample a process ({ranks.world}), got {self.batch}")
-        self.per_epoch = steps_per_epoch(len(self.items), self.batch)
-        self.steps = max(1, round(config.epochs * self.per_epoch))
-        self.last = self.steps if options.stop_after is None else min(self.steps, options.stop_after)
-        self.validate_every = max(1, round(options.validate_every * self.per_epoch))
-        if config.precision == "tf32" and self.device.type != "cuda":
-            raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
-        self.phases = run_phases(config, network.stages, self.steps)
-        self.metrics = Metrics(folder.path / METRICS_FILE)
-        self.gradients = Metrics(folder.path / GRADIENTS_FILE)
-        # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
-        self.window: list[torch.Tensor] = []
-        self.seen, self.clock = 0, time.monotonic()
-        self.average: WeightAverage | None = None
-        self.phase = self.phases[0]
-        self.forward: torch.nn.Module | None = None
-        # Samples that could not be read, since the last line of metrics and in all, and steps in a row without any.
-        self.unreadable, self.left_out, self.skipped = 0, 0, 0
-        self.told: set[str] = set()
-
-    def go(self, resume: bool, about: dict[str, Any], start: str | Path | None) -> CPM:
-        self.folder.check(resume, self.network, self.config, self.samples)
-        inputs = (
-            input_digests([*(dataset for dataset in self.items.datasets), *self.validation]) if self.ranks.main else {}
-        )
-        if resume and self.ranks.main:
-            check_inputs(self.folder.path / INPUTS_FILE, inputs)
-        self.ranks.wait()  # every process has looked before one writes
-        torch.manual_seed(self.config.seed)
-        model = CPM(self.network)
-        going_on = resume and self.folder.last.exists()
-        loaded = start_from(model, start) if start is not None and not going_on else None
-        model = model.to(self.device)
-        optimizer = make_optimizer(model, self.config)
-        progress = Progress()
-        self.average = WeightAverage(model, self.config.average) if self.config.average else None
-        if going_on:
-            progress = load_checkpoint(self.folder.last, model, optimizer, self.averaged())
-        self.ranks.wait()  # every process has read before one writes
-        if self.ranks.main:
-            self.prepare_folder(progress, about, inputs)
-            if loaded is not None:
-                self.folder.tell_start(loaded.table())
-        self.enter(phase_at(self.phases, progress.step), model)
-        if self.due(progress.step) and progress.validated < progress.step:
-            progress = self.validate(model, progress)
-        progress = self.steps_from(progress, model, optimizer)
-        if self.left_out and self.ranks.main:
-            tqdm.write(f"left out {self.left_out} times a sample that could not be read; look with cpm-fast data check")
-        if progress.step == self.steps and self.ranks.main:
-            with self.folder.writing(self.folder.final):
-                save_model(self.judged(model).eval(), self.folder.final)
-        return self.judged(model)
-
-    def averaged(self) -> CPM | None:
-        return None if self.average is None else self.average.model
-
-    def judged(self, model: CPM) -> CPM:
-        """The weights that are scored and handed out."""
-        return model if self.average is None else self.average.model
-
-    def enter(self, phase: Phase, model: CPM) -> None:
-        """Have the stages run, and the weights learn, that a phase says."""
-        self.phase = phase
-        self.forward = Forward(model, phase, self.options.recompute)
-        if self.ranks.world > 1:
-            self.forward = DistributedDataParallel(self.forward, [self.device] if self.device.type == "cuda" else None)
-
-    def prepare_folder(self, progress: Progress, about: dict[str, Any], inputs: Digests) -> None:
-        """Make the folder what it was at a step."""
-        remove_leftovers(self.folder.path)
-        with self.folder.writing(self.metrics.path):
-            self.metrics.rewind(progress.step, progress.validated)
-        if self.options.gradients_every:
-            with self.folder.writing(self.gradients.path):
-                self.gradients.rewind(progress.step)
-        with self.folder.writing(self.folder.path / INPUTS_FILE):
-            if not (self.folder.path / INPUTS_FILE).exists():
-                write_inputs(self.folder.path / INPUTS_FILE, inputs)
-        self.folder.describe({
-            **about, "network": self.network.to_dict(), "training": self.config.to_dict(), "samples": self.samples,
-            "options": self.options.kept(), "processes": self.ranks.world,
-        })  # fmt: skip
-
-    def steps_from(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
-        """Run the steps that are left, or those up to `stop_after`; leaves a checkpoint behind."""
-        workers = self.options.loader_workers(self.ranks.local)
-        batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers,
-                                   self.ranks.rank, self.ranks.world)  # fmt: skip
-        self.window = [torch.tensor(losses, device=self.device) for losses in progress.unlogged]
-        self.seen, self.clock = 0, time.monotonic()
-        silent = self.options.quiet or not self.ranks.main
-        bar = tqdm(batches, initial=progress.step, total=self.steps, unit="step", disable=silent)
-        whole = True  # whether weights, optimizer and progress are of one step
-        try:
-            for batch in bar:
-                with interrupts_held():
-                    whole = False
-                    progress = self.advance(progress, batch, model, optimizer, bar)
-                    whole = True
-        except KeyboardInterrupt:
-            if whole:
-                self.save(progress, model, optimizer)
-                done = f"stopped after step {progress.step}, saved"
-            else:
-                done = f"stopped within step {progress.step + 1}, which is lost with all after the last checkpoint"
-            if self.ranks.main:
-                tqdm.write(f"{done}; go on with: cpm-fast train --resume {self.folder.path}")
-            raise
-        finally:
-            bar.close()
-        return progress
-
-    def advance(
-        self, progress: Progress, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer, bar: tqdm
-    ) -> Progress:
-        """One step, and what is due after it: metrics, checkpoint, validation."""
-        self.note_unreadable(progress.step, batch)
-        samples = self.ranks.total(len(batch.crops))
-        self.skipped = 0 if samples else self.skipped + 1
-        if samples:
-            self.window.append(self.step(progress.step, batch, samples, model, optimizer))
-        elif self.skipped >= self.per_epoch:
-            raise TrainingError(
-                f"no sample of {self.skipped} batches up to step {progress.step + 1} could be read; the last: "
-                f"{batch.unreadable[-1] if batch.unreadable else 'of another process'}; look with cpm-fast data check; "
-                f"{self.folder.state()}"
-            )
-        progress = replace(progress, step=progress.step + 1)
-        step = progress.step
-        if step % LOG_EVERY_STEPS == 0 or step == self.steps:
-            bar.set_postfix_str(self.log(step, model, optimizer))
-        if self.due(step) or step % self.options.save_every == 0 or step == self.last:
-            self.save(progress, model, optimizer)
-        if self.due(step):
-            # The step is saved: whatever becomes of the validation, it is not lost.
-            started = time.monotonic()
-            progress = self.validate(model, progress)
-            self.save(progress, model, optimizer)
-            self.clock += time.monotonic() - started
-        return progress
-
-    def note_unreadable(self, step: int, batch: Batch) -> None:
-        """Count the samples of a batch that could not be read, and tell of each once."""
-        for message in batch.unreadable:
-            if message not in self.told:
-                self.told.add(message)
-                tqdm.write(message)
-        self.unreadable += len(batch.unreadable)
-        self.left_out += len(batch.unreadable)
-        if batch.unreadable and not len(batch.crops):
-            tqdm.write(f"step {step + 1} is skipped: none of its samples could be read; look with cpm-fast data check")
-
-    def due(self, step: int) -> bool:
-        """Whether a step is followed by a validation."""
-        return step > 0 and (step % self.validate_every == 0 or step == self.steps)
-
-    def log(self, step: int, model: CPM, optimizer: torch.optim.Optimizer) -> str:
-        """Write the means since the last line of metrics; returns them for the progress bar."""
-        self.check_finite(step, model)
-        means = torch.stack(self.window).mean(dim=0).tolist() if self.window else [None] * self.network.stages
-        per_second = self.seen / (time.monotonic() - self.clock)
-        self.write_row({
-            "step": step, "epoch": step / self.per_epoch, "losses": means,
-            "rate": optimizer.param_groups[0]["lr"], "samples_per_second": per_second,
-            **({"unreadable": self.unreadable} if self.unreadable else {}),
-        })  # fmt: skip
-        self.window.clear()
-        self.unreadable = 0
-        self.seen, self.clock = 0, time.monotonic()
-        shown = " ".join(f"s{t} {value:.2f}" for t, value in enumerate(means, 1) if value is not None)
-        return f"{shown} {per_second:.0f} img/s"
-
-    def write_row(self, row: dict[str, Any], rows: Metrics | None = None) -> None:
-        rows = rows or self.metrics
-        if self.ranks.main:
-            with self.folder.writing(rows.path):
-                rows.write(row)
-
-    def save(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> None:
-        self.check_finite(progress.step, model)
-        if not self.ranks.main:
-            return
-        unlogged = tuple(tuple(losses.tolist()) for losses in self.window)
-        with self.folder.writing(self.folder.last):
-            save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged),
-                            self.averaged())  # fmt: skip
-
-    def check_finite(self, step: int, model: CPM) -> None:
-        """Refuse to go on with, or to save, what is not finite.
-
-        Raises:
-            TrainingError: a loss since the last line of metrics, or a weight, is not finite.
-        """
-        problem = what_is_not_finite(self.window, step, model)
-        if problem:
-            raise TrainingError(f"{problem}: lower the learning rate; {self.folder.state()}")
-
-    def step(self, step: int, batch: Batch, samples: int, model: CPM, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-        """Update the weights once; returns the loss of every stage, [T]."""
-        self.seen += samples
-        # Dropout is a function of seed, step and process.
-        torch.manual_seed((self.config.seed * 1_000_003 + step) * self.ranks.world + self.ranks.rank)
-        batch, targets = self.prepared(batch)
-        if self.ranks.main and not (self.folder.path / BATCH_FILE).exists():
-            with self.folder.writing(self.folder.path / BATCH_FILE):
-                draw_batch(batch, targets, self.network, self.folder.path / BATCH_FILE)
-        phase = phase_at(self.phases, step)
-        if phase != self.phase:
-            self.enter(phase, model)
-        factor = rate_factor(self.config, step - phase.first, phase.steps, len(self.items) / self.batch)
-        set_rate(optimizer, self.config.learning_rate * factor)
-        losses = update(
-            model, optimizer, batch, targets, self.config, forward=self.forward, ranks=self.ranks, samples=samples,
-            supervised=phase.supervised,
-        )  # fmt: skip
-        if self.average is not None:
-            self.average.update(model, step + 1)
-        every = self.options.gradients_every
-        if every and (step + 1) % every == 0:
-            self.write_row({"step": step + 1, "layers": gradient_histograms(model)}, self.gradients)
-        return losses
-
-    def prepared(self, batch: Batch) -> tuple[Batch, Targets]:
-        """The batch on the device, and its targets; a blank one that does not count where none of it can be read.
-
-        The other processes wait for this one's gradients, even where they are 0.
-        """
-        readable = len(batch.crops) > 0
-        batch = (batch if readable else blank_batch(self.network, 1)).to(self.device)
-        targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
-        return batch, targets if readable else targets.without_counts()
-
-    def validate(self, model: CPM, progress: Progress) -> Progress:
-        """Score every validation set; the mean of their last stages decides which weights are best."""
-        progress = replace(progress, validated=progress.step)
-        if not self.ranks.main:
-            return progress
-        scores = []
-        for dataset in self.validation:
-            result = evaluate(self.judged(model), dataset, batch=self.batch, device=str(self.device), progress=False)
-            pck = [score.mean for score in result.stages]
-            scores.append(pck[-1])
-            self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch,
-                            "data": dataset.name, "pck": pck, "samples": result.stages[-1].samples,
-                            "left_out": result.stages[-1].left_out})  # fmt: skip
-            tqdm.write(
-                f"step {progress.step}  {dataset.name}  PCK@0.2 "
-                + "  ".join(f"stage {t} {100 * value:.1f}" for t, value in enumerate(pck, 1))
-            )
-        with self.folder.writing(self.folder.path / CURVES_FILE):
-            draw_curves(self.metrics, self.folder.path / CURVES_FILE)
-        if scores and sum(scores) / len(scores) > progress.best_score:
-            with self.folder.writing(self.folder.best):
-                save_model(self.judged(model), self.folder.best)
-            return replace(progress, best_score=sum(scores) / len(scores), best_step=progress.step)
-        return progress

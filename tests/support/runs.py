@@ -8,8 +8,8 @@ from cpm_fast.config import Conv, preset
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.model.files import load_model
 from cpm_fast.recipes import RECIPES
-from cpm_fast.training.journal import Metrics
-from cpm_fast.training.loop import RunOptions
+from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.options import RunOptions
 
 FEW = {
     "input_size": (64, 64), "stages": 2, "trunk": ((Conv(3, 4),),) * 3, "features": (Conv(1, 4),),
@@ -35,4 +35,4 @@ def weights(run) -> dict[str, torch.Tensor]:
 
 
 def losses(run) -> list[tuple[int, list[float]]]:
-    return [(row["step"], row["losses"]) for row in Metrics(run / "metrics.jsonl").rows() if "losses" in row]
+    return [(row["step"], row["losses"]) for row in MetricsLog(run / "metrics.jsonl").rows() if "losses" in row]

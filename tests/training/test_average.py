@@ -7,10 +7,9 @@ import torch
 
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, read_tensors
-from cpm_fast.training.average import WeightAverage
 from cpm_fast.training.checkpoint import load_checkpoint
 from cpm_fast.training.loop import train
-from cpm_fast.training.schemes import make_optimizer
+from cpm_fast.training.optimization import WeightAverage, make_optimizer
 from support.runs import COMPACT, CONFIGS, DATA, QUIET, weights
 
 CONFIG = replace(CONFIGS["modern"][1], average=0.9)

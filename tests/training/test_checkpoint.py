@@ -14,7 +14,7 @@ from cpm_fast.model.files import save_model
 from cpm_fast.model.tensor_file import FORMAT, read_tensors
 from cpm_fast.recipes import RECIPES
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from cpm_fast.training.schemes import make_optimizer
+from cpm_fast.training.optimization import make_optimizer
 
 TINY = replace(
     preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),

@@ -15,9 +15,12 @@ from cpm_fast.data.sample import Subset
 from cpm_fast.model.files import load_model, read_tensors
 from cpm_fast.recipes import RECIPES, AugmentationConfig
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.training import loop, update
-from cpm_fast.training.journal import Metrics
-from cpm_fast.training.loop import RunOptions, TrainingError, train
+from cpm_fast.training import run as run_module
+from cpm_fast.training import update
+from cpm_fast.training.loop import train
+from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.options import RunOptions, TrainingError
+from cpm_fast.training.run import Run
 from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
 
 
@@ -36,7 +39,7 @@ def test_what_a_run_leaves(tmp_path):
     assert described["network"]["skeleton"]["name"] == "lsp" and "torch" in described["versions"]
     for name in ("curves.png", "batch0.png"):
         assert cv2.imread(str(run / name)) is not None
-    rows = list(Metrics(run / "metrics.jsonl").rows())
+    rows = list(MetricsLog(run / "metrics.jsonl").rows())
     assert [row["step"] for row in rows] == [3, 6, 8, 9, 11, 11]
     for row in rows:
         if "losses" in row:
@@ -60,7 +63,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return Found(scores[len(seen) - 1])
 
-    monkeypatch.setattr(loop, "evaluate", scored)
+    monkeypatch.setattr(run_module, "evaluate", scored)
     network, config = CONFIGS["modern"]
     for stop in (8, None):
         train(network, config, DATA, [DATA[0]], tmp_path, resume=True,
@@ -127,7 +130,7 @@ def assert_finite(checkpoint) -> None:
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
-    real = loop._Run.step
+    real = Run.step
 
     def exploding(self, step, batch, samples, model, optimizer):
         found = real(self, step, batch, samples, model, optimizer)
@@ -135,7 +138,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
             next(model.parameters()).data[0, 0, 0, 0] = math.inf
         return found
 
-    monkeypatch.setattr(loop._Run, "step", exploding)
+    monkeypatch.setattr(Run, "step", exploding)
     with pytest.raises(TrainingError, match="weights are not finite after step 2: .*last good state is in"):
         train(*CONFIGS["paper"], DATA, [], tmp_path, options=replace(QUIET, save_every=1))
     assert_finite(tmp_path / "last.safetensors")
@@ -211,7 +214,7 @@ def test_a_device_that_is_none(tmp_path):
 
 
 def test_metrics_drop_a_torn_line_and_what_is_later(tmp_path):
-    metrics = Metrics(tmp_path / "metrics.jsonl")
+    metrics = MetricsLog(tmp_path / "metrics.jsonl")
     assert list(metrics.rows()) == []
     for step in (1, 2, 3):
         metrics.write({"step": step})
@@ -220,7 +223,7 @@ def test_metrics_drop_a_torn_line_and_what_is_later(tmp_path):
     assert [row["step"] for row in metrics.rows()] == [1, 2, 3]
     for torn in (b"4\n", b"{}\n", b"[" * 100_000):
         (tmp_path / "other.jsonl").write_bytes(metrics.path.read_bytes()[:39] + torn)
-        assert [row["step"] for row in Metrics(tmp_path / "other.jsonl").rows()] == [1, 2, 3]
+        assert [row["step"] for row in MetricsLog(tmp_path / "other.jsonl").rows()] == [1, 2, 3]
     metrics.rewind(2)
     metrics.write({"step": 9})
     assert metrics.path.read_text() == '{"step": 1}\n{"step": 2}\n{"step": 9}\n'

@@ -14,10 +14,11 @@ import torch
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
 from cpm_fast.model.tensor_file import read_tensors, write_tensors
-from cpm_fast.training import loop
 from cpm_fast.training.checkpoint import load_checkpoint
-from cpm_fast.training.journal import Metrics
-from cpm_fast.training.loop import RunOptions, TrainingError, train
+from cpm_fast.training.loop import train
+from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.optimization import make_optimizer
+from cpm_fast.training.options import RunOptions, TrainingError
 from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,14 +80,14 @@ def assert_same(run, whole) -> None:
 
 
 def scores(run) -> list[tuple[int, list[float]]]:
-    return [(row["step"], row["pck"]) for row in Metrics(run / "metrics.jsonl").rows() if "pck" in row]
+    return [(row["step"], row["pck"]) for row in MetricsLog(run / "metrics.jsonl").rows() if "pck" in row]
 
 
 def test_a_full_disk_before_the_first_checkpoint(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Metrics, "write", full)
+    monkeypatch.setattr(MetricsLog, "write", full)
     with pytest.raises(TrainingError, match=r"metrics.jsonl can't be written: No space left .*no state was saved"):
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=QUIET)
 
@@ -129,7 +130,7 @@ def test_a_checkpoint_of_before_counts_as_validated(tmp_path):
     values = json.loads(metadata["checkpoint"])
     del values["validated"]
     write_tensors(path, tensors, {**metadata, "checkpoint": json.dumps(values)})
-    assert load_checkpoint(path, model, loop.make_optimizer(model, config)).validated == 4
+    assert load_checkpoint(path, model, make_optimizer(model, config)).validated == 4
 
 
 def test_data_that_changed_is_refused(tmp_path):
@@ -186,7 +187,7 @@ def test_a_step_without_readable_samples_is_skipped(tmp_path, capsys):
     shown = capsys.readouterr()
     assert shown.out.count("picture0.jpg: gone") == 1 and shown.out.count("is skipped") == 2
     assert "left out 2 times a sample that could not be read; look with cpm-fast data check" in shown.out
-    assert sum(row.get("unreadable", 0) for row in Metrics(tmp_path / "whole" / "metrics.jsonl").rows()) == 2
+    assert sum(row.get("unreadable", 0) for row in MetricsLog(tmp_path / "whole" / "metrics.jsonl").rows()) == 2
     for stop in (1, 2, 5, None):
         options = replace(QUIET, stop_after=stop)
         train(network, config, [Torn(5)], [], tmp_path / "run", resume=True, options=options)

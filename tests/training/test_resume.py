@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from cpm_fast.system.interrupt import interrupts_held
-from cpm_fast.training import loop, update
+from cpm_fast.training import run as run_module
+from cpm_fast.training import update
 from cpm_fast.training.loop import train
+from cpm_fast.training.run import Run
 from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 
@@ -138,7 +140,7 @@ def test_a_second_interrupt_stops_at_once_and_saves_no_half_step(tmp_path, unbro
 
 
 def test_an_interrupt_while_data_is_awaited_saves(tmp_path, unbroken, monkeypatch):
-    real = loop.training_batches
+    real = run_module.training_batches
 
     def interrupted(*args):
         for number, batch in enumerate(real(*args)):
@@ -147,7 +149,7 @@ def test_an_interrupt_while_data_is_awaited_saves(tmp_path, unbroken, monkeypatc
             yield batch
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "training_batches", interrupted)
+        patch.setattr(run_module, "training_batches", interrupted)
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=QUIET)
     assert (tmp_path / "last.safetensors").exists()
     train(*CONFIGS["modern"], DATA, [], tmp_path, resume=True, options=QUIET)
@@ -157,7 +159,7 @@ def test_an_interrupt_while_data_is_awaited_saves(tmp_path, unbroken, monkeypatc
 def test_a_step_that_raises_is_not_saved(tmp_path, unbroken, monkeypatch):
     """KeyboardInterrupt out of a step leaves weights that no step has: what stands is the checkpoint before."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        calls, real = [], loop._Run.step
+        calls, real = [], Run.step
 
         def torn(self, step, batch, samples, model, optimizer):
             calls.append(step)
@@ -166,7 +168,7 @@ def test_a_step_that_raises_is_not_saved(tmp_path, unbroken, monkeypatch):
                 raise KeyboardInterrupt
             return real(self, step, batch, samples, model, optimizer)
 
-        patch.setattr(loop._Run, "step", torn)
+        patch.setattr(Run, "step", torn)
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, save_every=4))
     train(*CONFIGS["modern"], DATA, [], tmp_path, resume=True, options=QUIET)
     assert_same_run(tmp_path, unbroken("modern"))

@@ -84,16 +84,16 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from cpm_fast.data.drawn.synthetic import DrawnFigures
-from cpm_fast.training import loop
+from cpm_fast.training import loop, run
 from cpm_fast.system.ranks import main_process
 from support.runs import CONFIGS, DATA, LOG_EVERY, QUIET
 from training.test_scale import PARALLEL, WITHOUT_CHANCE, Half
 
 torch.set_num_threads(1)
-loop.LOG_EVERY_STEPS = LOG_EVERY
+run.LOG_EVERY_STEPS = LOG_EVERY
 written = []
-real = loop.save_checkpoint
-loop.save_checkpoint = lambda *args: (written.append(args[0]), real(*args))
+real = run.save_checkpoint
+run.save_checkpoint = lambda *args: (written.append(args[0]), real(*args))
 folder = Path(sys.argv[1])
 validation = [DrawnFigures(2, seed=3)]
 for stop in (5, None):
@@ -147,8 +147,8 @@ def test_two_processes_are_one_with_the_same_batch_to_rounding(tmp_path):
 
 def test_fewer_samples_than_processes(monkeypatch, tmp_path):
     from cpm_fast.system.ranks import Ranks
-    from cpm_fast.training import loop
     from cpm_fast.training.folder import RunFolder
+    from cpm_fast.training.run import Run
 
     with pytest.raises(ValueError, match=r"batch must be at least one sample a process .8., got 4"):
-        loop._Run(*CONFIGS["modern"], DATA, [], RunFolder(tmp_path), QUIET, Ranks(0, 8))
+        Run(*CONFIGS["modern"], DATA, [], RunFolder(tmp_path), QUIET, Ranks(0, 8))

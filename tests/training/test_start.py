@@ -14,7 +14,7 @@ from cpm_fast.model.files import save_model
 from cpm_fast.recipes import RECIPES
 from cpm_fast.skeleton import FLIC, MPII, Skeleton
 from cpm_fast.training.loop import train
-from cpm_fast.training.schemes import make_optimizer
+from cpm_fast.training.optimization import make_optimizer
 from cpm_fast.training.start import LOADED, start_from
 from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, weights
 

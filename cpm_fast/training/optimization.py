@@ -1,8 +1,9 @@
-"""Optimizers and learning-rate schedules of the recipes."""
+"""Optimizers and learning-rate schedules of the recipes, and the moving average of the weights."""
 
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import torch
 
@@ -57,3 +58,26 @@ def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Give every group its share of a learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["factor"]
+
+
+class WeightAverage:
+    """Weights and normalization statistics, averaged over the steps with exponential forgetting.
+
+    Args:
+        model: whose weights; the average starts with them.
+        decay: what stays of the average at a step. The first steps forget faster: (1 + n) / (10 + n) after n of them.
+    """
+
+    def __init__(self, model: CPM, decay: float) -> None:
+        self.model = deepcopy(model).requires_grad_(False).eval()
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: CPM, step: int) -> None:
+        """Take in the weights after a step, counted from 1."""
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        for kept, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(new, share)
+            else:
+                kept.copy_(new)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cpm_fast.config import Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import RECIPES
-from cpm_fast.training.schemes import MOMENTUM, make_optimizer, rate_factor, set_rate
+from cpm_fast.training.optimization import MOMENTUM, make_optimizer, rate_factor, set_rate
 
 FEW = {
     "input_size": (32, 32), "stages": 3, "trunk": ((Conv(3, 2),),) * 3, "features": (Conv(1, 2),),

@@ -1,8 +1,11 @@
-"""How large gradients are, layer by layer over a training (Wei et al. 2016, Figure 5)."""
+"""Checks on a training under way: finite losses and weights, and the size of gradients, layer by layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 
 from cpm_fast.model.cpm import CPM
 
@@ -11,8 +14,24 @@ GRADIENTS_FILE = "gradients.jsonl"
 LOG10_EDGES = np.arange(-14, 4.125, 0.25)
 
 
+def what_is_not_finite(losses: Sequence[torch.Tensor], step: int, model: CPM) -> str | None:
+    """The first thing that is not finite, in words; None where everything is.
+
+    Args:
+        losses: of every stage [T], of the last steps up to and with `step`.
+        step: counted from 1.
+        model: its weights and statistics are looked at where the losses are fine.
+    """
+    for at, of_stages in enumerate(losses, step - len(losses) + 1):
+        if not bool(of_stages.isfinite().all()):
+            return f"the losses of the stages are {of_stages.tolist()} at step {at}"
+    if all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        return None
+    return f"weights are not finite after step {step}"
+
+
 def gradient_histograms(model: CPM) -> dict[str, list[int]]:
-    """For every convolution that has one, how many numbers of its weight's gradient have a magnitude in each bin.
+    """Count the magnitudes of each convolution's weight gradient in bins (Wei et al. 2016, Figure 5).
 
     Gradients are taken as the optimizer got them, that is after clipping.
     """

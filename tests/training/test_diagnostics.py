@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from cpm_fast.model.cpm import CPM
-from cpm_fast.training.gradients import LOG10_EDGES, gradient_histograms, typical_magnitude
-from cpm_fast.training.journal import Metrics
-from cpm_fast.training.loop import RunOptions, train
+from cpm_fast.training.diagnostics import LOG10_EDGES, gradient_histograms, typical_magnitude
+from cpm_fast.training.loop import train
+from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.options import RunOptions
 from support.runs import COMPACT, CONFIGS, DATA, QUIET
 
 
@@ -31,7 +32,7 @@ def test_a_resumed_run_has_the_same_histograms(tmp_path):
     train(*CONFIGS["modern"], DATA, [], tmp_path / "whole", options=options)
     for stop in (5, None):
         train(*CONFIGS["modern"], DATA, [], tmp_path / "run", resume=True, options=replace(options, stop_after=stop))
-    whole, again = (list(Metrics(tmp_path / run / "gradients.jsonl").rows()) for run in ("whole", "run"))
+    whole, again = (list(MetricsLog(tmp_path / run / "gradients.jsonl").rows()) for run in ("whole", "run"))
     assert [row["step"] for row in whole] == [2, 4, 6, 8, 10] and whole == again
     assert set(whole[0]["layers"]) == {layer.name for layer in CPM(COMPACT).layers if layer.kind == "conv"}
 

@@ -1,0 +1,42 @@
+"""The log of a run's metrics: losses and scores of every stage by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cpm_fast.system.files import atomic_write, parse_json
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """A file of one JSON object per line, each with its step; a last line that a kill has torn is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rewind(self, step: int, validated: int | None = None) -> None:
+        """Keep what was written up to a step, and scores up to the step validated: a resumed run writes the rest."""
+        last_scores = step if validated is None else validated
+        kept = [row for row in self.rows() if row["step"] <= (last_scores if "pck" in row else step)]
+        with atomic_write(self.path) as file:
+            file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def write(self, row: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = parse_json(line)
+            except ValueError:
+                return
+            if not isinstance(row, dict) or "step" not in row:
+                return
+            yield row
