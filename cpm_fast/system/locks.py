@@ -18,7 +18,7 @@ LOCK_FILE = ".cpm_fast.lock"
 HELD: set[str] = set()
 
 
-class FolderInUse(RuntimeError):
+class FolderInUse(BlockingIOError):
     """Another process works in the folder; the message says which."""
 
 

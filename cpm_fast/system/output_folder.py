@@ -3,54 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cpm_fast.system.files import atomic_write, parse_json, remove_leftovers
+from cpm_fast.system.locks import folder_lock
 
-LOCK, MANIFEST = ".cpm_fast.lock", ".cpm_fast.json"
+MANIFEST = ".cpm_fast.json"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; it is made if it is missing.
+    """Hold a folder for this process, without the temporary files of a killed one.
 
-    The lock says host and process number. One whose process is gone is told and taken over, and the temporary files
-    of a killed process are removed.
+    The folder is made if it is missing, and removed at the end if nothing was written into it.
 
     Raises:
-        BlockingIOError: another process holds it; the message says which.
+        FolderInUse: another process holds it; the message says which.
+        OSError: the folder or its lock can't be written.
     """
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    mine = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
-    while True:
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            holder = _holder(path)
-            if holder is None or _runs(*holder):
-                where = f"process {holder[1]} on {holder[0]}" if holder else "another process"
-                raise BlockingIOError(
-                    f"{folder}: {where} writes there; wait, or choose another folder; if it is gone, remove {path}"
-                ) from None
-            print(f"{folder}: taking over from process {holder[1]}, which is gone", file=sys.stderr)
-            path.unlink(missing_ok=True)
-            continue
-        break
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(mine)
-        remove_leftovers(folder)
-        yield
+        with folder_lock(folder):
+            remove_leftovers(folder)
+            yield
     finally:
         with suppress(OSError):
-            path.unlink()
             _remove_unused(folder, missing)
 
 
@@ -61,27 +41,6 @@ def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
     for each in made:
         # Raises OSError where there is something in it.
         each.rmdir()
-
-
-def _holder(path: Path) -> tuple[str, int] | None:
-    """Host and process number in a lock; None where it can't be read, as in the instant after it was made."""
-    try:
-        held = parse_json(path.read_text(encoding="utf-8"))
-        return str(held["host"]), int(held["process"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _runs(host: str, process: int) -> bool:
-    if host != socket.gethostname():
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 class OutputFolder:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.ops import backend
 from cpm_fast.results.result import Results
-from cpm_fast.system.output_folder import LOCK, MANIFEST
+from cpm_fast.system.locks import LOCK_FILE, folder_lock
+from cpm_fast.system.output_folder import MANIFEST
 from support import clips
 
 
@@ -356,11 +356,11 @@ def test_a_second_run_passes_over_its_own_pictures_and_says_what_it_replaces(wor
 
 def test_two_processes_do_not_share_an_output_folder(work, capsys):
     (work / "out").mkdir()
-    (work / "out" / LOCK).write_text(json.dumps({"host": socket.gethostname(), "process": os.getppid()}))
-    for command in (PICTURES, WALK):
-        assert main([*command, "-o", "out"]) == BAD_USE
-        assert f"out: process {os.getppid()} on " in capsys.readouterr().err
-    assert os.listdir(work / "out") == [LOCK]
+    with folder_lock(work / "out"):
+        for command in (PICTURES, WALK):
+            assert main([*command, "-o", "out"]) == BAD_USE
+            assert f"out is in use by this process ({os.getpid()})" in capsys.readouterr().err
+        assert os.listdir(work / "out") == [LOCK_FILE]
 
 
 def test_pictures_that_were_replaced_are_done_again(work, monkeypatch, capsys):

@@ -1,0 +1,1 @@
+"""The options of every verb; nothing here imports what the verbs do."""

@@ -1,0 +1,70 @@
+"""Options of cpm-fast infer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cpm_fast.commands.options.common import add_test_options
+
+
+def add_infer_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of cpm-fast infer."""
+    parser.add_argument("pictures", nargs="*", type=Path, help="picture files, one folder of them, or one video")
+    parser.add_argument("--camera", type=int, metavar="N", help="a camera by its number from 0; Ctrl-C ends it")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="go on with a folder or video that was interrupted")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace files of an earlier run even if they were "
+        "changed since; files that cpm-fast did not write are never replaced",
+    )
+    parser.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
+    parser.add_argument(
+        "--box",
+        nargs=4,
+        type=float,
+        action="append",
+        metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
+        help="a subject's box in pixels of the one picture, or of a video's first frame; may be repeated",
+    )
+    parser.add_argument(
+        "--find",
+        choices=("auto", "search"),
+        default="auto",
+        help="who is where in pictures without "
+        "--box: search looks for subjects of all sizes; auto takes each picture as one subject, seen "
+        "whole (%(default)s)",
+    )
+    parser.add_argument(
+        "--max-subjects", type=int, metavar="N", help="with --find search: the most per picture, the surest first"
+    )
+    parser.add_argument(
+        "--min-find-score",
+        type=float,
+        metavar="SCORE",
+        help="with --find search: the least mean peak of a subject (default: 0.3)",
+    )
+    parser.add_argument(
+        "--form",
+        choices=("json", "csv", "npz", "coco", "openpose"),
+        help="of the results (default: json; of a video always csv)",
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="write no pictures or video with the poses drawn in")
+    parser.add_argument("--stages", action="store_true", help="also write the belief maps stage by stage as pictures")
+    parser.add_argument("--smooth", action="store_true", help="smooth the poses of a video over time (one-euro filter)")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video or camera")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure what is fastest on this CPU, and keep that for the next time: for many pictures",
+    )
+    parser.add_argument(
+        "--readers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads that read the next pictures while the network runs (%(default)s)",
+    )
+    add_test_options(parser)

@@ -1,0 +1,40 @@
+"""Options of cpm-fast import and export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_import_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of cpm-fast import."""
+    parser.add_argument(
+        "file",
+        type=Path,
+        help="a .caffemodel of the released networks (MPII, LSP, FLIC, VGG), or "
+        "a checkpoint of mmpose's CPM (.pth, .safetensors)",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--preset", help="cpm6, flic, vgg or mmpose (default: by the names in the file)")
+    parser.add_argument(
+        "--skeleton",
+        help="names of the parts: a .toml file, or one of "
+        "lsp, mpii, flic, coco and jhmdb (default: by the number of parts)",
+    )
+    parser.add_argument(
+        "--input-size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="mmpose: the box in pixels (default: 368 368, for COCO 256 192)",
+    )
+    parser.add_argument("--fold-norm", action="store_true", help="mmpose: batch normalization into the weights")
+
+
+def add_export_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of cpm-fast export."""
+    parser.add_argument("model", help="weights: a .safetensors file or a bundled name")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the file to write: .onnx, or .pt2 of torch.export"
+    )
+    parser.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")
