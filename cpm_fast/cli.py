@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cpm_fast.commands.options.data import add_check_options, add_convert_options
-from cpm_fast.commands.options.evaluate import add_eval_options
-from cpm_fast.commands.options.infer import add_infer_options
+from cpm_fast.commands.options.evaluation import add_eval_options
+from cpm_fast.commands.options.inference import add_infer_options
 from cpm_fast.commands.options.labeling import (
     add_frames_options,
     add_label_options,
     add_new_options,
     add_suggest_options,
 )
-from cpm_fast.commands.options.train import add_train_options
+from cpm_fast.commands.options.training import add_train_options
 from cpm_fast.commands.options.weights import add_export_options, add_import_options
 
 FINE, BAD_RESULT, BAD_USE = 0, 1, 2
