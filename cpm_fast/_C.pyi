@@ -1,4 +1,7 @@
-"""What csrc/bindings.cpp exports: addresses, sizes, settings; nothing is checked there."""
+"""What csrc/bindings.cpp exports: addresses, sizes, settings; nothing is checked there.
+
+An address of 0 is a tensor that is not given.
+"""
 
 from collections.abc import Sequence
 
@@ -7,49 +10,76 @@ compiler: str
 cuda_version: str
 cuda_archs: str
 
-def gaussian_targets_cpu(
-    parts: int,
-    labeled: int,
-    maps: int,
-    images: int,
-    people: int,
-    part_count: int,
-    height: int,
-    width: int,
-    sigma: float,
-    stride: float,
-    threads: int,
-    /,
-) -> None: ...
-def gaussian_targets_cuda(
-    parts: int,
-    labeled: int,
-    maps: int,
-    images: int,
-    people: int,
-    part_count: int,
-    height: int,
-    width: int,
-    sigma: float,
-    stride: float,
-    device: int,
-    stream: int,
-    /,
-) -> None: ...
+class GaussianTargets:
+    def __init__(
+        self, *, images: int, people: int, parts: int, height: int, width: int, sigma: float, stride: float
+    ) -> None: ...
 
-# sizes: N, S, P+1, h, w, H, W, sets of frames (1 or N).
-def resize_merge_cpu(maps: int, frames: int, merged: int, sizes: tuple[int, ...], threads: int, /) -> None: ...
+class ResizeMerge:
+    def __init__(
+        self,
+        *,
+        images: int,
+        scales: int,
+        maps: int,
+        cell_height: int,
+        cell_width: int,
+        height: int,
+        width: int,
+        frame_sets: int,
+    ) -> None: ...
+
+class Peaks:
+    def __init__(self, *, maps: int, height: int, width: int, refine: bool) -> None: ...
+
+class SpectralConv:
+    def __init__(
+        self,
+        *,
+        images: int,
+        height: int,
+        width: int,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        tile: int,
+        x_pitch: int = 0,
+        out_pitch: int = 0,
+        pool: int = 0,
+        pool_padding: int = 0,
+    ) -> None: ...
+
+class DirectConv:
+    def __init__(
+        self,
+        *,
+        images: int,
+        height: int,
+        width: int,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        x_pitch: int = 0,
+        out_pitch: int = 0,
+        pool: int = 0,
+        pool_padding: int = 0,
+    ) -> None: ...
+
+class CopyMaps:
+    def __init__(self, *, sizes: Sequence[int], from_strides: Sequence[int], to_strides: Sequence[int]) -> None: ...
+
+def gaussian_targets_cpu(parts: int, labeled: int, maps: int, params: GaussianTargets, threads: int, /) -> None: ...
+def gaussian_targets_cuda(
+    parts: int, labeled: int, maps: int, params: GaussianTargets, device: int, stream: int, /
+) -> None: ...
+def resize_merge_cpu(maps: int, frames: int, merged: int, params: ResizeMerge, threads: int, /) -> None: ...
 def resize_merge_cuda(
-    maps: int, frames: int, merged: int, sizes: tuple[int, ...], device: int, stream: int, /
+    maps: int, frames: int, merged: int, params: ResizeMerge, device: int, stream: int, /
 ) -> None: ...
-def peaks_cpu(
-    maps: int, points: int, scores: int, count: int, height: int, width: int, refine: bool, threads: int, /
-) -> None: ...
-def peaks_cuda(
-    maps: int, points: int, scores: int, count: int, height: int, width: int, refine: bool, device: int, stream: int, /
-) -> None: ...
+def peaks_cpu(maps: int, points: int, scores: int, params: Peaks, threads: int, /) -> None: ...
+def peaks_cuda(maps: int, points: int, scores: int, params: Peaks, device: int, stream: int, /) -> None: ...
 def merge_peaks_cpu(
-    maps: int, frames: int, points: int, scores: int, sizes: tuple[int, ...], refine: bool, threads: int, /
+    maps: int, frames: int, points: int, scores: int, params: ResizeMerge, refine: bool, threads: int, /
 ) -> None: ...
 def merge_peaks_cuda(
     maps: int,
@@ -57,58 +87,57 @@ def merge_peaks_cuda(
     points: int,
     scores: int,
     bounds: int,
-    sizes: tuple[int, ...],
+    params: ResizeMerge,
     refine: bool,
     device: int,
     stream: int,
     /,
 ) -> None: ...
 def merge_peaks_tiles(height: int, width: int, /) -> int: ...
-
-# sizes: N, h, w, C, O, k, t. An address of 0 is a tensor that is not given.
 def transform_weight_cpu(
     weight: int, spectra: int, outputs: int, inputs: int, kernel: int, tile: int, adjoint: bool, threads: int, /
 ) -> None: ...
-def spectral_workspace(sizes: tuple[int, ...], budget: int, threads: int, /) -> int: ...
+def spectral_workspace(params: SpectralConv, budget: int, threads: int, /) -> int: ...
+
+# Returns the images that tiles would get wrong.
 def spectral_conv_cpu(
     x: int,
     gate: int,
     spectra: int,
     bias: int,
     out: int,
-    sizes: tuple[int, ...],
+    params: SpectralConv,
     relu: bool,
     workspace: int,
     budget: int,
     threads: int,
     /,
-) -> None: ...
-def spectral_gradient_workspace(sizes: tuple[int, ...], budget: int, threads: int, /) -> int: ...
+) -> list[int]: ...
+def spectral_gradient_workspace(params: SpectralConv, budget: int, threads: int, /) -> int: ...
 def spectral_weight_gradient_cpu(
     gradient: int,
     gate: int,
     x: int,
     dweight: int,
     dbias: int,
-    sizes: tuple[int, ...],
+    params: SpectralConv,
     workspace: int,
     budget: int,
     threads: int,
     /,
+) -> None: ...
+def pack_weight_cpu(weight: int, packed: int, outputs: int, inputs: int, kernel: int, threads: int, /) -> None: ...
+def direct_workspace(params: DirectConv, threads: int, /) -> int: ...
+def direct_conv_cpu(
+    x: int, packed: int, bias: int, out: int, params: DirectConv, relu: bool, workspace: int, threads: int, /
 ) -> None: ...
 def simd_choices() -> str: ...
 def simd() -> str: ...
 def use_simd(name: str, /) -> None: ...
 def usable_cpus() -> int: ...
 def started_workers() -> int: ...
-def copy_maps_cpu(
-    source: int,
-    target: int,
-    sizes: Sequence[int],
-    source_strides: Sequence[int],
-    target_strides: Sequence[int],
-    threads: int,
-) -> None: ...
+def copy_maps_cpu(source: int, target: int, params: CopyMaps, threads: int, /) -> None: ...
+def checksum_cpu(pieces: Sequence[tuple[int, int]], threads: int, /) -> int: ...
 def batch_norm_cpu(
     x: int,
     weight: int,

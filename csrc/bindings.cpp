@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "cpm/batch_norm.h"
+#include "cpm/checksum.h"
 #include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
 #include "cpm/gaussian_targets.h"
@@ -27,42 +30,27 @@ T* pointer(std::uintptr_t address) {
     return reinterpret_cast<T*>(address);
 }
 
-void gaussian_targets_cpu(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps, int64_t images,
-                          int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
-                          double stride, int threads) {
-    cpm::gaussian_targets_cpu(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps),
-                              {images, people, part_count, height, width, sigma, stride}, threads);
-}
-
-// Sizes of resize_merge and merge_peaks, in the order of the struct: N, S, P+1, h, w, H, W, sets of frames.
-cpm::ResizeMerge resize_sizes(const std::array<int64_t, 8>& sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7]};
+void gaussian_targets_cpu(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps,
+                          const cpm::GaussianTargets& params, int threads) {
+    cpm::gaussian_targets_cpu(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps), params,
+                              threads);
 }
 
 void resize_merge_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t merged,
-                      const std::array<int64_t, 8>& sizes, int threads) {
+                      const cpm::ResizeMerge& params, int threads) {
     cpm::resize_merge_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(merged),
-                          resize_sizes(sizes), threads);
+                          params, threads);
 }
 
-void peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, int64_t count, int64_t height,
-               int64_t width, bool refine, int threads) {
-    cpm::peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores),
-                   {count, height, width, refine}, threads);
+void peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::Peaks& params,
+               int threads) {
+    cpm::peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, threads);
 }
 
 void merge_peaks_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
-                     const std::array<int64_t, 8>& sizes, bool refine, int threads) {
+                     const cpm::ResizeMerge& params, bool refine, int threads) {
     cpm::merge_peaks_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
-                         pointer<float>(scores), resize_sizes(sizes), refine, threads);
-}
-
-// Sizes of spectral_conv, in the order of the struct: N, h, w, C, O, k, t, pitches of x and out, pool and its padding.
-using SpectralSizes = std::array<int64_t, 11>;
-
-cpm::SpectralConv spectral_sizes(const SpectralSizes& sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], static_cast<int>(sizes[5]), static_cast<int>(sizes[6]),
-            sizes[7], sizes[8], static_cast<int>(sizes[9]), static_cast<int>(sizes[10])};
+                         pointer<float>(scores), params, refine, threads);
 }
 
 void transform_weight_cpu(std::uintptr_t weight, std::uintptr_t spectra, int64_t outputs, int64_t inputs, int kernel,
@@ -71,36 +59,28 @@ void transform_weight_cpu(std::uintptr_t weight, std::uintptr_t spectra, int64_t
                               adjoint, threads);
 }
 
-int64_t spectral_workspace(const SpectralSizes& sizes, int64_t budget, int threads) {
-    return cpm::spectral_workspace(spectral_sizes(sizes), budget, threads);
+int64_t spectral_workspace(const cpm::SpectralConv& params, int64_t budget, int threads) {
+    return cpm::spectral_workspace(params, budget, threads);
 }
 
-void spectral_conv_cpu(std::uintptr_t x, std::uintptr_t gate, std::uintptr_t spectra, std::uintptr_t bias,
-                       std::uintptr_t out, const SpectralSizes& sizes, bool relu, std::uintptr_t workspace,
-                       int64_t budget, int threads) {
-    cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const float>(spectra),
-                           pointer<const float>(bias), pointer<float>(out), spectral_sizes(sizes), relu,
-                           pointer<float>(workspace), budget, threads);
+std::vector<int64_t> spectral_conv_cpu(std::uintptr_t x, std::uintptr_t gate, std::uintptr_t spectra,
+                                       std::uintptr_t bias, std::uintptr_t out, const cpm::SpectralConv& params,
+                                       bool relu, std::uintptr_t workspace, int64_t budget, int threads) {
+    return cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const float>(spectra),
+                                  pointer<const float>(bias), pointer<float>(out), params, relu,
+                                  pointer<float>(workspace), budget, threads);
 }
 
-int64_t spectral_gradient_workspace(const SpectralSizes& sizes, int64_t budget, int threads) {
-    return cpm::spectral_gradient_workspace(spectral_sizes(sizes), budget, threads);
+int64_t spectral_gradient_workspace(const cpm::SpectralConv& params, int64_t budget, int threads) {
+    return cpm::spectral_gradient_workspace(params, budget, threads);
 }
 
 void spectral_weight_gradient_cpu(std::uintptr_t gradient, std::uintptr_t gate, std::uintptr_t x,
-                                  std::uintptr_t dweight, std::uintptr_t dbias, const SpectralSizes& sizes,
+                                  std::uintptr_t dweight, std::uintptr_t dbias, const cpm::SpectralConv& params,
                                   std::uintptr_t workspace, int64_t budget, int threads) {
     cpm::spectral_weight_gradient_cpu(pointer<const float>(gradient), pointer<const float>(gate),
                                       pointer<const float>(x), pointer<float>(dweight), pointer<float>(dbias),
-                                      spectral_sizes(sizes), pointer<float>(workspace), budget, threads);
-}
-
-// Sizes of direct_conv, in the order of the struct: N, h, w, C, O, k, pitches of x and out, pool and its padding.
-using DirectSizes = std::array<int64_t, 10>;
-
-cpm::DirectConv direct_sizes(const DirectSizes& sizes) {
-    return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], static_cast<int>(sizes[5]), sizes[6], sizes[7],
-            static_cast<int>(sizes[8]), static_cast<int>(sizes[9])};
+                                      params, pointer<float>(workspace), budget, threads);
 }
 
 void pack_weight_cpu(std::uintptr_t weight, std::uintptr_t packed, int64_t outputs, int64_t inputs, int kernel,
@@ -108,25 +88,17 @@ void pack_weight_cpu(std::uintptr_t weight, std::uintptr_t packed, int64_t outpu
     cpm::pack_weight_cpu(pointer<const float>(weight), pointer<float>(packed), outputs, inputs, kernel, threads);
 }
 
-int64_t direct_workspace(const DirectSizes& sizes, int threads) {
-    return cpm::direct_workspace(direct_sizes(sizes), threads);
+int64_t direct_workspace(const cpm::DirectConv& params, int threads) {
+    return cpm::direct_workspace(params, threads);
 }
 
 void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias, std::uintptr_t out,
-                     const DirectSizes& sizes, bool relu, std::uintptr_t workspace, int threads) {
+                     const cpm::DirectConv& params, bool relu, std::uintptr_t workspace, int threads) {
     cpm::direct_conv_cpu(pointer<const float>(x), pointer<const float>(packed), pointer<const float>(bias),
-                         pointer<float>(out), direct_sizes(sizes), relu, pointer<float>(workspace), threads);
+                         pointer<float>(out), params, relu, pointer<float>(workspace), threads);
 }
 
-// The three fours of CopyMaps: sizes, strides of one tensor, strides of the other.
-using Four = std::array<int64_t, 4>;
-
-void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const Four& sizes, const Four& from_strides,
-                   const Four& to_strides, int threads) {
-    cpm::CopyMaps params;
-    std::copy(sizes.begin(), sizes.end(), params.sizes);
-    std::copy(from_strides.begin(), from_strides.end(), params.from_strides);
-    std::copy(to_strides.begin(), to_strides.end(), params.to_strides);
+void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& params, int threads) {
     cpm::copy_maps_cpu(pointer<const float>(from), pointer<float>(to), params, threads);
 }
 
@@ -147,35 +119,90 @@ void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t
                                  pointer<float>(dbias), {cells, channels, eps, relu}, threads);
 }
 
+// pieces: (address, bytes) of each.
+uint64_t checksum_cpu(const std::vector<std::pair<std::uintptr_t, int64_t>>& pieces, int threads) {
+    std::vector<cpm::Piece> given;
+    given.reserve(pieces.size());
+    for (const auto& [from, bytes] : pieces) given.push_back({pointer<const unsigned char>(from), bytes});
+    const py::gil_scoped_release released;
+    return cpm::checksum_cpu(given, threads);
+}
+
 #if CPM_FAST_HAS_CUDA
-void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps, int64_t images,
-                           int64_t people, int64_t part_count, int64_t height, int64_t width, double sigma,
-                           double stride, int device, std::uintptr_t stream) {
-    cpm::gaussian_targets_cuda(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps),
-                               {images, people, part_count, height, width, sigma, stride}, device,
-                               pointer<void>(stream));
+void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps,
+                           const cpm::GaussianTargets& params, int device, std::uintptr_t stream) {
+    cpm::gaussian_targets_cuda(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps), params,
+                               device, pointer<void>(stream));
 }
 
 void resize_merge_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t merged,
-                       const std::array<int64_t, 8>& sizes, int device, std::uintptr_t stream) {
+                       const cpm::ResizeMerge& params, int device, std::uintptr_t stream) {
     cpm::resize_merge_cuda(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(merged),
-                           resize_sizes(sizes), device, pointer<void>(stream));
+                           params, device, pointer<void>(stream));
 }
 
-void peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, int64_t count, int64_t height,
-                int64_t width, bool refine, int device, std::uintptr_t stream) {
-    cpm::peaks_cuda(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores),
-                    {count, height, width, refine}, device, pointer<void>(stream));
+void peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::Peaks& params,
+                int device, std::uintptr_t stream) {
+    cpm::peaks_cuda(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, device,
+                    pointer<void>(stream));
 }
 
 void merge_peaks_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
-                      std::uintptr_t bounds, const std::array<int64_t, 8>& sizes, bool refine, int device,
+                      std::uintptr_t bounds, const cpm::ResizeMerge& params, bool refine, int device,
                       std::uintptr_t stream) {
     cpm::merge_peaks_cuda(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
-                          pointer<float>(scores), pointer<float>(bounds), resize_sizes(sizes), refine, device,
+                          pointer<float>(scores), pointer<float>(bounds), params, refine, device,
                           pointer<void>(stream));
 }
 #endif
+
+// The sizes of the ops by name: none is another's place in a row of numbers.
+void define_sizes(py::module_& m) {
+    using py::arg;
+    using I = int64_t;
+    const py::kw_only named;
+    py::class_<cpm::GaussianTargets>(m, "GaussianTargets")
+        .def(py::init([](I images, I people, I parts, I height, I width, double sigma, double stride) {
+                 return cpm::GaussianTargets{images, people, parts, height, width, sigma, stride};
+             }),
+             named, arg("images"), arg("people"), arg("parts"), arg("height"), arg("width"), arg("sigma"),
+             arg("stride"));
+    py::class_<cpm::ResizeMerge>(m, "ResizeMerge")
+        .def(py::init([](I images, I scales, I maps, I cell_height, I cell_width, I height, I width, I frame_sets) {
+                 return cpm::ResizeMerge{images, scales, maps, cell_height, cell_width, height, width, frame_sets};
+             }),
+             named, arg("images"), arg("scales"), arg("maps"), arg("cell_height"), arg("cell_width"), arg("height"),
+             arg("width"), arg("frame_sets"));
+    py::class_<cpm::Peaks>(m, "Peaks")
+        .def(py::init([](I maps, I height, I width, bool refine) { return cpm::Peaks{maps, height, width, refine}; }),
+             named, arg("maps"), arg("height"), arg("width"), arg("refine"));
+    py::class_<cpm::SpectralConv>(m, "SpectralConv")
+        .def(py::init([](I images, I height, I width, I inputs, I outputs, int kernel, int tile, I x_pitch, I out_pitch,
+                         int pool, int pool_padding) {
+                 return cpm::SpectralConv{images, height,  width,     inputs, outputs,     kernel,
+                                          tile,   x_pitch, out_pitch, pool,   pool_padding};
+             }),
+             named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
+             arg("tile"), arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0);
+    py::class_<cpm::DirectConv>(m, "DirectConv")
+        .def(py::init([](I images, I height, I width, I inputs, I outputs, int kernel, I x_pitch, I out_pitch, int pool,
+                         int pool_padding) {
+                 return cpm::DirectConv{images,  height,    width, inputs,      outputs, kernel,
+                                        x_pitch, out_pitch, pool,  pool_padding};
+             }),
+             named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
+             arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0);
+    using Four = std::array<I, 4>;
+    py::class_<cpm::CopyMaps>(m, "CopyMaps")
+        .def(py::init([](const Four& sizes, const Four& from_strides, const Four& to_strides) {
+                 cpm::CopyMaps params;
+                 std::copy(sizes.begin(), sizes.end(), params.sizes);
+                 std::copy(from_strides.begin(), from_strides.end(), params.from_strides);
+                 std::copy(to_strides.begin(), to_strides.end(), params.to_strides);
+                 return params;
+             }),
+             named, arg("sizes"), arg("from_strides"), arg("to_strides"));
+}
 
 }  // namespace
 
@@ -188,6 +215,7 @@ PYBIND11_MODULE(_C, m) {
     m.attr("cuda_version") = CPM_FAST_CUDA_VERSION;
     m.attr("cuda_archs") = CPM_FAST_CUDA_ARCHS;
 
+    define_sizes(m);
     m.def("gaussian_targets_cpu", &gaussian_targets_cpu, no_gil);
     m.def("resize_merge_cpu", &resize_merge_cpu, no_gil);
     m.def("peaks_cpu", &peaks_cpu, no_gil);
@@ -203,6 +231,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
     m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
+    m.def("checksum_cpu", &checksum_cpu);
     m.def("usable_cpus", &cpm::usable_cpus);
     m.def("started_workers", &cpm::threads::started_workers);
     m.def("simd_choices", &cpm::simd_choices);

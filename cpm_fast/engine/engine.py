@@ -11,7 +11,8 @@ import torch
 from tqdm import tqdm
 
 from cpm_fast.config import whole
-from cpm_fast.engine.prepared import Prepared, Versions, default_memory
+from cpm_fast.engine.changes import check_eager, check_not_capturing, fingerprint, odd, outside_graphs
+from cpm_fast.engine.prepared import Prepared, default_memory
 from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
@@ -34,9 +35,12 @@ _preparing = threading.Lock()
 class Engine:
     """A CPM prepared for inference; called like the model, it gives what the model gives in evaluation mode.
 
-    Weights are taken from the model when first needed, and again whenever they have changed. Calls may come from
-    several threads. A model with a `forward` of its own is called as it is, in evaluation mode. On CUDA every input
-    shape is captured as a graph at its second call, on the current stream and without waiting for the device.
+    Weights are taken from the model when first needed, and again whenever they have changed: every call compares a
+    checksum of their values, so that fused optimizers, `parameter.data`, views and NumPy arrays of them count too.
+    Calls may come from several threads. A model with forward hooks, layers of other kinds or a `forward` of its own is
+    called as it is, in evaluation mode. An engine can't be traced or transformed: a compiled function calls it as it
+    is. On CUDA every input shape is captured as a graph at its second call, on the current stream and without waiting
+    for the device.
 
     Args:
         model: the network; it stays as it is, on its device.
@@ -50,6 +54,10 @@ class Engine:
         tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is
             fastest, instead of taking it from a table: seconds a shape for a large network. What was found is kept for
             other processes in the user's folder of caches, or in CPM_FAST_CACHE.
+        frozen: you promise that neither weights nor hooks of the model change after the first call. They are not
+            looked at again then, which saves a read of all weights at every call, and on CUDA a wait for the device:
+            there every call of an engine that is not frozen waits until the comparison is made. A change is not
+            noticed.
 
     Raises:
         ValueError: precision, threads or memory is not one of those.
@@ -73,6 +81,7 @@ class Engine:
         threads: int | None = None,
         memory: int | None = None,
         tune: bool = False,
+        frozen: bool = False,
     ) -> None:
         if not isinstance(model, CPM):
             raise TypeError(f"model must be a CPM, got {type(model).__name__}")
@@ -94,10 +103,11 @@ class Engine:
         self.dtype, self.allow_tf32 = STORAGE[self.precision]
         self.threads = threads
         self.groups = layer_groups(tuple(model.layers))
-        self.plain = getattr(model.forward, "__func__", None) is CPM.forward
-        if not self.plain and (tune or self.precision != "fp32" or self.device != next(model.parameters()).device):
-            raise RuntimeError("a model with a forward of its own runs on its own device, in fp32 and untuned only")
+        self.frozen = frozen
+        self._checked: Prepared | None = None
+        self._check_odd()
 
+    @outside_graphs
     def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Belief maps of every stage, in tensors that no later call writes to.
 
@@ -111,14 +121,16 @@ class Engine:
         Raises:
             ValueError: a shape does not fit.
             TypeError: crops are not floating point.
-            RuntimeError: a tensor is on another device.
+            RuntimeError: a tensor is on another device or has no memory of its own, or the call is traced or
+                transformed (torch.jit.trace, torch.export, make_fx, vmap, functional gradients).
         """
         self.model.check(crops, center_map)
+        check_eager(crops, center_map)
         for name, tensor in (("crops", crops), ("center_map", center_map)):
             if tensor is not None and tensor.device != self.device:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
         with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            if not self.plain:
+            if not (self.frozen and self._checked) and self._check_odd():
                 with evaluating(self.model):
                     return self.model(crops, center_map)
             weights = self._fresh()
@@ -174,13 +186,31 @@ class Engine:
         # Without the native code there is nothing to choose from, and a forked process can't measure.
         tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
         tuned_for = backend.threads() if tunes else None
-        key, versions = (self.device, self.precision, self.memory, tuned_for), _versions(self.model)
+        key = (self.device, self.precision, self.memory, tuned_for)
         with _preparing:
             shared = _prepared.setdefault(self.model, {})
-            if key not in shared or shared[key].versions != versions:
+            if self.frozen and self._checked is not None and shared.get(key) is self._checked:
+                return self._checked
+            versions = fingerprint(self.model, shared[key].versions if key in shared else None)
+            if key not in shared or shared[key].versions is not versions:
+                check_not_capturing(self.device, "its weights are prepared")
                 tuned = None if tuned_for is None else TunedPlan()
                 shared[key] = Prepared(self.model, versions, self.groups, self.device, self.dtype, self.memory, tuned)
+            self._checked = shared[key]
             return shared[key]
+
+    def _check_odd(self) -> bool:
+        """Whether the model must run by itself.
+
+        Raises:
+            RuntimeError: it can't be with the settings of this engine.
+        """
+        reason = odd(self.model)
+        if reason is None:
+            return False
+        if self.tune or self.precision != "fp32" or self.device != next(self.model.parameters()).device:
+            raise RuntimeError(f"a model with {reason} runs on its own device, in fp32 and untuned only")
+        return True
 
 
 @contextmanager
@@ -188,19 +218,6 @@ def _plain() -> Iterator[None]:
     """No gradients, but tensors that may be written to later, in or out of the caller's inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         yield
-
-
-def _versions(model: CPM) -> Versions:
-    """Changes with every change of a weight that PyTorch knows of, in place or by another tensor."""
-    found: list[tuple[int, int]] = []
-    waiting: list[torch.nn.Module] = [model]
-    # As `parameters` and `buffers` would, which take longer than a small network's first layers.
-    while waiting:
-        module = waiting.pop()
-        waiting.extend(child for child in module._modules.values() if child is not None)
-        for tensors in (module._parameters, module._buffers):
-            found.extend((tensor.data_ptr(), tensor._version) for tensor in tensors.values() if tensor is not None)
-    return tuple(found)
 
 
 def _shortened(name: str, length: int) -> str:

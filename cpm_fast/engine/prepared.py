@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from cpm_fast.engine.changes import Fingerprint, check_not_capturing
 from cpm_fast.engine.graphs import Graphs
 from cpm_fast.engine.program import Kernel, Program, fused_pools
 from cpm_fast.engine.tuning import TunedPlan
@@ -27,8 +28,6 @@ from cpm_fast.ops.plans.cuda import CudaPlan
 from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
 from cpm_fast.reference.context_conv import context_conv as direct_conv
 
-# (address, version) of every weight.
-Versions = tuple[tuple[int, int], ...]
 # Plans of the input shapes used last; their spectra are shared. A search has eight shapes per size of picture.
 MOST_PLANS = 16
 # Spectra take at most this much memory, and at most this share of the machine's.
@@ -66,7 +65,7 @@ class Prepared:
     def __init__(
         self,
         model: CPM,
-        versions: Versions,
+        versions: Fingerprint,
         groups: tuple[Group, ...],
         device: torch.device,
         dtype: torch.dtype,
@@ -104,6 +103,7 @@ class Prepared:
             self.tuned.measure(self.shapes(images, size).values(), self.memory)
         with self.lock:
             if key not in self.plans:
+                check_not_capturing(self.device, f"a batch of {images} of {size} is prepared")
                 self.make_plan(key)
             self.plans.move_to_end(key)
             return self.plans[key]
@@ -162,12 +162,12 @@ class Prepared:
     def kernel(self, name: str, tile: int | None) -> Kernel:
         weight, bias = self.convs[name]
         if tile is not None:
-            return Kernel(tile, self.spectra[name, tile], bias, weight.shape[-1])
+            return Kernel(tile, self.spectra[name, tile], bias, weight.shape[-1], weight)
         if self.device.type == "cuda":
-            return Kernel(None, weight, bias, weight.shape[-1])
+            return Kernel(None, weight, bias, weight.shape[-1], weight)
         if name not in self.packed:
             self.packed[name] = pack_weight(weight)
-        return Kernel(None, self.packed[name], bias, weight.shape[-1])
+        return Kernel(None, self.packed[name], bias, weight.shape[-1], weight)
 
     def convolve(self, group: Group, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:
         weight, bias = self.convs[group.name]

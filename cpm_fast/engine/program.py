@@ -34,12 +34,14 @@ class Kernel:
         weight: of `transform_weight` or `pack_weight`.
         bias: [O].
         side: k.
+        plain: [O, C, k, k], of which images take plain sums that tiles would get wrong.
     """
 
     tile: int | None
     weight: torch.Tensor
     bias: torch.Tensor
     side: int
+    plain: torch.Tensor
 
 
 @dataclass(eq=False)
@@ -189,7 +191,8 @@ class _Bind(Walk[Group, torch.Tensor]):
         if kernel.tile is None:
             self.calls.append(bound_direct_conv(x, kernel.weight, kernel.bias, relu, window, out))
         else:
-            self.calls.append(bound_spectral_conv(x, kernel.weight, kernel.bias, relu, kernel.side, window, out))
+            arguments = (x, kernel.weight, kernel.bias, relu, kernel.side, window, out, kernel.plain)
+            self.calls.append(bound_spectral_conv(*arguments))
         return out
 
     def add(self, node: Group, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:

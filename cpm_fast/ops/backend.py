@@ -41,8 +41,13 @@ _forked = False
 
 
 def _after_fork() -> None:
+    """A child's PyTorch runs on one thread, as in the workers of its data loaders: its pool stayed with the parent.
+
+    A parallel operation would wait for those threads forever.
+    """
     global _forked
     _forked = True
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.reference.batch_norm import batch_norm as reference_batch_norm
 
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -42,6 +43,7 @@ def batch_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: f
         (torch.Size([2, 3, 8, 8]), True)
     """
     _check(x, weight, bias, eps)
+    check_storage(x=x, weight=weight, bias=bias)
     if not backend.use_fast("batch_norm", x.device.type, _missing(x)):
         return reference_batch_norm(x, weight, bias, eps, relu)
     found: Outputs = torch.ops.cpm_fast.batch_norm(x, weight, bias, eps, relu)
@@ -120,8 +122,8 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, 
     y, mean, variance = _fake(x, weight, bias, eps, relu)
     x, weight, bias = _dense(x), weight.contiguous(), bias.contiguous()
     backend.native().batch_norm_cpu(
-        x.data_ptr(), weight.data_ptr(), bias.data_ptr(), y.data_ptr(), mean.data_ptr(), variance.data_ptr(),
-        *_sizes(y), eps, relu, backend.threads(),
+        address("x", x), address("weight", weight), address("bias", bias), address("y", y), address("mean", mean),
+        address("variance", variance), *_sizes(y), eps, relu, backend.threads(),
     )  # fmt: skip
     return y, mean, variance
 
@@ -140,8 +142,8 @@ def _cpu_backward(
     dy, x = _dense(dy), _dense(x)
     vectors = [vector.contiguous() for vector in (weight, bias, mean, variance)]
     backend.native().batch_norm_gradient_cpu(
-        dy.data_ptr(), x.data_ptr(), *(vector.data_ptr() for vector in vectors), dx.data_ptr(), dweight.data_ptr(),
-        dbias.data_ptr(), *_sizes(dx), eps, relu, backend.threads(),
+        address("dy", dy), address("x", x), *(address("a vector", vector) for vector in vectors), address("dx", dx),
+        address("dweight", dweight), address("dbias", dbias), *_sizes(dx), eps, relu, backend.threads(),
     )  # fmt: skip
     return dx, dweight, dbias
 

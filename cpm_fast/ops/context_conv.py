@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
+from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
 from cpm_fast.ops.spectral_library import conv_of_weight
@@ -27,10 +28,11 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
     as exact as float32 and uses tensor cores. Gradients of weight and bias have a fixed order of summation.
 
     Each shape is computed directly or by tiles in the frequency domain (`spectral_conv`), whichever is faster by the
-    plan of the device. In the latter a value that is not finite reaches all outputs of the tiles that cover it, and on
-    CUDA float32 arguments are multiplied in 3xTF32 in place of TF32. Spectra of 16-bit arguments are stored in fp16:
-    sums over a tile, divided by its side, must stay below 65504, as they do where all values of x and of the result are
-    below 1000.
+    plan of the device. The latter's errors are a share of the largest value of a tile; on the CPU images for which that
+    matters run directly, as `spectral_conv` says, forward and in the gradient of x. On CUDA a value that is not finite
+    reaches all outputs of the tiles that cover it, and float32 arguments are multiplied in 3xTF32 in place of TF32.
+    Spectra of 16-bit arguments are stored in fp16: sums over a tile, divided by its side, must stay below 65504, as
+    they do where all values of x and of the result are below 1000.
 
     Under autocast x, weight and bias are cast to its dtype, as those of F.conv2d are.
 
@@ -55,6 +57,7 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
         ([1, 4, 6, 6], 18)
     """
     _check(x, weight, bias)
+    check_storage(x=x, weight=weight, bias=bias)
     # Direct convolutions on the CPU are PyTorch's, which a plain call reaches without the cost of an opaque op: 13 % of
     # a training step of the compact network. A compiler sees the op, which chooses when it runs.
     chooses = x.device.type == "cpu" and not torch.compiler.is_compiling()

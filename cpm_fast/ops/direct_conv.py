@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.maps import BLOCK, MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, check_tensors, pitch_of
+from cpm_fast.ops.maps import (
+    BLOCK,
+    MAX_KERNEL,
+    NO_POOL,
+    Pool,
+    check_out,
+    check_pool,
+    check_tensors,
+    note_written,
+    out_shape,
+    pitch_of,
+)
+from cpm_fast.ops.memory import address, check_memory, check_storage, check_storages, storages_of
 from cpm_fast.ops.workspace import workspaces
 from cpm_fast.reference.direct_conv import direct_conv as reference_direct_conv
 from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
@@ -34,14 +47,11 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
     check_tensors("weight", weight=weight)
     if weight.device.type != "cpu":
         raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
+    check_storage(weight=weight)
     weight = weight.detach()
-    outputs, inputs, kernel, _ = weight.shape
     if not backend.use_fast("pack_weight", "cpu", backend.native_missing("cpu")):
         return reference_pack_weight(weight)
-    weight = weight.contiguous()
-    packed = weight.new_empty(-(-outputs // BLOCK), kernel, kernel, inputs, BLOCK)
-    backend.native().pack_weight_cpu(weight.data_ptr(), packed.data_ptr(), outputs, inputs, kernel, backend.threads())
-    return packed
+    return torch.ops.cpm_fast.pack_weight(weight)
 
 
 def direct_conv(
@@ -75,15 +85,16 @@ def direct_conv(
         RuntimeError: a tensor is not on the CPU, or the backend is missing.
     """
     _check(x, packed, bias, pool, out)
+    check_storage(x=x, packed=packed, bias=bias, out=out)
+    side, padding = pool or NO_POOL
+    x, packed, bias = x.detach(), packed.detach(), bias.detach()
     if not backend.use_fast("direct_conv", "cpu", backend.native_missing("cpu")):
         made = reference_direct_conv(x, packed, bias, relu, pool)
         return made if out is None else out.copy_(made)
-    if pitch_of(x) is None:
-        x = x.contiguous(memory_format=torch.channels_last)
     if out is None:
-        shape = (len(x), len(bias), *(side // 2 if pool else side for side in x.shape[2:]))
-        out = torch.empty(shape, memory_format=torch.channels_last)
-    bound_direct_conv(x, packed, bias.detach(), relu, pool, out)()
+        return torch.ops.cpm_fast.direct_conv(x, packed, bias, relu, side, padding)
+    torch.ops.cpm_fast.direct_conv_out(x, packed, bias, relu, side, padding, out)
+    note_written(out)
     return out
 
 
@@ -102,17 +113,20 @@ def bound_direct_conv(
         channels_last or channels of such a map.
     """
     _check(x, packed, bias, pool, out)
-    x_pitch = pitch_of(x)
-    if x_pitch is None or not bias.is_contiguous():
+    if pitch_of(x) is None or not bias.is_contiguous():
         raise ValueError("x must be in channels_last, or channels of such a map, and bias contiguous")
-    native, (images, inputs, height, width) = backend.native(), x.shape
-    sizes = (images, height, width, inputs, len(bias), packed.shape[1], x_pitch, pitch_of(out), *(pool or NO_POOL))
-    tensors = (x, packed, bias, out)
+    native, params = backend.native(), _params(x, packed, bias, pool or NO_POOL, out)
+    tensors = {"x": x, "packed": packed, "bias": bias, "out": out}
+    for name, tensor in tensors.items():
+        check_memory(name, tensor)
+    storages = storages_of(tensors)
 
     def call() -> None:
+        check_storages(storages)
         threads = backend.threads()
-        workspace = workspaces.take(native.direct_workspace(sizes, threads))
-        native.direct_conv_cpu(*(t.data_ptr() for t in tensors), sizes, relu, workspace.data_ptr(), threads)
+        workspace = workspaces.take(native.direct_workspace(params, threads))
+        addresses = (tensor.data_ptr() for tensor in tensors.values())
+        native.direct_conv_cpu(*addresses, params, relu, workspace.data_ptr(), threads)
 
     return call
 
@@ -133,4 +147,107 @@ def _check(
     if x.device.type != "cpu":
         raise RuntimeError(f"x must be on the CPU, got {x.device}")
     check_pool(x, pool)
-    check_out(x, len(bias), pool, out)
+    check_out(x, len(bias), pool, out, packed=packed, bias=bias)
+
+
+def _params(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, pool: Pool, out: torch.Tensor) -> Any:
+    images, inputs, height, width = x.shape
+    return backend.native().DirectConv(
+        images=images,
+        height=height,
+        width=width,
+        inputs=inputs,
+        outputs=len(bias),
+        kernel=packed.shape[1],
+        x_pitch=pitch_of(x) or 0,
+        out_pitch=pitch_of(out) or 0,
+        pool=pool[0],
+        pool_padding=pool[1],
+    )
+
+
+torch.library.define("cpm_fast::pack_weight", "(Tensor weight) -> Tensor")
+torch.library.define(
+    "cpm_fast::direct_conv", "(Tensor x, Tensor packed, Tensor bias, bool relu, int pool, int pool_padding) -> Tensor"
+)
+torch.library.define(
+    "cpm_fast::direct_conv_out",
+    "(Tensor x, Tensor packed, Tensor bias, bool relu, int pool, int pool_padding, Tensor(a!) out) -> ()",
+)
+
+
+@torch.library.register_fake("cpm_fast::pack_weight")
+def _fake_pack(weight: torch.Tensor) -> torch.Tensor:
+    outputs, inputs, kernel, _ = weight.shape
+    return weight.new_empty((outputs + BLOCK - 1) // BLOCK, kernel, kernel, inputs, BLOCK)
+
+
+@torch.library.register_fake("cpm_fast::direct_conv")
+def _fake_conv(
+    x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, relu: bool, pool: int, pool_padding: int
+) -> torch.Tensor:
+    shape = out_shape(x, bias.shape[0], pool)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("cpm_fast::direct_conv_out")
+def _fake_conv_out(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
+    pass
+
+
+def _pack(weight: torch.Tensor) -> torch.Tensor:
+    weight, packed = weight.contiguous(), _fake_pack(weight)
+    outputs, inputs, kernel, _ = weight.shape
+    backend.native().pack_weight_cpu(
+        address("weight", weight), address("packed", packed), outputs, inputs, kernel, backend.threads()
+    )
+    return packed
+
+
+def _conv(
+    x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, relu: bool, pool: int, pool_padding: int
+) -> torch.Tensor:
+    out = _fake_conv(x, packed, bias, relu, pool, pool_padding)
+    _conv_out(x, packed, bias, relu, pool, pool_padding, out)
+    return out
+
+
+def _conv_out(
+    x: torch.Tensor,
+    packed: torch.Tensor,
+    bias: torch.Tensor,
+    relu: bool,
+    pool: int,
+    pool_padding: int,
+    out: torch.Tensor,
+) -> None:
+    native, threads = backend.native(), backend.threads()
+    if pitch_of(x) is None:
+        x = x.contiguous(memory_format=torch.channels_last)
+    packed, bias = packed.contiguous(), bias.contiguous()
+    params = _params(x, packed, bias, (pool, pool_padding), out)
+    workspace = workspaces.take(native.direct_workspace(params, threads))
+    native.direct_conv_cpu(
+        address("x", x), address("packed", packed), address("bias", bias), address("out", out),
+        params, relu, workspace.data_ptr(), threads,
+    )  # fmt: skip
+
+
+def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
+    raise RuntimeError("direct_conv has no gradient; context_conv is the differentiable op")
+
+
+if backend.native_missing("cpu") is None:
+    torch.library.impl("cpm_fast::pack_weight", "CPU", _pack)
+    torch.library.impl("cpm_fast::direct_conv", "CPU", _conv)
+    torch.library.impl("cpm_fast::direct_conv_out", "CPU", _conv_out)
+for _op in ("pack_weight", "direct_conv"):
+    torch.library.register_autograd(f"cpm_fast::{_op}", _no_gradient)

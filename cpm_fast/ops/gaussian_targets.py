@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.reference.gaussian_targets import gaussian_targets as reference_gaussian_targets
 
 MAX_SIDE_CELLS = 32768
@@ -41,6 +44,7 @@ def gaussian_targets(
         RuntimeError: the tensors are on different devices, parts asks for a gradient, or the backend is missing.
     """
     _check(parts, labeled, size, sigma, stride)
+    check_storage(parts=parts, labeled=labeled)
     kind = parts.device.type
     if backend.use_fast("gaussian_targets", kind, backend.native_missing(kind)):
         return torch.ops.cpm_fast.gaussian_targets(parts, labeled, size, sigma, stride)
@@ -80,15 +84,21 @@ def _fake(
     return parts.new_empty((parts.shape[0], parts.shape[2] + 1, *size))
 
 
+def _params(parts: torch.Tensor, size: tuple[int, int], sigma: float, stride: float) -> Any:
+    images, people, part_count, _ = parts.shape
+    return backend.native().GaussianTargets(
+        images=images, people=people, parts=part_count, height=size[0], width=size[1], sigma=sigma, stride=stride
+    )
+
+
 def _cpu(
     parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
     parts, labeled = parts.contiguous(), labeled.contiguous()
-    images, people, part_count, _ = parts.shape
-    maps = parts.new_empty((images, part_count + 1, *size))
+    maps = parts.new_empty((parts.shape[0], parts.shape[2] + 1, *size))
     backend.native().gaussian_targets_cpu(
-        parts.data_ptr(), labeled.data_ptr(), maps.data_ptr(),
-        images, people, part_count, *size, sigma, stride, backend.threads(),
+        address("parts", parts), address("labeled", labeled), address("maps", maps),
+        _params(parts, size, sigma, stride), backend.threads(),
     )  # fmt: skip
     return maps
 
@@ -97,13 +107,12 @@ def _cuda(
     parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
     parts, labeled = parts.contiguous(), labeled.contiguous()
-    images, people, part_count, _ = parts.shape
-    maps = parts.new_empty((images, part_count + 1, *size))
+    maps = parts.new_empty((parts.shape[0], parts.shape[2] + 1, *size))
     with torch.cuda.device(parts.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().gaussian_targets_cuda(
-            parts.data_ptr(), labeled.data_ptr(), maps.data_ptr(),
-            images, people, part_count, *size, sigma, stride, parts.device.index, stream,
+            address("parts", parts), address("labeled", labeled), address("maps", maps),
+            _params(parts, size, sigma, stride), parts.device.index, stream,
         )  # fmt: skip
     return maps
 

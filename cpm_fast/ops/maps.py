@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.memory import address, extent, foreign_kind
 
 MAX_KERNEL = 15
 BLOCK = 16
@@ -15,14 +16,23 @@ NO_POOL: Pool = (0, 0)
 
 
 def pitch_of(tensor: torch.Tensor) -> int | None:
-    """Floats from a cell to the next, of a map in channels_last or some channels of one; None for another layout."""
+    """Floats from a cell to the next, of a map in channels_last or some channels of one; None for another layout.
+
+    A side of 1 has no step that counts, channels among them, so that the strides of such a tensor fit several layouts:
+    what is given here reaches exactly the tensor's own values.
+    """
     images, channels, height, width = tensor.shape
-    if width == height == images == 1 or not tensor.numel():
+    if not tensor.numel():
         return channels
-    pitch = tensor.stride(3) if width > 1 else tensor.stride(2) if height > 1 else tensor.stride(0)
+    sides = (images, channels, height, width)
+    pitch = channels
+    for axis in (3, 2, 0):
+        if sides[axis] > 1:
+            pitch = tensor.stride(axis)
+            break
     wanted = (height * width * pitch, 1, width * pitch, pitch)
-    sides = zip(tensor.stride(), wanted, tensor.shape, strict=True)
-    return pitch if pitch >= channels and all(step == want or side == 1 for step, want, side in sides) else None
+    fits = all(side == 1 or step == want for side, step, want in zip(sides, tensor.stride(), wanted, strict=True))
+    return pitch if fits and pitch >= channels else None
 
 
 def out_shape(x: torch.Tensor, outputs: int, pool: int) -> tuple[int, ...]:
@@ -41,8 +51,8 @@ def check_pool(x: torch.Tensor, pool: Pool | None) -> None:
         raise ValueError(f"x must have even h and w with pool, got {list(x.shape)}")
 
 
-def check_out(x: torch.Tensor, outputs: int, pool: Pool | None, out: torch.Tensor | None) -> None:
-    """Raises what an `out` of another shape, dtype, device or layout is refused with."""
+def check_out(x: torch.Tensor, outputs: int, pool: Pool | None, out: torch.Tensor | None, **read: torch.Tensor) -> None:
+    """Raises what an `out` of another shape, dtype, device or layout is refused with, or one that is also read."""
     if out is None:
         return
     if out.dtype != x.dtype:
@@ -54,6 +64,32 @@ def check_out(x: torch.Tensor, outputs: int, pool: Pool | None, out: torch.Tenso
         raise ValueError(f"out must be {list(wanted)}, got {list(out.shape)}")
     if pitch_of(out) is None:
         raise ValueError(f"out must be in channels_last, or channels of such a map, got strides {list(out.stride())}")
+    for name, tensor in {"x": x, **read}.items():
+        if share_memory(out, tensor):
+            raise ValueError(f"out must lie apart from {name}, which is read while out is written")
+
+
+def note_written(out: torch.Tensor) -> None:
+    """Let autograd notice that native code has written a tensor, which it may have kept for a backward pass."""
+    if not torch.compiler.is_compiling() and not out.is_inference():
+        torch.autograd.graph.increment_version(out)
+
+
+def share_memory(out: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether writing a map may change another tensor; channels of one map that are not the same lie apart."""
+    if not out.numel() or not other.numel() or any(map(foreign_kind, (out, other))) or out.device.type == "meta":
+        return False
+    if out.untyped_storage().data_ptr() != other.untyped_storage().data_ptr():
+        return False
+    (begin, end), (other_begin, other_end) = extent(out), extent(other)
+    if begin >= other_end or other_begin >= end:
+        return False
+    pitch = pitch_of(out)
+    if pitch is None or other.ndim != 4 or pitch_of(other) != pitch:
+        return True
+    channels, other_channels = out.shape[1], other.shape[1]
+    step = (other_begin - begin) // out.element_size() % pitch
+    return not (channels <= step and step + other_channels <= pitch)
 
 
 def check_tensors(first: str, **tensors: torch.Tensor) -> None:
@@ -77,11 +113,12 @@ def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
     PyTorch's own copy would do, but its threads spin for milliseconds afterwards, on the cores of the next layer.
     """
     plain = all(
-        each.dtype == torch.float32 and each.device.type == "cpu" and not each.is_neg() for each in (source, target)
+        each.dtype == torch.float32 and each.device.type == "cpu" and foreign_kind(each) is None
+        for each in (source, target)
     )
     if not plain or source.shape != target.shape or backend.native_missing("cpu") is not None:
         target.copy_(source)
         return
-    backend.native().copy_maps_cpu(
-        source.data_ptr(), target.data_ptr(), source.shape, source.stride(), target.stride(), backend.threads()
-    )
+    native = backend.native()
+    params = native.CopyMaps(sizes=source.shape, from_strides=source.stride(), to_strides=target.stride())
+    native.copy_maps_cpu(address("source", source), address("target", target), params, backend.threads())

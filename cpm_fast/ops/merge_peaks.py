@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.resize_merge import check_finite, check_stack, native_sizes
+from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.resize_merge import check_finite, check_stack, native_params
 from cpm_fast.reference.merge_peaks import merge_peaks as reference_merge_peaks
 
 
@@ -37,6 +38,7 @@ def merge_peaks(
         RuntimeError: the tensors are on different devices, maps asks for a gradient, or the backend is missing.
     """
     check_stack("merge_peaks", maps, frames, size)
+    check_storage(maps=maps, frames=frames)
     kind = maps.device.type
     if backend.use_fast("merge_peaks", kind, backend.native_missing(kind)):
         return torch.ops.cpm_fast.merge_peaks(maps, frames, size, refine)
@@ -64,8 +66,8 @@ def _cpu(
     images, parts = maps.shape[0], maps.shape[2] - 1
     points, scores = maps.new_empty((images, parts, 2)), maps.new_empty((images, parts))
     backend.native().merge_peaks_cpu(
-        maps.data_ptr(), frames.data_ptr(), points.data_ptr(), scores.data_ptr(),
-        native_sizes(maps, frames, size), refine, backend.threads(),
+        address("maps", maps), address("frames", frames), address("points", points), address("scores", scores),
+        native_params(maps, frames, size), refine, backend.threads(),
     )  # fmt: skip
     return points, scores
 
@@ -80,8 +82,8 @@ def _cuda(
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().merge_peaks_cuda(
-            maps.data_ptr(), frames.data_ptr(), points.data_ptr(), scores.data_ptr(), bounds.data_ptr(),
-            native_sizes(maps, frames, size), refine, maps.device.index, stream,
+            address("maps", maps), address("frames", frames), address("points", points), address("scores", scores),
+            address("bounds", bounds), native_params(maps, frames, size), refine, maps.device.index, stream,
         )  # fmt: skip
     return points, scores
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.reference.peaks import peaks as reference_peaks
 
 MAX_SIDE_PX = 32768
@@ -49,6 +50,7 @@ def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
         raise TypeError(f"maps must be torch.float32, got {maps.dtype}")
     if maps.requires_grad:
         raise RuntimeError("peaks has no gradient: maps must not require one, pass maps.detach()")
+    check_storage(maps=maps)
     kind = maps.device.type
     if backend.use_fast("peaks", kind, backend.native_missing(kind)):
         return torch.ops.cpm_fast.peaks(maps, refine)
@@ -67,9 +69,11 @@ def _cpu(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
     maps = maps.contiguous()
     images, count, height, width = maps.shape
     points, scores = maps.new_empty((images, count, 2)), maps.new_empty((images, count))
-    backend.native().peaks_cpu(
-        maps.data_ptr(), points.data_ptr(), scores.data_ptr(), images * count, height, width, refine, backend.threads()
-    )
+    native = backend.native()
+    native.peaks_cpu(
+        address("maps", maps), address("points", points), address("scores", scores),
+        native.Peaks(maps=images * count, height=height, width=width, refine=refine), backend.threads(),
+    )  # fmt: skip
     return points, scores
 
 
@@ -77,11 +81,12 @@ def _cuda(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
     maps = maps.contiguous()
     images, count, height, width = maps.shape
     points, scores = maps.new_empty((images, count, 2)), maps.new_empty((images, count))
+    native = backend.native()
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
-        backend.native().peaks_cuda(
-            maps.data_ptr(), points.data_ptr(), scores.data_ptr(),
-            images * count, height, width, refine, maps.device.index, stream,
+        native.peaks_cuda(
+            address("maps", maps), address("points", points), address("scores", scores),
+            native.Peaks(maps=images * count, height=height, width=width, refine=refine), maps.device.index, stream,
         )  # fmt: skip
     return points, scores
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.reference.resize_merge import resize_merge as reference_resize_merge
 
 MAX_SIDE = 32768
@@ -37,6 +40,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
         RuntimeError: the tensors are on different devices, maps asks for a gradient, or the backend is missing.
     """
     check_stack("resize_merge", maps, frames, size)
+    check_storage(maps=maps, frames=frames)
     kind = maps.device.type
     if backend.use_fast("resize_merge", kind, backend.native_missing(kind)):
         return torch.ops.cpm_fast.resize_merge(maps, frames, size)
@@ -73,9 +77,19 @@ def check_finite(frames: torch.Tensor) -> None:
         raise ValueError(f"frames must be finite, got {frames.tolist()}")
 
 
-def native_sizes(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> tuple[int, ...]:
-    """N, S, P+1, h, w, H, W, sets of frames: the sizes that native code asks for."""
-    return (*maps.shape, *size, len(frames) if frames.ndim == 3 else 1)
+def native_params(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> Any:
+    """The sizes that native code asks for."""
+    images, scales, count, height, width = maps.shape
+    return backend.native().ResizeMerge(
+        images=images,
+        scales=scales,
+        maps=count,
+        cell_height=height,
+        cell_width=width,
+        height=size[0],
+        width=size[1],
+        frame_sets=len(frames) if frames.ndim == 3 else 1,
+    )
 
 
 torch.library.define("cpm_fast::resize_merge", "(Tensor maps, Tensor frames, SymInt[2] size) -> Tensor")
@@ -90,8 +104,9 @@ def _cpu(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> tor
     maps, frames = maps.contiguous(), frames.contiguous()
     merged = maps.new_empty((maps.shape[0], maps.shape[2], *size))
     backend.native().resize_merge_cpu(
-        maps.data_ptr(), frames.data_ptr(), merged.data_ptr(), native_sizes(maps, frames, size), backend.threads()
-    )
+        address("maps", maps), address("frames", frames), address("merged", merged),
+        native_params(maps, frames, size), backend.threads(),
+    )  # fmt: skip
     return merged
 
 
@@ -101,8 +116,8 @@ def _cuda(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> to
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().resize_merge_cuda(
-            maps.data_ptr(), frames.data_ptr(), merged.data_ptr(),
-            native_sizes(maps, frames, size), maps.device.index, stream,
+            address("maps", maps), address("frames", frames), address("merged", merged),
+            native_params(maps, frames, size), maps.device.index, stream,
         )  # fmt: skip
     return merged
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.maps import MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, pitch_of
+from cpm_fast.ops.maps import MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, note_written, pitch_of
+from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.spectral_checks import (
     TILES,
     check_conv,
@@ -63,6 +64,7 @@ def transform_weight(
     if dtype not in types(weight.device):
         raise TypeError(f"dtype must be {named(types(weight.device))} on {weight.device.type}, got {dtype}")
     check_no_gradient("transform_weight", weight=weight)
+    check_storage(weight=weight)
     if _use_fast("transform_weight", weight):
         return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint, dtype)
     return reference_transform_weight(weight.float(), tile, adjoint).to(dtype)
@@ -79,10 +81,13 @@ def spectral_conv(
 ) -> torch.Tensor:
     """Same-size k x k convolution, bias, ReLU and pooling fused, with a weight that `transform_weight` has transformed.
 
-    Equal to `context_conv` to rounding, except that a cell that is not finite reaches all outputs of the tiles that
-    cover it. Any number of threads gives the same bits, and pooling the bits that `F.max_pool2d` of the whole output
-    would give. On CUDA products are as `context_conv`'s where spectra are float32; with fp16 spectra, sums over a tile,
-    divided by its side, must stay below 65504.
+    Equal to `context_conv` to rounding. Errors are a share of the largest value of a tile: about 1e-7 of it. So on the
+    CPU an image runs by plain sums instead, by itself, where its largest magnitude is more than 8192 times that of a
+    block of (k+1)/2 x (k+1)/2 cells, all channels together, that is not all 0, or where a value or a sum is not finite.
+    On CUDA nothing is looked at: a cell that is not finite reaches all outputs of the tiles that cover it. Any number
+    of threads gives the same bits, and pooling the bits that `F.max_pool2d` of the whole output would give. On CUDA
+    products are as `context_conv`'s where spectra are float32; with fp16 spectra, sums over a tile, divided by its
+    side, must stay below 65504.
 
     Args:
         x: [N, C, h, w] float32, best in channels_last or some channels of such a map; on CUDA also float16 or bfloat16.
@@ -106,8 +111,9 @@ def spectral_conv(
     """
     check_conv("x", x, spectra, bias.shape, kernel, bias=bias)
     check_pool(x, pool)
-    check_out(x, len(bias), pool, out)
+    check_out(x, len(bias), pool, out, spectra=spectra, bias=bias)
     check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias, **_given(out=out))
+    check_storage(x=x, spectra=spectra, bias=bias, out=out)
     side, padding = pool or NO_POOL
     if not _use_fast("spectral_conv", x):
         made = reference_spectral_conv(x.float(), spectra.float(), bias.float(), relu, kernel, pool).to(x.dtype)
@@ -116,6 +122,7 @@ def spectral_conv(
         made = torch.ops.cpm_fast.spectral_conv(x, None, spectra, bias, relu, len(bias), kernel, side, padding)
         return made if out is None else out.copy_(made)
     torch.ops.cpm_fast.spectral_conv_out(x, spectra, bias, relu, kernel, side, padding, out)
+    note_written(out)
     return out
 
 
@@ -127,21 +134,24 @@ def bound_spectral_conv(
     kernel: int,
     pool: Pool | None,
     out: torch.Tensor,
+    weight: torch.Tensor | None = None,
 ) -> Callable[[], None]:
     """`spectral_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
 
     What a call costs beside its work is a few microseconds, where an op called by its name costs forty. Arguments and
     errors are those of `spectral_conv`; x must be in channels_last or channels of such a map, and all on the CPU.
+    Images that are done by plain sums take them from `weight` where it is given, exactly, else from what the spectra
+    tell.
 
     Raises:
         As `spectral_conv`, and RuntimeError: the native module is missing.
     """
     check_conv("x", x, spectra, bias.shape, kernel, bias=bias)
     check_pool(x, pool)
-    check_out(x, len(bias), pool, out)
+    check_out(x, len(bias), pool, out, spectra=spectra, bias=bias)
     if not spectra.is_contiguous() or not bias.is_contiguous() or pitch_of(x) is None:
         raise ValueError("x must be in channels_last, or channels of such a map, spectra and bias contiguous")
-    return bound_conv(x, spectra, bias, relu, kernel, pool or NO_POOL, out)
+    return bound_conv(x, spectra, bias, relu, kernel, pool or NO_POOL, out, weight)
 
 
 def spectral_input_gradient(
@@ -165,6 +175,7 @@ def spectral_input_gradient(
     """
     check_conv("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
     check_gate(gradient, out)
+    check_storage(gradient=gradient, spectra=spectra, out=out)
     check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
     if _use_fast("spectral_input_gradient", gradient):
         return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
@@ -185,7 +196,8 @@ def spectral_weight_gradient(
         tile: t, on which the sums are made; any of `transform_weight`, not only the one of the forward pass.
 
     Returns:
-        [O, C, k, k] and [O] of gradient's dtype.
+        [O, C, k, k] and [O] of gradient's dtype. Errors are a share of the largest values of a tile, and are not looked
+        for: every tap sums over all cells, small and large ones.
 
     Raises:
         As `spectral_conv`.
@@ -202,6 +214,7 @@ def spectral_weight_gradient(
     tensors = _given(gradient=gradient, x=x, out=out)
     check_tensors("gradient", **tensors)
     check_no_gradient("spectral_weight_gradient", **tensors)
+    check_storage(**tensors)
     if _use_fast("spectral_weight_gradient", gradient):
         return torch.ops.cpm_fast.spectral_weight_gradient(gradient, out, x, kernel, tile)
     return reference_weight_gradient(gradient, x, out, kernel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import capability_of, mode_of
 from cpm_fast.ops.maps import BLOCK, NO_POOL, Pool, out_shape, pitch_of
+from cpm_fast.ops.memory import address, check_memory, check_storages, optional_address, storages_of
 from cpm_fast.ops.spectral_checks import tile_of
+from cpm_fast.ops.spectral_fallback import convolve_directly, weight_of
 from cpm_fast.ops.workspace import spectra_workspaces, workspaces
 
 # Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
@@ -33,18 +36,27 @@ def bound_conv(
     kernel: int,
     pool: Pool,
     out: torch.Tensor,
+    weight: torch.Tensor | None,
 ) -> Callable[[], None]:
-    """The convolution of these very tensors, which have been checked, on the CPU."""
-    native, sizes = backend.native(), _sizes(x, spectra, len(bias), kernel, *pool, out)
-    tensors = (spectra, bias, out)
-    floats = lru_cache(maxsize=8)(partial(native.spectral_workspace, sizes, WORKSPACE_BYTES))
+    """The convolution of these very tensors, which have been checked, on the CPU; weight is what the spectra are of."""
+    native, params = backend.native(), _params(x, spectra, len(bias), kernel, *pool, out)
+    tensors = {"x": x, "spectra": spectra, "bias": bias, "out": out}
+    for name, tensor in tensors.items():
+        check_memory(name, tensor)
+    storages = storages_of(tensors)
+    floats = lru_cache(maxsize=8)(partial(native.spectral_workspace, params, WORKSPACE_BYTES))
 
     def call() -> None:
+        check_storages(storages)
         threads = backend.threads()
-        workspace, addresses = workspaces.take(floats(threads)), (tensor.data_ptr() for tensor in tensors)
-        native.spectral_conv_cpu(
-            x.data_ptr(), 0, *addresses, sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads
-        )
+        workspace = workspaces.take(floats(threads))
+        wide = native.spectral_conv_cpu(
+            x.data_ptr(), 0, spectra.data_ptr(), bias.data_ptr(), out.data_ptr(),
+            params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
+        )  # fmt: skip
+        if wide:
+            taps = weight_of(spectra, kernel, len(bias)) if weight is None else weight
+            convolve_directly(wide, x, None, taps, bias, relu, pool, out)
 
     return call
 
@@ -85,7 +97,13 @@ def conv_of_weight(
     spectra = spectra_workspaces.take(math.prod(shape))[: math.prod(shape)].view(shape)
     _transform(weight, spectra, tile, adjoint)
     outputs, kernel = weight.shape[1 if adjoint else 0], weight.shape[-1]
-    return _cpu_conv(x, gate, spectra, bias, relu, outputs, kernel)
+    out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel)
+
+    def taps() -> torch.Tensor:
+        return weight.flip(2, 3).transpose(0, 1) if adjoint else weight
+
+    _run(x, gate, spectra, bias, relu, kernel, *NO_POOL, out, taps)
+    return out
 
 
 def _spectra_shape(weight: torch.Tensor, tile: int, adjoint: bool) -> tuple[int, ...]:
@@ -97,8 +115,9 @@ def _transform(weight: torch.Tensor, spectra: torch.Tensor, tile: int, adjoint: 
     weight = weight.contiguous()
     outputs, inputs, kernel, _ = weight.shape
     backend.native().transform_weight_cpu(
-        weight.data_ptr(), spectra.data_ptr(), outputs, inputs, kernel, tile, adjoint, backend.threads()
-    )
+        address("weight", weight), address("spectra", spectra), outputs, inputs, kernel, tile, adjoint,
+        backend.threads(),
+    )  # fmt: skip
 
 
 @torch.library.register_fake("cpm_fast::transform_weight")
@@ -195,26 +214,41 @@ def _run(
     pool: int,
     pool_padding: int,
     out: torch.Tensor,
+    weight: Callable[[], torch.Tensor] | None = None,
 ) -> None:
     native, threads = backend.native(), backend.threads()
     if gate is not None or pitch_of(x) is None:
         x = _channels_last(x)
     gate, spectra = None if gate is None else _channels_last(gate), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
-    sizes = _sizes(x, spectra, out.shape[1], kernel, pool, pool_padding, out)
-    workspace = workspaces.take(native.spectral_workspace(sizes, WORKSPACE_BYTES, threads))
-    native.spectral_conv_cpu(
-        x.data_ptr(), _address(gate), spectra.data_ptr(), _address(bias), out.data_ptr(),
-        sizes, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
+    params = _params(x, spectra, out.shape[1], kernel, pool, pool_padding, out)
+    workspace = workspaces.take(native.spectral_workspace(params, WORKSPACE_BYTES, threads))
+    wide = native.spectral_conv_cpu(
+        address("x", x), optional_address("gate", gate), address("spectra", spectra), optional_address("bias", bias),
+        address("out", out), params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
     )  # fmt: skip
+    if wide:
+        taps = weight_of(spectra, kernel, out.shape[1]) if weight is None else weight()
+        convolve_directly(wide, x, gate, taps, bias, relu, (pool, pool_padding), out)
 
 
-def _sizes(
+def _params(
     x: torch.Tensor, spectra: torch.Tensor, outputs: int, kernel: int, pool: int, pool_padding: int, out: torch.Tensor
-) -> tuple[int, ...]:
+) -> Any:
     images, inputs, height, width = x.shape
-    pitches = pitch_of(x) or 0, pitch_of(out) or 0
-    return (images, height, width, inputs, outputs, kernel, tile_of(spectra), *pitches, pool, pool_padding)
+    return backend.native().SpectralConv(
+        images=images,
+        height=height,
+        width=width,
+        inputs=inputs,
+        outputs=outputs,
+        kernel=kernel,
+        tile=tile_of(spectra),
+        x_pitch=pitch_of(x) or 0,
+        out_pitch=pitch_of(out) or 0,
+        pool=pool,
+        pool_padding=pool_padding,
+    )
 
 
 def _cpu_weight_gradient(
@@ -224,11 +258,19 @@ def _cpu_weight_gradient(
     gradient, x, gate = _channels_last(gradient), _channels_last(x), None if gate is None else _channels_last(gate)
     images, inputs, height, width = x.shape
     dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
-    sizes = (images, height, width, inputs, gradient.shape[1], kernel, tile, 0, 0, *NO_POOL)
-    workspace = workspaces.take(native.spectral_gradient_workspace(sizes, WORKSPACE_BYTES, threads))
+    params = native.SpectralConv(
+        images=images,
+        height=height,
+        width=width,
+        inputs=inputs,
+        outputs=gradient.shape[1],
+        kernel=kernel,
+        tile=tile,
+    )
+    workspace = workspaces.take(native.spectral_gradient_workspace(params, WORKSPACE_BYTES, threads))
     native.spectral_weight_gradient_cpu(
-        gradient.data_ptr(), _address(gate), x.data_ptr(), dweight.data_ptr(), dbias.data_ptr(),
-        sizes, workspace.data_ptr(), WORKSPACE_BYTES, threads,
+        address("gradient", gradient), optional_address("gate", gate), address("x", x), address("dweight", dweight),
+        address("dbias", dbias), params, workspace.data_ptr(), WORKSPACE_BYTES, threads,
     )  # fmt: skip
     return dweight, dbias
 
@@ -280,10 +322,6 @@ def _cuda_weight_gradient(
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def _address(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:

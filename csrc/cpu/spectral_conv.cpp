@@ -43,6 +43,8 @@
 #include "cpm/spectral_conv.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "cpm/sizes.h"
 #include "spectral/plan.h"
@@ -58,6 +60,11 @@ constexpr int64_t kCacheBytes = 8 << 20;
 // The y transforms of weights are made for every chunk: chunks are as small as that where all of them take no more than
 // this, and as large as the budget allows where they take more.
 constexpr int64_t kFewWeightBytes = 24 << 20;
+
+// A tile's largest magnitude leaves an error of about 1e-7 of it in all its outputs, so a window whose largest is so many
+// times smaller has outputs wrong by about 1e-3 of their size. Photographs in trained networks reach 20 within, 128 at the
+// input (docs/safety.md).
+constexpr float kMostRange = 8192.0f;
 
 // Of a core's cache, for the y transforms of weights that wait to be multiplied.
 constexpr int64_t kColumnBytes = 512 << 10;
@@ -112,8 +119,8 @@ Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
 
 // The strips of a chunk's input through the product with plan.chunk_blocks blocks of output channels.
 void convolve_blocks(const Strips& in, float* product_strips, const float* spectra, const float* bias, float* out,
-                     bool relu, const Plan& plan, const Layout& layout, const Chunk& chunk, int64_t first_block,
-                     float* workspace) {
+                     bool relu, unsigned char* broken, const Plan& plan, const Layout& layout, const Chunk& chunk,
+                     int64_t first_block, float* workspace) {
     const Kernels& run = kernels();
     const SpectralConv& params = plan.params;
     const int tile = params.tile;
@@ -175,7 +182,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     };
     share_units(plan.team, tile / 2, 3, tasks, stage);
 
-    const WriteRows write{products, bias, relu, out, params.height, params.outputs, params.out_pitch, first_block,
+    const WriteRows write{products, bias, relu, broken, out, params.height, params.outputs, params.out_pitch, first_block,
                           plan.across, tile};
     if (params.pool == 0) {
         threads::parallel_ranges(plan.team, row_tasks(products),
@@ -191,7 +198,8 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
 }
 
 void convolve_chunk(const float* x, const float* gate, const float* spectra, const float* bias, float* out, bool relu,
-                    const Plan& plan, const Layout& layout, const Chunk& chunk, float* workspace) {
+                    unsigned char* broken, const Plan& plan, const Layout& layout, const Chunk& chunk,
+                    float* workspace) {
     const Kernels& run = kernels();
     const SpectralConv& params = plan.params;
     const int tile = params.tile;
@@ -207,7 +215,30 @@ void convolve_chunk(const float* x, const float* gate, const float* spectra, con
 
     for (int64_t block = 0; block < blocks_of(params.outputs); block += plan.chunk_blocks) {
         convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
-                        out + chunk.first_image * out_image, relu, plan, layout, chunk, block, workspace);
+                        out + chunk.first_image * out_image, relu, broken + chunk.first_image, plan, layout, chunk, block,
+                        workspace);
+    }
+}
+
+// Images whose blocks' magnitudes lie further apart than kMostRange, or that are not finite.
+void find_wide_ranges(const float* x, const float* gate, const Plan& plan, unsigned char* broken) {
+    const SpectralConv& params = plan.params;
+    // Every window of the kernel holds a whole block.
+    const int64_t side = (params.kernel + 1) / 2, bands = (params.height + side - 1) / side;
+    std::vector<int32_t> found(static_cast<size_t>(2 * params.images * bands));
+    int32_t *largest = found.data(), *smallest = largest + params.images * bands;
+    const Kernels& run = kernels();
+    const Ranges job{x, gate, params.height, params.width, params.inputs, params.x_pitch, side, largest, smallest};
+    threads::parallel_ranges(plan.team, params.images * bands,
+                             [&](int, int64_t begin, int64_t end) { run.find_ranges(job, begin, end); });
+    for (int64_t image = 0; image < params.images; ++image) {
+        const int32_t most = *std::max_element(largest + image * bands, largest + (image + 1) * bands);
+        const int32_t least = *std::min_element(smallest + image * bands, smallest + (image + 1) * bands);
+        if (most == 0) continue;
+        float high, low;
+        std::memcpy(&high, &most, sizeof(high));
+        std::memcpy(&low, &least, sizeof(low));
+        if (!std::isfinite(high) || high / kMostRange > low) broken[image] = 1;
     }
 }
 
@@ -232,18 +263,27 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
     return Layout(plan).floats(plan);
 }
 
-void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
-                       const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads) {
+std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias,
+                                       float* out, const SpectralConv& params, bool relu, float* workspace,
+                                       int64_t budget, int threads) {
     check_sizes(params);
-    if (is_empty(params)) return;
+    if (is_empty(params)) return {};
     const Plan plan = plan_for(with_pitches(params), budget, threads);
     const Layout layout(plan);
+    std::vector<unsigned char> broken(static_cast<size_t>(params.images));
+    find_wide_ranges(x, gate, plan, broken.data());
     advise_large_pages(workspace, layout.floats(plan));
     advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) *
                                 plan.params.out_pitch);
     for (int64_t i = 0; i < plan.chunk_count(); ++i) {
-        convolve_chunk(x, gate, spectra, bias, out, relu, plan, layout, plan.chunk(i), aligned(workspace));
+        convolve_chunk(x, gate, spectra, bias, out, relu, broken.data(), plan, layout, plan.chunk(i),
+                       aligned(workspace));
     }
+    std::vector<int64_t> images;
+    for (int64_t image = 0; image < params.images; ++image) {
+        if (broken[static_cast<size_t>(image)]) images.push_back(image);
+    }
+    return images;
 }
 
 }  // namespace cpm

@@ -84,6 +84,7 @@ struct WriteRows {
     Strips strips;
     const float* bias;  // [channels], or null
     bool relu;
+    unsigned char* broken;  // [images], set where an output is not finite before ReLU
     float* out;  // [images, h, w, channels], the first image of the chunk; with pool [images, h/2, w/2, channels]
     int64_t height, channels;
     int64_t pitch;        // floats from a cell to the next
@@ -159,6 +160,16 @@ struct GradientRows {
     int kernel, tile;
 };
 
+// The magnitudes of maps, block of side x side cells by block, all channels of a block together.
+struct Ranges {
+    const float* x;     // [images, h, w, channels], a cell every `pitch` floats
+    const float* gate;  // like x, or null: x counts as 0 where gate is not above 0
+    int64_t height, width, channels, pitch, side;
+    // [tasks], written: the bits of the largest magnitude in a row of blocks, and of the least of the blocks' largest that
+    // are not 0, or of NaN if there is none.
+    int32_t *largest, *smallest;
+};
+
 // A convolution by plain sums.
 struct Direct {
     const float* x;        // [images, h, w, inputs]
@@ -212,6 +223,8 @@ struct Kernels {
     void (*norm_write)(const NormChunk&);
     void (*norm_gradient_sums)(const NormChunk&);  // of the gradient, and of its product with x - mean
     void (*norm_gradient_write)(const NormChunk&);
+    void (*find_ranges)(const Ranges&, int64_t begin, int64_t end);   // tasks: rows of blocks, of all images
+    uint64_t (*checksum)(const unsigned char* from, int64_t bytes, uint64_t seed);
 };
 
 // Cells of a 1x1 convolution that take all its weights while those are in cache.

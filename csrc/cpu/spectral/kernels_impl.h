@@ -2,12 +2,14 @@
 // own.
 #pragma once
 
+#include "checksum.h"
 #include "columns.h"
 #include "direct.h"
 #include "gradient.h"
 #include "norm.h"
 #include "pool.h"
 #include "product.h"
+#include "range.h"
 #include "rows.h"
 #include "weights.h"
 
@@ -17,7 +19,8 @@ namespace {
 constexpr Kernels table(const char* name) {
     return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
             write_rows, write_pooled, transform_weight, weight_columns,   gradient_columns, gradient_rows,
-            direct_cells, direct_rows,  norm_sums,        norm_write,       norm_gradient_sums, norm_gradient_write};
+            direct_cells, direct_rows,  norm_sums,        norm_write,       norm_gradient_sums, norm_gradient_write,
+            find_ranges,  checksum};
 }
 
 }  // namespace

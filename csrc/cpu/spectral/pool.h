@@ -61,12 +61,13 @@ void pool_pair(const Windows& windows, const float* pair, int64_t row, int64_t c
     }
 }
 
-// Rows `row` and `row + 1` of the strips, all tiles of them, to pool.pair.
-void finish_pair(const WriteRows& job, const Pool& pool, const float* strip, int64_t row, Dft dft, const float* bias,
+// Rows `row` and `row + 1` of the strips, all tiles of them, to pool.pair. Returns whether all were finite.
+bool finish_pair(const WriteRows& job, const Pool& pool, const float* strip, int64_t row, Dft dft, const float* bias,
                  int64_t channels) {
     alignas(64) float z[kMaxTile * kComplex];
     const int64_t tile_step = job.strips.blocks * job.strips.rows * kComplex;
     const bool pair = row + 1 < job.strips.rows;
+    bool finite = true;
     for (int64_t tile = 0; tile < job.strips.tiles; ++tile) {
         const float* row0 = strip + tile * tile_step + row * kComplex;
         const float* row1 = pair ? row0 + kComplex : row0;
@@ -78,10 +79,11 @@ void finish_pair(const WriteRows& job, const Pool& pool, const float* strip, int
             dft(z + kBlock + lane, z + lane, kComplex, z + kBlock + lane, z + lane, kComplex);
         }
         for (int half = 0; half < 2; ++half) {
-            finish_row(z + job.across.first * kComplex + half * kBlock, bias, job.relu, channels, cells, kBlock,
-                       pool.pair + (half * job.across.cells + start) * kBlock);
+            finite &= finish_row(z + job.across.first * kComplex + half * kBlock, bias, job.relu, channels, cells, kBlock,
+                                 pool.pair + (half * job.across.cells + start) * kBlock);
         }
     }
+    return finite;
 }
 
 void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t end) {
@@ -107,7 +109,9 @@ void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t
                           least(last_row, 2 * (to - 1) - pool.padding + pool.side), width};
         // Pairs are counted from the strips' first row, whatever the band, so that threads do not change a bit.
         for (int64_t row = own.rows_begin - (own.rows_begin - strips.first_row) % 2; row < own.rows_end; row += 2) {
-            finish_pair(job, pool, strip, row - strips.first_row, dft, bias, channels);
+            if (!finish_pair(job, pool, strip, row - strips.first_row, dft, bias, channels)) {
+                __atomic_store_n(job.broken + image, 1, __ATOMIC_RELAXED);
+            }
             pool_pair(own, pool.pair, row, channels, job.pitch, row_step, out);
         }
     }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "dft.h"
+#include "range.h"
 
 namespace cpm::spectral {
 namespace {
@@ -123,9 +124,12 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
     }
 }
 
-// z [t, complex block] holds two rows of outputs as its real and imaginary halves; `half` picks one.
-void finish_row(const float* z, const float* bias, bool relu, int64_t channels, int64_t cells, int64_t pixel_step,
+// z [t, complex block] holds two rows of outputs as its real and imaginary halves; `half` picks one. Returns whether all
+// were finite before ReLU, which makes 0 of an infinity.
+bool finish_row(const float* z, const float* bias, bool relu, int64_t channels, int64_t cells, int64_t pixel_step,
                 float* out) {
+    Integers largest = {};
+    int32_t single = 0;
     alignas(64) float offsets[kBlock];
     for (int lane = 0; lane < kBlock; ++lane) offsets[lane] = bias != nullptr && lane < channels ? bias[lane] : 0.0f;
     const float floor = relu ? 0.0f : -__builtin_inff();
@@ -135,15 +139,19 @@ void finish_row(const float* z, const float* bias, bool relu, int64_t channels, 
         if (channels == kBlock) {
             for (int lane = 0; lane < kBlock; lane += kLanes) {
                 const Vector value = load(from + lane) + load(offsets + lane);
+                largest = larger(largest, reinterpret_cast<Integers>(value) & kMagnitude);
                 store(to + lane, value < floor ? Vector{} + floor : value);
             }
         } else {
             for (int lane = 0; lane < channels; ++lane) {
                 const float value = from[lane] + offsets[lane];
+                single = magnitude(&value) > single ? magnitude(&value) : single;
                 to[lane] = value < floor ? floor : value;
             }
         }
     }
+    for (int lane = 0; lane < kLanes; ++lane) single = largest[lane] > single ? largest[lane] : single;
+    return single < kInfinite;
 }
 
 void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
@@ -171,8 +179,13 @@ void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
                 dft(z + kBlock + lane, z + lane, kComplex, z + kBlock + lane, z + lane, kComplex);
             }
             const float* first = z + job.across.first * kComplex;
-            finish_row(first, bias, job.relu, channels, cells, job.pitch, out);
-            if (pair) finish_row(first + kBlock, bias, job.relu, channels, cells, job.pitch, out + row_step);
+            const auto finish = [&](int half) {
+                const bool finite = finish_row(first + half * kBlock, bias, job.relu, channels, cells, job.pitch,
+                                               out + half * row_step);
+                if (!finite) __atomic_store_n(job.broken + task.image, 1, __ATOMIC_RELAXED);
+            };
+            finish(0);
+            if (pair) finish(1);
         }
     }
 }

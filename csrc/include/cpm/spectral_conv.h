@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace cpm {
 
@@ -48,11 +49,15 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
 // out      [N, h, w, O], or [N, h/2, w/2, O] with pool, a cell every out_pitch floats, written in full; with relu at
 //          least 0, and NaN stays; a window that the map's border cuts has only the cells within
 //
-// The others contiguous; `workspace` of as many floats as spectral_workspace says for the same params, budget and threads. A
-// cell that is not finite reaches all outputs of the tiles that cover it. Any number of threads gives the same bits.
-// Throws std::invalid_argument as above; does nothing when out is empty.
-void spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias, float* out,
-                       const SpectralConv& params, bool relu, float* workspace, int64_t budget, int threads);
+// Returns the images that must be done in another way, whose outputs tiles would get wrong: x is not finite, or its largest
+// magnitude is more than 8192 times that of a block of (k + 1) / 2 x (k + 1) / 2 cells, all channels together, that is not
+// all 0; or sums are not finite. An image's place in the batch and its scale do not matter.
+//
+// The others contiguous; `workspace` of as many floats as spectral_workspace says for the same params, budget and threads. Any
+// number of threads gives the same bits. Throws std::invalid_argument as above; does nothing when out is empty.
+std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias,
+                                       float* out, const SpectralConv& params, bool relu, float* workspace,
+                                       int64_t budget, int threads);
 
 // Floats of workspace that spectral_weight_gradient_cpu needs: likewise, and as much as the weight's spectra take.
 int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads);

@@ -1,0 +1,148 @@
+"""Every op over small tensors of many strides at the edge of memory, against plain copies of them.
+
+    python benchmarks/checks/guarded_ops.py SEED SECONDS
+
+Prints how many calls agreed; a fault ends the process by a signal, a wrong result by an error.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from benchmarks.checks.guarded import guarded
+from cpm_fast.ops.batch_norm import batch_norm
+from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.direct_conv import direct_conv, pack_weight
+from cpm_fast.ops.gaussian_targets import gaussian_targets
+from cpm_fast.ops.merge_peaks import merge_peaks
+from cpm_fast.ops.peaks import peaks
+from cpm_fast.ops.resize_merge import resize_merge
+from cpm_fast.ops.spectral_conv import (
+    spectral_conv,
+    spectral_input_gradient,
+    spectral_weight_gradient,
+    transform_weight,
+)
+
+Op = tuple[Callable[..., object], list[torch.Tensor]]
+
+
+def strides_of(shape: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:
+    """Steps of one of the layouts that a tensor of the shape may have: any order of axes, gaps, steps of 0."""
+    order, step, strides = random.permutation(len(shape)), 1, [0] * len(shape)
+    for axis in order:
+        step *= int(random.choice([1, 1, 1, 2, 3]))
+        strides[axis] = step
+        step *= max(shape[axis], 1)
+    for axis in range(len(shape)):
+        if shape[axis] == 1 and random.random() < 0.5:
+            strides[axis] = int(random.integers(0, 70))
+        elif random.random() < 0.05:
+            strides[axis] = 0
+    return tuple(strides)
+
+
+def ops(random: np.random.Generator) -> Iterator[Op]:
+    """Every op with arguments of a random small shape."""
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.from_numpy(random.standard_normal(shape).astype(np.float32))
+
+    def size(*choices: int) -> int:
+        return int(random.choice(choices))
+
+    images, channels, outputs, kernel = size(0, 1, 1, 2), size(1, 3, 16, 20), size(1, 16, 17), size(1, 3, 5)
+    height, width, relu, tile = size(1, 1, 2, 6, 20), size(1, 1, 2, 7, 18), bool(size(0, 1)), size(16, 20)
+    x, weight, bias = draw(images, channels, height, width), draw(outputs, channels, kernel, kernel), draw(outputs)
+    spectra, packed = transform_weight(weight, tile), pack_weight(weight)
+    yield lambda w: transform_weight(w, tile), [weight]
+    yield pack_weight, [weight]
+    yield lambda x, s, b: spectral_conv(x, s, b, relu, kernel), [x, spectra, bias]
+    yield lambda x, b: direct_conv(x, packed, b, relu), [x, bias]
+    yield lambda x, w, b: context_conv(x, w, b, relu), [x, weight, bias]
+    yield (
+        lambda x, w, b: batch_norm(x, w, b, 1e-3, relu)[0],
+        [draw(images + 1, channels, height + 1, width), draw(channels), draw(channels)],
+    )
+    gradient, out = draw(images, outputs, height, width), draw(images, outputs, height, width)
+    adjoint = transform_weight(weight, tile, adjoint=True)
+    yield lambda g, s, o: spectral_input_gradient(g, s, o, channels, kernel), [gradient, adjoint, out]
+    yield lambda g, x, o: spectral_weight_gradient(g, x, o, kernel, tile), [gradient, x, out]
+    maps, scales, box = draw(images, 2, 3, height, width), torch.rand(2, 4, dtype=torch.float64) + 0.1, (9, 11)
+    yield lambda m: peaks(m, True), [draw(images, 2, height, width)]
+    yield lambda m, f: resize_merge(m, f, box), [maps, scales]
+    yield lambda m, f: merge_peaks(m, f, box, True), [maps, scales]
+    parts, labeled = 8 * draw(images, 2, 3, 2), torch.rand(images, 2, 3) < 0.7
+    yield lambda p, on: gaussian_targets(p, on, (height, width), 7.0, 8.0), [parts, labeled]
+
+
+def same(found: object, wanted: object) -> bool:
+    if isinstance(found, torch.Tensor) and isinstance(wanted, torch.Tensor):
+        # PyTorch's convolutions add in another order in another layout.
+        return torch.allclose(found.float(), wanted.float(), rtol=1e-3, atol=1e-3, equal_nan=True)
+    return all(map(same, found, wanted))  # type: ignore[call-overload]
+
+
+def check_reads(op: Op, random: np.random.Generator) -> None:
+    """An op gives the same of guarded tensors, that can only be read, as of plain copies."""
+    call, arguments = op
+    strides = [strides_of(tuple(each.shape), random) for each in arguments]
+    # What a step of 0 leaves of the values is what counts.
+    at_end = bool(random.random() < 0.7)
+    placed = [guarded(each, steps, at_end, writable=False) for each, steps in zip(arguments, strides, strict=True)]
+    plain = [each.clone(memory_format=torch.contiguous_format) for each in placed]
+    found, wanted = call(*placed), call(*plain)
+    close = same(found, wanted)
+    assert close, f"{[(tuple(e.shape), e.stride()) for e in placed]}: another result than of copies"
+
+
+def check_writes(random: np.random.Generator) -> None:
+    """`out=` is written, or refused, and never past its memory."""
+    images, outputs = int(random.choice([0, 1, 2])), int(random.choice([1, 3, 17]))
+    height, width = int(random.choice([1, 2, 6])), int(random.choice([1, 2, 8]))
+    pool = (2, 0) if height % 2 == width % 2 == 0 and random.random() < 0.5 else None
+    x, weight, bias = torch.randn(images, 3, height, width), torch.randn(outputs, 3, 3, 3), torch.randn(outputs)
+    shape = (images, outputs, height // 2, width // 2) if pool else (images, outputs, height, width)
+    if random.random() < 0.6:  # channels of a wider map, often with strides of sides of 1 that mean nothing
+        pitch = outputs + int(random.choice([0, 0, 5]))
+        strides = [shape[2] * shape[3] * pitch, 1, shape[3] * pitch, pitch]
+        strides = [int(random.integers(0, 99)) if s == 1 and random.random() < 0.5 else step
+                   for s, step in zip(shape, strides, strict=True)]  # fmt: skip
+    else:
+        strides = list(strides_of(shape, random))
+    for call in (
+        lambda out: direct_conv(x, pack_weight(weight), bias, True, pool, out),
+        lambda out: spectral_conv(x, transform_weight(weight, 16), bias, True, 3, pool, out),
+    ):
+        out = guarded(torch.full(shape, 7.0), tuple(strides))
+        try:
+            call(out)
+        except ValueError as error:
+            assert "out must be" in str(error), error
+        else:
+            assert same(out, call(None)), (shape, strides)
+
+
+def run(seed: int, seconds: float) -> int:
+    """Call ops for a while; how many calls agreed."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    random, begun, calls = np.random.default_rng(seed), time.monotonic(), 0
+    while time.monotonic() - begun < seconds:
+        for op in ops(random):
+            check_reads(op, random)
+            calls += 1
+        check_writes(random)
+        calls += 2
+    return calls
+
+
+if __name__ == "__main__":
+    print(run(int(sys.argv[1]), float(sys.argv[2])), "calls agree")

@@ -1,0 +1,77 @@
+// How far apart the magnitudes of a map lie. A tile in the frequency domain rounds every value to a share of its largest
+// one, so a convolution's outputs whose windows hold only small values are lost beside a large one.
+//
+// Magnitudes are compared as the integers that their bits are, in which infinity and NaN are larger than any number.
+#pragma once
+
+#include "dft.h"
+
+namespace cpm::spectral {
+namespace {
+
+typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
+typedef int32_t UnalignedIntegers __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+
+constexpr int32_t kMagnitude = 0x7fffffff, kInfinite = 0x7f800000;
+
+CPM_INLINE int32_t magnitude(const float* at) {
+    int32_t bits;
+    __builtin_memcpy(&bits, at, sizeof(bits));
+    return bits & kMagnitude;
+}
+
+CPM_INLINE Integers larger(Integers a, Integers b) { return a > b ? a : b; }
+
+// The largest magnitude of `count` values, and of those before; where there is a gate, of those that it lets through.
+CPM_INLINE void raise_largest(const float* from, const float* gate, int64_t count, Integers& vectors, int32_t& single) {
+    if (gate != nullptr) {
+        for (int64_t i = 0; i < count; ++i) {
+            const int32_t value = gate[i] > 0.0f ? magnitude(from + i) : 0;
+            single = value > single ? value : single;
+        }
+        return;
+    }
+    if (count < kLanes) {
+        for (int64_t i = 0; i < count; ++i) {
+            const int32_t value = magnitude(from + i);
+            single = value > single ? value : single;
+        }
+        return;
+    }
+    // The last vector is taken together with some values before it.
+    for (int64_t i = 0; i < count; i += kLanes) {
+        const float* at = from + least(i, count - kLanes);
+        vectors = larger(vectors, *reinterpret_cast<const UnalignedIntegers*>(at) & kMagnitude);
+    }
+}
+
+// Tasks: rows of blocks, of all images.
+void find_ranges(const Ranges& job, int64_t begin, int64_t end) {
+    const int64_t bands = (job.height + job.side - 1) / job.side, row_step = job.width * job.pitch;
+    for (int64_t task = begin; task < end; ++task) {
+        const int64_t image = task / bands, first = task % bands * job.side;
+        const int64_t last = least(first + job.side, job.height);
+        int32_t largest = 0, smallest = kMagnitude;
+        for (int64_t cell = 0; cell < job.width; cell += job.side) {
+            const int64_t cells = least(job.side, job.width - cell);
+            const int64_t runs = job.pitch == job.channels ? 1 : cells, run = cells / runs * job.channels;
+            Integers vectors = {};
+            int32_t block = 0;
+            for (int64_t row = first; row < last; ++row) {
+                const int64_t start = (image * job.height + row) * row_step + cell * job.pitch;
+                for (int64_t i = 0; i < runs; ++i) {
+                    const int64_t at = start + i * job.pitch;
+                    raise_largest(job.x + at, job.gate == nullptr ? nullptr : job.gate + at, run, vectors, block);
+                }
+            }
+            for (int lane = 0; lane < kLanes; ++lane) block = vectors[lane] > block ? vectors[lane] : block;
+            largest = block > largest ? block : largest;
+            if (block > 0 && block < smallest) smallest = block;
+        }
+        job.largest[task] = largest;
+        job.smallest[task] = smallest;
+    }
+}
+
+}  // namespace
+}  // namespace cpm::spectral

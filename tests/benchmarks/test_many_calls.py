@@ -1,0 +1,29 @@
+"""Many calls hold no more than some."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import pytest
+
+from benchmarks.checks.many_calls import MOST_GROWTH_MB, Held, growth, refusal
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_hundred_calls_let_nothing_grow() -> None:
+    before, after = growth(120)
+    assert refusal(before, dataclasses.replace(after, memory_mb=before.memory_mb)) is None
+    # A hundred calls have not seen all shapes, so that plans may still be added.
+    assert after.memory_mb < before.memory_mb + 4 * MOST_GROWTH_MB
+
+
+def test_growth_is_named() -> None:
+    before = Held(500, 10, 4)
+    assert refusal(before, before) is None
+    for change, name in (
+        ({"memory_mb": 700}, "memory"),
+        ({"descriptors": 11}, "descriptors"),
+        ({"threads": 5}, "threads"),
+    ):
+        assert name in (refusal(before, dataclasses.replace(before, **change)) or "")

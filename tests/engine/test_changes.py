@@ -1,0 +1,254 @@
+"""An engine gives what the model gives now, or refuses: changed weights, hooks, odd layers, tracing, transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils import parametrize, prune
+
+from cpm_fast import CPM, Engine, NetworkConfig
+from cpm_fast.config import Conv
+from cpm_fast.engine import changes
+from cpm_fast.ops import backend
+from cpm_fast.ops.checksum import checksum
+from cpm_fast.ops.direct_conv import direct_conv, pack_weight
+
+CONFIG = NetworkConfig(
+    stages=2,
+    input_size=(32, 32),
+    trunk=((Conv(3, 6),), (Conv(3, 5),), (Conv(3, 8),)),
+    features=(Conv(3, 4),),
+    first=(Conv(3, 8), Conv(1, 8)),
+    refine=(Conv(3, 8), Conv(1, 8)),
+    init_std=None,
+    norm="batch",
+    shared_trunk=True,
+)
+BOUND = 5e-6
+
+
+def network() -> CPM:
+    torch.manual_seed(3)
+    return CPM(CONFIG).eval()
+
+
+def crops(count: int = 1) -> torch.Tensor:
+    return torch.randn(count, 3, 32, 32)
+
+
+def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
+    return max(float((a - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True))
+
+
+def first_conv(model: CPM) -> nn.Module:
+    return next(iter(model.convs.values()))
+
+
+def scale_inference(model: CPM) -> None:
+    with torch.inference_mode():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+
+
+def step(make: Callable) -> Callable[[CPM], None]:
+    def change(model: CPM) -> None:
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        make(model.parameters()).step()
+
+    return change
+
+
+def set_eps(model: CPM) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1.0
+
+
+def mask_of(conv: nn.Module) -> torch.Tensor:
+    return (torch.rand_like(conv.weight) < 0.5).float()
+
+
+class Doubled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+
+CHANGES: dict[str, Callable[[CPM], object]] = {
+    "data.mul_": lambda model: [parameter.data.mul_(0.5) for parameter in model.parameters()],
+    "data.copy_": lambda model: [parameter.data.copy_(torch.randn_like(parameter)) for parameter in model.parameters()],
+    "one value by data": lambda model: first_conv(model).weight.data[2, 1, 0, 2].add_(0.5),
+    "data assigned": lambda model: [
+        setattr(parameter, "data", parameter.data * 0.5) for parameter in model.parameters()
+    ],
+    "detach": lambda model: [parameter.detach().mul_(0.5) for parameter in model.parameters()],
+    "numpy": lambda model: [parameter.detach().numpy().__imul__(0.5) for parameter in model.parameters()],
+    "two values swapped": lambda model: _swap(first_conv(model).weight.data[0, 0, 0]),
+    "signs": lambda model: [parameter.data.neg_() for parameter in model.parameters()],
+    "inference mode": scale_inference,
+    "Adam fused": step(lambda parameters: torch.optim.Adam(parameters, 0.1, fused=True)),
+    "AdamW fused": step(lambda parameters: torch.optim.AdamW(parameters, 0.1, fused=True)),
+    "SGD fused": step(lambda parameters: torch.optim.SGD(parameters, 0.1, fused=True)),
+    "Adagrad fused": step(lambda parameters: torch.optim.Adagrad(parameters, 0.1, fused=True)),
+    "eps": set_eps,
+    "running statistics by data": lambda model: [buffer.data.mul_(2) for buffer in model.buffers()],
+    "hook on the model": lambda model: model.register_forward_hook(lambda *_: [2 * each for each in _[2]]),
+    "hook on a layer": lambda model: first_conv(model).register_forward_hook(lambda *_: 2 * _[2]),
+    "hook before a layer": lambda model: first_conv(model).register_forward_pre_hook(lambda *_: (2 * _[1][0],)),
+    "hook on a normalization": lambda model: first_conv(model).norm.register_forward_pre_hook(
+        lambda *_: (2 * _[1][0],)
+    ),
+    "forward of the model": lambda model: setattr(model, "forward", _doubled(model.forward)),
+    "forward of a layer": lambda model: setattr(first_conv(model), "forward", _doubled(first_conv(model).forward)),
+    "prune": lambda model: prune.custom_from_mask(first_conv(model), "weight", mask_of(first_conv(model))),
+    "parametrize": lambda model: parametrize.register_parametrization(first_conv(model), "weight", Doubled()),
+    "relu": lambda model: setattr(first_conv(model), "relu", False),
+}
+
+
+def _swap(values: torch.Tensor) -> None:
+    first = values[1].clone()
+    values[1] = values[2]
+    values[2] = first
+
+
+def _doubled(forward: Callable) -> Callable:
+    def twice(*arguments: object) -> object:
+        found = forward(*arguments)
+        return [2 * each for each in found] if isinstance(found, list) else 2 * found
+
+    return twice
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_counts_at_the_next_call(change: Callable[[CPM], object]) -> None:
+    model, x = network(), crops()
+    engine = Engine(model)
+    before = engine(x)
+    change(model)
+    with torch.no_grad():
+        wanted = model(x)
+    found = engine(x)
+    assert error(found, wanted) < BOUND, error(found, wanted)
+    if change is not CHANGES["hook on a normalization"]:  # in evaluation mode it is folded, and not called
+        assert error(found, before) > 1e-4, "the test changes nothing"
+
+
+def test_a_frozen_engine_does_not_look_again() -> None:
+    model, x = network(), crops()
+    engine = Engine(model, frozen=True)
+    before = engine(x)
+    next(model.parameters()).data.mul_(2)
+    assert all(map(torch.equal, engine(x), before))
+    with torch.no_grad():
+        assert error(Engine(model)(x), model(x)) < BOUND
+
+
+def test_hooks_are_refused_where_the_model_cannot_run_itself() -> None:
+    model = network()
+    first_conv(model).register_forward_hook(lambda *_: None)
+    with pytest.raises(RuntimeError, match="forward hooks on .* runs on its own device"):
+        Engine(model, tune=True)
+
+
+def test_a_compiled_function_calls_the_engine_and_prepares_nothing() -> None:
+    model, x = network(), crops()
+    with torch.no_grad():
+        wanted = model(x)
+    engine = Engine(model)
+    compiled = torch.compile(lambda x: engine(2 * x / 2)[-1] + 1, backend="eager")
+    for _ in range(2):
+        assert error([compiled(x) - 1], wanted[-1:]) < BOUND
+        assert error(Engine(model)(x), wanted) < BOUND
+    with pytest.raises(Exception, match="Engine|disable|skip"):
+        torch.compile(lambda x: engine(x)[-1], backend="eager", fullgraph=True)(x)
+
+
+@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="no native code")
+def test_a_compiled_function_may_pack_weights() -> None:
+    x, weight, bias = torch.randn(1, 3, 8, 8), torch.randn(16, 3, 3, 3), torch.randn(16)
+    packed = torch.compile(pack_weight, backend="aot_eager", fullgraph=True)(weight)
+    assert torch.equal(packed, pack_weight(weight))
+    found = torch.compile(lambda x, w: direct_conv(x, pack_weight(w), bias, True), backend="aot_eager", fullgraph=True)(
+        x, weight
+    )
+    assert torch.equal(found, direct_conv(x, pack_weight(weight), bias, True))
+
+
+def test_tracing_and_transforms_are_refused_by_name() -> None:
+    model, x = network(), crops(2)
+    engine = Engine(model)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def under_fake() -> object:
+        with fake:
+            return engine(fake.from_tensor(x))
+
+    for call in (
+        lambda: torch.func.vmap(lambda x: engine(x[None])[-1])(x),
+        lambda: torch.func.grad(lambda x: engine(x)[-1].sum())(x),
+        lambda: torch.func.jvp(lambda x: engine(x)[-1], (x,), (x,)),
+        lambda: torch.jit.trace(lambda x: engine(x)[-1], (x,)),
+        lambda: make_fx(lambda x: engine(x)[-1])(x),
+        lambda: make_fx(lambda x: engine(x)[-1], tracing_mode="fake")(x),
+        under_fake,
+    ):
+        with pytest.raises(RuntimeError, match="Engine can't be called under"):
+            call()
+    with pytest.raises(RuntimeError, match="crops must be a tensor with memory of its own"):
+        engine(fake.from_tensor(x))
+    with torch.no_grad():
+        assert error(engine(x), model(x)) < BOUND
+
+
+def test_a_functional_call_of_the_model_leaves_the_engine_alone() -> None:
+    model, x = network(), crops()
+    engine, other = Engine(model), {name: 2 * value for name, value in network().named_parameters()}
+    before = engine(x)
+    torch.func.functional_call(model, other, (x,))
+    assert all(map(torch.equal, engine(x), before))
+
+
+def test_deterministic_mode_changes_nothing() -> None:
+    model, x = network(), crops()
+    wanted = Engine(model)(x)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert all(map(torch.equal, Engine(network())(x), wanted))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_nothing_is_prepared_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match="can't be captured in a CUDA graph before its weights are prepared"):
+        changes.check_not_capturing(torch.device("cuda"), "its weights are prepared")
+    changes.check_not_capturing(torch.device("cpu"), "its weights are prepared")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8])
+@pytest.mark.parametrize("count", [0, 1, 7, 63, 64, 65, 20_000])
+def test_a_checksum_changes_with_every_value_and_its_place(dtype: torch.dtype, count: int) -> None:
+    values = torch.randint(0, 200, (count,)).to(dtype)
+    seen = {checksum([values])}
+    places = torch.randint(0, max(count, 1), (20,)).unique().tolist() if count else []
+    for place in places:
+        other = values.clone()
+        other[place] += 1
+        seen.add(checksum([other]))
+    assert len(seen) == 1 + len(places)
+    if count > 1:
+        ascending = torch.arange(count).remainder(200).to(dtype)
+        assert checksum([ascending]) != checksum([ascending.roll(1)])
+        assert checksum([ascending]) == checksum([ascending.clone()])
+        assert checksum([ascending, values]) != checksum([values, ascending])
+    if count and dtype.is_floating_point:
+        # Two signs in one chain of the sum.
+        signs = values.clone()
+        signs[:: max(count // 2, 1)] *= -1
+        assert torch.equal(signs, values) or checksum([signs]) != checksum([values])
