@@ -125,10 +125,10 @@ class Engine:
                 transformed (torch.jit.trace, torch.export, make_fx, vmap, functional gradients).
         """
         self.model.check(crops, center_map)
-        check_eager(crops, center_map)
         for name, tensor in (("crops", crops), ("center_map", center_map)):
             if tensor is not None and tensor.device != self.device:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
+        check_eager(crops, center_map)
         with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
             if not (self.frozen and self._checked) and self._check_odd():
                 with evaluating(self.model):
