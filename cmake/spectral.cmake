@@ -2,7 +2,7 @@
 # Here products and sums are fused where the machine can: nothing is compared with a GPU's bits.
 
 set(SPECTRAL csrc/cpu/spectral)
-target_sources(cpm_core PRIVATE ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/plan.cpp ${SPECTRAL}/portable.cpp
+target_sources(cpm_core PRIVATE ${SPECTRAL}/checksum.cpp ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/plan.cpp ${SPECTRAL}/portable.cpp
     ${SPECTRAL}/weight_gradient.cpp)
 set_property(SOURCE ${SPECTRAL}/portable.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")

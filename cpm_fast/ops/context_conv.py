@@ -12,7 +12,7 @@ from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
 from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
-from cpm_fast.ops.spectral_library import conv_of_weight
+from cpm_fast.ops.spectral.library import conv_of_weight
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
 MAX_KERNEL = 15

@@ -12,7 +12,7 @@ import torch
 from cpm_fast.ops import backend
 from cpm_fast.ops.maps import MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, note_written, pitch_of
 from cpm_fast.ops.memory import check_storage
-from cpm_fast.ops.spectral_checks import (
+from cpm_fast.ops.spectral.checks import (
     TILES,
     check_conv,
     check_gate,
@@ -23,7 +23,7 @@ from cpm_fast.ops.spectral_checks import (
     named,
     types,
 )
-from cpm_fast.ops.spectral_library import bound_conv
+from cpm_fast.ops.spectral.library import bound_conv
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
 from cpm_fast.reference.spectral_conv import spectral_weight_gradient as reference_weight_gradient
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform_weight

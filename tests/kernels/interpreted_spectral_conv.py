@@ -16,7 +16,7 @@ from cpm_fast.kernels import fourier, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
 from cpm_fast.kernels import spectral_plans as plans
 from cpm_fast.ops import context_conv
-from cpm_fast.ops import spectral_library as ops
+from cpm_fast.ops.spectral import library as ops
 from cpm_fast.reference.context_conv import context_conv as reference
 from support import exact
 from support.cases import RELATIVE_ERROR, ConvCase

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
-from cpm_fast.ops import spectral_library as module
 from cpm_fast.ops.maps import POOLS, Pool
+from cpm_fast.ops.spectral import library as module
 from cpm_fast.ops.spectral_conv import (
     TILES,
     bound_spectral_conv,

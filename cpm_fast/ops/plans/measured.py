@@ -18,7 +18,7 @@ import torch
 
 from cpm_fast.kernels.plans import LAUNCHES, MODES, BlockKey, Tile, use_measured_blocks
 from cpm_fast.ops.plans.cpu import ConvShape
-from cpm_fast.ops.spectral_checks import TILES
+from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.system.files import parse_json
 
 VARIABLE = "CPM_FAST_CUDA_PLAN"

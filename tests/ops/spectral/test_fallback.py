@@ -11,8 +11,8 @@ from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.ops.maps import POOLS
 from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
+from cpm_fast.ops.spectral.fallback import weight_of
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, spectral_conv, spectral_input_gradient, transform_weight
-from cpm_fast.ops.spectral_fallback import weight_of
 
 pytestmark = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason=str(backend.native_missing("cpu")))
 

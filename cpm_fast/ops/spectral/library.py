@@ -19,8 +19,8 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import capability_of, mode_of
 from cpm_fast.ops.maps import BLOCK, NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.memory import address, check_memory, check_storages, optional_address, storages_of
-from cpm_fast.ops.spectral_checks import tile_of
-from cpm_fast.ops.spectral_fallback import convolve_directly, weight_of
+from cpm_fast.ops.spectral.checks import tile_of
+from cpm_fast.ops.spectral.fallback import convolve_directly, weight_of
 from cpm_fast.ops.workspace import spectra_workspaces, workspaces
 
 # Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with

@@ -12,7 +12,7 @@ import torch
 
 from cpm_fast.ops.direct_conv import bound_direct_conv, pack_weight
 from cpm_fast.ops.maps import BLOCK, NO_POOL, Pool, pitch_of
-from cpm_fast.ops.spectral_checks import tile_of
+from cpm_fast.ops.spectral.checks import tile_of
 
 
 def convolve_directly(

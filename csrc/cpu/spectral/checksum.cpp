@@ -1,5 +1,5 @@
 // Parts of the pieces are shared out and summed by themselves, whatever the number of threads; the kernel is in
-// spectral/checksum.h. Reads every byte once.
+// checksum.h. Reads every byte once.
 
 #include "cpm/checksum.h"
 
@@ -7,7 +7,7 @@
 
 #include "cpm/sizes.h"
 #include "cpm/threads.h"
-#include "spectral/kernels.h"
+#include "kernels.h"
 
 namespace cpm {
 namespace {
