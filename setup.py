@@ -16,6 +16,7 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
 # Left beside the package when native code could not be built, for `cpm-fast doctor` to show.
@@ -120,6 +121,32 @@ class CMakeBuild(build_ext):
         print(f"\n*** cpm_fast: {text}\n", file=sys.stderr, flush=True)
 
 
+class PathToo:
+    """The way of an editable install, and a line that puts this folder on Python's path: mypy and editors follow it.
+
+    They can't follow the import hook alone that setuptools installs for the mapping of kernels/.
+    """
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __enter__(self):
+        self.inner.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.inner.__exit__(*error)
+
+    def __call__(self, wheel, files, mapping):
+        self.inner(wheel, files, mapping)
+        wheel.writestr("__editable__.cpm_fast.path.pth", f"{ROOT}\n")
+
+
+class EditableWheel(editable_wheel):
+    def _select_strategy(self, *arguments):
+        return PathToo(super()._select_strategy(*arguments))
+
+
 setup(
     packages=[*find_packages(include=["cpm_fast", "cpm_fast.*"]), "cpm_fast.kernels"],
     package_dir={"cpm_fast.kernels": "kernels"},
@@ -135,5 +162,5 @@ setup(
         "cpm_fast.ops.plans": ["chips/*.json"],
     },
     ext_modules=[Extension("cpm_fast._C", sources=[], optional=True)],
-    cmdclass={"build_ext": CMakeBuild},
+    cmdclass={"build_ext": CMakeBuild, "editable_wheel": EditableWheel},
 )

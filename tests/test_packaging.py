@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import subprocess
 import sys
@@ -99,3 +100,16 @@ def test_build_rejects_an_unknown_choice(option: list[str], tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode != 0
     assert f"{name} must be auto, on or off, got {value!r}" in done.stderr
+
+
+def test_type_checkers_follow_an_editable_install(tmp_path: Path) -> None:
+    """mypy, run elsewhere, finds the package's own files, not only the hook that Python imports them by."""
+    modulefinder = pytest.importorskip("mypy.modulefinder", reason="mypy is not installed")
+    from mypy.options import Options
+
+    options = Options()
+    options.python_executable = sys.executable
+    paths = modulefinder.compute_search_paths([modulefinder.BuildSource(str(tmp_path / "a.py"), None)], options, "")
+    found = modulefinder.FindModuleCache(paths, None, options).find_module("cpm_fast.roi")
+    assert isinstance(found, str), found
+    assert Path(found).samefile(importlib.import_module("cpm_fast.roi").__file__ or "")
