@@ -1,4 +1,6 @@
-"""Build, test, compare, time and tune on a machine with a GPU: python benchmarks/gpu_visit.py --minutes 8 --out DIR
+"""Build, test, compare, time and tune on a machine with a GPU.
+
+    python benchmarks/gpu_visit.py --minutes 8 --out DIR
 
 Every step runs in a process of its own under a limit of its own, and results.json in the folder is rewritten whole
 after each, so that a visit may be cut short at any instant; --resume DIR goes on. docs/measure-your-gpu.md has more.

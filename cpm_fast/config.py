@@ -1,4 +1,4 @@
-"""What a network is: one frozen dataclass that its weights carry along."""
+"""The description of a network: one frozen dataclass that its weights carry along."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ CONCAT_SOURCES = ("features", "beliefs", "center")
 LARGEST_CENTER_POOL = 64
 # No network that runs is larger; a weights file may claim anything.
 MOST_STAGES, LARGEST_SIDE, MOST_CHANNELS, SMALLEST = 64, 8192, 1 << 15, 1e-3
-# What the kernels compute at once.
+# Channels that the kernels compute at once.
 CHANNELS_BLOCK = 16
 
 
 def whole(value: Any) -> bool:
+    """Return whether a value is a whole number, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def finite(value: Any) -> bool:
+    """Return whether a value is a finite number, and not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -203,7 +205,7 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """The inverse of `to_dict`.
+        """Make a config of the result of `to_dict`.
 
         Raises:
             ValueError: a field is unknown or not of its form.
@@ -277,8 +279,10 @@ def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """The released network on a VGG-19 trunk: the ten first convolutions of VGG-19 (Simonyan and Zisserman 2015), five
-    more, and 7x7 convolutions in the later stages."""
+    """Return the released network on a VGG-19 trunk, with 7x7 convolutions in the later stages.
+
+    The trunk is the ten first convolutions of VGG-19 (Simonyan and Zisserman 2015) and five more.
+    """
     return NetworkConfig(
         skeleton=skeleton,
         trunk=((Conv(3, 64),) * 2, (Conv(3, 128),) * 2, (Conv(3, 256),) * 4),
@@ -296,7 +300,7 @@ def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
-    """The network as mmpose 1.x builds and trains it: normalized, without center map and background."""
+    """Return the network as mmpose 1.x builds and trains it: normalized, without center map and background."""
     return NetworkConfig(
         skeleton=skeleton,
         pool_padding=1,
@@ -315,7 +319,7 @@ def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
 
 
 def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
-    """The network with so many times the channels in every convolution, rounded up to multiples of 16.
+    """Return the network with so many times the channels in every convolution, rounded up to multiples of 16.
 
     Raises:
         ValueError: the factor is not a positive number.
@@ -345,7 +349,7 @@ PRESETS = {
 
 
 def preset(name: str, skeleton: Skeleton | None = None) -> NetworkConfig:
-    """A named network, for its own skeleton or for another.
+    """Return a named network, for its own skeleton or for another.
 
     Raises:
         ValueError: no such preset.

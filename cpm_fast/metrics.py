@@ -48,7 +48,7 @@ class Score:
 
 @dataclass(frozen=True)
 class FlicScore:
-    """What is reported on FLIC: the mean of left and right elbow and of left and right wrist, beside all parts."""
+    """Scores as reported on FLIC: the mean of left and right elbow and of left and right wrist, beside all parts."""
 
     elbow: float
     wrist: float
@@ -140,7 +140,7 @@ def flic(
     threshold: float = PCK_THRESHOLD,
     valid: np.ndarray | None = None,
 ) -> FlicScore:
-    """The FLIC rule (Sapp and Taskar 2013): PCK of elbows and wrists over |left shoulder - right hip|.
+    """Score by the FLIC rule (Sapp and Taskar 2013): PCK of elbows and wrists over |left shoulder - right hip|.
 
     The length is the truth's, with which the paper's numbers come out; the release's script took the predicted one.
 
@@ -221,7 +221,7 @@ def area_under_curve(
 
 
 def area_below(heights: np.ndarray, thresholds: Sequence[float]) -> float:
-    """The area below a curve [K] by the trapezoid rule, over the range of its thresholds."""
+    """Return the area below a curve [K] by the trapezoid rule, over the range of its thresholds."""
     area = (np.diff(thresholds) * (heights[1:] + heights[:-1]) / 2).sum()
     return float(area) / (thresholds[-1] - thresholds[0])
 
@@ -243,7 +243,7 @@ def errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def lsp_reference_length(truth: np.ndarray, skeleton: Skeleton = LSP) -> np.ndarray:
-    """The torso of LSP's PCK, |left shoulder - right hip| of the truth: [M], NaN where one is not labeled.
+    """Return the torso of LSP's PCK, |left shoulder - right hip| of the truth: [M], NaN where one is not labeled.
 
     The other diagonal gives other numbers: 84.41 instead of 84.32 for the released LSP predictions.
 
@@ -257,12 +257,12 @@ def lsp_reference_length(truth: np.ndarray, skeleton: Skeleton = LSP) -> np.ndar
 
 
 def flic_reference_length(truth: np.ndarray, skeleton: Skeleton = FLIC) -> np.ndarray:
-    """The torso of the FLIC rule, |left shoulder - right hip| of the truth: [M], as `lsp_reference_length`."""
+    """Return the torso of the FLIC rule, |left shoulder - right hip| of the truth: [M], as `lsp_reference_length`."""
     return _torso(truth, skeleton)
 
 
 def mpii_reference_length(head_box: np.ndarray) -> np.ndarray:
-    """The head size of PCKh, 0.6 x the diagonal of head boxes [M, 4] (x1, y1, x2, y2): [M].
+    """Return the head size of PCKh, 0.6 x the diagonal of head boxes [M, 4] (x1, y1, x2, y2): [M].
 
     Raises:
         ValueError: the shape does not fit.
@@ -274,7 +274,7 @@ def mpii_reference_length(head_box: np.ndarray) -> np.ndarray:
 
 
 def box_reference_length(truth: np.ndarray) -> np.ndarray:
-    """The longer side of the box about the labeled parts [M, P, 2]: [M], NaN where none is labeled.
+    """Return the longer side of the box about the labeled parts [M, P, 2]: [M], NaN where none is labeled.
 
     For skeletons without a torso; it depends on pose and on which parts are labeled, so such numbers compare with
     themselves only.

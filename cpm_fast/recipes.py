@@ -163,7 +163,7 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
-        """The inverse of `to_dict`.
+        """Make a config of the result of `to_dict`.
 
         Raises:
             ValueError: a field is unknown or out of its range.

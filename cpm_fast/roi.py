@@ -68,7 +68,7 @@ class Roi:
 
     @classmethod
     def from_box(cls, xyxy: np.ndarray | Sequence[float], margin: float = BOX_MARGIN) -> Self:
-        """The square about a box's center, its side `margin` times the box's longer side.
+        """Return the square about a box's center, its side `margin` times the box's longer side.
 
         A box of 100 x 200 px at margin 1.25 gives a side of 250 px, magnified 1.472 times to fill 368 px.
 
@@ -93,7 +93,7 @@ class Roi:
 
     @classmethod
     def from_height(cls, center: tuple[float, float], height: float) -> Self:
-        """The square in which a subject `height` image pixels tall becomes 234.3 px of 368 (the release's scale).
+        """Return the square in which a subject `height` image pixels tall becomes 234.3 px of 368, as released.
 
         A height of 234.2857 px gives a side of 368 px: magnification 1. The side is 1.5707 heights.
         """
@@ -101,7 +101,7 @@ class Roi:
 
     @classmethod
     def from_mpii(cls, center: tuple[float, float], scale: float) -> Self:
-        """An MPII annotation: 0-based `center`, and `scale`, the subject's height over 200 px.
+        """Return the region of an MPII annotation: 0-based `center`, and `scale`, the subject's height over 200 px.
 
         Scale 1 gives a side of 314.1 px: magnification 41 / 35.
 
@@ -113,12 +113,12 @@ class Roi:
 
     @classmethod
     def whole_image(cls, height: float, width: float) -> Self:
-        """The square about the image's center, its side 1.25 times the longer side of the image."""
+        """Return the square about the image's center, its side 1.25 times the longer side of the image."""
         return cls(((width - 1) / 2, (height - 1) / 2), WHOLE_IMAGE_MARGIN * max(height, width))
 
     @classmethod
     def lsp_test(cls, height: float, width: float) -> Self:
-        """The LSP test protocol: about the image's center, the image height becomes 0.8 x 368 = 294.4 px."""
+        """Return the region of the LSP test protocol: the image height becomes 0.8 x 368 = 294.4 px."""
         return cls(((width - 1) / 2, (height - 1) / 2), WHOLE_IMAGE_MARGIN * height)
 
     @classmethod
@@ -129,7 +129,7 @@ class Roi:
         skeleton: Skeleton = LSP,
         center: tuple[float, float] | None = None,
     ) -> Self:
-        """The scale rule of the LSP training data (the release's training/genJSON.m, in words and medians).
+        """Apply the scale rule of the LSP training data (the release's training/genJSON.m, in words and medians).
 
         Each limb with both ends labeled votes length / ratio for the neck-head length; the 75 % quantile of the
         votes (linear between the sorted votes at (i - 0.5) / n) becomes 41 px of 368. Where the labeled parts would
@@ -194,7 +194,7 @@ class Roi:
         return (np.asarray(points_box, np.float64) - middle) / self.magnification(size) + np.array(self.center)
 
     def zoomed(self, factor: float) -> Roi:
-        """The region a pyramid factor asks for: the magnification is multiplied by `factor`."""
+        """Return the region a pyramid factor asks for: the magnification is multiplied by `factor`."""
         return Roi(self.center, self.side / factor)
 
 

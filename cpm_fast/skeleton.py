@@ -68,7 +68,7 @@ class Skeleton:
         return len(self.names)
 
     def index(self, part: str) -> int:
-        """The map of a part.
+        """Return the map of a part.
 
         Raises:
             ValueError: the skeleton has no such part.
@@ -98,7 +98,7 @@ class Skeleton:
 
     @property
     def mirroring(self) -> str:
-        """What mirroring a picture does to the parts, in words."""
+        """The effect of mirroring a picture on the parts, in words."""
         if self.one_sided:
             shown = ", ".join(self.one_sided[:4]) + (", ..." if len(self.one_sided) > 4 else "")
             return f"off, because no partner is known of {shown}; name pairs in a skeleton.toml"
@@ -116,12 +116,13 @@ class Skeleton:
         )
 
     def order_from(self, names: Sequence[str]) -> list[int]:
-        """Where each of this skeleton's parts stands in another list of names; -1 where it is missing: [P]."""
+        """Return the place of each of this skeleton's parts in another list of names, -1 if it is missing: [P]."""
         return [names.index(part) if part in names else -1 for part in self.names]
 
     def only(self, parts: Sequence[str]) -> Skeleton:
-        """The skeleton of some of its parts, in the order given: itself where they are all; limbs and pairs go along
-        where both ends are there.
+        """Return the skeleton of some of its parts, in the order given: itself if they are all, in its order.
+
+        Limbs and pairs are kept if both ends are.
 
         Raises:
             ValueError: it lacks one of them.
@@ -145,7 +146,7 @@ class Skeleton:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
-        """The inverse of `to_dict`.
+        """Make a skeleton of the result of `to_dict`.
 
         Raises:
             ValueError: a key is missing, unknown or not of the right form.

@@ -70,7 +70,7 @@ def backward(
 
 
 def packed(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor with its channels innermost and no gaps; itself if it is so already."""
+    """Return the tensor with its channels innermost and no gaps; itself if it is so already."""
     return tensor.contiguous(memory_format=PACKED)
 
 

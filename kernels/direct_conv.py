@@ -112,7 +112,7 @@ def forward_launch(
     mode: str,
     capability: int,
 ) -> Launch:
-    """The launch that writes y [N, O, h, w] from x [N, C, h, w] and weight [O, C, k, k], all packed channels_last.
+    """Make the launch that writes y [N, O, h, w] from x [N, C, h, w] and weight [O, C, k, k], all packed channels_last.
 
     Args:
         x, weight, bias, y: of one dtype, none without elements.

@@ -136,7 +136,7 @@ def context_conv_sum_kernel(partial_ptr, sum_ptr, runs, count, BLOCK_RUNS: tl.co
 def dweight_launches(
     x: torch.Tensor, dy: torch.Tensor, dweight: torch.Tensor, mode: str, capability: int
 ) -> tuple[Launch, Launch]:
-    """The two passes that write dweight [O, C, k, k] from x [N, C, h, w] and dy [N, O, h, w], gated if need be.
+    """Return the two passes that write dweight [O, C, k, k] from x [N, C, h, w] and dy [N, O, h, w], gated if need be.
 
     Allocates the workspace on x's device. All are packed channels_last and of one dtype, none without elements.
 
@@ -177,7 +177,7 @@ def dweight_launches(
 def gate_launches(
     dy: torch.Tensor, y: torch.Tensor | None, gated: torch.Tensor | None, dbias: torch.Tensor, capability: int
 ) -> tuple[Launch, Launch]:
-    """The two passes that write dbias [O] from dy [N, O, h, w], and gated, dy where y > 0, if there is a ReLU.
+    """Return the two passes that write dbias [O] from dy [N, O, h, w], and gated, dy where y > 0, if there is a ReLU.
 
     Args:
         dy: packed channels_last, with elements.

@@ -20,7 +20,7 @@ from functools import cache
 
 import torch
 
-# What a matrix of the tensor cores is at least, and so both sides of a block of coefficients or of cells.
+# The least side of a matrix of the tensor cores, and so of a block of coefficients or of cells.
 LEAST_SIDE = 16
 
 
@@ -70,7 +70,7 @@ def frequencies(tile: int) -> int:
 
 
 def block_side(cells: int) -> int:
-    """The side of the block that holds so many cells or coefficients."""
+    """Return the side of the block that holds so many cells or coefficients."""
     return max(LEAST_SIDE, 1 << (cells - 1).bit_length())
 
 
@@ -115,7 +115,7 @@ def _waves(tile: int, first: int, count: int, reverse: bool) -> tuple[torch.Tens
 
 
 def _blocks(matrices: torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Padded with zeros to the sides of blocks."""
+    """Pad with zeros to the sides of blocks."""
     _, rows, columns = matrices.shape
     padded = matrices.new_zeros((2, block_side(rows), block_side(columns)))
     padded[:, :rows, :columns] = matrices

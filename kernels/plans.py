@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MODES = ("fp16", "bf16", "tf32", "tf32x3", "ieee")
-# Of A100 and H200; fixed, so that a generation's chips add in the same order.
+# Counts of A100 and H200; fixed, so that a generation's chips add in the same order.
 MULTIPROCESSORS = {80: 108, 90: 132}
 # Rows of k C values up to this long take one block, so that the loop over rows becomes the pipelined one.
 SHORT_ROW = 32
@@ -43,8 +43,8 @@ class Tile:
     stages: int
 
 
-# What a block is chosen for: "direct" or "product", width of the mode, rows (pixels, or tiles of maps), input channels,
-# output channels and k; 0 where the choice does not depend on it.
+# The case that a block is chosen for: "direct" or "product", width of the mode, rows (pixels, or tiles of maps), input
+# channels, output channels and k; 0 where the choice does not depend on it.
 BlockKey = tuple[str, str, int, int, int, int]
 LAUNCHES = ("direct", "product")
 _measured: Mapping[BlockKey, Tile] = {}
@@ -88,7 +88,7 @@ _DWEIGHT_SHORT = {
 
 
 def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, mode: str, capability: int) -> Tile:
-    """The tile of a convolution's forward pass, and of its dx, which is one with the channels swapped.
+    """Return the tile of a convolution's forward pass, and of its dx, which is one with the channels swapped.
 
     The tile with the least traffic for the busiest multiprocessor: rounds of programs, times pixels + out.
 
@@ -116,7 +116,7 @@ def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, 
 
 
 def forward_tiles(mode: str, capability: int) -> tuple[Tile, ...]:
-    """The tiles that `forward_tile` chooses from, largest first."""
+    """Return the tiles that `forward_tile` chooses from, largest first."""
     return _FORWARD[generation(capability), width(mode)]
 
 
@@ -132,17 +132,17 @@ def measured_block(key: BlockKey) -> Tile | None:
 
 
 def direct_key(mode: str, pixels: int, in_channels: int, out_channels: int, kernel: int) -> BlockKey:
-    """Of a forward pass, or of a dx with the channels swapped; arguments as of `forward_tile`."""
+    """Return the key of a forward pass, or of a dx with the channels swapped; arguments as of `forward_tile`."""
     return ("direct", width(mode), pixels, in_channels, out_channels, kernel)
 
 
 def product_key(mode: str, tiles: int, out_channels: int) -> BlockKey:
-    """Of a product of spectra; arguments as of `spectral_plans.product_tile`."""
+    """Return the key of a product of spectra; arguments as of `spectral_plans.product_tile`."""
     return ("product", width(mode), tiles, 0, out_channels, 0)
 
 
 def dweight_tile(in_channels: int, out_channels: int, kernel: int, mode: str, capability: int) -> Tile:
-    """The tile of a convolution's dweight; arguments as of `forward_tile`."""
+    """Return the tile of a convolution's dweight; arguments as of `forward_tile`."""
     if kernel * in_channels <= SHORT_ROW:
         return _DWEIGHT_SHORT[width(mode)]
     tiles = _DWEIGHT[generation(capability), width(mode)]
@@ -150,7 +150,7 @@ def dweight_tile(in_channels: int, out_channels: int, kernel: int, mode: str, ca
 
 
 def gate_tile(out_channels: int) -> Tile:
-    """The tile of the pass that masks dy and adds up dbias: rows of whole cache lines, 8 KB or more at a time."""
+    """Return the tile of the pass that masks dy and adds up dbias: rows of whole cache lines, 8 KB or more."""
     return Tile(32, 128 if out_channels > 32 else 32, 1, 4, 2)
 
 

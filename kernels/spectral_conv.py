@@ -144,7 +144,7 @@ def _tile_of(spectra: torch.Tensor) -> int:
 
 
 def _parts(x: torch.Tensor, outputs: int, tiles: Tiling, kind: Arithmetic) -> Iterator[slice]:
-    """Runs of images whose spectra, of input and output, fit the workspace."""
+    """Split a batch into runs of images whose spectra, of input and output, fit the workspace."""
     values = 2 * frequencies(tiles.tile) * tiles.count
     image_bytes = values * (
         padded_channels(x.shape[1]) * kind.spectra.itemsize + padded_channels(outputs) * kind.product.itemsize

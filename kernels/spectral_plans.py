@@ -14,13 +14,13 @@ from cpm_fast.kernels.plans import Tile, generation, measured_block, product_key
 
 # Channels of spectra are padded to multiples of this, so that every row can be copied in 16 bytes.
 CHANNELS = 16
-# Of spectra of maps, at most, unless one image needs more: larger batches run in parts.
+# Most bytes of spectra of maps, unless one image needs more: larger batches run in parts.
 WORKSPACE_BYTES = 1 << 30
 
 # Spectra of 16-bit maps are fp16, whose range is known to do; not so of gradients, which keep the exponents of their
-# arguments. Of float32 maps they are float32 in TF32 too: with 10 bits, results on trained networks were 2 to 3 times
-# as far from float64 as direct TF32 (`benchmarks/results/spectra-study.json`; 1.2 times on random numbers), since sums
-# over a tile gather in few frequencies, whose rounding nothing averages out.
+# arguments. Spectra of float32 maps are float32 in TF32 too: with 10 bits, results on trained networks were 2 to 3
+# times as far from float64 as direct TF32 (`benchmarks/results/spectra-study.json`; 1.2 times on random numbers), since
+# sums over a tile gather in few frequencies, whose rounding nothing averages out.
 FORWARD_SPECTRA = {
     "fp16": torch.float16,
     "bf16": torch.float16,
@@ -33,7 +33,7 @@ BACKWARD_SPECTRA = {**FORWARD_SPECTRA, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What the three steps compute in.
+    """The number types of the three steps.
 
     Args:
         spectra: the type that spectra of maps and weights are stored in.
@@ -50,10 +50,10 @@ class Arithmetic:
 
 
 def arithmetic(maps: torch.dtype, spectra: torch.dtype, mode: str) -> Arithmetic:
-    """Of maps (or weights) of one type and spectra of one type, in a mode of the former.
+    """Return the types for maps (or weights) of one type and spectra of one type, in a mode of the former.
 
     float32 maps are transformed as exactly as float32 is, and products stored in float32, whatever type spectra have;
-    float32 spectra are multiplied in 3xTF32 in place of TF32, which would round them to 10 bits. Of 16-bit maps, whose
+    float32 spectra are multiplied in 3xTF32 in place of TF32, which would round them to 10 bits. For 16-bit maps, whose
     own rounding is part of the result, everything is rounded.
     """
     exact = "ieee" if mode == "ieee" else "tf32x3"
@@ -138,19 +138,19 @@ _DWEIGHT = {
 
 
 def transform_block(side: int, half: int, kind: Arithmetic) -> Block:
-    """The block of the way there, of tiles of `side` cells with `half` frequencies an axis, both padded."""
+    """Return the block of the way there, of tiles of `side` cells with `half` frequencies an axis, both padded."""
     block = _TRANSFORM[kind.transform_mode, half]
     return replace(block, rows=min(block.rows, side), cells=min(block.cells, side))
 
 
 def inverse_block(half: int, down: int, across: int, kind: Arithmetic) -> Block:
-    """The block of the way back, from `half` frequencies an axis to down x across cells, all padded."""
+    """Return the block of the way back, from `half` frequencies an axis to down x across cells, all padded."""
     block = _INVERSE[kind.transform_mode, half]
     return replace(block, rows=min(block.rows, down), cells=across)
 
 
 def product_tile(tiles: int, out_channels: int, kind: Arithmetic, capability: int) -> Tile:
-    """The tile of a product, `pixels` being tiles of maps and `depth` input channels at a time.
+    """Return the tile of a product, `pixels` being tiles of maps and `depth` input channels at a time.
 
     Args:
         tiles: of all maps together.
@@ -166,10 +166,10 @@ def product_tile(tiles: int, out_channels: int, kind: Arithmetic, capability: in
 
 
 def product_tiles(kind: Arithmetic, capability: int) -> tuple[Tile, ...]:
-    """The tiles that `product_tile` chooses from, largest first."""
+    """Return the tiles that `product_tile` chooses from, largest first."""
     return _PRODUCT[generation(capability), width(kind.product_mode)]
 
 
 def dweight_tile(kind: Arithmetic, capability: int) -> Tile:
-    """The tile of dweight, `pixels` being tiles of maps at a time and `depth` input channels of the result."""
+    """Return the tile of dweight, `pixels` being tiles of maps at a time and `depth` input channels of the result."""
     return _DWEIGHT[generation(capability), width(kind.product_mode)]

@@ -124,7 +124,7 @@ def spectral_conv_dweight_kernel(
 def product_launch(
     x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor, arithmetic: Arithmetic, capability: int
 ) -> Launch:
-    """The launch that writes y [F, tiles, 2, O'] of x [F, tiles, 2, C'] and weight [F, O, 2, C'], both of one type."""
+    """Return the launch that writes y [F, tiles, 2, O'] of x [F, tiles, 2, C'] and weight [F, O, 2, C'] of its type."""
     count, tiles, _, padded_in = x.shape
     out_channels, padded_out = weight.shape[1], y.shape[-1]
     tile = product_tile(tiles, padded_out, arithmetic, capability)
@@ -148,7 +148,7 @@ def product_launch(
 def dweight_launch(
     x: torch.Tensor, dy: torch.Tensor, dweight: torch.Tensor, add: bool, arithmetic: Arithmetic, capability: int
 ) -> Launch:
-    """The launch that writes the conjugate of dweight [F, O, 2, C'] float32, or adds it to what is there.
+    """Return the launch that writes the conjugate of dweight [F, O, 2, C'] float32, or adds it to what is there.
 
     Args:
         x: [F, tiles, 2, C'], conjugated, of the cells that are outputs only.

@@ -3,7 +3,7 @@
 A program takes one tile and a block of channels. It first transforms along x, rows of the tile side by side with the
 channels, then turns the block about in shared memory and transforms along y; of the four results that come out,
 cosines and sines by cosines and sines, sums and differences are the complex spectrum (`fourier.py`). There and back are
-the same steps in the other order. Of the way back only the cells that are outputs are computed, and bias and ReLU join
+the same steps in the other order. The way back computes only the cells that are outputs, and bias and ReLU join
 there.
 
     x [(row, channel), t]  .  [t, kx]   ->   [(kx, channel), row]  .  [row, ky]   ->   spectrum [F, tile, 2, channel]
@@ -219,7 +219,7 @@ def transform_launch(
     arithmetic: Arithmetic,
     outputs_only: bool = False,
 ) -> Launch:
-    """The launch that writes spectra [F, N tiles, 2, C'] of x [N, C, h, w], packed channels_last, times 1 / t.
+    """Return the launch that writes spectra [F, N tiles, 2, C'] of x [N, C, h, w], packed channels_last, times 1 / t.
 
     Args:
         x: with elements.
@@ -245,7 +245,7 @@ def transform_launch(
 def weight_launch(
     weight: torch.Tensor, spectra: torch.Tensor, tile: int, turned: bool, arithmetic: Arithmetic
 ) -> Launch:
-    """The launch that writes spectra [F, O, 2, C'] of weight [O, C, k, k], packed channels_last, with elements.
+    """Return the launch that writes spectra [F, O, 2, C'] of weight [O, C, k, k], packed channels_last, with elements.
 
     Args:
         turned: of a convolution, which turns the kernel; otherwise of the correlation that the network computes.
@@ -305,7 +305,7 @@ def inverse_launch(
     tiles: Tiling,
     arithmetic: Arithmetic,
 ) -> Launch:
-    """The launch that writes y [N, C, h, w], packed channels_last, of spectra [F, N tiles, 2, C'], times 1 / t.
+    """Return the launch that writes y [N, C, h, w], packed channels_last, of spectra [F, N tiles, 2, C'], times 1 / t.
 
     Args:
         spectra, bias: bias [C] of any type, or None for none.
@@ -323,7 +323,7 @@ def inverse_launch(
 
 
 def weight_inverse_launch(spectra: torch.Tensor, dweight: torch.Tensor, tile: int, arithmetic: Arithmetic) -> Launch:
-    """The launch that writes dweight [O, C, k, k], packed channels_last, of conjugated spectra [F, O, 2, C']."""
+    """Return the launch that writes dweight [O, C, k, k], packed channels_last, of conjugated spectra [F, O, 2, C']."""
     kernel = dweight.shape[-1]
     whole = Tiling(tile, kernel, Axis(1, kernel, 0), Axis(1, kernel, 0))
     kind, device = arithmetic.transform, dweight.device

@@ -103,8 +103,11 @@ def resident_mb(process: int) -> float:
 
 
 def quarters(samples: list[tuple[int, float]]) -> dict[str, float | None]:
-    """Peaks of memory in the second and in the last quarter of the pictures, from how many were done, and MB; None
-    where there is no sample."""
+    """Return the peaks of memory, MB, in the second and in the last quarter of the pictures; None without samples.
+
+    Args:
+        samples: pictures done, and MB.
+    """
     count = max(done for done, _ in samples)
 
     def peak(low: float, high: float) -> float | None:

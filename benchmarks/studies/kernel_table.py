@@ -1,4 +1,6 @@
-"""What the direct kernels of context_conv compile to, layer by layer: python benchmarks/studies/kernel_table.py
+"""The compiled direct kernels of context_conv, layer by layer.
+
+    python benchmarks/studies/kernel_table.py
 
 Needs Triton and no GPU: every convolution of the network is compiled ahead of time with the constants that a GPU would
 get. Registers, shared memory, spills and instructions are read off the result; the time is predicted, not measured.

@@ -1,6 +1,6 @@
-"""Are fp16 spectra as good as TF32 on the weights and maps of a trained network? python benchmarks/studies/spectra.py
+"""Are fp16 spectra as good as TF32 on the weights and maps of a trained network?
 
-[--weights compact-lsp ...] [--data synthetic:16] [--tile 16 32 64] [--json FILE]
+    python benchmarks/studies/spectra.py [--weights compact-lsp ...] [--data synthetic:16] [--tile 16 32] [--json FILE]
 
 No GPU: the arithmetic of the CUDA kernels is emulated on the CPU, every rounding where a kernel has one and sums exact.
 Each k x k convolution with k of 5 and more gets the maps that the network has there in float64; errors are relative to

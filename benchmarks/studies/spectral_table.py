@@ -1,4 +1,6 @@
-"""What the spectral kernels compile to, layer by layer: python benchmarks/studies/spectral_table.py
+"""The compiled spectral kernels, layer by layer.
+
+    python benchmarks/studies/spectral_table.py
 
 Needs Triton and no GPU. Every convolution of the network that the plan of CUDA makes spectral is compiled ahead of time
 with the constants that a GPU would get, forward and backward, beside predicted times and the bounds of memory and

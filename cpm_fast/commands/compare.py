@@ -53,7 +53,7 @@ def compare_command(options: argparse.Namespace) -> bool:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, or their paths where names are equal."""
+    """Return the folders' names, or their paths where names are equal."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 

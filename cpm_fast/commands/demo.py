@@ -57,5 +57,5 @@ def run_demo(folder: Path, figures: int) -> bool:
 
 
 def _tile(roi: Roi) -> Roi:
-    """A little less room than the network sees, so that the figures are larger."""
+    """Cut to a little less room than the network sees, so that the figures are larger."""
     return roi.zoomed(1.1)

@@ -1,4 +1,4 @@
-"""What this install can run, and what to type where it cannot: the rows behind `cpm-fast doctor`."""
+"""The rows of `cpm-fast doctor`: what this install can run, and what to type if it cannot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REBUILD = "pip install -e ."
 NEWER_DRIVER = "Update the NVIDIA driver, or use a torch and a CUDA toolkit of an older CUDA."
 # Two values of a self-test that differ by more than float32 rounding are wrong.
 SELF_TEST_TOLERANCE = 1e-4
-# Of a convolution of numbers of about 1, in TF32 on both sides where PyTorch is set so.
+# For a convolution of numbers of about 1, in TF32 on both sides if PyTorch is set so.
 TF32_TOLERANCE = 2e-2
 Test = Callable[[], tuple[torch.Tensor, ...]]
 
@@ -124,7 +124,7 @@ def _torch() -> Row:
 
 
 def _driver_trouble() -> str:
-    """What PyTorch says of a driver that is older than its CUDA, or nothing, also where there is no driver at all."""
+    """Return PyTorch's message about a driver older than its CUDA; nothing if it is new enough or there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if torch.version.cuda is None or torch.cuda.is_available():
@@ -213,7 +213,7 @@ def _architecture() -> str:
 
 
 def _self_test(device: str) -> str:
-    """What is wrong with the native ops on a device, or nothing."""
+    """Say what is wrong with the native ops on a device, or nothing."""
     tests = _tests_of_maps(device)
     if device == "cpu":
         tests |= _spectral_tests()
@@ -258,7 +258,7 @@ def _spectral_tests() -> dict[str, Test]:
 
 
 def _differences(tests: dict[str, Test], tolerance: float) -> str:
-    """The first op whose fast form does not run or is wrong, or nothing."""
+    """Name the first op whose fast form does not run or is wrong, or nothing."""
     for op, test in tests.items():
         results = []
         try:

@@ -131,7 +131,7 @@ def _write(
 
 
 def _save_predictions(found: Predictions, skeleton: Skeleton, path: Path) -> None:
-    """The last stage as a table of results, which --predictions reads again."""
+    """Write the last stage as a table of results, which --predictions reads again."""
     parts = skeleton.only([skeleton.names[i] for i in found.scored])
     results = []
     for name, rows in groupby(range(len(found.names)), key=lambda row: found.names[row]):

@@ -174,7 +174,7 @@ class _Run:
         return self.output / name
 
     def _merged(self) -> Results:
-        """What all processes found, in the order of the pictures."""
+        """Return the results of all processes, in the order of the pictures."""
         entries: dict[str, dict[str, Any]] = {}
         for record in self.unfinished.records():
             if ("failure" not in record and not self._stale(record)) or record["name"] not in entries:
@@ -209,7 +209,7 @@ class _Run:
 
     @property
     def table(self) -> Path:
-        """Where the results go."""
+        """The file of the results."""
         form = self.options.form or "json"
         return self.output / {OPENPOSE: OPENPOSE, COCO: "results_coco.json"}.get(form, f"results.{form}")
 
@@ -223,7 +223,7 @@ class _Run:
                 file.writelines(f"{name}\t{reason}\n".encode() for name, reason in results.failures.items())
 
     def _speed(self, seconds: float) -> str:
-        """What this run took, and a picture on average; of several processes the first one's."""
+        """Say how long this run took, and per picture; with several processes the first one's times."""
         if not self.done:
             return ""
         rate = f", {self.ranks.world * self.done / seconds:.1f} pictures/s" if seconds else ""

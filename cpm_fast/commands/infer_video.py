@@ -150,14 +150,14 @@ def _camera_ends_well(video: Video) -> Iterator[None]:
 
 @contextmanager
 def _labeled_video(path: Path, video: Video) -> Iterator[VideoOut]:
-    """A video like another; says in which codec once it is written."""
+    """Open a video like another for writing; print its codec once it is written."""
     with write_video(path, video.rate if video.steady else LARGEST_RATE, video.size) as out:
         yield out
     print(f"{path.name}: {out.codec}")
 
 
 def _label(source: Path | int, table: VideoTable, path: Path) -> None:
-    """The whole video with the poses of the table drawn in."""
+    """Write the whole video with the poses of the table drawn in."""
     video = Video(source)
     with closing(video), _labeled_video(path, video) as out:
         pairs = zip(table.results(), video.frames(), strict=False)
@@ -167,7 +167,7 @@ def _label(source: Path | int, table: VideoTable, path: Path) -> None:
 
 
 def label(image: np.ndarray, result: Result) -> np.ndarray:
-    """The frame with every subject's skeleton: [H, W, 3] uint8 BGR."""
+    """Return the frame with every subject's skeleton: [H, W, 3] uint8 BGR."""
     picture = image
     for keypoints, scores, roi in zip(result.keypoints, result.scores, result.rois, strict=True):
         picture = skeleton_overlay(picture, keypoints, scores, result.skeleton, side=roi.side)

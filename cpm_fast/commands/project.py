@@ -39,7 +39,7 @@ def show(options: argparse.Namespace) -> bool:
 
 
 def train_arguments(options: argparse.Namespace) -> list[str]:
-    """What `cpm-fast train --project` means in other options: the project's [train], its labels, its next run.
+    """Return the options that `cpm-fast train --project` stands for: the project's [train], its labels, its next run.
 
     Raises:
         ValueError: a key of [train] is no option's name.

@@ -29,7 +29,7 @@ DEFAULT_RECIPE, DRAWN = "modern", "synthetic"
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run's config.json says of it.
+    """The content of a run's config.json.
 
     Args:
         network, config: what is trained, and how.

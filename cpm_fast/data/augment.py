@@ -13,7 +13,7 @@ from cpm_fast.roi import Roi
 
 @dataclass(frozen=True)
 class Draw:
-    """What one sample is put through; the default leaves it as it is.
+    """The random changes of one sample; the default leaves it as it is.
 
     Args:
         scale, degrees, shift, flip: of the geometry, see `box_matrix`.

@@ -1,4 +1,4 @@
-"""What is odd about annotated pictures: found before training, not by it."""
+"""Checks of annotated pictures: errors are found before training, not by it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN_NAMES = 5
 
 @dataclass(eq=False)
 class Check:
-    """What was found in one dataset; lists hold names of samples.
+    """Findings in one dataset; lists hold names of samples.
 
     Args:
         name: of the dataset.
@@ -67,7 +67,7 @@ class Check:
         return not self.missing and not self.unreadable
 
     def findings(self) -> dict[str, list[str]]:
-        """What is wrong or odd -> samples."""
+        """Return what is wrong or odd -> samples."""
         return {
             "picture missing": self.missing,
             "can't be read": self.unreadable,
@@ -79,7 +79,7 @@ class Check:
         }
 
     def report(self) -> str:
-        """The findings in words."""
+        """Return the findings in words."""
         lines = [f"{self.name}: {self.samples} samples of {len(self.skeleton)} parts ({self.skeleton.name})"]
         if self.sizes:
             sides = np.array([size for size, count in self.sizes.items() for _ in range(count)])
@@ -97,7 +97,7 @@ class Check:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Counts and all findings as plain values."""
+        """Return counts and all findings as plain values."""
         labeled = {name: int(count) for name, count in zip(self.skeleton.names, self.labeled, strict=True)}
         return {"name": self.name, "samples": self.samples, "read": self.read, "labeled": labeled,
                 "mirroring": self.skeleton.mirroring, **self.findings()}  # fmt: skip
@@ -158,7 +158,7 @@ class Checker:
 
 
 def swapped_sides(parts_image: np.ndarray, skeleton: Skeleton) -> list[str]:
-    """Where left and right may have changed places, in words; a guess, for a person to look at.
+    """Say which left and right parts may have changed places; a guess, for a person to look at.
 
     Two limbs that are mirror images, a to b, lead to the other side when uncrossed they would be far shorter. And
     shoulders do not face one way and hips the other, each seen wide.

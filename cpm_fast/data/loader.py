@@ -46,7 +46,7 @@ class Batch:
     unreadable: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on a device."""
+        """Return the same batch with its tensors on a device."""
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
         }
@@ -124,7 +124,7 @@ class TrainingItems(torch.utils.data.Dataset):
 class ShuffledBatches(Sampler):
     """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped.
 
-    Of `world` processes, number `rank` gets every world-th index of each batch.
+    Process `rank` of `world` gets every world-th index of each batch.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ def training_batches(
 ) -> DataLoader:
     """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
 
-    Of `world` processes, number `rank` gets its share of each.
+    Process `rank` of `world` gets its share of each.
     """
     return DataLoader(
         items,

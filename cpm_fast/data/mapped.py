@@ -55,7 +55,7 @@ class Mapped:
 
 
 def mapped(dataset: Dataset, skeleton: Skeleton) -> Dataset:
-    """A dataset with the parts of a skeleton: itself where it has them, in that order.
+    """Return a dataset with the parts of a skeleton: itself where it has them, in that order.
 
     Raises:
         ValueError: they share no part.

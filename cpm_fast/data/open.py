@@ -26,7 +26,7 @@ KNOWN = (
 
 
 def open_dataset(spec: str | Path) -> Dataset:
-    """A dataset by path or word.
+    """Open a dataset by path or word.
 
     Args:
         spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), or a file or folder of what

@@ -12,7 +12,7 @@ SKELETON_FILE = "skeleton.toml"
 
 
 def skeleton_file(folders: Iterable[Path]) -> Path | None:
-    """The first skeleton.toml in these folders."""
+    """Return the first skeleton.toml in these folders."""
     return next((folder / SKELETON_FILE for folder in folders if (folder / SKELETON_FILE).is_file()), None)
 
 

@@ -12,10 +12,10 @@ LOOKED_FOR = 1000
 
 
 class Pictures:
-    """Where the pictures of a dataset lie.
+    r"""The pictures of a dataset by name.
 
     A name is tried as it stands in each folder; then without its drive and root, and without one folder after another
-    from its front (D:\\mice\\day1\\a.png: mice/day1/a.png, day1/a.png, a.png). The first that exists wins.
+    from its front (D:\mice\day1\a.png: mice/day1/a.png, day1/a.png, a.png). The first that exists wins.
 
     Args:
         folders: where pictures are looked for, in order.
@@ -80,9 +80,9 @@ class Pictures:
 
 @lru_cache(maxsize=100_000)
 def ends(name: str) -> tuple[str, ...]:
-    """Return the ends of a path of any system, the longest first, the file name last.
+    r"""Return the ends of a path of any system, the longest first, the file name last.
 
-    >>> ends("D:\\\\mice\\\\a.png")
+    >>> ends("D:\\mice\\a.png")
     ('mice/a.png', 'a.png')
     """
     path = PureWindowsPath(name)

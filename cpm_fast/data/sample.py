@@ -99,7 +99,7 @@ class Subset:
 
 
 def hold_out(dataset: Dataset, count: int) -> tuple[Subset, Subset]:
-    """The samples but the last `count`, and the last `count`.
+    """Split a dataset into the samples but the last `count`, and the last `count`.
 
     Raises:
         ValueError: count is negative or leaves no sample to train on.

@@ -21,7 +21,7 @@ from cpm_fast.ops.plans.cuda import prediction_source
 from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
 
-# What a precision stores its activations and weights in, and whether products may round to TF32.
+# The type in which a precision stores activations and weights, and whether products may round to TF32.
 STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}
 PRECISIONS = ("auto", *STORAGE)
 TIMED_CALLS = 3
@@ -139,9 +139,9 @@ class Engine:
             return weights.run(crops, center_map)
 
     def describe(self, batch: int = 1, measure: bool = False) -> str:
-        """The plan as a table: groups, shapes, work, algorithm with predicted and, if asked for, measured time.
+        """Return the plan as a table: groups, shapes, work, algorithm with predicted and, if asked for, measured time.
 
-        Where the engine is tuned, what was predicted is what was measured then, layer by layer.
+        A tuned engine's predictions are what was measured then, layer by layer.
 
         Args:
             batch: images a call.
@@ -182,7 +182,7 @@ class Engine:
         return "\n".join(lines)
 
     def _fresh(self) -> Prepared:
-        """The prepared weights, made anew where the model's have changed."""
+        """Return the prepared weights, made anew where the model's have changed."""
         # Without the native code there is nothing to choose from, and a forked process can't measure.
         tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
         tuned_for = backend.threads() if tunes else None

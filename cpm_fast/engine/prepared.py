@@ -36,7 +36,7 @@ MOST_BYTES, MOST_SHARE = 4 * 2**30, 0.25
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What one input shape is done with.
+    """The algorithms and programs for one input shape.
 
     Args:
         kernels: of every convolution, by the name of its group.
@@ -125,7 +125,7 @@ class Prepared:
         return shapes
 
     def choices(self, images: int, size: tuple[int, int]) -> dict[str, tuple[str, float | None]]:
-        """The algorithm of every group, and its predicted milliseconds where there is a prediction."""
+        """Return the algorithm of every group, and its predicted milliseconds where there is a prediction."""
         plan, shapes, planner = self.plan(images, size), self.shapes(images, size), self.planner()
         kernels = {} if plan is None else plan.kernels
         fuses = plan is not None and self.device.type == "cpu"
@@ -257,11 +257,12 @@ def default_memory() -> int:
 
 
 def spectra_bytes(shapes: dict[str, ConvShape], tiles: dict[str, int], planner: CpuPlan | CudaPlan) -> int:
+    """Add up the bytes of the spectra of some groups with their tiles."""
     return sum(planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items())
 
 
 def tiles_within(shapes: dict[str, ConvShape], memory: int, planner: CpuPlan | CudaPlan) -> dict[str, int]:
-    """The fastest tiles of those that are better spectral; the largest spectra make room while they all do not fit."""
+    """Return the fastest tiles of groups that are better spectral; the largest spectra give way until all fit."""
     chosen = {name: planner.tile(shape) for name, shape in shapes.items()}
     tiles = {name: tile for name, tile in chosen.items() if tile is not None}
     while spectra_bytes(shapes, tiles, planner) > memory:

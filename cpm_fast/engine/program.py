@@ -98,7 +98,7 @@ class Program:
         self.outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
 
     def written(self, group: Group) -> Group:
-        """The group whose map a group writes: its own, or that of the pool that is fused into it."""
+        """Return the group whose map a group writes: its own, or that of the pool that is fused into it."""
         return self.pooled_by.get(group.name, group)
 
     def place_maps(self) -> dict[str, Map]:
@@ -139,13 +139,13 @@ class Program:
         return tensor
 
     def bind(self, groups: tuple[Group, ...], kernels: dict[str, Kernel]) -> list[Callable[[], object]]:
-        """The call of every group that is not fused into another, in order."""
+        """Return the call of every group that is not fused into another, in order."""
         binding = _Bind(self, kernels)
         binding.over(groups, {IMAGE: self.tensor(IMAGE), CENTER_MAP: torch.empty(0)})
         return binding.calls
 
     def center(self, group: Group) -> torch.Tensor:
-        """The center map on the belief maps' grid; that of a subject in the middle is made once."""
+        """Return the center map on the belief maps' grid; that of a subject in the middle is made once."""
         if self.center_map is not None:
             return center_pool(group.first, self.center_map.float())
         if self.middle is None:
@@ -219,7 +219,7 @@ class _Bind(Walk[Group, torch.Tensor]):
         return out
 
     def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Copies what has not been written to its place at once."""
+        """Copy what has not been written to its place at once."""
         out, pairs, offset = self.out(node), [], 0
         for name, part in zip(node.inputs, parts, strict=True):
             place = self.program.maps[name]
@@ -235,7 +235,7 @@ class _Bind(Walk[Group, torch.Tensor]):
         return out
 
     def split(self, node: Group, made: torch.Tensor) -> list[torch.Tensor]:
-        # What a fused pool reads never exists.
+        # A fused pool's input never exists.
         if node.name in self.program.pooled_by:
             return [made] * len(node.layers)
         return [self.program.tensor(layer.name) for layer in node.layers]

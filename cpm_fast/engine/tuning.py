@@ -91,7 +91,7 @@ class TunedPlan(CpuPlan):
         return self.milliseconds_of.get(shape, {}).get(tile or DIRECT) or super().milliseconds(shape, tile)
 
     def kept(self) -> dict[ConvShape, dict[int, float]]:
-        """What the file holds; nothing where there is none.
+        """Read the file's content; nothing if there is no file.
 
         Raises:
             ValueError: it is damaged, or can't be read.
@@ -125,7 +125,7 @@ class TunedPlan(CpuPlan):
 
 
 def cache_folder() -> Path | None:
-    """Where measurements are kept: CPM_FAST_CACHE, or `cpm_fast` in the user's folder of caches; None: nowhere."""
+    """Return the folder of measurements: CPM_FAST_CACHE, or `cpm_fast` in the user's cache folder; None: nowhere."""
     asked = os.environ.get("CPM_FAST_CACHE")
     if asked:
         return Path(asked)
@@ -142,7 +142,7 @@ def cache_folder() -> Path | None:
 
 
 def machine() -> dict[str, str | int]:
-    """What measurements hold for: processor, instruction set, threads, version and build."""
+    """Name what measurements hold for: processor, instruction set, threads, version and build."""
     native = backend.native()
     return {
         "processor": _processor(),
@@ -203,10 +203,12 @@ def bound_form(shape: ConvShape, tile: int) -> Callable[[], None]:
 
 
 def key_of(shape: ConvShape) -> str:
+    """Write a shape as the key of a measurement."""
     return " ".join(str(n) for n in (shape.images, shape.inputs, shape.outputs, shape.kernel, *shape.size))
 
 
 def shape_of(key: str) -> ConvShape:
+    """Read the shape that a key stands for."""
     images, inputs, outputs, kernel, height, width = (int(n) for n in key.split())
     return ConvShape(images, inputs, outputs, kernel, (height, width))
 

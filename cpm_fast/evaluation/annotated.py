@@ -61,7 +61,7 @@ def with_unsampled(
 
 
 def _source(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
-    """The dataset that samples come from, and which of it they are."""
+    """Return the dataset that samples come from, and which of it they are."""
     places: Sequence[int] = range(len(dataset))
     while isinstance(dataset, Subset):
         places = [dataset.indices[place] for place in places]

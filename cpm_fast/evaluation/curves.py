@@ -15,7 +15,7 @@ MOST_CURVES = 20
 
 
 def score_curves(rule: Rule, lines: Mapping[str, np.ndarray], title: str) -> bytes:
-    """A PNG file with a line per label: fractions at the thresholds of the rule's curve."""
+    """Write a PNG file with a line per label: fractions at the thresholds of the rule's curve."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

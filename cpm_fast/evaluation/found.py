@@ -1,4 +1,4 @@
-"""What an evaluation found: a table to print, numbers to keep, a curve to look at."""
+"""The findings of an evaluation: a table to print, numbers to keep, a curve to look at."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PROTOCOLS = {
     "lsp": "lsp: about the image's center, image height to 294.4 px of a 368 px box; the truth is not used",
     "predictions": "predictions as they were given",
 }
-# What is reported on FLIC, the mean of both sides (Sapp and Taskar 2013).
+# The parts reported on FLIC, each the mean of both sides (Sapp and Taskar 2013).
 FLIC_TOLD = ("elbow", "wrist")
 OBSERVED = "observer-centric: left and right of truth and prediction named as if every subject faced the camera"
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was found of a dataset, stage by stage.
+    """Scores of a dataset, stage by stage.
 
     Args:
         dataset: its name.
@@ -70,12 +70,12 @@ class Evaluation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the P parts."""
+        """Names of the P parts."""
         return self.skeleton.names
 
     @property
     def reference(self) -> str:
-        """What the errors were measured against."""
+        """The length that errors were measured against, in words."""
         return self.rule.over
 
     @cached_property
@@ -95,7 +95,7 @@ class Evaluation:
                       in_mean=self.rule.in_mean(self.names))  # fmt: skip
 
     def curves(self) -> np.ndarray:
-        """The mean of every stage at the thresholds of the rule's curve: [T, K] fractions."""
+        """Return the mean of every stage at the thresholds of the rule's curve: [T, K] fractions."""
         return np.array([[score.mean for score in stage] for stage in self.curve_scores])
 
     @cached_property
@@ -113,7 +113,7 @@ class Evaluation:
         return {_stem(self.names, i, j): sorted({i, j}) for i, j in enumerate(self.skeleton.mirror) if i <= j}
 
     def group_means(self, score: Score) -> list[float]:
-        """A score's `per_part`, averaged over each of `groups`."""
+        """Return a score's `per_part`, averaged over each of `groups`."""
         return [_mean(score.per_part[members]) for members in self.groups().values()]
 
     def worst(self, count: int) -> list[int]:
@@ -139,7 +139,7 @@ class Evaluation:
             file.write(self.curve_picture())
 
     def curve_picture(self) -> bytes:
-        """The picture of `save_curve`: the bytes of a PNG file."""
+        """Return the picture of `save_curve`: the bytes of a PNG file."""
         lines = {
             f"stage {stage}, AUC {100 * area:.1f}": heights
             for stage, (heights, area) in enumerate(zip(self.curves(), self.areas, strict=True), 1)
@@ -230,7 +230,7 @@ class Evaluation:
 
 
 def _stem(names: Sequence[str], part: int, mirror: int) -> str:
-    """What a pair of parts is called: left_elbow and right_elbow are elbow, where no other part is."""
+    """Return the common name of a pair of parts: elbow for left_elbow and right_elbow, if no other part has it."""
     if part == mirror:
         return names[part]
     stems = {names[i].removeprefix("left_").removeprefix("right_") for i in (part, mirror)}

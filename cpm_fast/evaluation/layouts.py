@@ -13,7 +13,7 @@ import numpy as np
 from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.skeleton import COCO, FLIC, MPII, Skeleton
 
-# What arrays of predictions are called: by the release of Wei et al. 2016, by toolkits for MPII, by us.
+# Names of arrays of predictions: by the release of Wei et al. 2016, by toolkits for MPII, by us.
 ARRAY_NAMES = ("prediction_all", "preds", "pred", "predictions", "keypoints", "parts")
 # Orders of parts where a file names none, by their number: that of LSP's own file, and of the others' annotation.
 FILE_ORDERS = {len(names): names for names in (FILE_ORDER, FLIC.names, MPII.names, COCO.names)}
@@ -45,7 +45,7 @@ class PredictedParts:
 
 
 def read_mat(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of numbers in a MATLAB file up to version 7.2.
+    """Return the arrays of numbers in a MATLAB file up to version 7.2.
 
     Raises:
         RuntimeError: scipy is missing.
@@ -65,7 +65,7 @@ def read_mat(data: bytes) -> dict[str, np.ndarray]:
 
 
 def read_npz(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a NumPy archive; nothing is unpickled.
+    """Return the arrays of a NumPy archive; nothing is unpickled.
 
     Raises:
         ValueError: not such a file, or it claims too much memory.
@@ -179,14 +179,14 @@ def order_of(parts: int, wanted: Skeleton, theirs_first: bool = False) -> tuple[
 
 
 def told(names: Sequence[str]) -> str:
-    """An order of parts in words."""
+    """Return an order of parts in words."""
     known = {FILE_ORDER: "in the order of LSP's file", FLIC.names: "in FLIC's order", MPII.names: "in MPII's order",
              COCO.names: "in COCO's order"}  # fmt: skip
     return known.get(tuple(names), f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
 
 
 def _texts(arrays: Mapping[str, np.ndarray], key: str) -> tuple[str, ...] | None:
-    """A list of words that stands beside the numbers."""
+    """Return a list of words that stands beside the numbers."""
     values = arrays.get(key)
     if values is None or values.dtype.kind not in "UO" or values.ndim == 0:
         return None

@@ -78,7 +78,7 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What was found in some samples of a dataset, with their truth.
+    """Predictions for some samples of a dataset, with their truth.
 
     Args:
         indices: [m] of those that could be read, in the dataset.
@@ -121,7 +121,7 @@ def predict(
     device: str | torch.device = "auto",
     progress: bool | None = None,
 ) -> Predictions:
-    """The first half of `evaluate`: what the network finds in these samples of the dataset, in all if None."""
+    """Run the first half of `evaluate`: the network's predictions for these samples, for all if None."""
     if protocol not in ("crop", "lsp"):
         raise ValueError(f"protocol must be 'crop' or 'lsp', got {protocol!r}")
     factors = tuple(pyramid) if pyramid is not None else LSP_PYRAMID if protocol == "lsp" else (1.0,)
@@ -158,7 +158,7 @@ def predict(
 def score(
     parts: Sequence[Predictions], dataset: Dataset, rule: Rule | None = None, source: str = "the network"
 ) -> Evaluation:
-    """The second half of `evaluate`: the scores of predictions that may have been made in several parts.
+    """Run the second half of `evaluate`: the scores of predictions that may have been made in several parts.
 
     Args:
         parts: what was found, each sample in one of them.

@@ -14,7 +14,7 @@ from cpm_fast.skeleton import Skeleton
 
 PERSON = 1
 LABELED = 2
-# What pycocotools' `summarize` gives, in its order.
+# The numbers of pycocotools' `summarize`, in its order.
 NUMBERS = ("AP", "AP50", "AP75", "AP medium", "AP large", "AR", "AR50", "AR75", "AR medium", "AR large")
 
 

@@ -27,7 +27,7 @@ WORST = 12
 STRIP_PLACES = (0.0, 0.5, 1.0)
 SHOWN_PARTS = 4
 JPEG_QUALITY = 88
-# What a cell's color says: none found to all found.
+# Colors of cells, from none found to all found.
 COLD, WARM = (250, 225, 222), (214, 240, 220)
 
 STYLE = """
@@ -50,7 +50,7 @@ ul { padding-left: 1.2em; color: #59606c }
 
 
 def report_page(found: Evaluation, dataset: Dataset, model: CPM | None = None, extra: Sequence[str] = ()) -> bytes:
-    """The page as the bytes of an HTML file.
+    """Return the page as the bytes of an HTML file.
 
     Args:
         found: what to report.

@@ -23,20 +23,20 @@ TILE_PX, TILE_GAP_PX, BORDER = 300, 6, 128
 TILE_MARGIN = 1.2
 ERROR_COLOR = (40, 40, 230)
 ERROR_WIDTH_PX, RING_PX = 1, 5
-# Of cv2's sub-pixel coordinates.
+# Fractional bits of cv2's sub-pixel coordinates.
 SHIFT = 4
 FARTHEST = 2**20
 
 
 def part_curves(found: Evaluation) -> bytes:
-    """The score of the last stage over the threshold, one line a part, left and right averaged, as a PNG file."""
+    """Write the score of the last stage over the threshold, one line per part, left and right averaged, as a PNG."""
     means = np.array([found.group_means(score) for score in found.curve_scores[-1]])  # [K, groups]
     lines = {name: means[:, i] for i, name in enumerate(found.groups())}
     return score_curves(found.rule, lines, f"{found.dataset}, last stage")
 
 
 def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.ndarray:
-    """A sample's truth on the left, the last stage's prediction on the right: [H, W, 3] uint8 BGR.
+    """Draw a sample's truth on the left, the last stage's prediction on the right: [H, W, 3] uint8 BGR.
 
     A red line leads from each wrong part to where it should be.
 
@@ -64,7 +64,7 @@ def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.n
 
 
 def _near(points: np.ndarray, roi: Roi) -> Roi:
-    """A region about these points with a little room, not larger than the subject's own."""
+    """Return a region about these points with a little room, not larger than the subject's own."""
     known = points[np.isfinite(points).all(axis=1)]
     low, high = known.min(axis=0), known.max(axis=0)
     side = TILE_MARGIN * float((high - low).max())
@@ -73,7 +73,7 @@ def _near(points: np.ndarray, roi: Roi) -> Roi:
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    """A point in cv2's fixed-point numbers, not farther off than they reach."""
+    """Return a point in cv2's fixed-point numbers, not farther off than they reach."""
     x, y = np.clip(np.rint(2**SHIFT * point), -FARTHEST, FARTHEST).astype(int).tolist()
     return x, y
 
@@ -88,7 +88,7 @@ def wrong_parts(found: Evaluation, number: int) -> list[int]:
 
 
 def strip(found: Evaluation, number: int, sample: Sample, model: CPM) -> np.ndarray:
-    """What each stage believes of a sample: all parts, and the part that is farthest off: [H, W, 3] uint8 BGR."""
+    """Draw each stage's beliefs of a sample, of all parts and of the part farthest off: [H, W, 3] uint8 BGR."""
     config = model.config
     roi = sample.region(config.margin) if found.protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
     box = crop(sample.image, roi, config)

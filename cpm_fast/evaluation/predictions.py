@@ -67,7 +67,7 @@ def evaluate_predictions(
 
 
 def read_truth(dataset: Dataset, progress: bool | None = None) -> Reader:
-    """What is annotated in all samples of a dataset that can be read.
+    """Read the annotation of all samples of a dataset that can be read.
 
     Args:
         dataset: annotated samples.
@@ -203,7 +203,7 @@ def _of_coco(
         raise ValueError(f"it has {table.shape[1]} parts, {len(names)} were named")
     by_number = not all("file_name" in entry for entry in entries)
     images = tuple(str(entry["image_id" if by_number else "file_name"]) for entry in entries)
-    # What ranks a subject is its own score; the parts' third numbers are scores for some, flags for others.
+    # A subject is ranked by its own score; the parts' third numbers are scores for some, flags for others.
     scores = np.array([[float(entry.get("score", np.nan))] * len(names) for entry in entries])
     return PredictedParts(table[None, ..., :2] - (first_pixel or 0.0), scores[None], names,
                           f"COCO's results, parts {told(names)}", images, by_number=by_number)  # fmt: skip
@@ -293,7 +293,7 @@ class Names:
             self.by_last[self._last(name)].append(name)
 
     def find(self, name: str) -> str | None:
-        """The name of the same image, None if there is none."""
+        """Return the name of the same image, None if there is none."""
         wanted = _path(name)
         fitting = [other for other in self.by_last.get(self._last(name), ()) if self._agree(wanted, _path(other))]
         exact = [other for other in fitting if other == name]

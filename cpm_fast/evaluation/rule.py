@@ -69,7 +69,7 @@ class Rule:
             )
 
     def settled(self, skeleton: Skeleton, heads: bool) -> Rule:
-        """The rule with nothing left open, for a dataset of this skeleton.
+        """Return the rule with nothing left open, for a dataset of this skeleton.
 
         Args:
             skeleton: of the dataset.
@@ -102,13 +102,13 @@ class Rule:
 
     @property
     def title(self) -> str:
-        """What the numbers are called: PCK@0.2."""
+        """The name of the numbers: PCK@0.2."""
         unit = " px" if self.reference == PIXEL else ""
         return f"{'PCKh' if self.metric == PCKH else 'PCK'}@{self.threshold:g}{unit}"
 
     @property
     def over(self) -> str:
-        """What errors are measured against, in words."""
+        """The length that errors are measured against, in words."""
         ends = " - ".join(_ends(self.reference))
         return {
             HEAD: "the annotated head length (0.6 of the head box's diagonal)",
@@ -118,7 +118,7 @@ class Rule:
 
     @property
     def lacking(self) -> str:
-        """What a sample lacks that has no reference length."""
+        """The parts that a sample without reference length lacks, in words."""
         return {HEAD: "a head length", BOX: "two distinct labeled parts"}.get(
             str(self.reference), " or ".join(_ends(self.reference))
         )
@@ -135,7 +135,7 @@ class Rule:
         return in_mpii_mean(names) if self.metric == PCKH else np.ones(len(names), dtype=bool)
 
     def lengths(self, truth: np.ndarray, skeleton: Skeleton, heads: np.ndarray) -> np.ndarray:
-        """The reference length of every sample: [M], NaN where it has none.
+        """Return the reference length of every sample: [M], NaN where it has none.
 
         Args:
             truth: [M, P, 2] image pixels, NaN where not labeled.
@@ -188,7 +188,7 @@ def to_observer(parts: np.ndarray, skeleton: Skeleton, *values: np.ndarray) -> t
 
 
 def _ends(reference: str | None) -> list[str]:
-    """The two parts of a reference that is a distance between parts."""
+    """Return the two parts of a reference that is a distance between parts."""
     if reference == TORSO:
         return TORSO_ENDS.split(":")
     return reference.split(":") if reference is not None and ":" in reference else []

@@ -191,7 +191,7 @@ class Job:
         return cls(engine, settings, sources, several, regions, readers, search)
 
     def only(self, indices: Sequence[int]) -> Job:
-        """The same for some of the images, in this order."""
+        """Return the same for some of the images, in this order."""
         return replace(self, sources=[self.sources[i] for i in indices], regions=self.regions.only(indices))
 
     def run(self, progress: bool | None = None) -> Iterator[Result | Failure]:
@@ -255,7 +255,7 @@ def make_result(
     frame: int | None = None,
     seconds: float | None = None,
 ) -> Result:
-    """The result of an image whose subjects are found; decode is in seconds, frame and seconds are a video's."""
+    """Return the result of an image whose subjects are found; decode is in seconds, frame and seconds are a video's."""
     parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
     stage_maps = (config.stages, config.maps, *config.map_size)
     beliefs = np.array([one.beliefs for one in found], np.float32).reshape(-1, *stage_maps) if belief_maps else None

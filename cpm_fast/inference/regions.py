@@ -80,7 +80,7 @@ class Regions:
         return [region.roi for region in self.given[index]]
 
     def only(self, indices: Sequence[int]) -> Regions:
-        """The regions of some of the images, in this order."""
+        """Return the regions of some of the images, in this order."""
         given = self.given
         return self if given is None else replace(self, given=[given[i] for i in indices])
 

@@ -123,12 +123,12 @@ class View:
         found, config = look(engine, settings, image, rois), engine.config
         parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
         peaks = np.array([one.scores[-1] for one in found]).reshape(-1, config.parts)
-        # Where a belief is not a number, neither is its peak.
+        # A belief that is not a number gives a peak that is none.
         scores = np.nan_to_num(peaks, nan=0.0).mean(1)
         return cls(config.skeleton, rois, np.array(parts).reshape(-1, config.parts, 2), peaks, scores)
 
     def centered(self) -> list[Roi]:
-        """The regions about the parts, by the rule of training; a region as it is where too few parts are sure."""
+        """Return the regions about the parts, by the rule of training; a region stays if too few parts are sure."""
         return [
             region_of_parts(parts, peaks, self.skeleton) or roi
             for roi, parts, peaks in zip(self.rois, self.parts, self.peaks, strict=True)

@@ -77,7 +77,7 @@ class Settings:
 
 
 def checked_pyramid(pyramid: Sequence[float]) -> tuple[float, ...]:
-    """The factors as a tuple of floats.
+    """Return the factors as a tuple of floats.
 
     Raises:
         TypeError: pyramid is no sequence of numbers.

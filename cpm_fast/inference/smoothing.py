@@ -74,6 +74,6 @@ class Smoother:
 
 
 def _share(cutoff: np.ndarray | float, passed: float) -> np.ndarray | float:
-    """Of a new value in a first-order low pass with this cutoff (Hz), after `passed` seconds."""
+    """Return the share of a new value in a first-order low pass with this cutoff (Hz), after `passed` seconds."""
     weight = 2 * math.pi * cutoff * passed
     return weight / (weight + 1)

@@ -60,7 +60,7 @@ def stream(
     """Find the parts of the subject, or of several, in every frame of a video.
 
     The network looks where the subject was in the frame before: at the box of the parts that it was sure of, with the
-    margin it was trained for. Where it was sure of fewer than half, it starts again from the first region; a frame in
+    margin it was trained for. If it was sure of fewer than half, it starts again from the first region; a frame in
     which it finds the subject from there is looked at once more, from near by. Memory stays bounded:
     `result.image()` and `plot()` work until the next result is asked for.
 
@@ -114,7 +114,7 @@ def stream(
 
 
 def smoothed(results: Iterator[Result], filtering: OneEuro) -> Iterator[Result]:
-    """The same results, the key points of each subject filtered over time."""
+    """Yield the same results, the key points of each subject filtered over time."""
     smoothers: list[Smoother] = []
     for result in results:
         yield smooth_result(result, smoothers, filtering)
@@ -162,12 +162,12 @@ class Tracker:
         self.rois: list[Roi] = []
 
     def run(self, video: Video, first: int = 0, last: Result | None = None) -> Generator[Result]:
-        """The results of a video's frames from number `first` on, `last` being that of the frame before."""
+        """Yield the results of a video's frames from number `first` on; `last` is the result of the frame before."""
         self.begin(video.size)
         if last is not None:
             self._move(last)
         frames = video.frames(first)
-        # What a camera saw a while ago is of no use: its frames are taken as they are wanted.
+        # Old frames of a camera are of no use: its frames are taken as they are needed.
         ahead = frames if video.is_camera else prefetched(frames, AHEAD_FRAMES)
         try:
             yield from self.results(ahead)
@@ -177,7 +177,7 @@ class Tracker:
             video.close()
 
     def begin(self, size: tuple[int, int]) -> None:
-        """Where to look first, in frames of this (height, width).
+        """Set the regions of the first frame, for frames of this (height, width).
 
         Raises:
             ValueError: a box lies outside.
@@ -201,7 +201,7 @@ class Tracker:
             passing.let_go()
 
     def _nothing(self, frame: VideoFrame, passing: PassingImage) -> Result:
-        """The empty rows of a frame that can't be decoded; the regions stay where they are."""
+        """Return the empty rows of a frame that can't be decoded; the regions stay where they are."""
         parts = self.engine.config.parts
         nowhere = np.full((len(self.rois), parts, 2), np.nan, np.float32)
         return Result(
@@ -211,7 +211,7 @@ class Tracker:
         )  # fmt: skip
 
     def _again(self, frame: VideoFrame, passing: PassingImage, first: Result) -> Result:
-        """A second look, where the first one, from too far away, has found the subject."""
+        """Look a second time, after the first look, from too far away, has found the subject."""
         second = self._find(dataclasses.replace(frame, decode=0.0), passing)
         self._move(second)
         timing = first.timing and second.timing and first.timing + second.timing
@@ -231,7 +231,7 @@ class Tracker:
 
 
 def followed(parts_image: np.ndarray, scores: np.ndarray, roi: Roi, start: Roi, margin: float) -> Roi:
-    """Where to look next: the box of the parts that the network was sure of, or the start where they are too few.
+    """Return the next region: about the parts that the network was sure of, or the first one if they are too few.
 
     Args:
         parts_image: [P, 2] of the last frame.
@@ -252,13 +252,13 @@ def followed(parts_image: np.ndarray, scores: np.ndarray, roi: Roi, start: Roi, 
 
 
 def on_grid(roi: Roi) -> Roi:
-    """The region with its numbers rounded to the grid; its corners are on one twice as fine."""
+    """Return the region with its numbers rounded to the grid; its corners are on one twice as fine."""
     x, y, side = (round(value / GRID_PX) * GRID_PX for value in (*roi.center, roi.side))
     return Roi((x, y), max(side, GRID_PX))
 
 
 def shown_source(source: Any) -> str:
-    """The name of a video file or URL in results and messages."""
+    """Return the name of a video file or URL in results and messages."""
     return source if is_url(source) else shown(Path(source))
 
 

@@ -1,4 +1,4 @@
-"""What a long inference has done so far, so that one that was killed goes on where it stopped."""
+"""The progress of a long inference, so that one that was killed resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Unfinished:
 
     def begin(self) -> None:
         """Make the folder; from here on the work counts as unfinished."""
-        # What a run left that was killed while it took its own folder away belongs to nobody.
+        # A run that was killed while it removed its own folder left files that belong to nobody.
         self.end()
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / SETTINGS) as file:
             file.write(json.dumps(self.settings, indent=1).encode())
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What the journals hold, in no order; a last line that a kill cut short is left out.
+        """Read the entries of all journals, in no order; a last line that a kill cut short is left out.
 
         Raises:
             ValueError: a journal is damaged; the message names it.
@@ -74,7 +74,7 @@ class Unfinished:
                 yield record
 
     def journal(self, rank: int) -> Journal:
-        """A new journal of this process."""
+        """Return a new journal of this process."""
         number = len(list(self.folder.glob(f"{rank}-*.jsonl")))
         return Journal(self.folder / f"{rank}-{number}.jsonl")
 
@@ -106,13 +106,13 @@ class Journal:
 
 
 def input_stamp(path: Path) -> list[Any]:
-    """A file as it is now: where it lies, its size and time; a picture that was replaced has another."""
+    """Return a file as it is now: where it lies, its size and time; a picture that was replaced has another."""
     status = path.stat()
     return [shown(path.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def fingerprint(model: CPM) -> str:
-    """Of a network's weights: the same for the same numbers."""
+    """Return a digest of a network's weights: the same for the same numbers."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())

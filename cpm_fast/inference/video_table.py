@@ -39,7 +39,7 @@ class VideoTable:
         self._file: BinaryIO | None = None
 
     def start(self) -> None:
-        """A new table, with its head."""
+        """Begin a new table, with its head."""
         with atomic_write(self.path) as file:
             file.write(to_text([self._head()]).encode())
         self._file = self.path.open("ab")
@@ -77,7 +77,7 @@ class VideoTable:
         return shown
 
     def results(self) -> Iterator[Result]:
-        """What the file holds, frame by frame, as it is shown."""
+        """Yield the rows of the file, frame by frame, as they are shown."""
         with self.path.open(newline="", encoding="utf-8") as file:
             for entry in read_rows(file):
                 yield dataclasses.replace(Result.of(entry), skeleton=self.skeleton)

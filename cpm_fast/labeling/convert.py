@@ -230,7 +230,7 @@ def write_deeplabcut(
     coords: Sequence[str],
     rows: Sequence[tuple[tuple[str, ...], np.ndarray]],
 ) -> list[Path]:
-    """A table as DeepLabCut writes it, CSV, and the same as .h5 where pandas and tables are installed.
+    """Write a table as DeepLabCut does, in CSV, and as .h5 if pandas and tables are installed.
 
     Args:
         path: of the .csv.

@@ -57,6 +57,6 @@ def inside(root: Path, path: Path) -> bool:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts numbers within names by their value."""
+    """Return a key that sorts numbers within names by their value."""
     pieces = re.findall(r"[0-9]+|[^0-9]+", name)
     return [(0, int(piece), "") if piece[0].isdigit() and len(piece) < 20 else (1, 0, piece) for piece in pieces]

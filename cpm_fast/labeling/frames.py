@@ -25,7 +25,7 @@ WAYS = (KMEANS, UNIFORM, UNCERTAINTY)
 MANIFEST = "frames.csv"
 COLUMNS = ("image", "video", "frame", "seconds", "by")
 SMALL = (32, 24)  # width, height
-# Of a long video every second, fourth, ... frame is compared, so that this many are in memory.
+# In a long video every second, fourth, ... frame is compared, so that this many are in memory.
 MOST_SMALL = 8192
 # Two frames whose small pictures differ by less, gray levels on average, show the same.
 SAME_LEVELS = 1.5
@@ -54,7 +54,7 @@ class Frame:
 
 
 def small(image: np.ndarray) -> np.ndarray:
-    """A picture [H, W, 3] as [24, 32] uint8 gray levels: what frames are compared by."""
+    """Return a picture [H, W, 3] as [24, 32] uint8 gray levels: what frames are compared by."""
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     return cv2.resize(gray, SMALL, interpolation=cv2.INTER_AREA)
 
@@ -107,7 +107,7 @@ def uniform_slots(count: int, slots: int) -> list[list[int]]:
 
 
 def kmeans_slots(pictures: np.ndarray, slots: int, seed: int) -> list[list[int]]:
-    """Groups of pictures that look alike, each tried from its middle, the largest group first.
+    """Return groups of pictures that look alike, each tried from its middle, the largest group first.
 
     Args:
         pictures: [M, h, w] uint8.
@@ -190,7 +190,7 @@ def take_frames(
 
 
 def read_manifest(folder: Path) -> list[Frame]:
-    """The frames that a folder's frames.csv names; none where there is no such file.
+    """Return the frames that a folder's frames.csv names; none where there is no such file.
 
     Raises:
         ValueError: it is damaged; the message names it.
@@ -235,7 +235,7 @@ def _small_of(path: Path) -> Small:
 
 
 def _frames(path: Path, wanted: Sequence[int]) -> list[np.ndarray]:
-    """The pictures of some frames, in rising order."""
+    """Return the pictures of some frames, in rising order."""
     video, left, images = Video(path), set(wanted), {}
     try:
         for frame in video.frames(min(left, default=0)):
@@ -250,7 +250,7 @@ def _frames(path: Path, wanted: Sequence[int]) -> list[np.ndarray]:
 
 
 def _video_name(path: Path, folder: Path) -> str:
-    """The video's path as the manifest has it, relative to the folder where it can be."""
+    """Return the video's path as the manifest has it, relative to the folder where it can be."""
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     except ValueError:
@@ -258,7 +258,7 @@ def _video_name(path: Path, folder: Path) -> str:
 
 
 def _stem(path: Path, folder: Path, manifest: Sequence[Frame]) -> str:
-    """What the pictures of a video are called; two videos of one name are told apart."""
+    """Return the stem of the names of a video's pictures; two videos of one name get two stems."""
     name = _video_name(path, folder)
     owners = {frame.image.rpartition("-")[0]: frame.video for frame in manifest}
     for stem, owner in owners.items():

@@ -13,7 +13,7 @@ from cpm_fast.system.files import atomic_write
 
 
 def find_skeleton(folder: Path, given: str | Path | None, table: Path, network: Skeleton | None = None) -> Skeleton:
-    """The skeleton of a folder's labels; one that was given is kept as skeleton.toml in the folder, for training too.
+    """Return the skeleton of a folder's labels; a given one is kept as skeleton.toml in the folder, for training too.
 
     Args:
         folder: of the pictures.

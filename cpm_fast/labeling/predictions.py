@@ -1,4 +1,4 @@
-"""What a network found in the pictures of a folder, kept between runs."""
+"""The predictions of a network for the pictures of a folder, kept between runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Predictions:
         return self._found.get(image, [])
 
     def of(self, image: str) -> list[dict[str, list[list[float] | None]]]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         return [
             {"points": [[round(float(v), 3) for v in point] if np.isfinite(point).all() else None for point in points]}
             for points in self.arrays(image)
@@ -73,7 +73,7 @@ class Predictions:
 
 
 def arranged(result: Result, skeleton: Skeleton) -> list[np.ndarray]:
-    """The subjects of a result in the order of another skeleton's parts: [P, 3] x, y and score each."""
+    """Return the subjects of a result in the order of another skeleton's parts: [P, 3] x, y and score each."""
     order = np.array(skeleton.order_from(result.skeleton.names))
     table = np.concatenate([result.keypoints, result.scores[..., None]], axis=2).astype(np.float64)
     return [np.where((order >= 0)[:, None], points[order], np.nan) for points in table]

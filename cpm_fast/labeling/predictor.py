@@ -60,7 +60,7 @@ class Predictor:
         self._wanted, self._asked = number, time.monotonic()
 
     def in_box(self, number: int, box: Any) -> list[list[float] | None]:
-        """The parts of the subject in a box of a picture: x, y and score each, None where there is none.
+        """Return the parts of the subject in a box of a picture: x, y and score each, None where there is none.
 
         Args:
             number: of the picture.

@@ -23,7 +23,7 @@ KEYS = {"name": str, "videos": list, "frames": str, "runs": str, "train": dict}
 
 @dataclass(frozen=True)
 class Project:
-    """What project.toml says.
+    """The content of project.toml.
 
     Args:
         folder: of the project.
@@ -50,7 +50,7 @@ class Project:
         return self.frames_folder / LABELS_FILE
 
     def video_files(self) -> list[Path]:
-        """The videos, patterns resolved; each once, in order.
+        """Return the videos, patterns resolved; each once, in order.
 
         Raises:
             FileNotFoundError: a name that is no pattern is no file.
@@ -74,12 +74,12 @@ class Project:
         return sorted((path for path in found if path.name[6:].isdigit()), key=lambda path: int(path.name[6:]))
 
     def model(self) -> Path | None:
-        """The weights of the last training that ended, or None."""
+        """Return the weights of the last training that ended, or None."""
         ended = [run / FINAL for run in self.run_folders() if (run / FINAL).is_file()]
         return ended[-1] if ended else None
 
     def next_run(self, kind: str = "train") -> Path:
-        """A folder that is not there yet: runs/train-1, runs/train-2, ..."""
+        """Return a folder that is not there yet: runs/train-1, runs/train-2, ..."""
         number = 1
         while (self.folder / self.runs / f"{kind}-{number}").exists():
             number += 1
@@ -87,7 +87,7 @@ class Project:
 
 
 def read_project(path: Path) -> Project:
-    """The project of a folder, or of its project.toml.
+    """Return the project of a folder, or of its project.toml.
 
     Raises:
         FileNotFoundError: there is none.

@@ -131,7 +131,7 @@ def novelty(candidates: Sequence[Candidate], labeled: np.ndarray) -> None:
 
 
 def rank(candidates: Sequence[Candidate], count: int, weights: dict[str, float] | None = None) -> list[Candidate]:
-    """The pictures to label next, best first.
+    """Return the pictures to label next, best first.
 
     The score is the weighted mean of the ranks within each known criterion, from 0 to 1. The next pick is the best
     score times how different the picture is from those picked before, up to the median difference.
@@ -185,7 +185,7 @@ def _distances(picture: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def save_table(picked: Sequence[Candidate], path: Path) -> None:
-    """A CSV row per suggestion: rank, image, score and the criteria."""
+    """Write a CSV row per suggestion: rank, image, score and the criteria."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["rank", "image", "score", *CRITERIA])
@@ -198,7 +198,7 @@ def save_table(picked: Sequence[Candidate], path: Path) -> None:
 
 
 def contact_sheet(folder: Path, picked: Sequence[Candidate], skeleton: Skeleton) -> np.ndarray:
-    """The suggestions with what the network found, small, under their rank and score: [H, W, 3] uint8 BGR."""
+    """Draw the suggestions with the network's predictions, small, under rank and score: [H, W, 3] uint8 BGR."""
     tiles = []
     for number, candidate in enumerate(picked, 1):
         image = read_image(folder / candidate.image)

@@ -33,7 +33,7 @@ class _Refused(Exception):
 
 
 def make_app(store: Store, token: str, port: int, predictor: Predictor | None = None) -> App:
-    """The application, guarded.
+    """Return the application, guarded.
 
     Args:
         store: the folder.
@@ -128,7 +128,7 @@ def make_app(store: Store, token: str, port: int, predictor: Predictor | None = 
 
 
 async def read_json(request: Request) -> Any:
-    """The body as JSON: within the limits of size and time, and declared as JSON.
+    """Return the body as JSON: within the limits of size and time, and declared as JSON.
 
     Raises:
         _Refused: too large, too slow, or another type.
@@ -149,7 +149,7 @@ async def read_json(request: Request) -> Any:
 
 
 def page_files() -> dict[str, bytes]:
-    """The files of the page by name."""
+    """Return the files of the page by name."""
     folder = resources.files("cpm_fast.labeling") / "page"
     return {file.name: file.read_bytes() for file in folder.iterdir() if Path(file.name).suffix in MEDIA}
 
@@ -189,7 +189,7 @@ def serve(store: Store, port: int | None = None, predictor: Predictor | None = N
 
 
 def listen(port: int | None) -> socket.socket:
-    """A socket on 127.0.0.1 that listens.
+    """Return a socket on 127.0.0.1 that listens.
 
     Raises:
         OSError: the port is taken.

@@ -1,4 +1,4 @@
-"""What the page reads and changes: pictures, labels with revisions, and predictions of one folder."""
+"""The data that the page reads and changes: pictures, labels with revisions, and predictions of one folder."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Store:
         self._lock_file.release()
 
     def overview(self) -> dict[str, Any]:
-        """The folder as the page first sees it."""
+        """Return the folder as the page first sees it."""
         with self._lock:
             self._refresh()
             return {
@@ -113,7 +113,7 @@ class Store:
             return {"version": len(self._changes), "pictures": changed}
 
     def picture(self, number: int) -> dict[str, Any]:
-        """The labels and predictions of a picture."""
+        """Return the labels and predictions of a picture."""
         with self._lock:
             self._refresh()
             return self._picture(number)
@@ -174,7 +174,7 @@ class Store:
         return [number for number in reversed(range(len(none))) if none[number]]
 
     def path(self, number: int) -> Path:
-        """The file of a picture, within the folder.
+        """Return the file of a picture, within the folder.
 
         Raises:
             FileNotFoundError: it is gone, or has become a link that leads elsewhere.
@@ -185,7 +185,7 @@ class Store:
         return path
 
     def shown(self, number: int) -> tuple[Path | bytes, str]:
-        """A picture in a form that browsers show: its file or encoded bytes, and the media type.
+        """Return a picture in a form that browsers show: its file or encoded bytes, and the media type.
 
         Raises:
             OSError: it can't be read.
@@ -196,7 +196,7 @@ class Store:
         return (path, media) if media else (encode(read_image(path), ".png"), "image/png")
 
     def thumb(self, number: int) -> bytes:
-        """A small JPEG of a picture; errors are those of `shown`."""
+        """Make a small JPEG of a picture; errors are those of `shown`."""
         image = read_image(self.path(number))
         width = max(1, min(4 * THUMB_HEIGHT, round(image.shape[1] * THUMB_HEIGHT / image.shape[0])))
         return encode(cv2.resize(image, (width, THUMB_HEIGHT), interpolation=cv2.INTER_AREA), ".jpg")
@@ -247,7 +247,7 @@ class Store:
 
 
 def read_change(content: Any, parts: int) -> tuple[str, list[LabeledSubject], str | None]:
-    """Base revision, subjects and state out of what a page sent.
+    """Read base revision, subjects and state from what a page sent.
 
     Raises:
         ValueError: it is not a change.
@@ -285,7 +285,7 @@ def listed(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:
-    """A picture file in memory."""
+    """Return a picture file in memory."""
     fine, data = cv2.imencode(suffix, image)
     if not fine:
         raise ValueError(f"a picture of {image.shape} can't be written as {suffix}")

@@ -50,7 +50,7 @@ class LabeledSubject:
 
     @classmethod
     def from_dict(cls, values: Any, parts: int) -> LabeledSubject:
-        """The inverse of `to_dict`, for values that anybody may have sent.
+        """Make rows of the result of `to_dict`, for values that anybody may have sent.
 
         Raises:
             ValueError: they are not a subject of that many parts.
@@ -98,7 +98,7 @@ class LabelTable:
                 self.columns.append(column)
 
     def subjects(self, image: str) -> list[LabeledSubject]:
-        """The subjects of a picture; none where the table doesn't name it."""
+        """Return the subjects of a picture; none where the table doesn't name it."""
         if self.state(image) == EMPTY:
             return []
         return [self._subject(row, place) for place, row in enumerate(self.rows.get(image, ()))]
@@ -112,7 +112,7 @@ class LabelTable:
         return state if state in STATES else LABELED
 
     def revision(self, image: str) -> str:
-        """A hash of the rows of a picture: what a change must name to be allowed to replace them."""
+        """Return a hash of the rows of a picture: what a change must name to be allowed to replace them."""
         return hashlib.blake2b(self.text_of(image).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
     def replace(self, image: str, subjects: Sequence[LabeledSubject], state: str | None) -> None:
@@ -144,7 +144,7 @@ class LabelTable:
         self.rows.pop(image, None) if not rows else self.rows.update({image: rows})
 
     def text_of(self, image: str) -> str:
-        """The lines of a picture in the file."""
+        """Return the lines of a picture in the file."""
         if image not in self._text:
             text = io.StringIO(newline="")
             lines = [[row.get(column, "") for column in self.columns] for row in self.rows.get(image, ())]

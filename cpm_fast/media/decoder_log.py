@@ -20,7 +20,7 @@ DECODER_LINE = re.compile(
     rb"^(Corrupt JPEG|Premature end|Inconsistent|Invalid (SOS|JPEG)|Unsupported marker|Application transferred"
     rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x)"
 )
-# Of these, the ones that mean damage; libpng's remarks on color profiles, for one, mean none.
+# The lines among these that mean damage; libpng's remarks on color profiles, for one, mean none.
 DAMAGE_LINE = re.compile(
     rb"corrupt|premature|damage|truncat|CRC|IDAT|bad huffman|extraneous|read error|decompress|inconsistent",
     re.IGNORECASE,
@@ -110,7 +110,7 @@ _ear = _Ear()
 
 
 def _restart() -> None:
-    """A fork that happens while another thread decodes: the child gets its error stream back."""
+    """Give the child of a fork its error stream back, if another thread was decoding."""
     global _ear
     if _ear._real is not None:
         os.dup2(_ear._real, 2)

@@ -37,7 +37,7 @@ PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\x89PNG")
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a picture file, upright by its EXIF orientation.
 
-    Of a file with several pages the first is read. Samples of 16 bits become 8; where they use fewer bits, as 12-bit
+    The first page of a file with several is read. Samples of 16 bits become 8; where they use fewer bits, as 12-bit
     cameras do, the used range is scaled. Both are said in a warning, as is damage that the decoder found.
 
     Args:
@@ -90,7 +90,7 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nda
 
 
 def shown(path: Path) -> str:
-    """A path in a form that any file or terminal takes: bytes that are not UTF-8 as \\xNN."""
+    r"""Return a path in a form that any file or terminal takes: bytes that are not UTF-8 as \xNN."""
     return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
@@ -103,7 +103,7 @@ def _check_pixels(size: tuple[int, int] | None, name: str, max_pixels: int) -> N
 
 
 def _size_by_pillow(data: bytes, name: str, max_pixels: int) -> tuple[int, int] | None:
-    """The header's (height, width), where Pillow knows the kind of file."""
+    """Return the header's (height, width), where Pillow knows the kind of file."""
     from PIL import Image
 
     def size(image: Any) -> tuple[int, int]:
@@ -131,7 +131,7 @@ def _by_opencv(data: bytes) -> np.ndarray | None:
 
 
 def _by_pillow(data: bytes, name: str) -> np.ndarray | None:
-    """What OpenCV can't read: GIF in some builds, HEIC with pillow-heif, TGA and others."""
+    """Read by Pillow what OpenCV can't: GIF in some builds, HEIC with pillow-heif, TGA and others."""
     if _is_heif(data) and not _register_heif():
         raise ValueError(f"{name}: HEIC pictures need the package pillow-heif: pip install pillow-heif")
 
@@ -146,7 +146,7 @@ def _by_pillow(data: bytes, name: str) -> np.ndarray | None:
 
 
 def _with_pillow(data: bytes, use: Callable[[Any], Any]) -> Any:
-    """What `use` makes of the picture that Pillow opens; None where Pillow can't, too."""
+    """Call `use` with the picture that Pillow opens; return None if Pillow can't read it either."""
     from PIL import Image
 
     try:

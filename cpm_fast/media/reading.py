@@ -16,7 +16,7 @@ THREAD_NAME = "cpm_fast reader"
 def read_ahead(
     read: Callable[[Item], Out], items: Iterable[Item], cost: Callable[[Item], int], readers: int, budget: int
 ) -> Generator[Out]:
-    """What `read` gives for every item, in order, the next ones being read while the caller works.
+    """Yield the result of `read` for every item, in order; the next ones are read while the caller works.
 
     An exception of `read` comes out where its result would. Closing the iterator drops what waits and returns when
     the items being read are done.
@@ -50,7 +50,7 @@ def read_ahead(
 
 
 def prefetched(items: Iterator[Item], depth: int) -> Generator[Item]:
-    """The items of an iterator, taken up to `depth` ahead by one thread of its own."""
+    """Yield the items of an iterator, taken up to `depth` ahead by one thread of its own."""
     end = object()
     pool = ThreadPoolExecutor(1, thread_name_prefix=THREAD_NAME)
     try:

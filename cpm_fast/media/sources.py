@@ -1,4 +1,4 @@
-"""What a user may call an image, brought to one form: [H, W, 3] uint8 BGR, read when it is needed."""
+"""All kinds of images that a user can give, in one form: [H, W, 3] uint8 BGR, read when it is needed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Source:
 
 
 def list_images(images: Any, color: Literal["bgr", "rgb"] = "bgr") -> tuple[list[Source], bool]:
-    """The sources that `images` names, and whether it names several (a folder or a list).
+    """Return the sources that `images` names, and whether it names several (a folder or a list).
 
     Args:
         images: path, folder (its image files in order of their names, without drawn

@@ -142,7 +142,7 @@ class Video:
         self.cut_short, self.damaged = False, 0
 
     def frames(self, first: int = 0) -> Generator[VideoFrame]:
-        """The frames from number `first` on; those before are decoded and dropped, which no file gets wrong.
+        """Yield the frames from number `first` on; those before are decoded and dropped, which no file gets wrong.
 
         A frame that can't be decoded keeps its number and comes out as damaged. Warns at the end where there were
         such frames, and where a file ends before its time.
@@ -169,7 +169,7 @@ class Video:
         self._check_end(index, last)
 
     def _next(self) -> tuple[np.ndarray, float, float, int] | None:
-        """The next frame that can be decoded: image, seconds, decoding time, and how many before it can't be."""
+        """Read the next frame that can be decoded: image, seconds, decoding time, and how many before it can't be."""
         if self._ahead:
             return (*self._ahead.pop(0), 0)
         for lost in range(1 if self.is_camera else MOST_BAD_FRAMES):

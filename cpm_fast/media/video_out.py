@@ -21,7 +21,7 @@ CODECS = {
     ".webm": ("VP80",), ".avi": ("MJPG",),
 }  # fmt: skip
 CODEC_NAMES = {"avc1": "H.264", "VP80": "VP8", "mp4v": "MPEG-4 part 2", "MJPG": "Motion JPEG"}
-# Of a source whose frames come at times of their own: as many frames a second keep them to 8 ms.
+# For a source whose frames come at times of their own: so many frames per second keep them to 8 ms.
 LARGEST_RATE = 60.0
 
 
@@ -63,7 +63,7 @@ class VideoOut:
 
 @lru_cache(maxsize=16)
 def codec_for(suffix: str) -> str | None:
-    """The first codec of a suffix that this build of OpenCV can write; None if there is none."""
+    """Return the first codec of a suffix that this build of OpenCV can write; None if there is none."""
     for codec in CODECS.get(suffix, ()):
         with TemporaryDirectory(prefix="cpm_fast") as folder:
             writer = _writer(Path(folder) / f"try{suffix}", codec, 25.0, (64, 64))

@@ -113,7 +113,7 @@ class CPM(nn.Module):
 
     @classmethod
     def preset(cls, name: str, skeleton: Skeleton | None = None) -> CPM:
-        """A network by name: "cpm6", "flic" and "vgg" as released, "mmpose" as there, "compact" for CPUs; untrained.
+        """Make a network by name: "cpm6", "flic" and "vgg" as released, "mmpose" as there, "compact" for CPUs.
 
         Raises:
             ValueError: no such preset.
@@ -143,7 +143,7 @@ class CPM(nn.Module):
         return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]
 
     def inputs(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The maps that the layers start from, by name; arguments and errors as of `forward`."""
+        """Return the maps that the layers start from, by name; arguments and errors as of `forward`."""
         self.check(crops, center_map)
         if center_map is None:
             size = (crops.shape[2], crops.shape[3])
@@ -155,13 +155,13 @@ class CPM(nn.Module):
         _Run(self).over(layers, maps)
 
     def conv(self, name: str) -> ContextConv:
-        """The convolution of a layer of the list."""
+        """Return the convolution of a layer of the list."""
         module = self.convs[name]
         assert isinstance(module, ContextConv)
         return module
 
     def check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
-        """Raises what `forward` raises for these inputs."""
+        """Raise what `forward` raises for these inputs."""
         if crops.ndim != 4 or crops.shape[1] != 3 or any(side % STRIDE or not side for side in crops.shape[2:]):
             raise ValueError(f"crops must be [N, 3, H, W] with H and W multiples of 8, got {list(crops.shape)}")
         if not crops.is_floating_point():
@@ -195,13 +195,13 @@ class _Run(TensorWalk[Layer]):
 
 
 def middle_center_map(config: NetworkConfig, size: tuple[int, int]) -> torch.Tensor:
-    """The center map of a subject in the middle of a box of size (H, W): [1, 1, H, W]."""
+    """Return the center map of a subject in the middle of a box of size (H, W): [1, 1, H, W]."""
     middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
     return gaussian_center_map(middle, size, config.center_sigma)
 
 
 def gaussian_center_map(center: torch.Tensor, size: tuple[int, int], sigma: float) -> torch.Tensor:
-    """Where the subject is: exp(-d^2 / (2 sigma^2)) about center [N, 2] (x, y) box pixels, not cut off.
+    """Return the center map of subjects: exp(-d^2 / (2 sigma^2)) about center [N, 2] (x, y) box pixels, not cut off.
 
     Returns:
         [N, 1, H, W] float32 for size (H, W).

@@ -66,7 +66,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: i
 
 
 def crop(image: np.ndarray, roi: Roi, config: NetworkConfig) -> np.ndarray:
-    """The region of the image in the network's box, `config.padding_value` outside the image.
+    """Cut the region of the image to the network's box, `config.padding_value` outside the image.
 
     Args:
         image: [H, W, 3] uint8 BGR.

@@ -18,7 +18,7 @@ from cpm_fast.skeleton import Skeleton
 def belief_to_parts(
     maps: torch.Tensor, pyramid: Sequence[float], config: NetworkConfig, refine: bool = True, flip: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The parts that the belief maps of a subject's crops agree on.
+    """Locate the parts that the belief maps of a subject's crops agree on.
 
     Every map is resized to the pixels of the nominal box, the mean over the crops taken, and each part stands at the
     peak of its map (test protocol of Wei et al. 2016, in the box instead of the whole image).
@@ -55,7 +55,7 @@ def belief_to_parts(
 
 
 def unmirror(maps: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """Maps [..., P or P+1, h, w] of a mirrored crop as maps of the crop: turned back, left and right exchanged."""
+    """Mirror maps [..., P or P+1, h, w] of a mirrored crop back, with left and right exchanged."""
     order = [*skeleton.mirror, *range(len(skeleton), maps.shape[-3])]
     return maps.flip(-1)[..., order, :, :]
 

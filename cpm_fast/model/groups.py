@@ -44,7 +44,7 @@ class Group:
 
 @lru_cache(maxsize=32)
 def layer_groups(layers: tuple[Layer, ...]) -> tuple[Group, ...]:
-    """The groups of a network out of training, in the order they run.
+    """Return the groups of a network out of training, in the order they run.
 
     The first convolutions of both trunks read the image, and the features of all later stages the second trunk: each
     group reads and transforms its input once. Dropout is left out: its readers read what it would have read.

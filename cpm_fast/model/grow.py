@@ -12,7 +12,7 @@ from cpm_fast.model.layers import Layer, network_layers
 
 
 def origin(layer: Layer, smaller: NetworkConfig) -> str:
-    """The name of the smaller network's layer that a layer grows from: of a stage beyond its last, the last's."""
+    """Return the smaller network's layer that a layer grows from; stages beyond its last grow from the last."""
     last = smaller.stages
     return re.sub(r"^stage\d+_", f"stage{last}_", layer.name) if layer.stage > last > 1 else layer.name
 
@@ -27,7 +27,7 @@ def grown(
     layer: Layer, tensors: Mapping[str, torch.Tensor], small: Mapping[str, torch.Tensor],
     config: NetworkConfig, smaller: NetworkConfig,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
-    """A convolution that makes, in its first channels, what the smaller one makes of the channels that it has.
+    """Return a convolution that makes, in its first channels, what the smaller one makes of the channels that it has.
 
     Those channels read nothing new; the others are as they were, and read everything.
 
@@ -50,7 +50,7 @@ def grown(
 
 
 def _places(layer: Layer, config: NetworkConfig, smaller: NetworkConfig) -> list[int]:
-    """Where the input channels of the origin stand among those of the layer."""
+    """Return the places of the origin's input channels among those of the layer."""
     ours, theirs = ({other.name: other for other in network_layers(network)} for network in (config, smaller))
     source, start = ours.get(layer.inputs[0]), origin(layer, smaller)
     if source is None or source.kind != "concat":

@@ -130,7 +130,7 @@ class _Builder:
 
 @lru_cache(maxsize=32)
 def network_layers(config: NetworkConfig) -> tuple[Layer, ...]:
-    """The layers of a network in the order they run; `stage{t}_beliefs` are its outputs."""
+    """Return the layers of a network in the order they run; `stage{t}_beliefs` are its outputs."""
     build = _Builder(config)
     first_trunk = build.trunk("trunk1")
     later_trunk = first_trunk
@@ -181,7 +181,7 @@ def receptive_field(config: NetworkConfig, stage: int) -> int:
     """
     if not 1 <= stage <= config.stages:
         raise ValueError(f"stage must be from 1 to {config.stages}, got {stage}")
-    # Of every map: (side of its field in pixels, pixels from cell to cell).
+    # (side of its field in pixels, pixels from cell to cell) per map.
     fields: dict[str, tuple[int, int]] = {IMAGE: (1, 1), CENTER_MAP: (1, 1)}
     for layer in network_layers(config):
         side = max(fields[name][0] for name in layer.inputs if name != CENTER)

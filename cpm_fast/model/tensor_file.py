@@ -69,7 +69,7 @@ def write_network(
 
 
 def network_config(path: str | Path, metadata: Mapping[str, str]) -> NetworkConfig:
-    """The network that a file's metadata describes."""
+    """Return the network that a file's metadata describes."""
     try:
         values = parse_json(metadata["network"])
         if not isinstance(values, dict):

@@ -51,7 +51,7 @@ class Walk(ABC, Generic[Each, Map]):
                 maps.update(zip(names, self.split(node, made), strict=True))
 
     def visit(self, node: Each, inputs: list[Map]) -> Map:
-        """The map of one node."""
+        """Return the map of one node."""
         match node.kind:
             case "conv":
                 return self.conv(node, inputs[0])
@@ -110,5 +110,5 @@ def max_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
 
 
 def center_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
-    """The center map [N, 1, H, W] averaged onto the grid of the belief maps."""
+    """Return the center map [N, 1, H, W] averaged onto the grid of the belief maps."""
     return F.avg_pool2d(x, layer.kernel, STRIDE, ceil_mode=True)

@@ -19,7 +19,7 @@ import torch
 from cpm_fast.system.torch_settings import wanted_threads
 
 BACKENDS = ("fast", "reference")
-# Of the first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels count on.
+# The first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels need.
 LEAST_CAPABILITY = (8, 0)
 FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
 
@@ -59,7 +59,7 @@ def use_backend(name: str) -> Iterator[None]:
     """Within the block every op, in every thread, uses the backend `name`, "fast" or "reference".
 
     Raises:
-        ValueError: no such backend. What the machine cannot run raises RuntimeError when an op is called.
+        ValueError: no such backend. A backend that the machine cannot run raises RuntimeError when an op is called.
     """
     global _requested
     if name not in BACKENDS:
@@ -104,7 +104,7 @@ def capability_missing(capability: tuple[int, int]) -> str | None:
 
 
 def available() -> list[str]:
-    """What an explicit request may ask for on this install, one line each."""
+    """List what an explicit request can ask for on this install, one line each."""
     fast = [f"fast ({kind})" for kind in ("cpu", "cuda") if native_missing(kind) is None]
     return [*fast, "reference (every device)"]
 
@@ -139,7 +139,7 @@ def _refusal(op: str, device_type: str, missing: str | None) -> str:
 
 
 def native() -> ModuleType:
-    """The compiled module.
+    """Return the compiled module.
 
     Raises:
         RuntimeError: it is missing.

@@ -97,7 +97,7 @@ def _missing(x: torch.Tensor) -> str | None:
 
 
 def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
-    """The tile of the spectral form on the CPU; None for the direct form."""
+    """Return the tile of the spectral form on the CPU; None for the direct form."""
     if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return None
     return choose_tile(_shape(x, weight))
@@ -108,7 +108,7 @@ def _shape(x: torch.Tensor, weight: torch.Tensor) -> ConvShape:
 
 
 torch.library.define("cpm_fast::context_conv", "(Tensor x, Tensor weight, Tensor bias, bool relu) -> Tensor")
-# y is the result where ReLU followed. Of the gradients of x, weight and bias, those not needed have no elements.
+# y is the result if ReLU followed. Gradients of x, weight and bias that are not needed have no elements.
 torch.library.define(
     "cpm_fast::context_conv_backward",
     "(Tensor dy, Tensor x, Tensor weight, Tensor? y, bool[3] needed) -> (Tensor, Tensor, Tensor)",

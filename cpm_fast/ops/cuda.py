@@ -1,4 +1,4 @@
-"""What convolutions on CUDA compute in, and on which chips."""
+"""The modes in which convolutions on CUDA compute, and their chips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = (torch.float32, *HALF_MODES)
 
 
 def mode_of(dtype: torch.dtype) -> str:
-    """The mode of the kernels ("fp16", "bf16", "tf32", "tf32x3" or "ieee") for arguments of a dtype.
+    """Return the mode of the kernels ("fp16", "bf16", "tf32", "tf32x3" or "ieee") for arguments of a dtype.
 
     Raises:
         TypeError: there is none.

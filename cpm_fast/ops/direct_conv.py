@@ -27,7 +27,7 @@ from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
 
 
 def pack_weight(weight: torch.Tensor) -> torch.Tensor:
-    """A convolution's weight in the order in which `direct_conv` reads it.
+    """Return a convolution's weight in the order in which `direct_conv` reads it.
 
     Args:
         weight: [O, C, k, k] float32 on the CPU, k odd and at most 15.

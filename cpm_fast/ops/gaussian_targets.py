@@ -29,7 +29,7 @@ def gaussian_targets(
     Args:
         parts: [N, K, P, 2] float32, (x, y) in box pixels, of K people an image; K may be 0. A part may lie outside the
             box: what reaches in is drawn.
-        labeled: [N, K, P] bool, on the device of parts. What stands in parts where it is False does not matter, NaN
+        labeled: [N, K, P] bool, on the device of parts. Values of parts where it is False do not matter, NaN
             included. A labeled part that is not finite counts as unlabeled: to refuse it would make a GPU wait.
         size: (h, w) of the maps in cells, each 1 to 32768.
         sigma: of the peak, in box pixels, 0.001 to 1e6; the release has 7.

@@ -1,4 +1,4 @@
-"""What convolutions for inference share: layouts of maps, windows of a pool, and their checks."""
+"""Code that convolutions for inference share: layouts of maps, windows of a pool, and their checks."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def pitch_of(tensor: torch.Tensor) -> int | None:
 
 
 def out_shape(x: torch.Tensor, outputs: int, pool: int) -> tuple[int, ...]:
-    """Of what a convolution of x gives, with windows of that many cells a side if not 0."""
+    """Return the shape of a convolution of x, with pooling windows of `pool` cells a side if that is not 0."""
     height, width = x.shape[2:]
     return (x.shape[0], outputs, height // 2, width // 2) if pool else (x.shape[0], outputs, height, width)
 
 
 def check_pool(x: torch.Tensor, pool: Pool | None) -> None:
-    """Raises ValueError for windows that there are not, or on odd sides."""
+    """Raise ValueError for windows that do not exist, or on odd sides."""
     if pool is None:
         return
     if tuple(pool) not in POOLS:
@@ -52,7 +52,7 @@ def check_pool(x: torch.Tensor, pool: Pool | None) -> None:
 
 
 def check_out(x: torch.Tensor, outputs: int, pool: Pool | None, out: torch.Tensor | None, **read: torch.Tensor) -> None:
-    """Raises what an `out` of another shape, dtype, device or layout is refused with, or one that is also read."""
+    """Refuse an `out` of another shape, dtype, device or layout, or one that is also read."""
     if out is None:
         return
     if out.dtype != x.dtype:
@@ -93,7 +93,7 @@ def share_memory(out: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def check_tensors(first: str, **tensors: torch.Tensor) -> None:
-    """Raises where a tensor is not float32, or not where the first is."""
+    """Refuse a tensor that is not float32, or not on the device of the first."""
     check_float32(**tensors)
     for name, tensor in tensors.items():
         if tensor.device != tensors[first].device:
@@ -101,7 +101,7 @@ def check_tensors(first: str, **tensors: torch.Tensor) -> None:
 
 
 def check_float32(**tensors: torch.Tensor) -> None:
-    """Raises where a tensor is not float32."""
+    """Refuse a tensor that is not float32."""
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32:
             raise TypeError(f"{name} must be torch.float32, got {tensor.dtype}")

@@ -13,7 +13,7 @@ from cpm_fast.reference.merge_peaks import merge_peaks as reference_merge_peaks
 def merge_peaks(
     maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int], refine: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the merged map of each part is highest (test protocol of Wei et al. 2016).
+    """Locate the highest cell of each part's merged map (test protocol of Wei et al. 2016).
 
     Within a backend this equals peaks(resize_merge(maps, frames, size)[:, :P], refine) index for index, ties and
     sub-pixel fit included, but only the few pixels are evaluated that bounds of the cubic leave open. The background,

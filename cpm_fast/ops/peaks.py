@@ -12,7 +12,7 @@ MAX_SIDE_PX = 32768
 
 
 def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The maximum of every map and where it stands (Wei et al. 2016, Section 3.2: the part is where belief peaks).
+    """Locate the maximum of every map (Wei et al. 2016, Section 3.2: the part is where belief peaks).
 
     Ties go to the first in row-major order: smallest y, then smallest x (the MATLAB release: smallest x first). A NaN
     never wins; a map of nothing but NaN has a NaN point and a NaN score.

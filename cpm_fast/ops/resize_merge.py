@@ -15,7 +15,7 @@ MAX_SCALES = 32
 
 
 def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """The mean over S scales of their maps, each resized to the same H x W pixels (test protocol of Wei et al. 2016).
+    """Average maps over S scales, each resized to the same H x W pixels (test protocol of Wei et al. 2016).
 
     Output pixel x of scale s sees cell sx * x + ox, likewise y, through the cubic convolution kernel of Keys 1981
     with a = -0.5; cells beyond the border are the border's, and nothing is antialiased. Where that cell lies outside
@@ -72,7 +72,7 @@ def check_stack(op: str, maps: torch.Tensor, frames: torch.Tensor, size: tuple[i
 
 
 def check_finite(frames: torch.Tensor) -> None:
-    """Where looking is free; native code looks for itself."""
+    """Refuse frames that are not finite, if looking is free; native code looks for itself."""
     if frames.device.type == "cpu" and not torch.compiler.is_compiling() and not frames.isfinite().all():
         raise ValueError(f"frames must be finite, got {frames.tolist()}")
 

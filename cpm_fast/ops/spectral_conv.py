@@ -138,7 +138,7 @@ def bound_spectral_conv(
 ) -> Callable[[], None]:
     """`spectral_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
 
-    What a call costs beside its work is a few microseconds, where an op called by its name costs forty. Arguments and
+    A call costs a few microseconds beside its work; an op called by its name costs forty. Arguments and
     errors are those of `spectral_conv`; x must be in channels_last or channels of such a map, and all on the CPU.
     Images that are done by plain sums take them from `weight` where it is given, exactly, else from what the spectra
     tell.
@@ -157,7 +157,7 @@ def bound_spectral_conv(
 def spectral_input_gradient(
     gradient: torch.Tensor, spectra: torch.Tensor, out: torch.Tensor | None, inputs: int, kernel: int
 ) -> torch.Tensor:
-    """The gradient of `spectral_conv` in x.
+    """Return the gradient of `spectral_conv` in x.
 
     Args:
         gradient: [N, O, h, w] float32, in the output; on CUDA also float16 or bfloat16.
@@ -186,7 +186,7 @@ def spectral_input_gradient(
 def spectral_weight_gradient(
     gradient: torch.Tensor, x: torch.Tensor, out: torch.Tensor | None, kernel: int, tile: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients of `spectral_conv` in the weight that its spectra are of, and in the bias.
+    """Return the gradients of `spectral_conv` in the weight that its spectra are of, and in the bias.
 
     Args:
         gradient: [N, O, h, w] float32, in the output; on CUDA also float16 or bfloat16.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 def batch_norm(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Normalized x [N, C, h, w], scaled by weight [C], shifted by bias [C], then ReLU; and mean and variance [C]."""
+    """Normalize x [N, C, h, w], scale by weight [C], shift by bias [C], then ReLU; return mean and variance [C] too."""
     mean = x.mean((0, 2, 3))
     variance = x.var((0, 2, 3), correction=0)
     factor = weight / torch.sqrt(variance + eps)

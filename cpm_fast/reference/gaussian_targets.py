@@ -25,7 +25,7 @@ def gaussian_targets(
     squared_x = (cells_x - x[..., None]).square()[..., None, :]  # [N, K, P, 1, w]
     squared_y = (cells_y - y[..., None]).square()[..., :, None]  # [N, K, P, h, 1]
     squared = squared_x + squared_y  # [N, K, P, h, w], px^2
-    # Where a position is not finite the comparison fails, so such a part counts as unlabeled.
+    # The comparison fails for a position that is not finite, so such a part counts as unlabeled.
     lit = (squared <= LOG_CUTOFF * spread) & labeled[..., None, None]
     peaks = torch.where(lit, torch.exp(-squared / spread), 0.0)  # [N, K, P, h, w]
     beliefs = peaks.sum(dim=1).clamp(max=1.0)  # [N, P, h, w]

@@ -1,4 +1,4 @@
-"""Where the merged belief maps are highest."""
+"""The highest cells of merged belief maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each belief map is highest."""
+"""The highest cell of each belief map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The maximum of every map and where it stands (Wei et al. 2016, Section 3.2: the part is where belief peaks).
+    """Locate the maximum of every map (Wei et al. 2016, Section 3.2: the part is where belief peaks).
 
     Ties go to the first in row-major order: smallest y, then smallest x (the MATLAB release: smallest x first). A NaN
     never wins; a map of nothing but NaN has a NaN point and a NaN score.
@@ -47,7 +47,7 @@ def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def vertex(left: torch.Tensor, center: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Where the parabola through values at -1, 0 and 1 peaks, clamped to +-0.5; 0 where it has no finite peak."""
+    """Locate the peak of the parabola through values at -1, 0 and 1, clamped to +-0.5; 0 without a finite peak."""
     curvature = left - 2 * center + right
     peaked = (curvature < 0) & curvature.isfinite()
     offset = (left - right) / (2 * torch.where(peaked, curvature, -1))

@@ -8,7 +8,7 @@ KEYS_A = -0.5
 
 
 def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """The mean over S scales of their maps, each resized to the same H x W pixels (test protocol of Wei et al. 2016).
+    """Average maps over S scales, each resized to the same H x W pixels (test protocol of Wei et al. 2016).
 
     Output pixel x of scale s sees cell sx * x + ox, likewise y, through the cubic convolution kernel of Keys 1981
     with a = -0.5; cells beyond the border are the border's, and nothing is antialiased. Where that cell lies outside
@@ -54,8 +54,15 @@ def weighted(values: torch.Tensor, taps: torch.Tensor, weights: torch.Tensor) ->
 def cubic_taps(
     scale: torch.Tensor, offset: torch.Tensor, pixels: int, cells: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For scale and offset [N or 1]: the four cells of every pixel and their weights [N or 1, pixels, 4], and whether
-    the pixel lies inside the map [N or 1, pixels]."""
+    """Return the four cells of every pixel and their weights, and whether the pixel lies inside the map.
+
+    Args:
+        scale, offset: [N or 1].
+        pixels, cells: sides of the output and of the map.
+
+    Returns:
+        Cells and weights [N or 1, pixels, 4], inside [N or 1, pixels].
+    """
     cell = scale[:, None] * torch.arange(pixels, dtype=scale.dtype, device=scale.device) + offset[:, None]
     # Clamped far outside too, where nothing is used, so that huge offsets stay integers.
     nearest = cell.nan_to_num(-1.0).clamp(-1, cells)
@@ -65,7 +72,7 @@ def cubic_taps(
 
 
 def keys(distance: torch.Tensor) -> torch.Tensor:
-    """The cubic convolution kernel (Keys 1981, Eq. 15), a = -0.5."""
+    """Return the cubic convolution kernel (Keys 1981, Eq. 15), a = -0.5."""
     d = distance.abs()
     near = ((KEYS_A + 2) * d - (KEYS_A + 3)) * d * d + 1
     far = ((KEYS_A * d - 5 * KEYS_A) * d + 8 * KEYS_A) * d - 4 * KEYS_A

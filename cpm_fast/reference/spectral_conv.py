@@ -32,7 +32,7 @@ def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Te
 
 
 def whole_spectra(spectra: torch.Tensor) -> torch.Tensor:
-    """The half spectra [16 blocks, C, t, t/2 + 1] that spectra of rows stand for, times 1 / (2 t^2)."""
+    """Return the half spectra [16 blocks, C, t, t/2 + 1] that spectra of rows stand for, times 1 / (2 t^2)."""
     tile, blocks, inputs, kernel = 2 * len(spectra), *spectra.shape[1:4]
     rows = torch.view_as_complex(spectra.permute(1, 5, 2, 3, 0, 4).contiguous())
     rows = rows.reshape(blocks * BLOCK, inputs, kernel, tile // 2)
@@ -76,7 +76,7 @@ def spectral_conv(
 def spectral_weight_gradient(
     gradient: torch.Tensor, x: torch.Tensor, out: torch.Tensor | None, kernel: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradients in weight [O, C, k, k] and bias [O], where no gradient comes through ReLU but out is above 0."""
+    """Return the gradients in weight [O, C, k, k] and bias [O], where gradients pass ReLU only if out is above 0."""
     gradient = gradient if out is None else gradient * (out > 0)
     shape = (gradient.shape[1], x.shape[1], kernel, kernel)
     return conv2d_weight(x, shape, gradient, padding=kernel // 2), gradient.sum((0, 2, 3))

@@ -19,7 +19,7 @@ ALL_PARTS = "all parts"
 LIMB_RADIUS, DOT_RADIUS, RIM = 0.0075, 0.0115, 0.0035
 SMALLEST_RADIUS_PX = 0.6
 RIM_COLOR, RIM_ALPHA, LIMB_ALPHA, DOT_LIGHTEN = (25, 20, 20), 0.55, 0.9, 0.55
-# Where no region is known: the side is about this many times the extent of the parts.
+# If no region is known, the side is about this many times the extent of the parts.
 SIDE_OF_EXTENT = 1.4
 
 DIM = 0.6
@@ -37,7 +37,7 @@ def skeleton_overlay(
     min_score: float = MIN_SCORE,
     side: float | None = None,
 ) -> np.ndarray:
-    """The image with one subject's limbs and parts, colored by the subject's left, right and middle.
+    """Draw one subject's limbs and parts on the image, colored by the subject's left, right and middle.
 
     Args:
         image: [H, W, 3] uint8 BGR.
@@ -73,7 +73,7 @@ def skeleton_overlay(
 
 
 def belief_overlay(crop: np.ndarray, belief: np.ndarray, cell_offset: float = 3.5) -> np.ndarray:
-    """A belief map as heat over the dimmed crop it belongs to.
+    """Draw a belief map as heat over the dimmed crop it belongs to.
 
     Args:
         crop: [H, W, 3] uint8 BGR.
@@ -89,7 +89,7 @@ def belief_overlay(crop: np.ndarray, belief: np.ndarray, cell_offset: float = 3.
 
 
 def parts_overlay(crop: np.ndarray, beliefs: np.ndarray, skeleton: Skeleton, cell_offset: float = 3.5) -> np.ndarray:
-    """The belief maps of all parts over the dimmed crop, each in its part's color.
+    """Draw the belief maps of all parts over the dimmed crop, each in its part's color.
 
     Args:
         crop: [H, W, 3] uint8 BGR.
@@ -121,7 +121,7 @@ def stage_strip(
     cell_offset: float = 3.5,
     min_score: float = MIN_SCORE,
 ) -> np.ndarray:
-    """The crop with its pose, then what stage 1 to T believe (Wei et al. 2016, Figure 1), one row for each part.
+    """Draw the crop with its pose, then the beliefs of stages 1 to T (Wei et al. 2016, Figure 1), one row per part.
 
     Args:
         crop: [H, W, 3] uint8 BGR, the network's box.
@@ -219,7 +219,7 @@ def _glow(crop: np.ndarray, colors: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def _panel(title: str, picture: np.ndarray) -> np.ndarray:
-    """The picture with its title above and a gap on the right."""
+    """Add a title above the picture and a gap on its right."""
     height, width = picture.shape[:2]
     panel = np.full((height + TITLE_PX + GAP_PX, width + GAP_PX, 3), PAPER, np.uint8)
     panel[TITLE_PX : TITLE_PX + height, :width] = picture

@@ -1,4 +1,4 @@
-"""What inference found: one Result an image, Results for all, with their pictures and files."""
+"""The findings of inference: one Result per image, Results for all, with their pictures and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRIP_BORDER = 128
 
 
 class ImageSource(Protocol):
-    """Where the image of a result comes from."""
+    """The source of a result's image."""
 
     @property
     def name(self) -> str: ...
@@ -73,7 +73,7 @@ class Result(Entry):
 
     @classmethod
     def of(cls, entry: Entry) -> Result:
-        """What was read from a file, as a result."""
+        """Make a result of an entry that was read from a file."""
         return cls(**{each.name: getattr(entry, each.name) for each in fields(Entry)})
 
     def image(self) -> np.ndarray:
@@ -85,7 +85,7 @@ class Result(Entry):
         return read_image(self.name) if self.source is None else self.source.read()
 
     def plot(self, path: str | Path | None = None, *, min_score: float = draw.MIN_SCORE) -> np.ndarray:
-        """The image with every subject's skeleton drawn on it.
+        """Draw every subject's skeleton on the image.
 
         Args:
             path: where to write the picture too; its suffix says the format.

@@ -84,7 +84,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def free_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """A file name's stem for each image, no two the same, whatever a file system makes of upper case.
+    """Return a file name's stem for each image, no two the same, whatever a file system makes of upper case.
 
     Args:
         names: of the images.
@@ -104,7 +104,7 @@ def free_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
 
 
 def short_name(stem: str, suffix: str) -> str:
-    """A file name of at most 255 bytes, the limit of most file systems: the stem is cut between two characters."""
+    """Cut a file name to 255 bytes, the limit of most file systems: the stem ends between two characters."""
     room = NAME_BYTES - len(os.fsencode(suffix))
     kept = os.fsencode(stem)
     if len(kept) > room:
@@ -113,12 +113,12 @@ def short_name(stem: str, suffix: str) -> str:
 
 
 def _text(name: str) -> str:
-    """A file's name as text that can be written anywhere: bytes that are not UTF-8 as _NN."""
+    """Return a file's name as text that can be written anywhere: bytes that are not UTF-8 as _NN."""
     return "".join(f"_{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 
 
 def _mode(path: Path) -> int:
-    """The permissions of the file that is replaced, or those that a new file would have."""
+    """Return the permissions of the file that is replaced, or those that a new file would have."""
     if path.exists():
         return path.stat().st_mode & 0o777
     mask = os.umask(0)

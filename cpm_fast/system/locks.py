@@ -14,7 +14,8 @@ from pathlib import Path
 from cpm_fast.system.files import parse_json
 
 LOCK_FILE = ".cpm_fast.lock"
-# What threads of this process hold: record locks are of processes, and lost when any handle of the file is closed.
+# Folders that threads of this process hold: record locks are of processes, and lost when any handle of the file is
+# closed.
 HELD: set[str] = set()
 
 

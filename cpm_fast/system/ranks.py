@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of a run; the default is a process of its own.
+    """Return this process among those of a run; the default is a process of its own.
 
     Args:
         rank: its number, from 0; the first one writes, merges and reports.

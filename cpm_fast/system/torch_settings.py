@@ -71,6 +71,6 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 def wanted_threads() -> int:
-    """The number of CPU threads that this thread's ops should use, before the machine's limits."""
+    """Return the number of CPU threads that this thread's ops should use, before the machine's limits."""
     asked = _asked_threads.get()
     return torch.get_num_threads() if asked is None else asked

@@ -15,7 +15,7 @@ LOG10_EDGES = np.arange(-14, 4.125, 0.25)
 
 
 def what_is_not_finite(losses: Sequence[torch.Tensor], step: int, model: CPM) -> str | None:
-    """The first thing that is not finite, in words; None where everything is.
+    """Name the first thing that is not finite; None if everything is.
 
     Args:
         losses: of every stage [T], of the last steps up to and with `step`.
@@ -47,6 +47,6 @@ def gradient_histograms(model: CPM) -> dict[str, list[int]]:
 
 
 def typical_magnitude(counts: np.ndarray) -> float:
-    """The median magnitude of a histogram, to the width of its bins: the middle of the bin that holds it."""
+    """Return the median magnitude of a histogram, to the width of its bins: the middle of the bin that holds it."""
     place = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
     return float(10 ** ((LOG10_EDGES[place] + LOG10_EDGES[place + 1]) / 2))

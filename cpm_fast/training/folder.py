@@ -71,7 +71,7 @@ class RunFolder:
             write_text(self.path / START_FILE, table + "\n")
 
     def state(self) -> str:
-        """Where the run stands, for messages."""
+        """Say how far the run is saved, for messages."""
         return f"the last good state is in {self.last}" if self.last.exists() else "no state was saved before"
 
     @contextmanager

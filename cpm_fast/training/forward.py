@@ -99,7 +99,7 @@ def _group(layer: Layer) -> tuple[int, str]:
 
 @contextmanager
 def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """A layer that is run again sees its batch twice, and must count it once."""
+    """Keep running statistics as they are: a layer that is run again sees its batch twice, and must count it once."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -12,7 +12,7 @@ from cpm_fast.data.sample import Dataset
 from cpm_fast.system.files import atomic_write, parse_json
 
 INPUTS_FILE = "inputs.json"
-# Of a picture: its size, and so many bytes at either end.
+# A picture's digest takes in its size and so many bytes at either end.
 END_BYTES = 4096
 SHOWN = 3
 
@@ -75,7 +75,7 @@ def write_inputs(path: Path, now: Digests) -> None:
 
 
 def _whole(dataset: Dataset) -> Dataset:
-    """The dataset that a part of it, or a view of it, is taken from."""
+    """Return the dataset that a part of it, or a view of it, is taken from."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     return dataset
@@ -86,7 +86,7 @@ def _annotations(dataset: Dataset) -> list[Path]:
 
 
 def _name(number: int, path: Path, start: Path) -> str:
-    """A file's name that stays the same where dataset and all are moved; datasets are told apart by their number."""
+    """Return a file's name that stays the same if the dataset is moved; its number tells datasets apart."""
     return f"{number}:{os.path.relpath(path, start)}"
 
 

@@ -35,7 +35,7 @@ class Targets:
     background: bool = True
 
     def without_counts(self) -> Targets:
-        """The same maps, none of which counts."""
+        """Return the same maps, none of which counts."""
         nothing = torch.zeros_like(self.subject_counts)
         return replace(self, everyone_counts=nothing, subject_counts=nothing)
 
@@ -65,7 +65,7 @@ def _counts(known: torch.Tensor, maps: int) -> torch.Tensor:
 
 
 def missed_part(part_sigma: float) -> float:
-    """The squared error, summed over cells, of a map of zeros where a part is; `part_sigma` in box pixels."""
+    """Return the squared error, summed over cells, of a map of zeros where a part is; `part_sigma` in box pixels."""
     return math.pi * (part_sigma / STRIDE) ** 2
 
 

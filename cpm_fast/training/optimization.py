@@ -14,7 +14,7 @@ MOMENTUM = 0.9
 
 
 def make_optimizer(model: CPM, config: TrainingConfig) -> torch.optim.Optimizer:
-    """The recipe's optimizer; groups carry `factor`, their share of the learning rate.
+    """Return the recipe's optimizer; groups carry `factor`, their share of the learning rate.
 
     Stage 1 and its own trunk have `stage1_factor`, biases (and normalization) `bias_factor` on top and no weight
     decay: with the paper's recipe 4e-4 and 8e-4 in stage 1, 8e-5 and 1.6e-4 after it; `stage_factors` and

@@ -52,7 +52,7 @@ class RunOptions:
         return min(MOST_WORKERS, (os.cpu_count() or 1) // processes) if self.workers is None else self.workers
 
     def kept(self) -> dict[str, Any]:
-        """What a run that goes on should be carried out with again, for its config.json."""
+        """Return the options that a resumed run should have again, for its config.json."""
         names = ("save_every", "validate_every", "recompute", "gradients_every")
         return {name: getattr(self, name) for name in names}
 

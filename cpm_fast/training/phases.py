@@ -32,7 +32,7 @@ class Phase:
 
 
 def run_phases(config: TrainingConfig, stages: int, steps: int) -> tuple[Phase, ...]:
-    """The phases of a run of so many steps, one behind the other; a phase may be empty.
+    """Return the phases of a run of so many steps, one behind the other; a phase may be empty.
 
     "joint": all stages from the start, each with its loss (Eq. 5). "final_only": all stages, the last one's loss alone.
     "stagewise": stage after stage, each on what the frozen ones before it give, with as many steps each (the paper
@@ -53,7 +53,7 @@ def run_phases(config: TrainingConfig, stages: int, steps: int) -> tuple[Phase, 
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> Phase:
-    """The phase of a step; the last one behind the end."""
+    """Return the phase of a step; the last one behind the end."""
     return next((phase for phase in phases if phase.first <= step < phase.last), phases[-1])
 
 
@@ -71,7 +71,7 @@ def frozen_layers(layers: Sequence[Layer], phase: Phase) -> frozenset[str]:
 
 
 def layers_of(layers: Sequence[Layer], phase: Phase) -> tuple[Layer, ...]:
-    """The layers that run in a phase: all up to the beliefs of its last stage."""
+    """Return the layers that run in a phase: all up to the beliefs of its last stage."""
     last = CPM_STAGE_OUTPUT.format(phase.stages)
     count = next(number for number, layer in enumerate(layers, 1) if layer.name == last)
     return tuple(layers[:count])

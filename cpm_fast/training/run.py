@@ -136,7 +136,7 @@ class Run:
         return None if self.average is None else self.average.model
 
     def judged(self, model: CPM) -> CPM:
-        """The weights that are scored and handed out."""
+        """Return the weights that are scored and handed out."""
         return model if self.average is None else self.average.model
 
     def enter(self, phase: Phase, model: CPM) -> None:
@@ -302,7 +302,7 @@ class Run:
         return losses
 
     def prepared(self, batch: Batch) -> tuple[Batch, Targets]:
-        """The batch on the device, and its targets; a blank one that does not count where none of it can be read.
+        """Return the batch on the device, and its targets; a blank one that does not count if none of it can be read.
 
         The other processes wait for this one's gradients, even where they are 0.
         """

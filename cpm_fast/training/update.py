@@ -77,7 +77,7 @@ def update(
 
 
 def _pieces(rows: Rows, count: int) -> list[Rows]:
-    """The samples of a batch, or their targets, in pieces of nearly equal size."""
+    """Return the samples of a batch, or their targets, in pieces of nearly equal size."""
     if count == 1:
         return [rows]
     tensors: dict[str, Any] = {

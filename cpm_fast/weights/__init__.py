@@ -10,7 +10,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model
 
 FOLDER = Path(__file__).parent
-# What `infer` uses when no model is given, and what the demo uses.
+# The weights of the demo, and of `infer` if no model is given.
 DEFAULT = "wide-lsp"
 DRAWN = "compact-drawn"
 
@@ -41,7 +41,7 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
 
 
 def weights_file(path_or_name: str | Path) -> Path:
-    """The file of weights that a path or a bundled name means.
+    """Return the file of weights that a path or a bundled name means.
 
     Raises:
         FileNotFoundError: neither a file nor a bundled name.
@@ -54,7 +54,7 @@ def weights_file(path_or_name: str | Path) -> Path:
 
 
 def find_device(device: str) -> torch.device:
-    """The device that a word means.
+    """Return the device that a word means.
 
     Raises:
         ValueError: the word is no device.

@@ -11,7 +11,7 @@ from cpm_fast.model.cpm import CPM
 
 @torch.no_grad()
 def folded(model: CPM) -> CPM:
-    """A copy with the running statistics in its weights and biases, on the CPU and in evaluation mode."""
+    """Fold the running statistics into the weights and biases of a copy, on the CPU and in evaluation mode."""
     plain = CPM(replace(model.config, norm="none")).eval()
     for layer in model.layers:
         if layer.kind == "conv":

@@ -87,7 +87,7 @@ def check(case: ConvCase, device: str, dtype: torch.dtype, generator: torch.Gene
         assert relative_error(gradient, wanted) <= 2 * limit(dtype)
 
 
-@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16), ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", CORE_CASES, ids=str)
 def test_core(case: ConvCase, dtype: torch.dtype, conv_device: str, generator: torch.Generator) -> None:
     check(case, conv_device, dtype, generator)

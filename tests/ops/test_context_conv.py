@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -26,10 +25,10 @@ IMAGE = CONTEXT_CONV[0]
 
 
 @pytest.fixture
-def conv_device(device: str) -> Iterator[str]:
+def conv_device(device: str) -> str:
     if device == "cuda" and backend.triton_missing("cuda", None):
         pytest.skip(str(backend.triton_missing("cuda", None)))
-    yield device
+    return device
 
 
 def bound(dtype: torch.dtype, device: str) -> float:
@@ -181,7 +180,7 @@ def test_rejects(name: str) -> None:
         context_conv(**{**good, **changed})
 
 
-@pytest.mark.parametrize("case", (CONTEXT_CONV[0], CONTEXT_CONV[1], CONTEXT_CONV[-1], CONTEXT_CONV_LARGE[0]), ids=str)
+@pytest.mark.parametrize("case", [CONTEXT_CONV[0], CONTEXT_CONV[1], CONTEXT_CONV[-1], CONTEXT_CONV_LARGE[0]], ids=str)
 def test_opcheck(case: ConvCase, conv_device: str, generator: torch.Generator) -> None:
     x, weight, bias = case.inputs(generator, conv_device)
     torch.library.opcheck(op, (x, weight, bias, case.relu))

@@ -59,13 +59,13 @@ def fixed_point(points: np.ndarray) -> np.ndarray:
 
 
 def shade(color: Color, factor: float) -> Color:
-    """A color made lighter or darker, within 0 to 255."""
+    """Make a color lighter or darker, within 0 to 255."""
     b, g, r = color
     return min(255.0, b * factor), min(255.0, g * factor), min(255.0, r * factor)
 
 
 def pick_color(rng: np.random.Generator, table: tuple[Color, ...], spread: float = 10.0) -> Color:
-    """A color between two neighbors of a table, with a little of its own."""
+    """Choose a color between two neighbors of a table, with a little noise."""
     at = rng.random() * (len(table) - 1)
     low, high, part = table[int(at)], table[int(at) + 1], at % 1
     own = rng.normal(0.0, spread, 3).tolist()
@@ -106,7 +106,7 @@ class Figure:
     layers: tuple[Layer, ...]
 
     def parts_image(self, head_px: float, origin: np.ndarray) -> np.ndarray:
-        """The parts of the figure painted with the same arguments: [14, 2] float64 image pixels."""
+        """Return the parts of the figure painted with the same arguments: [14, 2] float64 image pixels."""
         return self.parts * head_px + origin
 
     def paint(self, image: np.ndarray, head_px: float, origin: np.ndarray) -> None:
@@ -121,7 +121,7 @@ class Figure:
 
 def draw_figure(rng: np.random.Generator, yaw: float | None = None, motion: Motion | None = None,
                 roll: float | None = None) -> Figure:  # fmt: skip
-    """A random person; what is not given (facing, kind of motion, roll in the image plane) is drawn too."""
+    """Draw a random person; arguments not given (facing, kind of motion, roll in the image plane) are random too."""
     pose = draw_pose(rng, draw_yaw(rng) if yaw is None else yaw, motion, roll)
     layers = _Tailor(rng, pose).layers()
     return Figure(_flat(pose.parts), tuple(sorted(layers, key=lambda layer: layer.depth)))
@@ -133,12 +133,12 @@ def _flat(points: np.ndarray) -> np.ndarray:
 
 
 def hull(points: np.ndarray) -> np.ndarray:
-    """The convex hull of points [n, 2]: [m, 2]."""
+    """Return the convex hull of points [n, 2]: [m, 2]."""
     return cv2.convexHull(points.astype(np.float32))[:, 0]
 
 
 def _rim(axis: np.ndarray, angle: float) -> np.ndarray:
-    """The edge of a round patch on the unit sphere, `angle` degrees about a unit vector: [14, 3]."""
+    """Return the edge of a round patch on the unit sphere, `angle` degrees about a unit vector: [14, 3]."""
     aside = np.cross(axis, (1.0, 0.0, 0.0))
     aside /= np.linalg.norm(aside)
     circle = RING[:, :1] * aside + RING[:, 1:] * np.cross(axis, aside)
@@ -247,7 +247,7 @@ class _Tailor:
         return center[:, None] + across + along
 
     def _torso(self, style: float) -> list[Layer]:
-        """A shirt: plain, striped across, printed in front, or an open jacket; tucked in or not."""
+        """Draw a shirt: plain, striped across, printed in front, or an open jacket; tucked in or not."""
         depth = self.pose["neck"][2] / 2
         striped = style < 0.3
         heights = np.linspace(-0.10, 1.02, 12) if striped else TORSO_RINGS[:, 0]
@@ -258,7 +258,7 @@ class _Tailor:
             colors[0] = self.trousers
         layers = [Layer(depth + 1e-4, band, color) for band, color in zip(bands, colors, strict=True)]
         if self.outlined:
-            # What is inside of the bands' outlines is painted over.
+            # The inside of the bands' outlines is painted over.
             layers += [Layer(depth, band, self.shirt, True) for band in bands]
         if self.gloss > 1.06 and not striped:
             core = 0.55 * rings[[1, 3]] + 0.45 * rings[[1, 3]].mean(axis=1, keepdims=True)
@@ -292,7 +292,7 @@ class _Tailor:
         factor = np.linalg.cholesky(matrix[:2] @ matrix[:2].T)
         normal = frame[2] / HEAD_AXES  # u is visible where normal @ u > 0
         normal /= math.sqrt(normal @ normal)
-        # What lies behind the horizon is moved onto it, which is right for a patch whose middle is visible.
+        # Points behind the horizon are moved onto it, which is right for a patch whose middle is visible.
         rims = PATCH_RIMS - np.minimum(PATCH_RIMS @ normal, 0.0)[:, :, None] * normal  # [6, 14, 3]
         rims /= np.sqrt((rims * rims).sum(axis=2, keepdims=True))
         shapes = _flat(middle + rims @ matrix.T)

@@ -103,7 +103,7 @@ def rotation(axis: int, angle: float) -> np.ndarray:
 
 
 def draw_yaw(rng: np.random.Generator) -> float:
-    """Where a body faces, radians: 0 to the viewer, pi away from it, positive turned to the right of the image."""
+    """Return the angle at which a body faces, radians: 0 to the viewer, pi away from it, positive to the right."""
     kind = rng.random()
     if kind < FRONT_SHARE:
         return math.radians(rng.uniform(-40, 40))
@@ -113,7 +113,7 @@ def draw_yaw(rng: np.random.Generator) -> float:
 
 
 def draw_pose(rng: np.random.Generator, yaw: float, motion: Motion | None = None, roll: float | None = None) -> Pose:
-    """A random pose of a body that faces `yaw`; its roll in the image plane is mostly a few degrees."""
+    """Draw a random pose of a body that faces `yaw`; its roll in the image plane is mostly a few degrees."""
     drawn = MOTIONS[int(np.searchsorted(MOTION_STEPS, rng.random() * MOTION_STEPS[-1]))]
     motion = drawn if motion is None else motion
     angles = motion.draw(rng)
@@ -158,7 +158,7 @@ def draw_pose(rng: np.random.Generator, yaw: float, motion: Motion | None = None
 
 
 def direction(flexion: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Where limbs [n, 2] (right, left) point, in body axes: down, flexed forward, spread out: [n, 2, 3]."""
+    """Return directions of limbs [n, 2] (right, left), in body axes: down, flexed forward, spread out: [n, 2, 3]."""
     axes = np.empty((*flexion.shape, 3))
     down = np.cos(spread)
     axes[..., 0] = OUT[:, 0] * np.sin(spread)

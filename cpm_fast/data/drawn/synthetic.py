@@ -74,7 +74,7 @@ class DrawnFigures:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
-        """A sample, drawn anew on every call: 4 to 6 ms.
+        """Draw a sample, anew on every call: 4 to 6 ms.
 
         Raises:
             IndexError: index is not from 0 to count - 1.
@@ -172,7 +172,7 @@ def _place(rng: np.random.Generator, figure: Figure, head_px: float) -> tuple[tu
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A gradient with a rough texture, perhaps a floor, and clutter: rectangles, lines, circles, sticks like limbs."""
+    """Draw a gradient with a rough texture, perhaps a floor, and rectangles, lines, circles and sticks like limbs."""
     corners = np.array([any_color(rng, 0.6) for _ in range(4)]).reshape(2, 2, 3)
     # Half of the walls are nearly even: the corners drawn together.
     corners += (0.2 if rng.random() < 0.5 else 0.75) * (corners.mean(axis=(0, 1)) - corners)
@@ -231,7 +231,7 @@ def _stick(rng: np.random.Generator, image: np.ndarray, at: np.ndarray, along: n
 
 
 def _occluder(rng: np.random.Generator, image: np.ndarray, center: np.ndarray, head_px: float) -> None:
-    """A post, a rail or a box in front of the subject."""
+    """Draw a post, a rail or a box in front of the subject."""
     at = center + rng.uniform(-1.6, 1.6, 2) * head_px
     half = rng.uniform(0.2, 0.45) * head_px
     kind = rng.random()
@@ -247,7 +247,7 @@ def _occluder(rng: np.random.Generator, image: np.ndarray, center: np.ndarray, h
 
 
 def _camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """A little blur, contrast, brightness and noise."""
+    """Add a little blur, contrast, brightness and noise."""
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (3, 3), rng.uniform(0.3, 0.8))
     contrast, brightness, noise = rng.uniform((0.75, -22.0, 0.0), (1.15, 22.0, 0.14))

@@ -44,7 +44,7 @@ def _content(dataset: Any) -> None:
 
 
 def _attempt(read: Any) -> Any:
-    """An error is for the reader to tell; here only what never ends matters."""
+    """Read a file to its end; errors are left to the reader, since only reading that never ends matters here."""
     try:
         return read()
     except Exception:

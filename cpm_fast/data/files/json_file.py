@@ -15,7 +15,7 @@ LARGEST_BYTES = 1 << 31
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -35,7 +35,7 @@ def starts_list(path: Path) -> bool:
 
 
 def numbers(values: Any, count: int, what: str) -> list[float]:
-    """A list of so many finite numbers.
+    """Return a list of so many finite numbers.
 
     Raises:
         ValueError: it is none.
@@ -47,7 +47,7 @@ def numbers(values: Any, count: int, what: str) -> list[float]:
 
 
 def whole(value: Any, what: str) -> int:
-    """A whole number.
+    """Return a whole number.
 
     Raises:
         ValueError: it is none.

@@ -15,7 +15,7 @@ MARK = object()
 
 
 def literals(data: bytes) -> Any:
-    """What a pickle of plain values holds.
+    """Return the values of a pickle of plain values.
 
     Raises:
         ValueError: it is no pickle, or holds anything but lists, tuples, texts and whole numbers.

@@ -34,7 +34,7 @@ def read_mat(path: Path, variable: str) -> Any:
     """One variable of a MATLAB file.
 
     One number is a number, several are an array as MATLAB has it; a text is a str; structs are a list of dicts, cells a
-    list of values. What is none of these (functions, objects, sparse and complex numbers) is None.
+    list of values. Anything else (functions, objects, sparse and complex numbers) is None.
 
     Raises:
         FileNotFoundError: no such file.
@@ -51,7 +51,7 @@ def read_mat(path: Path, variable: str) -> Any:
 
 
 def field(value: Any, name: str) -> Any:
-    """A field of a struct, alone or the only one of a list; None where the struct has none or it is empty."""
+    """Return a field of a struct, alone or the only one of a list; None where the struct has none or it is empty."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     found = value.get(name) if isinstance(value, dict) else None
@@ -59,7 +59,7 @@ def field(value: Any, name: str) -> Any:
 
 
 def structs(value: Any, name: str) -> list[Any]:
-    """The structs in a field of a struct; none where it is empty.
+    """Return the structs in a field of a struct; none where it is empty.
 
     Raises:
         ValueError: it holds something else.
@@ -71,7 +71,7 @@ def structs(value: Any, name: str) -> list[Any]:
 
 
 def number(value: Any, name: str) -> float:
-    """A field of a struct that is one number; NaN where the struct has none or it is empty.
+    """Return a field of a struct that is one number; NaN where the struct has none or it is empty.
 
     Raises:
         ValueError: it is something else, or infinite.
@@ -159,7 +159,7 @@ class _Bytes:
         return kind, start, start + size, min(limit, start + size + (0 if kind == COMPRESSED else -size % 8))
 
     def head(self, at: int, limit: int) -> _Array:
-        """The array at `at`; its body's end is where the next one begins."""
+        """Return the array at `at`; its body's end is where the next one begins."""
         kind, start, end, _ = self.element(at, limit)
         if kind != MATRIX:
             raise ValueError(f"an array must begin at {at}, got an element of type {kind}")
@@ -175,7 +175,7 @@ class _Bytes:
         return _Array(word & 0xFF, sizes, self.data[name:name_end], body, end, bool(word & 0x0800))
 
     def value(self, array: _Array, depth: int) -> Any:
-        """What an array holds; see `read_mat`."""
+        """Return the content of an array; see `read_mat`."""
         if depth > DEEPEST:
             raise ValueError(f"arrays lie in each other more than {DEEPEST} deep")
         # Claims are compared, never allocated, and Python's integers do not overflow.
@@ -235,7 +235,7 @@ class _Bytes:
         return found
 
     def _structs(self, array: _Array, count: int, depth: int) -> list[dict[str, Any]]:
-        """The length of a field's name, all the names, then the values, struct by struct."""
+        """Return the length of a field's name, all the names, then the values, struct by struct."""
         _, length_at, _, at_names = self.element(array.at, array.end)
         _, start, end, at = self.element(at_names, array.end)
         length = max(1, self._one.unpack_from(self.data, length_at)[0])

@@ -36,7 +36,7 @@ def read_frame(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
 
 
 def _fixed(group: Any) -> tuple[list[Name], list[Name], np.ndarray]:
-    """Of `to_hdf(format="fixed")`: axis0 names the columns, axis1 the rows, blocks hold columns of one type."""
+    """Read a table of `to_hdf(format="fixed")`: axis0 names columns, axis1 rows, blocks hold columns of one type."""
     columns, rows = _axis(group, "axis0"), _axis(group, "axis1")
     place = {name: at for at, name in enumerate(columns)}
     values = np.full((len(rows), len(columns)), np.nan)
@@ -58,7 +58,7 @@ def _axis(group: Any, name: str) -> list[Name]:
 
 
 def _table(group: Any) -> tuple[list[Name], list[Name], np.ndarray]:
-    """Of `to_hdf(format="table")`: records of an index and blocks of columns, whose names stand in a pickle."""
+    """Read a table of `to_hdf(format="table")`: an index and blocks of columns, whose names stand in a pickle."""
     stored = dataset(group, "table", "V", 1)
     records = stored[()]
     blocks = sorted(name for name in records.dtype.names if name.startswith("values_block_"))

@@ -22,11 +22,11 @@ class AnnotationSet:
 
     images [M, H, W, 1 or 3] uint8 (BGR); annotations [M, P, 2], pixels, 0-based; annotated [M, P] bool, which points a
     person has confirmed; skeleton [P, 2], of each part its parent and the part that it changes places with when the
-    picture is mirrored, -1 for none. Where two parts disagree about that, the first one's word counts (the published
+    picture is mirrored, -1 for none. If two parts disagree about that, the first one's word counts (the published
     flies have such a slip). The file has no names: parts are part_0, part_1, ... A skeleton.toml beside it may give P
     names, in the file's order, with its own limbs and pairs.
 
-    Only confirmed points are labeled, and pictures without any are left out. Where a file confirms none at all, as the
+    Only confirmed points are labeled, and pictures without any are left out. If a file confirms none at all, as the
     published example sets, every point counts except one at (0, 0), which is what new pictures start with.
 
     Args:

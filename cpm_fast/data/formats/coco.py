@@ -121,7 +121,7 @@ def _entries(content: Any, key: str) -> list[dict[str, Any]]:
 
 
 def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:
-    """Of the categories with key points, which must agree."""
+    """Return the skeleton of the categories with key points, which must agree."""
     with_points = [category for category in categories if category.get("keypoints")]
     if not with_points:
         raise ValueError("must have a category with the names of its keypoints, got none")

@@ -87,7 +87,7 @@ def label_files(project: Path) -> list[Path]:
 
 
 def _project(file: Path) -> list[Path]:
-    """The folder of the project that a file of labels belongs to, if to one."""
+    """Return the folder of the project that a file of labels belongs to, if to one."""
     folder = file.resolve().parent.parent
     return [folder.parent] if folder.name == "labeled-data" else []
 

@@ -13,7 +13,7 @@ from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import FLIC
 
-# Where the 9 parts of the released network stand among the 29 points of an example, in the skeleton's order.
+# Indices of the released network's 9 parts among the 29 points of an example, in the skeleton's order.
 COLUMNS = (0, 1, 2, 3, 4, 5, 6, 9, 16)
 POINTS = 29
 # The release's center and scale: so far up the torso's box, and so many times its height.

@@ -75,7 +75,7 @@ class LeedsSports:
         return [self.path(index) for index in range(len(self))]
 
     def roi(self, index: int, height: int, width: int) -> Roi:
-        """The region of a sample whose image has this size."""
+        """Return the region of a sample whose image has this size."""
         center = None if self.extended else ((width - 1) / 2, (height - 1) / 2)
         seen = self.labeled[index] & ~self.occluded[index]
         if seen.sum() < 2:

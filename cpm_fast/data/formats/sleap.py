@@ -66,7 +66,7 @@ class SleapLabels:
             self.frames = list(_frames(file, len(self.skeleton), shift))
 
     def video_path(self, video: int) -> Path:
-        """Where the video of a number is looked for: as the file says, or beside the file by its name."""
+        """Return the path of the video of a number: as the file says, or beside the file by its name."""
         given = Path(self.videos[video].replace("\\", "/"))
         beside = self.path.parent / given.name
         return given if given.is_file() else beside

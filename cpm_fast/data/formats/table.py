@@ -36,7 +36,7 @@ class PartsTable(Subjects):
     several subjects. Rows that can't be used are left out, counted and named; without a word those of `cpm-fast label`
     on which nothing is labeled yet.
 
-    Where `image` is a video and there is a column `frame` (from 0), the row is of that frame; the frames that rows name
+    If `image` is a video and there is a column `frame` (from 0), the row is of that frame; the frames that rows name
     are taken from the video into a temporary folder.
 
     Names, limbs and pairs come from a `skeleton.toml` in the same folder. Without one they are those of the built-in

@@ -20,7 +20,7 @@ from cpm_fast.ops.spectral.checks import TILES
 # Milliseconds: a GFLOP of the product, 1e9 multiplications of the y transforms of weights, 1e9 butterflies of those of
 # maps, a GB of maps, a call.
 PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.79, 16.9, 27.1, 79.3, 0.011
-# Of the direct form: a GFLOP, a GB of maps, a call.
+# Milliseconds of the direct form: a GFLOP, a GB of maps, a call.
 DIRECT, DIRECT_MAPS, DIRECT_CALL = 4.42, 8.9, 0.007
 MIN_KERNEL = 3
 
@@ -70,7 +70,7 @@ class ConvShape:
 
 @lru_cache(maxsize=4096)
 def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
-    """The tile of the fastest spectral form whose spectra take at most so many bytes; None: direct is faster."""
+    """Return the tile of the fastest spectral form whose spectra take at most so many bytes; None: direct is faster."""
     fitting = [tile for tile in fitting_tiles(shape) if most_bytes is None or shape.spectra_bytes(tile) <= most_bytes]
     if not fitting:
         return None
@@ -98,7 +98,7 @@ def _tiles(side: int, kernel: int, tile: int) -> int:
 
 
 class CpuPlan:
-    """What an engine asks about convolutions on the CPU; `CudaPlan` answers the same."""
+    """The choice of algorithms for an engine's convolutions on the CPU; `CudaPlan` has the same methods."""
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
         return choose_tile(shape, most_bytes)

@@ -24,10 +24,10 @@ from cpm_fast.ops.spectral_conv import TILES
 PEAK_FLOPS = {"fp16": 989e12, "bf16": 989e12, "tf32": 495e12, "tf32x3": 165e12, "ieee": 67e12}
 # The share of that which Triton's best matrix products reach, and products of the small blocks of a transform.
 BEST_SHARE, TRANSFORM_SHARE = 0.7, 0.35
-# What copies reach of 4.8 TB/s, and plain loads from L2 on Hopper, by published measurements.
+# Copies reach this much of 4.8 TB/s, and plain loads from L2 this much on Hopper, by published measurements.
 MEMORY_BYTES_PER_S, L2_BYTES_PER_S = 4.3e12, 7e12
 LAUNCH_S = 2e-6
-# Of maps and weights.
+# Types of maps and weights.
 DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
@@ -56,7 +56,7 @@ class Step:
 
 
 def direct_seconds(shape: ConvShape, mode: str) -> float:
-    """Of the direct form, forward: the slowest of tensor cores, L2 and memory, in whole rounds of programs."""
+    """Predict the seconds of the direct form: the slowest of tensor cores, L2 and memory, in whole rounds."""
     pixels = shape.images * shape.size[0] * shape.size[1]
     flops = 2 * pixels * shape.inputs * shape.outputs * shape.kernel**2
     tile = forward_tile(pixels, shape.inputs, shape.outputs, shape.kernel, mode, CAPABILITY)
@@ -68,7 +68,7 @@ def direct_seconds(shape: ConvShape, mode: str) -> float:
 
 
 def spectral_steps(shape: ConvShape, tile: int, mode: str, training: bool) -> list[Step]:
-    """The launches of the spectral form, forward; with `training` the transform of the weight too."""
+    """Return the launches of the spectral form, forward; with `training` the transform of the weight too."""
     kind = arithmetic(DTYPES[mode], FORWARD_SPECTRA[mode], mode)
     tiles = tiling(tile, shape.kernel, *shape.size)
     count = shape.images * tiles.count
@@ -97,16 +97,17 @@ def spectral_steps(shape: ConvShape, tile: int, mode: str, training: bool) -> li
 
 
 def spectral_seconds(shape: ConvShape, tile: int, mode: str, training: bool) -> float:
+    """Predict the seconds of the spectral form with a tile, as `spectral_steps`."""
     return sum(step.seconds for step in spectral_steps(shape, tile, mode, training))
 
 
 def spectra_bytes(shape: ConvShape, tile: int, mode: str) -> int:
-    """Of the weight's spectra."""
+    """Return the bytes of the weight's spectra."""
     return 2 * FORWARD_SPECTRA[mode].itemsize * frequencies(tile) * shape.outputs * padded_channels(shape.inputs)
 
 
 def choose_cuda_tile(shape: ConvShape, mode: str, training: bool = False, most_bytes: int | None = None) -> int | None:
-    """The tile of the fastest spectral form as measured, or by the model; None: direct is faster.
+    """Return the tile of the fastest spectral form as measured, or by the model; None: direct is faster.
 
     Args:
         shape: of the convolution.
@@ -145,14 +146,14 @@ def predicted_tile(shape: ConvShape, mode: str, training: bool, most_bytes: int 
 
 
 def prediction_source() -> str:
-    """Where the milliseconds of a plan come from, for people to read."""
+    """Return the origin of a plan's milliseconds, in words."""
     plan = measured_plan()
     counts = "for an H200, from counts; not measured"
     return f"as measured on {plan.chip}, {plan.origin}; what is not in it {counts}" if plan.origin else counts
 
 
 def map_bytes(mode: str) -> int:
-    """Of a value of a map."""
+    """Return the bytes of one value of a map."""
     return DTYPES[mode].itemsize
 
 
@@ -167,7 +168,7 @@ def _transform(tiles: int, rows: int, tiling: Tiling, mode: str) -> float:
 
 @dataclass(frozen=True)
 class CudaPlan:
-    """What an engine asks about convolutions on CUDA in a mode, with weights transformed beforehand."""
+    """The choice of algorithms for an engine's convolutions on CUDA in a mode, with weights transformed beforehand."""
 
     mode: str
 

@@ -1,4 +1,4 @@
-"""What was measured of convolutions on a chip: read from the package's file for it, or from one that the user names.
+"""Measurements of convolutions on a chip: read from the package's file for it, or from one that the user names.
 
 `python benchmarks/gpu_visit.py` writes such files. CPM_FAST_CUDA_PLAN names one; without it the package is searched for
 one of the chip. A file is refused as a whole, by its name and the entry's, where any entry can't be right.
@@ -25,7 +25,7 @@ VARIABLE = "CPM_FAST_CUDA_PLAN"
 FOLDER = Path(__file__).resolve().parent / "chips"
 FORMAT, VERSION = "cpm_fast cuda plan", 1
 DIRECT = "direct"
-# Of a block: pixels, out, depth, warps, stages.
+# Largest values of a block's fields.
 BLOCK_LIMITS = {"pixels": 512, "out": 512, "depth": 512, "warps": 32, "stages": 8}
 MOST_BYTES = 16 << 20
 
@@ -55,7 +55,7 @@ class MeasuredPlan:
 
 
 def measured_plan() -> MeasuredPlan:
-    """The one in force; an empty one where nothing was measured on this chip.
+    """Return the one in force; an empty one where nothing was measured on this chip.
 
     Raises:
         ValueError: the file is damaged, or can't be read; names it.
@@ -64,7 +64,7 @@ def measured_plan() -> MeasuredPlan:
 
 
 def read_plan(path: str | Path) -> MeasuredPlan:
-    """A file of measurements, checked.
+    """Return a file of measurements, checked.
 
     Args:
         path: of the JSON.
@@ -94,7 +94,7 @@ def read_plan(path: str | Path) -> MeasuredPlan:
 
 
 def file_of(chip: str) -> Path:
-    """Where the package has the file of a chip, if it has one."""
+    """Return the path at which the package keeps the file of a chip, if it has one."""
     return FOLDER / (re.sub(r"[^a-z0-9]+", "-", chip.lower()).strip("-") + ".json")
 
 
@@ -111,7 +111,7 @@ def _plan(named: str, chip: str) -> MeasuredPlan:
 
 @lru_cache(maxsize=1)
 def _chip() -> str:
-    """Of the first GPU, "" without one: all that are used together are taken to be of one kind."""
+    """Return the name of the first GPU, "" without one; all GPUs are taken to be of one kind."""
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
 
 

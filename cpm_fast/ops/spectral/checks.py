@@ -1,4 +1,4 @@
-"""What the spectral ops take: tiles, kernels, types, and shapes of spectra by device."""
+"""Limits and checks of the spectral ops: tiles, kernels, types, and shapes of spectra by device."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)
 def check_conv(
     name: str, x: torch.Tensor, spectra: torch.Tensor, bias_shape: tuple[int, ...], kernel: int, **others: torch.Tensor
 ) -> None:
+    """Refuse a map and spectra whose shapes, types or devices do not fit each other."""
     if x.ndim != 4:
         raise ValueError(f"{name} must be [N, C, h, w], got {list(x.shape)}")
     if len(bias_shape) != 1:
@@ -29,16 +30,19 @@ def check_conv(
 
 
 def check_kernel(kernel: int) -> None:
+    """Refuse a kernel side that is even or too large."""
     if not 1 <= kernel <= MAX_KERNEL or kernel % 2 == 0:
         raise ValueError(f"kernel must be odd and at most {MAX_KERNEL}, got {kernel}")
 
 
 def check_gate(gradient: torch.Tensor, out: torch.Tensor | None) -> None:
+    """Refuse an `out` whose shape is not the gradient's."""
     if out is not None and out.shape != gradient.shape:
         raise ValueError(f"out must be {list(gradient.shape)} as gradient is, got {list(out.shape)}")
 
 
 def check_tensors(first: str, **tensors: torch.Tensor) -> None:
+    """Refuse tensors of other types, or on another device, than the first."""
     check_types(**tensors)
     for name, tensor in tensors.items():
         if tensor.device != tensors[first].device:
@@ -48,20 +52,24 @@ def check_tensors(first: str, **tensors: torch.Tensor) -> None:
 
 
 def types(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Return the types that the spectral ops take on a device."""
     return DTYPES if device.type == "cuda" else (torch.float32,)
 
 
 def named(types: tuple[torch.dtype, ...]) -> str:
+    """Name types in words."""
     return " or ".join(str(each) for each in types)
 
 
 def check_types(**tensors: torch.Tensor) -> None:
+    """Refuse tensors of a type that the spectral ops do not take."""
     for name, tensor in tensors.items():
         if tensor.dtype not in types(tensor.device):
             raise TypeError(f"{name} must be {named(types(tensor.device))}, got {tensor.dtype}")
 
 
 def check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
+    """Refuse tensors that require a gradient, for an op that has none."""
     for name, tensor in tensors.items():
         if tensor.requires_grad and torch.is_grad_enabled():
             raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")

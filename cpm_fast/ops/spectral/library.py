@@ -23,7 +23,7 @@ from cpm_fast.ops.spectral.checks import tile_of
 from cpm_fast.ops.spectral.fallback import convolve_directly, weight_of
 from cpm_fast.ops.workspace import spectra_workspaces, workspaces
 
-# Of memory that each calling thread keeps between calls. With less the weights are read several times an image, with
+# Memory that each calling thread keeps between calls. With less the weights are read several times an image, with
 # more the spectra of a chunk of tiles leave the caches.
 WORKSPACE_BYTES = 64 * 2**20
 
@@ -38,7 +38,7 @@ def bound_conv(
     out: torch.Tensor,
     weight: torch.Tensor | None,
 ) -> Callable[[], None]:
-    """The convolution of these very tensors, which have been checked, on the CPU; weight is what the spectra are of."""
+    """Return the convolution of these very tensors, which have been checked, on the CPU; spectra are of weight."""
     native, params = backend.native(), _params(x, spectra, len(bias), kernel, *pool, out)
     tensors = {"x": x, "spectra": spectra, "bias": bias, "out": out}
     for name, tensor in tensors.items():
@@ -88,7 +88,7 @@ def conv_of_weight(
     relu: bool,
     adjoint: bool = False,
 ) -> torch.Tensor:
-    """The convolution on the CPU, or its gradient in x, by spectra that are used once.
+    """Return the convolution on the CPU, or its gradient in x, by spectra that are used once.
 
     They lie in memory that the calling thread keeps: to take new memory, which a large tensor does every time, costs
     more than to write them.
@@ -311,7 +311,7 @@ def _cuda_weight_gradient(
     from cpm_fast.kernels import spectral_conv as kernels
 
     capability, need = capability_of(x.device), (False, True, True)
-    # Of the weight only the shape counts where dx is not wanted.
+    # Without dx only the weight's shape counts.
     weight = x.new_empty((gradient.shape[1], x.shape[1], kernel, kernel))
     with torch.cuda.device(x.device):
         gradients = kernels.backward(gradient, x, weight, gate, need, tile, mode_of(x.dtype), capability)

@@ -20,6 +20,7 @@ VIDEO_COLUMNS = ("frame", "seconds", "roi_left", "roi_top", "roi_side")
 
 
 def to_csv(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
+    """Write results as a CSV table, one row per subject."""
     skeleton = skeleton_of(entries)
     video = any(result.frame is not None for result in entries)
     rows: list[list[object]] = [head(skeleton.names if skeleton else (), video)]
@@ -40,17 +41,17 @@ def to_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def harmless(name: str) -> str:
-    """A name that no spreadsheet takes for a formula: "./" before it names the same file."""
+    """Return a name that no spreadsheet takes for a formula: "./" before it names the same file."""
     return f"./{name}" if name.startswith(FORMULA) else name
 
 
 def original(name: str) -> str:
-    """The inverse of `harmless`."""
+    """Undo `harmless`."""
     return name[2:] if name.startswith("./") and name[2:].startswith(FORMULA) else name
 
 
 def head(names: Sequence[str], video: bool) -> list[object]:
-    """The columns of a table with these parts."""
+    """Return the columns of a table with these parts."""
     parts = [part + column for part in names for column in (X, Y, SCORE)]
     return [*SUBJECT_COLUMNS, *(VIDEO_COLUMNS if video else ()), *parts]
 

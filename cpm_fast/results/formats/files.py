@@ -16,7 +16,7 @@ from cpm_fast.results.formats.openpose import OPENPOSE, save_openpose
 from cpm_fast.results.formats.plain import Read, skeleton_of
 from cpm_fast.system.files import atomic_write
 
-# What a damaged file makes the readers of JSON, CSV and NumPy's archives raise.
+# Errors that the readers of JSON, CSV and NumPy's archives raise for a damaged file.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile, EOFError,
           RecursionError, csv.Error)  # fmt: skip
 

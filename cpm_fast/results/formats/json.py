@@ -16,6 +16,7 @@ from cpm_fast.system.files import parse_json
 
 
 def to_json(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
+    """Write results as this package's JSON."""
     skeleton = skeleton_of(entries)
     content = {
         "format": FORMAT,
@@ -49,6 +50,7 @@ def to_entry(result: Entry) -> dict[str, Any]:
 
 
 def from_json(data: bytes) -> Read:
+    """Read results of `to_json`."""
     content = parse_json(data)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
@@ -57,7 +59,7 @@ def from_json(data: bytes) -> Read:
 
 
 def from_entry(entry: Mapping[str, Any], skeleton: Skeleton) -> Entry:
-    """The inverse of `to_entry`; anything may be wrong with the entry, and raises what it happens to."""
+    """Undo `to_entry`; an entry can be wrong in any way, and then raises some error."""
     rows = [subject["parts"] for subject in entry["subjects"]]
     table = np.array(rows, dtype=np.float32).reshape(len(rows), len(skeleton), 3)
     rois = [subject["roi"] for subject in entry["subjects"]]

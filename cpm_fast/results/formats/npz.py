@@ -16,6 +16,7 @@ from cpm_fast.system.files import parse_json
 
 
 def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
+    """Write results as NumPy arrays with a JSON header."""
     skeleton = skeleton_of(entries)
     parts = len(skeleton) if skeleton else 0
     header = {
@@ -45,6 +46,7 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
 
 
 def from_npz(data: bytes) -> Read:
+    """Read results of `to_npz`; nothing is unpickled."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         header = parse_json(str(arrays["header"]))
         if header.get("format") != FORMAT or header.get("version") != VERSION:

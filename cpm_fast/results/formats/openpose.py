@@ -14,7 +14,7 @@ from cpm_fast.system.files import atomic_write, free_stems
 OPENPOSE = "openpose"
 OPENPOSE_VERSION = 1.3
 OPENPOSE_SUFFIX = "_keypoints.json"
-# What an OpenPose file has besides the body; readers expect the keys.
+# Keys of an OpenPose file besides the body; readers expect them.
 OPENPOSE_EMPTY = (
     "face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d", "face_keypoints_3d",
     "hand_left_keypoints_3d", "hand_right_keypoints_3d",

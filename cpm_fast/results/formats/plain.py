@@ -16,7 +16,7 @@ Read = tuple[list[Entry], dict[str, str]]
 
 
 def shortest(value: np.floating) -> float | None:
-    """The shortest number that reads back as the same float32; None where it is not finite."""
+    """Return the shortest number that reads back as the same float32; None where it is not finite."""
     return float(str(np.float32(value))) if np.isfinite(value) else None
 
 
@@ -26,6 +26,7 @@ def moment(result: Entry) -> dict[str, Any]:
 
 
 def read_moment(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Read frame and seconds of an entry of a video; nothing for a picture."""
     if entry.get("frame") is None:
         return {}
     seconds = entry["seconds"]
@@ -33,6 +34,7 @@ def read_moment(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
+    """Read a (height, width), or None."""
     if values is None:
         return None
     height, width = values
@@ -40,7 +42,7 @@ def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
 
 
 def skeleton_of(entries: Sequence[Entry]) -> Skeleton | None:
-    """The skeleton of all entries; None if there are none.
+    """Return the skeleton of all entries; None if there are none.
 
     Raises:
         ValueError: they have several.

@@ -24,7 +24,7 @@ from cpm_fast.weights.importers.importing import describe_input
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 # One batch size is traced and others are checked: a tracer that loses sight of the batch keeps the traced one.
 TRACED_BATCH, CHECKED_BATCHES = 2, (1, 3)
-# Of the largest belief, or of 1, the height of a peak in training, where that is more.
+# Relative to the largest belief, or to 1, the height of a peak in training, if that is more.
 BELIEF_TOLERANCE = 1e-4
 POINT_TOLERANCE_PX = 0.1
 
@@ -44,7 +44,7 @@ def export_model(model: CPM, path: str | Path, *, decode: bool = False) -> str:
         decode: give `parts_box` [N, P, 2], (x, y) pixels of the box, and `scores` [N, P] in place of beliefs.
 
     Returns:
-        What was compared and how closely it agrees, in words.
+        The compared outputs and how closely they agree, in words.
 
     Raises:
         ValueError: the suffix is another.
@@ -112,7 +112,7 @@ def _crops(network: Portable, batch: int) -> torch.Tensor:
 
 
 def _compare(network: Portable, run: Run) -> str:
-    """The exported outputs on random crops against PyTorch's.
+    """Compare the exported outputs on random crops with PyTorch's.
 
     Raises:
         RuntimeError: they differ by more than the tolerances.
@@ -127,7 +127,7 @@ def _compare(network: Portable, run: Run) -> str:
             points, scores = peaks(merged, True)
             found_points, found_scores = run(crops)
             worst = max(worst, _largest(found_scores - scores) / height)
-            # Where two peaks are as high as each other, either is right.
+            # If two peaks are equally high, either is right.
             distance = (found_points - points).norm(dim=-1)
             as_high = _value(merged, found_points) >= scores - BELIEF_TOLERANCE * height
             worst_px = max(worst_px, _largest(distance.where(~(as_high & distance.isfinite()), 0)))
@@ -148,7 +148,7 @@ def _largest(differences: torch.Tensor) -> float:
 
 
 def _value(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Maps [N, P, H, W] at the pixels nearest to points [N, P, 2]: [N, P]."""
+    """Return maps [N, P, H, W] at the pixels nearest to points [N, P, 2]: [N, P]."""
     x, y = points.round().long().unbind(-1)
     at = y.clamp(0, maps.shape[2] - 1) * maps.shape[3] + x.clamp(0, maps.shape[3] - 1)
     return maps.flatten(2).gather(2, at[..., None])[..., 0]

@@ -56,7 +56,7 @@ class Portable(nn.Module):
         return peaks(self.merged(beliefs), True) if self.decode else beliefs
 
     def beliefs(self, crops: torch.Tensor) -> torch.Tensor:
-        """Of the last stage: [N, P+1, h, w]."""
+        """Return the belief maps of the last stage: [N, P+1, h, w]."""
         center = self.center
         assert isinstance(center, torch.Tensor)
         # Not len(), which a tracer takes for a constant.

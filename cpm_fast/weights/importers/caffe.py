@@ -13,7 +13,7 @@ from cpm_fast.weights.importers.wire import BYTES, FIXED32, FIXED64, VARINT, Fie
 
 # Field numbers of caffe.proto. NetParameter: layers of the first form (V1LayerParameter) and of the second.
 NET_NAME, NET_LAYERS_V1, NET_LAYERS = 1, 2, 100
-# Of a layer, per form: its name and its blobs.
+# Field numbers of a layer's name and blobs, per form.
 LAYER_FIELDS = {NET_LAYERS_V1: (4, 6), NET_LAYERS: (1, 7)}
 # BlobProto: the four sides of the first form, the shape of the second, and the numbers.
 BLOB_SIDES = (1, 2, 3, 4)
@@ -29,7 +29,7 @@ NUMBERS: dict[int, tuple[np.dtype[Any], int]] = {
 
 
 def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """The learned arrays of every layer that has some, by layer name.
+    """Return the learned arrays of every layer that has some, by layer name.
 
     Both forms of layers and of shapes are read, packed and unpacked numbers of 32 and 64 bits. Arrays are read-only
     views of the mapped file where it has them in one piece: they take no memory until they are looked at.
@@ -134,7 +134,7 @@ def _content(field: Field) -> memoryview:
 
 
 def _bytes(field: Field, what: str) -> memoryview:
-    """The content of a field that must be a message, a text or packed numbers."""
+    """Return the content of a field that must be a message, a text or packed numbers."""
     if field.kind != BYTES:
         raise WireError(f"a {what} must be a field of bytes, not of wire type {field.kind}")
     return _content(field)

@@ -16,7 +16,7 @@ from cpm_fast.weights.importers.mapping import Mapping, Row
 Blobs = Map[str, list[np.ndarray]]
 # Presets whose networks the release has, and the layout of each.
 LAYOUTS = {"cpm6": "released", "flic": "released", "vgg": "released VGG"}
-# What only that layout has, and the belief layers of its first and its later stages.
+# Layers that only this layout has, and the belief layers of its first and its later stages.
 SIGNS = {
     "released": ("conv1_stage1", "conv7_stage1", "Mconv5_stage{}"),
     "released VGG": ("conv4_7_CPM", "conv5_2_CPM", "Mconv7_stage{}"),
@@ -56,7 +56,7 @@ NAMES = {"released": released_names, "released VGG": vgg_names}
 
 
 def map_caffe(blobs: Blobs, name: str | None = None, skeleton: Skeleton | None = None) -> Mapping:
-    """The network that a .caffemodel holds, with its weights.
+    """Read the network that a .caffemodel holds, with its weights.
 
     Caffe convolves as PyTorch does (cross-correlation, weights [O, C, k, k]) and these networks read BGR pixels as
     (v - 128) / 256, which is what the presets say: nothing is turned or scaled.

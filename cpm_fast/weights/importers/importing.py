@@ -25,14 +25,14 @@ from cpm_fast.weights.importers.state_dict import read_state_dict
 
 # Side in pixels of the picture that an imported network is tried on: the smallest that fills an 8 x 8 map.
 TRIAL_SIDE_PX = 64
-# Of the largest belief: fp32 sums of up to 15,488 products in another order differ by some 1e-6.
+# Relative to the largest belief: fp32 sums of up to 15,488 products in another order differ by some 1e-6.
 TRIAL_TOLERANCE = 1e-4
 CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What came of an import; as text, what the command prints.
+    """The outcome of an import; as text, what the command prints.
 
     Args:
         source: the file.
@@ -127,7 +127,7 @@ def import_weights(
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Puts the file before what is said of its content."""
+    """Put the file's name before errors about its content."""
     try:
         yield
     except ValueError as error:
@@ -136,7 +136,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 @torch.no_grad()
 def try_out(model: CPM) -> str:
-    """A network's beliefs on a random picture, in words, by the backend in use and by the reference.
+    """Compare a network's beliefs on a random picture by the backend in use and by the reference, in words.
 
     Raises:
         RuntimeError: they are not finite, or the two disagree.
@@ -158,7 +158,7 @@ def try_out(model: CPM) -> str:
 
 
 def describe_input(config: NetworkConfig) -> str:
-    """What a network wants to be fed, on one line."""
+    """Describe a network's input on one line."""
     mean, scale = (", ".join(f"{value:g}" for value in values) for values in (config.pixel_mean, config.pixel_scale))
     center = f"center map sigma {config.center_sigma:g} px" if config.center_map else "no center map"
     return (
@@ -168,7 +168,7 @@ def describe_input(config: NetworkConfig) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file, read piece by piece."""
+    """Return the digest of a file, read piece by piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""What an importer finds: which array of a foreign file is which layer of a network of ours."""
+"""The findings of an importer: the layer of a network of ours for each array of a foreign file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Mapping:
         return [row for row in self.rows if row.problem]
 
     def table(self) -> str:
-        """A line a convolution: ours, theirs, the weight's shape, and what is wrong with it."""
+        """Format a line per convolution: ours, theirs, the weight's shape, and what is wrong with it."""
         wide = max(len(row.layer) for row in self.rows)
         lines = [f"{'layer':<{wide}}  {'from':<24} weight"]
         for row in self.rows:

@@ -41,7 +41,7 @@ def mmpose_names(config: NetworkConfig) -> dict[str, str]:
 def map_mmpose(
     tensors: Map[str, torch.Tensor], skeleton: Skeleton | None = None, input_size: tuple[int, int] | None = None
 ) -> Mapping:
-    """The network that an mmpose checkpoint holds, with its weights and batch normalization.
+    """Read the network that an mmpose checkpoint holds, with its weights and batch normalization.
 
     Its conventions are in the config: RGB with ImageNet's mean and deviation, pixels outside the image 0, pools that
     begin a cell before, beliefs before features, no center map, no background, cell g at box pixel 8 g.
@@ -77,7 +77,7 @@ def map_mmpose(
 
 
 def _fill(mapping: Mapping, layer: Layer, source: str, theirs: Map[str, torch.Tensor], used: set[str]) -> None:
-    """Add a convolution. Where normalization follows, mmpose's has no bias: ours starts at 0 there."""
+    """Add a convolution. If normalization follows, mmpose's has no bias and ours starts at 0."""
     shape = (layer.channels, layer.in_channels, layer.kernel, layer.kernel)
     names = {"weight": f"{source}.conv.weight"}
     if layer.norm:

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-# Where checkpoints keep the weights beside optimizer and history: mmengine and mmcv, and habits of others.
+# Keys under which checkpoints keep the weights beside optimizer and history: mmengine's and mmcv's, and common ones.
 INSIDE = ("state_dict", "model_state_dict", "model")
 # How PyTorch's own message goes on after advice to read the file unsafely, and how it names a class.
 UNPICKLER = "WeightsUnpickler error: "
 REFUSED = re.compile(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)")
-# What PyTorch's DataParallel puts before every name.
+# The prefix that PyTorch's DataParallel adds to every name.
 PARALLEL = "module."
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights in a file, on the CPU, by name.
+    """Return the weights in a file, on the CPU, by name.
 
     A PyTorch file is a pickle, which may run code when it is read; here it may name tensors and plain containers only
     (`torch.load(weights_only=True)`), and its archive must hold what it claims to.

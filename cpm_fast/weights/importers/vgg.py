@@ -80,7 +80,7 @@ def fill_trunk(model: CPM, tensors: Mapping[str, torch.Tensor], path: str | Path
 
 
 def used_tensors(filled: Sequence[str]) -> set[str]:
-    """The names in torchvision's file that these layers of ours were filled from."""
+    """Return the names in torchvision's file that these layers of ours were filled from."""
     parts = {name.partition("_")[2] for name in filled}
     return {f"features.{VGG19[part]}.{kind}" for part in parts for kind in ("weight", "bias")}
 
@@ -95,7 +95,7 @@ def _convolution(
 
 
 def _for_input(weight: torch.Tensor, bias: torch.Tensor, config: NetworkConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first convolution for the network's own input: theirs = ours * factor + offset, channel by channel."""
+    """Return the first convolution for the network's own input: theirs = ours * factor + offset, channel by channel."""
     scale, mean = (torch.tensor(values, dtype=torch.float64) for values in (config.pixel_scale, config.pixel_mean))
     their_mean, their_std = (torch.tensor(values, dtype=torch.float64) for values in (IMAGENET_MEAN, IMAGENET_STD))
     weight = weight.double()

@@ -11,8 +11,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH_BYTES = {FIXED64: 8, FIXED32: 4}
 LONGEST_VARINT_BYTES = 10
 LARGEST_NUMBER = 2**29 - 1
-# Of a file, runs of unpacked numbers counted once: networks have some thousands, and a file of nothing but two-byte
-# fields is given up after a fraction of a second.
+# Fields per file, runs of unpacked numbers counted once: networks have some thousands, and a file of nothing but two-
+# byte fields is given up after a fraction of a second.
 MOST_FIELDS = 50_000
 FIRST_RUN = 16
 
@@ -44,7 +44,7 @@ class Reader:
         self.left = self.most = most_fields
 
     def fields(self, data: memoryview) -> Iterator[Field]:
-        """The fields of a message in their order; nothing is copied but unpacked numbers.
+        """Yield the fields of a message in their order; nothing is copied but unpacked numbers.
 
         Raises:
             WireError: the bytes end within a field, or are none.
@@ -76,7 +76,7 @@ class Reader:
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at a byte, seven bits a byte and the lowest first, and where it ends.
+    """Return the number that begins at a byte, seven bits a byte and the lowest first, and where it ends.
 
     Raises:
         WireError: the bytes end before it does, or it is longer than 64 bits.
@@ -92,7 +92,7 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def varints(data: memoryview, most: int) -> list[int]:
-    """The numbers of a packed field.
+    """Return the numbers of a packed field.
 
     Raises:
         WireError: the bytes end within one, or there are more than `most`.
@@ -108,7 +108,7 @@ def varints(data: memoryview, most: int) -> list[int]:
 
 
 def _run(data: memoryview, start: int, at: int, width: int) -> tuple[memoryview, int]:
-    """The fixed-width numbers from `at` on whose tags all equal data[start:at], one behind the other, and their end."""
+    """Return the fixed-width numbers from `at` on whose tags all equal data[start:at], and their end."""
     if width > len(data) - at:
         raise WireError(f"byte {start}: a number of {width} bytes, {len(data) - at} are left")
     tag_bytes = at - start
