@@ -44,26 +44,6 @@ class PredictedParts:
     by_number: bool = False
 
 
-def read_mat(data: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays of numbers in a MATLAB file up to version 7.2.
-
-    Raises:
-        RuntimeError: scipy is missing.
-        ValueError: not such a file.
-    """
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise RuntimeError("reading a .mat file needs scipy: pip install 'cpm_fast[data]'") from None
-    try:
-        content = loadmat(io.BytesIO(data))
-    except NotImplementedError:
-        raise ValueError("a MATLAB 7.3 file; save it with -v7") from None
-    except Exception as error:  # scipy raises whatever the bytes make it run into
-        raise ValueError(f"not a MATLAB file that can be read: {error}") from None
-    return {name: value for name, value in content.items() if isinstance(value, np.ndarray)}
-
-
 def read_npz(data: bytes) -> dict[str, np.ndarray]:
     """Return the arrays of a NumPy archive; nothing is unpickled.
 
@@ -188,8 +168,6 @@ def told(names: Sequence[str]) -> str:
 def _texts(arrays: Mapping[str, np.ndarray], key: str) -> tuple[str, ...] | None:
     """Return a list of words that stands beside the numbers."""
     values = arrays.get(key)
-    if values is None or values.dtype.kind not in "UO" or values.ndim == 0:
+    if values is None or values.dtype.kind != "U" or values.ndim == 0:
         return None
-    # MATLAB's cell arrays are arrays of objects, each an array of one word.
-    return tuple(str(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)
-                 for value in values.ravel())  # fmt: skip
+    return tuple(str(value) for value in values.ravel())

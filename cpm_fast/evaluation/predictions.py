@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cpm_fast.data.files.matlab import read_arrays
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation.found import Evaluation
-from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_of, read_mat, read_npz, told
+from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_of, read_npz, told
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
 from cpm_fast.evaluation.oks import Subjects
 from cpm_fast.evaluation.rule import Rule
@@ -134,7 +135,6 @@ def read_predictions(
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a file of predictions; the message names it.
-        RuntimeError: scipy is missing for a .mat file.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -158,7 +158,7 @@ def _read(
     first_pixel: float | None,
 ) -> PredictedParts:
     if suffix in (".mat", ".npz"):
-        arrays = read_mat(data) if suffix == ".mat" else read_npz(data)
+        arrays = read_arrays(data) if suffix == ".mat" else read_npz(data)
         if suffix == ".npz" and RESULTS_HEADER in arrays:
             return _of_results(from_npz(data), first_pixel)
         return from_arrays(arrays, wanted, count, order=order, matlab=suffix == ".mat", first_pixel=first_pixel)

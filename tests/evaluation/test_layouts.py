@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.data.formats.lsp import FILE_ORDER
-from cpm_fast.evaluation.layouts import MOST_BYTES, from_arrays, read_mat, read_npz
+from cpm_fast.evaluation.layouts import MOST_BYTES, from_arrays, read_npz
 from cpm_fast.skeleton import COCO, FLIC, LSP, MPII, Skeleton
 from support.annotated import FLY
 
@@ -53,8 +53,8 @@ def test_names_beside_the_numbers():
     arrays = {"keypoints": subjects(2, 3), "names": np.array(FLY.names[::-1]), "images": np.array(["a.png", "b.png"])}
     found = from_arrays(arrays, FLY, 2)
     assert (found.names, found.images) == (FLY.names[::-1], ("a.png", "b.png"))
-    cells = np.array([np.array(["a.png"]), np.array(["b.png"])], dtype=object).reshape(1, 2)
-    assert from_arrays({**arrays, "images": cells}, FLY, 2, matlab=True).images == ("a.png", "b.png")
+    in_a_row = arrays["images"].reshape(1, 2)
+    assert from_arrays({**arrays, "images": in_a_row}, FLY, 2, matlab=True).images == ("a.png", "b.png")
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,6 @@ def test_rejects(arrays, message):
 def test_parts_nobody_names():
     with pytest.raises(ValueError, match="its 14 parts have no names, and the dataset's are 3: give a skeleton"):
         from_arrays({"preds": np.zeros((5, 14, 2))}, FLY, 5)
-
-
-def test_mat_files():
-    savemat = pytest.importorskip("scipy.io").savemat
-    file = io.BytesIO()
-    savemat(file, {"prediction_all": np.ones((14, 2, 3)), "images": np.array(["a", "b"], dtype=object)})
-    assert read_mat(file.getvalue())["prediction_all"].shape == (14, 2, 3)
-    for data in (b"", b"MATLAB 7.3 MAT-file" + bytes(500), file.getvalue()[:-50], bytes(200)):
-        with pytest.raises(ValueError, match="not a MATLAB file that can be read|save it with -v7"):
-            read_mat(data)
 
 
 def test_archives():

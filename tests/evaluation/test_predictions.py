@@ -189,7 +189,7 @@ def test_names_of_images():
         ("found.csv", b"image,neck_x,neck_y\n", "it holds no image"),
         ("found.csv", b"image,neck_x,neck_y\na.png,far,2\n", "could not convert string to float"),
         ("found.npz", b"", "not a NumPy archive"),
-        ("found.mat", b"", "not a MATLAB file|needs scipy"),
+        ("found.mat", b"", "not a MATLAB file"),
     ],
     ids=["suffix", "half", "no entry", "a number", "no list", "no points", "two numbers", "one part", "deep",
          "other columns", "no row", "a word", "empty npz", "empty mat"],
@@ -237,8 +237,8 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, data):
     path.write_bytes(content)
     try:
         found = read_predictions(path, COCO, 2)
-    except (ValueError, RuntimeError) as error:
-        assert name in str(error) or "scipy" in str(error)
+    except ValueError as error:
+        assert name in str(error)
         return
     assert found.points.shape == (*found.heights.shape, 2) and found.points.shape[2] == len(found.names)
     assert found.images is None or len(found.images) == found.points.shape[1]

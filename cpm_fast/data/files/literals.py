@@ -1,4 +1,7 @@
-"""Lists, tuples, texts and numbers out of a pickle, without unpickling: nothing in it is called or imported."""
+"""Lists, tuples, texts and numbers out of a pickle, without unpickling: nothing in it is called or imported.
+
+The standard library's pickle runs what a file says; pickletools, of the same library, only lists it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A table of numbers that pandas wrote into an HDF5 file, in either of its forms, without pandas."""
+"""A table of numbers that pandas wrote into an HDF5 file, in either of its forms, without pandas.
+
+pandas reads it by PyTables, which unpickles attributes of the file: a file could run code of its own. h5py does not.
+"""
 
 from __future__ import annotations
 

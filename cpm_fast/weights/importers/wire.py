@@ -1,4 +1,8 @@
-"""Protocol buffers read field by field: the wire format alone, off memory that may be a mapped file of any content."""
+"""Protocol buffers read field by field: the wire format alone, off memory that may be a mapped file of any content.
+
+The protobuf package would be a dependency for this one format of the past, with Caffe's schema beside it, and it copies
+a file before it can be judged: 20 MB of two-byte fields became 101 MB of objects in protobuf 7.36.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTH_BYTES = {FIXED64: 8, FIXED32: 4}
 LONGEST_VARINT_BYTES = 10
 LARGEST_NUMBER = 2**29 - 1
-# Fields per file, runs of unpacked numbers counted once: networks have some thousands, and a file of nothing but two-
-# byte fields is given up after a fraction of a second.
+# Fields per file, runs of unpacked numbers counted once: networks have some thousands, and a file of nothing but
+# two-byte fields is given up after a fraction of a second.
 MOST_FIELDS = 50_000
 FIRST_RUN = 16
 

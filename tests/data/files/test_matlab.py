@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from cpm_fast.data.files.matlab import field, number, read_mat, structs
+from cpm_fast.data.files.matlab import field, number, read_arrays, read_mat, structs
 from support import matlab
 
 scipy_io = pytest.importorskip("scipy.io", reason="needs scipy")
@@ -127,3 +127,23 @@ def test_cells_within_cells_within_cells(tmp_path):
     scipy_io.savemat(tmp_path / "a.mat", {"a": value})
     with pytest.raises(ValueError, match="more than 32 deep"):
         read_mat(tmp_path / "a.mat", "a")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_all_arrays_of_a_file(tmp_path, compressed):
+    """Numbers and texts keep their shapes; structs are left out."""
+    content = {
+        "prediction_all": np.arange(84.0).reshape(14, 2, 3), "count": 3, "images": np.array(["a", "bc"], dtype=object),
+        "lines": np.array(["ab", "cd"]), "about": {"by": "us"},
+    }  # fmt: skip
+    path = tmp_path / "a.mat"
+    scipy_io.savemat(path, content, do_compression=compressed)
+    data = path.read_bytes()
+    found = read_arrays(data)
+    assert list(found) == ["prediction_all", "count", "images", "lines"]
+    np.testing.assert_array_equal(found["prediction_all"], content["prediction_all"])
+    assert found["count"].tolist() == [[3]]
+    assert found["images"].tolist() == ["a", "bc"] and found["lines"].tolist() == ["ab", "cd"]
+    for damaged in (b"", b"MATLAB 7.3 MAT-file" + bytes(500), data[:-50], bytes(200)):
+        with pytest.raises(ValueError, match=r"not a MATLAB file that can be read|save it again with -v7"):
+            read_arrays(damaged)
