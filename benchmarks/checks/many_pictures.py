@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ SAMPLE_SECONDS = 0.02
 # drawn pictures, were they kept, would have 94 MB.
 ALLOWANCE_MB = 40.0
 # Kinds of damage, in turn: what is done to the bytes of a JPEG.
-DAMAGE = {
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "half": lambda data: data[: len(data) // 2],
     "words": lambda data: b"no picture",

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import triton
@@ -66,7 +67,7 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
     )
 
 
-def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dict[tuple[int], list]]:
+def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dict[tuple[int], list[Any]]]:
     """Signature, constants and alignment, as Triton derives them from the arguments of a call."""
     signature, constants, attributes = {}, dict(launch.constants), {}
     for index, parameter in enumerate(launch.kernel.params):

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -55,8 +56,8 @@ class Shape:
 
 def shapes(name: str) -> list[Shape]:
     """The different convolutions of a preset, and the first layers of both its trunks at once."""
-    counts: Counter[tuple] = Counter()
-    names: dict[tuple, str] = {}
+    counts: Counter[tuple[Any, ...]] = Counter()
+    names: dict[tuple[Any, ...], str] = {}
     for layer in network_layers(preset(name, None)):
         if layer.kind == "conv":
             key = (layer.in_channels, layer.channels, layer.kernel, layer.size)
@@ -106,7 +107,7 @@ def predicted(launch: Launch, flops: int, bytes_moved: int, mode: str) -> float:
     return max(seconds, rounds * max(flops / (BEST_SHARE * PEAK_FLOPS[mode]), l2))
 
 
-def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict]:
+def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict[str, Any]]:
     """One row a layer, batch, mode, chip and pass; launches that share a compiled kernel compile it once."""
     done: dict[Key, Compiled] = {}
     for capability in capabilities:
@@ -131,7 +132,7 @@ def rows(network: str, batches: list[int], modes: list[str], capabilities: list[
                         yield row
 
 
-def line(row: dict) -> str:
+def line(row: dict[str, Any]) -> str:
     c = row["constants"]
     tile = "x".join(str(value) for name, value in c.items() if name.startswith("BLOCK"))
     size = f"{row['kernel_side']}x{row['kernel_side']} {row['in_channels']}->{row['out_channels']} @ {row['size'][0]}"
@@ -175,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if fine else 1
 
 
-def as_text(record: dict) -> str:
+def as_text(record: dict[str, Any]) -> str:
     """JSON with a line a row."""
     head = json.dumps({key: value for key, value in record.items() if key != "rows"})
     lines = ",\n".join(json.dumps(row) for row in record["rows"])

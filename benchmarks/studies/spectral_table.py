@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -114,7 +115,7 @@ def counted(launch: Launch, kind: Arithmetic) -> tuple[float, float]:
     return memory, 2 * launch.programs * channels * products / (TRANSFORM_SHARE * PEAK_FLOPS[kind.transform_mode])
 
 
-def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict]:
+def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict[str, Any]]:
     """One row a layer, batch, mode, chip and launch; launches that share a compiled kernel compile it once."""
     done: dict[Key, Compiled] = {}
     for capability in capabilities:
@@ -149,7 +150,7 @@ def arithmetic_of(name: str, mode: str) -> Arithmetic:
     return arithmetic(maps, (FORWARD_SPECTRA if forward else BACKWARD_SPECTRA)[mode], mode)
 
 
-def line(row: dict) -> str:
+def line(row: dict[str, Any]) -> str:
     tile = "x".join(str(value) for name, value in row["constants"].items() if name.startswith("BLOCK"))
     size = f"{row['kernel_side']}x{row['kernel_side']} {row['in_channels']}->{row['out_channels']} @ {row['size'][0]}"
     text = f"{size:<21}{row['images']:>3}  t{row['tile']:<3} {row['mode']:<7}{row['pass']:<17}sm_{row['capability']}  "
@@ -161,7 +162,7 @@ def line(row: dict) -> str:
     return text
 
 
-def summary(network: str, batches: list[int], modes: list[str]) -> Iterator[dict]:
+def summary(network: str, batches: list[int], modes: list[str]) -> Iterator[dict[str, Any]]:
     """Predicted milliseconds of all convolutions of the network, direct and as planned, an image; forward."""
     for mode in modes:
         for images in batches:

@@ -92,7 +92,7 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
     )
 
 
-class TrainingItems(torch.utils.data.Dataset):
+class TrainingItems(torch.utils.data.Dataset[Item | str]):
     """Items of several datasets one behind the other, by (epoch, index); one that can't be read comes as a message."""
 
     def __init__(
@@ -121,7 +121,7 @@ class TrainingItems(torch.utils.data.Dataset):
             return f"sample {index} left out: {error}"
 
 
-class ShuffledBatches(Sampler):
+class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped.
 
     Process `rank` of `world` gets every world-th index of each batch.
@@ -199,7 +199,7 @@ def training_batches(
     workers: int,
     rank: int = 0,
     world: int = 1,
-) -> DataLoader:
+) -> DataLoader[Item | str]:
     """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
 
     Process `rank` of `world` gets its share of each.

@@ -209,7 +209,7 @@ def _cuda_backward(
     return dx, dweight, dbias
 
 
-def _save(ctx: Any, inputs: tuple, output: torch.Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     x, weight, _, relu = inputs
     ctx.save_for_backward(x, weight, output if relu else None)
 

@@ -185,7 +185,7 @@ def _join(backend: str, ranks: Ranks) -> None:
     wait = timedelta(seconds=float(os.environ.get(WAIT_VARIABLE) or JOIN_SECONDS))
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
-        store, _, _ = next(distributed.rendezvous("env://", timeout=wait))
+        store, _, _ = next(distributed.rendezvous("env://", timeout=wait))  # type: ignore[attr-defined]
         names = [f"cpm_fast/{rank}" for rank in range(ranks.world)]
         store.set(names[ranks.rank], "here")
     except (RuntimeError, ValueError) as error:
