@@ -132,7 +132,7 @@ class Roi:
         """Apply the scale rule of the LSP training data (the release's training/genJSON.m, in words and medians).
 
         Each limb with both ends labeled votes length / ratio for the neck-head length; the 75 % quantile of the
-        votes (linear between the sorted votes at (i - 0.5) / n) becomes 41 px of 368. Where the labeled parts would
+        votes (linear between the sorted votes at (i - 0.5) / n) becomes 41 px of 368. If the labeled parts would
         then reach over more than 304 px, the side grows until they fit. A neck-head limb of 41 px alone gives a side
         of 368 px; parts 304 px apart with no limb of the table give 368 px too. A skeleton with no limb of the table
         has the second half of the rule alone.

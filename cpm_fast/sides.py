@@ -42,7 +42,7 @@ def side_of(name: str) -> tuple[str, Key] | None:
 def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pair the parts whose names differ in the side alone: (left, right), in the order of the left ones.
 
-    Names in which the side is not set apart (earleft, earright) are pairs too where both are there. Where several
+    Names in which the side is not set apart (earleft, earright) are pairs too where both are there. If several
     names could be the partner (left_ear, Left_ear), there is no pair.
 
     >>> mirror_pairs(["nose", "earL", "earR"])

@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     return int(lost + differ > 0)
 
 
-def equal(a: tuple[dict, list], b: tuple[dict, list]) -> bool:
+def equal(a: tuple[dict[str, Any], list[Any]], b: tuple[dict[str, Any], list[Any]]) -> bool:
     """Whether weights and metrics are the same, bit for bit."""
     return a[1] == b[1] and a[0].keys() == b[0].keys() and all(torch.equal(a[0][name], b[0][name]) for name in a[0])
 

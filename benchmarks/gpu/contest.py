@@ -15,8 +15,7 @@ from benchmarks.harness.crew import worst_error
 from benchmarks.harness.machine import Machine, best_flops, copy
 from benchmarks.harness.measure import Case, Effort, measure
 from benchmarks.harness.timing import seconds_a_call
-from benchmarks.harness.worker import Run, WorkerFailed, _array
-from benchmarks.peers.pytorch import Unavailable
+from benchmarks.harness.worker import Run, Unavailable, WorkerFailed, _array
 
 # Rounds of a case: at least, at most, and begun within so many seconds.
 EFFORT = {"cuda": Effort(7, 31, 1.5), "cpu": Effort(2, 2, 0)}

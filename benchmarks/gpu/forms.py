@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import DTYPES, direct_seconds, spectra_bytes, spectral_seconds
-from cpm_fast.ops.spectral_checks import TILES
+from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
 
 Form = int | None

@@ -15,8 +15,8 @@ from benchmarks.gpu.peers_of import networks
 from benchmarks.gpu.sizes import PARITY, PRECISIONS, network
 from benchmarks.harness.bounds import BOUNDS
 from benchmarks.harness.problems import NetworkProblem, Setting
-from benchmarks.harness.worker import WorkerFailed
-from benchmarks.peers.pytorch import Unavailable, exact_network
+from benchmarks.harness.worker import Unavailable, WorkerFailed
+from benchmarks.peers.pytorch import exact_network
 
 # Ours may be so many times as far from float64 as cuDNN is in the same precision.
 FURTHER = 2.0

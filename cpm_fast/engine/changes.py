@@ -1,4 +1,4 @@
-"""What an engine looks at before a call: whether weights have changed, the model is as it was built, tracing is on."""
+"""Checks of an engine before a call: whether weights have changed, the model is as it was built, tracing is on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Fingerprint:
 
 
 def fingerprint(model: CPM, before: Fingerprint | None) -> Fingerprint:
-    """The present state: `before` itself where nothing has changed, in whatever way.
+    """Return the present state: `before` itself where nothing has changed, in whatever way.
 
     Values on the CPU are summed natively. Those on a GPU are compared with copies, and the result is waited for; while
     a CUDA graph is captured, which allows no waiting, only addresses and PyTorch's versions are compared.
@@ -68,7 +68,7 @@ def fingerprint(model: CPM, before: Fingerprint | None) -> Fingerprint:
 
 
 def odd(model: CPM) -> str | None:
-    """What keeps a model from being run by its layer list; None if nothing does."""
+    """Say what keeps a model from being run by its layer list; None if nothing does."""
     if torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks:
         return "forward hooks on all modules"
     if getattr(model.forward, "__func__", None) is not CPM.forward:
@@ -99,7 +99,7 @@ def check_eager(crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
     State that is prepared then would belong to the trace, and what native code writes would be left out of it.
     """
     reason = None
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         reason = "torch.jit.trace"
     elif torch._C._functorch.peek_interpreter_stack() is not None:
         reason = "a functional transform (vmap, grad, jvp, functionalize)"
@@ -115,7 +115,7 @@ def check_eager(crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
 def outside_graphs(call: Callable[Given, Found]) -> Callable[Given, Found]:
     """Let torch.compile leave a function out of its graphs, with all that it calls.
 
-    What `torch.compiler.disable` does, without the second that importing the compiler takes: what is prepared while
+    `torch.compiler.disable` does the same, but importing the compiler takes a second: what is prepared while
     tracing would be lost with the trace.
     """
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from cpm_fast.ops import backend
 from cpm_fast.ops.direct_conv import bound_direct_conv, pack_weight
 from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan, fitting_tiles
-from cpm_fast.ops.spectral_checks import TILES
+from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, transform_weight
 from cpm_fast.system.files import atomic_write, parse_json
 

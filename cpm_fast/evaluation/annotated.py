@@ -18,7 +18,7 @@ def with_unsampled(
     """Add to the samples of a COCO file what average precision counts besides them.
 
     These are crowds, people of whom nothing is labeled, people who can't be used as samples, and images without people;
-    of images with a sample that could not be read, nothing. Of a part of a file (`hold_out`) they are those of the
+    of images with a sample that could not be read, nothing. For a part of a file (`hold_out`) they are those of the
     samples' images, in which people who are not among the samples are ignored. Other datasets have nothing to add.
 
     Args:

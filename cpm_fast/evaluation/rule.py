@@ -157,7 +157,7 @@ def observer_centric(parts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
     Sides are the observer's where they are named as if everyone faced the camera: no right shoulder is further right
     in the picture than the left one (the rule by which the release of Wei et al. 2016 puts FLIC's annotation in
-    order). Where a subject lacks a shoulder, the mean over its other pairs decides. All pairs of a subject change
+    order). If a subject lacks a shoulder, the mean over its other pairs decides. All pairs of a subject change
     names together, or none.
 
     Args:

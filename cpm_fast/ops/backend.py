@@ -41,7 +41,7 @@ _forked = False
 
 
 def _after_fork() -> None:
-    """A child's PyTorch runs on one thread, as in the workers of its data loaders: its pool stayed with the parent.
+    """Set a child's PyTorch to one thread, as in the workers of its data loaders: its pool stayed with the parent.
 
     A parallel operation would wait for those threads forever.
     """

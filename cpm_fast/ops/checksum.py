@@ -12,7 +12,7 @@ from cpm_fast.ops.memory import check_memory
 
 
 def checksum(tensors: Sequence[torch.Tensor]) -> int:
-    """A 64-bit sum over the bits of tensors on the CPU, each value's place among them.
+    """Return a 64-bit sum over the bits of tensors on the CPU, each value's place among them.
 
     A change of one value always changes it; changes of several cancel by chance only, once in 2^32 or more. It reads at
     the speed of memory: 7.6 MB, the weights of wide-lsp, in one pass without copies. It differs from machine to

@@ -26,7 +26,7 @@ for _key in FOREIGN:
 
 
 def address(name: str, tensor: torch.Tensor) -> int:
-    """Where a tensor's first value lies, for native code that reads or writes all of the tensor.
+    """Return the address of a tensor's first value, for native code that reads or writes all of the tensor.
 
     Raises:
         RuntimeError: no memory, or less than the sizes and strides span, holds the tensor's values.
@@ -41,7 +41,7 @@ def optional_address(name: str, tensor: torch.Tensor | None) -> int:
 
 
 def check_memory(name: str, tensor: torch.Tensor) -> None:
-    """Raises what `address` raises."""
+    """Raise what `address` raises."""
     if tensor.layout != torch.strided:
         raise RuntimeError(f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()")
     foreign = foreign_kind(tensor)
@@ -65,7 +65,7 @@ def check_storage(**tensors: torch.Tensor | None) -> None:
 
 
 def foreign_kind(tensor: torch.Tensor) -> str | None:
-    """What a tensor is whose memory does not hold its values; None for a plain one."""
+    """Name the kind of a tensor whose memory does not hold its values; None for a plain one."""
     keys = torch._C._dispatch_keys(tensor) & _FOREIGN
     if keys.raw_repr() == 0:
         return "a meta tensor" if tensor.device.type == "meta" else None
@@ -81,7 +81,7 @@ def span_bytes(tensor: torch.Tensor) -> int:
 
 
 def extent(tensor: torch.Tensor) -> tuple[int, int]:
-    """The addresses between which a tensor's values lie, (first, past the last)."""
+    """Return the addresses between which a tensor's values lie, (first, past the last)."""
     begin = tensor.data_ptr()
     before = int(tensor.storage_offset()) * tensor.element_size() if tensor.numel() else 0
     return begin, begin + span_bytes(tensor) - before
@@ -92,6 +92,7 @@ Storages = tuple[tuple[str, torch.UntypedStorage, int], ...]
 
 
 def storages_of(tensors: dict[str, torch.Tensor]) -> Storages:
+    """Return what `check_storages` looks at again, for these tensors."""
     return tuple((name, tensor.untyped_storage(), span_bytes(tensor)) for name, tensor in tensors.items())
 
 

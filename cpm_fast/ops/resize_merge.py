@@ -18,7 +18,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
     """Average maps over S scales, each resized to the same H x W pixels (test protocol of Wei et al. 2016).
 
     Output pixel x of scale s sees cell sx * x + ox, likewise y, through the cubic convolution kernel of Keys 1981
-    with a = -0.5; cells beyond the border are the border's, and nothing is antialiased. Where that cell lies outside
+    with a = -0.5; cells beyond the border are the border's, and nothing is antialiased. If that cell lies outside
     the crop (below -0.5 or above w - 0.5), parts are 0 and the last map, the background, is 1. One resize, where the
     MATLAB release resizes twice and so blurs a little more. Every backend takes the same float32 operations in the
     same order. A cell that is NaN or infinite reaches the pixels whose 4 x 4 cells it is among, also where its weight
@@ -78,7 +78,7 @@ def check_finite(frames: torch.Tensor) -> None:
 
 
 def native_params(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> Any:
-    """The sizes that native code asks for."""
+    """Return the sizes that native code asks for."""
     images, scales, count, height, width = maps.shape
     return backend.native().ResizeMerge(
         images=images,

@@ -11,7 +11,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
     """Average maps over S scales, each resized to the same H x W pixels (test protocol of Wei et al. 2016).
 
     Output pixel x of scale s sees cell sx * x + ox, likewise y, through the cubic convolution kernel of Keys 1981
-    with a = -0.5; cells beyond the border are the border's, and nothing is antialiased. Where that cell lies outside
+    with a = -0.5; cells beyond the border are the border's, and nothing is antialiased. If that cell lies outside
     the crop (below -0.5 or above w - 0.5), parts are 0 and the last map, the background, is 1. One resize, where the
     MATLAB release resizes twice (map to crop, crop to image) and so blurs a little more.
 

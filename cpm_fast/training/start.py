@@ -53,7 +53,7 @@ FIRST_OF_VGG = "features.0.weight"
 def start_from(model: CPM, path: str | Path) -> Loaded:
     """Put what fits of a file's weights into a network; a layer is loaded whole, grows, or starts anew.
 
-    A network that is wider or has more stages than the file's grows from it (`model.grow`). Where the parts differ, by
+    A network that is wider or has more stages than the file's grows from it (`model.grow`). If the parts differ, by
     name or order, the belief layers and the layers that read beliefs start anew. From torchvision's VGG-19 the leading
     convolutions of the trunk are filled (`weights.vgg.init_trunk`).
 

@@ -18,7 +18,7 @@ from cpm_fast.kernels.plans import forward_tile, multiprocessors
 from cpm_fast.kernels.spectral_plans import FORWARD_SPECTRA, arithmetic, padded_channels
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.measured import measured_plan
-from cpm_fast.ops.spectral_checks import TILES
+from cpm_fast.ops.spectral.checks import TILES
 
 # FLOP/s of an H200 (NVIDIA's data sheet, dense); 3xTF32 takes three products of TF32.
 PEAK_FLOPS = {"fp16": 989e12, "bf16": 989e12, "tf32": 495e12, "tf32x3": 165e12, "ieee": 67e12}

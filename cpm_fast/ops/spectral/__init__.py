@@ -1,1 +1,1 @@
-"""What the spectral ops share: checks, their registration with PyTorch, and plain sums in their place."""
+"""Code that the spectral ops share: checks, their registration with PyTorch, and plain sums in their place."""

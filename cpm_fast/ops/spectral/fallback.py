@@ -1,6 +1,6 @@
-"""What tiles in the frequency domain would get wrong on the CPU, done by plain sums, image by image.
+"""Plain sums, image by image, for what tiles in the frequency domain would get wrong on the CPU.
 
-A tile rounds every value to a share of its largest one. Where native code finds an image whose magnitudes lie too far
+A tile rounds every value to a share of its largest one. If native code finds an image whose magnitudes lie too far
 apart, or values or sums that are not finite, it names the image, and its convolution is done here.
 """
 
@@ -48,7 +48,7 @@ def convolve_directly(
 
 
 def weight_of(spectra: torch.Tensor, kernel: int, outputs: int) -> torch.Tensor:
-    """The weight [O, C, k, k] that spectra of `transform_weight` on the CPU are of, to rounding."""
+    """Return the weight [O, C, k, k] that spectra of `transform_weight` on the CPU are of, to rounding."""
     taps, order = _inverse(tile_of(spectra), kernel)
     # [t/2, blocks, C, k, 2, 16] -> [blocks, 16, C, k, t]
     parts = spectra.double().permute(1, 5, 2, 3, 0, 4).flatten(4)
@@ -58,7 +58,7 @@ def weight_of(spectra: torch.Tensor, kernel: int, outputs: int) -> torch.Tensor:
 
 @lru_cache(maxsize=64)
 def _inverse(tile: int, kernel: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The matrix [k, t] from the spectrum of a kernel's row to its taps, and where the spectra hold each row [k]."""
+    """Return the matrix [k, t] from a kernel row's spectrum to its taps, and where the spectra hold each row [k]."""
     places = torch.arange(kernel)
     by_tap, by_row = (torch.zeros(BLOCK, 1, kernel, kernel) for _ in range(2))
     by_tap[places, 0, :, places] = 1.0
