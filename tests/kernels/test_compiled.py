@@ -20,12 +20,18 @@ MODES = {"fp16", "bf16", "tf32", "tf32x3", "ieee"}
 
 
 TABLES = ("kernel_table.py", "spectral_table.py")
+# A table takes minutes, so a commit waits for one chip's alone.
+CHIPS = pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.nightly), 90], ids="sm_{}".format)
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Future[list[dict]]]:
-    """The tables under benchmarks/ for every chip, each made in a process of its own, one a core at a time."""
-    wanted = [(table, capability) for table in TABLES for capability in TENSOR_CORE]
+def tables(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, int], Future[list[dict]]]:
+    """The tables under benchmarks/ for the chips asked for, each made in a process of its own, one a core at a time."""
+    calls = [item.callspec.params for item in request.session.items if item.path == request.path]
+    capabilities = dict.fromkeys(params["capability"] for params in calls)
+    wanted = [(table, capability) for table in TABLES for capability in capabilities]
     folders = {each: tmp_path_factory.mktemp("kernels") for each in wanted}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return {each: pool.submit(compiled, *each, folders[each]) for each in wanted}
@@ -49,7 +55,7 @@ def compiled(table: str, capability: int, tmp_path: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
+@CHIPS
 def test_the_network_compiles_well(capability: int, tables) -> None:
     rows = tables["kernel_table.py", capability].result()
     assert {"forward", "dx", "dweight", "gate"} <= {row["pass"] for row in rows}
@@ -65,7 +71,7 @@ def test_the_network_compiles_well(capability: int, tables) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", TENSOR_CORE, ids=lambda capability: f"sm_{capability}")
+@CHIPS
 def test_the_spectral_form_of_the_network_compiles_well(capability: int, tables) -> None:
     rows = tables["spectral_table.py", capability].result()
     assert {row["pass"] for row in rows} == {
