@@ -16,6 +16,7 @@ from cpm_fast.model.tensor_file import write_network
 from cpm_fast.model.walk import TensorWalk
 from cpm_fast.ops.batch_norm import batch_norm
 from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 from cpm_fast.skeleton import Skeleton
 
 LINEAR_INIT_STD = 0.01
@@ -192,6 +193,16 @@ class _Run(TensorWalk[Layer]):
     def dropout(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
         training = self.model.conv(node.inputs[0].removesuffix(SUM.format(""))).training
         return F.dropout(x, self.model.config.dropout) if training else x
+
+
+class ReferenceWalk(TensorWalk[Layer]):
+    """The layers of a model in evaluation mode by the reference, whatever backend others use: for export and checks."""
+
+    def __init__(self, model: CPM) -> None:
+        self.model = model
+
+    def conv(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
+        return reference_context_conv(x, *self.model.conv(node.name).folded(), node.relu)
 
 
 def middle_center_map(config: NetworkConfig, size: tuple[int, int]) -> torch.Tensor:

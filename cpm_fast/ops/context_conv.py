@@ -9,13 +9,12 @@ import torch.nn.functional as F
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
+from cpm_fast.ops.maps import check_weight
 from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
 from cpm_fast.ops.spectral.library import conv_of_weight
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
-
-MAX_KERNEL = 15
 
 
 def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
@@ -70,10 +69,7 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
     if x.ndim != 4:
         raise ValueError(f"x must be [N, C, h, w], got {list(x.shape)}")
-    if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
-        raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
-    if weight.shape[2] > MAX_KERNEL:
-        raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
+    check_weight(weight)
     if weight.shape[1] != x.shape[1]:
         raise ValueError(f"weight must have C = {x.shape[1]} input channels as x has, got {list(weight.shape)}")
     if bias.shape != weight.shape[:1]:

@@ -9,19 +9,20 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.maps import (
-    BLOCK,
     MAX_KERNEL,
     NO_POOL,
     Pool,
     check_out,
     check_pool,
-    check_tensors,
+    check_weight,
     note_written,
     out_shape,
     pitch_of,
 )
 from cpm_fast.ops.memory import address, check_memory, check_storage, check_storages, storages_of
+from cpm_fast.ops.spectral.checks import check_tensors
 from cpm_fast.ops.workspace import workspaces
+from cpm_fast.reference.direct_conv import BLOCK
 from cpm_fast.reference.direct_conv import direct_conv as reference_direct_conv
 from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
 
@@ -40,10 +41,7 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
         TypeError: weight is not float32.
         RuntimeError: weight is on another device.
     """
-    if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
-        raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
-    if weight.shape[2] > MAX_KERNEL:
-        raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
+    check_weight(weight)
     check_tensors("weight", weight=weight)
     if weight.device.type != "cpu":
         raise RuntimeError(f"weight must be on the CPU, got {weight.device}")

@@ -7,8 +7,8 @@ import torch
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, extent, foreign_kind
 
+# Largest side of a convolution's window.
 MAX_KERNEL = 15
-BLOCK = 16
 # (side, padding) of the windows of a maximum, two cells apart.
 Pool = tuple[int, int]
 POOLS: tuple[Pool, ...] = ((2, 0), (3, 0), (3, 1))
@@ -92,19 +92,12 @@ def share_memory(out: torch.Tensor, other: torch.Tensor) -> bool:
     return not (channels <= step and step + other_channels <= pitch)
 
 
-def check_tensors(first: str, **tensors: torch.Tensor) -> None:
-    """Refuse a tensor that is not float32, or not on the device of the first."""
-    check_float32(**tensors)
-    for name, tensor in tensors.items():
-        if tensor.device != tensors[first].device:
-            raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
-
-
-def check_float32(**tensors: torch.Tensor) -> None:
-    """Refuse a tensor that is not float32."""
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"{name} must be torch.float32, got {tensor.dtype}")
+def check_weight(weight: torch.Tensor) -> None:
+    """Refuse what is no weight of a convolution."""
+    if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
+        raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
+    if weight.shape[2] > MAX_KERNEL:
+        raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
 
 
 def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:

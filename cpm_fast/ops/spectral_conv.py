@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.maps import MAX_KERNEL, NO_POOL, Pool, check_out, check_pool, note_written, pitch_of
+from cpm_fast.ops.maps import NO_POOL, Pool, check_out, check_pool, check_weight, note_written, pitch_of
 from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.spectral.checks import (
     TILES,
@@ -53,10 +53,7 @@ def transform_weight(
         TypeError: weight or dtype is not one of those.
         RuntimeError: weight asks for a gradient, or the backend is missing.
     """
-    if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
-        raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
-    if weight.shape[2] > MAX_KERNEL:
-        raise ValueError(f"weight must have k of at most {MAX_KERNEL}, got {list(weight.shape)}")
+    check_weight(weight)
     if tile not in TILES:
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
     check_types(weight=weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+# Outputs of a weight lie in blocks of so many, as the registers of the fast code hold them.
 BLOCK = 16
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.grad import conv2d_weight
 
-BLOCK = 16
+from cpm_fast.reference.direct_conv import BLOCK
 
 
 def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import torch
 
-from cpm_fast.ops.maps import BLOCK
 from cpm_fast.ops.spectral.checks import TILES
+from cpm_fast.reference.direct_conv import BLOCK
 
 # Milliseconds: a GFLOP of the product, 1e9 multiplications of the y transforms of weights, 1e9 butterflies of those of
 # maps, a GB of maps, a call.

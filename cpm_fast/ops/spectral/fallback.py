@@ -11,8 +11,9 @@ from functools import lru_cache
 import torch
 
 from cpm_fast.ops.direct_conv import bound_direct_conv, pack_weight
-from cpm_fast.ops.maps import BLOCK, NO_POOL, Pool, pitch_of
+from cpm_fast.ops.maps import NO_POOL, Pool, pitch_of
 from cpm_fast.ops.spectral.checks import tile_of
+from cpm_fast.reference.direct_conv import BLOCK
 
 
 def convolve_directly(

@@ -17,11 +17,12 @@ from cpm_fast.kernels.fourier import frequencies
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import capability_of, mode_of
-from cpm_fast.ops.maps import BLOCK, NO_POOL, Pool, out_shape, pitch_of
+from cpm_fast.ops.maps import NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.memory import address, check_memory, check_storages, optional_address, storages_of
 from cpm_fast.ops.spectral.checks import tile_of
 from cpm_fast.ops.spectral.fallback import convolve_directly, weight_of
 from cpm_fast.ops.workspace import spectra_workspaces, workspaces
+from cpm_fast.reference.direct_conv import BLOCK
 
 # Memory that each calling thread keeps between calls. With less the weights are read several times an image, with
 # more the spectra of a chunk of tiles leave the caches.

@@ -15,7 +15,6 @@ import torch
 from tqdm import tqdm
 
 from cpm_fast.model.cpm import CPM
-from cpm_fast.ops.backend import use_backend
 from cpm_fast.reference.peaks import peaks
 from cpm_fast.system.files import atomic_write
 from cpm_fast.weights.exporters.portable import INPUT, Portable
@@ -36,7 +35,7 @@ def export_model(model: CPM, path: str | Path, *, decode: bool = False) -> str:
 
     The file takes normalized crops [N, 3, H, W] (its metadata `network` is the config, with color order, mean and
     scale) with the subject in their middle, and gives the last stage's `beliefs` [N, P+1, h, w]. Before it is written
-    it is run on random crops and compared with the reference backend.
+    it is run on random crops and compared with the network in PyTorch.
 
     Args:
         model: the network.
@@ -55,7 +54,7 @@ def export_model(model: CPM, path: str | Path, *, decode: bool = False) -> str:
         raise ValueError(f"path must end in .onnx or .pt2, got {str(path)!r}")
     network = Portable(model, decode)
     about = {"network": json.dumps(model.config.to_dict()), "input": describe_input(model.config)}
-    with use_backend("reference"), torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet():
         content, run = _onnx(network, about) if suffix == ".onnx" else _program(network, about)
         agreement = _compare(network, run)
     with atomic_write(path) as file:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cpm_fast.config import STRIDE
-from cpm_fast.model.cpm import CPM, middle_center_map
+from cpm_fast.model.cpm import CPM, ReferenceWalk, middle_center_map
 from cpm_fast.model.layers import CENTER, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import center_pool
 from cpm_fast.reference.peaks import peaks
@@ -23,7 +23,7 @@ INPUT = "crops"
 class Portable(nn.Module):
     """The last stage of a network, its subject in the middle of the box, or the key points it says.
 
-    Run and traced under `use_backend("reference")`, where every op is a plain function over PyTorch's own.
+    It runs by the reference alone, where every op is a plain function over PyTorch's own.
 
     Args:
         model: copied.
@@ -61,7 +61,7 @@ class Portable(nn.Module):
         assert isinstance(center, torch.Tensor)
         # Not len(), which a tracer takes for a constant.
         maps = {IMAGE: crops, CENTER: center.expand(crops.shape[0], *center.shape[1:])}
-        self.model.run(self.model.layers, maps)
+        ReferenceWalk(self.model).over(self.model.layers, maps)
         return maps[CPM_STAGE_OUTPUT.format(self.config.stages)]
 
     def merged(self, beliefs: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.model.cpm import CPM
+from cpm_fast.model.cpm import CPM, ReferenceWalk
 from cpm_fast.model.files import fill, load_model, save_model
-from cpm_fast.model.layers import parameter_count
-from cpm_fast.ops.backend import use_backend
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, parameter_count
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.weights.fold import folded
 from cpm_fast.weights.importers.caffe import read_caffemodel
@@ -143,8 +142,9 @@ def try_out(model: CPM) -> str:
     """
     crops = torch.rand(1, 3, TRIAL_SIDE_PX, TRIAL_SIDE_PX, generator=torch.Generator().manual_seed(0)) - 0.5
     found = model(crops)
-    with use_backend("reference"):
-        wanted = model(crops)
+    maps = model.inputs(crops)
+    ReferenceWalk(model).over(model.layers, maps)
+    wanted = [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, model.config.stages + 1)]
     largest = max(float(maps.abs().max()) for maps in wanted)
     if not all(bool(maps.isfinite().all()) for maps in (*found, *wanted)):
         raise RuntimeError("the imported network's beliefs on a random picture are not finite: its weights are damaged")
