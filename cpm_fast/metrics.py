@@ -180,6 +180,12 @@ def scores(
 
     Raises:
         ValueError: as for `pck`, or thresholds do not rise.
+
+    Examples:
+        >>> truth = np.zeros((1, 2, 2))
+        >>> predicted = np.array([[[1.0, 0.0], [3.0, 0.0]]])
+        >>> [score.mean for score in scores(predicted, truth, np.array([10.0]), (0.1, 0.2, 0.3))]
+        [0.5, 0.5, 1.0]
     """
     thresholds = [_threshold(value) for value in thresholds]
     if not thresholds or any(low >= high for low, high in pairwise(thresholds)):
@@ -199,6 +205,10 @@ def curve(
 
     Raises:
         ValueError: as for `scores`.
+
+    Examples:
+        >>> curve(np.ones((1, 1, 2)), np.zeros((1, 1, 2)), np.array([10.0]), (0.1, 0.2)).tolist()
+        [0.0, 1.0]
     """
     return np.array([score.mean for score in scores(predicted, truth, reference_length, thresholds, valid)])
 
@@ -214,6 +224,11 @@ def area_under_curve(
 
     Raises:
         ValueError: as for `curve`, or fewer than two thresholds.
+
+    Examples:
+        >>> truth = np.zeros((1, 1, 2))
+        >>> round(area_under_curve(truth, truth, np.array([10.0])), 6)
+        1.0
     """
     if len(thresholds) < 2:
         raise ValueError(f"thresholds must be at least two for an area, got {list(thresholds)}")
@@ -234,6 +249,10 @@ def errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: shapes do not fit.
+
+    Examples:
+        >>> errors(np.array([[[3.0, 4.0]]]), np.zeros((1, 1, 2))).tolist()
+        [[5.0]]
     """
     predicted, truth = _points(predicted, "predicted"), _points(truth, "truth")
     if predicted.shape != truth.shape:
@@ -266,6 +285,10 @@ def mpii_reference_length(head_box: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: the shape does not fit.
+
+    Examples:
+        >>> mpii_reference_length(np.array([[0.0, 0.0, 30.0, 40.0]])).tolist()
+        [30.0]
     """
     head_box = np.asarray(head_box, dtype=np.float64)
     if head_box.ndim != 2 or head_box.shape[1] != 4:
@@ -281,6 +304,10 @@ def box_reference_length(truth: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: the shape does not fit.
+
+    Examples:
+        >>> box_reference_length(np.array([[[0.0, 0.0], [3.0, 4.0], [np.nan, np.nan]]])).tolist()
+        [4.0]
     """
     truth = _points(truth, "truth")
     known = np.isfinite(truth).all(axis=2, keepdims=True)

@@ -19,6 +19,14 @@ class OneEuro:
 
     Raises:
         ValueError: a number is not positive (speed_weight: is negative).
+
+    Examples:
+        >>> from cpm_fast.data.drawn.synthetic import DrawnFigures
+        >>> from cpm_fast.inference.streaming import stream
+        >>> frames = [DrawnFigures(1)[0].image] * 2
+        >>> steady = OneEuro(cutoff=0.5)
+        >>> [len(result) for result in stream(frames, model="compact-drawn", smooth=steady, device="cpu")]
+        [1, 1]
     """
 
     cutoff: float = 1.5

@@ -40,6 +40,10 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
         ValueError: weight has another shape.
         TypeError: weight is not float32.
         RuntimeError: weight is on another device.
+
+    Examples:
+        >>> pack_weight(torch.rand(20, 3, 5, 5)).shape  # 2 blocks of 16 outputs
+        torch.Size([2, 5, 5, 3, 16])
     """
     check_weight(weight)
     check_tensors("weight", weight=weight)

@@ -42,6 +42,12 @@ def gaussian_targets(
         ValueError: a shape does not fit, or a number is out of range.
         TypeError: parts is not float32, or labeled not bool.
         RuntimeError: the tensors are on different devices, parts asks for a gradient, or the backend is missing.
+
+    Examples:
+        >>> parts, labeled = torch.tensor([[[[27.5, 19.5]]]]), torch.ones(1, 1, 1, dtype=torch.bool)
+        >>> maps = gaussian_targets(parts, labeled, (6, 6), 7.0, 8.0)
+        >>> maps.shape, float(maps[0, 0, 2, 3])  # cell 3 stands at box pixel 27.5
+        (torch.Size([1, 2, 6, 6]), 1.0)
     """
     _check(parts, labeled, size, sigma, stride)
     check_storage(parts=parts, labeled=labeled)

@@ -36,6 +36,14 @@ def merge_peaks(
         ValueError: a shape does not fit, a size is out of range, or frames are not finite.
         TypeError: maps is not float32, or frames not float64.
         RuntimeError: the tensors are on different devices, maps asks for a gradient, or the backend is missing.
+
+    Examples:
+        >>> maps = torch.zeros(1, 1, 2, 6, 6)
+        >>> maps[0, 0, 0, 2, 3] = 1
+        >>> frames = torch.tensor([[1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+        >>> points, scores = merge_peaks(maps, frames, (6, 6), refine=False)
+        >>> points.tolist(), scores.tolist()
+        ([[[3.0, 2.0]]], [[1.0]])
     """
     check_stack("merge_peaks", maps, frames, size)
     check_storage(maps=maps, frames=frames)

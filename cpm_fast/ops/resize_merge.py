@@ -38,6 +38,12 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
         ValueError: a shape does not fit, a size is out of range, or frames are not finite.
         TypeError: maps is not float32, or frames not float64.
         RuntimeError: the tensors are on different devices, maps asks for a gradient, or the backend is missing.
+
+    Examples:
+        >>> maps = torch.rand(1, 2, 3, 6, 6)
+        >>> frames = torch.tensor([[1 / 8, 1 / 8, -0.4375, -0.4375]] * 2, dtype=torch.float64)
+        >>> resize_merge(maps, frames, (48, 48)).shape
+        torch.Size([1, 3, 48, 48])
     """
     check_stack("resize_merge", maps, frames, size)
     check_storage(maps=maps, frames=frames)

@@ -52,6 +52,10 @@ def transform_weight(
         ValueError: weight has another shape, or there is no such tile.
         TypeError: weight or dtype is not one of those.
         RuntimeError: weight asks for a gradient, or the backend is missing.
+
+    Examples:
+        >>> transform_weight(torch.rand(20, 3, 5, 5), 16).shape[0]  # rows of 9 frequencies, packed
+        8
     """
     check_weight(weight)
     if tile not in TILES:

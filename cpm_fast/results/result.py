@@ -66,6 +66,14 @@ class Result(Entry):
         timing: what each step took; None when read from a file.
         frame: of a video, from 0.
         seconds: when that frame is shown, from the start of the video.
+
+    Examples:
+        >>> from cpm_fast.skeleton import Skeleton
+        >>> skeleton = Skeleton("stick", ("top", "bottom"))
+        >>> points, scores = np.array([[[3, 4], [3, 9]]], np.float32), np.array([[0.9, 0.8]], np.float32)
+        >>> result = Result(points, scores, skeleton, "stick.png", size=(20, 10))
+        >>> len(result), result.keypoints[0, skeleton.index("bottom")].tolist()
+        (1, [3.0, 9.0])
     """
 
     source: ImageSource | None = field(default=None, repr=False)
@@ -150,6 +158,13 @@ class Results(Sequence[Result]):
     Args:
         results: one an image.
         failures: what could not be read, name -> why.
+
+    Examples:
+        >>> from cpm_fast.data.drawn.synthetic import DrawnFigures
+        >>> from cpm_fast.inference.images import infer
+        >>> results = infer(DrawnFigures(1)[0].image, model="compact-drawn", device="cpu")
+        >>> len(results), results.failures
+        (1, {})
     """
 
     def __init__(self, results: Sequence[Result] = (), failures: Mapping[str, str] | None = None) -> None:

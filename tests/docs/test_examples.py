@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+import cpm_fast
 from support.pages import ROOT
 
 PACKAGE = ROOT / "cpm_fast"
@@ -18,13 +19,14 @@ MODULES = sorted(
 )
 # Names that must have an example.
 SHOWN = (
-    *(f"cpm_fast.{name}" for name in ("CPM", "Engine", "NetworkConfig", "Roi", "Skeleton", "TrainingConfig")),
-    *(f"cpm_fast.{name}" for name in ("evaluate", "infer", "load", "stream")),
-    *(f"cpm_fast.metrics.{name}" for name in ("flic", "pck", "pckh")),
+    *(f"cpm_fast.{name}" for name in cpm_fast.__all__ if name not in ("__version__", "metrics")),
+    *(f"cpm_fast.metrics.{name}" for name in ("flic", "pck", "pckh", "scores", "curve", "area_under_curve", "errors")),
+    *(f"cpm_fast.metrics.{name}_reference_length" for name in ("mpii", "box")),
     *(f"cpm_fast.evaluation.{name}" for name in ("Rule", "evaluate_predictions")),
     "cpm_fast.data.open_dataset",
-    "cpm_fast.ops.context_conv.context_conv",
-    "cpm_fast.ops.peaks.peaks",
+    *(f"cpm_fast.ops.{op}.{op}" for op in ("context_conv", "gaussian_targets", "merge_peaks", "peaks", "resize_merge")),
+    "cpm_fast.ops.direct_conv.pack_weight",
+    "cpm_fast.ops.spectral_conv.transform_weight",
 )
 
 
