@@ -67,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
         "eval",
         _eval,
         "score a network, or a file of predictions, on annotated pictures: PCK, "
-        "PCKh, the FLIC rule or COCO's average precision, one row a stage",
+        "PCKh, the FLIC rule or COCO's average precision, one row per stage",
     )
     add_eval_options(evaluate)
 

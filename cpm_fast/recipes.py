@@ -79,7 +79,7 @@ class TrainingConfig:
         bias_factor: on the learning rate of biases.
         weight_decay: on convolution weights only.
         clip_norm: largest norm of the whole gradient; 0: no limit.
-        batch: samples a step, over all processes.
+        batch: samples per step, over all processes.
         accumulate: pieces of each process's share of a batch, one after the other, whose gradients add up: less memory
             for the same batch. Batch normalization and dropout see the pieces one by one.
         epochs: passes over the data.

@@ -13,8 +13,8 @@ Counts for the 6-stage network at 368 x 368, an image, 16-bit storage: 9x9 3->25
 @ 368, 16.8 GFLOP and 70 MB; in each of two trunks 9x9 128->128 @ 184, 89.9 GFLOP and 17 MB, and @ 92, 22.5 and 4.3 MB;
 ten 11x11 128->128 @ 46, 8.4 GFLOP and 5.0 MB each; five 48->128, 3.1 each; 9x9 32->512 @ 46, 2.8. In all 351 GFLOP and
 0.3 GB, so the tensor cores and, with plain loads, L2 decide. Predicted on an H200 (989 TFLOP/s dense in 16 bit): 40 to
-60 % of peak where the widest tile fills the chip (`plans.py` says why), 0.7 ms an image for the network at batch 32;
-conv1, whose 27 values a row fill a small tile, a third of peak.
+60 % of peak where the widest tile fills the chip (`plans.py` says why), 0.7 ms per image for the network at batch 32;
+conv1, whose 27 values per row fill a small tile, a third of peak.
 
 Versions
     1  pointers and masks, two nested loops of which the inner is pipelined; not yet measured on a GPU

@@ -14,7 +14,7 @@ with y for every row of the kernel and every block of channels: half as many byt
 a pass over dy that takes 4 % of the time of dx and dweight (both predicted, over the 6-stage network).
 
 Counts: as many FLOP as the forward pass; workspace at most 64 MiB, or one float32 copy of the weight if that is more.
-Predicted on an H200: a third of peak in 16 bit, bound by L2; 1.0 ms an image for the 6-stage network at batch 32. tf32
+Predicted on an H200: a third of peak in 16 bit, bound by L2; 1.0 ms per image for the 6-stage network at batch 32. tf32
 operands need their pixels side by side, which they are not in memory, so one passes through registers: less than that.
 
 Versions

@@ -146,9 +146,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--held-out", type=int, default=500, help="others to score on (%(default)s)")
     parser.add_argument("--data", help="as for cpm-fast train, in place of drawn figures; its last --held-out samples "
                         "are those to score on")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=16, help="samples a step (%(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="samples per step (%(default)s)")
     parser.add_argument("--steps", type=int, help="of every run, instead of --minutes")
-    parser.add_argument("--workers", type=int, help="loader processes (default: one a core)")
+    parser.add_argument("--workers", type=int, help="loader processes (default: one per core)")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(arguments)
     if not chosen.minutes > 0 or min(chosen.samples, chosen.held_out, chosen.batch) < 1:

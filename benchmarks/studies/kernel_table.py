@@ -108,7 +108,7 @@ def predicted(launch: Launch, flops: int, bytes_moved: int, mode: str) -> float:
 
 
 def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict[str, Any]]:
-    """One row a layer, batch, mode, chip and pass; launches that share a compiled kernel compile it once."""
+    """One row per layer, batch, mode, chip and pass; launches that share a compiled kernel compile it once."""
     done: dict[Key, Compiled] = {}
     for capability in capabilities:
         for mode in modes:

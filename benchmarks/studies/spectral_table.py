@@ -116,7 +116,7 @@ def counted(launch: Launch, kind: Arithmetic) -> tuple[float, float]:
 
 
 def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict[str, Any]]:
-    """One row a layer, batch, mode, chip and launch; launches that share a compiled kernel compile it once."""
+    """One row per layer, batch, mode, chip and launch; launches that share a compiled kernel compile it once."""
     done: dict[Key, Compiled] = {}
     for capability in capabilities:
         for mode in modes:
@@ -202,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     totals = list(summary(chosen.network, chosen.images, chosen.modes))
     print("\nall convolutions, forward, predicted for an H200 and not measured:")
     for total in totals:
-        print(f"  {total['mode']:<7}{total['images']:>3} images  direct {total['direct_ms_an_image']:.3f} ms an image, "
+        print(f"  {total['mode']:<7}{total['images']:>3} images  direct {total['direct_ms_an_image']:.3f} ms/image, "
               f"as planned {total['planned_ms_an_image']:.3f}")  # fmt: skip
     if chosen.json:
         record = {"network": chosen.network, "measured": False, "triton": version("triton"), "totals": totals}

@@ -31,7 +31,7 @@ def distinct(size: tuple[int, int]) -> list[Layer]:
 
 def peers(backward: bool, level: Level, device: str) -> list[Peer]:
     ranks = torch_peers(cpm_fast_layer, pytorch_layer, with_compiler=device == "cuda" and level == "full")
-    # Autograd through torch.fft takes seconds a layer, and the exported forms are whole networks' for a start.
+    # Autograd through torch.fft takes seconds per layer, and the exported forms are whole networks' for a start.
     if device == "cpu" and (not backward or level == "full"):
         ranks.append(Peer("torch.fft", fourier_layer, "fastest tile"))
     if device == "cpu" and not backward and level == "full":

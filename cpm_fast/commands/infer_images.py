@@ -98,7 +98,7 @@ class _Run:
         return fine
 
     def _single(self) -> bool:
-        """One picture is done or not: there is nothing to go on with."""
+        """Do one picture, which is done or not: nothing of it can be resumed."""
         results = [outcome for outcome in self.job.run() if isinstance(outcome, Result)]
         self._claim(False)
         for result in results:
@@ -228,4 +228,4 @@ class _Run:
             return ""
         rate = f", {self.ranks.world * self.done / seconds:.1f} pictures/s" if seconds else ""
         each = ", ".join(f"{name} {1e3 * total / self.done:.1f}" for name, total in self.steps.items())
-        return f"{rate}; ms a picture: {each}"
+        return f"{rate}; ms per picture: {each}"

@@ -1,4 +1,4 @@
-"""`cpm-fast infer` on a video or a camera: a CSV row a frame as it goes, and the video with the poses drawn in."""
+"""`cpm-fast infer` on a video or a camera: a CSV row per frame as it goes, and the video with the poses drawn in."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _follow(
 
 @contextmanager
 def _camera_ends_well(video: Video) -> Iterator[None]:
-    """Ctrl-C is how a camera is stopped; a file is gone on with."""
+    """Stop a camera at Ctrl-C; a file can be resumed."""
     try:
         yield
     except KeyboardInterrupt:

@@ -48,7 +48,7 @@ class _Run:
 
 
 def train_command(options: argparse.Namespace) -> bool:
-    """Start a run, or go on with one; True when it came to its end."""
+    """Start or resume a run; True when it came to its end."""
     main = main_process()
     folder: Path = options.resume or options.output or Path("runs") / options.preset
     run = _read_config(folder) if options.resume else _new_run(options)

@@ -52,7 +52,7 @@ class Engine:
         memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
             less, smaller tiles and direct convolutions are used.
         tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is
-            fastest, instead of taking it from a table: seconds a shape for a large network. The result is kept for
+            fastest, instead of taking it from a table: seconds per shape for a large network. The result is kept for
             other processes in the user's folder of caches, or in CPM_FAST_CACHE.
         frozen: you promise that neither weights nor hooks of the model change after the first call. They are not
             looked at again then, which saves a read of all weights at every call, and on CUDA a wait for the device:
@@ -144,7 +144,7 @@ class Engine:
         A tuned engine's predictions are what was measured then, layer by layer.
 
         Args:
-            batch: images a call.
+            batch: images per call.
             measure: whether to run it, on random input of the configured size; the best of three calls counts.
         """
         size = self.config.input_size

@@ -134,7 +134,7 @@ class Evaluation:
         return known[order][:count].tolist()
 
     def save_curve(self, path: str | Path) -> None:
-        """Draw the score over the threshold, one line a stage, as a PNG."""
+        """Draw the score over the threshold, one line per stage, as a PNG."""
         with atomic_write(path) as file:
             file.write(self.curve_picture())
 
@@ -147,7 +147,7 @@ class Evaluation:
         return score_curves(self.rule, lines, self.dataset)
 
     def table(self, sides: bool = False) -> str:
-        """One row a stage in percent: mean, area under the curve, every part; then what was counted, and how.
+        """One row per stage in percent: mean, area under the curve, every part; then what was counted, and how.
 
         Args:
             sides: with a second table, in which left and right are averaged, and the errors in pixels.

@@ -101,7 +101,7 @@ def from_arrays(
         heights = np.broadcast_to(scores, heights.shape)
     images = texts["images"]
     if images is not None and len(images) != stages.shape[1]:
-        raise ValueError(f"images must be {stages.shape[1]} names, one a subject, got {len(images)}")
+        raise ValueError(f"images must be {stages.shape[1]} names, one per subject, got {len(images)}")
     about = f"{name} {layout}, first pixel {first:g}, parts {told(names)}"
     return PredictedParts(np.where(np.isfinite(points), points, np.nan), heights, names, about, images)
 

@@ -54,7 +54,7 @@ def evaluate(
             released 0.7 to 1.3 by 0.1, if not given.
         flip: average with the mirrored picture.
         refine: sub-pixel peaks (the release has none).
-        batch: crops a forward pass.
+        batch: crops per forward pass.
         rule: when a part is right; PCK@0.2 if not given.
         device: "auto" or where the model is; crops are brought there.
         progress: whether to show a bar; if not given, for more than a few samples on a terminal.

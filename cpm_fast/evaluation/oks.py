@@ -136,7 +136,7 @@ def average_precision(
 
 
 def precision_table(stages: Sequence[AveragePrecision]) -> str:
-    """One row a stage, in percent; then which parts had no share."""
+    """One row per stage, in percent; then which parts had no share."""
     lines = ["average precision by object key point similarity (COCO), percent"]
     lines.append(" " * 8 + "".join(f"{name:>11}" for name in NUMBERS))
     for stage, found in enumerate(stages, 1):

@@ -41,7 +41,7 @@ def evaluate_predictions(
     """Score predictions that were made elsewhere, by the rules of `evaluate`.
 
     Args:
-        predicted: [M, P, 2] or, of several stages, [T, M, P, 2] image pixels, one a sample of the dataset and in the
+        predicted: [M, P, 2] or, of several stages, [T, M, P, 2] image pixels, one per sample of the dataset and in the
             order of its skeleton; NaN where a part was not found, which is a miss.
         dataset: annotated samples.
         rule: when a part is right; PCK@0.2 if not given.
@@ -247,7 +247,7 @@ def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int],
     if predicted != count:
         named = "" if parts.images is None else "; no image of the dataset is named in the file"
         raise MatchError(
-            f"predictions must be {count}, one a sample of {reader.dataset.name}, got {predicted}{named}; "
+            f"predictions must be {count}, one per sample of {reader.dataset.name}, got {predicted}{named}; "
             "--last N scores the last N samples only"
         )
     return list(reader.indices), "matched by order"

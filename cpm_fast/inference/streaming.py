@@ -73,10 +73,10 @@ def stream(
         follow: whether regions follow the parts; if not, every frame is looked at where the first was.
         smooth: filter the key points of each subject over time; True is `OneEuro()`. Regions follow what was found.
         pyramid, flip, batch, device, precision, color, refine, belief_maps, threads, tune: as for `infer`.
-        rate: frames a second, for the times of frames that come from neither file nor camera.
+        rate: frames per second, for the times of frames that come from neither file nor camera.
 
     Returns:
-        An iterator of one result a frame, with `frame` and `seconds`. Its `roi_source` is "parts" where the region
+        An iterator of one result per frame, with `frame` and `seconds`. Its `roi_source` is "parts" where the region
         follows the last frame's, otherwise that of the start. Closing it closes the video.
 
     Raises:
@@ -105,7 +105,7 @@ def stream(
         results = tracker.run(Video(source))  # type: ignore[arg-type]
     elif isinstance(source, Iterable) and not isinstance(source, np.ndarray | torch.Tensor):
         if not 0 < rate < float("inf"):
-            raise ValueError(f"rate must be a positive number of frames a second, got {rate}")
+            raise ValueError(f"rate must be a positive number of frames per second, got {rate}")
         results = tracker.results(_frames(source, color, rate))
     else:
         raise TypeError(f"source must be a video file, a camera's number or frames, got {type(source).__name__}")
@@ -121,7 +121,7 @@ def smoothed(results: Iterator[Result], filtering: OneEuro) -> Iterator[Result]:
 
 
 def smooth_result(result: Result, smoothers: list[Smoother], filtering: OneEuro) -> Result:
-    """One frame's result, filtered; `smoothers` holds one a subject, and is filled at the first."""
+    """One frame's result, filtered; `smoothers` holds one per subject, and is filled at the first."""
     smoothers.extend(Smoother(filtering) for _ in range(len(result) - len(smoothers)))
     found = zip(smoothers, result.keypoints, result.rois, strict=True)
     points = [smoother(keypoints, result.seconds or 0.0, roi.side) for smoother, keypoints, roi in found]

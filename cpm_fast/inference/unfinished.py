@@ -21,7 +21,7 @@ class Unfinished:
 
     Args:
         output: where the results will be.
-        settings: what the results depend on, plain values; a run with others does not go on with this one.
+        settings: what the results depend on, plain values; a run with others does not resume this one.
     """
 
     def __init__(self, output: Path, settings: dict[str, Any]) -> None:
@@ -30,7 +30,7 @@ class Unfinished:
         self._journal = None
 
     def check(self, resume: bool) -> bool:
-        """Whether there is work to go on with.
+        """Return whether there is work to resume.
 
         Raises:
             ValueError: there is, but resume was not asked for, or its settings are others.
@@ -39,7 +39,9 @@ class Unfinished:
         if not path.is_file():
             return False
         if not resume:
-            raise ValueError(f"{self.output}: holds an unfinished run; go on with --resume, or remove {self.folder}")
+            raise ValueError(
+                f"{self.output}: holds an unfinished run; resume it with --resume, or remove {self.folder}"
+            )
         try:
             before = parse_json(path.read_text(encoding="utf-8"))
             different = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]

@@ -1,4 +1,4 @@
-"""The table of a video: a row a frame and subject, written as it goes, and gone on with after a kill."""
+"""The table of a video: a row per frame and subject, written as it goes, and resumed after a kill."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class VideoTable:
                         last = dataclasses.replace(Result.of(entry), skeleton=self.skeleton)
                         file.write(self._rows(last)[1])
         except ValueError as error:
-            raise ValueError(f"{self.path}: not a table to go on with: {error}") from None
+            raise ValueError(f"{self.path}: not a table that can be resumed: {error}") from None
         self._file = self.path.open("ab")
         return last
 
@@ -71,7 +71,7 @@ class VideoTable:
         """Write a frame's rows; the result as they have it, filtered."""
         shown, rows = self._rows(found)
         if self._file is None:
-            raise ValueError(f"{self.path}: start the table, or go on with it, first")
+            raise ValueError(f"{self.path}: start or resume the table first")
         self._file.write(rows)
         self._file.flush()
         return shown

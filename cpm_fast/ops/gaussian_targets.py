@@ -33,7 +33,7 @@ def gaussian_targets(
             included. A labeled part that is not finite counts as unlabeled: to refuse it would make a GPU wait.
         size: (h, w) of the maps in cells, each 1 to 32768.
         sigma: of the peak, in box pixels, 0.001 to 1e6; the release has 7.
-        stride: box pixels a cell, 1 to 1e6; the release has 8.
+        stride: box pixels per cell, 1 to 1e6; the release has 8.
 
     Returns:
         [N, P+1, h, w] float32 in [0, 1], contiguous. No gradient flows to parts.

@@ -36,7 +36,7 @@ def pitch_of(tensor: torch.Tensor) -> int | None:
 
 
 def out_shape(x: torch.Tensor, outputs: int, pool: int) -> tuple[int, ...]:
-    """Return the shape of a convolution of x, with pooling windows of `pool` cells a side if that is not 0."""
+    """Return the shape of a convolution of x, with pooling windows of `pool` cells per side if that is not 0."""
     height, width = x.shape[2:]
     return (x.shape[0], outputs, height // 2, width // 2) if pool else (x.shape[0], outputs, height, width)
 

@@ -37,7 +37,7 @@ def transform_weight(
     Args:
         weight: [O, C, k, k] float32, on CUDA also float16 or bfloat16; k odd and at most 15.
         tile: t, one of 16, 20, 22, 24, 32, 36, 48, 54, 64. A tile gives (t - k + 1)^2 outputs, or a whole map of up to
-            t - k // 2 cells a side.
+            t - k // 2 cells per side.
         adjoint: of the transposed convolution instead, from O to C channels: what `spectral_input_gradient` wants.
         dtype: of the result, float32 if None; on CUDA also float16, whose 10 bits are those of TF32, or bfloat16.
 
@@ -96,7 +96,7 @@ def spectral_conv(
         bias: [O], dtype and device of x.
         relu: whether max(0, .) follows.
         kernel: k of the weight, odd and at most 15.
-        pool: (side, padding): the maximum over windows of 2 or 3 cells a side, two apart, follows; the first window
+        pool: (side, padding): the maximum over windows of 2 or 3 cells per side, two apart, follows; the first window
             begins `padding` cells before the map, 0, or 1 of 3. Windows are clipped at the border. h and w even.
         out: where the result goes: like what is returned, in channels_last or some channels of such a map, apart from
             x.

@@ -77,7 +77,7 @@ def belief_overlay(crop: np.ndarray, belief: np.ndarray, cell_offset: float = 3.
 
     Args:
         crop: [H, W, 3] uint8 BGR.
-        belief: [h, w], 0 (no heat) to 1 (full heat), of H / h crop pixels a cell.
+        belief: [h, w], 0 (no heat) to 1 (full heat), of H / h crop pixels per cell.
         cell_offset: cell g stands at crop pixel H / h * g + cell_offset.
 
     Returns:

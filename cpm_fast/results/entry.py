@@ -35,7 +35,7 @@ class Entry:
                 f"{list(self.scores.shape)}"
             )
         if len(self.rois) not in (0, count):
-            raise ValueError(f"rois must be {count}, one a subject, got {len(self.rois)}")
+            raise ValueError(f"rois must be {count}, one per subject, got {len(self.rois)}")
 
     def __len__(self) -> int:
         return len(self.keypoints)

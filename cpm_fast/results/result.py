@@ -156,7 +156,7 @@ class Results(Sequence[Result]):
     """The results of all images, in order.
 
     Args:
-        results: one an image.
+        results: one per image.
         failures: what could not be read, name -> why.
 
     Examples:

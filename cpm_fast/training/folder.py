@@ -1,4 +1,4 @@
-"""A run's folder: what it must hold to be gone on with, and what is said where it can't be written."""
+"""A run's folder: what it must hold to be resumed, and errors where it can't be written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunFolder:
     def check(
         self, resume: bool, network: NetworkConfig, config: TrainingConfig, samples: Mapping[str, list[list[Any]]]
     ) -> None:
-        """Refuse to start over a run, and to go on with another than the folder's.
+        """Refuse to start over a run, and to resume another than the folder's.
 
         Raises:
             FileExistsError: the folder holds a run and `resume` is off.
@@ -42,7 +42,9 @@ class RunFolder:
         if not self.config.exists():
             return
         if not resume:
-            raise FileExistsError(f"{self.path} holds a run already; go on with --resume {self.path}, or name another")
+            raise FileExistsError(
+                f"{self.path} holds a run already; resume it with --resume {self.path}, or name another folder"
+            )
         try:
             values = parse_json(self.config.read_text(encoding="utf-8"))
             theirs = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
@@ -52,7 +54,7 @@ class RunFolder:
             raise ValueError(f"{self.config}: not the config of a run: {error}") from None
         for name, own, given in (("network", theirs[0], network), ("recipe", theirs[1], config)):
             if own != given:
-                raise ValueError(f"{self.config}: the run has another {name} than the one to go on with")
+                raise ValueError(f"{self.config}: the run has another {name} than the one given")
         if counts != samples:
             raise ValueError(
                 f"{self.config}: the run's data was {_counted(counts)}, now it is {_counted(samples)}: "

@@ -44,7 +44,7 @@ def input_digests(datasets: Sequence[Dataset]) -> Digests:
 
 
 def check_inputs(path: Path, now: Digests) -> None:
-    """Refuse to go on with other files than a run was started with; one that is missing is left out of training.
+    """Refuse to resume a run with other files than it was started with; one that is missing is left out of training.
 
     Args:
         path: of the run's inputs.json; where there is none, there is nothing to compare.

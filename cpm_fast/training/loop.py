@@ -43,7 +43,7 @@ def train(
     (the whole state), best.safetensors (weights of the best validation) and final.safetensors. Order, augmentation
     and dropout are functions of seed, epoch, step and sample, so on a CPU, with as many threads, a resumed run equals
     an unbroken one bit for bit. One process at a time trains in a folder. inputs.json says which files the run was made
-    from; it does not go on with others. Samples that can't be read are left out, and steps without any are skipped.
+    from; it can't be resumed with others. Samples that can't be read are left out, and steps without any are skipped.
 
     Under torchrun the processes share every batch, by DistributedDataParallel: the first one writes and validates, all
     must see the folder. The result is that of one process to rounding, but where batch normalization or dropout see a

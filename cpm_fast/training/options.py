@@ -15,7 +15,7 @@ class RunOptions:
     """How a run is carried out; nothing here changes its result.
 
     Args:
-        workers: loader processes; None: one a core, at most 8.
+        workers: loader processes; None: one per core, at most 8.
         device: "auto", "cpu" or "cuda".
         save_every: steps between checkpoints.
         validate_every: epochs between validations.

@@ -78,7 +78,7 @@ class Run:
         self.items = TrainingItems(filled, network, config.augmentation, config.seed)
         self.batch = min(config.batch, len(self.items))
         if self.batch < ranks.world:
-            raise ValueError(f"batch must be at least one sample a process ({ranks.world}), got {self.batch}")
+            raise ValueError(f"batch must be at least one sample per process ({ranks.world}), got {self.batch}")
         self.per_epoch = steps_per_epoch(len(self.items), self.batch)
         self.steps = max(1, round(config.epochs * self.per_epoch))
         self.last = self.steps if options.stop_after is None else min(self.steps, options.stop_after)
@@ -185,7 +185,7 @@ class Run:
             else:
                 done = f"stopped within step {progress.step + 1}, which is lost with all after the last checkpoint"
             if self.ranks.main:
-                tqdm.write(f"{done}; go on with: cpm-fast train --resume {self.folder.path}")
+                tqdm.write(f"{done}; resume with: cpm-fast train --resume {self.folder.path}")
             raise
         finally:
             bar.close()
@@ -267,7 +267,7 @@ class Run:
                             self.averaged())  # fmt: skip
 
     def check_finite(self, step: int, model: CPM) -> None:
-        """Refuse to go on with, or to save, what is not finite.
+        """Refuse to use or to save what is not finite.
 
         Raises:
             TrainingError: a loss since the last line of metrics, or a weight, is not finite.

@@ -35,7 +35,7 @@ class Loaded:
     unused: tuple[str, ...]
 
     def table(self) -> str:
-        """One line a layer, then the sums."""
+        """One line per layer, then the sums."""
         width = max(len(name) for name, _, _ in self.layers)
         lines = [f"{name:{width}}  {numbers:>10,}  {fate}" for name, numbers, fate in self.layers]
         total = sum(numbers for _, numbers, _ in self.layers)

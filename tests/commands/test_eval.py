@@ -79,7 +79,7 @@ def test_the_release_s_file_on_the_command_line(figures, tmp_path, capsys):
     assert main(scored) == FINE
     assert "stage 1 100.0" in capsys.readouterr().out
     assert main([*scored, "--last", "2"]) == BAD_USE
-    assert "predictions must be 2, one a sample of truth, got 4; --last N" in capsys.readouterr().err
+    assert "predictions must be 2, one per sample of truth, got 4; --last N" in capsys.readouterr().err
 
 
 def people(count: int, area: bool = True) -> Figures:

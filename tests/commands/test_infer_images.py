@@ -89,7 +89,7 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
     with (work / "out" / ".unfinished" / "0-0.jsonl").open("ab") as journal:
         journal.write(b'{"name": "in/07.png", "si')
     assert main([*PICTURES, "-o", "out"]) == BAD_USE
-    assert "out: holds an unfinished run; go on with --resume" in capsys.readouterr().err
+    assert "out: holds an unfinished run; resume it with --resume" in capsys.readouterr().err
     assert main([*PICTURES, "-o", "out", "--resume", "--flip"]) == BAD_USE
     assert "other settings: flip False, not True" in capsys.readouterr().err
     read = []
@@ -145,7 +145,7 @@ def test_all_options_at_once(work, capsys, monkeypatch):
     }  # fmt: skip
     assert backend.native_missing("cpu") is not None or list((work / "cache").glob("tuning-*.json"))
     told = capsys.readouterr().out
-    assert "2 pictures, 2 subjects" in told and "ms a picture: decode" in told and "pictures/s" in told
+    assert "2 pictures, 2 subjects" in told and "ms per picture: decode" in told and "pictures/s" in told
     assert main(["eval", "--data", "synthetic:6", "--last", "3", "--protocol", "lsp", *arguments, "-o", "eval"]) == FINE
     assert "counted: 3 samples" in capsys.readouterr().out and (work / "eval" / "pck.png").exists()
 
@@ -253,7 +253,7 @@ def test_a_table_of_something_else_is_not_gone_on_with(work, monkeypatch, capsys
     main([*WALK, "-o", "out"])
     (work / "out" / "walk.csv").write_text("image,subject,a_x,a_y\nwalk.mp4,0,1,2\n")
     assert main([*WALK, "-o", "out", "--resume"]) == BAD_USE
-    assert "walk.csv: not a table to go on with" in capsys.readouterr().err
+    assert "walk.csv: not a table that can be resumed" in capsys.readouterr().err
 
 
 def test_a_video_that_was_cut_is_a_bad_result(work, capsys):

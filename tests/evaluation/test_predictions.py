@@ -139,7 +139,7 @@ def test_files_without_names_of_ours_go_by_order(tmp_path):
     dataset = Figures(3)
     results_of(dataset, ["image 0", "image 1", "image 2"]).save(tmp_path / "found.npz")
     assert score_file(tmp_path / "found.npz", dataset).stages[0].mean == 1
-    with pytest.raises(MatchError, match=r"must be 2, one a sample of figures, got 3; no image .* named .* --last N"):
+    with pytest.raises(MatchError, match=r"must be 2, one per sample of figures, got 3; no image .* named .* --last N"):
         score_file(tmp_path / "found.npz", Subset(dataset, [0, 1]))
 
 

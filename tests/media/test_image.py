@@ -244,7 +244,7 @@ def test_one_pixel_image():
     box = warp(image, Roi.whole_image(1, 1).matrix((64, 64)), (64, 64), 128)
     assert box.shape == (64, 64, 3)
     assert abs(int(box[32, 32, 0]) - 9) < 8
-    # Eight pixels a side: the cubic kernel reaches two of them.
+    # Eight pixels per side: the cubic kernel reaches two of them.
     box = warp(image, Roi((0, 0), 8).matrix((64, 64)), (64, 64), 128)
     assert (box[:12] == 128).all()
     assert (box[31:33, 31:33] < 20).all()

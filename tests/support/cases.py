@@ -63,7 +63,7 @@ class TargetsCase:
     parts: int
     size: tuple[int, int]  # (h, w), cells
     sigma: float = 7.0  # box pixels
-    stride: float = 8.0  # box pixels a cell
+    stride: float = 8.0  # box pixels per cell
     labeled: float = 0.8  # fraction of the parts that are
 
     def inputs(self, generator: torch.Generator, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,7 +116,7 @@ class MergeCase:
     own_frames: bool = False  # a set of frames for each image
 
     def frames(self, device: str = "cpu") -> torch.Tensor:
-        """[S, 4] float64, or [N, S, 4] shifted by 0.3 cells an image: all maps share the middle of the output."""
+        """[S, 4] float64, or [N, S, 4] shifted by 0.3 cells per image: all maps share the middle of the output."""
         frames = torch.empty(len(self.factors), 4, dtype=torch.float64)
         for s, factor in enumerate(self.factors):
             for axis in (0, 1):
@@ -129,7 +129,7 @@ class MergeCase:
         return frames.to(device)
 
     def inputs(self, generator: torch.Generator, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-        """maps [N, S, P+1, h, w]: at every scale one peak of 0.9 cells a part, on a little noise; and frames."""
+        """maps [N, S, P+1, h, w]: at every scale one peak of 0.9 cells per part, on a little noise; and frames."""
         frames = self.frames().expand(self.images, -1, -1)  # [N, S, 4]
         parts = torch.rand(self.images, 1, self.parts, 2, generator=generator, dtype=torch.float64) * 0.5 + 0.25
         parts = parts * torch.tensor([self.size[1], self.size[0]])  # [N, 1, P, 2] pixels

@@ -1,4 +1,4 @@
-"""A run goes on with the files that it was started with, or not at all; and nobody else works in its folder."""
+"""A run is resumed with the files that it was started with, or not at all; and nobody else works in its folder."""
 
 from dataclasses import replace
 

@@ -87,7 +87,7 @@ def test_the_first_batch_is_drawn_before_the_first_step(tmp_path, monkeypatch):
 def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
     train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, stop_after=1))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(FileExistsError, match="holds a run already; go on with --resume"):
+    with pytest.raises(FileExistsError, match="holds a run already; resume it with --resume"):
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=QUIET)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

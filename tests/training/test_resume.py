@@ -123,7 +123,7 @@ def test_an_interrupt_lets_the_step_end_and_saves(tmp_path, unbroken, monkeypatc
         interrupt_at(patch, 7)
         train(*CONFIGS[name], DATA, [], tmp_path, options=QUIET)
     shown = capfd.readouterr()
-    assert "stopping after this step" in shown.err and "stopped after step 7, saved; go on with" in shown.out
+    assert "stopping after this step" in shown.err and "stopped after step 7, saved; resume with" in shown.out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert losses(tmp_path)[-1][0] == 6
     train(*CONFIGS[name], DATA, [], tmp_path, resume=True, options=QUIET)

@@ -150,5 +150,5 @@ def test_fewer_samples_than_processes(monkeypatch, tmp_path):
     from cpm_fast.training.folder import RunFolder
     from cpm_fast.training.run import Run
 
-    with pytest.raises(ValueError, match=r"batch must be at least one sample a process .8., got 4"):
+    with pytest.raises(ValueError, match=r"batch must be at least one sample per process .8., got 4"):
         Run(*CONFIGS["modern"], DATA, [], RunFolder(tmp_path), QUIET, Ranks(0, 8))

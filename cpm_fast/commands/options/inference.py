@@ -13,7 +13,7 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="*", type=Path, help="picture files, one folder of them, or one video")
     parser.add_argument("--camera", type=int, metavar="N", help="a camera by its number from 0; Ctrl-C ends it")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
-    parser.add_argument("--resume", action="store_true", help="go on with a folder or video that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="resume a folder or video that was interrupted")
     parser.add_argument(
         "--overwrite",
         action="store_true",

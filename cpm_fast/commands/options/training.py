@@ -68,7 +68,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "starts from bundled weights, otherwise modern)",
     )
     parser.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
-    parser.add_argument("--batch", type=int, help="samples a step, over all processes (default: the recipe's)")
+    parser.add_argument("--batch", type=int, help="samples per step, over all processes (default: the recipe's)")
     parser.add_argument(
         "--accumulate", type=int, metavar="N", help="take a batch in N pieces, for less memory (default: 1)"
     )
@@ -130,12 +130,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), help="of products (default: fp32)")
     parser.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
-    parser.add_argument("--workers", type=int, help="loader processes (default: one a core, at most 8)")
+    parser.add_argument("--workers", type=int, help="loader processes (default: one per core, at most 8)")
     parser.add_argument("--save-every", type=int, help="steps between checkpoints (default: 500)")
     parser.add_argument("--validate-every", type=float, help="epochs between validations (default: 1)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", type=Path, help="run folder (default: runs/PRESET)")
     where.add_argument(
-        "--resume", type=Path, metavar="RUN", help="go on with a run; what is not given comes from its config"
+        "--resume", type=Path, metavar="RUN", help="resume a run; options not given come from its config"
     )

@@ -1,4 +1,4 @@
-"""Results as CSV: a row a subject; of videos also when, and which region the network saw."""
+"""Results as CSV: a row per subject; of videos also when, and which region the network saw."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def head(names: Sequence[str], video: bool) -> list[object]:
 
 
 def subject_rows(result: Entry, video: bool) -> list[list[object]]:
-    """One row a subject, in the columns of `head`."""
+    """One row per subject, in the columns of `head`."""
     rows: list[list[object]] = []
     for i in range(len(result)):
         table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]

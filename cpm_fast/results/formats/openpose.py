@@ -1,4 +1,4 @@
-"""Key points in the files of OpenPose, one an image."""
+"""Key points in the files of OpenPose, one per image."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Mapping:
         layout: whose names and order the file has.
         config: the network.
         tensors: for the network's state_dict, of the rows without a problem.
-        rows: one a convolution, in the order they run.
+        rows: one per convolution, in the order they run.
         unused: what the file holds beyond that.
     """
 
