@@ -28,7 +28,7 @@ CHIPS = pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mar
 def tables(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, int], Future[list[dict]]]:
-    """The tables under benchmarks/ for the chips asked for, each made in a process of its own, one per core at a time."""
+    """The tables under benchmarks/ for the chips asked for, each made in its own process, one per core at a time."""
     calls = [item.callspec.params for item in request.session.items if item.path == request.path]
     capabilities = dict.fromkeys(params["capability"] for params in calls)
     wanted = [(table, capability) for table in TABLES for capability in capabilities]
