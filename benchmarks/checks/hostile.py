@@ -1,16 +1,16 @@
 """Hostile inputs by the hundred thousand, over readers and ops: each gives a result or an error that names the file.
 
-    python benchmarks/checks/hostile.py [--seconds 60] [--kinds json csv ops]
+    python benchmarks/checks/hostile.py [--seconds 60] [--kinds json csv ops] [--out benchmarks/results/hostile.json]
 
 Every kind runs in a process of its own, so that a crash, a hang and an error of another type are counted and not the
-end. Valid files are damaged: bytes changed, cut, doubled, numbers made huge. The last lines are a table of inputs by
-kind and of faults found.
+end. Valid files are damaged: bytes changed, cut, doubled, numbers made huge. Each kind prints its line when it is done.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -18,150 +18,204 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import cpm_fast
 from benchmarks.checks import guarded_ops
+from benchmarks.harness import record
 from cpm_fast.config import Conv, NetworkConfig
+from cpm_fast.data.formats.coco import CocoKeypoints
+from cpm_fast.data.formats.deeplabcut import DeepLabCut
+from cpm_fast.data.formats.mpii import MpiiJson
+from cpm_fast.data.formats.table import PartsTable
 from cpm_fast.media.image import decode_image
 from cpm_fast.results.formats.files import load_entries
+from cpm_fast.system.versions import versions
 from cpm_fast.weights.importers.caffe import read_caffemodel
 from cpm_fast.weights.importers.state_dict import read_state_dict
 
 # Errors that readers of files may raise.
 ALLOWED = (ValueError, OSError)
-# One input that takes longer than this is a fault.
-SECONDS_AN_INPUT = 10
+# One input that takes longer than this is a fault; a busy machine is not.
+SECONDS_PER_INPUT = 60
 TOKENS = (b"1e400", b"-1", b"NaN", b"null", b"[]", b"{}", b"9" * 20, b"\x00", b"\xff\xfe", b'"', b",,,", b"\r\n")
 SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3, features=(), first=(), refine=())
 FORMS = ("json", "csv", "npz")
-Reader = Callable[[Path], object]
+IMAGES = ("png", "jpg", "bmp", "webp")
+PEOPLE = [{"image": "a.png", "center": [9, 9], "scale": 1.5, "joints": [[1.0 + part, 2.0 * part] for part in range(16)],
+           "joints_vis": [1] * 16}] * 2  # fmt: skip
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png"}],
+    "categories": [{"id": 1, "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}],
+    "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2, 3, 4, 1], "bbox": [0, 0, 5, 5], "area": 9.5}],
+}
+# Files of labels: (name, text, what reads it).
+LABELS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
+    "mpii": ("people.json", json.dumps(PEOPLE), MpiiJson),
+    "coco": ("coco.json", json.dumps(COCO), CocoKeypoints),
+    "table": ("table.csv", "image,left,top,right,bottom,b_x,b_y\na.png,1,2,3,4,5,6\n", PartsTable),
+    "deeplabcut": ("labels.csv", "scorer,a,a,a,a\nbodyparts,b,b,c,c\ncoords,x,y,x,y\na.png,1,2,3,4\n", DeepLabCut),
+}
+KINDS = (*FORMS, *LABELS, "safetensors", "checkpoint", "caffemodel", *IMAGES, "ops")
+Reader = Callable[[bytes], object]
 
 
-def valid_files(folder: Path) -> dict[str, tuple[Path, Reader]]:
-    """One valid file of every kind, and what reads it."""
+def valid_input(kind: str, folder: Path) -> tuple[str, bytes, Reader]:
+    """The name and bytes of a valid file of a kind, and what reads such bytes."""
     image = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
-    results = cpm_fast.infer([image, image], model="compact-drawn")
-    found: dict[str, tuple[Path, Reader]] = {}
-    for form in FORMS:
-        results.save(folder / f"results.{form}")
-        found[form] = folder / f"results.{form}", load_entries
-    model = cpm_fast.CPM(SMALL)
-    model.save(folder / "model.safetensors")
-    found["safetensors"] = folder / "model.safetensors", cpm_fast.load
-    torch.save(model.state_dict(), folder / "checkpoint.pth")
-    found["checkpoint"] = folder / "checkpoint.pth", read_state_dict
-    # A layer of the newer form of Caffe's messages: name, type, one blob with a shape and two numbers.
-    blob = b"\x3a\x06\x08\x01\x10\x01\x18\x02" + b"\x2a\x08" + np.ones(2, np.float32).tobytes()
-    layer = b"\x0a\x05conv1\x12\x0bConvolution" + b"\x3a" + bytes([len(blob)]) + blob
-    (folder / "net.caffemodel").write_bytes(b"\xa2\x06" + bytes([len(layer)]) + layer)
-    found["caffemodel"] = folder / "net.caffemodel", read_caffemodel
-    for suffix in (".png", ".jpg", ".bmp", ".webp"):
-        path = folder / f"image{suffix}"
-        path.write_bytes(cv2.imencode(suffix, image)[1].tobytes())
-        found[suffix[1:]] = path, lambda path: decode_image(path.read_bytes(), path.name)
-    return found
+    if kind in IMAGES:
+        data = cv2.imencode(f".{kind}", image)[1].tobytes()
+        return "image", data, lambda wrong: decode_image(wrong, "image")
+    read: Callable[[Path], object]
+    if kind in FORMS:
+        path, read = folder / f"results.{kind}", load_entries
+        cpm_fast.infer([image, image], model="compact-drawn").save(path)
+    elif kind in LABELS:
+        name, text, read = LABELS[kind]
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
+    elif kind == "safetensors":
+        path, read = folder / "model.safetensors", cpm_fast.load
+        cpm_fast.CPM(SMALL).save(path)
+    elif kind == "checkpoint":
+        path, read = folder / "checkpoint.pth", read_state_dict
+        torch.save(cpm_fast.CPM(SMALL).state_dict(), path)
+    else:
+        # A layer of the newer form of Caffe's messages: name, type, one blob with a shape and two numbers.
+        blob = b"\x3a\x06\x08\x01\x10\x01\x18\x02" + b"\x2a\x08" + np.ones(2, np.float32).tobytes()
+        layer = b"\x0a\x05conv1\x12\x0bConvolution" + b"\x3a" + bytes([len(blob)]) + blob
+        path, read = folder / "net.caffemodel", read_caffemodel
+        path.write_bytes(b"\xa2\x06" + bytes([len(layer)]) + layer)
+
+    def from_disk(wrong: bytes) -> object:
+        path.write_bytes(wrong)
+        return read(path)
+
+    return path.name, path.read_bytes(), from_disk
 
 
-def damaged(data: bytes, random: np.random.Generator) -> bytes:
+def damaged(data: bytes, choose: random.Random) -> bytes:
     """Another file: some bytes changed, a piece cut, doubled or replaced by a token."""
     wrong = bytearray(data)
-    for _ in range(int(random.integers(1, 4))):
-        place, kind = int(random.integers(0, len(wrong) + 1)), int(random.integers(0, 6))
-        length = int(random.integers(1, 9))
+    for _ in range(choose.randint(1, 3)):
+        place, kind, length = choose.randint(0, len(wrong)), choose.randrange(6), choose.randint(1, 8)
         if kind == 0 and place < len(wrong):
-            wrong[place] = int(random.integers(0, 256))
+            wrong[place] = choose.randrange(256)
         elif kind == 1 and place < len(wrong):
-            wrong[place] ^= 1 << int(random.integers(0, 8))
+            wrong[place] ^= 1 << choose.randrange(8)
         elif kind == 2:
             del wrong[place : place + length]
         elif kind == 3:
             wrong[place:place] = wrong[place : place + length]
         elif kind == 4:
-            token = TOKENS[int(random.integers(len(TOKENS)))]
-            wrong[place : place + int(random.integers(0, 5))] = token
-        elif kind == 5 and random.random() < 0.2:
+            wrong[place : place + choose.randrange(5)] = choose.choice(TOKENS)
+        elif kind == 5 and choose.random() < 0.2:
             del wrong[place:]
     return bytes(wrong)
 
 
-def read_hostile(kind: str, seed: int, seconds: float) -> dict[str, object]:
-    """Read damaged files of a kind for a while; how many, and faults by their error."""
+def read_hostile(kind: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Read damaged files of a kind for a while; how many, how many were refused, and faults by their error."""
     faults: dict[str, int] = {}
-    random, inputs = np.random.default_rng(seed), 0
-    with tempfile.TemporaryDirectory() as name:
-        path, reader = valid_files(Path(name))[kind]
-        data, begun = path.read_bytes(), time.monotonic()
+    choose, inputs, refused = random.Random(seed), 0, 0
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        name, data, read = valid_input(kind, Path(folder))
+        begun = time.monotonic()
         while time.monotonic() - begun < seconds:
-            path.write_bytes(damaged(data, random))
+            wrong = damaged(data, choose)
             inputs += 1
-            signal.alarm(SECONDS_AN_INPUT)
+            signal.alarm(SECONDS_PER_INPUT)
             try:
-                reader(path)
+                read(wrong)
             except ALLOWED as error:
-                if path.name not in str(error):
+                refused += 1
+                if name not in str(error):
                     faults.setdefault(f"no file name: {type(error).__name__}: {str(error)[:80]}", inputs)
             except BaseException as error:
                 faults.setdefault(f"{type(error).__name__}: {str(error)[:80]}", inputs)
             signal.alarm(0)
-    return {"inputs": inputs, "faults": faults}
+    return {"inputs": inputs, "refused": refused, "faults": faults}
 
 
-def run_ops(seed: int, seconds: float) -> dict[str, object]:
+def run_ops(seed: int, seconds: float) -> dict[str, Any]:
     """Ops over tensors of odd strides at the edge of memory."""
     try:
-        return {"inputs": guarded_ops.run(seed, seconds), "faults": {}}
+        return {"inputs": guarded_ops.run(seed, seconds), "refused": 0, "faults": {}}
     except AssertionError as error:
-        return {"inputs": 0, "faults": {str(error)[:100]: 0}}
-
-
-KINDS = (*FORMS, "safetensors", "checkpoint", "caffemodel", "png", "jpg", "bmp", "webp", "ops")
+        return {"inputs": 0, "refused": 0, "faults": {str(error)[:100]: 0}}
 
 
 def _hang(*_: object) -> None:
-    raise TimeoutError(f"took more than {SECONDS_AN_INPUT} seconds")
+    raise TimeoutError(f"took more than {SECONDS_PER_INPUT} seconds")
 
 
 def child(kind: str, seed: int, seconds: float) -> None:
     """One kind, in this process; the last line of its output is a report."""
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGALRM, _hang)
     found = run_ops(seed, seconds) if kind == "ops" else read_hostile(kind, seed, seconds)
     print(json.dumps(found))
 
 
+def run_kind(kind: str, seed: int, seconds: float) -> dict[str, Any]:
+    """One kind in a process of its own; a process that ends without a report is a fault."""
+    command = [sys.executable, __file__, "--child", kind, "--seed", str(seed), "--seconds", str(seconds)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 600)
+        found = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        found = {"inputs": 0, "refused": 0, "faults": {"the process does not end": 0}}
+    except (IndexError, ValueError):
+        fault = f"the process ended with {done.returncode}: {done.stderr[-200:]}"
+        found = {"inputs": 0, "refused": 0, "faults": {fault: 0}}
+    return {"kind": kind, **found}
+
+
+def _commit() -> str:
+    """The commit of this checkout; a star says that files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=*", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
 def main() -> int:
-    """Run the kinds in turn and print the table."""
+    """Run the kinds in turn, print their lines and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60, help="for each kind")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="at a time")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--out", type=Path, help="a file for the record")
     parser.add_argument("--child", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child, options.seed, options.seconds)
         return 0
-    table, faulty = [], False
-    for kind in options.kinds:
-        command = [sys.executable, "-m", "benchmarks.checks.hostile", "--child", kind]
-        command += ["--seed", str(options.seed), "--seconds", str(options.seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds + 600)
-        try:
-            report = json.loads(done.stdout.splitlines()[-1])
-        except (IndexError, ValueError):
-            report = {"inputs": 0, "faults": {f"the process ended with {done.returncode}: {done.stderr[-200:]}": 0}}
-        table.append((kind, report["inputs"], report["faults"]))
-        faulty = faulty or bool(report["faults"])
-    for kind, inputs, faults in table:
-        print(f"{kind:<12} {inputs:>8} inputs {len(faults):>3} faults")
-        for fault in faults:
-            print(f"    {fault}")
-    print(f"{'together':<12} {sum(inputs for _, inputs, _ in table):>8} inputs")
-    return 1 if faulty else 0
+    kinds = []
+    with ThreadPoolExecutor(options.processes) as pool:
+        for found in pool.map(lambda kind: run_kind(kind, options.seed, options.seconds), options.kinds):
+            kinds.append(found)
+            told = f"{found['kind']:<12} {found['inputs']:>8} inputs {found['refused']:>8} refused"
+            print(f"{told} {len(found['faults']):>3} faults", flush=True)
+            for fault in found["faults"]:
+                print(f"    {fault}", flush=True)
+    total = sum(found["inputs"] for found in kinds)
+    if options.out:
+        about = {"commit": _commit(), "hardware": record.hardware(), "versions": versions()}
+        how = {"seconds": options.seconds, "seed": options.seed, "inputs": total}
+        record.write(options.out, {**how, "kinds": kinds, **about})
+    print(f"{'together':<12} {total:>8} inputs")
+    return 1 if any(found["faults"] for found in kinds) else 0
 
 
 if __name__ == "__main__":

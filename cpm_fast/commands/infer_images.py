@@ -15,7 +15,7 @@ import numpy as np
 
 from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.search import search_of
-from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.media.sources import Source
 from cpm_fast.results.formats.coco import COCO
@@ -55,10 +55,11 @@ class _Run:
         settings = Settings(
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
-        network = find_network(options.model, ranks.device_of(options.device))
         search = search_of(options.find, boxes is not None, options.max_subjects, options.min_find_score)
-        self.job = Job.of(pictures, settings, model=network, boxes=boxes, rois=None, search=search, device="auto",
-                          color="bgr", readers=options.readers)  # fmt: skip
+        device = ranks.device_of(options.device)
+        self.job = Job.of(pictures, settings, model=options.model, boxes=boxes, rois=None, search=search,
+                          device=device, color="bgr", readers=options.readers)  # fmt: skip
+        network = self.job.engine.model
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
         ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})

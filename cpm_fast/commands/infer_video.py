@@ -87,7 +87,7 @@ def _infer_video(options: argparse.Namespace) -> bool:
         print(f"nothing to resume: {table.path} is whole")
         return True
     video = Video(source)
-    engine = Engine(network, precision=settings.precision, tune=settings.tune)
+    engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=True)
     tracker = Tracker(engine, settings, str(source), boxes, None, True)
     with closing(video), closing(table):
         tracker.begin(video.size)

@@ -57,7 +57,7 @@ def find(
     """
     search, settings = Search(max_subjects, min_find_score), Settings(batch=batch, threads=threads)
     sources, several = list_images(images, color)
-    engine = Engine(find_network(model, device))
+    engine = Engine(find_network(model, device), frozen=not isinstance(model, CPM))
     show = len(sources) > PROGRESS_FROM_IMAGES and sys.stderr.isatty() if progress is None else progress
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):

@@ -187,7 +187,9 @@ class Job:
         names = [source.name for source in sources]
         regions = given_regions(names, several, boxes, rois, network.config.margin)
         settings = settings.for_network(network.config)
-        engine = Engine(network, precision=settings.precision, tune=settings.tune)
+        # Weights that were loaded here are in nobody else's hands.
+        frozen = not isinstance(model, CPM)
+        engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=frozen)
         return cls(engine, settings, sources, several, regions, readers, search)
 
     def only(self, indices: Sequence[int]) -> Job:

@@ -99,7 +99,9 @@ def stream(
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
     network = find_network(model, device)
     name = f"camera {source}" if isinstance(source, int) else shown_source(source) if _is_path(source) else "video"
-    tracker = Tracker(Engine(network, precision=precision, tune=tune), settings, name, boxes, rois, follow)
+    # Weights that were loaded here are in nobody else's hands.
+    engine = Engine(network, precision=precision, tune=tune, frozen=not isinstance(model, CPM))
+    tracker = Tracker(engine, settings, name, boxes, rois, follow)
     results: Iterator[Result]
     if isinstance(source, int) or _is_path(source):
         results = tracker.run(Video(source))  # type: ignore[arg-type]

@@ -1,0 +1,47 @@
+"""Weights that infer, stream and find loaded themselves are prepared once; those of a caller are compared every time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from cpm_fast.config import compact
+from cpm_fast.engine import engine as engine_module
+from cpm_fast.engine.changes import fingerprint
+from cpm_fast.inference import infer, stream
+from cpm_fast.inference.finding import find
+from cpm_fast.model.cpm import CPM
+
+PICTURE = np.full((40, 60, 3), 90, np.uint8)
+
+
+@pytest.fixture
+def looks(monkeypatch) -> list[int]:
+    """One entry each time that an engine looks at its model's weights."""
+    seen: list[int] = []
+
+    def looking(*given):
+        seen.append(1)
+        return fingerprint(*given)
+
+    monkeypatch.setattr(engine_module, "fingerprint", looking)
+    return seen
+
+
+@pytest.mark.parametrize("given", ["file", "network"])
+def test_only_weights_of_a_caller_are_compared_at_every_call(looks, given, tmp_path):
+    torch.manual_seed(0)
+    model = CPM(dataclasses.replace(compact(), input_size=(64, 64), stages=2)).eval()
+    model.save(tmp_path / "model.safetensors")
+    named = model if given == "network" else tmp_path / "model.safetensors"
+    for call in (
+        lambda: infer([PICTURE] * 3, model=named, batch=1, device="cpu", threads=1),
+        lambda: list(stream([PICTURE] * 3, model=named, device="cpu", threads=1)),
+        lambda: find([PICTURE] * 3, model=named, device="cpu", batch=1, threads=1),
+    ):
+        looks.clear()
+        call()
+        assert len(looks) == 1 if given == "file" else len(looks) >= 3
