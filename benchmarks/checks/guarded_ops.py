@@ -1,6 +1,6 @@
 """Every op over small tensors of many strides at the edge of memory, against plain copies of them.
 
-    python benchmarks/checks/guarded_ops.py SEED SECONDS
+    python -m benchmarks.checks.guarded_ops SEED SECONDS
 
 Prints how many calls agreed; a fault ends the process by a signal, a wrong result by an error.
 """

@@ -79,6 +79,8 @@ class _Run:
         if self.options.resume and not resumed and self.table.exists():
             if self.ranks.main:
                 print(f"nothing to resume: {self.table} is whole")
+                # A kill may have cut short the end of the run that is whole.
+                self.unfinished.end()
             return True
         self.ranks.wait()
         if self.ranks.main:

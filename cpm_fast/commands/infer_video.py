@@ -85,6 +85,8 @@ def _infer_video(options: argparse.Namespace) -> bool:
     table = VideoTable(output / f"{stem}.csv", network.config.skeleton, 1 if boxes is None else len(boxes), smooth)
     if options.resume and not resumed and table.path.exists():
         print(f"nothing to resume: {table.path} is whole")
+        # A kill may have cut short the end of the run that is whole.
+        unfinished.end()
         return True
     video = Video(source)
     engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=True)

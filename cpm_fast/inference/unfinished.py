@@ -11,7 +11,7 @@ from typing import Any
 
 from cpm_fast.media.image import shown
 from cpm_fast.model.cpm import CPM
-from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.files import atomic_write, naming, parse_json
 
 FOLDER, SETTINGS = ".unfinished", "settings.json"
 
@@ -97,11 +97,12 @@ class Journal:
     """Lines that outlive their process: each is handed to the system before the next thing is done."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
+        self._path, self._file = path, path.open("ab")
 
     def add(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()

@@ -16,7 +16,7 @@ from cpm_fast.results.formats.csv import X, Y, head, read_rows, subject_rows, to
 from cpm_fast.results.formats.plain import shortest
 from cpm_fast.results.result import Result
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.system.files import atomic_write
+from cpm_fast.system.files import atomic_write, naming
 
 # Columns of what was found before smoothing, which the filter needs when the run goes on.
 FOUND = "_found"
@@ -72,8 +72,9 @@ class VideoTable:
         shown, rows = self._rows(found)
         if self._file is None:
             raise ValueError(f"{self.path}: start or resume the table first")
-        self._file.write(rows)
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(rows)
+            self._file.flush()
         return shown
 
     def results(self) -> Iterator[Result]:

@@ -38,20 +38,29 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     start = short_name(f".{path.name}", "." * STEM_ROOM)[: 1 - STEM_ROOM]
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=start, suffix=TEMPORARY_SUFFIX)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield cast(BinaryIO, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _mode(path))
-        os.replace(temporary, path)
-    except BaseException as error:
+        with naming(path):
+            with os.fdopen(handle, "wb") as file:
+                yield cast(BinaryIO, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, _mode(path))
+            os.replace(temporary, path)
+    except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
-        # A write to an open file fails without its name.
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an OSError of the block the file's name: a write to an open file fails without it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_json(path: Path, values: Any) -> None:

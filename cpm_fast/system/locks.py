@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cpm_fast.system.files import parse_json
+from cpm_fast.system.files import naming, parse_json
 
 LOCK_FILE = ".cpm_fast.lock"
 # Folders that threads of this process hold: record locks are of processes, and lost when any handle of the file is
@@ -72,8 +72,9 @@ def _take(path: Path) -> int:
                 if holder:
                     warnings.warn(f"{path.parent}: taking over from {_told(holder)}, which is gone", stacklevel=4)
                 own = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, json.dumps(own).encode(), 0)
+                with naming(path):
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, json.dumps(own).encode(), 0)
                 return handle
         except BaseException:
             os.close(handle)

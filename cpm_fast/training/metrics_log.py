@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.files import atomic_write, naming, parse_json
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -26,7 +26,7 @@ class MetricsLog:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def write(self, row: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def rows(self) -> Iterator[dict[str, Any]]:

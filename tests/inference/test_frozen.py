@@ -1,4 +1,4 @@
-"""Weights that infer, stream and find loaded themselves are prepared once; those of a caller are compared every time."""
+"""Weights that infer, stream and find loaded themselves are prepared once; those of a caller are compared each time."""
 
 from __future__ import annotations
 
