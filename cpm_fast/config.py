@@ -278,6 +278,48 @@ def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
     )
 
 
+def small(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours: as fast as `compact` at 256 px, with residual blocks and a stage more; 1.5 MB in 16 bits."""
+    return dataclasses.replace(
+        compact(skeleton),
+        stages=4,
+        input_size=(256, 256),
+        tail=(Conv(3, 64), Conv(5, 64), Conv(5, 64, add=2)),
+        refine=(Conv(5, 32), Conv(5, 32), Conv(5, 32, add=2), Conv(5, 32), Conv(1, 64)),
+        center_sigma=14.5,
+    )
+
+
+def base(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours: five stages and residual blocks of 5x5 and 7x7, which cost little more than 3x3 here; 6 MB in 16 bits."""
+    return dataclasses.replace(
+        compact(skeleton),
+        stages=5,
+        input_size=(256, 256),
+        trunk=((Conv(3, 32),), (Conv(3, 48),), (Conv(3, 64), Conv(5, 64, add=1))),
+        tail=(Conv(5, 96), Conv(5, 96), Conv(5, 96, add=2), Conv(5, 96), Conv(5, 96, add=2)),
+        features=(Conv(1, 48),),
+        first=(Conv(7, 64), Conv(1, 160)),
+        refine=(Conv(7, 48), Conv(7, 48), Conv(7, 48, add=2), Conv(1, 96)),
+        center_sigma=14.5,
+    )
+
+
+def large(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours: five stages of 9x9 and a larger box, for those who have 40 ms; 18 MB in 16 bits."""
+    return dataclasses.replace(
+        compact(skeleton),
+        stages=5,
+        input_size=(320, 320),
+        trunk=((Conv(3, 32),), (Conv(3, 64),), (Conv(3, 96), Conv(5, 96), Conv(5, 96, add=2))),
+        tail=(Conv(5, 144), Conv(5, 144), Conv(5, 144, add=2), Conv(5, 144), Conv(5, 144, add=2)),
+        features=(Conv(1, 64),),
+        first=(Conv(9, 96), Conv(1, 256)),
+        refine=(Conv(9, 64), Conv(9, 64), Conv(9, 64, add=2), Conv(9, 64), Conv(1, 128)),
+        center_sigma=18.0,
+    )
+
+
 def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
     """Return the released network on a VGG-19 trunk, with 7x7 convolutions in the later stages.
 
@@ -345,6 +387,9 @@ PRESETS = {
     "vgg": vgg(),
     "mmpose": mmpose(),
     "compact": compact(),
+    "small": small(),
+    "base": base(),
+    "large": large(),
 }
 
 

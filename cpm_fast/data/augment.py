@@ -10,6 +10,11 @@ import numpy as np
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import Roi
 
+# Errors of a region are normal, but no larger than so many standard deviations.
+MOST_DEVIATIONS = 3.0
+# Above this quality nothing is to be seen of a compression.
+BEST_JPEG = 95
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -22,6 +27,19 @@ class Draw:
         contrast, saturation: factors on the differences to the mean and to gray.
         occluder: (left, top, right, bottom) of a rectangle in shares of the box, or None.
         occluder_color: BGR.
+        region_error: how far the region is off: to the right and down in shares of its side, and the logarithm of how
+            many times larger it is.
+        whole: the region is the whole picture.
+        half: the region is of the parts at one end of the body: 0 the upper, 1 the lower; or None.
+        border: (side, share): the picture ends where so large a share of the subject is cut off from a side, 0 left,
+            1 top, 2 right, 3 bottom; or None.
+        background: the surroundings of another subject stand behind the people.
+        piece: (left, top, right, bottom) of a piece of another picture in shares of the box, or None.
+        piece_from: where in the other picture the piece is from, (x, y), 0 to 1.
+        piece_round: the piece is an ellipse.
+        other: which other sample, as a share of all.
+        blur: standard deviation in box pixels.
+        jpeg_quality: of a compression, or None.
     """
 
     scale: float = 1.0
@@ -34,6 +52,22 @@ class Draw:
     saturation: float = 1.0
     occluder: tuple[float, float, float, float] | None = None
     occluder_color: tuple[int, int, int] = (0, 0, 0)
+    region_error: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    whole: bool = False
+    half: int | None = None
+    border: tuple[int, float] | None = None
+    background: bool = False
+    piece: tuple[float, float, float, float] | None = None
+    piece_from: tuple[float, float] = (0.0, 0.0)
+    piece_round: bool = False
+    other: float = 0.0
+    blur: float = 0.0
+    jpeg_quality: int | None = None
+
+    @property
+    def needs_other(self) -> bool:
+        """Whether another picture is needed."""
+        return self.background or self.piece is not None
 
 
 def draw(config: AugmentationConfig, random: np.random.Generator) -> Draw:
@@ -46,8 +80,15 @@ def draw(config: AugmentationConfig, random: np.random.Generator) -> Draw:
     brightness, contrast, saturation = random.uniform(-1, 1, 3).tolist()
     hidden = random.random() < config.occlude_probability
     middle, sides = random.random(2), random.uniform(0, config.occlude_share, 2)
-    left, top, right, bottom = np.clip([*(middle - sides / 2), *(middle + sides / 2)], 0, 1).tolist()
+    rectangle = _rectangle(middle, sides)
     blue, green, red = random.integers(0, 256, 3).tolist()
+    right, down, larger = random.normal(size=3).clip(-MOST_DEVIATIONS, MOST_DEVIATIONS).tolist()
+    whole, halved, cut, behind, pasted, blurred, compressed = random.random(7).tolist()
+    end, side = int(random.integers(2)), int(random.integers(4))
+    share = float(random.random())
+    middle, sides = random.random(2), random.uniform(0, config.occlude_share, 2)
+    piece, (from_x, from_y), rounded = _rectangle(middle, sides), random.random(2).tolist(), random.random() < 0.5
+    other, blur, quality = random.random(3).tolist()
     return Draw(
         scale=scale,
         degrees=degrees,
@@ -57,9 +98,30 @@ def draw(config: AugmentationConfig, random: np.random.Generator) -> Draw:
         brightness=255 * config.brightness * brightness,
         contrast=1 + config.contrast * contrast,
         saturation=1 + config.saturation * saturation,
-        occluder=(left, top, right, bottom) if hidden else None,
+        occluder=rectangle if hidden else None,
         occluder_color=(blue, green, red),
+        region_error=(config.region_center * right, config.region_center * down, config.region_scale * larger),
+        whole=whole < config.whole_probability,
+        half=end if halved < config.half_probability else None,
+        border=(side, config.border_share * share) if cut < config.border_probability else None,
+        background=behind < config.background_probability,
+        piece=piece if pasted < config.paste_probability else None,
+        piece_from=(from_x, from_y) if pasted < config.paste_probability else (0.0, 0.0),
+        piece_round=rounded and pasted < config.paste_probability,
+        other=other if min(behind - config.background_probability, pasted - config.paste_probability) < 0 else 0.0,
+        blur=config.blur_px * blur if blurred < config.blur_probability else 0.0,
+        jpeg_quality=(
+            round(config.jpeg_quality + quality * (BEST_JPEG - config.jpeg_quality))
+            if compressed < config.jpeg_probability
+            else None
+        ),
     )
+
+
+def _rectangle(middle: np.ndarray, sides: np.ndarray) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom in shares of the box, cut off at its edges."""
+    left, top, right, bottom = np.clip([*(middle - sides / 2), *(middle + sides / 2)], 0, 1).tolist()
+    return left, top, right, bottom
 
 
 def box_matrix(roi: Roi, size: tuple[int, int], drawn: Draw) -> np.ndarray:

@@ -15,7 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
+from cpm_fast.data.augment import Draw, box_matrix, draw
+from cpm_fast.data.effects import altered
+from cpm_fast.data.regions import view
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.model.crops import warp
 from cpm_fast.recipes import AugmentationConfig
@@ -64,27 +66,38 @@ class Item:
     center_box: np.ndarray
 
 
-def prepare(sample: Sample, network: NetworkConfig, drawn: Draw) -> Item:
+def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample | None = None) -> Item:
     """Cut, scale, turn and mirror one sample, its parts and its neighbors' alike.
 
-    A part outside the picture is not drawn, as released.
+    A part outside the picture is not drawn, as released. The center that the network is told is that of the region,
+    which may be off, as it is in inference.
+
+    Args:
+        sample: the sample; stays as it is.
+        network: whose input it becomes.
+        drawn: the random changes.
+        other: another sample, for changes that need its picture; None leaves them out.
     """
     size = network.input_size
-    roi = sample.region(network.margin)
+    seen = view(sample, network.margin, drawn)
+    roi, (left, top, right, bottom) = seen.roi, seen.bounds
     matrix = box_matrix(roi, size, drawn)
-    height, width = sample.image.shape[:2]
     people = np.concatenate([sample.parts_image[None], sample.others_image.reshape(-1, len(network.skeleton), 2)])
     known = np.isfinite(people).all(axis=2)  # [K, P]
     known[0] &= sample.labeled
     points = np.nan_to_num(people)
-    inside = ((points >= 0) & (points < (width, height))).all(axis=2)
+    inside = ((points >= (left, top)) & (points < (right, bottom))).all(axis=2)
     parts_box = transform(matrix, points)
     visible = known & inside
+    # The picture that there is begins at its own pixel 0.
+    offset = np.hstack([matrix[:, :2], transform(matrix, np.array([left, top], float))[:, None]])
+    crop = warp(sample.image[top:bottom, left:right], offset, size, network.padding_value)
+    crop = altered(crop, parts_box, visible, network.skeleton, drawn, other)
     if drawn.flip:
         mirror = list(network.skeleton.mirror)
         parts_box, visible, known = parts_box[:, mirror], visible[:, mirror], known[:, mirror]
     return Item(
-        crop=recolor(warp(sample.image, matrix, size, network.padding_value), drawn),
+        crop=crop,
         parts_box=np.where(visible[..., None], parts_box, 0).astype(np.float32),
         drawn=visible,
         known=known,
@@ -112,11 +125,22 @@ class TrainingItems(torch.utils.data.Dataset[Item | str]):
         start = int(self.ends[which - 1]) if which else 0
         return self.datasets[which][index - start]
 
+    def other(self, drawn: Draw) -> Sample | None:
+        """Return the other sample that a draw needs; None where none does, or it can't be read."""
+        if not drawn.needs_other:
+            return None
+        try:
+            return self.sample(int(drawn.other * len(self)))
+        except (ValueError, OSError):
+            # It is named where it is its own turn.
+            return None
+
     def __getitem__(self, key: tuple[int, int]) -> Item | str:
         epoch, index = key
         random = np.random.default_rng((self.seed, epoch, index))
         try:
-            return prepare(self.sample(index), self.network, draw(self.augmentation, random))
+            drawn = draw(self.augmentation, random)
+            return prepare(self.sample(index), self.network, drawn, self.other(drawn))
         except (ValueError, OSError) as error:
             return f"sample {index} left out: {error}"
 

@@ -5,8 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from cpm_fast.config import Conv, NetworkConfig, preset
+from cpm_fast.config import PRESETS, Conv, NetworkConfig, preset
+from cpm_fast.model.groups import layer_groups
 from cpm_fast.model.layers import belief_field, mac_count, network_layers, parameter_count, receptive_field
+from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
 from cpm_fast.skeleton import FLIC, LSP
 
 
@@ -73,7 +75,7 @@ def test_released_layers():
     assert linear == [f"stage{stage}_beliefs" for stage in range(1, 7)]
 
 
-@pytest.mark.parametrize("name", ["cpm6", "flic", "vgg", "mmpose", "compact"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_layer_reads_what_stands_before_it(name):
     config = preset(name)
     known = {"image": 3, "center_map": 1}
@@ -91,6 +93,20 @@ def test_compact_is_small_and_mirror_symmetric():
     # Cell g averages the 8 pixels 8g .. 8g + 7, whose middle is 8g + 3.5, in every window it sees.
     assert (config.pool_kernel, config.center_pool, config.cell_offset) == (2, 8, 3.5)
     assert receptive_field(config, 1) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes", "predicted"), [("small", 1.5, 3.9), ("base", 6.0, 10.0), ("large", 20.0, 33.0)]
+)
+def test_sizes_keep_their_promises(name, megabytes, predicted):
+    config = preset(name)
+    assert 2e-6 * parameter_count(config) <= megabytes
+    # Milliseconds by the model of costs, which knows convolutions; compact at 256 px is at 3.8, wide-lsp at 8.2.
+    convs = [group for group in layer_groups(network_layers(config)) if group.kind == "conv"]
+    shapes = [ConvShape(1, g.first.in_channels, g.channels, g.first.kernel, g.first.size) for g in convs]
+    assert sum(CpuPlan().milliseconds(shape, CpuPlan().tile(shape)) for shape in shapes) <= predicted
+    assert any(layer.kind == "add" for layer in network_layers(config))
+    assert (config.pool_kernel, config.center_pool, config.cell_offset) == (2, 8, 3.5)
 
 
 def test_options_are_read():

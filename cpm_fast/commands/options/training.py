@@ -30,7 +30,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "(default: 5 %% of each, at most 500)",
     )
     parser.add_argument(
-        "--preset", default="compact", help="the network: compact, cpm6, flic, vgg or mmpose (%(default)s)"
+        "--preset",
+        default="compact",
+        help="the network: compact, small, base, large, cpm6, flic, vgg or mmpose (%(default)s)",
     )
     parser.add_argument(
         "--input-size",
