@@ -123,6 +123,9 @@ class TrainingConfig:
         robust: for labels that may be wrong: a part's squared error counts less and less above this many times that of
             a missed part (Cauchy's loss, see `training.loss.stage_losses`). 0: Eq. 4 as it is.
         part_sigma: of the belief targets, box pixels.
+        teacher: weights, a file or a bundled name, of a trained network of the same parts, whose beliefs are mixed into
+            the targets of the later stages; an unlabeled part has them alone. Empty: none.
+        teacher_share: of its beliefs in the targets.
         augmentation: the random changes.
         precision: "fp32"; "tf32": products on CUDA round their inputs to 10 bits; "bf16": the network runs under
             autocast, weights and losses stay fp32.
@@ -153,6 +156,8 @@ class TrainingConfig:
     loss_mode: Literal["zero", "mask"] = "zero"
     robust: float = 0.0
     part_sigma: float = 7.0
+    teacher: str = ""
+    teacher_share: float = 0.5
     augmentation: AugmentationConfig = AugmentationConfig()
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     seed: int = 0
@@ -181,6 +186,9 @@ class TrainingConfig:
         for name in ("weight_decay", "clip_norm", "robust"):
             fine = finite(getattr(self, name)) and 0 <= getattr(self, name) <= LARGEST_FACTOR
             require(fine, name, f"0 or more and at most {LARGEST_FACTOR:g}")
+        require(isinstance(self.teacher, str), "teacher", "a file or name of weights, or empty")
+        fine = finite(self.teacher_share) and 0 < self.teacher_share <= 1
+        require(fine, "teacher_share", "above 0 and at most 1")
         require(finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
         for name in ("batch", "accumulate"):
             fine = whole(getattr(self, name)) and 1 <= getattr(self, name) <= LARGEST_COUNT

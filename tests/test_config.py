@@ -106,7 +106,7 @@ def test_presets():
     assert (preset("flic").stages, preset("flic").skeleton) == (4, FLIC)
     assert preset("compact", COCO).skeleton == COCO
     assert preset("compact").skeleton == LSP
-    with pytest.raises(ValueError, match=r"preset must be one of \['compact', 'cpm6', .*\], got 'resnet'"):
+    with pytest.raises(ValueError, match=r"preset must be one of \['base', 'compact', 'cpm6', .*\], got 'resnet'"):
         preset("resnet")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from cpm_fast.data.corrected import Corrected, read_corrections
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.files.hdf5 import check_hdf5, open_hdf5
 from cpm_fast.data.files.json_file import starts_list
@@ -18,6 +19,7 @@ from cpm_fast.data.formats.table import PartsTable
 from cpm_fast.data.sample import Dataset
 
 SYNTHETIC_COUNT = 8000
+CORRECTED = "corrected"
 KNOWN = (
     "a folder of LSP or LSP-extended (joints.mat and images/) or FLIC (examples.mat and images/), MPII's .mat, "
     "a .json of MPII or of COCO key points, a .csv or .h5 of DeepLabCut or its project folder, an .h5 with images and "
@@ -30,7 +32,7 @@ def open_dataset(spec: str | Path) -> Dataset:
 
     Args:
         spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), or a file or folder of what
-            `KNOWN` says.
+            `KNOWN` says, or "corrected:FILE:DATA": any of these with the labels that a file of corrections changes.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -41,6 +43,8 @@ def open_dataset(spec: str | Path) -> Dataset:
         >>> len(data), data[0].parts_image.shape
         (3, (14, 2))
     """
+    if str(spec).partition(":")[0] == CORRECTED:
+        return _open_corrected(str(spec))
     word, *numbers = str(spec).split(":")
     if word == "synthetic":
         if len(numbers) > 2 or not all(number.isdigit() for number in numbers):
@@ -55,6 +59,17 @@ def open_dataset(spec: str | Path) -> Dataset:
     if not path.is_file():
         raise ValueError(f"{path}: data must be a regular file or a folder")
     return _open_file(path)
+
+
+def _open_corrected(spec: str) -> Dataset:
+    """A dataset with corrections, by corrected:FILE:DATA."""
+    _, file, data = [*spec.split(":", 2), "", ""][:3]
+    if not file or not data:
+        raise ValueError(f"data must be corrected:FILE:DATA, with a file of corrections, got {spec!r}")
+    dataset, path = open_dataset(data), Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    return Corrected(dataset, read_corrections(path, dataset), path)
 
 
 def _open_folder(path: Path) -> Dataset:

@@ -35,6 +35,7 @@ from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.phases import Phase, phase_at, run_phases
 from cpm_fast.training.pictures import BATCH_FILE, CURVES_FILE, draw_batch, draw_curves
 from cpm_fast.training.start import start_from
+from cpm_fast.training.teacher import Teacher
 from cpm_fast.training.update import update
 
 LOG_EVERY_STEPS = 20
@@ -86,6 +87,9 @@ class Run:
         if config.precision == "tf32" and self.device.type != "cuda":
             raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
         self.phases = run_phases(config, network.stages, self.steps)
+        self.teacher = (
+            Teacher.load(config.teacher, network, config.teacher_share, self.device) if config.teacher else None
+        )
         self.metrics = MetricsLog(folder.path / METRICS_FILE)
         self.gradients = MetricsLog(folder.path / GRADIENTS_FILE)
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
@@ -309,6 +313,8 @@ class Run:
         readable = len(batch.crops) > 0
         batch = (batch if readable else blank_batch(self.network, 1)).to(self.device)
         targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
+        if self.teacher is not None and readable:
+            targets = self.teacher.softened(targets, batch)
         return batch, targets if readable else targets.without_counts()
 
     def validate(self, model: CPM, progress: Progress) -> Progress:
