@@ -121,7 +121,7 @@ class TrainingConfig:
             the last stage alone. Every phase has its own schedule.
         loss_mode: "zero": an unlabeled part is a map of zeros, as released; "mask": its map does not count.
         robust: for labels that may be wrong: a part's squared error counts less and less above this many times that of
-            a missed part (Cauchy's loss, see `training.loss.stage_losses`). 0: Eq. 4 as it is.
+            a missed part (Cauchy's loss, see `training.targets.loss.stage_losses`). 0: Eq. 4 as it is.
         part_sigma: of the belief targets, box pixels.
         teacher: weights, a file or a bundled name, of a trained network of the same parts, whose beliefs are mixed into
             the targets of the later stages; an unlabeled part has them alone. Empty: none.

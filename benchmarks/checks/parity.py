@@ -27,8 +27,8 @@ from cpm_fast.ops.backend import use_backend
 from cpm_fast.recipes import RECIPES, TrainingConfig
 from cpm_fast.system.files import atomic_write
 from cpm_fast.system.versions import versions
-from cpm_fast.training.loss import make_targets
 from cpm_fast.training.optimization import make_optimizer, rate_factor, set_rate
+from cpm_fast.training.targets.loss import make_targets
 from cpm_fast.training.update import update
 from cpm_fast.weights import find_device
 

@@ -13,7 +13,7 @@ from torch import nn
 from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM, ContextConv
 from cpm_fast.model.layers import IMAGE, Layer, mac_count
-from cpm_fast.training.loss import Targets
+from cpm_fast.training.targets.loss import Targets
 
 # A forward pass, and with it the gradients by input and weights.
 PASSES_FORWARD, PASSES_BOTH = 1, 3

@@ -25,7 +25,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.layers import Layer
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.system.memory import keep_freed_memory
-from cpm_fast.training.loss import Targets, stage_losses
+from cpm_fast.training.targets.loss import Targets, stage_losses
 
 MOMENTUM = 0.9
 # By name: torch's objects are pickled as attributes of whichever loaded module imports torch, and a worker may lack it.

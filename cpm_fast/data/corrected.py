@@ -69,8 +69,7 @@ class Corrected:
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
-        # A list counts from the end for negative numbers.
-        corrections = self.by_sample.get(index % len(self.dataset), ())
+        corrections = self.by_sample.get(index, ())
         if not corrections:
             return sample
         parts, labeled = sample.parts_image.copy(), sample.labeled.copy()

@@ -62,7 +62,7 @@ def open_dataset(spec: str | Path) -> Dataset:
 
 
 def _open_corrected(spec: str) -> Dataset:
-    """A dataset with corrections, by corrected:FILE:DATA."""
+    """Open a dataset with corrections, by corrected:FILE:DATA."""
     _, file, data = [*spec.split(":", 2), "", ""][:3]
     if not file or not data:
         raise ValueError(f"data must be corrected:FILE:DATA, with a file of corrections, got {spec!r}")

@@ -13,8 +13,8 @@ from cpm_fast.data.loader import Batch
 from cpm_fast.evaluation.curves import plain
 from cpm_fast.results.drawing import belief_overlay, write_picture
 from cpm_fast.system.files import atomic_write
-from cpm_fast.training.loss import Targets
 from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.targets.loss import Targets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

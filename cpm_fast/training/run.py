@@ -28,14 +28,14 @@ from cpm_fast.training.diagnostics import GRADIENTS_FILE, gradient_histograms, w
 from cpm_fast.training.folder import RunFolder, sample_counts
 from cpm_fast.training.forward import Forward
 from cpm_fast.training.inputs import INPUTS_FILE, Digests, check_inputs, input_digests, write_inputs
-from cpm_fast.training.loss import Targets, make_targets
 from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.optimization import WeightAverage, make_optimizer, rate_factor, set_rate
 from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.phases import Phase, phase_at, run_phases
 from cpm_fast.training.pictures import BATCH_FILE, CURVES_FILE, draw_batch, draw_curves
 from cpm_fast.training.start import start_from
-from cpm_fast.training.teacher import Teacher
+from cpm_fast.training.targets.loss import Targets, make_targets
+from cpm_fast.training.targets.teacher import Teacher
 from cpm_fast.training.update import update
 
 LOG_EVERY_STEPS = 20

@@ -16,7 +16,7 @@ from cpm_fast.model.crops import network_input
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.ranks import Ranks
 from cpm_fast.system.torch_settings import tf32
-from cpm_fast.training.loss import Targets, missed_part, stage_losses
+from cpm_fast.training.targets.loss import Targets, missed_part, stage_losses
 
 ALONE = Ranks()
 Rows = TypeVar("Rows", Batch, Targets)

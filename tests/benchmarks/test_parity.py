@@ -33,7 +33,7 @@ def test_fast_path_trains_as_the_reference(fast, precision):
 
 
 def test_a_fast_path_that_is_off_is_seen(monkeypatch):
-    monkeypatch.setattr("cpm_fast.training.loss.gaussian_targets", _off_when_fast)
+    monkeypatch.setattr("cpm_fast.training.targets.loss.gaussian_targets", _off_when_fast)
     assert not compared("cpu")["equal_to_rounding"]
 
 

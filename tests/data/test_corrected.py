@@ -28,7 +28,7 @@ def test_parts_are_moved_and_left_out():
     others = [i for i in range(len(plain.skeleton)) if i not in (neck, knee)]
     np.testing.assert_array_equal(after.parts_image[others], before.parts_image[others])
     assert after.roi == before.roi and before.labeled[knee]
-    np.testing.assert_array_equal(data[-2].parts_image[plain.skeleton.index("right_wrist")], [4.0, 5.2])
+    np.testing.assert_array_equal(data[3].parts_image[plain.skeleton.index("right_wrist")], [4.0, 5.2])
     np.testing.assert_array_equal(data[0].parts_image, plain[0].parts_image)
 
 

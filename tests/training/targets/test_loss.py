@@ -14,7 +14,7 @@ from cpm_fast.data.augment import Draw
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import Batch, collate, prepare
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.training.loss import Targets, make_targets, missed_part, stage_losses
+from cpm_fast.training.targets.loss import Targets, make_targets, missed_part, stage_losses
 
 SIGMA_PX = 7.0
 RELEASED = NetworkConfig()

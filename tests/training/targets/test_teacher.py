@@ -14,8 +14,8 @@ from cpm_fast.model.files import save_model
 from cpm_fast.recipes import AugmentationConfig, TrainingConfig
 from cpm_fast.skeleton import FLIC
 from cpm_fast.training.loop import train
-from cpm_fast.training.loss import make_targets
-from cpm_fast.training.teacher import Teacher
+from cpm_fast.training.targets.loss import make_targets
+from cpm_fast.training.targets.teacher import Teacher
 from cpm_fast.weights import DRAWN, load
 from support.runs import COMPACT, CONFIGS, DATA, QUIET
 

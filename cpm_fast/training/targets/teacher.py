@@ -14,7 +14,7 @@ from cpm_fast.engine import Engine
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.crops import network_input
 from cpm_fast.model.files import load_model
-from cpm_fast.training.loss import Targets
+from cpm_fast.training.targets.loss import Targets
 from cpm_fast.weights import weights_file
 
 
