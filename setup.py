@@ -156,7 +156,6 @@ setup(
             "_C.pyi",
             "weights/*.safetensors",
             "weights/*.md",
-            "weights/*.toml",
             "labeling/page/*",
         ],
         "cpm_fast.ops.plans": ["chips/*.json"],

@@ -10,8 +10,7 @@ from cpm_fast.labeling.convert import export_coco, export_deeplabcut, import_lab
 from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.results import Results
 
-LABELS, DEEPLABCUT, COCO = "labels", "deeplabcut", "coco"
-RESULTS = (".json", ".csv", ".npz")
+LABELS, COCO = "labels", "coco"
 
 
 def run(options: argparse.Namespace) -> bool:

@@ -82,9 +82,7 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, av
                 number, key = name.removeprefix(OPTIMIZER).split(".", 1)
                 state.setdefault(int(number), {})[key] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": described["groups"]})
-        values = parse_json(metadata["checkpoint"])
-        # Older checkpoints were written behind the validation of their step.
-        progress = Progress(**{"validated": values["step"], **values})
+        progress = Progress(**parse_json(metadata["checkpoint"]))
         return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {error}") from None

@@ -48,8 +48,7 @@ class RunFolder:
         try:
             values = parse_json(self.config.read_text(encoding="utf-8"))
             theirs = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
-            # Runs of older versions do not say how many samples they had.
-            counts = values.get("samples", dict(samples))
+            counts = values["samples"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.config}: not the config of a run: {error}") from None
         for name, own, given in (("network", theirs[0], network), ("recipe", theirs[1], config)):

@@ -13,11 +13,9 @@ import torch
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
-from cpm_fast.model.tensor_file import read_tensors, write_tensors
-from cpm_fast.training.checkpoint import load_checkpoint
+from cpm_fast.model.tensor_file import read_tensors
 from cpm_fast.training.loop import train
 from cpm_fast.training.metrics_log import MetricsLog
-from cpm_fast.training.optimization import make_optimizer
 from cpm_fast.training.options import RunOptions, TrainingError
 from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
@@ -119,18 +117,6 @@ def test_a_validation_that_fails_costs_no_step_and_is_done_when_resumed(tmp_path
     assert_same(tmp_path / "run", tmp_path / "whole")
     best = [read_tensors(tmp_path / run / "best.safetensors", "network")[0] for run in ("run", "whole")]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
-
-
-def test_a_checkpoint_of_before_counts_as_validated(tmp_path):
-    """Files of older versions do not say what was validated: their step was."""
-    network, config = CONFIGS["modern"]
-    model = train(network, config, DATA, [], tmp_path, options=replace(QUIET, stop_after=4))
-    path = tmp_path / "last.safetensors"
-    tensors, metadata = read_tensors(path, "checkpoint")
-    values = json.loads(metadata["checkpoint"])
-    del values["validated"]
-    write_tensors(path, tensors, {**metadata, "checkpoint": json.dumps(values)})
-    assert load_checkpoint(path, model, make_optimizer(model, config)).validated == 4
 
 
 def test_data_that_changed_is_refused(tmp_path):
