@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: poisoned memory, devices, research data, fresh random numbers."""
+"""Fixtures that every test may use: poisoned memory, devices, one thread, research data, fresh random numbers."""
 
 from __future__ import annotations
 
@@ -72,6 +72,15 @@ def fast(device: str) -> Iterator[str]:
         pytest.skip(missing)
     with backend.use_backend("fast"):
         yield device
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of PyTorch: networks and maps as small as those of tests are slower on more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -30,14 +30,10 @@ TINY = replace(
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def elsewhere(tmp_path, monkeypatch, one_thread):
     """An empty folder to work in, one thread, and a preset "tiny"."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(PRESETS, "tiny", TINY)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

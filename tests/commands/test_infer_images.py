@@ -29,7 +29,7 @@ from support import clips
 
 
 @pytest.fixture(autouse=True)
-def work(tmp_path, monkeypatch):
+def work(tmp_path, monkeypatch, one_thread):
     """A folder with a network, 12 pictures of which one is bad, and a video of 20 frames; one thread."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
@@ -40,10 +40,7 @@ def work(tmp_path, monkeypatch):
         cv2.imwrite(str(tmp_path / "in" / f"{i:02}.png"), random.integers(0, 256, (40, 50, 3), dtype=np.uint8))
     (tmp_path / "in" / "05-bad.png").write_bytes(b"no picture")
     clips.write_walk(tmp_path / "walk.mp4", 0.8)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 PICTURES = ("infer", "in", "--model", "net.safetensors", "--batch", "2", "--no-pictures")

@@ -21,13 +21,7 @@ CONFIG = dataclasses.replace(compact(), input_size=(64, 64), stages=2)
 GREY = np.full((40, 60, 3), 90, np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

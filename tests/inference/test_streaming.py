@@ -21,13 +21,7 @@ GREY = np.full((40, 60, 3), 90, np.uint8)
 drawn = pytest.mark.skipif(not (FOLDER / f"{DRAWN}.safetensors").is_file(), reason="the bundled weights are missing")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,7 @@ SMALL = dataclasses.replace(compact(), input_size=(64, 64))
 WIDE = dataclasses.replace(compact(), input_size=(48, 80))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Maps this small are slower on more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn_maps(parts_crop: np.ndarray, config, sigma: float = 7.0, offset: float | None = None) -> np.ndarray:
