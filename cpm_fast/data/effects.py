@@ -1,4 +1,4 @@
-"""What a crop's pixels go through: another background, pieces of other pictures, colors, blur and JPEG."""
+"""Random changes of a crop's pixels: another background, pieces of other pictures, colors, blur and JPEG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cpm_fast.skeleton import Skeleton
 # Half the width of what is kept about a limb, in shares of the longest limb of the subject; a person's upper body is
 # about twice as wide as its thigh is thick.
 LIMB_REACH = 0.3
-# What stands for the longest limb, in shares of the extent of the parts, where a skeleton has no limbs.
+# In place of the longest limb, in shares of the extent of the parts, if a skeleton has no limbs.
 EXTENT_SHARE = 0.25
 # The mask of a background is made on a grid of this many pixels a cell, and softened by as many cells;
 # no part has less room than so many cells.

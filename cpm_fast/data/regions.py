@@ -21,7 +21,7 @@ WHOLE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """What one sample is seen through.
+    """The random view of one sample.
 
     Args:
         roi: the region.

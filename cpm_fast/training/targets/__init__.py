@@ -1,1 +1,1 @@
-"""What training aims at: belief maps from labels or a teacher, and the loss against them."""
+"""The targets of training: belief maps from labels or a teacher, and the loss against them."""
