@@ -18,7 +18,7 @@ from cpm_fast.model.groups import Group
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import Walk, center_pool, max_pool
 from cpm_fast.ops.direct_conv import bound_direct_conv
-from cpm_fast.ops.maps import Pool, copy_maps
+from cpm_fast.ops.maps import Pool, bound_sum, copy_maps
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
 
 # Maps begin at whole cache lines, in floats.
@@ -196,14 +196,8 @@ class _Bind(Walk[Group, torch.Tensor]):
         return out
 
     def add(self, node: Group, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:
-        out, relu = self.out(node), node.first.relu
-
-        def call() -> None:
-            torch.add(x, earlier, out=out)
-            if relu:
-                out.relu_()
-
-        self.calls.append(call)
+        out = self.out(node)
+        self.calls.append(bound_sum(x, earlier, node.first.relu, out))
         return out
 
     def pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:

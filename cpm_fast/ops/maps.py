@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 
 from cpm_fast.ops import backend
@@ -115,3 +118,40 @@ def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
     native = backend.native()
     params = native.CopyMaps(sizes=source.shape, from_strides=source.stride(), to_strides=target.stride())
     native.copy_maps_cpu(address("source", source), address("target", target), params, backend.threads())
+
+
+def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Tensor) -> Callable[[], None]:
+    """Bind the sum of two maps to buffers: it closes a residual block.
+
+    By NumPy, in the caller's thread: PyTorch's own spin for milliseconds afterwards, on the cores of the next layer.
+
+    Args:
+        x, earlier: [N, C, h, w] float32 on the CPU, in channels_last or channels of such a map.
+        relu: whether negative sums become 0; a NaN stays one.
+        out: of the same shape; lies apart from both.
+
+    Returns:
+        A call that fills `out` from what the others then hold.
+
+    Raises:
+        TypeError: a map is not float32.
+        ValueError: shapes differ, or `out` shares memory with what is read.
+    """
+    maps = {"x": x, "earlier": earlier, "out": out}
+    for name, each in maps.items():
+        if each.dtype != torch.float32:
+            raise TypeError(f"{name} must be torch.float32, got {each.dtype}")
+    if not x.shape == earlier.shape == out.shape:
+        raise ValueError(f"x, earlier and out must be of one shape, got {[list(each.shape) for each in maps.values()]}")
+    for name in ("x", "earlier"):
+        if share_memory(out, maps[name]):
+            raise ValueError(f"out must lie apart from {name}, which is read while out is written")
+    # Cells one behind the other, channels innermost.
+    a, b, total = (each.detach().permute(0, 2, 3, 1).numpy() for each in maps.values())
+
+    def call() -> None:
+        np.add(a, b, out=total)
+        if relu:
+            np.maximum(total, 0.0, out=total)
+
+    return call
