@@ -30,10 +30,11 @@ class Disk:
         folder: outside it nothing counts.
         at: the event, from 0; None only counts.
         kill: die there instead of failing.
+        only: count the events of files with this in their path.
     """
 
-    def __init__(self, folder: Path, at: int | None = None, kill: bool = False) -> None:
-        self.folder, self.at, self.kill = os.path.realpath(folder), at, kill
+    def __init__(self, folder: Path, at: int | None = None, kill: bool = False, only: str = "") -> None:
+        self.folder, self.at, self.kill, self.only = os.path.realpath(folder), at, kill, only
         self.count, self.dead = 0, False
         self.failed: str | None = None
 
@@ -44,6 +45,8 @@ class Disk:
             return
         if self.dead:
             raise Killed
+        if self.only not in name:
+            return
         self.count += 1
         if self.at is not None and self.count == self.at + 1:
             self.failed = name

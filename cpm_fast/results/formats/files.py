@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from cpm_fast.results.formats.plain import Read, skeleton_of
 from cpm_fast.system.files import atomic_write
 
 # Errors that the readers of JSON, CSV and NumPy's archives raise for a damaged file.
-DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile, EOFError,
-          RecursionError, csv.Error)  # fmt: skip
+# A RuntimeError is of an archive that claims to be encrypted, or to be packed in a way that Python does not know.
+DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile, zlib.error,
+          EOFError, RuntimeError, MemoryError, SyntaxError, tokenize.TokenError, csv.Error)  # fmt: skip
 
 
 def save_entries(entries: Sequence[Entry], failures: Mapping[str, str], path: Path, form: str | None = None) -> None:
