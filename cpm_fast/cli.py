@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cpm_fast import __version__
+from cpm_fast.commands.options.common import add_loudness_options
 from cpm_fast.commands.options.data import add_check_options, add_convert_options
+from cpm_fast.commands.options.early import check_paths
 from cpm_fast.commands.options.evaluation import add_eval_options
 from cpm_fast.commands.options.inference import add_infer_options
 from cpm_fast.commands.options.labeling import (
@@ -17,6 +21,8 @@ from cpm_fast.commands.options.labeling import (
     add_new_options,
     add_suggest_options,
 )
+from cpm_fast.commands.options.loudness import let_go_of_output, loudness
+from cpm_fast.commands.options.parser import Parser
 from cpm_fast.commands.options.training import add_train_options
 from cpm_fast.commands.options.weights import add_export_options, add_import_options
 
@@ -27,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), loudness(options):
         warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
         try:
             if options.verb == "train" and options.project is not None:
@@ -36,20 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 # Given options come last, so that they win over the project's.
                 verb, *given = sys.argv[1:] if arguments is None else arguments
                 options = parser.parse_args([verb, *train_arguments(options), *given])
-            return options.run(options)
+            found = int(options.run(options))
+            # A reader of the output who has gone is found out here, not when Python ends.
+            sys.stdout.flush()
+            return found
         except KeyboardInterrupt:
             return BAD_RESULT
-        except (ValueError, TypeError, OSError) as error:
-            print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
-            return BAD_USE
-        except RuntimeError as error:
-            print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
+        except BrokenPipeError:
+            let_go_of_output()
             return BAD_RESULT
+        except (ValueError, TypeError, OSError) as error:
+            return _told(options, error, BAD_USE)
+        except RuntimeError as error:
+            return _told(options, error, BAD_RESULT)
+
+
+def _told(options: argparse.Namespace, error: Exception, code: int) -> int:
+    print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
+    if options.verbose:
+        traceback.print_exception(error)
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
-    parser = argparse.ArgumentParser(prog="cpm-fast", description=__doc__)
+    parser = Parser(prog="cpm-fast", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"cpm_fast {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     demo = _verb(verbs, "demo", _demo, "poses of drawn figures, whose truth is known: pictures and a PCK table")
@@ -140,13 +158,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    verbs: argparse._SubParsersAction[Parser],
     name: str,
     run: Callable[[argparse.Namespace], int],
     purpose: str,
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
     parser.set_defaults(run=run)
+    add_loudness_options(parser)
     return parser
 
 
@@ -157,19 +176,25 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _infer(options: argparse.Namespace) -> int:
+    check_paths(options)
     from cpm_fast.commands.infer_images import infer_pictures
-    from cpm_fast.commands.infer_video import infer_video, is_video
+    from cpm_fast.commands.infer_video import infer_videos
+    from cpm_fast.commands.inputs import inputs_of
 
-    return FINE if (infer_video if is_video(options) else infer_pictures)(options) else BAD_RESULT
+    inputs = inputs_of(options)
+    fine = infer_videos(options, inputs.videos) if inputs.videos else infer_pictures(options, inputs)
+    return FINE if fine else BAD_RESULT
 
 
 def _train(options: argparse.Namespace) -> int:
+    check_paths(options)
     from cpm_fast.commands.train import train_command
 
     return FINE if train_command(options) else BAD_RESULT
 
 
 def _eval(options: argparse.Namespace) -> int:
+    check_paths(options)
     from cpm_fast.commands.eval import eval_command
 
     return FINE if eval_command(options) else BAD_RESULT
@@ -195,11 +220,13 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    check_paths(options)
     from cpm_fast.weights import load
     from cpm_fast.weights.exporters.exporting import export_model
 
     model = load(options.model, device="cpu")
-    print(f"check     {export_model(model, options.output, decode=options.decode)}")
+    agreement = export_model(model, options.output, decode=options.decode, opset=options.opset, half=options.fp16)
+    print(f"check     {agreement}")
     print(f"wrote {options.output}")
     return FINE
 

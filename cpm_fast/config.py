@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cpm_fast.skeleton import FLIC, LSP, MPII, Skeleton
+from cpm_fast.system.words import meant
 
 STRIDE = 8
 CONCAT_SOURCES = ("features", "beliefs", "center")
@@ -400,6 +401,6 @@ def preset(name: str, skeleton: Skeleton | None = None) -> NetworkConfig:
         ValueError: no such preset.
     """
     if name not in PRESETS:
-        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}")
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}{meant(name, PRESETS)}")
     config = PRESETS[name]
     return config if skeleton is None else dataclasses.replace(config, skeleton=skeleton)

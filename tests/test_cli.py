@@ -149,7 +149,7 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["infer"], "name pictures, a folder of them, a video, or a --camera"),
+        (["infer"], "name pictures, folders of them, videos, or a --camera"),
         (["infer", "none.jpg"], "none.jpg: no such image or folder"),
         (["infer", "empty"], "empty: the folder has no image files"),
         (["infer", "torn.jpg"], "torn.jpg: the JPEG is cut short"),

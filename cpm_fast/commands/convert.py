@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from cpm_fast.labeling.convert import export_coco, export_deeplabcut, import_labels, write_deeplabcut
 from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.results import Results
+from cpm_fast.system.progress import bar_wanted
 
 LABELS, COCO = "labels", "coco"
 
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> bool:
     """Convert."""
     source = Path(options.source)
     if options.to == LABELS:
-        pictures, subjects = import_labels(options.source, options.output, sys.stderr.isatty())
+        pictures, subjects = import_labels(options.source, options.output, bar_wanted())
         print(f"{pictures} pictures, {subjects} subjects")
         print(f"wrote {options.output / LABELS_FILE}")
         print(f"go on: cpm-fast label {options.output}")

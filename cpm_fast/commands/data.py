@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,6 +13,7 @@ from cpm_fast.data.check import Check, Checker, thumbnails
 from cpm_fast.data.open import open_dataset
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.progress import bar_wanted
 
 
 def check_data(options: argparse.Namespace) -> bool:
@@ -23,7 +23,7 @@ def check_data(options: argparse.Namespace) -> bool:
     checks, written = [], []
     for number, dataset in enumerate(datasets):
         checker = Checker(dataset)
-        for index in tqdm(range(len(dataset)), desc=dataset.name, unit="sample", disable=not sys.stderr.isatty()):
+        for index in tqdm(range(len(dataset)), desc=dataset.name, unit="sample", disable=not bar_wanted()):
             checker.look(index)
         checks.append(checker.check)
         print(checker.check.report())

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from cpm_fast.labeling.frames import MANIFEST, UNCERTAINTY, take_frames
 from cpm_fast.labeling.project import read_project
+from cpm_fast.system.progress import bar_wanted
 from cpm_fast.weights import load
 
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> bool:
     if options.model is not None and options.by != UNCERTAINTY:
         raise ValueError(f"--model must come with --by {UNCERTAINTY}, got --by {options.by}")
     fine = True
-    for video in tqdm(videos, desc="frames", unit="video", disable=not sys.stderr.isatty()):
+    for video in tqdm(videos, desc="frames", unit="video", disable=not bar_wanted()):
         try:
             frames = take_frames(video, output, options.count, by=options.by, model=model, seed=options.seed)
         except (OSError, ValueError) as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 import time
+import warnings
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from cpm_fast.commands.inputs import Inputs
+from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.search import search_of
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.media.sources import Source
+from cpm_fast.results.drawing import MIN_SCORE
 from cpm_fast.results.formats.coco import COCO
 from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.results.formats.json import from_entry, to_entry
@@ -29,37 +34,48 @@ from cpm_fast.system.ranks import Ranks, join
 
 SHOWN_FILES = 5
 FAILURES = "failures.txt"
+CSV = "csv"
 STEPS = ("decode", "crop", "network", "peaks")
 
 
-def infer_pictures(options: argparse.Namespace) -> bool:
+def infer_pictures(options: argparse.Namespace, inputs: Inputs) -> bool:
     """Run it; True when every picture was read."""
     ranks = join()
     ranks.agree({f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "run"})
-    run = _Run(options, ranks)
+    run = _Run(options, inputs, ranks)
     # One process writes the lists; the others only put their own pictures and journals beside it.
     with locked(run.output) if ranks.main else nullcontext():
         ranks.wait()
         return run.run()
 
 
+def checked_score(score: float | None) -> float | None:
+    """Check the --min-score of the command line.
+
+    Raises:
+        ValueError: not a finite number.
+    """
+    if score is not None and not math.isfinite(score):
+        raise ValueError(f"--min-score must be a finite number, got {score}")
+    return score
+
+
 class _Run:
-    def __init__(self, options: argparse.Namespace, ranks: Ranks) -> None:
+    def __init__(self, options: argparse.Namespace, inputs: Inputs, ranks: Ranks) -> None:
         self.options, self.ranks, self.output = options, ranks, Path(options.output)
-        pictures = options.pictures[0] if len(options.pictures) == 1 else options.pictures
+        pictures = list(inputs.pictures) if inputs.several else inputs.pictures[0]
         boxes = None if options.box is None else np.array(options.box)
-        if boxes is not None and (len(options.pictures) > 1 or Path(options.pictures[0]).is_dir()):
-            raise ValueError(
-                "--box must come with one picture or video; for several use cpm_fast.infer(..., boxes=[...])"
-            )
         settings = Settings(
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
         search = search_of(options.find, boxes is not None, options.max_subjects, options.min_find_score)
-        device = ranks.device_of(options.device)
-        self.job = Job.of(pictures, settings, model=options.model, boxes=boxes, rois=None, search=search,
-                          device=device, color="bgr", readers=options.readers)  # fmt: skip
+        self.job = Job.of(
+            pictures, settings, model=options.model, boxes=boxes, rois=None, search=search, color="bgr",
+            device=ranks.device_of(options.device), readers=options.readers, max_pixels=options.max_pixels,
+        )  # fmt: skip
         network = self.job.engine.model
+        self.coco_file = inputs.coco_file
+        self.min_score = checked_score(options.min_score)
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
         ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})
@@ -157,15 +173,15 @@ class _Run:
     @staticmethod
     def _stamp(source: Source) -> list[Any] | None:
         try:
-            return input_stamp(Path(source.item))
+            return input_stamp(source.item) if isinstance(source.item, Path) else None
         except OSError:
             return None
 
     def _draw(self, result: Result, stem: str) -> None:
         if not self.options.no_pictures:
-            result.plot(self._write(f"{stem}_pose.png"))
+            result.plot(self._write(f"{stem}_pose.png"), min_score=self._shown_from, details=self.options.details)
         if self.options.stages and len(result):
-            result.plot_stages(self._write(f"{stem}_stages.png"))
+            result.plot_stages(self._write(f"{stem}_stages.png"), min_score=self._shown_from)
         self.done += 1
         for step in STEPS:
             self.steps[step] += getattr(result.timing, step)
@@ -206,9 +222,15 @@ class _Run:
         print(f"{len(results)} pictures, {sum(len(result) for result in results)} subjects{self._speed(seconds)}")
         print("wrote " + ", ".join(shown) + (f", and {more} more" if more else ""))
         self.folder.finish()
+        for doubt in doubts(results, searched=self.job.search is not None):
+            warnings.warn(doubt, stacklevel=2)
         for name, message in results.failures.items():
             print(f"failed: {name}: {message}", file=sys.stderr)
         return not results.failures
+
+    @property
+    def _shown_from(self) -> float:
+        return MIN_SCORE if self.min_score is None else self.min_score
 
     @property
     def table(self) -> Path:
@@ -218,7 +240,10 @@ class _Run:
 
     def _save(self, results: Results) -> None:
         form = self.options.form
-        results.save(self.table, form=form if form in (COCO, OPENPOSE) else None)
+        # A table is what a next training reads: parts that are not there must not become labels.
+        least = self._shown_from if form == CSV else self.min_score
+        results.save(self.table, form=form if form in (COCO, OPENPOSE) else None, min_score=least,
+                     coco_file=self.coco_file if form == COCO else None)  # fmt: skip
         failed = self.output / FAILURES
         failed.unlink(missing_ok=True)
         if results.failures:

@@ -1,12 +1,13 @@
-"""`cpm-fast infer` on a video or a camera: a CSV row per frame as it goes, and the video with the poses drawn in."""
+"""`cpm-fast infer` on videos or a camera: a CSV row per frame as it goes, and the video with the poses drawn in."""
 
 from __future__ import annotations
 
 import argparse
-import os
+import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -14,129 +15,197 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from cpm_fast.commands.drawn_video import label_again, labeled_video
+from cpm_fast.commands.infer_images import checked_score
 from cpm_fast.engine import Engine
+from cpm_fast.inference.doubts import LOW_SCORE, mean_score
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro
-from cpm_fast.inference.streaming import Tracker
+from cpm_fast.inference.streaming import Tracker, shown_source
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.inference.video_table import VideoTable
-from cpm_fast.media.video import Video, is_video_file
-from cpm_fast.media.video_out import LARGEST_RATE, VideoOut, playable_suffix, write_video
-from cpm_fast.results.drawing import skeleton_overlay
-from cpm_fast.results.result import Result
+from cpm_fast.media.video import Video
+from cpm_fast.media.video_out import playable_suffix
+from cpm_fast.results.drawing import MIN_SCORE
+from cpm_fast.results.formats.coco import COCO
+from cpm_fast.results.formats.openpose import OPENPOSE
+from cpm_fast.results.result import Result, Results
+from cpm_fast.system.files import free_stems
 from cpm_fast.system.output_folder import OutputFolder, locked
+from cpm_fast.system.progress import bar_wanted
+from cpm_fast.system.urls import is_url, stem_of_url
 
 STARTED = "started"
+CSV = "csv"
+# What is called how, by its form, after the name of the video.
+FORM_FILES = {"json": ".json", "npz": ".npz", COCO: "_coco.json", OPENPOSE: "_openpose"}
 
 
-def is_video(options: argparse.Namespace) -> bool:
-    """Whether these options of `infer` mean a video or a camera.
-
-    Raises:
-        ValueError: they mean both, or neither that nor pictures, or an option is not for what they mean.
-    """
-    videos = [path for path in options.pictures if is_video_file(path)]
-    if options.camera is not None and options.pictures:
-        raise ValueError(f"--camera must come alone, got {options.pictures[0]} too")
-    if options.camera is None and not options.pictures:
-        raise ValueError("name pictures, a folder of them, a video, or a --camera")
-    if videos and len(options.pictures) > 1:
-        raise ValueError(f"a video must come alone, got {len(options.pictures)} paths with {videos[0]}")
-    moving = bool(videos) or options.camera is not None
-    for name in ("smooth", "frames"):
-        if getattr(options, name) and not moving:
-            raise ValueError(f"--{name} is for videos and cameras")
-    if moving and (options.stages or options.form not in (None, "csv")):
-        raise ValueError("of a video there is a CSV table: leave out --stages and --form")
-    if moving and options.find != "auto":
-        raise ValueError(
-            f"--find must be auto for a video or camera, got {options.find}; --box says where a subject is"
-        )
-    if options.resume and options.camera is not None:
-        raise ValueError("--resume is for files: what a camera saw is gone")
-    if moving and int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise ValueError("a video is followed by one process, frame after frame: start it without torchrun")
-    return moving
-
-
-def infer_video(options: argparse.Namespace) -> bool:
-    """Run it; True when the video is whole."""
+def infer_videos(options: argparse.Namespace, sources: Sequence[Path | str | int]) -> bool:
+    """Run it; True when every video is whole."""
     with locked(Path(options.output)):
-        return _infer_video(options)
+        work = _Work(options, sources)
+        work.claim()
+        fine = [work.run(video) for video in work.videos]
+        work.folder.finish()
+    return all(fine)
 
 
-def _infer_video(options: argparse.Namespace) -> bool:
-    source = options.pictures[0] if options.camera is None else options.camera
-    stem = source.stem if isinstance(source, Path) else f"camera{source}"
-    output = Path(options.output)
-    settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, tune=options.tune)
-    network = find_network(options.model, options.device)
-    if options.frames is not None and options.frames < 1:
-        raise ValueError(f"--frames must be at least 1, got {options.frames}")
-    boxes = None if options.box is None else np.array(options.box)
-    unfinished = Unfinished(output, {
-        "video": str(source), "weights": fingerprint(network), "pyramid": list(settings.pyramid),
-        "flip": settings.flip, "box": options.box, "smooth": options.smooth, "frames": options.frames,
-        "input": input_stamp(source) if isinstance(source, Path) and source.is_file() else None,
-    })  # fmt: skip
-    folder, resumed = OutputFolder(output), unfinished.check(options.resume)
-    labeled = None if options.no_pictures else output / f"{stem}_pose{playable_suffix()}"
-    smooth = OneEuro() if options.smooth else None
-    table = VideoTable(output / f"{stem}.csv", network.config.skeleton, 1 if boxes is None else len(boxes), smooth)
-    if options.resume and not resumed and table.path.exists():
-        print(f"nothing to resume: {table.path} is whole")
-        # A kill may have cut short the end of the run that is whole.
+class _Work:
+    """Videos that are looked at one after the other, by one network, into one folder."""
+
+    def __init__(self, options: argparse.Namespace, sources: Sequence[Path | str | int]) -> None:
+        self.options, self.output = options, Path(options.output)
+        self.settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, tune=options.tune)
+        self.network = find_network(options.model, options.device)
+        self.boxes = None if options.box is None else np.array(options.box)
+        self.engine = Engine(self.network, precision=self.settings.precision, tune=self.settings.tune, frozen=True)
+        self.folder = OutputFolder(self.output)
+        stems = free_stems([_stem(source) + ".video" for source in sources])
+        found = zip(sources, stems, strict=True)
+        self.videos = [self._video(source, stem, len(sources) > 1) for source, stem in found]
+
+    def _video(self, source: Path | str | int, stem: str, several: bool) -> _Video:
+        options, config = self.options, self.network.config
+        name = f"camera {source}" if isinstance(source, int) else shown_source(source)
+        unfinished = Unfinished(self.output, {
+            "video": name, "weights": fingerprint(self.network), "pyramid": list(self.settings.pyramid),
+            "flip": self.settings.flip, "box": options.box, "smooth": options.smooth, "frames": options.frames,
+            "min_score": options.min_score,
+            "input": input_stamp(source) if isinstance(source, Path) and source.is_file() else None,
+        }, stem if several else "")  # fmt: skip
+        least = MIN_SCORE if checked_score(options.min_score) is None else options.min_score
+        table = VideoTable(
+            self.output / f"{stem}.csv", config.skeleton, 1 if self.boxes is None else len(self.boxes),
+            OneEuro() if options.smooth else None, name, least, config.margin,
+        )  # fmt: skip
+        labeled = None if options.no_pictures else self.output / f"{stem}_pose{playable_suffix()}"
+        other = None if options.form in (None, CSV) else self.output / (stem + FORM_FILES[options.form])
+        resumed = unfinished.check(options.resume)
+        whole = options.resume and not resumed and table.path.exists()
+        return _Video(source, name, stem, several, unfinished, resumed, whole, table, labeled, other)
+
+    def claim(self) -> None:
+        """Reserve the names of all files before work starts; say which of an earlier run are replaced."""
+        for resumed in (False, True):
+            names = [path.name for video in self.videos if video.resumed == resumed and not video.whole
+                     for path in video.files]  # fmt: skip
+            replaced = self.folder.claim(names, self.options.overwrite)
+            if replaced and not resumed:
+                print(f"{self.output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
+
+    def run(self, video: _Video) -> bool:
+        """Look at one video; True when it is whole."""
+        if video.whole:
+            print(f"nothing to resume: {video.table.path} is whole")
+            # A kill may have cut short the end of the run that is whole.
+            video.unfinished.end()
+            return True
+        try:
+            return self._run(video)
+        except (ValueError, OSError, RuntimeError) as error:
+            if not video.several:
+                raise
+            print(f"failed: {video.name}: {error}", file=sys.stderr)
+            return False
+
+    def _run(self, video: _Video) -> bool:
+        opened = Video(video.source)
+        tracker = Tracker(self.engine, self.settings, video.name, self.boxes, None, True)
+        table, unfinished = video.table, video.unfinished
+        with closing(opened), closing(table):
+            tracker.begin(opened.size)
+            if not video.resumed:
+                unfinished.begin()
+            # A table that was there before this run began is not what this run has done.
+            if unfinished.noted(STARTED):
+                last = table.go_on()
+            else:
+                table.start()
+                unfinished.note(STARTED)
+                last = None
+            first = 0 if last is None or last.frame is None else last.frame + 1
+            if first:
+                print(f"resuming: {first} frames are done")
+            _follow(opened, tracker, table, video.labeled if first == 0 else None, first, last, self.options.frames,
+                    self.options.details)  # fmt: skip
+        if video.labeled is not None and first:
+            label_again(video.source, table, video.labeled, self.options.details)
+        if video.other is not None:
+            _save_form(video, self.options.form, opened.size)
         unfinished.end()
-        return True
-    video = Video(source)
-    engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=True)
-    tracker = Tracker(engine, settings, str(source), boxes, None, True)
-    with closing(video), closing(table):
-        tracker.begin(video.size)
-        names = [path.name for path in (table.path, labeled) if path is not None]
-        replaced = folder.claim(names, options.overwrite)
-        if replaced and not resumed:
-            print(f"{output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
-        if not resumed:
-            unfinished.begin()
-        # A table that was there before this run began is not what this run has done.
-        if unfinished.noted(STARTED):
-            last = table.go_on()
-        else:
-            table.start()
-            unfinished.note(STARTED)
-            last = None
-        first = 0 if last is None or last.frame is None else last.frame + 1
-        if first:
-            print(f"resuming: {first} frames are done")
-        _follow(video, tracker, table, labeled if first == 0 else None, first, last, options.frames)
-    if labeled is not None and first:
-        _label(source, table, labeled)
-    folder.finish()
-    unfinished.end()
-    print("wrote " + ", ".join(str(path) for path in (table.path, labeled) if path is not None))
-    return not video.cut_short
+        print("wrote " + ", ".join(str(path) for path in video.files))
+        return not opened.cut_short
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Video:
+    """A video with its files: the table, the one with poses drawn in, and the results in another form."""
+
+    source: Path | str | int
+    name: str
+    stem: str
+    several: bool
+    unfinished: Unfinished
+    resumed: bool
+    whole: bool
+    table: VideoTable
+    labeled: Path | None
+    other: Path | None
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.table.path, self.labeled, self.other) if path is not None]
+
+
+def _stem(source: Path | str | int) -> str:
+    if isinstance(source, int):
+        return f"camera{source}"
+    return stem_of_url(str(source)) if is_url(source) else Path(source).stem
+
+
+def _save_form(video: _Video, form: str, size: tuple[int, int]) -> None:
+    """Write the table in another form, an entry or a file for each frame."""
+    assert video.other is not None
+    results = []
+    for result in video.table.results():
+        # OpenPose's own names of frames.
+        name = f"{video.stem}_{result.frame:012}" if form == OPENPOSE else video.name
+        results.append(dataclasses.replace(result, name=name, size=size, roi_source="parts"))
+    Results(results).save(video.other, form=form if form in (COCO, OPENPOSE) else None)
 
 
 def _follow(
     video: Video, tracker: Tracker, table: VideoTable, labeled: Path | None, first: int, last: Result | None,
-    frames: int | None,
+    frames: int | None, details: bool,
 ) -> None:  # fmt: skip
     """Frames from number `first` on into the table and, if it is the whole of them, the labeled video."""
     total = video.announced if frames is None else frames
     started, done = time.perf_counter(), 0
+    scores: list[float] = []
     with ExitStack() as stack:
-        out = stack.enter_context(_labeled_video(labeled, video)) if labeled is not None else None
+        out = stack.enter_context(labeled_video(labeled, video)) if labeled is not None else None
         results = stack.enter_context(closing(tracker.run(video, first, last)))
         wanted = islice(results, None if frames is None else max(0, frames - first))
-        bar = tqdm(wanted, total=total, initial=first, desc=video.name, unit="frame", disable=not sys.stderr.isatty())
+        bar = tqdm(wanted, total=total, initial=first, desc=video.name, unit="frame", disable=not bar_wanted())
         with _camera_ends_well(video):
             for found in bar:
                 shown = table.add(found)
                 if out is not None:
-                    out.write(label(found.image(), shown), None if video.steady else shown.seconds)
+                    out.write(
+                        shown.drawn(found.image(), min_score=table.min_score, details=details),
+                        None if video.steady else shown.seconds,
+                    )
                 done += 1
+                score = mean_score(found)
+                if score is not None:
+                    scores.append(score)
     print(f"{first + done} frames, {done / (time.perf_counter() - started):.1f} frames/s")
+    if scores and np.mean(scores) < LOW_SCORE:
+        warnings.warn(
+            f"{video.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} (sure "
+            "is about 1); say where the subject is at first with --box", stacklevel=2,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -148,29 +217,3 @@ def _camera_ends_well(video: Video) -> Iterator[None]:
         if not video.is_camera:
             print("\nstopped; the same command with --resume goes on", file=sys.stderr)
             raise
-
-
-@contextmanager
-def _labeled_video(path: Path, video: Video) -> Iterator[VideoOut]:
-    """Open a video like another for writing; print its codec once it is written."""
-    with write_video(path, video.rate if video.steady else LARGEST_RATE, video.size) as out:
-        yield out
-    print(f"{path.name}: {out.codec}")
-
-
-def _label(source: Path | int, table: VideoTable, path: Path) -> None:
-    """Write the whole video with the poses of the table drawn in."""
-    video = Video(source)
-    with closing(video), _labeled_video(path, video) as out:
-        pairs = zip(table.results(), video.frames(), strict=False)
-        bar = tqdm(pairs, total=video.announced, desc=path.name, unit="frame", disable=not sys.stderr.isatty())
-        for result, frame in bar:
-            out.write(label(frame.image, result), None if video.steady else frame.seconds)
-
-
-def label(image: np.ndarray, result: Result) -> np.ndarray:
-    """Return the frame with every subject's skeleton: [H, W, 3] uint8 BGR."""
-    picture = image
-    for keypoints, scores, roi in zip(result.keypoints, result.scores, result.rois, strict=True):
-        picture = skeleton_overlay(picture, keypoints, scores, result.skeleton, side=roi.side)
-    return picture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.labeling.table import LabelTable
 from cpm_fast.media.image import read_image
 from cpm_fast.results.drawing import write_picture
+from cpm_fast.system.progress import bar_wanted
 from cpm_fast.weights import load
 
 TABLE, SHEET = "suggestions.csv", "suggestions.png"
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> bool:
         print(f"{folder}: every one of {len(names)} pictures is labeled; cpm-fast frames takes more out of videos")
         return False
     mirror = "mirrored" in options.by if options.by else bool(skeleton.pairs)
-    candidates = look(folder, left, model, mirror, sys.stderr.isatty())
+    candidates = look(folder, left, model, mirror, bar_wanted())
     jumps(candidates, read_manifest(folder))
     done = [small(read_image(folder / name)) for name in names if table.state(name) is not None]
     novelty(candidates, np.array(done))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from cpm_fast.inference.parts import Subjects, cut_subjects, find_parts
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
+from cpm_fast.system.progress import bar_wanted
 
 # Scales of the released test protocol.
 LSP_PYRAMID = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
@@ -137,7 +137,7 @@ def predict(
             f"the network {list(config.skeleton.names)}"
         )
     wanted = range(len(dataset)) if indices is None else indices
-    show = len(wanted) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
+    show = bar_wanted(progress, len(wanted), PROGRESS_FROM_SAMPLES)
     reader = Reader(dataset, wanted)
     bar = tqdm(reader, total=len(wanted), desc=dataset.name, unit="sample", leave=False, disable=not show)
 

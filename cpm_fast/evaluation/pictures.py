@@ -16,7 +16,8 @@ from cpm_fast.inference.parts import look
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.crops import crop, warp
-from cpm_fast.results.drawing import ALL_PARTS, PAPER, skeleton_overlay, stage_strip
+from cpm_fast.results.drawing import ALL_PARTS, skeleton_overlay, stage_strip
+from cpm_fast.results.marks import PAPER
 from cpm_fast.roi import BOX_MARGIN, Roi
 
 TILE_PX, TILE_GAP_PX, BORDER = 300, 6, 128

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ from cpm_fast.results.formats.json import from_json
 from cpm_fast.results.formats.npz import from_npz
 from cpm_fast.results.formats.plain import Read
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.progress import bar_wanted
 
 SUFFIXES = (".mat", ".json", ".csv", ".npz")
 RESULTS_HEADER = "header"
@@ -75,7 +76,7 @@ def read_truth(dataset: Dataset, progress: bool | None = None) -> Reader:
         progress: whether to show a bar; if not given, for more than a few samples on a terminal.
     """
     reader = Reader(dataset, range(len(dataset)))
-    show = len(dataset) > PROGRESS_FROM_SAMPLES and sys.stderr.isatty() if progress is None else progress
+    show = bar_wanted(progress, len(dataset), PROGRESS_FROM_SAMPLES)
     for _ in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not show):
         pass
     return reader
@@ -180,9 +181,11 @@ def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
         raise ValueError("its images have several skeletons")
     points = np.concatenate([result.keypoints for result in results])[None].astype(np.float64)
     heights = np.concatenate([result.scores for result in results])[None].astype(np.float64)
-    images = tuple(result.name for result in results for _ in range(len(result)))
+    # A frame of a video is called as tables of labels call it.
+    called = [result.name + ("" if result.frame is None else f" frame {result.frame}") for result in results]
+    images = tuple(name for name, result in zip(called, results, strict=True) for _ in range(len(result)))
     # An image without a subject is known to have none: its samples are missed.
-    empty = {result.name for result in results if not len(result)}
+    empty = {name for name, result in zip(called, results, strict=True) if not len(result)}
     return PredictedParts(points - (first_pixel or 0.0), heights, names, f"results, parts {told(names)}", images,
                           frozenset(empty | set(failures)))  # fmt: skip
 
@@ -316,4 +319,6 @@ class Names:
 
 
 def _path(name: str) -> PurePosixPath:
-    return PurePosixPath(name.replace("\\", "/"))
+    """Return a path without the steps up at its front, as a table of results in another folder has them."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return PurePosixPath(*itertools.dropwhile(lambda part: part == "..", path.parts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,11 @@ from tqdm import tqdm
 from cpm_fast.engine import Engine
 from cpm_fast.inference.search import Search
 from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.sources import list_images
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
+from cpm_fast.system.progress import bar_wanted
 
 PROGRESS_FROM_IMAGES = 4
 
@@ -30,6 +31,7 @@ def find(
     device: str | torch.device = "auto",
     color: Literal["bgr", "rgb"] = "bgr",
     threads: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: bool | None = None,
 ) -> list[list[Roi]]:
     """Find the subjects of every image, as regions for `infer(images, rois=...)`.
@@ -37,7 +39,7 @@ def find(
     The pose network looks for subjects of all sizes itself, as `infer(..., find="search")` does.
 
     Args:
-        images, model, batch, device, color, threads: as for `infer`.
+        images, model, batch, device, color, threads, max_pixels: as for `infer`.
         max_subjects: the most per image, the surest first; all if not given.
         min_find_score: the least mean height of a subject's peaks.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
@@ -56,9 +58,9 @@ def find(
         [[]]
     """
     search, settings = Search(max_subjects, min_find_score), Settings(batch=batch, threads=threads)
-    sources, several = list_images(images, color)
+    sources, several = list_images(images, color, max_pixels)
     engine = Engine(find_network(model, device), frozen=not isinstance(model, CPM))
-    show = len(sources) > PROGRESS_FROM_IMAGES and sys.stderr.isatty() if progress is None else progress
+    show = bar_wanted(progress, len(sources), PROGRESS_FROM_IMAGES)
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,15 +16,18 @@ from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig, whole
 from cpm_fast.engine import Engine
+from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
 from cpm_fast.inference.regions import Regions, given_regions
 from cpm_fast.inference.search import Search, search_of
 from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.reading import read_ahead
 from cpm_fast.media.sources import Source, list_images
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import ImageSource, Result, Results, Timing
 from cpm_fast.roi import Roi
+from cpm_fast.system.progress import bar_wanted
 
 PROGRESS_FROM_IMAGES = 8
 # On two CPU cores that the network keeps busy, reading ahead won nothing: 1,000 small JPEGs at 108 to 142 images/s
@@ -55,17 +57,20 @@ def infer(
     threads: int | None = None,
     tune: bool = False,
     readers: int = READERS,
+    max_pixels: int = MAX_PIXELS,
     progress: bool | None = None,
 ) -> Results:
     """Find the parts of every subject in every image (Wei et al. 2016).
 
     The crops of all images go through the network `batch` at a time; with `readers` the next images are read and
     cropped meanwhile, at most two batches ahead. In a folder or a list of paths, a file that can't be read is reported
-    with a warning and in `Results.failures`, and the others are done.
+    with a warning and in `Results.failures`, and the others are done. A warning also names images in which nobody was
+    found, or the mean score of the parts is low (`doubts.LOW_SCORE`).
 
     Args:
-        images: a path, a folder, an [H, W], [H, W, 3] or [H, W, 4] uint8 array, a PIL image, a [1, 3 or 4, H, W]
-            tensor (uint8, or float in [0, 1]; RGB), or a list of them.
+        images: a path, a folder, the bytes of a picture file or a file open for reading bytes, an [H, W], [H, W, 3] or
+            [H, W, 4] uint8 array, a PIL image, a [1, 3 or 4, H, W] tensor (uint8, or float in [0, 1]; RGB), or a list
+            of them.
         model: a network, a .safetensors file or the name of bundled weights; the bundled default if not given.
         boxes: where the subjects are: [N, 4] (left, top, right, bottom) image pixels, or one [4]; for a folder or list
             of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
@@ -88,6 +93,7 @@ def infer(
         tune: measure which form of every convolution is fastest on this CPU, once for each size of batch; see `Engine`.
         readers: threads that read and crop the next images; 0: each is read when it is needed. They pay
             where decoding is slow, or the network runs on a GPU.
+        max_pixels: a file whose header promises more is refused before it takes memory.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
     Returns:
@@ -113,7 +119,7 @@ def infer(
     search = search_of(find, boxes is not None or rois is not None, max_subjects, min_find_score)
     job = Job.of(
         images, settings, model=model, boxes=boxes, rois=rois, search=search, device=device, color=color,
-        readers=readers,
+        readers=readers, max_pixels=max_pixels,
     )  # fmt: skip
     results: list[Result] = []
     failures: dict[str, str] = {}
@@ -123,16 +129,9 @@ def infer(
         else:
             failures[outcome.name] = outcome.reason
             warnings.warn(f"left out {outcome.reason}", stacklevel=2)
-    empty = [result.name for result in results if search is not None and not len(result)]
-    if empty:
-        warnings.warn(said_of_empty(empty), stacklevel=2)
+    for doubt in doubts(results, searched=search is not None):
+        warnings.warn(doubt, stacklevel=2)
     return Results(results, failures)
-
-
-def said_of_empty(names: Sequence[str]) -> str:
-    """Return one message for all images in which a search found nobody."""
-    others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-    return f"no subject found in {names[0]}{others}; a lower min_find_score finds more, boxes= says where they are"
 
 
 @dataclass(frozen=True)
@@ -177,12 +176,13 @@ class Job:
         device: str | torch.device,
         color: Literal["bgr", "rgb"],
         readers: int,
+        max_pixels: int = MAX_PIXELS,
         search: Search | None = None,
     ) -> Job:
         """Check the arguments of a user; they and the errors are those of `infer`."""
         if not whole(readers) or readers < 0:
             raise ValueError(f"readers must be a whole number, 0 or more, got {readers!r}")
-        sources, several = list_images(images, color)
+        sources, several = list_images(images, color, max_pixels)
         network = find_network(model, device)
         names = [source.name for source in sources]
         regions = given_regions(names, several, boxes, rois, network.config.margin)
@@ -198,7 +198,7 @@ class Job:
 
     def run(self, progress: bool | None = None) -> Iterator[Result | Failure]:
         """One outcome per image, in order, each as soon as its batches are through."""
-        show = len(self.sources) > PROGRESS_FROM_IMAGES and sys.stderr.isatty() if progress is None else progress
+        show = bar_wanted(progress, len(self.sources), PROGRESS_FROM_IMAGES)
         budget = AHEAD_BATCHES * self.settings.batch
         read = read_ahead(self._read, range(len(self.sources)), self._crops, self.readers, budget)
         with closing(read), tqdm(total=len(self.sources), desc="infer", unit="image", disable=not show) as bar:
@@ -272,6 +272,7 @@ def make_result(
         belief_maps=beliefs,
         box_size=config.input_size,
         cell_offset=config.cell_offset,
+        margin=config.margin,
         source=source,
         timing=Timing(decode, *(sum(getattr(one, step) for one in found) for step in ("crop", "network", "peaks"))),
         frame=frame,

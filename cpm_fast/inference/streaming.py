@@ -21,10 +21,11 @@ from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.media.image import shown
 from cpm_fast.media.reading import prefetched
 from cpm_fast.media.sources import list_images
-from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame, is_url
+from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result, Timing
 from cpm_fast.roi import Roi
+from cpm_fast.system.urls import is_url, shown_url
 
 # Frames that are decoded ahead.
 AHEAD_FRAMES = 4
@@ -261,7 +262,7 @@ def on_grid(roi: Roi) -> Roi:
 
 def shown_source(source: Any) -> str:
     """Return the name of a video file or URL in results and messages."""
-    return source if is_url(source) else shown(Path(source))
+    return shown_url(source) if is_url(source) else shown(Path(source))
 
 
 def _is_path(source: object) -> bool:

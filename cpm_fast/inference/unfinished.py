@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ class Unfinished:
     Args:
         output: where the results will be.
         settings: what the results depend on, plain values; a run with others does not resume this one.
+        part: name of a folder within, where the work is one of several.
     """
 
-    def __init__(self, output: Path, settings: dict[str, Any]) -> None:
-        self.output, self.folder = output, output / FOLDER
+    def __init__(self, output: Path, settings: dict[str, Any], part: str = "") -> None:
+        self.output, self.folder = output, output / FOLDER / part
         self.settings = json.loads(json.dumps(settings))
         self._journal = None
 
@@ -83,6 +85,10 @@ class Unfinished:
     def end(self) -> None:
         """Take the folder away: the results are written, and nothing is unfinished any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.parent != self.output:
+            # Raises OSError where there is another part.
+            with suppress(OSError):
+                self.folder.parent.rmdir()
 
     def note(self, what: str) -> None:
         """Remember that a step is done, until the end."""

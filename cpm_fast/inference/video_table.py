@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from cpm_fast.inference.smoothing import OneEuro, Smoother
-from cpm_fast.inference.streaming import smooth_result
-from cpm_fast.results.formats.csv import X, Y, head, read_rows, subject_rows, to_text
+from cpm_fast.inference.streaming import FOLLOWED_SCORE, smooth_result
+from cpm_fast.results.formats.csv import X, Y, head, name_beside, read_rows, subject_rows, to_text
 from cpm_fast.results.formats.plain import shortest
 from cpm_fast.results.result import Result
 from cpm_fast.skeleton import Skeleton
@@ -29,12 +29,22 @@ class VideoTable:
         path: of the file.
         skeleton: the P parts.
         subjects: rows a frame.
-        smooth: what the key points are filtered with; as they are if None. Columns <part>_x_found and _y_found then
-            hold what was found.
+        smooth: what the key points are filtered with; as they are if None.
+        name: of the video, as it is from the working folder.
+        min_score: parts below it are written as absent.
+        margin: of the network.
+
+    Where what was found is needed to go on and the table does not show it, columns <part>_x_found and _y_found hold it.
     """
 
-    def __init__(self, path: Path, skeleton: Skeleton, subjects: int, smooth: OneEuro | None) -> None:
+    def __init__(
+        self, path: Path, skeleton: Skeleton, subjects: int, smooth: OneEuro | None, name: str, min_score: float,
+        margin: float,
+    ) -> None:  # fmt: skip
         self.path, self.skeleton, self.subjects, self.smooth = path, skeleton, subjects, smooth
+        self.name, self.min_score, self.margin = name_beside(name, path.parent), min_score, margin
+        # Where to look next depends on parts from this score on.
+        self._keeps_found = smooth is not None or min_score > FOLLOWED_SCORE
         self._smoothers: list[Smoother] = []
         self._file: BinaryIO | None = None
 
@@ -60,7 +70,7 @@ class VideoTable:
                     if entry.skeleton.names != self.skeleton.names:
                         raise ValueError(f"must have the parts {list(self.skeleton.names)}")
                     if len(entry) == self.subjects:
-                        last = dataclasses.replace(Result.of(entry), skeleton=self.skeleton)
+                        last = dataclasses.replace(Result.of(entry), skeleton=self.skeleton, margin=self.margin)
                         file.write(self._rows(last)[1])
         except ValueError as error:
             raise ValueError(f"{self.path}: not a table that can be resumed: {error}") from None
@@ -89,12 +99,13 @@ class VideoTable:
 
     def _head(self) -> list[object]:
         columns = head(self.skeleton.names, video=True)
-        return columns + [part + axis + FOUND for part in self.skeleton.names for axis in (X, Y) if self.smooth]
+        return columns + [part + axis + FOUND for part in self.skeleton.names for axis in (X, Y) if self._keeps_found]
 
     def _rows(self, found: Result) -> tuple[Result, bytes]:
         shown = smooth_result(found, self._smoothers, self.smooth) if self.smooth else found
-        rows = subject_rows(shown, video=True)
-        if self.smooth:
+        written = dataclasses.replace(shown.surer_than(self.min_score), name=self.name)
+        rows = subject_rows(written, video=True)
+        if self._keeps_found:
             for row, points in zip(rows, found.keypoints, strict=True):
                 row += [_cell(value) for value in points.ravel()]
         return shown, to_text(rows).encode()

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cpm_fast.results import Result, Results
+from cpm_fast.results.entry import Entry
+from cpm_fast.results.formats.csv import from_csv, to_csv
+from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.files import atomic_write
 
 PREDICTIONS_FILES = "predictions-*.csv"
 
@@ -32,8 +35,13 @@ class Predictions:
         self.skeleton = skeleton
         self._found: dict[str, list[np.ndarray]] = {}
         if self.path.is_file():
-            for result in Results.load(self.path):
-                self._found[result.name] = arranged(result, skeleton)
+            # Not as a table of results: names of pictures are those of the folder, wherever it is looked at from.
+            try:
+                found, _ = from_csv(self.path.read_bytes())
+            except DAMAGE as error:
+                raise ValueError(f"{self.path}: not predictions that can be read: {error!r}") from None
+            for entry in found:
+                self._found[entry.name] = arranged(entry, skeleton)
 
     def has(self, image: str) -> bool:
         return bool(self._found.get(image))
@@ -68,11 +76,12 @@ class Predictions:
         results = []
         for image, found in self._found.items():
             points = np.array(found, np.float32).reshape(-1, len(self.skeleton), 3)
-            results.append(Result(points[..., :2], points[..., 2], self.skeleton, image))
-        Results(results).save(self.path)
+            results.append(Entry(points[..., :2], points[..., 2], self.skeleton, image))
+        with atomic_write(self.path) as file:
+            file.write(to_csv(results, {}))
 
 
-def arranged(result: Result, skeleton: Skeleton) -> list[np.ndarray]:
+def arranged(result: Entry, skeleton: Skeleton) -> list[np.ndarray]:
     """Return the subjects of a result in the order of another skeleton's parts: [P, 3] x, y and score each."""
     order = np.array(skeleton.order_from(result.skeleton.names))
     table = np.concatenate([result.keypoints, result.scores[..., None]], axis=2).astype(np.float64)

@@ -97,8 +97,8 @@ def shown(path: Path) -> str:
 def _check_pixels(size: tuple[int, int] | None, name: str, max_pixels: int) -> None:
     if size is not None and size[0] * size[1] > max_pixels:
         raise ValueError(
-            f"{name}: has {size[1]} x {size[0]} pixels, more than {max_pixels}; allow it with max_pixels=, on the "
-            f"command line --max-pixels"
+            f"{name}: has {size[1]} x {size[0]} pixels, more than {max_pixels}; make it smaller, or allow it with "
+            f"infer(..., max_pixels=) or cpm-fast infer --max-pixels"
         )
 
 

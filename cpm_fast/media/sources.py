@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from cpm_fast.media.image import IMAGE_SUFFIXES, read_image, shown
+from cpm_fast.media.image import IMAGE_SUFFIXES, MAX_PIXELS, UNREAD_SUFFIXES, decode_image, read_image, shown
+from cpm_fast.media.video import VIDEO_SUFFIXES
 from cpm_fast.system.output_folder import written_files
 
 CHANNELS = (1, 3, 4)
 # PIL modes whose pixels are bytes, so that converting them to RGB loses no range.
 PIL_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
-WANTED = "a path, a folder, an [H, W, 3] uint8 array, a PIL image, a [3, H, W] tensor, or a list of them"
+WANTED = (
+    "a path, a folder, the bytes of a picture file or an open one, an [H, W, 3] uint8 array, a PIL image, a [3, H, W] "
+    "tensor, or a list of them"
+)
+# Files of a folder that are named when they are passed over.
+SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,23 +34,27 @@ class Source:
 
     Args:
         name: the path, or "image 0" for the first of a list.
-        item: path, array, tensor or PIL image, checked for form but not read.
+        item: path, bytes of a picture file, array, tensor or PIL image, checked for form but not read.
         color: channel order of an array.
+        max_pixels: a file whose header promises more is refused.
     """
 
     name: str
     item: Any
     color: Literal["bgr", "rgb"] = "bgr"
+    max_pixels: int = MAX_PIXELS
 
     def read(self) -> np.ndarray:
-        """[H, W, 3] uint8 BGR, upright by the EXIF orientation; grey is repeated, alpha is dropped.
+        """[H, W, 3] uint8 BGR, upright by the EXIF orientation; gray is repeated, alpha is dropped.
 
         Raises:
             OSError: the file can't be read.
             ValueError: it is not a picture, or cut short.
         """
         if isinstance(self.item, Path):
-            return read_image(self.item)
+            return read_image(self.item, self.max_pixels)
+        if isinstance(self.item, bytes):
+            return decode_image(self.item, self.name, self.max_pixels)
         if isinstance(self.item, torch.Tensor):
             tensor = self.item.detach().cpu()
             if tensor.is_floating_point():
@@ -56,14 +68,17 @@ class Source:
         return np.asarray(ImageOps.exif_transpose(self.item).convert("RGB"))[..., ::-1]
 
 
-def list_images(images: Any, color: Literal["bgr", "rgb"] = "bgr") -> tuple[list[Source], bool]:
+def list_images(
+    images: Any, color: Literal["bgr", "rgb"] = "bgr", max_pixels: int = MAX_PIXELS
+) -> tuple[list[Source], bool]:
     """Return the sources that `images` names, and whether it names several (a folder or a list).
 
     Args:
-        images: path, folder (its image files in order of their names, without drawn
-            ones of an earlier run, and not those of folders within), array [H, W] or
-            [H, W, C] uint8, PIL image, tensor [C, H, W] uint8 or float in [0, 1] in RGB order, C 1, 3 or 4; or a list.
+        images: path, folder (its image files in order of their names, without drawn ones of an earlier run, and not
+            those of folders within), bytes of a picture file, an open file, array [H, W] or [H, W, C] uint8, PIL image,
+            tensor [C, H, W] uint8 or float in [0, 1] in RGB order, C 1, 3 or 4; or a list.
         color: channel order of arrays.
+        max_pixels: a file whose header promises more is refused.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -72,39 +87,86 @@ def list_images(images: Any, color: Literal["bgr", "rgb"] = "bgr") -> tuple[list
     """
     if color not in ("bgr", "rgb"):
         raise ValueError(f"color must be 'bgr' or 'rgb', got {color!r}")
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise ValueError(f"max_pixels must be a positive whole number, got {max_pixels!r}")
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("images must hold at least one image, got an empty list")
-        return [source for i, item in enumerate(images) for source in _sources(item, f"image {i}", color)], True
+        named = [(f"image {i}", item) for i, item in enumerate(images)]
+        return [source for name, item in named for source in _sources(item, name, color, max_pixels)], True
     is_folder = isinstance(images, (str, os.PathLike)) and Path(images).is_dir()
-    return _sources(images, "image 0", color), is_folder
+    return _sources(images, "image 0", color, max_pixels), is_folder
 
 
-def _sources(item: Any, name: str, color: Literal["bgr", "rgb"]) -> list[Source]:
+def _sources(item: Any, name: str, color: Literal["bgr", "rgb"], max_pixels: int) -> list[Source]:
     if isinstance(item, (str, os.PathLike)):
         path = Path(item)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such image or folder")
-        paths = _folder(path) if path.is_dir() else [path]
-        return [Source(shown(path), path) for path in paths]
+        paths = list_folder(path) if path.is_dir() else [path]
+        return [Source(shown(path), path, max_pixels=max_pixels) for path in paths]
+    if isinstance(item, Source):
+        return [replace(item, max_pixels=max_pixels)]
+    if isinstance(item, (bytearray, memoryview)):
+        item = bytes(item)
+    elif not isinstance(item, (bytes, torch.Tensor, np.ndarray)) and not _is_pil(item) and hasattr(item, "read"):
+        item = item.read()
+        if not isinstance(item, bytes):
+            raise TypeError(
+                f"{name}: a file must be open for reading bytes, got {type(item).__name__}; open it as 'rb'"
+            )
+    if isinstance(item, bytes):
+        return [Source(name, item, color, max_pixels)]
     if isinstance(item, torch.Tensor):
         _check_tensor(item, name)
     elif isinstance(item, np.ndarray):
         _check_array(item, name)
-    elif "PIL.Image" in sys.modules and isinstance(item, sys.modules["PIL.Image"].Image):
+    elif _is_pil(item):
         _check_pil(item, name)
     else:
         raise TypeError(f"{name} must be {WANTED}, got {type(item).__name__}")
     return [Source(name, item, color)]
 
 
-def _folder(folder: Path) -> list[Path]:
-    own = written_files(folder)
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name not in own)
-    paths = sorted(path for path in found if not path.is_dir())
+def _is_pil(item: Any) -> bool:
+    return "PIL.Image" in sys.modules and isinstance(item, sys.modules["PIL.Image"].Image)
+
+
+def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
+    """Return the image files of a folder, in order of their names; warns of pictures and videos that are passed over.
+
+    Args:
+        folder: files that a run of `cpm-fast infer` wrote there are not listed.
+        recursive: also those of folders within, but not of hidden ones.
+
+    Raises:
+        ValueError: there are none.
+    """
+    paths, others = files_of(folder, IMAGE_SUFFIXES, recursive), files_of(folder, PASSED_OVER, recursive)
     if not paths:
         raise ValueError(f"{folder}: the folder has no image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    if others:
+        names = ", ".join(path.name for path in others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
+        warnings.warn(
+            f"{folder}: {len(others)} files are passed over, which are videos or no pictures that can be read: {names}",
+            stacklevel=2,
+        )
     return paths
+
+
+PASSED_OVER = UNREAD_SUFFIXES | VIDEO_SUFFIXES
+
+
+def files_of(folder: Path, suffixes: Collection[str], recursive: bool = False) -> list[Path]:
+    """Return the files of a folder with one of the suffixes, sorted, without what a run wrote there."""
+    own = written_files(folder)
+    entries = sorted(folder.iterdir())
+    found = [path for path in entries if path.suffix.lower() in suffixes and path.name not in own and not path.is_dir()]
+    for path in entries if recursive else ():
+        # A link may lead back to a folder above.
+        if path.is_dir() and not path.name.startswith(".") and not path.is_symlink():
+            found += files_of(path, suffixes, recursive)
+    return found
 
 
 def _check_array(image: np.ndarray, name: str) -> None:

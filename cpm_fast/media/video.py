@@ -16,6 +16,7 @@ import numpy as np
 
 from cpm_fast.media.decoder_log import quiet_opencv
 from cpm_fast.media.image import IMAGE_SUFFIXES, shown
+from cpm_fast.system.urls import is_live, is_url, shown_url
 
 # Suffixes that make a file of a folder a video; of a file that is named itself, the decoder is asked.
 VIDEO_SUFFIXES = frozenset({
@@ -30,8 +31,6 @@ MISSING_FRAMES, MISSING_SHARE = 2, 0.01
 MOST_BAD_FRAMES = 50
 # How far the second frame may be from where the file's rate puts it, in frames.
 RATE_TOLERANCE = 0.2
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +50,6 @@ class VideoFrame:
     seconds: float
     decode: float = 0.0
     damaged: bool = False
-
-
-def is_url(source: object) -> bool:
-    """Whether a source is the address of a camera or file in a network, such as rtsp://host/stream."""
-    return isinstance(source, str) and URL.match(source) is not None
 
 
 def is_video_file(path: Path) -> bool:
@@ -112,9 +106,15 @@ class Video:
     """
 
     def __init__(self, source: str | Path | int) -> None:
-        self.is_camera = isinstance(source, int) or LIVE_URL.match(str(source)) is not None
+        self.is_camera = isinstance(source, int) or is_live(source)
         is_file = not isinstance(source, int) and not is_url(source)
-        self.name = f"camera {source}" if isinstance(source, int) else shown(Path(source)) if is_file else str(source)
+        self.name = (
+            f"camera {source}"
+            if isinstance(source, int)
+            else shown(Path(source))
+            if is_file
+            else shown_url(str(source))
+        )
         if is_file and not Path(source).is_file():  # type: ignore[arg-type]
             raise FileNotFoundError(f"{self.name}: no such video file")
         self._capture = _open(source)

@@ -36,6 +36,11 @@ def load_model(path: str | Path) -> CPM:
         ValueError: not such a file, or its tensors are another network's; the message names file and tensors.
     """
     tensors, metadata = read_tensors(path, "network")
+    if "checkpoint" in metadata:
+        raise ValueError(
+            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {Path(path).parent}` goes on "
+            "with; the networks beside it are best.safetensors and final.safetensors"
+        )
     config = network_config(path, metadata)
     # A file may claim any network: what it holds is compared before memory is taken.
     if config.stages > len(tensors):

@@ -6,6 +6,7 @@ warning. CPM_FAST_BACKEND=fast|reference or `use_backend` make a request, which 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import warnings
 from collections.abc import Iterator
@@ -121,6 +122,9 @@ def use_fast(op: str, device_type: str, missing: str | None) -> bool:
         raise RuntimeError(_refusal(op, device_type, missing))
     if missing is None:
         return True
+    # The package itself warned at its import where there is no such file.
+    if _native is None and importlib.util.find_spec("cpm_fast._C") is None:
+        return False
     if (device_type, missing) not in _announced:
         _announced.add((device_type, missing))
         warnings.warn(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from cpm_fast.results.marks import INK, PAPER, is_person, part_colors, text_mask
 from cpm_fast.skeleton import MIDDLE_COLOR, Skeleton
 from cpm_fast.system.files import atomic_write
 
@@ -26,7 +26,6 @@ DIM = 0.6
 # The color map starts here, past its black, so that little heat is a glow and no shadow.
 FIRST_COLOR = 80
 PANEL_PX, GAP_PX, TITLE_PX = 300, 10, 34
-PAPER, INK = (255, 255, 255), (40, 34, 30)
 
 
 def skeleton_overlay(
@@ -37,7 +36,7 @@ def skeleton_overlay(
     min_score: float = MIN_SCORE,
     side: float | None = None,
 ) -> np.ndarray:
-    """Draw one subject's limbs and parts on the image, colored by the subject's left, right and middle.
+    """Draw one subject's limbs and parts on the image: a person's by left, right and middle, others' each in its color.
 
     Args:
         image: [H, W, 3] uint8 BGR.
@@ -62,12 +61,20 @@ def skeleton_overlay(
     limbs = [(a, b) for a, b in skeleton.limb_indices if drawn[a] and drawn[b]]
     for a, b in limbs:
         _capsule(picture, keypoints[a], keypoints[b], limb + rim, RIM_COLOR, RIM_ALPHA)
+    colors = part_colors(skeleton)
     for a, b in limbs:
-        sides = [color for color in (skeleton.colors[a], skeleton.colors[b]) if color != MIDDLE_COLOR]
-        _capsule(picture, keypoints[a], keypoints[b], limb, sides[0] if sides else MIDDLE_COLOR, LIMB_ALPHA)
+        sides = [color for color in (colors[a], colors[b]) if color != MIDDLE_COLOR]
+        color = sides[0] if sides else MIDDLE_COLOR
+        if not is_person(skeleton):
+            # Each half in the color of its end.
+            middle = (keypoints[a] + keypoints[b]) / 2
+            _capsule(picture, middle, keypoints[b], limb, colors[b], LIMB_ALPHA)
+            _capsule(picture, keypoints[a], middle, limb, colors[a], LIMB_ALPHA)
+        else:
+            _capsule(picture, keypoints[a], keypoints[b], limb, color, LIMB_ALPHA)
     for i in np.flatnonzero(drawn):
         _capsule(picture, keypoints[i], keypoints[i], dot + rim, RIM_COLOR, RIM_ALPHA)
-        light = tuple(round(c + (255 - c) * DOT_LIGHTEN) for c in skeleton.colors[i])
+        light = tuple(round(c + (255 - c) * DOT_LIGHTEN) for c in colors[i])
         _capsule(picture, keypoints[i], keypoints[i], dot, light, 1.0)
     return picture
 
@@ -100,7 +107,7 @@ def parts_overlay(crop: np.ndarray, beliefs: np.ndarray, skeleton: Skeleton, cel
     Returns:
         [H, W, 3] uint8 BGR.
     """
-    parts = zip(skeleton.colors, beliefs[: len(skeleton)], strict=True)
+    parts = zip(part_colors(skeleton), beliefs[: len(skeleton)], strict=True)
     heats: dict[tuple[int, int, int], np.ndarray] = {}
     for color, belief in parts:
         heats[color] = np.maximum(heats.get(color, 0.0), _resize(belief, crop.shape[:2], cell_offset))
@@ -211,9 +218,9 @@ def _resize(belief: np.ndarray, size: tuple[int, int], cell_offset: float) -> np
 
 
 def _glow(crop: np.ndarray, colors: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Colors over the greyed, darkened crop, as opaque as the heat is high."""
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[..., None]
-    base = DIM * (0.8 * grey + 0.2 * crop)
+    """Colors over the grayed, darkened crop, as opaque as the heat is high."""
+    gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[..., None]
+    base = DIM * (0.8 * gray + 0.2 * crop)
     alpha = 0.95 * np.sqrt(heat)[..., None]
     return np.rint(base * (1 - alpha) + colors * alpha).astype(np.uint8)
 
@@ -223,22 +230,9 @@ def _panel(title: str, picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     panel = np.full((height + TITLE_PX + GAP_PX, width + GAP_PX, 3), PAPER, np.uint8)
     panel[TITLE_PX : TITLE_PX + height, :width] = picture
-    mask = _text(title)[:, :width]
+    mask = text_mask(title)[:, :width]
     rows = slice(max(0, (TITLE_PX - len(mask)) // 2), TITLE_PX)
     mask = mask[: rows.stop - rows.start, :, None] / 255
     part = panel[rows.start : rows.start + len(mask), : mask.shape[1]]
     part[:] = np.rint(part * (1 - mask) + np.array(INK) * mask)
     return panel
-
-
-@lru_cache(maxsize=64)
-def _text(text: str, size: int = 18) -> np.ndarray:
-    """[h, w] coverage of a line of text, every line of the same height."""
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
-    ascent, descent = font.getmetrics()
-    canvas = Image.new("L", (int(font.getlength(text)) + 2, ascent + descent))
-    ImageDraw.Draw(canvas).text((0, 0), text, fill=255, font=font)
-    return np.asarray(canvas)

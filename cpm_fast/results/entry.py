@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class Entry:
     belief_maps: np.ndarray | None = field(default=None, repr=False)
     box_size: tuple[int, int] = (368, 368)
     cell_offset: float = 3.5
+    margin: float = 1.25
     frame: int | None = None
     seconds: float | None = None
 
@@ -36,6 +38,20 @@ class Entry:
             )
         if len(self.rois) not in (0, count):
             raise ValueError(f"rois must be {count}, one per subject, got {len(self.rois)}")
+
+    @property
+    def boxes(self) -> tuple[tuple[float, float, float, float], ...]:
+        """Left, top, right, bottom of every subject: the boxes about which the network's margin gives the regions."""
+        halves = [roi.side / self.margin / 2 for roi in self.rois]
+        return tuple(
+            (x - half, y - half, x + half, y + half)
+            for (x, y), half in zip((roi.center for roi in self.rois), halves, strict=True)
+        )
+
+    def surer_than(self, min_score: float) -> Self:
+        """Return the same with NaN for the place of every part whose score is below `min_score`."""
+        below = self.scores < min_score
+        return replace(self, keypoints=np.where(below[..., None], np.float32(np.nan), self.keypoints))
 
     def __len__(self) -> int:
         return len(self.keypoints)

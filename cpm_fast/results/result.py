@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Any, Protocol, overload
 
+import cv2
 import numpy as np
 
 from cpm_fast.media.image import read_image
@@ -14,8 +17,12 @@ from cpm_fast.model.crops import warp
 from cpm_fast.results import drawing as draw
 from cpm_fast.results.entry import Entry
 from cpm_fast.results.formats.files import load_entries, save_entries
+from cpm_fast.results.formats.json import to_entry
+from cpm_fast.results.marks import is_person, mark_subject, with_legend
 
 STRIP_BORDER = 128
+# Images that a notebook shows of many.
+SHOWN_ROWS = 20
 
 
 class ImageSource(Protocol):
@@ -47,7 +54,7 @@ class Timing:
         return Timing(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result(Entry):
     """The N subjects of one image.
 
@@ -62,6 +69,7 @@ class Result(Entry):
         belief_maps: [N, T, P+1, h, w] float32 of every stage, if they were asked for.
         box_size: (height, width) of the network's box, which each region fills.
         cell_offset: cell g of a map stands at box pixel 8 g + cell_offset.
+        margin: of the network: a region is this many times as large as the box of its subject.
         source: the image, read again when it is to be drawn; without it, `name` is looked for as a file.
         timing: what each step took; None when read from a file.
         frame: of a video, from 0.
@@ -92,21 +100,80 @@ class Result(Entry):
         """
         return read_image(self.name) if self.source is None else self.source.read()
 
-    def plot(self, path: str | Path | None = None, *, min_score: float = draw.MIN_SCORE) -> np.ndarray:
-        """Draw every subject's skeleton on the image.
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        min_score: float = draw.MIN_SCORE,
+        details: bool = False,
+        legend: bool | None = None,
+    ) -> np.ndarray:
+        """Draw every subject's skeleton on the image; several subjects with their numbers, each in its color.
 
         Args:
             path: where to write the picture too; its suffix says the format.
             min_score: parts below it are left out.
+            details: also draw every subject's box, and its mean score.
+            legend: add the names of the parts by their colors, to the right of the image; if not given, where the parts
+                are not a person's.
 
         Returns:
-            [H, W, 3] uint8 BGR.
+            [H, W, 3] uint8 BGR, wider than the image with a legend.
         """
-        picture = self.image().copy()
+        picture = self.drawn(self.image(), min_score=min_score, details=details)
+        if (not is_person(self.skeleton)) if legend is None else legend:
+            picture = with_legend(picture, self.skeleton)
+        return draw.write_picture(picture, path)
+
+    def drawn(self, image: np.ndarray, *, min_score: float = draw.MIN_SCORE, details: bool = False) -> np.ndarray:
+        """Draw the same on an image that is at hand, without a legend: [H, W, 3] uint8 BGR."""
+        picture = image.copy()
         for i, (keypoints, scores) in enumerate(zip(self.keypoints, self.scores, strict=True)):
             side = self.rois[i].side if self.rois else None
             picture = draw.skeleton_overlay(picture, keypoints, scores, self.skeleton, min_score=min_score, side=side)
-        return draw.write_picture(picture, path)
+        for i in range(len(self)) if details or len(self) > 1 else ():
+            shown = np.isfinite(self.keypoints[i]).all(axis=1) & (self.scores[i] >= min_score)
+            known = self.keypoints[i][shown]
+            if not len(known) and not (details and self.rois):
+                continue
+            box = self.boxes[i] if self.rois else (*known.min(axis=0).tolist(), *known.max(axis=0).tolist())
+            score = f" {np.nanmean(self.scores[i]):.2f}" if details and np.isfinite(self.scores[i]).any() else ""
+            mark_subject(picture, box, f"{i}{score}", i, outlined=details)
+        return picture
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return this result as plain values: name, size, and subjects with their parts by name.
+
+        A part is [x, y, score], image pixels; None stands for a number that is none.
+
+        Example:
+            >>> from cpm_fast.skeleton import Skeleton
+            >>> tip = Result(np.array([[[1.5, 2]]]), np.array([[0.5]]), Skeleton("tip", ("tip",)), "a.png", (8, 9))
+            >>> tip.to_dict()["subjects"][0]["parts"]
+            {'tip': [1.5, 2.0, 0.5]}
+        """
+        entry = to_entry(self)
+        for subject in entry["subjects"]:
+            subject["parts"] = dict(zip(self.skeleton.names, subject["parts"], strict=True))
+        return entry
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON, for the answer of a server."""
+        return json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False)
+
+    def __repr__(self) -> str:
+        """Return which image, how many subjects, how sure."""
+        known = self.scores[np.isfinite(self.scores)]
+        sure = f", mean score {known.mean():.2f}" if len(known) else ""
+        frame = "" if self.frame is None else f", frame {self.frame}"
+        return f"Result({self.name!r}{frame}, {len(self)} subjects, {len(self.skeleton)} parts{sure})"
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the picture with its poses for a notebook; None where the image is gone."""
+        try:
+            return bytes(cv2.imencode(".png", self.plot())[1])
+        except (OSError, ValueError):
+            return None
 
     def plot_stages(
         self,
@@ -147,9 +214,16 @@ class Result(Entry):
         )
         return draw.write_picture(picture, path)
 
-    def save(self, path: str | Path, *, form: str | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        form: str | None = None,
+        min_score: float | None = None,
+        coco_file: str | Path | None = None,
+    ) -> None:
         """Write this result alone; see `Results.save`."""
-        Results([self]).save(path, form=form)
+        Results([self]).save(path, form=form, min_score=min_score, coco_file=coco_file)
 
 
 class Results(Sequence[Result]):
@@ -190,22 +264,47 @@ class Results(Sequence[Result]):
         subjects = sum(len(result) for result in self)
         return f"Results({len(self)} images, {subjects} subjects, {len(self.failures)} failures)"
 
-    def save(self, path: str | Path, *, form: str | None = None) -> None:
+    def _repr_html_(self) -> str:
+        """Return a table for a notebook: a row for each of the first images."""
+        rows = "".join(
+            f"<tr><td>{html.escape(result.name)}</td><td>{len(result)}</td><td>{_mean(result.scores)}</td></tr>"
+            for result in self[:SHOWN_ROWS]
+        )
+        more = f"<p>and {len(self) - SHOWN_ROWS} more</p>" if len(self) > SHOWN_ROWS else ""
+        failed = f"<p>{len(self.failures)} could not be read</p>" if self.failures else ""
+        head = "<tr><th>image</th><th>subjects</th><th>mean score</th></tr>"
+        return f"<table>{head}{rows}</table>{more}{failed}"
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        form: str | None = None,
+        min_score: float | None = None,
+        coco_file: str | Path | None = None,
+    ) -> None:
         """Write all results: a file is whole or not there.
 
         .json holds everything but belief maps, box geometry and timing, .npz the belief maps and geometry too, .csv
-        one row a subject with the columns image, subject and <part>_x, <part>_y, <part>_score. A missing number is
-        null, NaN or an empty cell.
+        one row a subject with the columns image (its path, relative to the table), subject, left, top, right, bottom
+        (the box about which the network's margin gives the region) and <part>_x, <part>_y, <part>_score. A missing
+        number is null, NaN or an empty cell. Training reads such a table; give it a min_score, so that parts that are
+        not there are not learned.
 
         Args:
             path: where to; its suffix says the form.
             form: "coco" for a list that COCO's tools read as results; "openpose" for OpenPose's files: for one image
                 a .json file, otherwise a folder of them. `load` does not read these two.
+            min_score: parts below it are written as absent, with their score; all are written if not given.
+            coco_file: for the form "coco": the annotation file that the pictures are of, whose ids of images and
+                category the results have.
 
         Raises:
-            ValueError: there is no such suffix or form, or the results have several skeletons.
+            ValueError: there is no such suffix or form, the results have several skeletons, or a picture is not in the
+                coco_file.
         """
-        save_entries(self, self.failures, Path(path), form)
+        entries = self if min_score is None else [result.surer_than(min_score) for result in self]
+        save_entries(entries, self.failures, Path(path), form, coco_file)
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
@@ -217,3 +316,8 @@ class Results(Sequence[Result]):
         """
         entries, failures = load_entries(Path(path))
         return cls([Result.of(entry) for entry in entries], failures)
+
+
+def _mean(scores: np.ndarray) -> str:
+    known = scores[np.isfinite(scores)]
+    return f"{known.mean():.2f}" if len(known) else ""

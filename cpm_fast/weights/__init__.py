@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from pathlib import Path
 
 import torch
 
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model
+from cpm_fast.system.words import meant
 
 FOLDER = Path(__file__).parent
+logger = logging.getLogger(__name__)
+# Networks that are kept, the first that was read goes first.
+MOST_SHARED = 4
+_shared: dict[tuple[str, str], tuple[tuple[int, int], CPM]] = {}
+_lock = threading.Lock()
 # The weights of the demo, and of `infer` if no model is given.
 DEFAULT = "wide-lsp"
 DRAWN = "compact-drawn"
@@ -37,7 +46,34 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
         >>> len(model.skeleton)
         14
     """
-    return load_model(weights_file(path_or_name)).to(find_device(device))
+    started = time.perf_counter()
+    path, where = weights_file(path_or_name), find_device(device)
+    model = load_model(path).to(where)
+    logger.info("read %s to %s in %.0f ms", path.stem, where, 1e3 * (time.perf_counter() - started))
+    return model
+
+
+def shared(path_or_name: str | Path, *, device: str = "auto") -> CPM:
+    """Return a network that all who name the same file share in this process; it must not be changed.
+
+    It is read again when the file changes. `infer`, `find` and `stream` take networks that are named from here, so that
+    a server that calls them for every picture reads the file once. Arguments and errors are those of `load`.
+    """
+    path, where = weights_file(path_or_name), find_device(device)
+    status = path.stat()
+    key = (str(path.resolve()), str(where))
+    stamp = (status.st_size, status.st_mtime_ns)
+    with _lock:
+        held = _shared.get(key)
+        # A network that somebody changed is given to nobody else.
+        if held is None or held[0] != stamp or held[1].training:
+            if len(_shared) >= MOST_SHARED:
+                _shared.pop(next(iter(_shared)))
+            # Kept as it is wanted later, by whoever reads it first: not as a tensor of inference mode.
+            with torch.inference_mode(False):
+                held = _shared[key] = (stamp, load(path_or_name, device=device))
+        logger.debug("use %s on %s", path.stem, where)
+        return held[1]
 
 
 def weights_file(path_or_name: str | Path) -> Path:
@@ -49,7 +85,8 @@ def weights_file(path_or_name: str | Path) -> Path:
     name = str(path_or_name)
     path = FOLDER / f"{name}.safetensors" if name in bundled() else Path(path_or_name)
     if not path.is_file():
-        raise FileNotFoundError(f"{name}: neither a file nor one of the bundled weights {bundled()}")
+        known = bundled()
+        raise FileNotFoundError(f"{name}: neither a file nor one of the bundled weights {known}{meant(name, known)}")
     return path
 
 

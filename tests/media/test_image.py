@@ -381,7 +381,7 @@ def test_more_pixels_than_allowed_are_refused_from_the_header(tmp_path):
         assert read_image(path, max_pixels=24 * 40).shape == (24, 40, 3)
         with (
             pytest.MonkeyPatch.context() as patch,
-            pytest.raises(ValueError, match=r"has 40 x 24 pixels, more than 959; allow it with max_pixels="),
+            pytest.raises(ValueError, match=r"has 40 x 24 pixels, more than 959; make it smaller, or allow it with "),
         ):
             patch.setattr("cpm_fast.media.image._by_opencv", None)
             read_image(path, max_pixels=24 * 40 - 1)

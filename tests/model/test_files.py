@@ -1,6 +1,7 @@
 """A network on disk: what comes back is what was saved, and every other file is named."""
 
 import json
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -14,6 +15,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill, load_model, save_model
 from cpm_fast.model.tensor_file import FORMAT, read_tensors
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.training.checkpoint import Progress, save_checkpoint
 
 CAT = Skeleton(
     "cat", ("nose", "left_paw", "right_paw", "tip of tail"), limbs=(("nose", "tip of tail"),),
@@ -123,6 +125,15 @@ def test_a_header_that_is_damaged(saved, at):
     saved.write_bytes(data)
     with pytest.raises(ValueError, match=r"net.safetensors"):
         load_model(saved)
+
+
+def test_the_checkpoint_of_a_training_is_told(tmp_path):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    save_checkpoint(tmp_path / "last.safetensors", model, optimizer, Progress())
+    told = f"last.safetensors: is the checkpoint of a training, which `cpm-fast train --resume {tmp_path}` goes on with"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        load_model(tmp_path / "last.safetensors")
 
 
 def test_no_file(tmp_path):

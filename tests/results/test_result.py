@@ -121,10 +121,43 @@ def test_json_is_plain(tmp_path):
 def test_csv_is_one_row_a_subject(tmp_path):
     Results([some_result("a.jpg"), some_result("b.jpg", 1)]).save(tmp_path / "all.csv")
     rows = list(csv.reader(io.StringIO((tmp_path / "all.csv").read_text())))
-    assert rows[0][:8] == ["image", "subject", "head_top_x", "head_top_y", "head_top_score", "neck_x", "neck_y",
-                           "neck_score"]  # fmt: skip
+    assert rows[0][:9] == ["image", "subject", "left", "top", "right", "bottom", "head_top_x", "head_top_y",
+                           "head_top_score"]  # fmt: skip
     assert [row[:2] for row in rows[1:]] == [["a.jpg", "0"], ["a.jpg", "1"], ["b.jpg", "0"]]
-    assert len(rows[0]) == 2 + 3 * 14 and rows[1][2 + 9 : 2 + 12] == ["", "", ""]
+    assert len(rows[0]) == 6 + 3 * 14 and rows[1][6 + 9 : 6 + 12] == ["", "", ""]
+    box = [float(cell) for cell in rows[1][2:6]]
+    roi = some_result("a.jpg").rois[0]
+    assert Roi.from_box(box, 1.25).center == pytest.approx(roi.center)
+    assert Roi.from_box(box, 1.25).side == pytest.approx(roi.side)
+
+
+def test_parts_below_the_least_score_are_absent_but_keep_their_score(tmp_path):
+    result = some_result("a.jpg", 1)
+    low = result.scores[0] < 0.5
+    assert low.any() and not low.all()
+    for name, form in (("r.json", None), ("r.csv", None), ("r.npz", None)):
+        result.save(tmp_path / name, form=form, min_score=0.5)
+        back = Results.load(tmp_path / name)[0]
+        assert (np.isnan(back.keypoints[0]).all(axis=1) == (low | np.isnan(result.scores[0]))).all()
+        np.testing.assert_array_equal(back.scores, result.scores)
+
+
+def test_names_in_a_table_are_relative_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("pictures", "deep/out"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("deep/out")
+    cv2.imwrite("pictures/a.png", np.zeros((50, 70, 3), np.uint8))
+    result = some_result("pictures/a.png", 1)
+    for folder in ("deep/out", "link"):
+        result.save(f"{folder}/r.csv")
+        assert (tmp_path / folder / "r.csv").read_text().splitlines()[1].startswith("../../pictures/a.png,0,")
+        back = Results.load(f"{folder}/r.csv")[0]
+        assert (tmp_path / back.name).samefile("pictures/a.png")
+    assert Results.load("deep/out/r.csv")[0].name == "pictures/a.png"
+    absolute = some_result(str(tmp_path / "pictures" / "a.png"), 1)
+    absolute.save("pictures/r.csv")
+    assert (tmp_path / "pictures" / "r.csv").read_text().splitlines()[1].startswith("a.png,0,")
 
 
 def test_csv_by_hand_needs_only_image_and_parts(tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +39,24 @@ def test_by_name(folder, monkeypatch):
     by_name, by_path = cpm_fast.load("tiny"), cpm_fast.load(folder / "tiny.safetensors")
     for name, tensor in by_path.state_dict().items():
         assert torch.equal(tensor, by_name.state_dict()[name])
+
+
+def test_a_named_network_is_read_once_a_process(folder, monkeypatch):
+    read = []
+    real = weights.load_model
+    monkeypatch.setattr(weights, "load_model", lambda path: (read.append(path), real(path))[1])
+    image = np.zeros((40, 40, 3), np.uint8)
+    with torch.inference_mode():
+        first = cpm_fast.infer(image, model="tiny", device="cpu")[0]
+    for name in ("tiny", folder / "tiny.safetensors"):
+        again = cpm_fast.infer(image, model=name, device="cpu")[0]
+        np.testing.assert_array_equal(first.keypoints, again.keypoints)
+    assert len(read) == 1 and weights.shared("tiny", device="cpu") is weights.shared("tiny", device="cpu")
+    assert cpm_fast.load("tiny", device="cpu") is not cpm_fast.load("tiny", device="cpu")
+    torch.manual_seed(1)
+    CPM(TINY).save(folder / "tiny.safetensors")
+    other = cpm_fast.infer(image, model="tiny", device="cpu")[0]
+    assert len(read) == 4 and (other.scores != first.scores).any()
 
 
 @pytest.mark.parametrize("name", ["compact-large", "no/such/file.safetensors", "", "."])

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cpm_fast.system.urls import is_url
+
+STDIN = "-"
+
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a network's run over pictures."""
@@ -17,3 +21,15 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
 def add_project_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that names a project."""
     parser.add_argument("--project", type=Path, help="a folder with a project.toml, see cpm-fast project")
+
+
+def path_or_url(text: str) -> Path | str:
+    """Read an argument: an address or `-` stays as it is, anything else is a path."""
+    return text if text == STDIN or is_url(text) else Path(text)
+
+
+def add_loudness_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every verb has."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
+    how.add_argument("-v", "--verbose", action="store_true", help="also print the log, and where an error came from")

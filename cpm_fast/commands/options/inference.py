@@ -5,12 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpm_fast.commands.options.common import add_test_options
+from cpm_fast.commands.options.common import add_test_options, path_or_url
 
 
 def add_infer_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of cpm-fast infer."""
-    parser.add_argument("pictures", nargs="*", type=Path, help="picture files, one folder of them, or one video")
+    parser.add_argument(
+        "pictures",
+        nargs="*",
+        type=path_or_url,
+        help="picture files, folders of them, or - for one on stdin; or videos, folders of them, or their addresses "
+        "(http, rtsp)",
+    )
+    parser.add_argument("-r", "--recursive", action="store_true", help="also what is in the folders of folders")
     parser.add_argument("--camera", type=int, metavar="N", help="a camera by its number from 0; Ctrl-C ends it")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="resume a folder or video that was interrupted")
@@ -49,9 +56,24 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--form",
         choices=("json", "csv", "npz", "coco", "openpose"),
-        help="of the results (default: json; of a video always csv)",
+        help="of the results (default: json; of a video csv, which is always written)",
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        metavar="SCORE",
+        help="parts with a lower peak are not drawn, and are written as absent (default: 0.1 in pictures, videos and "
+        "CSV; other files of pictures have all)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=200_000_000,
+        metavar="N",
+        help="refuse picture files of more pixels, which may be made to fill the memory (%(default)s)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures or video with the poses drawn in")
+    parser.add_argument("--details", action="store_true", help="also draw every subject's box and mean score")
     parser.add_argument("--stages", action="store_true", help="also write the belief maps stage by stage as pictures")
     parser.add_argument("--smooth", action="store_true", help="smooth the poses of a video over time (one-euro filter)")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video or camera")

@@ -37,4 +37,6 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="the file to write: .onnx, or .pt2 of torch.export"
     )
+    parser.add_argument("--opset", type=int, metavar="N", help="of ONNX (default: PyTorch's own, now 20)")
+    parser.add_argument("--fp16", action="store_true", help="ONNX: weights and arithmetic in half precision")
     parser.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")

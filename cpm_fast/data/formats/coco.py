@@ -13,6 +13,7 @@ import numpy as np
 from cpm_fast.data.files.json_file import numbers, read_json, whole
 from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
+from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.subjects import Box, Subject, Subjects, region_of_parts
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
@@ -104,6 +105,22 @@ class CocoKeypoints(Subjects):
 
 class VisibilityError(ValueError):
     """A file's flags of visibility have another meaning than COCO's."""
+
+
+def coco_pictures(path: Path) -> list[Path]:
+    """Return the paths of all pictures that a COCO file names, with or without annotations.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a COCO file.
+    """
+    content = read_json(path)
+    try:
+        names = _names(_entries(content, "images"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    pictures = Pictures(_folders(path))
+    return [pictures.path(name) for name in names.values()]
 
 
 def _folders(path: Path) -> list[Path]:

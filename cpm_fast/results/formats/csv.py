@@ -1,10 +1,12 @@
-"""Results as CSV: a row per subject; of videos also when, and which region the network saw."""
+"""Results as CSV: a row per subject, which training reads; of videos also when, and which region the network saw."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from cpm_fast.skeleton import BUILT_IN, Skeleton
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 X, Y, SCORE = "_x", "_y", "_score"
 SUBJECT_COLUMNS = ("image", "subject")
+BOX_COLUMNS = ("left", "top", "right", "bottom")
 VIDEO_COLUMNS = ("frame", "seconds", "roi_left", "roi_top", "roi_side")
 
 
@@ -50,10 +53,33 @@ def original(name: str) -> str:
     return name[2:] if name.startswith("./") and name[2:].startswith(FORMULA) else name
 
 
+def name_beside(name: str, folder: Path) -> str:
+    """Return the path of a file as it is from a folder; any other name as it is."""
+    try:
+        if not Path(name).is_file():
+            return name
+        # Above a folder that is a link lies the one above what it links to.
+        return Path(os.path.relpath(os.path.abspath(name), os.path.realpath(folder))).as_posix()
+    except (ValueError, OSError):
+        return name
+
+
+def name_from(name: str, folder: Path) -> str:
+    """Invert `name_beside`: return a path from the working folder, where there is such a file."""
+    try:
+        there = folder / name
+        if not there.is_file():
+            return name
+        plain = Path(os.path.normpath(there))
+        return str(plain if plain.is_file() and plain.samefile(there) else there)
+    except (ValueError, OSError):
+        return name
+
+
 def head(names: Sequence[str], video: bool) -> list[object]:
     """Return the columns of a table with these parts."""
     parts = [part + column for part in names for column in (X, Y, SCORE)]
-    return [*SUBJECT_COLUMNS, *(VIDEO_COLUMNS if video else ()), *parts]
+    return [*SUBJECT_COLUMNS, *BOX_COLUMNS, *(VIDEO_COLUMNS if video else ()), *parts]
 
 
 def subject_rows(result: Entry, video: bool) -> list[list[object]]:
@@ -63,7 +89,8 @@ def subject_rows(result: Entry, video: bool) -> list[list[object]]:
         table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]
         cells = [shortest(value) for value in table.ravel()]
         when = [*_cells(result.frame, result.seconds), *_corner(result, i)] if video else []
-        rows.append([harmless(result.name), i, *when, *_cells(*cells)])
+        box = _cells(*result.boxes[i]) if result.rois else [""] * len(BOX_COLUMNS)
+        rows.append([harmless(result.name), i, *box, *when, *_cells(*cells)])
     return rows
 
 

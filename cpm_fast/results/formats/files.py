@@ -7,11 +7,12 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cpm_fast.results.entry import Entry
-from cpm_fast.results.formats.coco import COCO, save_coco
-from cpm_fast.results.formats.csv import from_csv, to_csv
+from cpm_fast.results.formats.coco import COCO, CocoIds, save_coco
+from cpm_fast.results.formats.csv import from_csv, name_beside, name_from, to_csv
 from cpm_fast.results.formats.json import from_json, to_json
 from cpm_fast.results.formats.npz import from_npz, to_npz
 from cpm_fast.results.formats.openpose import OPENPOSE, save_openpose
@@ -24,15 +25,28 @@ DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowE
           EOFError, RuntimeError, MemoryError, SyntaxError, tokenize.TokenError, csv.Error)  # fmt: skip
 
 
-def save_entries(entries: Sequence[Entry], failures: Mapping[str, str], path: Path, form: str | None = None) -> None:
+def save_entries(
+    entries: Sequence[Entry],
+    failures: Mapping[str, str],
+    path: Path,
+    form: str | None = None,
+    coco_file: str | Path | None = None,
+) -> None:
     """Write the entries in the form that the suffix or `form` says; see `Results.save`."""
+    if coco_file is not None and form != COCO:
+        raise ValueError(f"coco_file is for the form 'coco', got the form {form!r}")
     if form is not None:
         skeleton_of(entries)
         if form not in EXCHANGE:
             raise ValueError(f"form must be one of {list(EXCHANGE)}, or the suffix of path says it, got {form!r}")
-        EXCHANGE[form](entries, path)
+        if coco_file is not None:
+            save_coco(entries, path, CocoIds.read(coco_file))
+        else:
+            EXCHANGE[form](entries, path)
         return
     writer, _ = _form(path)
+    if writer is to_csv:
+        entries = [replace(entry, name=name_beside(entry.name, path.parent)) for entry in entries]
     data = writer(entries, failures)
     with atomic_write(path) as file:
         file.write(data)
@@ -43,7 +57,10 @@ def load_entries(path: Path) -> Read:
     _, reader = _form(path)
     data = path.read_bytes()
     try:
-        return reader(data)
+        entries, failures = reader(data)
+        if reader is from_csv:
+            entries = [replace(entry, name=name_from(entry.name, path.parent)) for entry in entries]
+        return entries, failures
     except DAMAGE as error:
         raise ValueError(f"{path}: not a file of results that can be read: {error!r}") from None
 
@@ -58,7 +75,7 @@ def _form(path: Path) -> tuple[Writer, Reader]:
     return FORMS[path.suffix.lower()]
 
 
-EXCHANGE = {COCO: save_coco, OPENPOSE: save_openpose}
+EXCHANGE: dict[str, Callable[[Sequence[Entry], Path], None]] = {COCO: save_coco, OPENPOSE: save_openpose}
 FORMS: dict[str, tuple[Writer, Reader]] = {
     ".json": (to_json, from_json),
     ".csv": (to_csv, from_csv),

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.results.entry import Entry
-from cpm_fast.results.formats.plain import FORMAT, VERSION, Read, moment, pair, read_moment, shortest, skeleton_of
+from cpm_fast.results.formats.plain import (
+    FORMAT,
+    VERSION,
+    Read,
+    moment,
+    pair,
+    read_margin,
+    read_moment,
+    shortest,
+    skeleton_of,
+)
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
@@ -44,6 +54,7 @@ def to_entry(result: Entry) -> dict[str, Any]:
         "name": result.name,
         "size": result.size,
         "roi_source": result.roi_source,
+        "margin": result.margin,
         **moment(result),
         "subjects": subjects,
     }
@@ -71,5 +82,6 @@ def from_entry(entry: Mapping[str, Any], skeleton: Skeleton) -> Entry:
         size=pair(entry["size"]),
         rois=tuple(Roi(tuple(roi["center"]), roi["side"]) for roi in rois if roi is not None),
         roi_source=str(entry["roi_source"]),
+        margin=read_margin(entry),
         **read_moment(entry),
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cpm_fast.results.entry import Entry
-from cpm_fast.results.formats.plain import FORMAT, VERSION, Read, moment, pair, read_moment, skeleton_of
+from cpm_fast.results.formats.plain import FORMAT, VERSION, Read, moment, pair, read_margin, read_moment, skeleton_of
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
@@ -25,8 +25,8 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
         "skeleton": skeleton and skeleton.to_dict(),
         "images": [
             {"name": r.name, "size": r.size, "roi_source": r.roi_source, "subjects": len(r), "rois": bool(r.rois),
-             "box_size": r.box_size, "cell_offset": r.cell_offset, "belief_maps": r.belief_maps is not None,
-             **moment(r)}
+             "box_size": r.box_size, "cell_offset": r.cell_offset, "margin": r.margin,
+             "belief_maps": r.belief_maps is not None, **moment(r)}
             for r in entries
         ],
         "failures": dict(failures),
@@ -68,6 +68,7 @@ def from_npz(data: bytes) -> Read:
                     belief_maps=arrays[f"belief_maps_{i}"] if entry["belief_maps"] else None,
                     box_size=pair(entry["box_size"]) or (0, 0),
                     cell_offset=float(entry["cell_offset"]),
+                    margin=read_margin(entry),
                     **read_moment(entry),
                 )
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,14 @@ def read_moment(entry: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     seconds = entry["seconds"]
     return {"frame": int(entry["frame"]), "seconds": None if seconds is None else float(seconds)}
+
+
+def read_margin(entry: Mapping[str, Any]) -> float:
+    """Return the margin about the boxes."""
+    margin = float(entry["margin"])
+    if not 0 < margin < math.inf:
+        raise ValueError(f"margin must be a positive number, got {margin}")
+    return margin
 
 
 def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:

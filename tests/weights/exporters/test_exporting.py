@@ -107,6 +107,35 @@ def test_opencv_runs_the_beliefs(model, decode, onnx_file, batch):
     assert np.abs(runtime.forward() - expected(model, crops)[0].numpy()).max() < 1e-4
 
 
+@pytest.mark.parametrize("decode", [False], ids=["beliefs"], indirect=True)
+def test_an_opset_and_half_precision(model, decode, tmp_path):
+    onnx = pytest.importorskip("onnx", reason='ONNX needs pip install -e ".[export]"')
+    onnxruntime = pytest.importorskip("onnxruntime", reason='ONNX needs pip install -e ".[export]"')
+    pytest.importorskip("onnxscript", reason='ONNX needs pip install -e ".[export]"')
+    export_model(model, tmp_path / "old.onnx", opset=18)
+    assert [entry.version for entry in onnx.load(tmp_path / "old.onnx").opset_import if not entry.domain] == [18]
+    export_model(model, tmp_path / "half.onnx", half=True)
+    kinds = {
+        weight.data_type for weight in onnx.load(tmp_path / "half.onnx").graph.initializer if len(weight.dims) == 4
+    }
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    crops = random_crops(2)
+    session = onnxruntime.InferenceSession(tmp_path / "half.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"crops": crops.numpy()})
+    beliefs = expected(model, crops)[0].numpy()
+    assert found.dtype == np.float32 and np.abs(found - beliefs).max() < 2e-2 * max(1, np.abs(beliefs).max())
+
+
+def test_options_of_onnx_are_checked(model, tmp_path):
+    for changes, told in (
+        ({"half": True, "decode": True}, "must come without decode"), ({"opset": 7}, "opset must be from 18 to 23"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            export_model(model, tmp_path / "net.onnx", **changes)
+    with pytest.raises(ValueError, match="are for .onnx"):
+        export_model(model, tmp_path / "net.pt2", half=True)
+
+
 def test_torch_export_round_trip(model, decode, tmp_path):
     export_model(model, tmp_path / "net.pt2", decode=decode)
     extra = {"network": ""}

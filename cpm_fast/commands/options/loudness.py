@@ -1,0 +1,43 @@
+"""How much a command says: -q, -v, and a reader of its output who goes away."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+
+from cpm_fast.system.progress import quietly
+
+LOGGER = "cpm_fast"
+
+
+@contextmanager
+def loudness(options: argparse.Namespace) -> Iterator[None]:
+    """Hold to what -q and -v ask for.
+
+    -q drops what goes to the output, and bars; warnings and errors stay. -v shows the package's log.
+    """
+    logger, handler = logging.getLogger(LOGGER), logging.StreamHandler(sys.stderr)
+    before = logger.level
+    if options.verbose:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    try:
+        if options.quiet:
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), quietly():
+                yield
+        else:
+            yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def let_go_of_output() -> None:
+    """Send the rest of the output nowhere, so that Python does not complain at its end of a pipe that is closed."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

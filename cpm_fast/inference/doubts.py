@@ -1,0 +1,56 @@
+"""Results that are probably wrong: one sentence about all of a kind, with the remedy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from cpm_fast.results.entry import Entry
+
+# Mean over the parts. The bundled networks have 0.6 to 0.9 on a whole athlete, and less than 0.15 on nobody.
+LOW_SCORE = 0.2
+WHOLE = "whole image"
+REMEDIES = {
+    WHOLE: "the whole picture was taken as one subject: say where it is (boxes=, --box) or search (find='search', "
+    "--find search)",
+    "boxes": "check that each box holds one whole subject, of a kind that the network was trained on",
+}
+
+
+def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
+    """Return a message for all images in which nobody was found, and one for those with a low mean score.
+
+    Args:
+        results: of the images.
+        searched: whether subjects were looked for.
+    """
+    empty = [result.name for result in results if searched and not len(result)]
+    found = defaultdict(list)
+    for result in results:
+        low = mean_score(result)
+        if low is not None and low < LOW_SCORE:
+            found[result.roi_source].append((result.name, low))
+    told = [_named(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
+            "(--box) says where they are"] if empty else []  # fmt: skip
+    for source, low_ones in found.items():
+        names = _named([name for name, _ in low_ones], "")
+        mean = np.mean([low for _, low in low_ones])
+        told.append(
+            f"{names.strip()}: probably wrong, the mean score of the parts is {mean:.2f} (sure is about 1); "
+            + REMEDIES.get(source, REMEDIES["boxes"])
+        )
+    return told
+
+
+def mean_score(result: Entry) -> float | None:
+    """Return the mean score over the parts of the surest subject; None where there is none."""
+    scores = np.asarray(result.scores, np.float64)
+    known = np.isfinite(scores).any(axis=1)
+    return float(np.nanmean(scores[known], axis=1).max()) if known.any() else None
+
+
+def _named(names: Sequence[str], before: str) -> str:
+    others = f" and {len(names) - 1} others" if len(names) > 1 else ""
+    return f"{before} {names[0]}{others}"

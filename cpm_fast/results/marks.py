@@ -1,0 +1,99 @@
+"""What a drawn pose is explained by: a color for each part and a legend, numbers of subjects, boxes and scores."""
+
+from __future__ import annotations
+
+import colorsys
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cpm_fast.skeleton import BUILT_IN, Skeleton
+
+PAPER, INK = (255, 255, 255), (40, 34, 30)
+# From a hue to the next: the golden ratio keeps neighbors apart, however many there are.
+HUE_STEP = 0.618
+SUBJECT_COLORS = ((60, 76, 231), (219, 152, 52), (113, 204, 46), (18, 156, 243), (182, 89, 155), (156, 188, 26))
+TEXT_PX, LEGEND_GAP_PX, SWATCH_PX = 16, 6, 14
+LONGEST_LEGEND_TEXT = 40
+
+Color = tuple[int, int, int]
+
+
+@lru_cache(maxsize=64)
+def is_person(skeleton: Skeleton) -> bool:
+    """Say whether all parts are those of a person, who is drawn by left, right and middle."""
+    return any(set(skeleton.names) <= set(known.names) for known in BUILT_IN.values())
+
+
+@lru_cache(maxsize=64)
+def part_colors(skeleton: Skeleton) -> tuple[Color, ...]:
+    """Return the BGR color of every part: by side for people, one of its own for the parts of anything else."""
+    if is_person(skeleton):
+        return skeleton.colors
+    colors = []
+    for i in range(len(skeleton)):
+        red, green, blue = colorsys.hsv_to_rgb(i * HUE_STEP % 1, 0.75 if i % 2 else 0.95, 0.95 if i % 3 else 0.75)
+        colors.append((round(255 * blue), round(255 * green), round(255 * red)))
+    return tuple(colors)
+
+
+def with_legend(picture: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Return the picture with the names of the parts beside it, each by its color; what does not fit is left out."""
+    texts = [text_mask(name[:LONGEST_LEGEND_TEXT], TEXT_PX) for name in skeleton.names]
+    row = max(text.shape[0] for text in texts) + LEGEND_GAP_PX
+    width = max(text.shape[1] for text in texts) + SWATCH_PX + 3 * LEGEND_GAP_PX
+    panel = np.full((picture.shape[0], width, 3), PAPER, np.uint8)
+    for i, (text, color) in enumerate(zip(texts, part_colors(skeleton), strict=True)):
+        top = LEGEND_GAP_PX + i * row
+        if top + row > picture.shape[0]:
+            break
+        middle = top + text.shape[0] // 2
+        cv2.circle(panel, (LEGEND_GAP_PX + SWATCH_PX // 2, middle), SWATCH_PX // 2, color, -1, cv2.LINE_AA)
+        put_text(panel, text, (2 * LEGEND_GAP_PX + SWATCH_PX, top), INK)
+    return np.concatenate([picture, panel], axis=1)
+
+
+def mark_subject(
+    picture: np.ndarray, box: tuple[float, float, float, float], text: str, subject: int, outlined: bool
+) -> None:
+    """Draw a subject's text in its color at the top left of its box, and with `outlined` the box, into the picture.
+
+    Args:
+        picture: [H, W, 3] uint8 BGR.
+        box: left, top, right, bottom, image pixels.
+        text: for instance the subject's number.
+        subject: its number, which gives the color.
+        outlined: whether the box is drawn.
+    """
+    color = SUBJECT_COLORS[subject % len(SUBJECT_COLORS)]
+    height, width = picture.shape[:2]
+    left, top, right, bottom = (round(min(max(value, -1e6), 1e6)) for value in box)
+    if outlined:
+        cv2.rectangle(picture, (left, top), (right, bottom), color, max(1, round(max(height, width) / 400)))
+    mask = text_mask(text, TEXT_PX)
+    x, y = min(max(left, 0), max(width - mask.shape[1], 0)), min(max(top - mask.shape[0], 0), max(height - 1, 0))
+    picture[y : y + mask.shape[0], x : x + mask.shape[1]] = color
+    put_text(picture, mask, (x, y), PAPER)
+
+
+def put_text(picture: np.ndarray, mask: np.ndarray, corner: tuple[int, int], color: Color) -> None:
+    """Blend a text in, as far as it lies in the picture."""
+    x, y = corner
+    part = picture[y : y + mask.shape[0], x : x + mask.shape[1]]
+    cover = mask[: part.shape[0], : part.shape[1], None] / 255
+    part[:] = np.rint(part * (1 - cover) + np.array(color) * cover)
+
+
+@lru_cache(maxsize=256)
+def text_mask(text: str, size: int = 18) -> np.ndarray:
+    """Return [h, w] coverage of a line of text, every line of the same height."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    ascent, descent = font.getmetrics()
+    canvas = Image.new("L", (int(font.getlength(text)) + 2, ascent + descent))
+    ImageDraw.Draw(canvas).text((0, 0), text, fill=255, font=font)
+    return np.asarray(canvas)

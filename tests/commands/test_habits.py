@@ -1,0 +1,91 @@
+"""Habits of people at a terminal: versions, typing errors, pipes that close, quiet and talkative runs."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from cpm_fast import __version__
+from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
+
+RUN = [sys.executable, "-m", "cpm_fast"]
+
+
+def refused(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == BAD_USE
+    return capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0 and capsys.readouterr().out == f"cpm_fast {__version__}\n"
+
+
+def test_typing_errors_are_answered_with_the_word_that_was_meant(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean 'infer'?" in refused(capsys, "infr", "a.png")
+    assert "unrecognized arguments: --forn json; did you mean '--form'?" in refused(
+        capsys, "infer", "a.png", "--forn", "json"
+    )
+    assert "unrecognized arguments: --outptu=x; did you mean '--output'?" in refused(
+        capsys, "data", "check", "a", "--outptu=x"
+    )
+    assert "did you mean 'openpose'?" in refused(capsys, "infer", "a.png", "--form", "opnpose")
+    assert refused(capsys, "infer", "--zzzzzz").endswith("unrecognized arguments: --zzzzzz\n")
+    assert main(["train", "--preset", "compct", "--data", "synthetic:8", "-o", "r"]) == BAD_USE
+    assert "did you mean 'compact'?" in capsys.readouterr().err
+    cv2.imwrite("a.png", np.zeros((9, 9, 3), np.uint8))
+    assert main(["infer", "a.png", "--model", "compact_lsp"]) == BAD_USE
+    assert "did you mean 'compact-lsp'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["infer", "gone.png"],
+        ["train", "--data", "gone/"],
+        ["eval", "--data", "gone.csv"],
+        ["export", "gone", "-o", "a"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_missing_is_told_before_pytorch_is_imported(arguments, tmp_path):
+    code = (
+        "import sys; from cpm_fast.cli import main; found = main(sys.argv[1:]); "
+        "sys.exit(found if not {'torch', 'cv2'} & set(sys.modules) else 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == BAD_USE and "gone" in done.stderr
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
+    code = (
+        "import sys; from cpm_fast import cli; cli._doctor = lambda _: print('x' * 200000) or 0; "
+        "sys.exit(cli.main(['doctor']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        told = process.stderr.read()
+        assert process.wait() == BAD_RESULT and told == b""
+
+
+def test_quiet_and_talkative(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", np.zeros((90, 90, 3), np.uint8))
+    infer = ["infer", "a.png", "--model", "compact-drawn", "--no-pictures", "--find", "search"]
+    assert main([*infer, "-q", "-o", "q"]) == FINE
+    quiet = capsys.readouterr()
+    assert quiet.out == "" and "warning: no subject found" in quiet.err and (tmp_path / "q" / "results.json").exists()
+    assert main([*infer, "-v", "-o", "v"]) == FINE
+    talkative = capsys.readouterr()
+    assert "cpm_fast.weights" in talkative.err and "compact-drawn" in talkative.err and "wrote" in talkative.out
+    assert main([*infer, "-o", "plain"]) == FINE and "cpm_fast.weights" not in capsys.readouterr().err
+    assert main(["infer", "gone.png", "-v"]) == BAD_USE
+    assert "Traceback" in capsys.readouterr().err
+    assert "not allowed with" in refused(capsys, *infer, "-q", "-v")
