@@ -142,7 +142,12 @@ def _by_pillow(data: bytes, name: str) -> np.ndarray | None:
             return np.asarray(image)
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1]
 
-    return _with_pillow(data, pixels)
+    from PIL import Image
+
+    try:
+        return _with_pillow(data, pixels)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: has more pixels than Pillow reads: {error}") from None
 
 
 def _with_pillow(data: bytes, use: Callable[[Any], Any]) -> Any:
@@ -175,7 +180,13 @@ def _register_heif() -> bool:
 def _pages(data: bytes) -> int:
     if not data.startswith(PAGED) or (data.startswith(b"\x89PNG") and b"acTL" not in data[:4096]):
         return 1
-    return _with_pillow(data, lambda image: getattr(image, "n_frames", 1)) or 1
+    from PIL import Image
+
+    try:
+        return _with_pillow(data, lambda image: getattr(image, "n_frames", 1)) or 1
+    # OpenCV has read it, so that it may be as large.
+    except Image.DecompressionBombError:
+        return 1
 
 
 def _as_bytes(image: np.ndarray, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cpm_fast.media.decoder_log import heard
-from cpm_fast.media.image import read_image
+from cpm_fast.media.image import decode_image, read_image
 from cpm_fast.model.crops import warp
 from cpm_fast.roi import Roi
 
@@ -396,3 +396,19 @@ def test_pipes_and_endless_files_are_refused(tmp_path):
     for name, message in (("pipe.jpg", "regular file"), ("endless.png", "regular file"), ("large.png", "at most")):
         with pytest.raises(ValueError, match=rf"{name}: .*{message}"):
             read_image(tmp_path / name)
+
+
+def test_a_bitmap_that_claims_more_pixels_than_pillow_reads_is_named():
+    data = bytearray(cv2.imencode(".bmp", np.zeros((24, 20, 3), np.uint8))[1].tobytes())
+    data[18:26] = (1 << 25).to_bytes(4, "little") + (24).to_bytes(4, "little")
+    # A kind of packing that OpenCV leaves to Pillow.
+    for packing in (0, 3, 4, 7):
+        data[30] = packing
+        with pytest.raises(ValueError, match="bomb"):
+            decode_image(bytes(data), "bomb")
+
+
+def test_the_pages_of_a_large_picture_are_not_a_bomb(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    picture = np.full((30, 20, 3), 9, np.uint8)
+    assert np.array_equal(decode_image(cv2.imencode(".tiff", picture)[1].tobytes(), "large"), picture)
