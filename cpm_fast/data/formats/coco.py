@@ -80,8 +80,9 @@ class CocoKeypoints(Subjects):
             lacking = [name for name, place in zip(skeleton.names, order, strict=True) if place < 0]
             raise ValueError(f"{path}: must have the key points {lacking}, got {list(file_skeleton.names)}")
         subjects, left_out = [], LeftOut(path, "annotation")
-        with_points = {category.get("id") for category in categories if category.get("keypoints")}
-        self.category = next(iter(with_points))
+        # A list: the numbers of a damaged file may be anything.
+        with_points = [category.get("id") for category in categories if category.get("keypoints")]
+        self.category = with_points[0]
         self.images = names
         self.unsampled: list[Unsampled] = []
         for annotation in annotations:
