@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 import warnings
@@ -27,10 +28,14 @@ from cpm_fast.commands.options.training import add_train_options
 from cpm_fast.commands.options.weights import add_export_options, add_import_options
 
 FINE, BAD_RESULT, BAD_USE = 0, 1, 2
+# How often an idle thread of PyTorch's looks for work before it sleeps; 300,000 is its default. Threads that spin take
+# processors from the engine's: benchmarks/studies/waiting.py measures what that costs.
+SPINS = "1000"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
+    _let_idle_threads_sleep()
     parser = make_parser()
     options = parser.parse_args(arguments)
     with warnings.catch_warnings(), loudness(options):
@@ -55,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _told(options, error, BAD_USE)
         except RuntimeError as error:
             return _told(options, error, BAD_RESULT)
+
+
+def _let_idle_threads_sleep() -> None:
+    """Set how PyTorch's threads wait, before torch is imported, unless the user has set it."""
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _told(options: argparse.Namespace, error: Exception, code: int) -> int:

@@ -28,8 +28,8 @@ from benchmarks.peers.pytorch import Peer, cpm_fast_network, cpm_fast_step, exac
 from benchmarks.suites.busy import config_of  # noqa: E402
 
 SPINS = ("300000", "30000", "10000", "1000", "0")
-TRAININGS = (("compact", 4), ("wide-lsp", 4))
-INFERENCES = (("compact-lsp", 1), ("wide-lsp", 1))
+TRAININGS = (("compact", 4),)
+INFERENCES = (("wide-lsp", 1),)
 NEIGHBORS = (None, "1")
 
 

@@ -1,5 +1,6 @@
 """Habits of people at a terminal: versions, typing errors, pipes that close, quiet and talkative runs."""
 
+import os
 import subprocess
 import sys
 
@@ -24,6 +25,23 @@ def test_version(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--version"])
     assert stopped.value.code == 0 and capsys.readouterr().out == f"cpm_fast {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_commands_let_idle_threads_of_pytorch_sleep_soon(given, spins):
+    code = (
+        "import os, sys, cpm_fast.cli\n"
+        "try:\n    cpm_fast.cli.main(['--version'])\n"
+        "except SystemExit:\n    print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    )
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment | given)
+    assert run.stdout.splitlines()[-1] == f"{spins} False"
 
 
 def test_typing_errors_are_answered_with_the_word_that_was_meant(capsys, tmp_path, monkeypatch):
