@@ -9,7 +9,8 @@ import numpy as np
 
 from cpm_fast.results.entry import Entry
 
-# Mean over the parts. The bundled networks have 0.6 to 0.9 on a whole athlete, and less than 0.15 on nobody.
+# Mean over the parts. wide-lsp has 0.35 to 0.79 (5 to 95 %) on LSP's last 100 pictures of whole athletes, 0.12 to 0.37
+# on 80 everyday pictures seen whole, and at most 0.08 on noise (compact-lsp 0.13).
 LOW_SCORE = 0.2
 WHOLE = "whole image"
 REMEDIES = {

@@ -51,7 +51,7 @@ def find(
     Raises:
         ValueError, TypeError, FileNotFoundError, RuntimeError: as `infer`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import cpm_fast
         >>> cpm_fast.find(np.zeros((48, 64, 3), np.uint8), model="compact-drawn")

@@ -35,7 +35,7 @@ def batch_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: f
         TypeError: a tensor is not floating point, or dtypes differ.
         RuntimeError: the tensors are on different devices, or the requested backend is missing.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from cpm_fast.ops.batch_norm import batch_norm
         >>> y, mean, variance = batch_norm(torch.randn(2, 3, 8, 8), torch.ones(3), torch.zeros(3), 1e-5, relu=True)

@@ -146,7 +146,7 @@ class Result(Entry):
 
         A part is [x, y, score], image pixels; None stands for a number that is none.
 
-        Example:
+        Examples:
             >>> from cpm_fast.skeleton import Skeleton
             >>> tip = Result(np.array([[[1.5, 2]]]), np.array([[0.5]]), Skeleton("tip", ("tip",)), "a.png", (8, 9))
             >>> tip.to_dict()["subjects"][0]["parts"]
