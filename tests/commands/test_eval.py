@@ -91,7 +91,7 @@ def test_average_precision_of_a_network_and_of_a_file(figures, tmp_path, monkeyp
     pytest.importorskip("pycocotools", reason='OKS needs pip install -e ".[eval]"')
     data = people(4)
     monkeypatch.setattr(command, "open_dataset", lambda spec: data)
-    assert main(["eval", "--data", "x", "--model", "net.safetensors", "--metric", "oks", "-o", "out"]) == FINE
+    assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--metric", "oks", "-o", "out"]) == FINE
     shown = capsys.readouterr().out
     assert "PCK@0.2" in shown and "object key point similarity" in shown and "AP75" in shown
     assert len(json.loads((tmp_path / "out" / "eval.json").read_text())["average_precision"]) == 2
@@ -99,7 +99,7 @@ def test_average_precision_of_a_network_and_of_a_file(figures, tmp_path, monkeyp
     truth = np.insert(data.parts_image, 2, 1, axis=2).reshape(4, -1).tolist()
     entries = [{"image_id": i // 2, "keypoints": truth[i], "score": 1} for i in range(4)]
     (tmp_path / "found.json").write_text(json.dumps(entries))
-    scored = ["eval", "--data", "x", "--predictions", "found.json", "--metric", "oks"]
+    scored = ["eval", "--data", "truth.csv", "--predictions", "found.json", "--metric", "oks"]
     assert main([*scored, "-o", "out"]) == FINE
     assert "stage 1       100.0" in capsys.readouterr().out
     # One more prediction than subjects: which is whose is for the similarity to say.
@@ -115,7 +115,7 @@ def test_average_precision_of_a_network_and_of_a_file(figures, tmp_path, monkeyp
 def test_pycocotools_missing_is_said(figures, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     monkeypatch.setattr(command, "open_dataset", lambda spec: people(2))
-    assert main(["eval", "--data", "x", "--model", "net.safetensors", "--metric", "oks"]) == BAD_RESULT
+    assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--metric", "oks"]) == BAD_RESULT
     assert "OKS needs pycocotools: python -m pip install 'cpm_fast[eval]'" in capsys.readouterr().err
 
 
