@@ -22,6 +22,8 @@ def program(name: str) -> str:
     return found
 
 
+# .ci/run builds and runs the same tests under sanitizers.
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_ctest(tmp_path: Path) -> None:
     if not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
@@ -55,7 +57,7 @@ def nvcc() -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("arch", [pytest.param("sm_80", marks=pytest.mark.nightly), "sm_90"])
 @pytest.mark.parametrize("path", sorted((ROOT / "csrc" / "cuda").glob("*.cu")), ids=lambda path: path.stem)
 def test_kernels_do_not_spill(path: Path, arch: str, tmp_path: Path) -> None:
     options = ["-std=c++17", "-O3", "-cubin", f"-arch={arch}", "-Xptxas", "-v", f"-I{ROOT / 'csrc' / 'include'}"]
