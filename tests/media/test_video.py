@@ -127,7 +127,7 @@ def test_a_camera(monkeypatch):
     assert [frame.seconds for frame in opened.frames()] == [i / 25 for i in range(5)]
 
 
-def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path, capfd):
+def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path):
     with write_video(tmp_path / "cage.avi", 25, (120, 160)) as out:
         for i in range(60):
             out.write(flat(4 * i, (120, 160)))
@@ -144,7 +144,10 @@ def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path, capfd):
     assert [frame.index for frame in frames if frame.damaged] == [29]
     assert abs(int(frames[31].image.mean()) - 4 * 31) <= 4
     np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(60) / 25, atol=2e-3)
-    assert capfd.readouterr().err == ""
+    # FFmpeg asks once per process how much to log, and this process may have written videos before.
+    code = "from cpm_fast.media.video import Video; print(len(list(Video('cage.avi').frames())))"
+    alone = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (alone.stdout, alone.stderr) == ("60\n", "")
 
 
 @pytest.mark.parametrize("steps", [(40,), (20, 60, 33)], ids=["steady", "variable"])
