@@ -93,7 +93,7 @@ def check_reads(op: Op, random: np.random.Generator) -> None:
     """An op gives the same of guarded tensors, that can only be read, as of plain copies."""
     call, arguments = op
     strides = [strides_of(tuple(each.shape), random) for each in arguments]
-    # What a step of 0 leaves of the values is what counts.
+    # With a step of 0 fewer values remain, and only those count.
     at_end = bool(random.random() < 0.7)
     placed = [guarded(each, steps, at_end, writable=False) for each, steps in zip(arguments, strides, strict=True)]
     plain = [each.clone(memory_format=torch.contiguous_format) for each in placed]

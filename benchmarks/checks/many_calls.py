@@ -26,7 +26,7 @@ MOST_GROWTH_MB = 64
 
 @dataclass(frozen=True)
 class Held:
-    """What a process holds.
+    """Memory, descriptors and threads of a process.
 
     Args:
         memory_mb: resident memory.
@@ -69,7 +69,7 @@ def _model(name: str) -> cpm_fast.CPM:
 
 
 def growth(calls: int) -> tuple[Held, Held]:
-    """What is held after a third of the calls, and after all."""
+    """Return the holdings after a third of the calls, and after all."""
     random, after_third = np.random.default_rng(0), held()
     for number in range(calls):
         call(random, number)

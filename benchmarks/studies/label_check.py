@@ -13,7 +13,7 @@ by the distance from what they found, in torsos, where the passes agree and are 
 - a label that is far from what all passes found is moved there where they are very sure ("moved"), else left out
   ("left out").
 
-What was held out is not touched. It writes corrections.json, which --data corrected:corrections.json:lspet/ applies,
+Held-out samples are not touched. It writes corrections.json, which --data corrected:corrections.json:lspet/ applies,
 and prints how many of each there are. `sheet` draws corrections to be looked at: labels red, their new places green.
 """
 
@@ -73,7 +73,7 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What the passes of one network found in M samples.
+    """Findings of the passes of one network in M samples.
 
     Args:
         points: [M, P, 2] the median of the passes, image pixels.
@@ -92,7 +92,7 @@ def fold_of(count: int, folds: int) -> np.ndarray:
 
 
 def opinion(model: CPM, dataset: Dataset, indices: Sequence[int]) -> tuple[Opinion, list[int]]:
-    """What a network finds in some samples, and which of them could be read."""
+    """Return the findings of a network in some samples, and which of them could be read."""
     passes = [
         predict(model, dataset, indices, pyramid=(scale,), flip=flip, progress=False)
         for scale in SCALES

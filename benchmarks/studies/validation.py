@@ -73,7 +73,7 @@ def pck(found: Evaluation) -> Figure:
 
 
 def swapped(found: Evaluation) -> Figure:
-    """Of the missed limb parts, those on the same part of the other side."""
+    """Share of the missed limb parts that lie on the same part of the other side."""
     errors, shares, misses = found.errors[-1], [], []
     mirror = np.array(found.skeleton.mirror)
     chosen = [i for i, name in enumerate(found.names) if name.endswith(SWAPPED_PARTS) and mirror[i] != i]

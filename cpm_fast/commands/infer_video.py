@@ -37,7 +37,7 @@ from cpm_fast.system.urls import is_url, stem_of_url
 
 STARTED = "started"
 CSV = "csv"
-# What is called how, by its form, after the name of the video.
+# The ending of each form's file, after the name of the video.
 FORM_FILES = {"json": ".json", "npz": ".npz", COCO: "_coco.json", OPENPOSE: "_openpose"}
 
 

@@ -34,7 +34,7 @@ class VideoTable:
         min_score: parts below it are written as absent.
         margin: of the network.
 
-    Where what was found is needed to go on and the table does not show it, columns <part>_x_found and _y_found hold it.
+    Columns <part>_x_found and _y_found hold the unsmoothed places that a resumed run needs and the table does not show.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class VideoTable:
     ) -> None:  # fmt: skip
         self.path, self.skeleton, self.subjects, self.smooth = path, skeleton, subjects, smooth
         self.name, self.min_score, self.margin = name_beside(name, path.parent), min_score, margin
-        # Where to look next depends on parts from this score on.
+        # Parts from this score on decide the next frame's region.
         self._keeps_found = smooth is not None or min_score > FOLLOWED_SCORE
         self._smoothers: list[Smoother] = []
         self._file: BinaryIO | None = None

@@ -1,4 +1,4 @@
-"""What a drawn pose is explained by: a color for each part and a legend, numbers of subjects, boxes and scores."""
+"""Marks that explain a drawn pose: a color for each part and a legend, numbers of subjects, boxes and scores."""
 
 from __future__ import annotations
 

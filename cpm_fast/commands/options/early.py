@@ -1,4 +1,4 @@
-"""What can be told in an instant, before PyTorch is imported, which takes seconds: paths that are not there."""
+"""Missing paths are reported at once, before PyTorch is imported, which takes seconds."""
 
 from __future__ import annotations
 
