@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from cpm_fast.config import finite, whole
+from cpm_fast.system.numbers import is_finite, is_whole
 
 # Beyond these nothing can be learned, and numbers run out.
 SCALES = (0.01, 100.0)
@@ -90,7 +90,7 @@ class AugmentationConfig:
         for name in ("occlude_share", "border_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        if not whole(self.jpeg_quality) or not 1 <= self.jpeg_quality <= 95:
+        if not is_whole(self.jpeg_quality) or not 1 <= self.jpeg_quality <= 95:
             raise ValueError(f"jpeg_quality must be a whole number from 1 to 95, got {self.jpeg_quality!r}")
 
 
@@ -172,28 +172,28 @@ class TrainingConfig:
         require(self.loss_mode in ("zero", "mask"), "loss_mode", "'zero' or 'mask'")
         require(self.precision in ("fp32", "tf32", "bf16"), "precision", "'fp32', 'tf32' or 'bf16'")
         require(self.scheme in SCHEMES, "scheme", f"one of {list(SCHEMES)}")
-        require(finite(self.average) and 0 <= self.average < 1, "average", "from 0 to below 1")
+        require(is_finite(self.average) and 0 <= self.average < 1, "average", "from 0 to below 1")
         factors = self.stage_factors
-        fine = all(finite(factor) and 0 < factor <= LARGEST_FACTOR for factor in factors)
+        fine = all(is_finite(factor) and 0 < factor <= LARGEST_FACTOR for factor in factors)
         require(fine, "stage_factors", "positive numbers")
         rates = ("learning_rate", "step_factor", "stage1_factor", "trunk_factor", "bias_factor")
         most = dict.fromkeys(rates, LARGEST_FACTOR) | {
             "step_epochs": LARGEST_EPOCHS, "epochs": LARGEST_EPOCHS, "part_sigma": LARGEST_PX,
         }  # fmt: skip
         for name, limit in most.items():
-            fine = finite(getattr(self, name)) and 0 < getattr(self, name) <= limit
+            fine = is_finite(getattr(self, name)) and 0 < getattr(self, name) <= limit
             require(fine, name, f"a positive number of at most {limit:g}")
         for name in ("weight_decay", "clip_norm", "robust"):
-            fine = finite(getattr(self, name)) and 0 <= getattr(self, name) <= LARGEST_FACTOR
+            fine = is_finite(getattr(self, name)) and 0 <= getattr(self, name) <= LARGEST_FACTOR
             require(fine, name, f"0 or more and at most {LARGEST_FACTOR:g}")
         require(isinstance(self.teacher, str), "teacher", "a file or name of weights, or empty")
-        fine = finite(self.teacher_share) and 0 < self.teacher_share <= 1
+        fine = is_finite(self.teacher_share) and 0 < self.teacher_share <= 1
         require(fine, "teacher_share", "above 0 and at most 1")
-        require(finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
+        require(is_finite(self.warmup) and 0 <= self.warmup < 1, "warmup", "from 0 to below 1")
         for name in ("batch", "accumulate"):
-            fine = whole(getattr(self, name)) and 1 <= getattr(self, name) <= LARGEST_COUNT
+            fine = is_whole(getattr(self, name)) and 1 <= getattr(self, name) <= LARGEST_COUNT
             require(fine, name, f"a whole number of at least 1 and at most {LARGEST_COUNT}")
-        fine = whole(self.seed) and 0 <= self.seed <= LARGEST_SEED
+        fine = is_whole(self.seed) and 0 <= self.seed <= LARGEST_SEED
         require(fine, "seed", f"a whole number, 0 or more, and at most {LARGEST_SEED}")
 
     def to_dict(self) -> dict[str, Any]:

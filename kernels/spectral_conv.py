@@ -9,6 +9,7 @@ import torch
 from cpm_fast.kernels.context_conv import PACKED, packed
 from cpm_fast.kernels.direct_conv_weight import sum_launch
 from cpm_fast.kernels.fourier import Tiling, frequencies, tiling
+from cpm_fast.kernels.spectral_inverse import inverse_launch, weight_inverse_launch
 from cpm_fast.kernels.spectral_plans import (
     BACKWARD_SPECTRA,
     FORWARD_SPECTRA,
@@ -18,7 +19,7 @@ from cpm_fast.kernels.spectral_plans import (
     padded_channels,
 )
 from cpm_fast.kernels.spectral_product import dweight_launch, product_launch
-from cpm_fast.kernels.spectral_transform import inverse_launch, transform_launch, weight_inverse_launch, weight_launch
+from cpm_fast.kernels.spectral_transform import transform_launch, weight_launch
 
 __all__ = ["FORWARD_SPECTRA", "backward", "forward", "transform_weight"]
 

@@ -75,6 +75,17 @@ def fast(device: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def native_code() -> Iterator[None]:
+    """Native code on the CPU, with the fast backend demanded."""
+    from cpm_fast.ops import backend
+
+    if missing := backend.native_missing("cpu"):
+        pytest.skip(missing)
+    with backend.use_backend("fast"):
+        yield
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread of PyTorch: networks and maps as small as those of tests are slower on more."""
     threads = torch.get_num_threads()

@@ -27,6 +27,7 @@ from benchmarks.studies.kernel_table import DTYPES, Shape, as_text, shapes  # no
 from cpm_fast.kernels.fourier import frequencies, tiling  # noqa: E402
 from cpm_fast.kernels.launch import Launch  # noqa: E402
 from cpm_fast.kernels.plans import MODES  # noqa: E402
+from cpm_fast.kernels.spectral_inverse import inverse_launch, weight_inverse_launch  # noqa: E402
 from cpm_fast.kernels.spectral_plans import (  # noqa: E402
     BACKWARD_SPECTRA,
     FORWARD_SPECTRA,
@@ -35,12 +36,7 @@ from cpm_fast.kernels.spectral_plans import (  # noqa: E402
     padded_channels,
 )
 from cpm_fast.kernels.spectral_product import dweight_launch, product_launch  # noqa: E402
-from cpm_fast.kernels.spectral_transform import (  # noqa: E402
-    inverse_launch,
-    transform_launch,
-    weight_inverse_launch,
-    weight_launch,
-)
+from cpm_fast.kernels.spectral_transform import transform_launch, weight_launch  # noqa: E402
 from cpm_fast.ops.plans.cpu import ConvShape  # noqa: E402
 from cpm_fast.ops.plans.cuda import (  # noqa: E402
     BEST_SHARE,

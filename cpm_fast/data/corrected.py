@@ -12,6 +12,7 @@ import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.system.files import parse_json, write_text
+from cpm_fast.system.numbers import is_whole
 
 FORM = "cpm_fast corrections 1"
 
@@ -115,7 +116,7 @@ def read_corrections(path: Path, dataset: Dataset) -> list[Correction]:
 
 def _correction(row: Any) -> Correction:
     sample, part, point, why = row
-    if not isinstance(sample, int) or isinstance(sample, bool) or not isinstance(part, str):
+    if not is_whole(sample) or not isinstance(part, str):
         raise ValueError(f"a row must begin with a number and a part, got {row!r:.80}")
     if point is None:
         return Correction(sample, part, None, str(why))

@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 import torch
 from tqdm import tqdm
 
-from cpm_fast.config import whole
 from cpm_fast.engine.changes import check_eager, check_not_capturing, fingerprint, odd, outside_graphs
 from cpm_fast.engine.prepared import Prepared, default_memory
 from cpm_fast.engine.tuning import TunedPlan
@@ -18,6 +17,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cuda import prediction_source
+from cpm_fast.system.numbers import is_whole
 from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
 
@@ -88,7 +88,7 @@ class Engine:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {precision!r}")
         check_threads(threads)
-        if memory is not None and (not whole(memory) or memory < 0):
+        if memory is not None and (not is_whole(memory) or memory < 0):
             raise ValueError(f"memory must be a whole number of bytes, 0 or more, got {memory!r}")
         self.memory = default_memory() if memory is None else memory
         self.model = model

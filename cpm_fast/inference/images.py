@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cpm_fast.config import NetworkConfig, whole
+from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
@@ -27,6 +27,7 @@ from cpm_fast.media.sources import Source, list_images
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import ImageSource, Result, Results, Timing
 from cpm_fast.roi import Roi
+from cpm_fast.system.numbers import is_whole
 from cpm_fast.system.progress import bar_wanted
 
 PROGRESS_FROM_IMAGES = 8
@@ -180,7 +181,7 @@ class Job:
         search: Search | None = None,
     ) -> Job:
         """Check the arguments of a user; they and the errors are those of `infer`."""
-        if not whole(readers) or readers < 0:
+        if not is_whole(readers) or readers < 0:
             raise ValueError(f"readers must be a whole number, 0 or more, got {readers!r}")
         sources, several = list_images(images, color, max_pixels)
         network = find_network(model, device)

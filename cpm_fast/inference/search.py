@@ -7,7 +7,6 @@ best windows are looked at as crops, and each look is centered and scaled by the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cpm_fast.config import STRIDE, whole
+from cpm_fast.config import STRIDE
 from cpm_fast.engine import Engine
 from cpm_fast.inference.parts import look
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.numbers import is_finite, is_whole
 from cpm_fast.system.torch_settings import cpu_threads
 
 # Sides of the windows, as shares of the picture's longer side: from a subject that fills it to one a sixth as long.
@@ -58,10 +58,10 @@ class Search:
     min_find_score: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.max_subjects is not None and (not whole(self.max_subjects) or self.max_subjects < 1):
+        if self.max_subjects is not None and (not is_whole(self.max_subjects) or self.max_subjects < 1):
             raise ValueError(f"max_subjects must be a positive whole number or None, got {self.max_subjects!r}")
         score = self.min_find_score
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        if not is_finite(score):
             raise ValueError(f"min_find_score must be a finite number, got {score!r}")
 
     def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:

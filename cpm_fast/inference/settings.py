@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from cpm_fast.config import NetworkConfig, whole
+from cpm_fast.config import NetworkConfig
 from cpm_fast.engine.engine import PRECISIONS
 from cpm_fast.model.cpm import CPM
+from cpm_fast.system.numbers import is_whole
 from cpm_fast.system.torch_settings import check_threads
 
 # A factor outside these shows the network less than a pixel, or more empty border than picture.
@@ -58,7 +59,7 @@ class Settings:
                 f"belief_maps are those of pyramid factor 1, which must be in pyramid, got {list(self.pyramid)}"
             )
         check_threads(self.threads)
-        if not whole(self.batch) or not 1 <= self.batch <= MOST_CROPS:
+        if not is_whole(self.batch) or not 1 <= self.batch <= MOST_CROPS:
             raise ValueError(f"batch must be a positive whole number, at most {MOST_CROPS}, got {self.batch!r}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {self.precision!r}")

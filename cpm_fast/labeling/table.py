@@ -13,6 +13,7 @@ from typing import Any
 
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.numbers import is_finite, is_whole
 
 IMAGE, SUBJECT, STATE = "image", "subject", "label_state"
 BOX = ("left", "top", "right", "bottom")
@@ -60,7 +61,7 @@ class LabeledSubject:
         points, box, row = values["points"], values.get("box"), values.get("row")
         if len(points) != parts:
             raise ValueError(f"points must be {parts}, one per part, got {len(points)}")
-        if row is not None and (not isinstance(row, int) or isinstance(row, bool) or not 0 <= row < MAX_SUBJECTS):
+        if row is not None and (not is_whole(row) or not 0 <= row < MAX_SUBJECTS):
             raise ValueError(f"row must be a place in the table or null, got {row!r:.40}")
         corners = None
         if box is not None:
@@ -220,9 +221,7 @@ def _text(value: float) -> str:
 
 def _numbers(values: Any, count: int, name: str) -> Any:
     fine = isinstance(values, list) and len(values) == count
-    if not fine or not all(
-        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) <= LARGEST for v in values
-    ):
+    if not fine or not all(is_finite(value) and abs(value) <= LARGEST for value in values):
         raise ValueError(f"{name} must be {count} numbers of at most {LARGEST:.0f}, got {values!r:.80}")
     return tuple(float(value) for value in values)
 

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 
 import torch
 
+from cpm_fast.system.numbers import is_whole
+
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
@@ -50,7 +52,7 @@ def check_threads(threads: int | None) -> None:
     """Raise ValueError unless threads is None or a possible number of CPU threads."""
     if threads is None:
         return
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    if not is_whole(threads) or not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {threads!r}")
 
 

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import gc
-import os
-import threading
-import time
-import weakref
 
 import pytest
 import torch
 
-from cpm_fast import CPM, Engine, NetworkConfig
+from cpm_fast import CPM, Engine
 from cpm_fast.config import Conv
-from cpm_fast.engine.engine import _prepared
-from cpm_fast.engine.prepared import MOST_PLANS, spectra_bytes, tiles_within
+from cpm_fast.engine.prepared import spectra_bytes, tiles_within
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import CudaPlan
-from cpm_fast.system.torch_settings import cpu_threads, wanted_threads
+from support.small_network import BOUND, LARGE, SMALL, crops, error, needs_native, network, scaled
 
-SMALL = NetworkConfig(
-    stages=3,
-    input_size=(64, 48),
-    trunk=((Conv(9, 6),), (Conv(5, 5),), (Conv(3, 8),)),
-    features=(Conv(5, 4),),
-    first=(Conv(3, 16), Conv(1, 12)),
-    refine=(Conv(7, 8), Conv(1, 8)),
-    init_std=None,
-)
 NETWORKS = {
     "as released, small": SMALL,
     "one trunk, batch norm": dataclasses.replace(SMALL, shared_trunk=True, norm="batch", pool_kernel=2),
@@ -59,30 +44,6 @@ NETWORKS = {
         refine=(Conv(11, 16), Conv(11, 16, add=1), Conv(11, 16, add=2)),
     ),
 }
-# fp32 sums in another order: joined convolutions have other blocks. Measured up to 6e-7.
-BOUND = 5e-6
-
-
-def network(config: NetworkConfig, device: str = "cpu") -> CPM:
-    torch.manual_seed(3)
-    model = CPM(config).to(device)
-    model.train()
-    with torch.no_grad():
-        for conv in model.convs.values():
-            if conv.norm is not None:  # those of residual blocks begin at 0, where nothing could be seen
-                conv.norm.weight.uniform_(0.5, 1.5)
-        for _ in range(3):  # running statistics of their own
-            model(torch.randn(4, 3, *config.input_size, device=device) + 0.5)
-    return model.eval()
-
-
-def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
-    assert [maps.shape for maps in found] == [maps.shape for maps in wanted]
-    return max(float((a.double() - b.double()).norm() / b.double().norm()) for a, b in zip(found, wanted, strict=True))
-
-
-def crops(config: NetworkConfig, count: int = 2, device: str = "cpu") -> torch.Tensor:
-    return torch.randn(count, 3, *config.input_size, device=device)
 
 
 @pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
@@ -123,7 +84,7 @@ def test_a_model_in_training_mode_is_evaluated_and_stays_in_it():
 
 
 CHANGES = {
-    "under no_grad": lambda model: _scaled(model, "stage1_conv1"),
+    "under no_grad": lambda model: scaled(model, "stage1_conv1"),
     "a new parameter": lambda model: _replaced(model, "stage3_beliefs"),
     "a loaded state": lambda model: model.load_state_dict(
         {name: value * 1.1 if value.is_floating_point() else value for name, value in model.state_dict().items()}
@@ -131,11 +92,6 @@ CHANGES = {
     "an optimizer's step": lambda model: _optimized(model),
     "running statistics": lambda model: model.train()(crops(SMALL, 4)) and model.eval() and None,
 }
-
-
-def _scaled(model: CPM, name: str) -> None:
-    with torch.no_grad():
-        model.conv(name).weight.mul_(1.5)
 
 
 def _replaced(model: CPM, name: str) -> None:
@@ -180,63 +136,6 @@ def test_results_do_not_depend_on_the_batch(device):
     assert error(together, apart) < BOUND
 
 
-def test_several_threads_at_once(device):
-    model = network(SMALL, device)
-    engines = [Engine(model), Engine(network(dataclasses.replace(SMALL, stages=2), device))]
-    inputs = [crops(SMALL, 1 + i % 2, device) for i in range(8)]
-    wanted = [engines[i % 2](x) for i, x in enumerate(inputs)]
-    found: list[list[torch.Tensor] | None] = [None] * len(inputs)
-
-    def work(i: int) -> None:
-        for _ in range(5):
-            found[i] = engines[i % 2](inputs[i])
-
-    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for one, right in zip(found, wanted, strict=True):
-        assert one is not None and error(one, right) < BOUND
-
-
-def test_threads_are_those_of_the_call(monkeypatch):
-    seen, model, x = [], network(SMALL), crops(SMALL)
-    monkeypatch.setattr(backend.native(), "usable_cpus", lambda: (seen.append(wanted_threads()), 2)[1])
-    before = torch.get_num_threads()
-    Engine(model, threads=before + 1)(x)
-    assert set(seen) == {before + 1} and torch.get_num_threads() == before
-    seen.clear()
-    Engine(model)(x)
-    assert set(seen) == {before}
-
-
-def test_two_calls_at_once_have_threads_of_their_own():
-    """Each thread asks again and again while the other's count is another."""
-    wrong = []
-
-    def work(count: int) -> None:
-        for _ in range(200):
-            with cpu_threads(count):
-                time.sleep(0)
-                if wanted_threads() != count:
-                    wrong.append(count)
-
-    before = torch.get_num_threads()
-    workers = [threading.Thread(target=work, args=(count,)) for count in (1, 3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not wrong and torch.get_num_threads() == before
-
-
-@pytest.mark.parametrize("threads", [0, -1, 1025, 100_000, 2.0, True])
-def test_rejects_threads(threads):
-    with pytest.raises(ValueError, match="threads must be a whole number from 1 to 1024"):
-        Engine(network(SMALL), threads=threads)
-
-
 def test_within_inference_mode_and_after_it():
     model = network(SMALL)
     x = crops(SMALL)
@@ -245,28 +144,6 @@ def test_within_inference_mode_and_after_it():
         within = engine(x * 1)
     assert all(torch.equal(a, b) for a, b in zip(engine(x), within, strict=True))
     assert not any(maps.is_inference() for maps in within)
-
-
-def test_engines_of_a_model_share_its_weights_and_let_it_go():
-    model = network(SMALL)
-    first, second = Engine(model), Engine(model, threads=1)
-    assert first._fresh() is second._fresh()
-    alive = weakref.ref(model)
-    del model, first, second
-    gc.collect()
-    assert alive() is None and all(other is not alive() for other in _prepared)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is of POSIX")
-def test_works_in_a_process_forked_after_use():
-    engine, x = Engine(network(SMALL)), crops(SMALL)
-    wanted = engine(x)
-    child = os.fork()
-    if child == 0:
-        # One thread: PyTorch's own OpenMP pool does not survive a fork.
-        torch.set_num_threads(1)
-        os._exit(0 if error(engine(x), wanted) < BOUND else 1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_model_with_its_own_forward_is_called():
@@ -295,67 +172,6 @@ def test_steps_cover_every_layer_once_and_join_what_reads_the_same():
         "+".join(f"stage{stage}_features1" for stage in range(2, 7)): (128, 160),
     }
     assert sum(step.macs for step in steps) == sum(layer.macs for layer in layers)
-
-
-# Large enough that its 7x7 and 9x9 convolutions are spectral.
-LARGE = dataclasses.replace(
-    SMALL, input_size=(128, 192), trunk=((Conv(9, 16),), (Conv(9, 32),), (Conv(3, 24),)), features=(Conv(5, 32),),
-    refine=(Conv(11, 48), Conv(7, 32), Conv(1, 8)),
-)  # fmt: skip
-needs_native = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
-
-
-def spectra_in(engine: Engine) -> int:
-    return sum(tensor.nbytes for tensor in engine._fresh().spectra.values())
-
-
-@needs_native
-def test_spectral_convolutions_are_as_exact_as_the_model():
-    model = network(LARGE)
-    engine, oracle, x = Engine(model), copy.deepcopy(model).double(), crops(LARGE, 3)
-    with torch.no_grad():
-        wanted, own = oracle(x.double()), model(x)
-    assert "spectral" in engine.describe(3)
-    assert error(engine(x), wanted) < max(2 * error(own, wanted), 1e-6)
-
-
-@needs_native
-def test_results_do_not_depend_on_memory_and_it_is_kept():
-    model = network(LARGE)
-    x = crops(LARGE, 2)
-    wanted = Engine(model)(x)
-    most = spectra_in(Engine(model))
-    assert most > 0
-    for memory in (0, most // 20, most // 2, most):
-        engine = Engine(model, memory=memory)
-        assert error(engine(x), wanted) < BOUND
-        assert spectra_in(engine) <= memory
-        assert ("spectral" in engine.describe(2)) == (memory >= most // 20)
-
-
-@needs_native
-def test_spectra_of_other_shapes_make_room():
-    model = network(LARGE)
-    memory = 3 * 2**20
-    engine, plain = Engine(model, memory=memory), Engine(model, memory=0)
-    for count, size in ((1, (128, 192)), (9, (128, 192)), (2, (96, 64)), (1, (128, 192))) * 2:
-        x = torch.randn(count, 3, *size)
-        assert error(engine(x), plain(x)) < BOUND
-        assert spectra_in(engine) <= memory
-    for count in range(1, MOST_PLANS + 4):
-        engine(torch.randn(count, 3, 64, 64))
-    assert len(engine._fresh().plans) <= MOST_PLANS
-
-
-@needs_native
-def test_spectra_follow_changed_weights():
-    model = network(LARGE)
-    engine, x = Engine(model), crops(LARGE, 1)
-    before = engine(x)
-    _scaled(model, "stage2_conv1")
-    with torch.no_grad():
-        wanted = model(x)
-    assert error(engine(x), wanted) < BOUND and error(before, wanted) > 1e-3
 
 
 @needs_native
@@ -442,7 +258,7 @@ def test_graphs_on_another_stream_with_changing_inputs_and_weights():
     for turn in range(6):
         x = crops(SMALL, 2, "cuda")
         if turn == 4:
-            _scaled(model, "stage1_conv1")
+            scaled(model, "stage1_conv1")
         with torch.no_grad():
             wanted = model(x)
         stream.wait_stream(torch.cuda.current_stream())

@@ -1,15 +1,12 @@
 """infer: every kind of image, every way to say where the subject is, and every bad input."""
 
 import dataclasses
-import io
 import threading
-import warnings
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from cpm_fast.config import compact
 from cpm_fast.inference import infer
@@ -20,30 +17,7 @@ from cpm_fast.system.torch_settings import wanted_threads
 
 CONFIG = dataclasses.replace(compact(), input_size=(64, 64), stages=2)
 GREY = np.full((40, 60, 3), 90, np.uint8)
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def model() -> CPM:
-    torch.manual_seed(0)
-    return CPM(CONFIG).eval()
-
-
-@pytest.fixture
-def picture() -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def folder(tmp_path, picture):
-    for name in ("b.png", "a.png", "c.PNG"):
-        cv2.imwrite(str(tmp_path / name), picture)
-    (tmp_path / "notes.txt").write_text("no picture")
-    (tmp_path / "sub").mkdir()
-    cv2.imwrite(str(tmp_path / "sub" / "d.png"), picture)
-    return tmp_path
 
 
 class Dots(CPM):
@@ -209,77 +183,6 @@ def test_every_result_says_what_took_its_time(model, folder):
         assert 0 < timing.decode < 9 and 0 < timing.crop < 9 and 0 < timing.network < 9 and 0 < timing.peaks < 9
 
 
-def test_every_form_of_an_image_gives_the_same(model, picture, tmp_path):
-    path = tmp_path / "picture.png"
-    cv2.imwrite(str(path), picture)
-    rgb = np.ascontiguousarray(picture[..., ::-1])
-    chw = torch.from_numpy(rgb).permute(2, 0, 1)
-    alpha = np.full((50, 70, 1), 7, np.uint8)
-    forms = {
-        "path": path, "str": str(path), "array": picture, "alpha": np.concatenate([picture, alpha], axis=2),
-        "pil": Image.fromarray(rgb), "pil with alpha": Image.fromarray(np.concatenate([rgb, alpha], axis=2)),
-        "bytes tensor": chw, "float tensor": chw.float() / 255, "double tensor": chw.double() / 255,
-    }  # fmt: skip
-    wanted = infer(picture, model=model)[0].keypoints
-    for name, form in forms.items():
-        np.testing.assert_array_equal(infer(form, model=model)[0].keypoints, wanted, err_msg=name)
-    np.testing.assert_array_equal(infer(rgb, model=model, color="rgb")[0].keypoints, wanted)
-    results = infer(list(forms.values()), model=model)
-    assert len(results) == len(forms) and results[0].name == str(path) and results[3].name == "image 3"
-
-
-def test_grey_images_are_three_equal_channels(model, picture):
-    grey = picture[..., 0]
-    wanted = infer(np.repeat(grey[..., None], 3, axis=2), model=model)[0].keypoints
-    forms = (grey, grey[..., None], Image.fromarray(grey), torch.from_numpy(grey.copy())[None])
-    for form in forms:
-        np.testing.assert_array_equal(infer(form, model=model)[0].keypoints, wanted)
-
-
-def test_exif_orientation_is_honored(model, picture, tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(picture).save(tmp_path / "turned.jpg", exif=exif, quality=100)
-    assert infer(tmp_path / "turned.jpg", model=model)[0].size == (70, 50)
-    assert infer(Image.open(tmp_path / "turned.jpg"), model=model)[0].size == (70, 50)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 3), (10, 20000, 3), (20000, 10, 3), (2, 3)], ids=str)
-def test_odd_sizes(model, shape):
-    result = infer(np.full(shape, 200, np.uint8), model=model)[0]
-    assert result.keypoints.shape == (1, 14, 2) and np.isfinite(result.keypoints).all()
-    assert result.size == shape[:2]
-
-
-def test_a_folder_is_sorted_and_not_searched_deeper(model, folder):
-    results = infer(folder, model=model)
-    assert [result.name for result in results] == [str(folder / name) for name in ("a.png", "b.png", "c.PNG")]
-    assert results[0].roi_source == "whole image" and results[0].rois == (Roi.whole_image(50, 70),)
-    two = infer(folder, model=model, boxes=[[[1, 2, 30, 40]], [], [[1, 2, 30, 40], [5, 5, 9, 9]]])
-    assert [len(result) for result in two] == [1, 0, 2] and two[1].roi_source == "boxes"
-
-
-def test_bad_files_among_good_ones_are_reported_and_left_out(model, folder, picture):
-    whole = cv2.imencode(".jpg", picture)[1].tobytes()
-    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "empty.png").write_bytes(b"")
-    with pytest.warns(UserWarning) as caught:
-        results = infer(folder, model=model)
-    messages = [str(warning.message) for warning in caught]
-    assert messages[:-1] == [f"left out {why}" for why in results.failures.values()]
-    assert "a.png and 2 others: probably wrong" in messages[-1]
-    assert len(results) == 3 and set(results.failures) == {str(folder / "cut.jpg"), str(folder / "empty.png")}
-    assert "cut short" in results.failures[str(folder / "cut.jpg")]
-    with pytest.warns(UserWarning, match="cut"):
-        assert len(infer([folder / "a.png", folder / "cut.jpg"], model=model)) == 1
-    with pytest.raises(ValueError, match="cut short"):
-        infer(folder / "cut.jpg", model=model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", ".*probably wrong")
-        infer(folder / "a.png", model=model)
-
-
 def test_the_model_is_left_as_it_was(picture):
     model = CPM(CONFIG).train()
     frozen = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
@@ -351,22 +254,3 @@ def test_broken_weights_do_not_raise(picture):
     result = infer(picture, model=model)[0]
     assert np.isnan(result.keypoints).all() and np.isnan(result.scores).all()
     assert (result.plot() == picture).all()
-
-
-def test_bytes_and_open_files_are_pictures(model, tmp_path, picture):
-    data = cv2.imencode(".png", picture)[1].tobytes()
-    (tmp_path / "a.png").write_bytes(data)
-    wanted = infer(picture, model=model)[0].keypoints
-    with (tmp_path / "a.png").open("rb") as file:
-        forms = [data, bytearray(data), memoryview(data), io.BytesIO(data), file]
-        results = infer(forms, model=model)
-    assert [result.name for result in results] == [f"image {i}" for i in range(5)]
-    for result in results:
-        np.testing.assert_allclose(result.keypoints, wanted, atol=1e-3)
-    assert (results[3].image() == picture).all()
-    with pytest.raises(ValueError, match="image 0: not a picture that can be decoded"):
-        infer(b"no picture", model=model)
-    with pytest.raises(TypeError, match="image 0: a file must be open for reading bytes"):
-        infer(io.StringIO("text"), model=model)
-    with pytest.raises(ValueError, match="has 70 x 50 pixels, more than 3499"):
-        infer(data, model=model, max_pixels=3499)

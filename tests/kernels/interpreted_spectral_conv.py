@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from cpm_fast.kernels import fourier, spectral_product, spectral_transform
+from cpm_fast.kernels import fourier, spectral_inverse, spectral_product, spectral_transform
 from cpm_fast.kernels import spectral_conv as kernels
 from cpm_fast.kernels import spectral_plans as plans
 from cpm_fast.ops import context_conv
@@ -86,13 +86,13 @@ def test_there_and_back(tile: int, mode: str, poisoned_memory: None, generator: 
     spectra = torch.empty(fourier.frequencies(tile), tiles.count, 2, 16, dtype=kind.spectra)
     spectral_transform.transform_launch(x, None, spectra, None, tiles, kind).run()
     y = torch.empty_like(x)
-    spectral_transform.inverse_launch(spectra, None, y, False, tiles, kind).run()
+    spectral_inverse.inverse_launch(spectra, None, y, False, tiles, kind).run()
     assert relative_error(y, x.double()) <= RELATIVE_ERROR["spectral_conv", mode]
     weight = torch.randn(1, 17, 9, 9, generator=generator).to(dtype, memory_format=torch.channels_last)
     spectra = torch.empty(fourier.frequencies(tile), 1, 2, 32, dtype=kind.spectra)
     spectral_transform.weight_launch(weight, spectra, tile, False, kind).run()
     result = torch.empty_like(weight, dtype=torch.float32)
-    spectral_transform.weight_inverse_launch(spectra, result, tile, kind).run()
+    spectral_inverse.weight_inverse_launch(spectra, result, tile, kind).run()
     assert relative_error(result / tile**2, weight.double()) <= RELATIVE_ERROR["spectral_conv", mode]
 
 

@@ -244,6 +244,7 @@ SPECTRAL_CONV = (
     SpectralCase("one-column", 1, (200, 1), 3, 2, 9, 32),
     SpectralCase("no-images", 0, (46, 46), 3, 16, 9, 32),
 )
+LARGE_SPECTRAL = SpectralCase("large", 3, (50, 41), 33, 40, 9, 20)
 
 CONTEXT_CONV = (
     ConvCase("image-9x9", 2, 3, 20, 9, (11, 13)),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from cpm_fast.data.files.limits import check_file
+from cpm_fast.system.numbers import is_finite, is_whole
 
 LARGEST = 1e9
 # COCO's own key points have 240 MB.
@@ -52,12 +52,10 @@ def whole(value: Any, what: str) -> int:
     Raises:
         ValueError: it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_whole(value):
         raise ValueError(f"{what} must be a whole number, got {value!r:.80}")
     return value
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST and math.isfinite(value)
-    )
+    return is_finite(value) and abs(value) < LARGEST

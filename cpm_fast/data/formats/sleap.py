@@ -15,6 +15,7 @@ from cpm_fast.data.files.hdf5 import array, dataset, open_hdf5
 from cpm_fast.data.own_skeleton import skeleton_of
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
+from cpm_fast.system.numbers import is_whole
 
 USER, PREDICTED = 0, 1
 # Before this version of the format the first pixel's corner was (0, 0); since then its center is.
@@ -174,6 +175,6 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not is_whole(value) or value < 0:
         raise ValueError(f"metadata must refer to places by numbers, got {value!r:.40}")
     return value

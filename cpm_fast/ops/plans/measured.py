@@ -20,6 +20,7 @@ from cpm_fast.kernels.plans import LAUNCHES, MODES, BlockKey, Tile, use_measured
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.system.files import parse_json
+from cpm_fast.system.numbers import is_finite, is_whole
 
 VARIABLE = "CPM_FAST_CUDA_PLAN"
 FOLDER = Path(__file__).resolve().parent / "chips"
@@ -150,7 +151,7 @@ def _forms(entry: Any) -> tuple[Key, Forms]:
             raise ValueError(
                 f"milliseconds must be of {DIRECT!r} or of a tile above k among {list(TILES)}, got {form!r}"
             )
-        if isinstance(taken, bool) or not isinstance(taken, int | float) or not 0 < taken < 1e9:
+        if not is_finite(taken) or not 0 < taken < 1e9:
             raise ValueError(f"milliseconds of {form} must be above 0, got {taken!r}")
         forms[tile] = float(taken)
     if None not in forms:
@@ -176,5 +177,5 @@ def _block(entry: Any) -> tuple[BlockKey, Tile]:
 
 
 def _check_whole(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+    if not is_whole(value) or not least <= value <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cpm_fast.skeleton import FLIC, LSP, MPII, Skeleton
-from cpm_fast.system.words import meant
+from cpm_fast.skeleton import LSP, Skeleton
+from cpm_fast.system.numbers import is_finite, is_whole
 
 STRIDE = 8
 CONCAT_SOURCES = ("features", "beliefs", "center")
@@ -17,18 +16,6 @@ CONCAT_SOURCES = ("features", "beliefs", "center")
 LARGEST_CENTER_POOL = 64
 # No network that runs is larger; a weights file may claim anything.
 MOST_STAGES, LARGEST_SIDE, MOST_CHANNELS, SMALLEST = 64, 8192, 1 << 15, 1e-3
-# Channels that the kernels compute at once.
-CHANNELS_BLOCK = 16
-
-
-def whole(value: Any) -> bool:
-    """Return whether a value is a whole number, and not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def finite(value: Any) -> bool:
-    """Return whether a value is a finite number, and not a bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -55,13 +42,13 @@ class Conv:
     add: int = 0
 
     def __post_init__(self) -> None:
-        if not whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
+        if not is_whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd and from 1 to 15, got {self.kernel!r}")
-        if not whole(self.channels) or not 1 <= self.channels <= MOST_CHANNELS:
+        if not is_whole(self.channels) or not 1 <= self.channels <= MOST_CHANNELS:
             raise ValueError(
                 f"channels must be a positive whole number of at most {MOST_CHANNELS}, got {self.channels!r}"
             )
-        if not whole(self.add) or self.add < 0:
+        if not is_whole(self.add) or self.add < 0:
             raise ValueError(f"add must be a whole number of convolutions, 0 or more, got {self.add!r}")
 
 
@@ -140,11 +127,11 @@ class NetworkConfig:
             if not fine:
                 raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
-        fine = whole(self.stages) and 1 <= self.stages <= MOST_STAGES
+        fine = is_whole(self.stages) and 1 <= self.stages <= MOST_STAGES
         require(fine, "stages", f"a whole number of at least 1 and at most {MOST_STAGES}")
         sides = self.input_size
         fine = len(sides) == 2 and all(
-            whole(side) and 0 < side <= LARGEST_SIDE and side % STRIDE == 0 for side in sides
+            is_whole(side) and 0 < side <= LARGEST_SIDE and side % STRIDE == 0 for side in sides
         )
         require(fine, "input_size", f"(height, width), positive multiples of 8 of at most {LARGEST_SIDE}")
         require(len(self.trunk) == 3 and all(self.trunk), "trunk", "three blocks of at least one convolution")
@@ -154,30 +141,30 @@ class NetworkConfig:
             _check_sums(name, getattr(self, name))
         for name in ("shared_trunk", "center_map", "background"):
             require(isinstance(getattr(self, name), bool), name, "true or false")
-        require(whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
-        fine = whole(self.pool_padding) and self.pool_padding in ((0, 1) if self.pool_kernel == 3 else (0,))
+        require(is_whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
+        fine = is_whole(self.pool_padding) and self.pool_padding in ((0, 1) if self.pool_kernel == 3 else (0,))
         require(fine, "pool_padding", "0, or 1 with pool_kernel 3")
-        fine = whole(self.center_pool) and STRIDE <= self.center_pool <= LARGEST_CENTER_POOL
+        fine = is_whole(self.center_pool) and STRIDE <= self.center_pool <= LARGEST_CENTER_POOL
         require(fine, "center_pool", f"a whole number from 8 to {LARGEST_CENTER_POOL}")
         for name in ("center_sigma", "margin"):
-            fine = finite(getattr(self, name)) and SMALLEST <= getattr(self, name) <= LARGEST_SIDE
+            fine = is_finite(getattr(self, name)) and SMALLEST <= getattr(self, name) <= LARGEST_SIDE
             require(fine, name, f"a positive number from {SMALLEST:g} to {LARGEST_SIDE}")
-        fine = finite(self.cell_offset) and abs(self.cell_offset) <= LARGEST_SIDE
+        fine = is_finite(self.cell_offset) and abs(self.cell_offset) <= LARGEST_SIDE
         require(fine, "cell_offset", f"a finite number within {LARGEST_SIDE}")
         wanted = {"features", "beliefs"} | ({"center"} if self.center_map else set())
         given = set(self.concat)
         fine = wanted <= given <= set(CONCAT_SOURCES) and len(given) == len(self.concat)
         require(fine, "concat", f"an order of {sorted(wanted)}")
         require(self.norm in ("none", "batch"), "norm", "'none' or 'batch'")
-        require(finite(self.dropout) and 0 <= self.dropout < 1, "dropout", "from 0 to below 1")
-        fine = self.init_std is None or (finite(self.init_std) and self.init_std > 0)
+        require(is_finite(self.dropout) and 0 <= self.dropout < 1, "dropout", "from 0 to below 1")
+        fine = self.init_std is None or (is_finite(self.init_std) and self.init_std > 0)
         require(fine, "init_std", "positive or None")
         require(self.color in ("bgr", "rgb"), "color", "'bgr' or 'rgb'")
         for name in ("pixel_mean", "pixel_scale"):
             values = getattr(self, name)
-            require(len(values) == 3 and all(finite(value) for value in values), name, "three finite numbers")
+            require(len(values) == 3 and all(is_finite(value) for value in values), name, "three finite numbers")
         require(all(self.pixel_scale), "pixel_scale", "three numbers other than 0")
-        fine = whole(self.padding_value) and 0 <= self.padding_value <= 255
+        fine = is_whole(self.padding_value) and 0 <= self.padding_value <= 255
         require(fine, "padding_value", "a whole number from 0 to 255")
 
     @property
@@ -254,153 +241,3 @@ def _described(convs: tuple[Conv, ...]) -> list[dict[str, int]]:
 
 def _convs(values: Any) -> tuple[Conv, ...]:
     return tuple(Conv(value["kernel"], value["channels"], value.get("add", 0)) for value in values)
-
-
-def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours, for a CPU: small kernels early, one trunk, 192 px box, 2x2 pools (mirror-symmetric), batch norm."""
-    return NetworkConfig(
-        skeleton=skeleton,
-        stages=3,
-        input_size=(192, 192),
-        trunk=((Conv(3, 16),), (Conv(3, 32),), (Conv(3, 64),)),
-        tail=(Conv(3, 96), Conv(3, 96), Conv(3, 96)),
-        shared_trunk=True,
-        features=(Conv(1, 32),),
-        first=(Conv(7, 48), Conv(1, 128)),
-        refine=(Conv(7, 32), Conv(7, 32), Conv(7, 32), Conv(1, 64)),
-        pool_kernel=2,
-        center_sigma=11.0,
-        center_pool=8,
-        norm="batch",
-        dropout=0.0,
-        init_std=None,
-        # Median on LSP of the training rule's side over the joints' box, 1.52, less what head and feet add to a box.
-        margin=1.4,
-    )
-
-
-def small(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours: as fast as `compact` at 256 px, with residual blocks and a stage more; 1.5 MB in 16 bits."""
-    return dataclasses.replace(
-        compact(skeleton),
-        stages=4,
-        input_size=(256, 256),
-        tail=(Conv(3, 64), Conv(5, 64), Conv(5, 64, add=2)),
-        refine=(Conv(5, 32), Conv(5, 32), Conv(5, 32, add=2), Conv(5, 32), Conv(1, 64)),
-        center_sigma=14.5,
-    )
-
-
-def base(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours: five stages and residual blocks of 5x5 and 7x7, which cost little more than 3x3 here; 6 MB in 16 bits."""
-    return dataclasses.replace(
-        compact(skeleton),
-        stages=5,
-        input_size=(256, 256),
-        trunk=((Conv(3, 32),), (Conv(3, 48),), (Conv(3, 64), Conv(5, 64, add=1))),
-        tail=(Conv(5, 96), Conv(5, 96), Conv(5, 96, add=2), Conv(5, 96), Conv(5, 96, add=2)),
-        features=(Conv(1, 48),),
-        first=(Conv(7, 64), Conv(1, 160)),
-        refine=(Conv(7, 48), Conv(7, 48), Conv(7, 48, add=2), Conv(1, 96)),
-        center_sigma=14.5,
-    )
-
-
-def large(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours: five stages of 9x9 and a larger box, for those who have 40 ms; 18 MB in 16 bits."""
-    return dataclasses.replace(
-        compact(skeleton),
-        stages=5,
-        input_size=(320, 320),
-        trunk=((Conv(3, 32),), (Conv(3, 64),), (Conv(3, 96), Conv(5, 96), Conv(5, 96, add=2))),
-        tail=(Conv(5, 144), Conv(5, 144), Conv(5, 144, add=2), Conv(5, 144), Conv(5, 144, add=2)),
-        features=(Conv(1, 64),),
-        first=(Conv(9, 96), Conv(1, 256)),
-        refine=(Conv(9, 64), Conv(9, 64), Conv(9, 64, add=2), Conv(9, 64), Conv(1, 128)),
-        center_sigma=18.0,
-    )
-
-
-def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Return the released network on a VGG-19 trunk, with 7x7 convolutions in the later stages.
-
-    The trunk is the ten first convolutions of VGG-19 (Simonyan and Zisserman 2015) and five more.
-    """
-    return NetworkConfig(
-        skeleton=skeleton,
-        trunk=((Conv(3, 64),) * 2, (Conv(3, 128),) * 2, (Conv(3, 256),) * 4),
-        tail=(*(Conv(3, 512),) * 2, *(Conv(3, 256),) * 4, Conv(3, 128)),
-        shared_trunk=True,
-        features=(),
-        first=(Conv(1, 512),),
-        refine=(*(Conv(7, 128),) * 5, Conv(1, 128)),
-        pool_kernel=2,
-        concat=("beliefs", "features", "center"),
-        dropout=0.0,
-        # The release trained from ImageNet weights; from 0.01 this many convolutions would start at nothing.
-        init_std=None,
-    )
-
-
-def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
-    """Return the network as mmpose 1.x builds and trains it: normalized, without center map and background."""
-    return NetworkConfig(
-        skeleton=skeleton,
-        pool_padding=1,
-        center_map=False,
-        background=False,
-        concat=("beliefs", "features"),
-        norm="batch",
-        cell_offset=0.0,
-        dropout=0.0,
-        init_std=0.001,
-        color="rgb",
-        pixel_mean=(123.675, 116.28, 103.53),
-        pixel_scale=(58.395, 57.12, 57.375),
-        padding_value=0,
-    )
-
-
-def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
-    """Return the network with so many times the channels in every convolution, rounded up to multiples of 16.
-
-    Raises:
-        ValueError: the factor is not a positive number.
-    """
-    if not (finite(factor) and 0 < factor <= MOST_CHANNELS):
-        raise ValueError(f"factor must be a positive number of at most {MOST_CHANNELS}, got {factor!r}")
-
-    def wide(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
-        return tuple(
-            dataclasses.replace(conv, channels=CHANNELS_BLOCK * math.ceil(conv.channels * factor / CHANNELS_BLOCK))
-            for conv in convs
-        )
-
-    return dataclasses.replace(
-        config, trunk=tuple(wide(block) for block in config.trunk), tail=wide(config.tail),
-        features=wide(config.features), first=wide(config.first), refine=wide(config.refine),
-    )  # fmt: skip
-
-
-PRESETS = {
-    "cpm6": NetworkConfig(),
-    "flic": NetworkConfig(skeleton=FLIC, stages=4),
-    "vgg": vgg(),
-    "mmpose": mmpose(),
-    "compact": compact(),
-    "small": small(),
-    "base": base(),
-    "large": large(),
-}
-
-
-def preset(name: str, skeleton: Skeleton | None = None) -> NetworkConfig:
-    """Return a named network, for its own skeleton or for another.
-
-    Raises:
-        ValueError: no such preset.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}{meant(name, PRESETS)}")
-    config = PRESETS[name]
-    return config if skeleton is None else dataclasses.replace(config, skeleton=skeleton)

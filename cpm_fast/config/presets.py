@@ -1,0 +1,164 @@
+"""The networks that have a name: the paper's, those of other releases, and ours in four sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from cpm_fast.config.network import MOST_CHANNELS, Conv, NetworkConfig
+from cpm_fast.skeleton import FLIC, LSP, MPII, Skeleton
+from cpm_fast.system.numbers import is_finite
+from cpm_fast.system.words import meant
+
+# Channels that the kernels compute at once.
+CHANNELS_BLOCK = 16
+
+
+def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours, for a CPU: small kernels early, one trunk, 192 px box, 2x2 pools (mirror-symmetric), batch norm."""
+    return NetworkConfig(
+        skeleton=skeleton,
+        stages=3,
+        input_size=(192, 192),
+        trunk=((Conv(3, 16),), (Conv(3, 32),), (Conv(3, 64),)),
+        tail=(Conv(3, 96), Conv(3, 96), Conv(3, 96)),
+        shared_trunk=True,
+        features=(Conv(1, 32),),
+        first=(Conv(7, 48), Conv(1, 128)),
+        refine=(Conv(7, 32), Conv(7, 32), Conv(7, 32), Conv(1, 64)),
+        pool_kernel=2,
+        center_sigma=11.0,
+        center_pool=8,
+        norm="batch",
+        dropout=0.0,
+        init_std=None,
+        # Median on LSP of the training rule's side over the joints' box, 1.52, less what head and feet add to a box.
+        margin=1.4,
+    )
+
+
+def small(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours: as fast as `compact` at 256 px, with residual blocks and a stage more; 1.5 MB in 16 bits."""
+    return dataclasses.replace(
+        compact(skeleton),
+        stages=4,
+        input_size=(256, 256),
+        tail=(Conv(3, 64), Conv(5, 64), Conv(5, 64, add=2)),
+        refine=(Conv(5, 32), Conv(5, 32), Conv(5, 32, add=2), Conv(5, 32), Conv(1, 64)),
+        center_sigma=14.5,
+    )
+
+
+def base(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours: five stages and residual blocks of 5x5 and 7x7, which cost little more than 3x3 here; 6 MB in 16 bits."""
+    return dataclasses.replace(
+        compact(skeleton),
+        stages=5,
+        input_size=(256, 256),
+        trunk=((Conv(3, 32),), (Conv(3, 48),), (Conv(3, 64), Conv(5, 64, add=1))),
+        tail=(Conv(5, 96), Conv(5, 96), Conv(5, 96, add=2), Conv(5, 96), Conv(5, 96, add=2)),
+        features=(Conv(1, 48),),
+        first=(Conv(7, 64), Conv(1, 160)),
+        refine=(Conv(7, 48), Conv(7, 48), Conv(7, 48, add=2), Conv(1, 96)),
+        center_sigma=14.5,
+    )
+
+
+def large(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Ours: five stages of 9x9 and a larger box, for those who have 40 ms; 18 MB in 16 bits."""
+    return dataclasses.replace(
+        compact(skeleton),
+        stages=5,
+        input_size=(320, 320),
+        trunk=((Conv(3, 32),), (Conv(3, 64),), (Conv(3, 96), Conv(5, 96), Conv(5, 96, add=2))),
+        tail=(Conv(5, 144), Conv(5, 144), Conv(5, 144, add=2), Conv(5, 144), Conv(5, 144, add=2)),
+        features=(Conv(1, 64),),
+        first=(Conv(9, 96), Conv(1, 256)),
+        refine=(Conv(9, 64), Conv(9, 64), Conv(9, 64, add=2), Conv(9, 64), Conv(1, 128)),
+        center_sigma=18.0,
+    )
+
+
+def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
+    """Return the released network on a VGG-19 trunk, with 7x7 convolutions in the later stages.
+
+    The trunk is the ten first convolutions of VGG-19 (Simonyan and Zisserman 2015) and five more.
+    """
+    return NetworkConfig(
+        skeleton=skeleton,
+        trunk=((Conv(3, 64),) * 2, (Conv(3, 128),) * 2, (Conv(3, 256),) * 4),
+        tail=(*(Conv(3, 512),) * 2, *(Conv(3, 256),) * 4, Conv(3, 128)),
+        shared_trunk=True,
+        features=(),
+        first=(Conv(1, 512),),
+        refine=(*(Conv(7, 128),) * 5, Conv(1, 128)),
+        pool_kernel=2,
+        concat=("beliefs", "features", "center"),
+        dropout=0.0,
+        # The release trained from ImageNet weights; from 0.01 this many convolutions would start at nothing.
+        init_std=None,
+    )
+
+
+def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
+    """Return the network as mmpose 1.x builds and trains it: normalized, without center map and background."""
+    return NetworkConfig(
+        skeleton=skeleton,
+        pool_padding=1,
+        center_map=False,
+        background=False,
+        concat=("beliefs", "features"),
+        norm="batch",
+        cell_offset=0.0,
+        dropout=0.0,
+        init_std=0.001,
+        color="rgb",
+        pixel_mean=(123.675, 116.28, 103.53),
+        pixel_scale=(58.395, 57.12, 57.375),
+        padding_value=0,
+    )
+
+
+def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
+    """Return the network with so many times the channels in every convolution, rounded up to multiples of 16.
+
+    Raises:
+        ValueError: the factor is not a positive number.
+    """
+    if not (is_finite(factor) and 0 < factor <= MOST_CHANNELS):
+        raise ValueError(f"factor must be a positive number of at most {MOST_CHANNELS}, got {factor!r}")
+
+    def wide(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
+        return tuple(
+            dataclasses.replace(conv, channels=CHANNELS_BLOCK * math.ceil(conv.channels * factor / CHANNELS_BLOCK))
+            for conv in convs
+        )
+
+    return dataclasses.replace(
+        config, trunk=tuple(wide(block) for block in config.trunk), tail=wide(config.tail),
+        features=wide(config.features), first=wide(config.first), refine=wide(config.refine),
+    )  # fmt: skip
+
+
+PRESETS = {
+    "cpm6": NetworkConfig(),
+    "flic": NetworkConfig(skeleton=FLIC, stages=4),
+    "vgg": vgg(),
+    "mmpose": mmpose(),
+    "compact": compact(),
+    "small": small(),
+    "base": base(),
+    "large": large(),
+}
+
+
+def preset(name: str, skeleton: Skeleton | None = None) -> NetworkConfig:
+    """Return a named network, for its own skeleton or for another.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}{meant(name, PRESETS)}")
+    config = PRESETS[name]
+    return config if skeleton is None else dataclasses.replace(config, skeleton=skeleton)
