@@ -48,6 +48,7 @@ def test_missing_fields_take_their_defaults():
         ({"center_pool": 7}, "center_pool must be a whole number from 8 to 64, got 7"),
         ({"center_pool": 8.5}, "center_pool must be a whole number"),
         ({"margin": -1}, "margin must be a positive number"),
+        ({"margin": 10**400}, "margin must be a positive number"),
         ({"cell_offset": float("nan")}, "cell_offset must be a finite number"),
         ({"shared_trunk": 1}, "shared_trunk must be true or false"),
         ({"center_sigma": 0}, "center_sigma must be a positive number from 0.001 to 8192, got 0"),

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -27,24 +27,36 @@ from cpm_fast.roi import transform
 WORKER_NICENESS = 10
 
 
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+
+
 @dataclass(frozen=True)
-class Batch:
+class Item(Generic[Array]):
+    """What training sees of a sample, in NumPy; of N samples, in PyTorch, every shape begins with N.
+
+    Args:
+        crops: [H, W, 3] uint8 BGR.
+        parts_box: [K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
+        drawn: [K, P] bool: labeled and inside the picture, so a target has its peak.
+        known: [K, P] bool: labeled (in the picture or not), so the part's map is known.
+        center_box: [2] float32, where the network is told that the subject's center is, box pixels.
+    """
+
+    crops: Array
+    parts_box: Array
+    drawn: Array
+    known: Array
+    center_box: Array
+
+
+@dataclass(frozen=True)
+class Batch(Item[torch.Tensor]):
     """N training samples.
 
     Args:
-        crops: [N, H, W, 3] uint8 BGR.
-        parts_box: [N, K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
-        drawn: [N, K, P] bool: labeled and inside the picture, so a target has its peak.
-        known: [N, K, P] bool: labeled (in the picture or not), so the part's map is known.
-        center_box: [N, 2] float32, where the network is told that the subject's center is, box pixels.
         unreadable: one message for every sample that could not be read and is left out.
     """
 
-    crops: torch.Tensor
-    parts_box: torch.Tensor
-    drawn: torch.Tensor
-    known: torch.Tensor
-    center_box: torch.Tensor
     unreadable: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
@@ -55,18 +67,7 @@ class Batch:
         return replace(self, **moved)
 
 
-@dataclass(frozen=True)
-class Item:
-    """One row of a Batch, in numpy."""
-
-    crop: np.ndarray
-    parts_box: np.ndarray
-    drawn: np.ndarray
-    known: np.ndarray
-    center_box: np.ndarray
-
-
-def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample | None = None) -> Item:
+def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample | None = None) -> Item[np.ndarray]:
     """Cut, scale, turn and mirror one sample, its parts and its neighbors' alike.
 
     A part outside the picture is not drawn, as released. The center that the network is told is that of the region,
@@ -97,7 +98,7 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample |
         mirror = list(network.skeleton.mirror)
         parts_box, visible, known = parts_box[:, mirror], visible[:, mirror], known[:, mirror]
     return Item(
-        crop=crop,
+        crops=crop,
         parts_box=np.where(visible[..., None], parts_box, 0).astype(np.float32),
         drawn=visible,
         known=known,
@@ -105,7 +106,7 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample |
     )
 
 
-class TrainingItems(torch.utils.data.Dataset[Item | str]):
+class TrainingItems(torch.utils.data.Dataset[Item[np.ndarray] | str]):
     """Items of several datasets one behind the other, by (epoch, index); one that can't be read comes as a message."""
 
     def __init__(
@@ -135,7 +136,7 @@ class TrainingItems(torch.utils.data.Dataset[Item | str]):
             # It is named where it is its own turn.
             return None
 
-    def __getitem__(self, key: tuple[int, int]) -> Item | str:
+    def __getitem__(self, key: tuple[int, int]) -> Item[np.ndarray] | str:
         epoch, index = key
         random = np.random.default_rng((self.seed, epoch, index))
         try:
@@ -189,7 +190,7 @@ def blank_batch(network: NetworkConfig, count: int) -> Batch:
     )
 
 
-def collate(items: Sequence[Item | str], network: NetworkConfig) -> Batch:
+def collate(items: Sequence[Item[np.ndarray] | str], network: NetworkConfig) -> Batch:
     """Stack items; people are padded to the largest group with ones that have no parts.
 
     A batch of nothing but messages has no samples.
@@ -205,7 +206,7 @@ def collate(items: Sequence[Item | str], network: NetworkConfig) -> Batch:
         return np.concatenate([array, room])
 
     return Batch(
-        crops=torch.from_numpy(np.stack([item.crop for item in good])),
+        crops=torch.from_numpy(np.stack([item.crops for item in good])),
         parts_box=torch.from_numpy(np.stack([padded(item.parts_box, 0) for item in good])),
         drawn=torch.from_numpy(np.stack([padded(item.drawn, False) for item in good])),
         known=torch.from_numpy(np.stack([padded(item.known, True) for item in good])),
@@ -223,7 +224,7 @@ def training_batches(
     workers: int,
     rank: int = 0,
     world: int = 1,
-) -> DataLoader[Item | str]:
+) -> DataLoader[Item[np.ndarray] | str]:
     """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
 
     Process `rank` of `world` gets its share of each.

@@ -79,7 +79,7 @@ def test_image_and_points_move_together(flip):
                     continue
                 # In a mirrored picture the dot of the left claw is where the right claw is said to be.
                 dot = person * len(BEETLE) + (BEETLE.mirror[part] if flip else part)
-                assert np.abs(find_dot(item.crop, COLORS[dot]) - (x, y)).max() < DOT_TOLERANCE_PX
+                assert np.abs(find_dot(item.crops, COLORS[dot]) - (x, y)).max() < DOT_TOLERANCE_PX
                 found += 1
         assert item.drawn.all() and item.known.all()
     assert found > 30 * 4
@@ -247,9 +247,9 @@ def test_an_occluder_covers_its_rectangle_and_leaves_labels_and_sample():
     plain = prepare(sample, NETWORK, Draw())
     hidden = prepare(sample, NETWORK, Draw(occluder=(0.25, 0.5, 0.75, 1.0), occluder_color=(9, 8, 7)))
     height, width = NETWORK.input_size
-    covered = (hidden.crop == (9, 8, 7)).all(axis=2)
+    covered = (hidden.crops == (9, 8, 7)).all(axis=2)
     assert covered[height // 2 :, width // 4 : 3 * width // 4].all() and covered.sum() == height * width // 4
-    np.testing.assert_array_equal(hidden.crop[~covered], plain.crop[~covered])
+    np.testing.assert_array_equal(hidden.crops[~covered], plain.crops[~covered])
     np.testing.assert_array_equal(hidden.drawn, plain.drawn)
     np.testing.assert_array_equal(sample.image, before)
 

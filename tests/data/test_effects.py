@@ -49,10 +49,10 @@ def test_labels_stay_on_their_dots(drawn, seed):
             if item.drawn[person, part] and within:
                 # A dot that the edge cuts has its middle elsewhere.
                 if drawn.border is None:
-                    found = find_dot(item.crop, colors[person, source])
+                    found = find_dot(item.crops, colors[person, source])
                     assert np.abs(found - point).max() < DOT_TOLERANCE_PX + 0.5 * room / 8
                 x, y = np.rint(point).astype(int)
-                assert np.abs(item.crop[y, x].astype(int) - colors[person, source]).max() < 60
+                assert np.abs(item.crops[y, x].astype(int) - colors[person, source]).max() < 60
                 seen += 1
     assert seen >= 1
     np.testing.assert_array_equal(sample.image, dotted(seed)[0].image)
@@ -77,7 +77,7 @@ def test_behind_the_edge_there_is_nothing(side):
     height, width = NETWORK.input_size
     line = {0: left, 1: top, 2: right, 3: bottom}[side]
     at = round(scale * (line - seen.roi.center[side % 2]) + (width, height)[side % 2] / 2)
-    beyond = [item.crop[:, : at - 3], item.crop[: at - 3], item.crop[:, at + 3 :], item.crop[at + 3 :]][side]
+    beyond = [item.crops[:, : at - 3], item.crops[: at - 3], item.crops[:, at + 3 :], item.crops[at + 3 :]][side]
     assert beyond.size and (beyond == NETWORK.padding_value).all()
     np.testing.assert_allclose(item.center_box, ((width - 1) / 2, (height - 1) / 2), atol=1e-3)
 
@@ -131,11 +131,11 @@ def test_another_background_leaves_the_people():
         np.testing.assert_array_equal(getattr(item, name), getattr(plain, name))
     for x, y in np.rint(item.parts_box[item.drawn]).astype(int):
         if 0 <= x < NETWORK.input_size[1] and 0 <= y < NETWORK.input_size[0]:
-            assert np.abs(item.crop[y, x].astype(int) - plain.crop[y, x]).max() <= 20
-    behind = (item.crop == OTHER[0, 0]).all(axis=2)
+            assert np.abs(item.crops[y, x].astype(int) - plain.crops[y, x]).max() <= 20
+    behind = (item.crops == OTHER[0, 0]).all(axis=2)
     assert 0.1 < behind.mean() < 0.95
     unknown = replace(sample, labeled=np.arange(len(BEETLE)) < 4)
-    np.testing.assert_array_equal(prepare(unknown, NETWORK, Draw(background=True), ANOTHER).crop, plain.crop)
+    np.testing.assert_array_equal(prepare(unknown, NETWORK, Draw(background=True), ANOTHER).crops, plain.crops)
 
 
 def test_surroundings_are_without_the_subject():
@@ -184,7 +184,7 @@ def test_blur_and_jpeg():
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     sample = Sample(noise, np.full((6, 2), 30.0), np.ones(6, bool), Roi((32.0, 32.0), 64.0), "noise")
     plain, blurred, packed = (
-        prepare(sample, NETWORK, drawn).crop for drawn in (NOTHING_OFF, Draw(blur=2.0), Draw(jpeg_quality=20))
+        prepare(sample, NETWORK, drawn).crops for drawn in (NOTHING_OFF, Draw(blur=2.0), Draw(jpeg_quality=20))
     )
     assert blurred.std() < 0.7 * plain.std() and abs(blurred.mean() - plain.mean()) < 2
     np.testing.assert_array_equal(packed, recompressed(plain, 20))
@@ -226,9 +226,9 @@ def test_the_other_picture_is_a_function_of_seed_epoch_and_sample():
     items = [TrainingItems([data], network, config, seed=5) for _ in range(2)]
     first, again = (one[0, 3] for one in items)
     assert isinstance(first, Item) and isinstance(again, Item)
-    np.testing.assert_array_equal(first.crop, again.crop)
+    np.testing.assert_array_equal(first.crops, again.crops)
     plain = TrainingItems([data], network, AugmentationConfig(), seed=5)[0, 3]
-    assert isinstance(plain, Item) and (plain.crop != first.crop).any()
+    assert isinstance(plain, Item) and (plain.crops != first.crops).any()
     np.testing.assert_array_equal(plain.parts_box, first.parts_box)
 
 

@@ -88,7 +88,7 @@ def test_epochs_differ_in_order_and_in_augmentation():
 
 
 def test_another_seed_gives_other_crops():
-    assert (items()[0, 0].crop != items(seed=6)[0, 0].crop).any()
+    assert (items()[0, 0].crops != items(seed=6)[0, 0].crops).any()
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99), st.integers(0, 3))
@@ -207,7 +207,7 @@ def test_parts_stand_where_the_matrix_puts_them():
     wanted = transform(box_matrix(sample.roi, NETWORK.input_size, drawn), parts)
     item = prepare(sample, NETWORK, drawn)
     np.testing.assert_allclose(item.parts_box[0], wanted, atol=1e-4)
-    assert item.parts_box.dtype == np.float32 and item.crop.shape == (64, 64, 3) and item.crop.dtype == np.uint8
+    assert item.parts_box.dtype == np.float32 and item.crops.shape == (64, 64, 3) and item.crops.dtype == np.uint8
 
 
 def test_people_are_padded_to_the_largest_group():
