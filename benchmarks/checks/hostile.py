@@ -182,12 +182,6 @@ def run_kind(kind: str, seed: int, seconds: float) -> dict[str, Any]:
     return {"kind": kind, **found}
 
 
-def _commit() -> str:
-    """The commit of this checkout; a star says that files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=*", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
 def main() -> int:
     """Run the kinds in turn, print their lines and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -211,7 +205,7 @@ def main() -> int:
                 print(f"    {fault}", flush=True)
     total = sum(found["inputs"] for found in kinds)
     if options.out:
-        about = {"commit": _commit(), "hardware": record.hardware(), "versions": versions()}
+        about = {"commit": record.commit(), "hardware": record.hardware(), "versions": versions()}
         how = {"seconds": options.seconds, "seed": options.seed, "inputs": total}
         record.write(options.out, {**how, "kinds": kinds, **about})
     print(f"{'together':<12} {total:>8} inputs")

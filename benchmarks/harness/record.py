@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,15 +13,14 @@ from typing import Any
 
 import torch
 
+import cpm_fast
 from benchmarks.harness.machine import Machine
 from cpm_fast.ops import backend
 from cpm_fast.system.files import atomic_write
 
-PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx", "cpm_fast")
+PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx")
 # What in the environment may change a peer's speed.
-VARIABLES = (
-    "OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "CUDA_", "CPM_FAST_BACKEND",
-)  # fmt: skip
+VARIABLES = ("OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "CUDA_", "CPM_FAST_")
 
 
 def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -29,8 +29,9 @@ def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]
         "suites": list(suites),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
         "hardware": hardware(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "build": backend.build_info(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
         "threads": torch.get_num_threads(),
@@ -54,6 +55,21 @@ def hardware() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     simd = [flag for flag in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
     return {"cpu": cpu, "cores": os.cpu_count(), "simd": simd, "system": platform.system(), "gpu": gpu}
+
+
+def commit() -> str:
+    """The commit of this checkout; a star says that files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=*", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python, of this checkout and of the packages that results depend on."""
+    packages = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "cpm_fast": cpm_fast.__version__, **packages}
 
 
 def _version(package: str) -> str | None:

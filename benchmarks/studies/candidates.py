@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.harness.record import commit  # noqa: E402
 from benchmarks.studies.claims import sample_hits  # noqa: E402
 from cpm_fast.config import Conv, NetworkConfig, preset  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
@@ -225,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     write_json(chosen.out / "candidates.json", {
         "command": " ".join(["python benchmarks/studies/candidates.py", *given]), "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(), "recipe": recipe.to_dict(), "candidates": ranked(rows),
+        "commit": commit(), "versions": versions(), "recipe": recipe.to_dict(), "candidates": ranked(rows),
     })  # fmt: skip
     print(f"wrote {chosen.out / 'candidates.md'} and candidates.json")
     return 0

@@ -28,6 +28,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.harness.record import commit  # noqa: E402
 from benchmarks.studies.robustness import Disturbed, whole_picture  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
 from cpm_fast.data.sample import Dataset, hold_out  # noqa: E402
@@ -172,8 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_json(chosen.out / "validation.json", {
         "command": " ".join(["python benchmarks/studies/validation.py", *given]), "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(), "weights": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "pyramid": chosen.pyramid, "flip": chosen.flip, "seconds": round(time.perf_counter() - started, 1),
+        "commit": commit(), "versions": versions(), "weights": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "pyramid": chosen.pyramid, "flip": chosen.flip,
+        "seconds": round(time.perf_counter() - started, 1),
         "figures": figures,
     })  # fmt: skip
     print(f"wrote {chosen.out / 'validation.json'}")
