@@ -5,6 +5,7 @@ An address of 0 is a tensor that is not given.
 
 from collections.abc import Sequence
 
+abi: int
 has_cuda: bool
 compiler: str
 cuda_version: str

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpm/abi.h"
 #include "cpm/batch_norm.h"
 #include "cpm/checksum.h"
 #include "cpm/copy_maps.h"
@@ -210,6 +211,7 @@ PYBIND11_MODULE(_C, m) {
     const auto no_gil = py::call_guard<py::gil_scoped_release>();
 
     m.doc() = "Native code of cpm_fast; called by cpm_fast.ops only.";
+    m.attr("abi") = cpm::ABI;
     m.attr("has_cuda") = py::bool_(CPM_FAST_HAS_CUDA);
     m.attr("compiler") = CPM_FAST_COMPILER;
     m.attr("cuda_version") = CPM_FAST_CUDA_VERSION;

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.backend import REBUILD
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.ops.merge_peaks import merge_peaks
@@ -31,7 +32,6 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 PIP_TOOLKIT = "pip install " + " ".join(
     f'"nvidia-{name}==13.0.*"' for name in ("cuda-nvcc", "cuda-crt", "cuda-runtime", "cuda-cccl", "nvvm")
 )
-REBUILD = "pip install -e ."
 NEWER_DRIVER = "Update the NVIDIA driver, or use a torch and a CUDA toolkit of an older CUDA."
 # Two values of a self-test that differ by more than float32 rounding are wrong.
 SELF_TEST_TOLERANCE = 1e-4

@@ -22,6 +22,9 @@ from cpm_fast.system.torch_settings import wanted_threads
 BACKENDS = ("fast", "reference")
 # The first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels need.
 LEAST_CAPABILITY = (8, 0)
+# As csrc/include/cpm/abi.h; a module of another number was compiled from other sources.
+ABI = 1
+REBUILD = "pip install -e ."
 FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
 
 _native: ModuleType | None = None
@@ -29,9 +32,16 @@ _native_error = ""
 try:
     from cpm_fast import _C
 
-    _native = _C
+    found = getattr(_C, "abi", 0)
+    if found == ABI:
+        _native = _C
+    else:
+        _native_error = (
+            f"the compiled module cpm_fast._C is of other sources: it has interface {found}, these need {ABI}; "
+            f"rebuild it: {REBUILD}"
+        )
 except ImportError as error:
-    _native_error = str(error)
+    _native_error = f"the compiled module cpm_fast._C is missing ({error})"
 _has_triton = find_spec("triton") is not None
 _has_cuda = _native is not None and bool(_native.has_cuda)
 
@@ -78,7 +88,7 @@ def native_missing(device_type: str) -> str | None:
     Tells what has been compiled, and initializes nothing.
     """
     if _native is None:
-        return f"the compiled module cpm_fast._C is missing ({_native_error})"
+        return _native_error
     if device_type in ("cpu", "meta") or (device_type == "cuda" and _has_cuda):
         return None
     if device_type == "cuda":

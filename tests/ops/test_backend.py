@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,7 +26,7 @@ def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on an install where nothing could be compiled."""
     monkeypatch.setattr(backend, "_native", None)
     monkeypatch.setattr(backend, "_has_cuda", False)
-    monkeypatch.setattr(backend, "_native_error", "hidden by a test")
+    monkeypatch.setattr(backend, "_native_error", "the compiled module cpm_fast._C is missing (hidden by a test)")
     monkeypatch.setattr(backend, "_announced", set())
     monkeypatch.setattr(backend, "_requested", None)
 
@@ -107,3 +110,47 @@ def test_survives_a_fork_after_use() -> None:
     """A forked data loader worker must not wait for OpenMP threads that only its parent has."""
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+STALE = """
+import sys, types
+from importlib.machinery import ModuleSpec
+old = types.ModuleType("cpm_fast._C")
+old.__spec__ = ModuleSpec("cpm_fast._C", None)
+old.has_cuda = False
+ABI
+sys.modules["cpm_fast._C"] = old
+from cpm_fast.ops import backend
+print(backend.native_missing("cpu"))
+"""
+
+
+@pytest.mark.parametrize(("abi", "number"), [("", 0), ("old.abi = 10 ** 6", 10**6)], ids=["without", "another"])
+def test_a_module_of_other_sources_is_told_at_import(abi: str, number: int) -> None:
+    code = STALE.replace("ABI", abi) + CALL
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    wanted = f"it has interface {number}, these need {backend.ABI}; rebuild it: pip install -e ."
+    assert done.stdout.splitlines()[0].endswith(wanted)
+    assert "gaussian_targets on cpu runs on the slower reference backend" in done.stderr and wanted in done.stderr
+    request = {**os.environ, "CPM_FAST_BACKEND": "fast"}
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=request)
+    assert (
+        refused.returncode != 0
+        and "RuntimeError: the fast backend was requested for gaussian_targets" in refused.stderr
+    )
+    assert wanted in refused.stderr
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Of the lines of _C.pyi that are neither blank nor a comment. A change of them is a change of the interface: add one to
+# ABI in csrc/include/cpm/abi.h and cpm_fast/ops/backend.py, and put the digest that the test names here.
+INTERFACE = (1, "dcb00d40e484f814")
+
+
+def test_the_interface_has_a_number_of_its_own() -> None:
+    header = (ROOT / "csrc" / "include" / "cpm" / "abi.h").read_text()
+    found = re.search(r"ABI = (\d+);", header)
+    assert found is not None and int(found[1]) == backend.ABI
+    lines = [line.strip() for line in (ROOT / "cpm_fast" / "_C.pyi").read_text().splitlines()]
+    text = "".join(line for line in lines if line and not line.startswith("#"))
+    assert (backend.ABI, hashlib.blake2b(text.encode(), digest_size=8).hexdigest()) == INTERFACE
