@@ -41,7 +41,8 @@ def box_drawing(figure: int) -> np.ndarray:
     sample = DrawnFigures(figure + 1, seed=3)[figure]
     height, width = sample.image.shape[:2]
     parts = sample.parts_image[sample.labeled]
-    box = np.concatenate([parts.min(axis=0) - 8, parts.max(axis=0) + 8])
+    # Feet reach below the ankles, the lowest parts.
+    box = np.concatenate([parts.min(axis=0) - 8, parts.max(axis=0) + np.array([8, 18])])
     margin = preset("compact").margin
     roi = Roi.from_box(box, margin)
     zoom = PICTURE_PX / max(height, width)

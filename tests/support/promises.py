@@ -167,7 +167,8 @@ PARSED = (
     r"python benchmarks/.*",
     r"torchrun .*",
     r"cpm-fast train .*--data lspet --hold-out 500 .*",
-    r"cpm-fast eval --data (mpii|annotations)/.*",
+    r"cpm-fast eval --data (mpii|annotations|lsp-all)/.*",
+    r"cpm-fast train --preset cpm6 --recipe paper .*",
     # tests/labeling/test_tutorial.py labels as a person would, and runs these between.
     r"cpm-fast (label|train|suggest) --project .*",
 )

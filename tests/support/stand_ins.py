@@ -27,7 +27,8 @@ TINY = replace(
 )  # fmt: skip
 TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, first=(Conv(1, 4),))
 PICTURES = {"photo.jpg": (560, 400), "group.jpg": (500, 480), "folder/1.png": (60, 50), "folder/2.png": (60, 50),
-            "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140), "a.jpg": (560, 400),
+            "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140),
+            "mouse3.png": (200, 210), "mouse4.png": (120, 140), "a.jpg": (560, 400),
             "b.jpg": (60, 50)}  # fmt: skip
 # Index of each convolution in torchvision's VGG-19, its output and its input channels, as far as the trunk goes.
 VGG_LAYERS = ((0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256),
@@ -41,8 +42,7 @@ def write_all(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / name), random.integers(0, 256, (*size, 3), dtype=np.uint8))
     clips.write_walk(folder / "walk.mp4", 0.2)
-    rows = blocks("docs/own-data.md", "csv")[0].splitlines()
-    (folder / "mice.csv").write_text("\n".join([rows[0], *rows[1:] * 5]) + "\n")
+    (folder / "mice.csv").write_text(blocks("docs/own-data.md", "csv")[0] + "\n")
     (folder / "skeleton.toml").write_text(blocks("docs/own-data.md", "toml")[0])
     write_animals(folder)
     write_lsp(folder)
