@@ -1,4 +1,4 @@
-"""Videos with the poses drawn in."""
+"""Videos with the poses drawn in, and with a legend beside them where the parts are not a person's."""
 
 from __future__ import annotations
 
@@ -6,30 +6,55 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from cpm_fast.inference.video_table import VideoTable
 from cpm_fast.media.video import Video
 from cpm_fast.media.video_out import LARGEST_RATE, VideoOut, write_video
+from cpm_fast.results.marks import is_person, legend, with_legend
+from cpm_fast.results.result import Result
+from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.progress import bar_wanted
 
 
+class DrawnVideo:
+    """A video that grows by a frame and its poses at a time.
+
+    Args:
+        out: where the frames go.
+        skeleton: of the poses.
+        min_score: parts below it are left out.
+        details: whether to draw boxes and scores.
+        steady: whether frames come at an even rate.
+    """
+
+    def __init__(self, out: VideoOut, skeleton: Skeleton, min_score: float, details: bool, steady: bool) -> None:
+        self._out, self._skeleton, self._steady = out, skeleton, steady
+        self._min_score, self._details = min_score, details
+
+    def add(self, result: Result, image: np.ndarray, seconds: float | None) -> None:
+        """Draw a result on its frame [H, W, 3] uint8 BGR, and write that."""
+        picture = result.drawn(image, min_score=self._min_score, details=self._details)
+        if not is_person(self._skeleton):
+            picture = with_legend(picture, self._skeleton)
+        self._out.write(picture, None if self._steady else seconds)
+
+
 @contextmanager
-def labeled_video(path: Path, video: Video) -> Iterator[VideoOut]:
-    """Open a video like another; say in which codec once it is written."""
-    with write_video(path, video.rate if video.steady else LARGEST_RATE, video.size) as out:
-        yield out
+def drawn_video(path: Path, video: Video, table: VideoTable, details: bool) -> Iterator[DrawnVideo]:
+    """Open a video like another, wider by the legend; say in which codec once it is written."""
+    height, width = video.size
+    width += 0 if is_person(table.skeleton) else legend(table.skeleton, height).shape[1]
+    with write_video(path, video.rate if video.steady else LARGEST_RATE, (height, width)) as out:
+        yield DrawnVideo(out, table.skeleton, table.min_score, details, video.steady)
     print(f"{path.name}: {out.codec}")
 
 
-def label_again(source: Path | str | int, table: VideoTable, path: Path, details: bool) -> None:
+def draw_again(source: Path | str | int, table: VideoTable, path: Path, details: bool) -> None:
     """Write the whole video with the poses of the table drawn in."""
     video = Video(source)
-    with closing(video), labeled_video(path, video) as out:
+    with closing(video), drawn_video(path, video, table, details) as out:
         pairs = zip(table.results(), video.frames(), strict=False)
-        bar = tqdm(pairs, total=video.announced, desc=path.name, unit="frame", disable=not bar_wanted())
-        for result, frame in bar:
-            out.write(
-                result.drawn(frame.image, min_score=table.min_score, details=details),
-                None if video.steady else frame.seconds,
-            )
+        for result, frame in tqdm(pairs, total=video.announced, desc=path.name, unit="frame", disable=not bar_wanted()):
+            out.add(result, frame.image, frame.seconds)

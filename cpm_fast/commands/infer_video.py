@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cpm_fast.commands.drawn_video import label_again, labeled_video
+from cpm_fast.commands.drawn_video import draw_again, drawn_video
 from cpm_fast.commands.infer_images import checked_score
 from cpm_fast.engine import Engine
 from cpm_fast.inference.doubts import LOW_SCORE, mean_score
@@ -130,7 +130,7 @@ class _Work:
             _follow(opened, tracker, table, video.labeled if first == 0 else None, first, last, self.options.frames,
                     self.options.details)  # fmt: skip
         if video.labeled is not None and first:
-            label_again(video.source, table, video.labeled, self.options.details)
+            draw_again(video.source, table, video.labeled, self.options.details)
         if video.other is not None:
             _save_form(video, self.options.form, opened.size)
         unfinished.end()
@@ -184,7 +184,7 @@ def _follow(
     started, done = time.perf_counter(), 0
     scores: list[float] = []
     with ExitStack() as stack:
-        out = stack.enter_context(labeled_video(labeled, video)) if labeled is not None else None
+        out = stack.enter_context(drawn_video(labeled, video, table, details)) if labeled is not None else None
         results = stack.enter_context(closing(tracker.run(video, first, last)))
         wanted = islice(results, None if frames is None else max(0, frames - first))
         bar = tqdm(wanted, total=total, initial=first, desc=video.name, unit="frame", disable=not bar_wanted())
@@ -192,10 +192,7 @@ def _follow(
             for found in bar:
                 shown = table.add(found)
                 if out is not None:
-                    out.write(
-                        shown.drawn(found.image(), min_score=table.min_score, details=details),
-                        None if video.steady else shown.seconds,
-                    )
+                    out.add(shown, found.image(), shown.seconds)
                 done += 1
                 score = mean_score(found)
                 if score is not None:

@@ -91,7 +91,7 @@ class VideoTable:
         """Yield the rows of the file, frame by frame, as they are shown."""
         with self.path.open(newline="", encoding="utf-8") as file:
             for entry in read_rows(file):
-                yield dataclasses.replace(Result.of(entry), skeleton=self.skeleton)
+                yield dataclasses.replace(Result.of(entry), skeleton=self.skeleton, margin=self.margin)
 
     def close(self) -> None:
         if self._file is not None:

@@ -15,8 +15,9 @@ PAPER, INK = (255, 255, 255), (40, 34, 30)
 # From a hue to the next: the golden ratio keeps neighbors apart, however many there are.
 HUE_STEP = 0.618
 SUBJECT_COLORS = ((60, 76, 231), (219, 152, 52), (113, 204, 46), (18, 156, 243), (182, 89, 155), (156, 188, 26))
-TEXT_PX, LEGEND_GAP_PX, SWATCH_PX = 16, 6, 14
-LONGEST_LEGEND_TEXT = 40
+# The letters of marks, of the picture's height.
+SMALLEST_TEXT_PX, TEXT_SHARE = 11, 1 / 40
+LONGEST_LEGEND_TEXT, MOST_COLUMNS = 40, 4
 
 Color = tuple[int, int, int]
 
@@ -40,19 +41,37 @@ def part_colors(skeleton: Skeleton) -> tuple[Color, ...]:
 
 
 def with_legend(picture: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return the picture with the names of the parts beside it, each by its color; what does not fit is left out."""
-    texts = [text_mask(name[:LONGEST_LEGEND_TEXT], TEXT_PX) for name in skeleton.names]
-    row = max(text.shape[0] for text in texts) + LEGEND_GAP_PX
-    width = max(text.shape[1] for text in texts) + SWATCH_PX + 3 * LEGEND_GAP_PX
-    panel = np.full((picture.shape[0], width, 3), PAPER, np.uint8)
-    for i, (text, color) in enumerate(zip(texts, part_colors(skeleton), strict=True)):
-        top = LEGEND_GAP_PX + i * row
-        if top + row > picture.shape[0]:
-            break
-        middle = top + text.shape[0] // 2
-        cv2.circle(panel, (LEGEND_GAP_PX + SWATCH_PX // 2, middle), SWATCH_PX // 2, color, -1, cv2.LINE_AA)
-        put_text(panel, text, (2 * LEGEND_GAP_PX + SWATCH_PX, top), INK)
-    return np.concatenate([picture, panel], axis=1)
+    """Return the picture with the names of the parts beside it, each by its color."""
+    return np.concatenate([picture, legend(skeleton, picture.shape[0])], axis=1)
+
+
+@lru_cache(maxsize=16)
+def legend(skeleton: Skeleton, height: int) -> np.ndarray:
+    """Return [height, W, 3] uint8 BGR, read-only: the names of the parts in columns, each by its color.
+
+    The text is as large as suits a picture of that height; what does not fit in `MOST_COLUMNS` columns is left out.
+    """
+    size = text_px(height)
+    gap, swatch = size * 3 // 8, size * 7 // 8
+    texts = [text_mask(name[:LONGEST_LEGEND_TEXT], size) for name in skeleton.names]
+    row = texts[0].shape[0] + gap
+    rows = max(1, (height - gap) // row)
+    shown = list(zip(texts, part_colors(skeleton), strict=True))[: rows * MOST_COLUMNS]
+    columns = [shown[first : first + rows] for first in range(0, len(shown), rows)]
+    widths = [max(text.shape[1] for text, _ in column) + swatch + 3 * gap for column in columns]
+    panel = np.full((height, sum(widths), 3), PAPER, np.uint8)
+    for column, left in zip(columns, np.cumsum([0, *widths[:-1]]).tolist(), strict=True):
+        for i, (text, color) in enumerate(column):
+            top = gap + i * row
+            cv2.circle(panel, (left + gap + swatch // 2, top + text.shape[0] // 2), swatch // 2, color, -1, cv2.LINE_AA)
+            put_text(panel, text, (left + 2 * gap + swatch, top), INK)
+    panel.flags.writeable = False
+    return panel
+
+
+def text_px(height: int) -> int:
+    """Return the size of letters that are read in a picture of this height."""
+    return max(SMALLEST_TEXT_PX, round(height * TEXT_SHARE))
 
 
 def mark_subject(
@@ -72,8 +91,11 @@ def mark_subject(
     left, top, right, bottom = (round(min(max(value, -1e6), 1e6)) for value in box)
     if outlined:
         cv2.rectangle(picture, (left, top), (right, bottom), color, max(1, round(max(height, width) / 400)))
-    mask = text_mask(text, TEXT_PX)
-    x, y = min(max(left, 0), max(width - mask.shape[1], 0)), min(max(top - mask.shape[0], 0), max(height - 1, 0))
+    mask = text_mask(text, text_px(height))
+    x, y = (
+        min(max(value, 0), max(most, 0))
+        for value, most in ((left, width - mask.shape[1]), (top - mask.shape[0], height - mask.shape[0]))
+    )
     picture[y : y + mask.shape[0], x : x + mask.shape[1]] = color
     put_text(picture, mask, (x, y), PAPER)
 

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+import pytest
 
 from cpm_fast.media.sources import Source
-from cpm_fast.results.marks import SUBJECT_COLORS, is_person, part_colors, with_legend
+from cpm_fast.results.marks import SUBJECT_COLORS, is_person, legend, mark_subject, part_colors, with_legend
 from cpm_fast.results.result import Result, Results
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, Skeleton
@@ -39,6 +40,25 @@ def test_parts_of_no_person_have_a_color_each_and_a_legend():
     assert mice(1, LSP).plot(legend=True).shape[1] > 200
     # A low picture has room for some of the names.
     assert with_legend(BLACK[:40], MOUSE).shape[0] == 40
+
+
+@pytest.mark.parametrize("height", [192, 1080], ids=["low", "high"])
+def test_every_name_of_many_is_in_the_legend_in_a_size_to_be_read(height):
+    many = Skeleton("many", tuple(f"part {i}" for i in range(32)))
+    shown = legend(many, height)
+    assert all(has(shown, color) for color in part_colors(many)), "each has its circle"
+    assert shown.shape[1] < 2 * height
+    dark = (shown.max(axis=2) < 100).any(axis=1)
+    runs = np.diff(np.flatnonzero(np.diff(dark.astype(int))))[::2]
+    assert runs.min() >= max(5, height / 80), "letters are as high as this"
+
+
+@pytest.mark.parametrize("size", [(12, 30), (1, 1), (300, 40)], ids=str)
+def test_numbers_of_subjects_stand_within_any_picture(size):
+    picture = np.zeros((*size, 3), np.uint8)
+    for corner in (-1e9, 0, 25, 1e9):
+        mark_subject(picture, (corner, corner, corner + 9, corner + 9), "12 0.75", 0, outlined=True)
+    assert picture.any()
 
 
 def test_several_subjects_have_numbers_and_colors_and_details_on_request():
