@@ -15,10 +15,12 @@ import cv2
 
 Out = TypeVar("Out")
 
-# Lines of libjpeg, libpng, libtiff and OpenCV; all others belong to somebody else, and are passed on.
+# Lines of libjpeg, libpng, libtiff and OpenCV, with its reader of AVI; all others belong to somebody else, and are
+# passed on, but for the empty ones among lines of theirs.
 DECODER_LINE = re.compile(
     rb"^(Corrupt JPEG|Premature end|Inconsistent|Invalid (SOS|JPEG)|Unsupported marker|Application transferred"
-    rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x)"
+    rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x"
+    rb"|Unexpected element\.)"
 )
 # The lines among these that mean damage; libpng's remarks on color profiles, for one, mean none.
 DAMAGE_LINE = re.compile(
@@ -93,7 +95,10 @@ class _Ear:
                 os.dup2(self._real, 2)
                 whole = os.pread(self._caught, size, 0) if size else b""
                 os.close(self._caught)
-                others = [line for line in whole.splitlines(keepends=True) if not DECODER_LINE.search(line)]
+                lines = whole.splitlines(keepends=True)
+                others = [line for line in lines if not DECODER_LINE.search(line)]
+                if len(others) < len(lines):
+                    others = [line for line in others if line.strip()]
                 if others:
                     os.write(self._real, b"".join(others))
                 os.close(self._real)

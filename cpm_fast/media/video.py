@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cpm_fast.media.decoder_log import quiet_opencv
+from cpm_fast.media.decoder_log import heard, quiet_opencv
 from cpm_fast.media.image import IMAGE_SUFFIXES, shown
 from cpm_fast.system.urls import is_live, is_url, shown_url
 
@@ -27,6 +27,8 @@ ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".avif"})
 DEFAULT_RATE, LARGEST_RATE = 25.0, 1000.0
 # A file may announce a little more than it holds; what lacks more than this was cut short.
 MISSING_FRAMES, MISSING_SHARE = 2, 0.01
+# The reader whose log OpenCV can silence.
+FFMPEG = "FFMPEG"
 # After a frame that can't be decoded, reading goes on over at most so many more: at the end of a file all fail.
 MOST_BAD_FRAMES = 50
 # How far the second frame may be from where the file's rate puts it, in frames.
@@ -181,7 +183,10 @@ class Video:
 
     def _read(self) -> tuple[bool, np.ndarray | None]:
         try:
-            return self._capture.read()
+            if self.is_camera or self._capture.getBackendName() == FFMPEG:
+                return self._capture.read()
+            # Other readers of files print what is wrong with a frame.
+            return heard(self._capture.read)[0]
         except cv2.error:
             return False, None
 
@@ -230,15 +235,19 @@ def _counts_frames(source: str | Path | int) -> bool:
 def _open(source: str | Path | int) -> cv2.VideoCapture:
     """Quietly: OpenCV prints a page where a camera is missing, and an error of ours says it."""
     with quiet_opencv():
-        if isinstance(source, int):
-            return cv2.VideoCapture(source)
-        if is_url(source):
-            return cv2.VideoCapture(str(source))
-        # A colon would be a protocol, a percent sign a pattern, and a name may be no text at all.
-        path = Path(os.path.abspath(source))
-        if re.fullmatch(r"[\w./ \\:+,()-]*", str(path), re.ASCII) and ":" not in path.name:
-            return cv2.VideoCapture(str(path))
-        with tempfile.TemporaryDirectory(prefix="cpm_fast") as folder:
-            link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
-            link.symlink_to(path)
-            return cv2.VideoCapture(str(link))
+        return heard(lambda: _captured(source))[0]
+
+
+def _captured(source: str | Path | int) -> cv2.VideoCapture:
+    if isinstance(source, int):
+        return cv2.VideoCapture(source)
+    if is_url(source):
+        return cv2.VideoCapture(str(source))
+    # A colon would be a protocol, a percent sign a pattern, and a name may be no text at all.
+    path = Path(os.path.abspath(source))
+    if re.fullmatch(r"[\w./ \\:+,()-]*", str(path), re.ASCII) and ":" not in path.name:
+        return cv2.VideoCapture(str(path))
+    with tempfile.TemporaryDirectory(prefix="cpm_fast") as folder:
+        link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
+        link.symlink_to(path)
+        return cv2.VideoCapture(str(link))

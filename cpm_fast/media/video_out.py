@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from cpm_fast.media.decoder_log import quiet_opencv
+from cpm_fast.media.decoder_log import heard, quiet_opencv
 from cpm_fast.system.files import short_name
 
 # By the suffix of the file: codecs that OpenCV's wheels bring with them, the one that browsers play first.
@@ -120,10 +120,11 @@ def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[Vide
 
 
 def _writer(path: Path, codec: str, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    fourcc = cv2.VideoWriter.fourcc(*codec)
     with quiet_opencv():
-        # By FFmpeg, which takes any name that has "file:" before it.
-        fourcc = cv2.VideoWriter.fourcc(*codec)
-        return cv2.VideoWriter(os.path.abspath(path), fourcc, rate, (size[1], size[0]))
+        # It prints that the codec of a WebM has another tag, and takes that.
+        writer, _ = heard(lambda: cv2.VideoWriter(os.path.abspath(path), fourcc, rate, (size[1], size[0])))
+    return writer
 
 
 def _check(temporary: Path, path: Path, wanted: int) -> None:

@@ -1,0 +1,87 @@
+"""No line of OpenCV, FFmpeg or a picture library reaches the terminal, whatever is damaged."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from support import clips
+
+READ = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+from cpm_fast.media.image import read_image
+from cpm_fast.media.video import Video, is_video_file
+found = [0, 0]
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        if is_video_file(path):
+            video = Video(path)
+            sum(1 for _ in video.frames())
+            video.close()
+        else:
+            read_image(path)
+        found[0] += 1
+    except (ValueError, OSError):
+        found[1] += 1
+print(*found)
+"""
+
+
+def picture() -> np.ndarray:
+    y, x = np.mgrid[:90, :120]
+    return np.stack([x * 2, y * 2, x + y], axis=2).astype(np.uint8)
+
+
+def damaged(data: bytes) -> dict[str, bytes]:
+    """The bytes with zeros, noise and a gap at several places, and cut short."""
+    noise = np.random.default_rng(0).integers(0, 256, len(data), np.uint8).tobytes()
+    found = {}
+    for share in (0.1, 0.3, 0.5, 0.9):
+        at, length = int(share * len(data)), max(4, len(data) // 40)
+        found[f"zeros{share}"] = data[:at] + bytes(length) + data[at + length :]
+        found[f"noise{share}"] = data[:at] + noise[at : at + length] + data[at + length :]
+        found[f"gap{share}"] = data[:at] + data[at + length :]
+        found[f"cut{share}"] = data[:at]
+    return found
+
+
+def read_quietly(folder, count: int) -> tuple[int, int]:
+    """Read all in a process of its own; how many could be, and how many could not."""
+    done = subprocess.run([sys.executable, "-c", READ, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    fine, bad = map(int, done.stdout.split())
+    assert fine + bad == count
+    return fine, bad
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".bmp", ".jp2", ".gif", ".avif"])
+def test_damaged_pictures(suffix, tmp_path):
+    try:
+        data = cv2.imencode(suffix, picture())[1].tobytes()
+    except cv2.error:
+        pytest.skip(f"this OpenCV writes no {suffix}")
+    files = damaged(data)
+    for name, content in files.items():
+        (tmp_path / f"{name}{suffix}").write_bytes(content)
+    _, bad = read_quietly(tmp_path, len(files))
+    assert bad >= 1, "a damage must do harm"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".webm"])
+def test_damaged_videos(suffix, tmp_path):
+    codec = {".avi": "MJPG", ".webm": "VP80"}.get(suffix, "mp4v")
+    writer = cv2.VideoWriter(str(tmp_path / f"whole{suffix}"), cv2.VideoWriter.fourcc(*codec), 25, (160, 120))
+    if not writer.isOpened():
+        pytest.skip(f"this OpenCV writes no {suffix}")
+    for image, _ in clips.walk(0.5, size=(120, 160)):
+        writer.write(image)
+    writer.release()
+    files = damaged((tmp_path / f"whole{suffix}").read_bytes())
+    for name, content in files.items():
+        (tmp_path / f"{name}{suffix}").write_bytes(content)
+    fine, _ = read_quietly(tmp_path, len(files) + 1)
+    assert fine >= 1
