@@ -13,7 +13,7 @@ from pathlib import Path
 from cpm_fast import __version__
 from cpm_fast.commands.options.common import add_loudness_options
 from cpm_fast.commands.options.data import add_check_options, add_convert_options
-from cpm_fast.commands.options.early import check_paths
+from cpm_fast.commands.options.early import check_paths, expand_patterns
 from cpm_fast.commands.options.evaluation import add_eval_options
 from cpm_fast.commands.options.inference import add_infer_options
 from cpm_fast.commands.options.labeling import (
@@ -187,6 +187,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _infer(options: argparse.Namespace) -> int:
+    options.pictures = expand_patterns(options.pictures)
     check_paths(options)
     from cpm_fast.commands.infer_images import infer_pictures
     from cpm_fast.commands.infer_video import infer_videos

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cpm_fast.commands.options.common import STDIN
 from cpm_fast.data.formats.coco import coco_pictures
+from cpm_fast.media.image import shown
 from cpm_fast.media.sources import Source, files_of, list_folder
 from cpm_fast.media.video import VIDEO_SUFFIXES, is_video_file
 from cpm_fast.system.urls import is_live
@@ -49,8 +50,8 @@ def inputs_of(options: argparse.Namespace) -> Inputs:
     inputs = Inputs(videos=[options.camera]) if options.camera is not None else _sorted(given, options.recursive)
     if inputs.pictures and inputs.videos:
         raise ValueError(
-            f"pictures and videos must be looked at apart, got {inputs.pictures[0]} and {inputs.videos[0]}; use two "
-            "commands"
+            f"pictures and videos must be looked at apart, got {_shown(inputs.pictures[0])} and {inputs.videos[0]}; "
+            "use two commands"
         )
     _check_options(options, inputs)
     return inputs
@@ -69,7 +70,8 @@ def _sorted(given: Sequence[Path | str], recursive: bool) -> Inputs:
             several = True
             films = files_of(item, VIDEO_SUFFIXES, recursive)
             try:
-                pictures += list_folder(item, recursive)
+                # A link in it that leads nowhere is reported as any picture that can't be read.
+                pictures += [Source(shown(path), path) for path in list_folder(item, recursive)]
             except ValueError:
                 if not films:
                     raise
@@ -80,10 +82,14 @@ def _sorted(given: Sequence[Path | str], recursive: bool) -> Inputs:
             if coco_file is not None:
                 raise ValueError(f"one COCO file must name the pictures, got {coco_file} and {item}")
             several, coco_file = True, item
-            pictures += coco_pictures(item)
+            pictures += [Source(shown(path), path) for path in coco_pictures(item)]
         else:
             (videos if is_video_file(item) else pictures).append(item)
     return Inputs(pictures, several, videos, coco_file)
+
+
+def _shown(picture: Path | Source) -> str:
+    return picture.name if isinstance(picture, Source) else str(picture)
 
 
 def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:

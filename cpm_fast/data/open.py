@@ -20,6 +20,15 @@ from cpm_fast.data.sample import Dataset
 
 SYNTHETIC_COUNT = 8000
 CORRECTED = "corrected"
+# Of a DeepLabCut project.
+PROJECT_FILE = "config.yaml"
+# For files of other suffixes.
+REMEDIES = {
+    ".slp": "labels of SLEAP become such a folder by cpm-fast data convert",
+    ".xlsx": "save the table as CSV UTF-8",
+    ".gz": "unpack it first",
+    ".zip": "unpack it first",
+}
 KNOWN = (
     "a folder of LSP or LSP-extended (joints.mat and images/) or FLIC (examples.mat and images/), MPII's .mat, "
     "a .json of MPII or of COCO key points, a .csv or .h5 of DeepLabCut or its project folder, an .h5 with images and "
@@ -87,9 +96,12 @@ def _open_folder(path: Path) -> Dataset:
 
 
 def _open_file(path: Path) -> Dataset:
+    if path.name == PROJECT_FILE and label_files(path.parent):
+        return DeepLabCut(path.parent)
     opened = BY_SUFFIX.get(path.suffix.lower())
     if opened is None:
-        raise ValueError(f"{path}: data must be {KNOWN}")
+        remedy = REMEDIES.get(path.suffix.lower(), "")
+        raise ValueError(f"{path}: data must be {KNOWN}{remedy and '; ' + remedy}")
     return opened(path)
 
 

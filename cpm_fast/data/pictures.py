@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 # So many pictures are looked for when a dataset is opened, to tell of paths from elsewhere.
 LOOKED_FOR = 1000
@@ -15,7 +18,8 @@ class Pictures:
     r"""The pictures of a dataset by name.
 
     A name is tried as it stands in each folder; then without its drive and root, and without one folder after another
-    from its front (D:\mice\day1\a.png: mice/day1/a.png, day1/a.png, a.png). The first that exists wins.
+    from its front (D:\mice\day1\a.png: mice/day1/a.png, day1/a.png, a.png). The first that exists wins. In the end,
+    upper case, the two ways to write an accent, and percent signs for special characters are looked through.
 
     Args:
         folders: where pictures are looked for, in order.
@@ -48,6 +52,10 @@ class Pictures:
                     return folder / end, True
         if beside is not None and (beside / file_name(name)).is_file():
             return beside / file_name(name), True
+        for end in ends(name):
+            for folder in self.folders if self.bare or "/" in end else ():
+                if (path := _spelled_otherwise(folder, end)) is not None:
+                    return path, True
         return self.folders[0] / name.replace("\\", "/"), False
 
     def tell(self, dataset: str, names: Sequence[tuple[str, Path | None]]) -> None:
@@ -73,9 +81,35 @@ class Pictures:
                 )
         path, name = next(iter(found.items()))
         warnings.warn(
-            f"{dataset}: {len(found)} of {len(names)} pictures are named by paths of another place; "
-            f"{name} is taken from {path}", stacklevel=2,
+            f"{dataset}: {len(found)} of {len(names)} pictures are named by paths of another place, or in another "
+            f"spelling; {name} is taken from {path}", stacklevel=2,
         )  # fmt: skip
+
+
+def _spelled_otherwise(folder: Path, name: str) -> Path | None:
+    """Return the one file whose name differs in upper case, in composed accents, or in %20 for a space and the like."""
+    for spelled in dict.fromkeys((name, unquote(name))):
+        path: Path | None = folder
+        for part in spelled.split("/"):
+            found = [] if path is None else _spellings(path).get(_plain(part), [])
+            path = path / found[0] if path is not None and len(found) == 1 else None
+        if path is not None and path.is_file():
+            return path
+    return None
+
+
+@lru_cache(maxsize=256)
+def _spellings(folder: Path) -> dict[str, list[str]]:
+    """Return what is in a folder by its plain names."""
+    names = defaultdict(list)
+    if folder.is_dir():
+        for path in folder.iterdir():
+            names[_plain(path.name)].append(path.name)
+    return names
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @lru_cache(maxsize=100_000)

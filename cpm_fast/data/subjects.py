@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ import numpy as np
 
 from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.sample import Sample
-from cpm_fast.media.image import read_image
+from cpm_fast.media.image import exif_turns, read_image
 from cpm_fast.roi import LIMB_RATIOS, Roi
 from cpm_fast.skeleton import Skeleton
+
+# Fewer points from 0 to 1 may be pixels.
+FEWEST_FRACTIONS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,7 @@ class Subject:
         parts_image: [P, 2], NaN where not labeled.
         roi: the region about the subject; None: about its box, or the whole picture where it has none.
         folder: beside which the picture may lie, where that is not a folder of all of them.
+        size: (height, width) of the picture when it was labeled, where the annotations tell.
     """
 
     image: str
@@ -36,6 +41,7 @@ class Subject:
     area: float | None = None
     identity: tuple[int, ...] | None = None
     folder: Path | None = None
+    size: tuple[int, int] | None = None
 
 
 class Subjects:
@@ -66,6 +72,7 @@ class Subjects:
         for place, subject in enumerate(subjects):
             self._places[subject.image].append(place)
         self.pictures.tell(name, self._names())
+        _check_points(name, subjects)
 
     @property
     def name(self) -> str:
@@ -87,7 +94,9 @@ class Subjects:
 
     def __getitem__(self, index: int) -> Sample:
         subject = self.subjects[index]
-        image = read_image(self.pictures.path(subject.image, subject.folder))
+        path = self.pictures.path(subject.image, subject.folder)
+        image = read_image(path)
+        _check_size(path, image, subject.size)
         others = [self.subjects[place].parts_image for place in self._places[subject.image] if place != index]
         whole = subject.roi is None and subject.box_image is None
         return Sample(
@@ -103,6 +112,51 @@ class Subjects:
             area=subject.area,
             identity=subject.identity,
         )
+
+
+def _check_points(name: str, subjects: Sequence[Subject]) -> None:
+    """Warn of labels at 0, 0 and -1, -1, which other programs write for a part that is not labeled.
+
+    Raises:
+        ValueError: all labels are fractions of a picture's size.
+    """
+    points = np.concatenate([subject.parts_image.reshape(-1, 2) for subject in subjects] or [np.empty((0, 2))])
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) >= FEWEST_FRACTIONS and points.min() >= 0 and points.max() <= 1 and len(np.unique(points)) > 2:
+        raise ValueError(
+            f"{name}: points must be in pixels, got all from {points.min():.3g} to {points.max():.3g}; multiply them "
+            "with the pictures' width and height"
+        )
+    for value in (0, -1):
+        count = int((points == value).all(axis=1).sum())
+        if count:
+            warnings.warn(
+                f"{name}: {count} of {len(points)} labels are at exactly {value}, {value}; where that stands for a "
+                "part that is not labeled, leave it out: an empty cell, or visibility 0", stacklevel=4,
+            )  # fmt: skip
+
+
+def _check_size(path: Path, image: np.ndarray, size: tuple[int, int] | None) -> None:
+    """Refuse a picture that was labeled at another size: its labels would be in the wrong places.
+
+    Raises:
+        ValueError: it is of another size than `size`, or was turned by its EXIF orientation since.
+    """
+    if size is None or size == image.shape[:2]:
+        return
+    height, width = image.shape[:2]
+    if size == (width, height):
+        if exif_turns(path):
+            raise ValueError(
+                f"{path}: was labeled as {size[1]} x {size[0]} pixels, and its EXIF orientation makes it {width} x "
+                f"{height}; turn the labels, or remove the orientation from the picture"
+            )
+        # Some files have height and width in the wrong order.
+        return
+    raise ValueError(
+        f"{path}: has {width} x {height} pixels, and its annotations are for {size[1]} x {size[0]}; take the pictures "
+        "that were labeled"
+    )
 
 
 Box = tuple[float, float, float, float]

@@ -40,5 +40,9 @@ def score_curves(rule: Rule, lines: Mapping[str, np.ndarray], title: str) -> byt
 
 
 def plain(text: str) -> str:
-    """Escape a text for Matplotlib, which reads what stands between dollars as mathematics."""
-    return text.replace("$", r"\$")
+    """Escape a text for Matplotlib, which reads what stands between dollars as mathematics.
+
+    It leaves lines out of a legend whose names begin with an underscore; a space before it keeps them.
+    """
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped

@@ -139,6 +139,8 @@ def _from_boxes(boxes: Any, name: str, margin: float) -> list[Region]:
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from None
         left, top, right, bottom = box.tolist()
+        if min(left, top) >= 0 and max(right, bottom) <= 1:
+            raise ValueError(f"{label}: must be in pixels, got fractions of the picture {box.tolist()}")
         regions.append(Region(roi, (left, top, right, bottom), label))
     return regions
 

@@ -31,6 +31,8 @@ MAX_PIXELS = 200_000_000
 MAX_FILE_BYTES = 1 << 30
 # ISO base media files that hold HEVC pictures.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+# The EXIF tag, and its values that exchange height and width.
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
 PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\x89PNG")
 
 
@@ -87,6 +89,11 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nda
     if pages > 1:
         warnings.warn(f"{name}: has {pages} pages or frames; only the first is used", stacklevel=2)
     return _as_bytes(image, name)
+
+
+def exif_turns(path: Path) -> bool:
+    """Whether the EXIF orientation of a picture file exchanges its height and width."""
+    return bool(_with_pillow(path.read_bytes(), lambda image: image.getexif().get(ORIENTATION, 1) in TURNED))
 
 
 def shown(path: Path) -> str:

@@ -158,13 +158,14 @@ PASSED_OVER = UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
 
 def files_of(folder: Path, suffixes: Collection[str], recursive: bool = False) -> list[Path]:
-    """Return the files of a folder with one of the suffixes, sorted, without what a run wrote there."""
+    """Return the files of a folder with one of the suffixes, sorted, without hidden ones and what a run wrote there."""
     own = written_files(folder)
-    entries = sorted(folder.iterdir())
+    # Hidden are the notes that macOS leaves beside every picture on other disks: ._photo.jpg.
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     found = [path for path in entries if path.suffix.lower() in suffixes and path.name not in own and not path.is_dir()]
     for path in entries if recursive else ():
         # A link may lead back to a folder above.
-        if path.is_dir() and not path.name.startswith(".") and not path.is_symlink():
+        if path.is_dir() and not path.is_symlink():
             found += files_of(path, suffixes, recursive)
     return found
 

@@ -23,6 +23,8 @@ def locked(folder: Path) -> Iterator[None]:
         FolderInUse: another process holds it; the message says which.
         OSError: the folder or its lock can't be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: must be a folder to write to, got a file")
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:

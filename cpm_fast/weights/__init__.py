@@ -14,6 +14,8 @@ from cpm_fast.model.files import load_model
 from cpm_fast.system.words import meant
 
 FOLDER = Path(__file__).parent
+# Weights of other programs, by their suffix.
+FOREIGN = (".caffemodel", ".ckpt", ".h5", ".onnx", ".pb", ".pt", ".pt2", ".pth", ".tflite")
 logger = logging.getLogger(__name__)
 # Networks that are kept, the first that was read goes first.
 MOST_SHARED = 4
@@ -47,6 +49,10 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
         14
     """
     started = time.perf_counter()
+    if Path(path_or_name).suffix.lower() in FOREIGN:
+        raise ValueError(
+            f"{path_or_name}: must be a .safetensors file; cpm-fast import makes one of Caffe's and mmpose's"
+        )
     path, where = weights_file(path_or_name), find_device(device)
     model = load_model(path).to(where)
     logger.info("read %s to %s in %.0f ms", path.stem, where, 1e3 * (time.perf_counter() - started))
@@ -84,6 +90,9 @@ def weights_file(path_or_name: str | Path) -> Path:
     """
     name = str(path_or_name)
     path = FOLDER / f"{name}.safetensors" if name in bundled() else Path(path_or_name)
+    if path.is_dir():
+        found = sorted(each.name for each in path.glob("*.safetensors"))
+        raise FileNotFoundError(f"{name}: is a folder; name a file of weights in it, got {found or 'none'}")
     if not path.is_file():
         known = bundled()
         raise FileNotFoundError(f"{name}: neither a file nor one of the bundled weights {known}{meant(name, known)}")

@@ -189,3 +189,43 @@ def test_options_that_are_not_for_what_is_given(work, capsys):
     assert infer("in/1.png", "--max-pixels", "1999", "-o", "out") == BAD_USE
     assert "has 50 x 40 pixels, more than 1999; make it smaller, or allow it with" in capsys.readouterr().err
     assert infer("in/1.png", "--max-pixels", "2000", "--no-pictures", "-o", "out") == FINE
+
+
+def test_patterns_that_no_shell_has_expanded(work, capsys):
+    assert infer("in/*.png", "--no-pictures", "-o", "out") == FINE
+    assert [result.name for result in Results.load("out/results.json")] == ["in/1.png"]
+    assert infer("in/*.jpg", "-o", "none") == BAD_USE and "in/*.jpg: no file matches" in capsys.readouterr().err
+    cv2.imwrite("in/[1].png", cv2.imread("in/1.png"))
+    assert infer("in/[1].png", "--no-pictures", "-o", "brackets") == FINE
+    assert [result.name for result in Results.load("brackets/results.json")] == ["in/[1].png"]
+
+
+def test_what_is_hidden_in_a_folder_is_passed_over(work):
+    (work / "in" / "._1.png").write_bytes(b"\0\5\x16\7 of macOS")
+    assert infer("in", "--no-pictures", "-o", "out") == FINE
+    assert [result.name for result in Results.load("out/results.json")] == ["in/1.png"]
+
+
+def test_a_folder_is_no_file_of_weights(work, capsys):
+    assert main(["infer", "in/1.png", "--model", ".", "-o", "out"]) == BAD_USE
+    assert "is a folder; name a file of weights in it, got ['net.safetensors']" in capsys.readouterr().err
+
+
+def test_a_link_that_leads_nowhere_is_reported_and_the_rest_is_done(work, capsys):
+    (work / "in" / "2.png").symlink_to("gone.png")
+    assert infer("in", "--no-pictures", "-o", "out") == BAD_RESULT
+    assert "failed: in/2.png: " in capsys.readouterr().err
+    assert [result.name for result in Results.load("out/results.json")] == ["in/1.png"]
+
+
+def test_other_mistakes_are_told_with_a_remedy(work, capsys):
+    (work / "file").write_text("")
+    (work / "net.pth").write_bytes(b"")
+    for arguments, told in (
+        (("in/1.png", "-o", "file"), "file: must be a folder to write to, got a file"),
+        (("0", "-o", "out"), "0: no such image or folder; a camera is --camera 0"),
+        (("in/1.png", "--box", "0.1", "0.1", "0.9", "1", "-o", "out"), "must be in pixels, got fractions"),
+        (("in/1.png", "--model", "net.pth", "-o", "out"), "net.pth: must be a .safetensors file; cpm-fast import"),
+    ):
+        assert main(["infer", "--model", "net.safetensors", *arguments]) == BAD_USE
+        assert told in capsys.readouterr().err

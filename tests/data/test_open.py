@@ -130,3 +130,21 @@ def test_nothing_that_is_known(tmp_path, files, spec, error, message):
 def test_words_that_are_none(word):
     with pytest.raises(ValueError, match="data must be synthetic, synthetic:COUNT or|count must be at least 1"):
         open_dataset(word)
+
+
+def test_deeplabcut_s_config_means_its_project(tmp_path):
+    folder = tmp_path / "labeled-data" / "v"
+    folder.mkdir(parents=True)
+    text = "scorer,A,A,A,A\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\nlabeled-data/v/i.png,1,2,30,40\n"
+    (folder / "CollectedData_A.csv").write_text(text)
+    (tmp_path / "config.yaml").write_text("scorer: A\n")
+    assert len(open_dataset(tmp_path / "config.yaml")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("l.slp", "data convert"), ("l.xlsx", "CSV UTF-8"), ("l.json.gz", "unpack")]
+)
+def test_other_files_are_told_with_a_remedy(tmp_path, name, remedy):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(ValueError, match=f"{name}: data must be .*; .*{remedy}"):
+        open_dataset(tmp_path / name)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from glob import glob, has_magic
 from pathlib import Path
 
 from cpm_fast.system.words import meant
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
-SYNTHETIC = "synthetic"
+# Data by a word: drawn figures, or corrections of other data, which are looked for where they are opened.
+WORDS = ("synthetic", "corrected")
 
 
 def check_paths(options: argparse.Namespace) -> None:
@@ -19,10 +22,11 @@ def check_paths(options: argparse.Namespace) -> None:
     """
     for item in getattr(options, "pictures", None) or ():
         if isinstance(item, Path) and not item.exists():
-            raise FileNotFoundError(f"{item}: no such image or folder")
+            camera = f"; a camera is --camera {item}" if str(item).isdigit() else ""
+            raise FileNotFoundError(f"{item}: no such image or folder{camera}")
     data = getattr(options, "data", None) or ()
     for spec in [data] if isinstance(data, str) else data:
-        if str(spec).split(":")[0] != SYNTHETIC and not Path(spec).exists():
+        if str(spec).split(":")[0] not in WORDS and not Path(spec).exists():
             raise FileNotFoundError(f"{spec}: no such file or folder (data may also be the word synthetic)")
     predictions = getattr(options, "predictions", None)
     if predictions is not None and not Path(predictions).exists():
@@ -31,6 +35,24 @@ def check_paths(options: argparse.Namespace) -> None:
         given = getattr(options, name, None)
         if isinstance(given, str):
             _check_weights(given)
+
+
+def expand_patterns(items: Sequence[Path | str]) -> list[Path | str]:
+    """Return paths with the files that patterns such as *.jpg match, where the shell has left those as they are.
+
+    Raises:
+        FileNotFoundError: nothing matches.
+    """
+    found: list[Path | str] = []
+    for item in items:
+        if isinstance(item, str) or item.exists() or not has_magic(str(item)):
+            found.append(item)
+            continue
+        matches = sorted(map(Path, glob(str(item))))
+        if not matches:
+            raise FileNotFoundError(f"{item}: no file matches")
+        found += matches
+    return found
 
 
 def _check_weights(given: str) -> None:

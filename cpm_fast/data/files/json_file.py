@@ -52,6 +52,8 @@ def whole(value: Any, what: str) -> int:
     Raises:
         ValueError: it is none.
     """
+    if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST:
+        return int(value)
     if not is_whole(value):
         raise ValueError(f"{what} must be a whole number, got {value!r:.80}")
     return value

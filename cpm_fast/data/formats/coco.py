@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class CocoKeypoints(Subjects):
     Left out are crowds, annotations without a labeled point and, counted and named, those that can't be used. A point
     of visibility 0 or less is not labeled, of 1 hidden, of 2 seen. The region is about the annotation's box, or about
     the points where it has none (`subjects.region_of_parts`). Names and limbs are those of the file's categories, whose
-    key points must be the same; a skeleton.toml beside the file may give others, by name.
+    key points must be the same; a skeleton.toml beside the file may give others, by name. A picture whose size is not
+    that of the file can't be read: its labels would be in the wrong places.
 
     `images` has the name of every image by its id, also of those without people; `category` is the id of the category
     (the first of several); `unsampled` are the annotations that average precision needs though they are no samples.
@@ -70,7 +71,7 @@ class CocoKeypoints(Subjects):
                 _entries(content, key) for key in ("images", "annotations", "categories")
             )
             file_skeleton = _skeleton(categories, path.stem)
-            names = _names(images)
+            names, sizes = _names(images), _sizes(images)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         own = skeleton_file([path.parent])
@@ -95,7 +96,7 @@ class CocoKeypoints(Subjects):
             except ValueError as error:
                 left_out.add(where, error)
             if subject is not None:
-                subjects.append(subject)
+                subjects.append(replace(subject, size=sizes.get(int(annotation["image_id"]))))
             elif annotation.get("category_id") in with_points:
                 self.unsampled += _unsampled(annotation, names, len(file_skeleton), order)
         reasons = left_out.tell(len(subjects))
@@ -187,6 +188,16 @@ def _names(images: list[dict[str, Any]]) -> dict[int, str]:
     return names
 
 
+def _sizes(images: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
+    """Return (height, width) of the images by their ids, where the file has plausible ones."""
+    found = {}
+    for image in images:
+        height, width = image.get("height"), image.get("width")
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > 1:
+            found[_key(image, "id")] = (height, width)
+    return found
+
+
 def _key(entry: Mapping[str, Any], name: str) -> int:
     return whole(entry.get(name), name)
 
@@ -202,9 +213,9 @@ def _subject(
     annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, skeleton: Skeleton, order: list[int]
 ) -> Subject | None:
     """None of a crowd, or where nothing is labeled."""
-    if annotation.get("iscrowd") or not annotation.get("keypoints") or annotation.get("num_keypoints") == 0:
+    if annotation.get("iscrowd") or not annotation.get("keypoints"):
         return None
-    points = np.array(numbers(annotation["keypoints"], 3 * points_count, "keypoints")).reshape(-1, 3)[order]
+    points = _points(annotation["keypoints"], points_count)[order]
     flags = points[:, 2]
     strange = (flags > NOT_LABELED) & (flags != OCCLUDED) & (flags != SEEN)
     if strange.any():
@@ -213,6 +224,8 @@ def _subject(
     labeled = flags > NOT_LABELED
     if not labeled.any():
         return None
+    if annotation.get("num_keypoints") == 0:
+        raise ValueError(f"num_keypoints is 0, and {labeled.sum()} are labeled")
     image = _key(annotation, "image_id")
     if image not in names:
         raise ValueError(f"image_id must be the id of one of the {len(names)} images, got {image}")
@@ -235,6 +248,14 @@ def _subject(
     )
 
 
+def _points(values: Any, count: int) -> np.ndarray:
+    """Return [P, 3] x, y and visibility; the place of a point that is not labeled may be anything."""
+    if isinstance(values, list) and len(values) == 3 * count:
+        flags = [isinstance(flag, int | float) and flag <= NOT_LABELED for flag in values[2::3]]
+        values = [0 if flags[at // 3] and at % 3 < 2 else value for at, value in enumerate(values)]
+    return np.array(numbers(values, 3 * count, "keypoints")).reshape(-1, 3)
+
+
 def _unsampled(
     annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, order: list[int]
 ) -> list[Unsampled]:
@@ -244,12 +265,11 @@ def _unsampled(
         box = numbers(annotation.get("bbox") or [0, 0, 0, 0], 4, "bbox")
         area = annotation.get("area")
         size = np.nan if area is None else numbers([area], 1, "area")[0]
-        flat = numbers(annotation.get("keypoints") or [0] * 3 * points_count, 3 * points_count, "keypoints")
+        points = _points(annotation.get("keypoints") or [0] * 3 * points_count, points_count)[order]
     except ValueError:
         return []
     if image not in names:
         return []
-    points = np.array(flat).reshape(-1, 3)[order]
     labeled = points[:, 2] > NOT_LABELED
     parts_image = np.where(labeled[:, None], points[:, :2], np.nan)
     crowd = bool(annotation.get("iscrowd"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cpm_fast.data.files.csv_file import number, read_csv_text
 from cpm_fast.data.files.limits import check_file
 from cpm_fast.data.files.pandas_hdf5 import Name, read_frame
 from cpm_fast.data.left_out import LeftOut
@@ -20,6 +23,7 @@ from cpm_fast.skeleton import Skeleton
 LABELS = "CollectedData*"
 FORMS = (".csv", ".h5")
 SCORER, INDIVIDUALS, BODYPARTS, COORDS = "scorer", "individuals", "bodyparts", "coords"
+LIKELIHOOD = "likelihood"
 LEVELS = (SCORER, INDIVIDUALS, BODYPARTS, COORDS)
 # Parts that belong to no animal stand under an individual of this name.
 NO_ANIMAL = "single"
@@ -95,7 +99,9 @@ def _project(file: Path) -> list[Path]:
 def is_labels(path: Path) -> bool:
     """Whether a CSV file begins as DeepLabCut's do."""
     with path.open("rb") as file:
-        return file.read(64).removeprefix(b"\xef\xbb\xbf").lower().startswith(f"{SCORER},".encode())
+        # UTF-16 has a zero beside every one of these letters.
+        head = file.read(64).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe").lower()
+    return re.match(rb'"?scorer"?[,;\t]', head) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +124,15 @@ class _Table:
 
     def subjects(self, skeleton: Skeleton, left_out: LeftOut) -> list[Subject]:
         found, beside = [], self.path.parent
+        seen: set[str] = set()
         # The last place is that of a part that the file does not have.
         order = np.array(skeleton.order_from(self.parts))
         absent = np.full((*self.points.shape[:2], 1, 2), np.nan)
         for image, animals in zip(self.images, np.concatenate([self.points, absent], axis=2)[:, :, order], strict=True):
+            if image in seen:
+                left_out.add(f"{self.path.name} {image}", "is there twice; its first row is used")
+                continue
+            seen.add(image)
             for points in animals:
                 if not np.isfinite(points).all(axis=1).any():
                     continue
@@ -145,10 +156,10 @@ def _named(path: Path, parts: tuple[str, ...]) -> Skeleton:
 
 
 def _read(path: Path) -> _Table:
-    check_file(path, LARGEST_BYTES)
     if path.suffix.lower() == ".csv":
         rows, columns, values = _read_csv(path)
     else:
+        check_file(path, LARGEST_BYTES)
         rows, columns, values = read_frame(path)
     try:
         return _arrange(path, rows, columns, values)
@@ -159,6 +170,11 @@ def _read(path: Path) -> _Table:
 def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarray) -> _Table:
     if not columns or len(columns[0]) not in (3, 4):
         raise ValueError(f"columns must be named by scorer, (individuals,) bodyparts, coords, got {columns[:1]}")
+    if rows and any(name[-1] == LIKELIHOOD for name in columns) and all(row[-1].isdigit() for row in rows):
+        raise ValueError("holds predictions for the frames of a video, not labels of pictures")
+    # Spreadsheets add empty columns.
+    kept = [at for at, name in enumerate(columns) if any(name)]
+    columns, values = [columns[at] for at in kept], values[:, kept]
     place = {(name[1] if len(name) == 4 else "", *name[-2:]): at for at, name in enumerate(columns)}
     owners = list(dict.fromkeys(owner for owner, _, _ in place))
     animals = [owner for owner in owners if owner != NO_ANIMAL] or owners
@@ -183,35 +199,33 @@ def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarr
 
 def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
     """Rows named by their first cells, one or three, as many as stand before the first coordinate."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            lines = [(reader.line_num, line) for line in reader if line]
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not a text file in UTF-8: {error}") from None
-        except csv.Error as error:
-            raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None
+    text, mark = read_csv_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
+    try:
+        lines = [(reader.line_num, line) for line in reader if line]
+    except csv.Error as error:
+        raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None
     head = {line[0].lower(): line for _, line in lines[: len(LEVELS)] if line[0].lower() in LEVELS}
     if not {SCORER, BODYPARTS, COORDS} <= set(head):
         raise ValueError(f"{path}: must begin with the rows {SCORER}, {BODYPARTS} and {COORDS}, got {list(head)}")
     width = len(head[COORDS])
     names = next((at for at, text in enumerate(head[COORDS]) if at and text), width)
-    for number, line in lines:
+    for place, line in lines:
         if len(line) != width:
-            raise ValueError(f"{path} line {number}: must have {width} cells, got {len(line)}")
+            raise ValueError(f"{path} line {place}: must have {width} cells, got {len(line)}")
     columns = list(zip(*(head[level][names:] for level in LEVELS if level in head), strict=True))
     body = lines[len(head) :]
     values = np.empty((len(body), len(columns)))
-    for row, (number, line) in enumerate(body):
-        values[row] = _numbers(line[names:], f"{path} line {number}")
+    for row, (place, line) in enumerate(body):
+        values[row] = _numbers(line[names:], mark, f"{path} line {place}")
     return [tuple(line[:names]) for _, line in body], columns, values
 
 
-def _numbers(texts: Sequence[str], where: str) -> list[float]:
+def _numbers(texts: Sequence[str], mark: str, where: str) -> list[float]:
     found = []
     for text in texts:
         try:
-            found.append(float(text) if text.strip() else np.nan)
+            found.append(number(text, mark))
         except ValueError:
             raise ValueError(f"{where}: must be a number or empty, got {text!r}") from None
     return found

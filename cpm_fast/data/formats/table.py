@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from cpm_fast.data.files.limits import check_file
+from cpm_fast.data.files.csv_file import number, read_csv_text
 from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
 from cpm_fast.data.pictures import Pictures
@@ -22,17 +23,16 @@ IMAGE, FRAME = "image", "frame"
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 X, Y, VISIBILITY = "_x", "_y", "_v"
 NOT_LABELED, OCCLUDED, SEEN = 0.0, 1.0, 2.0
-LARGEST_BYTES = 1 << 30
 # A table of `cpm-fast label` has this column, and may hold subjects that are not finished.
 STATE_COLUMN = "label_state"
 
 
 class PartsTable(Subjects):
-    """Annotated pictures from a CSV file.
+    """Annotated pictures from a CSV file, its cells parted by commas, semicolons or tabs.
 
     Columns: `image` (path, relative to the CSV file), `<part>_x` and `<part>_y` for every part (image pixels, 0-based;
-    empty or nan where the part is not labeled), and, if known, `<part>_v` (0: not labeled, 1: hidden, 2: seen) and the
-    subject's box as `left`, `top`, `right`, `bottom`. Further columns are ignored. Several rows of one image are
+    empty, nan or NA where the part is not labeled), and, if known, `<part>_v` (0: not labeled, 1: hidden, 2: seen) and
+    the subject's box as `left`, `top`, `right`, `bottom`. Further columns are ignored. Several rows of one image are
     several subjects. Rows that can't be used are left out, counted and named; without a word those of `cpm-fast label`
     on which nothing is labeled yet.
 
@@ -53,8 +53,7 @@ class PartsTable(Subjects):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        check_file(self.path, LARGEST_BYTES)
-        columns, rows = _read(self.path)
+        columns, rows, self._mark = _read(self.path)
         skeleton = self._find_skeleton(columns)
         missing = [part + axis for part in skeleton.names for axis in (X, Y) if part + axis not in columns]
         if IMAGE not in columns or missing:
@@ -96,8 +95,9 @@ class PartsTable(Subjects):
 
     def _subject(self, row: dict[str, str], columns: list[str], skeleton: Skeleton) -> Subject:
         image = _image(row, len(columns))
-        parts_image, occluded = _points(row, skeleton)
-        box = [_number(row, name) for name in BOX_COLUMNS] if set(BOX_COLUMNS) <= set(columns) else [np.nan] * 4
+        parts_image, occluded = _points(row, skeleton, self._mark)
+        has_box = set(BOX_COLUMNS) <= set(columns)
+        box = [_number(row, name, self._mark) if has_box else np.nan for name in BOX_COLUMNS]
         given = np.isfinite(box)
         if given.any() and not given.all():
             raise ValueError(f"{', '.join(BOX_COLUMNS)} must all be given or all be empty, got {box}")
@@ -111,7 +111,7 @@ class PartsTable(Subjects):
         if row.get(FRAME, "").strip():
             video = next((path for path in (self.path.parent / image, Path(image)) if path.is_file()), None)
             if video is not None and video.suffix.lower() not in IMAGE_SUFFIXES:
-                image = self.frames.add(image, video, _number(row, FRAME))
+                image = self.frames.add(image, video, _number(row, FRAME, self._mark))
         return Subject(image, parts_image, roi, occluded=occluded, box_image=box_image)
 
     def picture_files(self) -> list[Path]:
@@ -119,17 +119,15 @@ class PartsTable(Subjects):
         return [*super().picture_files(), *self.frames.videos]
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Read the columns of a CSV file, and its rows with the line each ends at."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            rows = [(reader.line_num, row) for row in reader]
-            return list(reader.fieldnames or ()), rows
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not a text file in UTF-8: {error}") from None
-        except csv.Error as error:
-            raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None
+def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]:
+    """Read the columns of a CSV file, its rows with the line each ends at, and what parts its cells."""
+    text, mark = read_csv_text(path)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
+    try:
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        return list(reader.fieldnames), [(reader.line_num, row) for row in reader], mark
+    except csv.Error as error:
+        raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None
 
 
 def _image(row: dict[str, str], cells: int) -> str:
@@ -137,7 +135,7 @@ def _image(row: dict[str, str], cells: int) -> str:
         raise ValueError(f"must have {cells} cells, as the head has")
     if not row[IMAGE].strip():
         raise ValueError("image must name a picture, got nothing")
-    return row[IMAGE]
+    return row[IMAGE].strip()
 
 
 def _untouched(row: dict[str, str], skeleton: Skeleton) -> bool:
@@ -146,34 +144,33 @@ def _untouched(row: dict[str, str], skeleton: Skeleton) -> bool:
     return STATE_COLUMN in row and not any((row.get(column) or "").strip() for column in columns)
 
 
-def _points(row: dict[str, str], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray | None]:
+def _points(row: dict[str, str], skeleton: Skeleton, mark: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Read [P, 2] image pixels, NaN where not labeled, and which parts are hidden, where the table says so."""
-    points = np.array([[_number(row, part + axis) for axis in (X, Y)] for part in skeleton.names])
+    points = np.array([[_number(row, part + axis, mark) for axis in (X, Y)] for part in skeleton.names])
     halves = np.isfinite(points).sum(axis=1) == 1
     if halves.any():
         part = skeleton.names[int(halves.argmax())]
         raise ValueError(f"{part}_x and {part}_y must both be given or both be empty")
     if not any(part + VISIBILITY in row for part in skeleton.names):
         return points, None
-    seen = np.array([_visibility(row, part) for part in skeleton.names])
+    seen = np.array([_visibility(row, part, mark) for part in skeleton.names])
     points[seen <= NOT_LABELED] = np.nan
     return points, (seen == OCCLUDED) & np.isfinite(points).all(axis=1)
 
 
-def _visibility(row: dict[str, str], part: str) -> float:
+def _visibility(row: dict[str, str], part: str, mark: str) -> float:
     """Read a part's flag; seen where the table says nothing."""
-    value = _number(row, part + VISIBILITY) if part + VISIBILITY in row else np.nan
+    value = _number(row, part + VISIBILITY, mark) if part + VISIBILITY in row else np.nan
     if not (np.isnan(value) or value <= NOT_LABELED or value in (OCCLUDED, SEEN)):
         raise ValueError(f"{part}_v must be 0 (not labeled), 1 (hidden), 2 (visible) or empty, got {value:g}")
     return SEEN if np.isnan(value) else value
 
 
-def _number(row: dict[str, str], column: str) -> float:
-    text = row[column].strip()
+def _number(row: dict[str, str], column: str, mark: str) -> float:
     try:
-        value = float(text) if text else np.nan
+        value = number(row[column], mark)
     except ValueError:
-        raise ValueError(f"{column} must be a number or empty, got {text!r}") from None
+        raise ValueError(f"{column} must be a number or empty, got {row[column].strip()!r}") from None
     if np.isinf(value):
-        raise ValueError(f"{column} must be a number or empty, got {text!r}")
+        raise ValueError(f"{column} must be a number or empty, got {row[column].strip()!r}")
     return value

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from cpm_fast.data.formats.coco import CocoKeypoints
 from cpm_fast.roi import Roi
@@ -211,3 +212,52 @@ def test_limbs_are_only_for_drawing(tmp_path, given, limbs, message):
 
 def test_an_image_that_is_there_twice_with_one_name(tmp_path):
     assert len(CocoKeypoints(write(tmp_path, [FIRST], images=[*IMAGES, IMAGES[0]]))) == 1
+
+
+def test_pictures_of_another_size_are_refused_each(tmp_path):
+    draw(tmp_path, "a.png", "b.png")  # 64 x 48
+    images = [{**IMAGES[0], "width": 64, "height": 48}, {**IMAGES[1], "width": 640, "height": 480}]
+    dataset = CocoKeypoints(write(tmp_path, [FIRST, other(id=71, image_id=9)], images))
+    assert dataset[0].image.shape == (48, 64, 3)
+    with pytest.raises(ValueError, match=r"b.png: has 64 x 48 pixels, and its annotations are for 640 x 480"):
+        dataset[1]
+    # Height and width that are exchanged, absent or nonsense say nothing.
+    for wrong in ({"width": 48, "height": 64}, {}, {"width": 0, "height": 0}, {"width": "64", "height": None}):
+        dataset = CocoKeypoints(write(tmp_path, [FIRST], [{**IMAGES[0], **wrong}]))
+        assert dataset[0].parts_image[0].tolist() == [10, 12]
+
+
+def test_a_picture_that_its_exif_orientation_turns_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.jpg", exif=exif)
+    for width, height in ((64, 48), (48, 64)):
+        image = {"id": 7, "file_name": "a.jpg", "width": width, "height": height}
+        dataset = CocoKeypoints(write(tmp_path, [FIRST], [image]))
+        if height == 64:
+            assert dataset[0].image.shape == (64, 48, 3), "labeled as it stands upright"
+        else:
+            with pytest.raises(ValueError, match="as 64 x 48 pixels, and its EXIF orientation makes it 48 x 64"):
+                dataset[0]
+
+
+@pytest.mark.parametrize("place", [None, math.nan, "", 1e300], ids=str)
+def test_the_place_of_what_is_not_labeled_may_be_anything(tmp_path, place):
+    draw(tmp_path, "a.png")
+    dataset = CocoKeypoints(write(tmp_path, [other(keypoints=[10, 12, 2, 20, 30, 1, place, place, 0])]))
+    assert dataset[0].labeled.tolist() == [True, True, False]
+
+
+def test_ids_may_be_whole_numbers_with_a_point(tmp_path):
+    draw(tmp_path, "a.png")
+    dataset = CocoKeypoints(write(tmp_path, [other(id=70.0, image_id=7.0)], [{"id": 7.0, "file_name": "a.png"}]))
+    assert dataset[0].identity == (7, 70)
+    with pytest.raises(ValueError, match=r"id must be a whole number, got 7\.5"):
+        CocoKeypoints(write(tmp_path, [FIRST], [{"id": 7.5, "file_name": "a.png"}]))
+
+
+def test_a_count_of_0_against_labels_is_told(tmp_path):
+    draw(tmp_path, "a.png")
+    with pytest.warns(UserWarning, match="1 of 2 annotations left out: annotation 71: num_keypoints is 0, and 2 are"):
+        dataset = CocoKeypoints(write(tmp_path, [FIRST, other(id=71, num_keypoints=0)]))
+    assert len(dataset) == 1 and len(dataset.unsampled) == 1

@@ -220,3 +220,22 @@ def test_real_file(data_dir):
     for index in range(0, 90, 10):
         points = dataset[index].parts_image[dataset[index].labeled]
         assert ((points >= 0) & (points < (396, 406))).all()
+
+
+def test_a_row_that_is_there_twice_is_told(tmp_path):
+    rows = len(DeepLabCut(write(tmp_path)))
+    with pytest.warns(UserWarning, match="is there twice; its first row is used"):
+        assert len(DeepLabCut(write(tmp_path, HEAD + ROWS + ROWS.splitlines()[0] + "\n"))) == rows
+
+
+def test_empty_columns_of_a_spreadsheet_are_passed_over(tmp_path):
+    wanted = DeepLabCut(write(tmp_path)).subjects
+    found = DeepLabCut(write(tmp_path, (HEAD + ROWS).replace("\n", ",,\n"))).subjects
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one.parts_image, other.parts_image)
+
+
+def test_predictions_of_a_video_are_no_labels(tmp_path):
+    text = "scorer,D,D,D\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n0,1,2,0.9\n1,3,4,0.9\n"
+    with pytest.raises(ValueError, match="holds predictions for the frames of a video, not labels of pictures"):
+        DeepLabCut(write(tmp_path, text))

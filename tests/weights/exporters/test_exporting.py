@@ -126,6 +126,31 @@ def test_an_opset_and_half_precision(model, decode, tmp_path):
     assert found.dtype == np.float32 and np.abs(found - beliefs).max() < 2e-2 * max(1, np.abs(beliefs).max())
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("zero", ["beliefs", "everything", "maps behind a ReLU"])
+def test_half_precision_of_maps_that_are_zero(name, zero, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason='ONNX needs pip install -e ".[export]"')
+    pytest.importorskip("onnxscript", reason='ONNX needs pip install -e ".[export]"')
+    model = network(CONFIGS[name])
+    with torch.no_grad():
+        for layer, conv in model.convs.items():
+            if zero == "everything" or (zero == "beliefs" and layer.endswith("beliefs")):
+                conv.weight.zero_()
+                conv.bias.zero_()
+            elif zero == "maps behind a ReLU" and not layer.endswith("beliefs"):
+                conv.bias.fill_(-100)
+    found = []
+    for half in (False, True):
+        path = tmp_path / f"{half}.onnx"
+        assert "equals PyTorch" in export_model(model, path, half=half)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        found.append(session.run(None, {"crops": random_crops(2).numpy()})[0])
+    full, half = found
+    assert np.isfinite(half).all() and np.abs(half - full).max() < 2e-2 * max(1, np.abs(full).max())
+    if zero != "maps behind a ReLU":
+        assert not half[:, :, 3:-3].any() or zero == "beliefs"
+
+
 def test_options_of_onnx_are_checked(model, tmp_path):
     for changes, told in (
         ({"half": True, "decode": True}, "must come without decode"), ({"opset": 7}, "opset must be from 18 to 23"),

@@ -1,0 +1,59 @@
+"""glibc keeps freed memory while something trains, and returns it again afterwards."""
+
+import ctypes
+import sys
+
+import pytest
+import torch
+
+from cpm_fast.system import memory
+from cpm_fast.system.memory import freed_memory_kept
+from cpm_fast.training.loop import train
+from cpm_fast.training.options import TrainingError
+from support.annotated import Figures
+from support.runs import CONFIGS, DATA, QUIET
+
+# More than glibc ever takes from its heap where it may map.
+LARGE = 1 << 26
+
+
+class Info(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+    )]  # fmt: skip
+
+
+def mapped_when_large() -> bool:
+    """Whether a large block is mapped by itself, so that the system has it back as soon as it is free."""
+    library = ctypes.CDLL(None)
+    if not sys.platform.startswith("linux") or not hasattr(library, "mallinfo2"):
+        pytest.skip("needs glibc 2.33")
+    library.mallinfo2.restype = Info
+    before = library.mallinfo2().hblks
+    block = torch.empty(LARGE, dtype=torch.uint8)
+    return library.mallinfo2().hblks - before >= 1 and len(block) == LARGE
+
+
+def test_within_the_block_only():
+    assert mapped_when_large()
+    with freed_memory_kept():
+        assert not mapped_when_large()
+    assert mapped_when_large()
+
+
+@pytest.mark.parametrize("ends", ["well", "with an error"])
+def test_after_a_training(tmp_path, monkeypatch, ends):
+    network, config = CONFIGS["modern"]
+    seen = []
+    real = memory._set
+    monkeypatch.setattr(memory, "_set", lambda *values: seen.append(values) or real(*values))
+    if ends == "well":
+        train(network, config.changed({"epochs": 0.5}), DATA, [], tmp_path / "run", options=QUIET)
+    else:
+        torn = Figures(6, broken=range(6))
+        with pytest.raises(TrainingError):
+            train(network, config, [torn], [], tmp_path / "run", options=QUIET)
+    assert seen[0] == (0, -1), "kept while it trains"
+    assert mapped_when_large(), "and given back in the end"
