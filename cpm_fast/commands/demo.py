@@ -36,10 +36,11 @@ def run_demo(folder: Path, figures: int) -> bool:
     shown = [data[i] for i in range(min(SHOWN, figures))]
     rois = [sample.region(model.config.margin) for sample in shown]
     folder.mkdir(parents=True, exist_ok=True)
-    results = infer([sample.image for sample in shown], model=model, rois=rois,
-                    belief_maps=True)  # fmt: skip
-    tiles = [warp(result.plot(), _tile(roi).matrix((TILE_PX, TILE_PX)), (TILE_PX, TILE_PX), 128)
-             for result, roi in zip(results, rois, strict=True)]  # fmt: skip
+    results = infer([sample.image for sample in shown], model=model, rois=rois, belief_maps=True)
+    tiles = [
+        warp(result.plot(), _tile(roi).matrix((TILE_PX, TILE_PX)), (TILE_PX, TILE_PX), 128)
+        for result, roi in zip(results, rois, strict=True)
+    ]
     while len(tiles) % COLUMNS:
         tiles.append(np.full_like(tiles[0], 128))
     rows = [np.concatenate(tiles[i : i + COLUMNS], axis=1) for i in range(0, len(tiles), COLUMNS)]

@@ -201,8 +201,9 @@ def _follow(
     if scores and np.mean(scores) < LOW_SCORE:
         warnings.warn(
             f"{video.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} (sure "
-            "is about 1); say where the subject is at first with --box", stacklevel=2,
-        )  # fmt: skip
+            "is about 1); say where the subject is at first with --box",
+            stacklevel=2,
+        )
 
 
 @contextmanager

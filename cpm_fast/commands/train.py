@@ -80,8 +80,10 @@ def train_command(options: argparse.Namespace) -> bool:
 def _describe(
     network: NetworkConfig, datasets: list[Dataset], parts: list[tuple[Subset, Subset]], folder: Path
 ) -> None:
-    print(f"network   {network.stages} stages, {network.parts} parts, box {network.input_size}, "
-          f"{parameter_count(network):,} parameters, {mac_count(network) / 1e9:.2f} GMAC an image")  # fmt: skip
+    print(
+        f"network   {network.stages} stages, {network.parts} parts, box {network.input_size}, "
+        f"{parameter_count(network):,} parameters, {mac_count(network) / 1e9:.2f} GMAC an image"
+    )
     for dataset, (training, validation) in zip(datasets, parts, strict=True):
         print(f"data      {dataset.name}: {len(training)} to train on, {len(validation)} held out")
     print(f"mirroring {network.skeleton.mirroring}")
@@ -102,8 +104,10 @@ def _new_run(options: argparse.Namespace) -> _Run:
     init = FEW_START if few else options.init
     start = None if init is None else str(weights_file(init))
     if few and main_process():
-        print(f"few samples: the recipe few ({config.epochs:g} epochs), starting from {FEW_START}; --recipe or --init "
-              "choose otherwise")  # fmt: skip
+        print(
+            f"few samples: the recipe few ({config.epochs:g} epochs), starting from {FEW_START}; --recipe or --init "
+            "choose otherwise"
+        )
     network = preset(options.preset, skeleton)
     if options.width is not None:
         network = widened(network, options.width)

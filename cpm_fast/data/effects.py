@@ -122,8 +122,10 @@ def with_piece(
     # As large a part of the other picture as the piece is of the box, at least.
     part = max(high / height, wide / width)
     from_high, from_wide = (max(1, round(part * side)) for side in other.shape[:2])
-    x, y = (round(at * (side - part)) for at, side, part in zip(source, other.shape[1::-1], (from_wide, from_high),
-                                                                strict=True))  # fmt: skip
+    x, y = (
+        round(at * (side - part))
+        for at, side, part in zip(source, other.shape[1::-1], (from_wide, from_high), strict=True)
+    )
     piece = cv2.resize(other[y : y + from_high, x : x + from_wide], (wide, high), interpolation=cv2.INTER_LINEAR)
     crop = crop.copy()
     if not rounded:

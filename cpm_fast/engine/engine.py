@@ -160,8 +160,10 @@ class Engine:
                 crops = torch.randn(batch, 3, *size, device=self.device)
                 for _ in tqdm(range(TIMED_CALLS), desc="engine", unit="call", leave=False):
                     weights.run(crops, None, note)
-        lines = [f"{'group':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<14} "
-                 f"{'predicted ms':>12} {'ms':>9}"]  # fmt: skip
+        lines = [
+            f"{'group':<44} {'kernel':>6} {'channels':>10} {'map':>9} {'GMAC':>8} {'algorithm':<14} "
+            f"{'predicted ms':>12} {'ms':>9}"
+        ]
         for group in self.groups:
             layer, (algorithm, predicted) = group.first, choices[group.name]
             channels = f"{layer.in_channels}->{group.channels}" if layer.kind == "conv" else str(group.channels)

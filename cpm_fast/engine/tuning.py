@@ -114,8 +114,10 @@ class TunedPlan(CpuPlan):
         others: dict[ConvShape, dict[int, float]] = {}
         with suppress(ValueError):
             others = self.kept()
-        kept = {key_of(shape): {str(tile): round(taken, 5) for tile, taken in forms.items()}
-                for shape, forms in {**others, **self.milliseconds_of}.items()}  # fmt: skip
+        kept = {
+            key_of(shape): {str(tile): round(taken, 5) for tile, taken in forms.items()}
+            for shape, forms in {**others, **self.milliseconds_of}.items()
+        }
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.file) as file:

@@ -57,8 +57,9 @@ class Guard:
             await send_with_headers(start)
             await send_with_headers({"type": "http.response.body", "body": reason.encode()})
             return
-        await self.app({**scope, "path": "/" + scope["path"].partition("/")[2].partition("/")[2]}, receive,
-                       send_with_headers)  # fmt: skip
+        await self.app(
+            {**scope, "path": "/" + scope["path"].partition("/")[2].partition("/")[2]}, receive, send_with_headers
+        )
 
     def refusal(self, scope: Scope) -> str | None:
         """Why a request is refused, or None."""

@@ -175,8 +175,9 @@ def serve(store: Store, port: int | None = None, predictor: Predictor | None = N
     token = secrets.token_urlsafe(24)
     at = listening.getsockname()[1]
     app = make_app(store, token, at, predictor)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off",
-                            timeout_graceful_shutdown=2)  # fmt: skip
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2
+    )
     try:
         print(
             f"open http://{HOST}:{at}/{token}/ in a browser; Ctrl-C ends it, every change is saved at once", flush=True

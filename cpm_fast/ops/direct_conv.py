@@ -143,8 +143,10 @@ def _check(
     kernel = packed.shape[1] if packed.ndim == 5 else 0
     wanted = (-(-len(bias) // BLOCK), kernel, kernel, x.shape[1], BLOCK)
     if packed.shape != wanted or kernel % 2 == 0 or kernel > MAX_KERNEL or not packed.is_contiguous():
-        raise ValueError(f"packed must be {['blocks', 'k', 'k', *wanted[3:]]} of pack_weight, with "
-                         f"{wanted[0]} blocks, got {list(packed.shape)}")  # fmt: skip
+        raise ValueError(
+            f"packed must be {['blocks', 'k', 'k', *wanted[3:]]} of pack_weight, with "
+            f"{wanted[0]} blocks, got {list(packed.shape)}"
+        )
     check_tensors("x", x=x, packed=packed, bias=bias)
     if x.device.type != "cpu":
         raise RuntimeError(f"x must be on the CPU, got {x.device}")

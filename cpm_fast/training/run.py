@@ -267,8 +267,7 @@ class Run:
             return
         unlogged = tuple(tuple(losses.tolist()) for losses in self.window)
         with self.folder.writing(self.folder.last):
-            save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged),
-                            self.averaged())  # fmt: skip
+            save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged), self.averaged())
 
     def check_finite(self, step: int, model: CPM) -> None:
         """Refuse to use or to save what is not finite.

@@ -119,8 +119,9 @@ class Figure:
             start = stop
 
 
-def draw_figure(rng: np.random.Generator, yaw: float | None = None, motion: Motion | None = None,
-                roll: float | None = None) -> Figure:  # fmt: skip
+def draw_figure(
+    rng: np.random.Generator, yaw: float | None = None, motion: Motion | None = None, roll: float | None = None
+) -> Figure:
     """Draw a random person; arguments not given (facing, kind of motion, roll in the image plane) are random too."""
     pose = draw_pose(rng, draw_yaw(rng) if yaw is None else yaw, motion, roll)
     layers = _Tailor(rng, pose).layers()
@@ -231,8 +232,9 @@ class _Tailor:
             toe = self.pose.tips[1, side]
             upper, lower = (hip[2] + knee[2]) / 2 - 0.05, (knee[2] + ankle[2]) / 2 - 0.02
             self._capsule(lower, knee, ankle, (0.195, 0.125), self.skin if bare else self.trousers)
-            self._capsule(lower + 0.4 * (toe[2] - ankle[2]) + 0.01, ankle + 0.06 * (knee - ankle), toe, (0.15, 0.11),
-                          self.shoes)  # fmt: skip
+            self._capsule(
+                lower + 0.4 * (toe[2] - ankle[2]) + 0.01, ankle + 0.06 * (knee - ankle), toe, (0.15, 0.11), self.shoes
+            )
             self._capsule(upper, hip, knee, (0.29, 0.20), self.skin if bare else self.trousers)
             if cut < 0.35:
                 self._capsule(upper + 0.001, hip, hip + (0.5 + cut) * (knee - hip), (0.31, 0.27), self.trousers)

@@ -174,8 +174,9 @@ def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
     if bad:
         warnings.warn(
             f"{name}: {len(bad)} limbs of the skeleton left out, which do not join two of {len(parts)} keypoints, from "
-            f"{first}: {bad[:3]!r:.80}", stacklevel=2,
-        )  # fmt: skip
+            f"{first}: {bad[:3]!r:.80}",
+            stacklevel=2,
+        )
     return fine
 
 

@@ -65,7 +65,9 @@ def _inverse(tile: int, kernel: int) -> tuple[torch.Tensor, torch.Tensor]:
     by_tap[places, 0, :, places] = 1.0
     by_row[places, 0, places, 0] = 1.0
     # [t/2, k rows, 2, k outputs]
-    taps, rows = (torch.ops.cpm_fast.transform_weight(each, tile, False, torch.float32)[:, 0, 0, :, :, :kernel]
-                  for each in (by_tap, by_row))  # fmt: skip
+    taps, rows = (
+        torch.ops.cpm_fast.transform_weight(each, tile, False, torch.float32)[:, 0, 0, :, :, :kernel]
+        for each in (by_tap, by_row)
+    )
     order = rows.abs().sum((0, 2)).argmax(0)  # [k outputs]
     return torch.linalg.pinv(taps[:, 0].double().flatten(0, 1)), order

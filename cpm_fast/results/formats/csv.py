@@ -137,8 +137,10 @@ def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Entry]:
 
 
 def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, str]) -> Entry:
-    cells = [[[float(row.get(part + column) or "nan") for column in (*points, SCORE)] for part in skeleton.names]
-             for row in rows]  # fmt: skip
+    cells = [
+        [[float(row.get(part + column) or "nan") for column in (*points, SCORE)] for part in skeleton.names]
+        for row in rows
+    ]
     table = np.array(cells, np.float32)  # [N, P, 3]
     first = rows[0]
     frame, seconds = first.get("frame") or None, first.get("seconds") or None
