@@ -9,6 +9,7 @@ end. Valid files are damaged: bytes changed, cut, doubled, numbers made huge. Ea
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import random
 import signal
@@ -25,7 +26,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from PIL import Image
+from scipy.io import savemat
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cpm_fast
@@ -34,14 +38,18 @@ from benchmarks.harness import record
 from cpm_fast.config import Conv, NetworkConfig
 from cpm_fast.data.formats.coco import CocoKeypoints
 from cpm_fast.data.formats.deeplabcut import DeepLabCut
-from cpm_fast.data.formats.mpii import MpiiJson
+from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
 from cpm_fast.data.formats.table import PartsTable
 from cpm_fast.media.image import decode_image
 from cpm_fast.results.formats.files import load_entries
 from cpm_fast.system.versions import versions
 from cpm_fast.weights.importers.caffe import read_caffemodel
 from cpm_fast.weights.importers.state_dict import read_state_dict
+from support import frames, matlab
 
+ROWS = [("a.png",), ("b.png",)]
+COLUMNS = [("me", part, axis) for part in ("nose", "tail") for axis in "xy"]
+POINTS = np.arange(8.0).reshape(2, 4)
 # Errors that readers of files may raise.
 ALLOWED = (ValueError, OSError)
 # One input that takes longer than this is a fault; a busy machine is not.
@@ -49,7 +57,7 @@ SECONDS_PER_INPUT = 60
 TOKENS = (b"1e400", b"-1", b"NaN", b"null", b"[]", b"{}", b"9" * 20, b"\x00", b"\xff\xfe", b'"', b",,,", b"\r\n")
 SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3, features=(), first=(), refine=())
 FORMS = ("json", "csv", "npz")
-IMAGES = ("png", "jpg", "bmp", "webp")
+IMAGES = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "gif": "GIF"}
 PEOPLE = [{"image": "a.png", "center": [9, 9], "scale": 1.5, "joints": [[1.0 + part, 2.0 * part] for part in range(16)],
            "joints_vis": [1] * 16}] * 2  # fmt: skip
 COCO = {
@@ -64,16 +72,32 @@ LABELS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "table": ("table.csv", "image,left,top,right,bottom,b_x,b_y\na.png,1,2,3,4,5,6\n", PartsTable),
     "deeplabcut": ("labels.csv", "scorer,a,a,a,a\nbodyparts,b,b,c,c\ncoords,x,y,x,y\na.png,1,2,3,4\n", DeepLabCut),
 }
-KINDS = (*FORMS, *LABELS, "safetensors", "checkpoint", "caffemodel", *IMAGES, "ops")
+# Files of HDF5 and MATLAB: what writes one, and what reads it.
+BINARY: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]]] = {
+    "h5-fixed": ("labels.h5", lambda path: frames.write_fixed(path, ROWS, COLUMNS, POINTS), DeepLabCut),
+    "h5-table": ("labels.h5", lambda path: frames.write_table(path, ROWS, COLUMNS, POINTS), DeepLabCut),
+    "mat": ("release.mat", lambda path: savemat(path, {"RELEASE": _release()}), MpiiRelease),
+}
+KINDS = (*FORMS, *LABELS, "safetensors", "checkpoint", "caffemodel", *IMAGES, *BINARY, "ops")
 Reader = Callable[[bytes], object]
+
+
+def _release() -> np.ndarray:
+    """A release of MPII with one picture and one person."""
+    points = matlab.structs({"x": 3.0, "y": 4.0, "id": 0.0, "is_visible": 1.0}, {"x": 5.0, "y": 6.0, "id": 9.0})
+    person = {"objpos": matlab.structs({"x": 9.0, "y": 9.0}), "scale": 1.5, "x1": 1.0, "y1": 1.0, "x2": 5.0, "y2": 5.0}
+    person["annopoints"] = matlab.structs({"point": points})
+    picture = {"image": matlab.structs({"name": "a.png"}), "annorect": matlab.structs(person)}
+    return matlab.structs({"annolist": matlab.structs(picture), "img_train": 1.0})
 
 
 def valid_input(kind: str, folder: Path) -> tuple[str, bytes, Reader]:
     """The name and bytes of a valid file of a kind, and what reads such bytes."""
     image = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
     if kind in IMAGES:
-        data = cv2.imencode(f".{kind}", image)[1].tobytes()
-        return "image", data, lambda wrong: decode_image(wrong, "image")
+        stored = io.BytesIO()
+        Image.fromarray(image).save(stored, IMAGES[kind])
+        return "image", stored.getvalue(), lambda wrong: decode_image(wrong, "image")
     read: Callable[[Path], object]
     if kind in FORMS:
         path, read = folder / f"results.{kind}", load_entries
@@ -82,6 +106,10 @@ def valid_input(kind: str, folder: Path) -> tuple[str, bytes, Reader]:
         name, text, read = LABELS[kind]
         path = folder / name
         path.write_text(text, encoding="utf-8")
+    elif kind in BINARY:
+        name, write, read = BINARY[kind]
+        path = folder / name
+        write(path)
     elif kind == "safetensors":
         path, read = folder / "model.safetensors", cpm_fast.load
         cpm_fast.CPM(SMALL).save(path)

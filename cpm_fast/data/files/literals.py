@@ -1,6 +1,7 @@
-"""Lists, tuples, texts and numbers out of a pickle, without unpickling: nothing in it is called or imported.
+r"""Lists, tuples, texts and numbers out of a pickle, without unpickling: nothing in it is called or imported.
 
-The standard library's pickle runs what a file says; pickletools, of the same library, only lists it.
+The standard library's pickle runs what a file says (`b"cos\nsystem\n(S'true'\ntR."` is a command), and PyTables uses
+it on a file's attributes; pickletools, of the same library, only lists a pickle's operations.
 """
 
 from __future__ import annotations

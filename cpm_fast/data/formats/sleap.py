@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cpm_fast.data.files.hdf5 import array, dataset, open_hdf5
+from cpm_fast.data.files.hdf5 import array, check_hdf5, dataset, open_hdf5
 from cpm_fast.data.own_skeleton import skeleton_of
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
@@ -55,6 +55,7 @@ class SleapLabels:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_hdf5(self.path)
         with open_hdf5(self.path) as file:
             header = file.get("metadata")
             if header is None or "json" not in header.attrs:
