@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.cli import BAD_USE, FINE, main
+from cpm_fast.data.files import hdf5
 from cpm_fast.data.formats.sleap import SleapLabels
 from cpm_fast.data.open import open_dataset
 from cpm_fast.labeling.frames import Frame, write_manifest
@@ -170,7 +171,19 @@ def test_sleap_with_embedded_pictures(tmp_path):
     assert [sample.image[0, 0, 0] for sample in samples(tmp_path / "out" / "labels.csv")[1]] == [70, 90]
 
 
-def test_hostile_slp_is_named(tmp_path):
+def test_another_process_reads_a_slp_first(tmp_path, monkeypatch):
+    path = tmp_path / "run.slp"
+    write_slp(path, "run.avi")
+    crashing = tmp_path / "probe.py"
+    crashing.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    monkeypatch.setattr(hdf5, "PROBE", crashing)
+    with pytest.raises(ValueError, match=r"run\.slp: damaged: the HDF5 library crashes on it"):
+        SleapLabels(path)
+
+
+def test_hostile_slp_is_named(tmp_path, monkeypatch):
+    # The other process takes half a second per file.
+    monkeypatch.setattr(hdf5, "_probe", lambda *_: None)
     path = tmp_path / "run.slp"
     h5py = write_slp(path, "run.avi")
     good = path.read_bytes()
