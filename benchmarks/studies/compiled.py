@@ -33,6 +33,7 @@ class Compiled:
     stack: int  # bytes of local memory a thread
     tensor_core: str  # "wgmma", "mma" or "none"
     async_copies: bool  # whether loads go to shared memory on their own
+    warp_grid: tuple[int, ...]  # warps by rows and columns of a matrix product's result; empty without tensor cores
 
 
 Key = tuple[object, ...]
@@ -64,6 +65,7 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
         stack=stack,
         tensor_core="wgmma" if "HGMMA" in sass else "mma" if "HMMA" in sass else "none",
         async_copies="LDGSTS" in sass,
+        warp_grid=_warp_grid(kernel.asm["ttgir"]),
     )
 
 
@@ -86,6 +88,12 @@ def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dic
             if value % 16 == 0 and not parameter.do_not_specialize:
                 attributes[(index,)] = [["tt.divisibility", 16]]
     return signature, constants, attributes
+
+
+def _warp_grid(code: str) -> tuple[int, ...]:
+    """Of the layout of tensor-core results in Triton's intermediate code."""
+    found = re.search(r"nvidia_mma<\{[^}]*warpsPerCTA = \[([\d, ]+)\]", code)
+    return tuple(int(number) for number in found[1].split(",")) if found else ()
 
 
 def _output(program: str, *arguments: str) -> str:

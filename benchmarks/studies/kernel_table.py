@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import torch  # noqa: E402
 
 from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
+from benchmarks.studies.kernel_traffic import traffic  # noqa: E402
 from cpm_fast.config import preset  # noqa: E402
 from cpm_fast.kernels.direct_conv import forward_launch  # noqa: E402
 from cpm_fast.kernels.direct_conv_weight import dweight_launches, gate_launches  # noqa: E402
@@ -124,6 +125,7 @@ def rows(network: str, batches: list[int], modes: list[str], capabilities: list[
                         row |= {"kernel_side": shape.kernel, "size": shape.size}
                         row |= {"constants": launch.constants, "warps": launch.warps, "stages": launch.stages}
                         row |= {"programs": launch.programs, **asdict(done[key])}
+                        row |= traffic(launch, done[key], capability)
                         if capability == 90:
                             flops = shape.flops * images if "PRECISION" in launch.constants else 0
                             seconds = predicted(launch, flops, bytes_moved, mode)
@@ -139,6 +141,8 @@ def line(row: dict[str, Any]) -> str:
     text = f"{row['layer']:<24}{size:<22}{row['images']:>3}  {row['mode']:<7}{row['pass']:<12}sm_{row['capability']}  "
     text += f"{tile:<12}{row['warps']:>2} {row['stages']:>2} {row['registers']:>4} {row['shared'] / 1024:>6.0f} KB "
     text += f"{row['spills']:>3} {row['tensor_core']:<6}"
+    text += f"{row['occupancy']:>5.0%} {row['l2_bytes'] / 1e9:>8.2f} "
+    text += f"{'' if row['shared_bytes'] is None else format(row['shared_bytes'] / 1e9, '.2f'):>8} "
     if "predicted_h200_s" in row:
         text += f"{row['predicted_peak_share']:>5.0%} {row['predicted_h200_s'] * 1e3:>9.3f} ms"
     return text
@@ -161,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args(arguments)
     print(f"{'layer':<24}{'':<22}{'N':>3}  {'mode':<7}{'pass':<12}chip   {'tile':<12} w  s regs    shared spl tensor"
-          "  peak predicted")  # fmt: skip
+          "  occ.   L2 GB shrd. GB  peak predicted")  # fmt: skip
     table, fine = [], True
     for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
         table.append(row)

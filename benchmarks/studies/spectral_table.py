@@ -24,6 +24,7 @@ import torch  # noqa: E402
 
 from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
 from benchmarks.studies.kernel_table import DTYPES, Shape, as_text, shapes  # noqa: E402
+from benchmarks.studies.kernel_traffic import traffic  # noqa: E402
 from cpm_fast.kernels.fourier import frequencies, tiling  # noqa: E402
 from cpm_fast.kernels.launch import Launch  # noqa: E402
 from cpm_fast.kernels.plans import MODES  # noqa: E402
@@ -131,6 +132,7 @@ def rows(network: str, batches: list[int], modes: list[str], capabilities: list[
                         row |= {"kernel_side": shape.kernel, "size": shape.size}
                         row |= {"constants": launch.constants, "warps": launch.warps, "stages": launch.stages}
                         row |= {"programs": launch.programs, **asdict(done[key])}
+                        row |= traffic(launch, done[key], capability)
                         if capability == 90:
                             memory, products = counted(launch, arithmetic_of(name, mode))
                             row |= {"memory_s": memory, "products_s": products}
@@ -152,6 +154,8 @@ def line(row: dict[str, Any]) -> str:
     text = f"{size:<21}{row['images']:>3}  t{row['tile']:<3} {row['mode']:<7}{row['pass']:<17}sm_{row['capability']}  "
     text += f"{tile:<13}{row['warps']:>2} {row['stages']:>2} {row['registers']:>4} {row['shared'] / 1024:>6.0f} KB "
     text += f"{row['spills']:>3} {row['tensor_core']:<6}"
+    text += f"{row['occupancy']:>5.0%} {row['l2_bytes'] / 1e9:>8.2f} "
+    text += f"{'' if row['shared_bytes'] is None else format(row['shared_bytes'] / 1e9, '.2f'):>8} "
     if "predicted_h200_s" in row:
         bound = "memory" if row["memory_s"] > row["products_s"] else "products"
         text += f"{row['predicted_h200_s'] * 1e3:>9.3f} ms, {bound}"
@@ -189,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args(arguments)
     print(f"{'layer':<21}{'N':>3}  tile {'mode':<7}{'pass':<17}chip   {'block':<13} w  s regs    shared spl tensor"
-          " predicted, bound by")  # fmt: skip
+          "  occ.   L2 GB shrd. GB predicted, bound by")  # fmt: skip
     table, fine = [], True
     for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
         table.append(row)

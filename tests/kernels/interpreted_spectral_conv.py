@@ -20,24 +20,8 @@ from cpm_fast.ops.spectral import library as ops
 from cpm_fast.reference.context_conv import context_conv as reference
 from support import exact
 from support.cases import RELATIVE_ERROR, ConvCase
+from support.cases import SPECTRAL_CONV_TILES as CASES
 from support.exact import relative_error
-
-# Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.
-CASES = (
-    (ConvCase("several-tiles", 1, 3, 5, 5, (17, 20)), 16),
-    (ConvCase("images", 2, 15, 17, 9, (4, 11), relu=False), 16),
-    (ConvCase("whole-map-just-fits", 1, 2, 3, 11, (11, 11)), 16),
-    (ConvCase("one-cell-too-large", 1, 2, 3, 11, (12, 11)), 16),
-    (ConvCase("padded-tile", 1, 2, 3, 9, (17, 18)), 20),
-    (ConvCase("concat", 1, 48, 3, 3, (5, 14)), 16),
-    (ConvCase("one-row", 1, 3, 2, 7, (1, 30)), 16),
-    (ConvCase("one-column", 1, 3, 2, 7, (30, 1)), 16),
-    (ConvCase("one-cell", 3, 16, 4, 15, (1, 1)), 16),
-    (ConvCase("two-outputs-a-tile", 1, 2, 3, 15, (3, 13)), 16),
-    (ConvCase("one-channel", 1, 1, 1, 3, (16, 14)), 16),
-    (ConvCase("kernel-of-one", 1, 2, 3, 1, (3, 18)), 16),
-    (ConvCase("no-images", 0, 4, 6, 3, (5, 7)), 16),
-)
 
 
 @pytest.fixture(autouse=True)

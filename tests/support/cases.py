@@ -268,3 +268,20 @@ CONTEXT_CONV_LARGE = (
     ConvCase("large-11x11-odd-channels", 1, 15, 33, 11, (37, 50), relu=False),
     ConvCase("large-7x7", 3, 33, 17, 7, (24, 30)),
 )
+
+# Case and tile. One tile and several on each axis, tails on both, odd maps, few and odd and many channels.
+SPECTRAL_CONV_TILES = (
+    (ConvCase("several-tiles", 1, 3, 5, 5, (17, 20)), 16),
+    (ConvCase("images", 2, 15, 17, 9, (4, 11), relu=False), 16),
+    (ConvCase("whole-map-just-fits", 1, 2, 3, 11, (11, 11)), 16),
+    (ConvCase("one-cell-too-large", 1, 2, 3, 11, (12, 11)), 16),
+    (ConvCase("padded-tile", 1, 2, 3, 9, (17, 18)), 20),
+    (ConvCase("concat", 1, 48, 3, 3, (5, 14)), 16),
+    (ConvCase("one-row", 1, 3, 2, 7, (1, 30)), 16),
+    (ConvCase("one-column", 1, 3, 2, 7, (30, 1)), 16),
+    (ConvCase("one-cell", 3, 16, 4, 15, (1, 1)), 16),
+    (ConvCase("two-outputs-a-tile", 1, 2, 3, 15, (3, 13)), 16),
+    (ConvCase("one-channel", 1, 1, 1, 3, (16, 14)), 16),
+    (ConvCase("kernel-of-one", 1, 2, 3, 1, (3, 18)), 16),
+    (ConvCase("no-images", 0, 4, 6, 3, (5, 7)), 16),
+)
