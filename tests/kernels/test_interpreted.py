@@ -13,10 +13,16 @@ import pytest
 pytest.importorskip("triton")
 
 HERE = Path(__file__).resolve().parent
+# Minutes, because each address of each launch is looked at.
+NIGHTLY = ("interpreted_access",)
+FILES = [
+    pytest.param(file, id=file.stem, marks=[pytest.mark.nightly] if file.stem in NIGHTLY else [])
+    for file in sorted(HERE.glob("interpreted_*.py"))
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(HERE.glob("interpreted_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", FILES)
 def test_interpreted(file: Path) -> None:
     triton, numpy = (tuple(map(int, version(name).split(".")[:2])) for name in ("triton", "numpy"))
     if triton < (3, 9) and numpy >= (2, 4):
