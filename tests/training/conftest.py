@@ -2,6 +2,7 @@
 
 import pytest
 
+from cpm_fast.system.files import write_text
 from cpm_fast.training import run
 from support.runs import LOG_EVERY
 
@@ -10,3 +11,9 @@ from support.runs import LOG_EVERY
 def small(monkeypatch, one_thread):
     """Small networks run on one thread, and log often."""
     monkeypatch.setattr(run, "LOG_EVERY_STEPS", LOG_EVERY)
+
+
+@pytest.fixture
+def plain_curves(monkeypatch):
+    """Curves of a few bytes: drawing them took four fifths of a short run, and their file is written as others are."""
+    monkeypatch.setattr(run, "draw_curves", lambda metrics, path: write_text(path, f"{list(metrics.rows())}"))

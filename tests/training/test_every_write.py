@@ -21,9 +21,12 @@ from cpm_fast.training.options import TrainingError
 from support.disk import Disk, Killed
 from support.runs import COMPACT, QUIET, losses, weights
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc"),
+    pytest.mark.usefixtures("plain_curves"),
+]
 # Events that the normal run takes, half to fail at, half to die at; the nightly run takes all, both ways.
-FEW = 2
+FEW = 4
 # Two steps, a checkpoint after each, one validation.
 CONFIG = replace(RECIPES["modern"], batch=4, epochs=1.0)
 OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)

@@ -1,0 +1,152 @@
+"""Run folders in any order of starts, kills and failing writes, resumptions, changes and second processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.data.sample import Subset
+from cpm_fast.recipes import RECIPES
+from cpm_fast.system.files import TEMPORARY_SUFFIX
+from cpm_fast.system.locks import LOCK_FILE, FolderInUse, folder_lock
+from cpm_fast.training.folder import RunFolder
+from cpm_fast.training.loop import train
+from cpm_fast.training.options import TrainingError
+from support.disk import Disk, Killed
+from support.runs import COMPACT, QUIET, losses, weights
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc"),
+    pytest.mark.usefixtures("plain_curves"),
+]
+# Runs of the state machine and their steps; the nightly run has more.
+LONG = "CPM_FAST_MACHINE_RUNS" in os.environ
+RUNS, STEPS = int(os.environ.get("CPM_FAST_MACHINE_RUNS", "2")), 6
+# Two steps, a checkpoint after each, one validation.
+RECIPE = replace(RECIPES["modern"], batch=4, epochs=1.0)
+OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)
+MINE = "notes.txt"
+
+
+def run(folder: Path, seed: int, resume: bool, samples: int = 8) -> None:
+    """Train by the recipe of a seed."""
+    data, validation = [DrawnFigures(samples)], [Subset(DrawnFigures(2, seed=9), range(2))]
+    train(COMPACT, replace(RECIPE, seed=seed), data, validation, folder, resume=resume, options=OPTIONS)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Bytes of every file but the lock."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*")) if path.name != LOCK_FILE}
+
+
+class RunFolderMachine(RuleBasedStateMachine):
+    """Trainings of two recipes in one folder."""
+
+    place: Path
+    truth: dict[int, Path]
+
+    @initialize()
+    def begin(self) -> None:
+        shutil.rmtree(self.place / "run", ignore_errors=True)
+        self.folder = RunFolder(self.place / "run")
+        self.folder.path.mkdir(parents=True)
+        (self.folder.path / MINE).write_text("mine")
+        self.seed: int | None = None
+
+    def check_finished(self, seed: int) -> None:
+        """The folder holds what a run that nothing disturbs leaves."""
+        if seed not in self.truth:
+            self.truth[seed] = self.place / f"true{seed}"
+            run(self.truth[seed], seed, False)
+        for name, tensor in weights(self.truth[seed]).items():
+            assert torch.equal(tensor, weights(self.folder.path)[name]), name
+        assert losses(self.folder.path) == losses(self.truth[seed])
+        assert not list(self.folder.path.glob(f"*{TEMPORARY_SUFFIX}"))
+        assert sorted(content(self.folder.path)) == sorted([*content(self.truth[seed]), MINE])
+
+    @rule(seed=st.integers(0, 1), resume=st.booleans(), at=st.none() | st.integers(0, 60), kill=st.booleans())
+    def start(self, seed: int, resume: bool, at: int | None, kill: bool) -> None:
+        before = content(self.folder.path)
+        begun = self.folder.config.exists()
+        with Disk(self.folder.path, at, kill).mounted() as disk, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the lock of one that died is taken over
+            try:
+                run(self.folder.path, seed, resume)
+            except Killed:
+                assert kill
+            except (FileExistsError, ValueError) as error:
+                assert begun and (not resume or seed != self.seed), error
+                assert content(self.folder.path) == before
+                return
+            except (TrainingError, OSError) as error:
+                assert disk.failed and not kill and "No space left" in str(error), error
+            else:
+                assert not (begun and (not resume or seed != self.seed))
+                self.check_finished(seed)
+        if self.folder.config.exists() and not begun:
+            self.seed = seed
+
+    @rule()
+    def resume_with_other_data(self) -> None:
+        if self.seed is not None:
+            before = content(self.folder.path)
+            with pytest.raises(ValueError, match="the run's data was"):
+                run(self.folder.path, self.seed, True, samples=9)
+            assert content(self.folder.path) == before
+
+    @rule(resume=st.booleans())
+    def a_second_process(self, resume: bool) -> None:
+        before = content(self.folder.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with folder_lock(self.folder.path), pytest.raises(FolderInUse):
+                run(self.folder.path, 0, resume)
+        assert content(self.folder.path) == before
+
+    @rule()
+    def lose_the_checkpoint(self) -> None:
+        """A user who removes it begins anew by resuming."""
+        self.folder.last.unlink(missing_ok=True)
+
+    @invariant()
+    def what_is_mine_stays(self) -> None:
+        if hasattr(self, "folder"):
+            assert (self.folder.path / MINE).read_text() == "mine"
+
+    def teardown(self) -> None:
+        """However it was left, the run can be resumed and is right."""
+        if hasattr(self, "folder"):
+            seed = self.seed or 0
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                run(self.folder.path, seed, True)
+            self.check_finished(seed)
+
+
+def test_any_order_of_events(tmp_path):
+    class Machine(RunFolderMachine):
+        pass
+
+    Machine.place, Machine.truth = tmp_path, {}
+    checks: list[HealthCheck] = list(HealthCheck)
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Machine,
+        settings=settings(
+            max_examples=RUNS,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=checks,
+            derandomize=not LONG,
+        ),
+    )
