@@ -37,6 +37,9 @@ RUNS, STEPS = int(os.environ.get("CPM_FAST_MACHINE_RUNS", "2")), 6
 RECIPE = replace(RECIPES["modern"], batch=4, epochs=1.0)
 OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)
 MINE = "notes.txt"
+# A place among the events of all files, of some 60, or among those of one.
+FILES = ("metrics", "last", "best", "final", "config", "inputs")
+EVENTS = st.none() | st.tuples(st.just(""), st.integers(0, 60)) | st.tuples(st.sampled_from(FILES), st.integers(0, 8))
 
 
 def run(folder: Path, seed: int, resume: bool, samples: int = 8) -> None:
@@ -75,11 +78,12 @@ class RunFolderMachine(RuleBasedStateMachine):
         assert not list(self.folder.path.glob(f"*{TEMPORARY_SUFFIX}"))
         assert sorted(content(self.folder.path)) == sorted([*content(self.truth[seed]), MINE])
 
-    @rule(seed=st.integers(0, 1), resume=st.booleans(), at=st.none() | st.integers(0, 60), kill=st.booleans())
-    def start(self, seed: int, resume: bool, at: int | None, kill: bool) -> None:
+    @rule(seed=st.integers(0, 1), resume=st.booleans(), event=EVENTS, kill=st.booleans())
+    def start(self, seed: int, resume: bool, event: tuple[str, int] | None, kill: bool) -> None:
+        only, at = event or ("", None)
         before = content(self.folder.path)
         begun = self.folder.config.exists()
-        with Disk(self.folder.path, at, kill).mounted() as disk, warnings.catch_warnings():
+        with Disk(self.folder.path, at, kill, only).mounted() as disk, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the lock of one that died is taken over
             try:
                 run(self.folder.path, seed, resume)
