@@ -104,7 +104,7 @@ class Skeleton:
             return f"off, because no partner is known of {shown}; name pairs in a skeleton.toml"
         if not self.pairs:
             return "no part changes places"
-        return "changes places of " + ", ".join(f"{left} - {right}" for left, right in self.pairs)
+        return "changes places of the pairs " + ", ".join(f"{left} - {right}" for left, right in self.pairs)
 
     @cached_property
     def colors(self) -> tuple[tuple[int, int, int], ...]:

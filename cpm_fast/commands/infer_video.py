@@ -24,13 +24,13 @@ from cpm_fast.inference.smoothing import OneEuro
 from cpm_fast.inference.streaming import Tracker, shown_source
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.inference.video_table import VideoTable
+from cpm_fast.media.image import shown
 from cpm_fast.media.video import Video
 from cpm_fast.media.video_out import playable_suffix
 from cpm_fast.results.drawing import MIN_SCORE
 from cpm_fast.results.formats.coco import COCO
 from cpm_fast.results.formats.openpose import OPENPOSE
 from cpm_fast.results.result import Result, Results
-from cpm_fast.system.files import free_stems
 from cpm_fast.system.output_folder import OutputFolder, locked
 from cpm_fast.system.progress import bar_wanted
 from cpm_fast.system.urls import is_url, stem_of_url
@@ -61,7 +61,8 @@ class _Work:
         self.boxes = None if options.box is None else np.array(options.box)
         self.engine = Engine(self.network, precision=self.settings.precision, tune=self.settings.tune, frozen=True)
         self.folder = OutputFolder(self.output)
-        stems = free_stems([_stem(source) + ".video" for source in sources])
+        names = [_stem(source) + ".video" for source in sources]
+        stems = self.folder.stems_of([_origin(source) for source in sources], names, f".{CSV}")
         found = zip(sources, stems, strict=True)
         self.videos = [self._video(source, stem, len(sources) > 1) for source, stem in found]
 
@@ -88,9 +89,9 @@ class _Work:
     def claim(self) -> None:
         """Reserve the names of all files before work starts; say which of an earlier run are replaced."""
         for resumed in (False, True):
-            names = [path.name for video in self.videos if video.resumed == resumed and not video.whole
-                     for path in video.files]  # fmt: skip
-            replaced = self.folder.claim(names, self.options.overwrite)
+            videos = [video for video in self.videos if video.resumed == resumed and not video.whole]
+            inputs = {path.name: _origin(video.source) for video in videos for path in video.files}
+            replaced = self.folder.claim(list(inputs), self.options.overwrite, inputs)
             if replaced and not resumed:
                 print(f"{self.output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
 
@@ -156,6 +157,13 @@ class _Video:
     @property
     def files(self) -> list[Path]:
         return [path for path in (self.table.path, self.labeled, self.other) if path is not None]
+
+
+def _origin(source: Path | str | int) -> str:
+    """Return the name of a source, the same from any working folder."""
+    if isinstance(source, Path):
+        return shown(source.resolve())
+    return f"camera {source}" if isinstance(source, int) else shown_source(source)
 
 
 def _stem(source: Path | str | int) -> str:

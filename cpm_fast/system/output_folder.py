@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
-from cpm_fast.system.files import atomic_write, parse_json, remove_leftovers
+from cpm_fast.system.files import atomic_write, free_stems, parse_json, remove_leftovers
 from cpm_fast.system.locks import folder_lock
 
 MANIFEST = ".cpm_fast.json"
+Value = TypeVar("Value")
 
 
 @contextmanager
@@ -55,13 +57,17 @@ class OutputFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = written_files(folder)
+        self.inputs = _noted(folder, "inputs", str)
 
-    def claim(self, names: Sequence[str], overwrite: bool = False) -> list[str]:
+    def claim(
+        self, names: Sequence[str], overwrite: bool = False, inputs: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Reserve names for files that are to be written; those of them that this program wrote before.
 
         Args:
             names: relative to the folder.
             overwrite: replace files of ours too that were changed since.
+            inputs: name -> the input that the file is of, where it is of a single one.
 
         Raises:
             FileExistsError: a file of another origin has one of the names, or one of ours was changed since.
@@ -78,8 +84,25 @@ class OutputFolder:
                     f"another folder with -o"
                 )
         self.files |= dict.fromkeys(names)
+        self.inputs |= inputs or {}
         self._save()
         return there
+
+    def stems_of(self, inputs: Sequence[str], names: Sequence[str], suffix: str) -> list[str]:
+        """Return a file name's stem for each input: the one that it had in an earlier run, or one that is of no other.
+
+        Args:
+            inputs: as they were given to `claim`.
+            names: file names that they would have by themselves.
+            suffix: of the file of each that tells which stems are in use.
+        """
+        there = {Path(name).stem: other for name, other in self.inputs.items()
+                 if name.endswith(suffix) and (self.folder / name).exists()}  # fmt: skip
+        own = {other: stem for stem, other in reversed(there.items())}
+        # An input that is given twice has files of its own the second time.
+        stems = [own.pop(given, None) for given in inputs]
+        free = iter(free_stems([name for name, stem in zip(names, stems, strict=True) if stem is None], there))
+        return [next(free) if stem is None else stem for stem in stems]
 
     def finish(self) -> None:
         """Note the claimed files as they are now; those that were not written are free again."""
@@ -89,14 +112,19 @@ class OutputFolder:
 
     def _save(self) -> None:
         with atomic_write(self.folder / MANIFEST) as file:
-            file.write(json.dumps({"files": self.files}, indent=0).encode())
+            file.write(json.dumps({"files": self.files, "inputs": self.inputs}, indent=0).encode())
 
 
 def written_files(folder: Path) -> dict[str, list[int] | None]:
     """Names of files that this program wrote into a folder, with their sizes and times; None while they are written."""
+    return _noted(folder, "files", lambda stamp: None if stamp is None else [int(value) for value in stamp])
+
+
+def _noted(folder: Path, key: str, read: Callable[[Any], Value]) -> dict[str, Value]:
+    """Read a table of the list of files, by name; empty where there is none, or it is damaged."""
     try:
-        files = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {str(name): None if stamp is None else [int(value) for value in stamp] for name, stamp in files.items()}
+        values = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))[key]
+        return {str(name): read(value) for name, value in values.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

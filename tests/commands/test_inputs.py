@@ -229,3 +229,17 @@ def test_other_mistakes_are_told_with_a_remedy(work, capsys):
     ):
         assert main(["infer", "--model", "net.safetensors", *arguments]) == BAD_USE
         assert told in capsys.readouterr().err
+
+
+def test_another_video_of_the_same_name_has_files_of_its_own(work, capsys):
+    assert infer("a/cam.mp4", "--no-pictures", "-o", "out") == FINE
+    table = (work / "out" / "cam.csv").read_bytes()
+    for _ in range(2):
+        assert infer("b/cam.mp4", "--no-pictures", "-o", "out") == FINE
+        assert "wrote out/cam-2.csv" in capsys.readouterr().out
+        assert written(work / "out") == {"cam.csv", "cam-2.csv"}
+    assert (work / "out" / "cam.csv").read_bytes() == table
+    assert Results.load("out/cam-2.csv")[0].name == "b/cam.mp4"
+    assert infer("b/cam.mp4", "a/cam.mp4", "-o", "out") == FINE
+    assert written(work / "out") == {"cam.csv", "cam-2.csv", f"cam{DRAWN}", f"cam-2{DRAWN}"}
+    assert (work / "out" / "cam.csv").read_bytes() == table

@@ -17,6 +17,7 @@ from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.subjects import Box, Subject, Subjects, region_of_parts
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.numbers import is_whole
 
 NOT_LABELED, OCCLUDED, SEEN = 0, 1, 2
 
@@ -145,9 +146,12 @@ def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:
     if not with_points:
         raise ValueError("must have a category with the names of its keypoints, got none")
     parts = with_points[0]["keypoints"]
+    if isinstance(parts, list):
+        # Some files number their points.
+        parts = [str(part) if is_whole(part) else part for part in parts]
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise ValueError(f"keypoints of a category must be names, got {parts!r:.80}")
-    if any(category["keypoints"] != parts for category in with_points):
+    if any(category["keypoints"] != with_points[0]["keypoints"] for category in with_points):
         raise ValueError("all categories must have the same keypoints; take those of one into a file of its own")
     return skeleton_of(name, parts, _limbs(with_points[0].get("skeleton"), parts, name))
 

@@ -128,7 +128,7 @@ def test_a_picture_that_is_not_there_fails_alone(tmp_path):
         ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),
         ({"images": [{"id": 7}]}, "file_name of image 7 must name a picture"),
         ({"categories": [{"id": 3}]}, "must have a category with the names of its keypoints"),
-        ({"categories": [{"keypoints": [1, 2]}]}, "keypoints of a category must be names"),
+        ({"categories": [{"keypoints": [1.5, None]}]}, "keypoints of a category must be names"),
         ({"categories": [CAT, {**CAT, "keypoints": ["nose"]}]}, "all categories must have the same keypoints"),
         ({"annotations": [other(keypoints=[1, 2, 7, *[0] * 6])]}, "annotation 70: the visibility of nose must be 0, 1"),
         ({"annotations": [FIRST, other(id=71, keypoints=[1, 2, 0.5, *[0] * 6])]}, "71: the visibility of nose"),
@@ -261,3 +261,10 @@ def test_a_count_of_0_against_labels_is_told(tmp_path):
     with pytest.warns(UserWarning, match="1 of 2 annotations left out: annotation 71: num_keypoints is 0, and 2 are"):
         dataset = CocoKeypoints(write(tmp_path, [FIRST, other(id=71, num_keypoints=0)]))
     assert len(dataset) == 1 and len(dataset.unsampled) == 1
+
+
+def test_numbers_are_names_too(tmp_path):
+    draw(tmp_path, "a.png")
+    numbered = {"id": 3, "name": "cat", "keypoints": [1, 2, 3], "skeleton": [[1, 2]]}
+    dataset = CocoKeypoints(write(tmp_path, [FIRST], categories=[numbered, {**numbered, "id": 4}]))
+    assert dataset.skeleton.names == ("1", "2", "3") and dataset.skeleton.limbs == (("1", "2"),)
