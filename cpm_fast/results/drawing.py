@@ -72,9 +72,11 @@ def skeleton_overlay(
             _capsule(picture, keypoints[a], middle, limb, colors[a], LIMB_ALPHA)
         else:
             _capsule(picture, keypoints[a], keypoints[b], limb, color, LIMB_ALPHA)
+    # A person's dots are lighter than the limbs; others' have the very colors of the legend.
+    lighten = DOT_LIGHTEN if is_person(skeleton) else 0.0
     for i in np.flatnonzero(drawn):
         _capsule(picture, keypoints[i], keypoints[i], dot + rim, RIM_COLOR, RIM_ALPHA)
-        light = tuple(round(c + (255 - c) * DOT_LIGHTEN) for c in colors[i])
+        light = tuple(round(c + (255 - c) * lighten) for c in colors[i])
         _capsule(picture, keypoints[i], keypoints[i], dot, light, 1.0)
     return picture
 

@@ -36,6 +36,7 @@ def test_parts_of_no_person_have_a_color_each_and_a_legend():
     picture = mice(1).plot()
     assert picture.shape[0] == 160 and picture.shape[1] > 200
     assert all(has(picture[:, 200:], color) for color in part_colors(MOUSE))
+    assert all(has(picture[55:85, 20:40], color) for color in part_colors(MOUSE)), "the dots have the legend's colors"
     assert mice(1).plot(legend=False).shape == (160, 200, 3) == mice(1, LSP).plot().shape
     assert mice(1, LSP).plot(legend=True).shape[1] > 200
     # A low picture has room for some of the names.
