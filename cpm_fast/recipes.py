@@ -283,7 +283,7 @@ RECIPES["long"] = dataclasses.replace(
 )  # fmt: skip
 # For few samples, which start from the weights of a network that knows people: little random change, and as many steps
 # as took a mouse on a wheel (72 frames) to where more won nothing.
-FEW_STEPS = 450
+FEW_STEPS = 400
 RECIPES["few"] = dataclasses.replace(
     RECIPES["modern"],
     epochs=100.0,

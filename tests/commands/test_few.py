@@ -9,7 +9,9 @@ import pytest
 from cpm_fast.cli import BAD_USE, FINE, main
 from cpm_fast.commands import train as command
 from cpm_fast.recipes import FEW_STEPS, RECIPES
+from cpm_fast.training.loop import without_mirroring
 from cpm_fast.weights import weights_file
+from support.pages import commands
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def test_few_samples_start_from_bundled_weights(given, capsys):
     assert config.augmentation == few.augmentation and config.learning_rate == few.learning_rate
     assert sum(map(len, data)) == 5 and config.epochs == FEW_STEPS
     assert more["options"].validate_every == FEW_STEPS / command.FEW_VALIDATIONS
-    assert "few samples: the recipe few (450 epochs), starting from compact-lsp" in capsys.readouterr().out
+    assert "few samples: the recipe few (400 epochs), starting from compact-lsp" in capsys.readouterr().out
 
 
 def test_many_samples_do_not(given):
@@ -71,6 +73,18 @@ def test_other_options_stay_as_they_are(given):
     assert more["start"] is not None
     _, config, _, more = run(given, "--init", "compact-drawn")
     assert more["start"] == str(weights_file("compact-drawn")) and config == RECIPES["modern"]
+
+
+def test_without_options_72_samples_train_as_docs_own_animal_says(given):
+    """The mouse's sides have no partners, as here, so that mirroring is off by itself."""
+    write(90)
+    found = run(given, "--hold-out", "18")
+    options = next(line for line in commands("docs/own-animal.md") if line.startswith("cpm-fast train --data mouse/"))
+    wanted = run(given, *options.split()[4:-2])
+    assert found[0] == wanted[0] and found[3]["start"] == wanted[3]["start"] == str(weights_file("compact-lsp"))
+    assert found[3]["options"].validate_every == wanted[3]["options"].validate_every == 20
+    # What training makes of it: `without_mirroring`.
+    assert without_mirroring(found[1], found[0]) == wanted[1] and wanted[1].epochs == 100
 
 
 @pytest.mark.parametrize(
