@@ -36,3 +36,9 @@ def weights(run) -> dict[str, torch.Tensor]:
 
 def losses(run) -> list[tuple[int, list[float]]]:
     return [(row["step"], row["losses"]) for row in MetricsLog(run / "metrics.jsonl").rows() if "losses" in row]
+
+
+def history(run) -> list[tuple[int, object]]:
+    """Losses and scores by their steps, in the order of the file."""
+    rows = MetricsLog(run / "metrics.jsonl").rows()
+    return [(row["step"], row.get("losses", row.get("pck"))) for row in rows]

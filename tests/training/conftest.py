@@ -15,5 +15,9 @@ def small(monkeypatch, one_thread):
 
 @pytest.fixture
 def plain_curves(monkeypatch):
-    """Curves of a few bytes: drawing them took four fifths of a short run, and their file is written as others are."""
+    """Curves of a few bytes: drawing them took four fifths of a short run, and their file is written as others are.
+
+    Every step is logged.
+    """
+    monkeypatch.setattr(run, "LOG_EVERY_STEPS", 1)
     monkeypatch.setattr(run, "draw_curves", lambda metrics, path: write_text(path, f"{list(metrics.rows())}"))

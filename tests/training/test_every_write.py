@@ -19,7 +19,7 @@ from cpm_fast.system.files import TEMPORARY_SUFFIX
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import TrainingError
 from support.disk import Disk, Killed
-from support.runs import COMPACT, QUIET, losses, weights
+from support.runs import COMPACT, QUIET, history, weights
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc"),
@@ -40,6 +40,7 @@ def run(folder: Path, resume: bool = False) -> None:
 def test_a_run_that_fails_or_dies_at_any_write_goes_on(tmp_path):
     with Disk(tmp_path).mounted() as disk:
         run(tmp_path / "whole")
+    assert len(history(tmp_path / "whole")) == 3, "two steps and a validation"
     everything = [(at, kill) for at in range(disk.count) for kill in (False, True)]
     assert len(everything) > 40
     long = "CPM_FAST_MACHINE_RUNS" in os.environ
@@ -59,5 +60,5 @@ def test_a_run_that_fails_or_dies_at_any_write_goes_on(tmp_path):
                 run(folder, resume=True)
         for name, tensor in weights(tmp_path / "whole").items():
             assert torch.equal(tensor, weights(folder)[name]), (at, kill, failing.failed, name)
-        assert losses(folder) == losses(tmp_path / "whole"), (at, kill, failing.failed)
+        assert history(folder) == history(tmp_path / "whole"), (at, kill, failing.failed)
         assert not list(folder.glob(f"*{TEMPORARY_SUFFIX}")), (at, kill, failing.failed)

@@ -24,7 +24,7 @@ from cpm_fast.training.folder import RunFolder
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import TrainingError
 from support.disk import Disk, Killed
-from support.runs import COMPACT, QUIET, losses, weights
+from support.runs import COMPACT, QUIET, history, weights
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc"),
@@ -39,7 +39,7 @@ OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)
 MINE = "notes.txt"
 # A place among the events of all files, of some 60, or among those of one.
 FILES = ("metrics", "last", "best", "final", "config", "inputs")
-EVENTS = st.none() | st.tuples(st.just(""), st.integers(0, 60)) | st.tuples(st.sampled_from(FILES), st.integers(0, 8))
+EVENTS = st.tuples(st.just(""), st.integers(0, 60)) | st.tuples(st.sampled_from(FILES), st.integers(0, 8))
 
 
 def run(folder: Path, seed: int, resume: bool, samples: int = 8) -> None:
@@ -74,11 +74,11 @@ class RunFolderMachine(RuleBasedStateMachine):
             run(self.truth[seed], seed, False)
         for name, tensor in weights(self.truth[seed]).items():
             assert torch.equal(tensor, weights(self.folder.path)[name]), name
-        assert losses(self.folder.path) == losses(self.truth[seed])
+        assert history(self.folder.path) == history(self.truth[seed])
         assert not list(self.folder.path.glob(f"*{TEMPORARY_SUFFIX}"))
         assert sorted(content(self.folder.path)) == sorted([*content(self.truth[seed]), MINE])
 
-    @rule(seed=st.integers(0, 1), resume=st.booleans(), event=EVENTS, kill=st.booleans())
+    @rule(seed=st.integers(0, 1), resume=st.booleans(), event=st.none() | EVENTS, kill=st.booleans())
     def start(self, seed: int, resume: bool, event: tuple[str, int] | None, kill: bool) -> None:
         only, at = event or ("", None)
         before = content(self.folder.path)
@@ -100,6 +100,12 @@ class RunFolderMachine(RuleBasedStateMachine):
                 self.check_finished(seed)
         if self.folder.config.exists() and not begun:
             self.seed = seed
+
+    @rule(event=EVENTS, kill=st.booleans())
+    def go_on(self, event: tuple[str, int], kill: bool) -> None:
+        """Start or resume, whichever is right, and fail or die."""
+        begun = self.folder.config.exists()
+        self.start(self.seed if begun and self.seed is not None else 0, begun, event, kill)
 
     @rule()
     def resume_with_other_data(self) -> None:
