@@ -16,6 +16,7 @@
 #include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
 #include "cpm/gaussian_targets.h"
+#include "cpm/many_peaks.h"
 #include "cpm/merge_peaks.h"
 #include "cpm/peaks.h"
 #include "cpm/resize_merge.h"
@@ -46,6 +47,11 @@ void resize_merge_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t
 void peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::Peaks& params,
                int threads) {
     cpm::peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, threads);
+}
+
+void many_peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::ManyPeaks& params,
+                    int threads) {
+    cpm::many_peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, threads);
 }
 
 void merge_peaks_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
@@ -148,6 +154,12 @@ void peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t score
                     pointer<void>(stream));
 }
 
+void many_peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, std::uintptr_t found,
+                     const cpm::ManyPeaks& params, int device, std::uintptr_t stream) {
+    cpm::many_peaks_cuda(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores),
+                         pointer<uint64_t>(found), params, device, pointer<void>(stream));
+}
+
 void merge_peaks_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
                       std::uintptr_t bounds, const cpm::ResizeMerge& params, bool refine, int device,
                       std::uintptr_t stream) {
@@ -177,6 +189,11 @@ void define_sizes(py::module_& m) {
     py::class_<cpm::Peaks>(m, "Peaks")
         .def(py::init([](I maps, I height, I width, bool refine) { return cpm::Peaks{maps, height, width, refine}; }),
              named, arg("maps"), arg("height"), arg("width"), arg("refine"));
+    py::class_<cpm::ManyPeaks>(m, "ManyPeaks")
+        .def(py::init([](I maps, I height, I width, float threshold, I radius) {
+                 return cpm::ManyPeaks{maps, height, width, threshold, radius};
+             }),
+             named, arg("maps"), arg("height"), arg("width"), arg("threshold"), arg("radius"));
     py::class_<cpm::SpectralConv>(m, "SpectralConv")
         .def(py::init([](I images, I height, I width, I inputs, I outputs, int kernel, int tile, I x_pitch, I out_pitch,
                          int pool, int pool_padding) {
@@ -221,6 +238,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("gaussian_targets_cpu", &gaussian_targets_cpu, no_gil);
     m.def("resize_merge_cpu", &resize_merge_cpu, no_gil);
     m.def("peaks_cpu", &peaks_cpu, no_gil);
+    m.def("many_peaks_cpu", &many_peaks_cpu, no_gil);
     m.def("merge_peaks_cpu", &merge_peaks_cpu, no_gil);
     m.def("transform_weight_cpu", &transform_weight_cpu, no_gil);
     m.def("spectral_workspace", &spectral_workspace);
@@ -243,6 +261,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("gaussian_targets_cuda", &gaussian_targets_cuda, no_gil);
     m.def("resize_merge_cuda", &resize_merge_cuda, no_gil);
     m.def("peaks_cuda", &peaks_cuda, no_gil);
+    m.def("many_peaks_cuda", &many_peaks_cuda, no_gil);
     m.def("merge_peaks_cuda", &merge_peaks_cuda, no_gil);
     m.def("merge_peaks_tiles", &cpm::merge_peaks_tiles);
 #endif

@@ -20,6 +20,7 @@ from cpm_fast.ops.batch_norm import batch_norm
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.ops.gaussian_targets import gaussian_targets
+from cpm_fast.ops.many_peaks import many_peaks
 from cpm_fast.ops.merge_peaks import merge_peaks
 from cpm_fast.ops.peaks import peaks
 from cpm_fast.ops.resize_merge import resize_merge
@@ -76,6 +77,7 @@ def ops(random: np.random.Generator) -> Iterator[Op]:
     yield lambda g, x, o: spectral_weight_gradient(g, x, o, kernel, tile), [gradient, x, out]
     maps, scales, box = draw(images, 2, 3, height, width), torch.rand(2, 4, dtype=torch.float64) + 0.1, (9, 11)
     yield lambda m: peaks(m, True), [draw(images, 2, height, width)]
+    yield lambda m: many_peaks(m, 0.0, 1), [draw(images, height, width)]
     yield lambda m, f: resize_merge(m, f, box), [maps, scales]
     yield lambda m, f: merge_peaks(m, f, box, True), [maps, scales]
     parts, labeled = 8 * draw(images, 2, 3, 2), torch.rand(images, 2, 3) < 0.7

@@ -13,6 +13,7 @@
 #include "cpm/batch_norm.h"
 #include "cpm/gaussian_math.h"
 #include "cpm/gaussian_targets.h"
+#include "cpm/many_peaks.h"
 #include "cpm/merge_peaks.h"
 #include "cpm/peaks.h"
 #include "plain_conv.h"
@@ -137,6 +138,28 @@ void fuzz_peaks(Generator& generator) {
     cpm::peaks_cpu(values.data(), points.data(), scores.data(), {maps, height, width, true}, 1);
 }
 
+void fuzz_many_peaks(Generator& generator) {
+    const cpm::ManyPeaks params{between(generator, 0, 4), between(generator, 1, 40), between(generator, 1, 40),
+                                static_cast<float>(between(generator, -2, 2)) / 4, between(generator, 1, 50)};
+    std::vector<float> values;
+    for (int64_t m = 0; m < params.maps; ++m) cpm_test::append_map(generator, params.height, params.width, values);
+    for (float& value : values) {
+        if (between(generator, 0, 30) == 0) value = between(generator, 0, 1) ? kNan : std::ldexp(value, 200);
+    }
+    const int64_t most = cpm::most_peaks(params), cells = params.height * params.width;
+    std::vector<float> points(2 * params.maps * most, -7.0f), scores(params.maps * most, -7.0f);
+    cpm::many_peaks_cpu(values.data(), points.data(), scores.data(), params, static_cast<int>(between(generator, -1, 3)));
+    for (int64_t m = 0; m < params.maps; ++m) {
+        // The highest peak is the highest cell.
+        const int64_t best = cpm_test::plain_peak(values.data() + m * cells, cells);
+        const float top = best < 0 ? kNan : values[m * cells + best], score = scores[m * most];
+        CHECK(score == (top > params.threshold ? top : -std::numeric_limits<float>::infinity()));
+        for (int64_t k = 1; k < most; ++k) {
+            CHECK(scores[m * most + k] <= scores[m * most + k - 1]);
+        }
+    }
+}
+
 void fuzz_gaussian_targets(Generator& generator) {
     const cpm::GaussianTargets params{between(generator, 0, 3), between(generator, 0, 3), between(generator, 0, 3),
                                       between(generator, 0, 30), between(generator, 0, 30),
@@ -245,14 +268,15 @@ int main(int count, char** arguments) {
     void (*fuzz)(Generator&) = op == "resize_merge"       ? fuzz_resize_merge
                                : op == "merge_peaks"      ? fuzz_merge_peaks
                                : op == "peaks"            ? fuzz_peaks
+                               : op == "many_peaks"       ? fuzz_many_peaks
                                : op == "gaussian_targets" ? fuzz_gaussian_targets
                                : op == "spectral_conv"    ? fuzz_spectral_conv
                                : op == "direct_conv"      ? fuzz_direct_conv
                                : op == "batch_norm"       ? fuzz_batch_norm
                                                           : nullptr;
     if (fuzz == nullptr) {
-        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|merge_peaks|spectral_conv|direct_conv|"
-                             "batch_norm\n");
+        std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|many_peaks|merge_peaks|"
+                             "spectral_conv|direct_conv|batch_norm\n");
         return 2;
     }
     const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");
