@@ -281,6 +281,17 @@ RECIPES["long"] = dataclasses.replace(
         jpeg_probability=0.15,
     ),
 )  # fmt: skip
+# Ours for a finder, whose scenes are composed at all sizes: the scales and regions of crops have no part in them.
+RECIPES["find"] = dataclasses.replace(
+    RECIPES["modern"],
+    learning_rate=3e-3,
+    epochs=20.0,
+    average=0.998,
+    augmentation=AugmentationConfig(
+        rotate_degrees=25.0, brightness=0.2, contrast=0.25, saturation=0.4, occlude_probability=0.1,
+        occlude_share=0.3, blur_probability=0.15, jpeg_probability=0.15,
+    ),
+)  # fmt: skip
 # For few samples, which start from the weights of a network that knows people: little random change, and as many steps
 # as took a mouse on a wheel (72 frames) to where more won nothing.
 FEW_STEPS = 400

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.commands.inputs import Inputs
+from cpm_fast.inference.asking import AUTO, Asked, Looks
 from cpm_fast.inference.doubts import doubts
+from cpm_fast.inference.finder import Finder
 from cpm_fast.inference.images import Failure, Job
-from cpm_fast.inference.search import search_of
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.media.sources import Source
@@ -34,6 +35,7 @@ from cpm_fast.system.ranks import Ranks, join
 
 SHOWN_FILES = 5
 FAILURES = "failures.txt"
+WHOLE = "whole"
 CSV = "csv"
 STEPS = ("decode", "crop", "network", "peaks")
 
@@ -60,6 +62,26 @@ def checked_score(score: float | None) -> float | None:
     return score
 
 
+def asked_find(options: argparse.Namespace) -> Any:
+    """Return what --find and --finder ask for, as `infer` takes it.
+
+    Raises:
+        ValueError: they contradict each other.
+    """
+    if options.finder is not None and options.find != AUTO:
+        raise ValueError(f"--finder must stand without --find, got --find {options.find} beside it")
+    if options.find == WHOLE:
+        return False
+    return options.find if options.finder is None else options.finder
+
+
+def found_by(looks: Looks | None) -> str:
+    """Say who looks for subjects, and with which limits: equal where the same would be found."""
+    if isinstance(looks, Finder):
+        return f"finder {fingerprint(looks.engine.model)} {looks.search!r}"
+    return repr(looks)
+
+
 class _Run:
     def __init__(self, options: argparse.Namespace, inputs: Inputs, ranks: Ranks) -> None:
         self.options, self.ranks, self.output = options, ranks, Path(options.output)
@@ -68,9 +90,9 @@ class _Run:
         settings = Settings(
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
-        search = search_of(options.find, boxes is not None, options.max_subjects, options.min_find_score)
+        asked = Asked(asked_find(options), boxes is not None, options.max_subjects, options.min_find_score)
         self.job = Job.of(
-            pictures, settings, model=options.model, boxes=boxes, rois=None, search=search, color="bgr",
+            pictures, settings, model=options.model, boxes=boxes, rois=None, asked=asked, color="bgr",
             device=ranks.device_of(options.device), readers=options.readers, max_pixels=options.max_pixels,
         )  # fmt: skip
         network = self.job.engine.model
@@ -81,7 +103,8 @@ class _Run:
         ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})
         self.unfinished = Unfinished(self.output, {
             "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
-            "box": options.box, "find": repr(search), "pictures": not options.no_pictures, "stages": options.stages,
+            "box": options.box, "find": found_by(self.job.search), "pictures": not options.no_pictures,
+            "stages": options.stages,
         })  # fmt: skip
         self.folder = OutputFolder(self.output)
         self.steps = dict.fromkeys(STEPS, 0.0)

@@ -105,9 +105,9 @@ def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
         return
     if options.stages:
         raise ValueError("--stages is for pictures")
-    if options.find != "auto":
+    if options.finder is not None or options.find == "search":
         raise ValueError(
-            f"--find must be auto for a video or camera, got {options.find}; --box says where a subject is"
+            "--find search and --finder are for pictures, not for a video or camera; --box says where a subject is"
         )
     if options.box is not None and len(inputs.videos) > 1:
         raise ValueError(f"--box must come with one picture or video, got {len(inputs.videos)} videos")

@@ -25,6 +25,7 @@ HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
 # Up to so many samples of one's own a run starts from these weights, by the recipe "few".
 FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 5
 DEFAULT_RECIPE, DRAWN = "modern", "synthetic"
+FIND_PRESET, FIND_RECIPE = "finder", "find"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class _Run:
 def train_command(options: argparse.Namespace) -> bool:
     """Start or resume a run; True when it came to its end."""
     main = main_process()
-    folder: Path = options.resume or options.output or Path("runs") / options.preset
+    folder: Path = options.resume or options.output or Path("runs") / (FIND_PRESET if options.find else options.preset)
     run = _read_config(folder) if options.resume else _new_run(options)
     datasets = [open_dataset(spec) for spec in run.data]
     counts = _hold_out_counts(datasets, run.hold_out)
@@ -97,8 +98,14 @@ def _changed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def _new_run(options: argparse.Namespace) -> _Run:
     specs = options.data or ["synthetic"]
-    few = _few(options, specs)
-    recipe = few_samples(few) if few else _recipe(options.recipe or DEFAULT_RECIPE)
+    if options.find and options.preset == FEW_PRESET:
+        options.preset = FIND_PRESET
+    finds = preset(options.preset).kind == "find"
+    if options.find and not finds:
+        raise ValueError(f"--find must go with the preset {FIND_PRESET}, got --preset {options.preset}")
+    few = 0 if finds else _few(options, specs)
+    default = FIND_RECIPE if finds else DEFAULT_RECIPE
+    recipe = few_samples(few) if few else _recipe(options.recipe or default)
     config = _training_config(options, recipe)
     skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
     init = FEW_START if few else options.init

@@ -1,15 +1,18 @@
 """The description of a network, and the networks that have a name."""
 
-from cpm_fast.config.network import STRIDE, Conv, NetworkConfig
-from cpm_fast.config.presets import PRESETS, base, compact, large, mmpose, preset, small, vgg, widened
+from cpm_fast.config.network import CENTER, SIDE_UNIT_PX, STRIDE, Conv, NetworkConfig
+from cpm_fast.config.presets import PRESETS, base, compact, finder, large, mmpose, preset, small, vgg, widened
 
 __all__ = [
+    "CENTER",
     "PRESETS",
+    "SIDE_UNIT_PX",
     "STRIDE",
     "Conv",
     "NetworkConfig",
     "base",
     "compact",
+    "finder",
     "large",
     "mmpose",
     "preset",

@@ -16,6 +16,9 @@ CONCAT_SOURCES = ("features", "beliefs", "center")
 LARGEST_CENTER_POOL = 64
 # No network that runs is larger; a weights file may claim anything.
 MOST_STAGES, LARGEST_SIDE, MOST_CHANNELS, SMALLEST = 64, 8192, 1 << 15, 1e-3
+# A finder has one part; its second map is 0 where a subject's side is so many pixels of the network's input.
+CENTER = Skeleton("subject", ("center",))
+SIDE_UNIT_PX = 64.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,10 @@ class NetworkConfig:
         pixel_mean, pixel_scale: the input is (pixel - mean) / scale, per channel in `color` order.
         padding_value: of the pixels outside the image.
         margin: `Roi.from_box` margin the network was trained for.
+        kind: "pose": the maps are parts; "find": the network is a finder, which sees whole pictures. Its two maps are
+            the belief in a subject's center and the logarithm to base 2 of the subject's side (`SIDE_UNIT_PX`).
+        finder: name or file of the finder that belongs to a pose network; empty: none.
+        find_score: of a finder: the least belief in a center that counts as a subject, calibrated on held-out scenes.
 
     Raises:
         ValueError: a number is out of its range.
@@ -121,6 +128,9 @@ class NetworkConfig:
     pixel_scale: tuple[float, float, float] = (256.0, 256.0, 256.0)
     padding_value: int = 128
     margin: float = 1.25
+    kind: Literal["pose", "find"] = "pose"
+    finder: str = ""
+    find_score: float = 0.3
 
     def __post_init__(self) -> None:
         def require(fine: bool, name: str, wanted: str) -> None:
@@ -166,6 +176,13 @@ class NetworkConfig:
         require(all(self.pixel_scale), "pixel_scale", "three numbers other than 0")
         fine = is_whole(self.padding_value) and 0 <= self.padding_value <= 255
         require(fine, "padding_value", "a whole number from 0 to 255")
+        require(self.kind in ("pose", "find"), "kind", "'pose' or 'find'")
+        require(isinstance(self.finder, str), "finder", "a name or file of weights, or empty")
+        require(is_finite(self.find_score), "find_score", "a finite number")
+        if self.kind == "find":
+            require(self.skeleton.names == CENTER.names, "skeleton", f"of the part {CENTER.names[0]} with kind 'find'")
+            for name in ("center_map", "background"):
+                require(not getattr(self, name), name, "false with kind 'find'")
 
     @property
     def parts(self) -> int:
@@ -174,8 +191,8 @@ class NetworkConfig:
 
     @property
     def maps(self) -> int:
-        """The number of belief maps: P + 1, or P without background."""
-        return self.parts + int(self.background)
+        """The number of belief maps: P + 1, or P without background; a finder's map of sides counts as one."""
+        return self.parts + int(self.background) + int(self.kind == "find")
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -189,6 +206,10 @@ class NetworkConfig:
         values["trunk"] = [_described(block) for block in self.trunk]
         for name in ("tail", "features", "first", "refine"):
             values[name] = _described(getattr(self, name))
+        # Files of networks that have nothing to do with finders stay as they were.
+        for entry in dataclasses.fields(self):
+            if entry.name in ("kind", "finder", "find_score") and values[entry.name] == entry.default:
+                del values[entry.name]
         return values
 
     @classmethod

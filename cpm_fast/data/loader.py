@@ -6,8 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -145,6 +144,10 @@ class TrainingItems(torch.utils.data.Dataset[Item[np.ndarray] | str]):
         except (ValueError, OSError) as error:
             return f"sample {index} left out: {error}"
 
+    def collate(self, items: Sequence[Item[np.ndarray] | str]) -> Batch:
+        """Stack items; see `collate`."""
+        return collate(items, self.network)
+
 
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped.
@@ -215,8 +218,16 @@ def collate(items: Sequence[Item[np.ndarray] | str], network: NetworkConfig) -> 
     )
 
 
+class BatchItems(Protocol):
+    """Items by (epoch, index), which know how they are stacked."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: tuple[int, int]) -> Any: ...
+    def collate(self, items: Any) -> Any: ...
+
+
 def training_batches(
-    items: TrainingItems,
+    items: BatchItems,
     batch: int,
     seed: int,
     first_step: int,
@@ -224,16 +235,16 @@ def training_batches(
     workers: int,
     rank: int = 0,
     world: int = 1,
-) -> DataLoader[Item[np.ndarray] | str]:
+) -> DataLoader[Any]:
     """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
 
     Process `rank` of `world` gets its share of each.
     """
     return DataLoader(
-        items,
+        items,  # type: ignore[arg-type]
         batch_sampler=ShuffledBatches(len(items), batch, seed, first_step, last_step, rank, world),
         num_workers=workers,
-        collate_fn=partial(collate, network=items.network),
+        collate_fn=items.collate,
         worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
     )

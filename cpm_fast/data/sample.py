@@ -32,6 +32,8 @@ class Sample:
         identity: what the format calls picture and subject, for tables that refer to it: the ids of image and
             annotation in COCO, the indices in annolist and annorect in MPII's release, from 1 as there, and the place
             among the examples in FLIC, from 1.
+        ignored_image: [K, 4] left, top, right, bottom about whoever is in the picture without labeled parts, crowds
+            among them, image pixels: neither a subject nor background.
     """
 
     image: np.ndarray
@@ -45,6 +47,7 @@ class Sample:
     head_length: float | None = None
     area: float | None = None
     identity: tuple[int, ...] | None = None
+    ignored_image: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
 
     def region(self, margin: float) -> Roi:
         """Return the region that a network sees.

@@ -19,6 +19,8 @@ from cpm_fast.skeleton import Skeleton
 # Fewer points from 0 to 1 may be pixels.
 FEWEST_FRACTIONS = 4
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -68,6 +70,8 @@ class Subjects:
         self._name, self._skeleton = name, skeleton
         self.subjects, self.left_out, self.annotation_files = subjects, tuple(left_out), tuple(files)
         self.pictures = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
+        # By picture: boxes about those whom a file gives no parts of.
+        self.ignored: dict[str, list[Box]] = {}
         self._places = defaultdict(list)
         for place, subject in enumerate(subjects):
             self._places[subject.image].append(place)
@@ -111,6 +115,7 @@ class Subjects:
             head_length=subject.head_length,
             area=subject.area,
             identity=subject.identity,
+            ignored_image=np.array(self.ignored.get(subject.image, []), float).reshape(-1, 4),
         )
 
 
@@ -157,9 +162,6 @@ def _check_size(path: Path, image: np.ndarray, size: tuple[int, int] | None) -> 
         f"{path}: has {width} x {height} pixels, and its annotations are for {size[1]} x {size[0]}; take the pictures "
         "that were labeled"
     )
-
-
-Box = tuple[float, float, float, float]
 
 
 def region_of_parts(parts_image: np.ndarray, skeleton: Skeleton) -> tuple[Roi | None, Box | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from cpm_fast.engine import Engine
-from cpm_fast.inference.search import Search
+from cpm_fast.inference.asking import AUTO, SEARCH, Asked
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.sources import list_images
@@ -25,8 +26,9 @@ def find(
     images: Any,
     *,
     model: CPM | str | Path | None = None,
+    find: Literal["auto", "search"] | bool | CPM | str | Path = "auto",
     max_subjects: int | None = None,
-    min_find_score: float = 0.3,
+    min_find_score: float | None = None,
     batch: int = 16,
     device: str | torch.device = "auto",
     color: Literal["bgr", "rgb"] = "bgr",
@@ -36,12 +38,13 @@ def find(
 ) -> list[list[Roi]]:
     """Find the subjects of every image, as regions for `infer(images, rois=...)`.
 
-    The pose network looks for subjects of all sizes itself, as `infer(..., find="search")` does.
+    The finder that belongs to the weights looks for subjects; where they have none, the pose network looks for subjects
+    of all sizes itself, as `infer(..., find="search")` does.
 
     Args:
         images, model, batch, device, color, threads, max_pixels: as for `infer`.
-        max_subjects: the most per image, the surest first; all if not given.
-        min_find_score: the least mean height of a subject's peaks.
+        find: who looks, as for `infer`; "auto" is "search" for weights without a finder.
+        max_subjects, min_find_score: as for `infer`.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
     Returns:
@@ -57,14 +60,21 @@ def find(
         >>> cpm_fast.find(np.zeros((48, 64, 3), np.uint8), model="compact-drawn")
         [[]]
     """
-    search, settings = Search(max_subjects, min_find_score), Settings(batch=batch, threads=threads)
+    if find is False:
+        raise ValueError('find must be "auto", "search" or a finder, got False, which looks for nobody')
+    asked, settings = Asked(find, False, max_subjects, min_find_score), Settings(batch=batch, threads=threads)
     sources, several = list_images(images, color, max_pixels)
-    engine = Engine(find_network(model, device), frozen=not isinstance(model, CPM))
+    network = find_network(model, device)
+    if isinstance(find, str) and find == AUTO and not network.config.finder:
+        asked = replace(asked, find=SEARCH)
+    search = asked.of(network)
+    assert search is not None
+    engine = Engine(network, frozen=not isinstance(model, CPM))
     show = bar_wanted(progress, len(sources), PROGRESS_FROM_IMAGES)
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):
         try:
-            found.append(search.regions(engine, settings, source.read()))
+            found.append(list(search.regions(engine, settings, source.read())))
         except (OSError, ValueError) as error:
             if not (several and isinstance(source.item, Path)):
                 raise

@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
+from cpm_fast.inference.asking import Asked, Looks
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
 from cpm_fast.inference.regions import Regions, given_regions
-from cpm_fast.inference.search import Search, search_of
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.reading import read_ahead
@@ -44,7 +44,7 @@ def infer(
     model: CPM | str | Path | None = None,
     boxes: Any = None,
     rois: Any = None,
-    find: Literal["auto", "search"] | bool = "auto",
+    find: Literal["auto", "search"] | bool | CPM | str | Path = "auto",
     max_subjects: int | None = None,
     min_find_score: float | None = None,
     pyramid: Sequence[float] = (1.0,),
@@ -76,11 +76,13 @@ def infer(
         boxes: where the subjects are: [N, 4] (left, top, right, bottom) image pixels, or one [4]; for a folder or list
             of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
         rois: the same as a `Roi` or a list of them.
-        find: who is where, if neither says so. "search": the network itself looks for subjects of all sizes, which
-            takes about a hundred times as long as one look; an image may have none. "auto" and False: each image is one
-            subject, seen whole.
-        max_subjects: of a search: the most per image, the surest first; all if not given.
-        min_find_score: of a search: the least mean height of a subject's peaks; 0.3 if not given.
+        find: who is where, if neither says so. "auto": the finder that belongs to the weights looks for subjects, if
+            they have one. A finder, as network, file or bundled name: that one looks. "search": the pose network itself
+            looks for subjects of all sizes, which takes about a hundred times as long as one look. With these an image
+            may have no subject. False, and "auto" for weights without a finder: each image is one subject, seen whole.
+        max_subjects: that are looked for: the most per image, the surest first; all if not given.
+        min_find_score: the least score of a subject that is looked for: of a finder the belief in its center, which is
+            calibrated for every finder; of a search the mean height of its peaks, 0.3 if not given.
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
@@ -117,9 +119,9 @@ def infer(
     settings = Settings(
         pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune
     )
-    search = search_of(find, boxes is not None or rois is not None, max_subjects, min_find_score)
+    asked = Asked(find, boxes is not None or rois is not None, max_subjects, min_find_score)
     job = Job.of(
-        images, settings, model=model, boxes=boxes, rois=rois, search=search, device=device, color=color,
+        images, settings, model=model, boxes=boxes, rois=rois, asked=asked, device=device, color=color,
         readers=readers, max_pixels=max_pixels,
     )  # fmt: skip
     results: list[Result] = []
@@ -130,7 +132,7 @@ def infer(
         else:
             failures[outcome.name] = outcome.reason
             warnings.warn(f"left out {outcome.reason}", stacklevel=2)
-    for doubt in doubts(results, searched=search is not None):
+    for doubt in doubts(results, searched=job.search is not None):
         warnings.warn(doubt, stacklevel=2)
     return Results(results, failures)
 
@@ -163,7 +165,7 @@ class Job:
     several: bool
     regions: Regions
     readers: int = READERS
-    search: Search | None = None
+    search: Looks | None = None
 
     @classmethod
     def of(
@@ -178,7 +180,7 @@ class Job:
         color: Literal["bgr", "rgb"],
         readers: int,
         max_pixels: int = MAX_PIXELS,
-        search: Search | None = None,
+        asked: Asked | None = None,
     ) -> Job:
         """Check the arguments of a user; they and the errors are those of `infer`."""
         if not is_whole(readers) or readers < 0:
@@ -191,6 +193,7 @@ class Job:
         # Weights that were loaded here are in nobody else's hands.
         frozen = not isinstance(model, CPM)
         engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=frozen)
+        search = None if asked is None else asked.of(network)
         return cls(engine, settings, sources, several, regions, readers, search)
 
     def only(self, indices: Sequence[int]) -> Job:

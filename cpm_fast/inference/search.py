@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -82,29 +81,6 @@ class Search:
             if all(sameness(parts, other, kept.side) < SAME_SUBJECT for kept, other in chosen):
                 chosen.append((roi, parts))
         return [roi for roi, _ in chosen]
-
-
-def search_of(find: Any, given: bool, max_subjects: int | None, min_find_score: float | None) -> Search | None:
-    """Return the search that a user asks for; None for none.
-
-    Args:
-        find: "auto", False, or "search".
-        given: whether the user says where the subjects are.
-        max_subjects, min_find_score: of the search; None if not given.
-
-    Raises:
-        ValueError: find is something else, subjects are given and searched, or a setting has no search.
-    """
-    if find not in ("auto", "search", False):
-        raise ValueError(f'find must be "auto", "search" or False, got {find!r}')
-    if find != "search":
-        for name, value in (("max_subjects", max_subjects), ("min_find_score", min_find_score)):
-            if value is not None:
-                raise ValueError(f'{name} is for find="search", got {value!r} with find={find!r}')
-        return None
-    if given:
-        raise ValueError('find="search" looks for subjects, but boxes or rois say where they are')
-    return Search(max_subjects) if min_find_score is None else Search(max_subjects, min_find_score)
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,8 +102,16 @@ def find_network(model: CPM | str | Path | None, device: str | torch.device) -> 
 
     Raises:
         TypeError: model is of another type.
+        ValueError: it is a finder.
         RuntimeError: the given network is on another device.
     """
+    network = _named_network(model, device)
+    if network.config.kind == "find":
+        raise ValueError("model must be a network that locates parts, got a finder; give it as find= (--finder)")
+    return network
+
+
+def _named_network(model: CPM | str | Path | None, device: str | torch.device) -> CPM:
     if isinstance(model, CPM):
         where = next(model.parameters()).device
         wanted = where if device == "auto" else torch.device(device)

@@ -10,10 +10,12 @@ import numpy as np
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch
+from cpm_fast.data.scenes.loader import SceneBatch
 from cpm_fast.evaluation.curves import plain
 from cpm_fast.results.drawing import belief_overlay, write_picture
 from cpm_fast.system.files import atomic_write
 from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.targets.finding import FinderTargets
 from cpm_fast.training.targets.loss import Targets
 
 if TYPE_CHECKING:
@@ -61,18 +63,26 @@ def draw_curves(metrics: MetricsLog, path: Path) -> None:
         for stage in range(len(of_name[0]["pck"])):
             points = [100 * row["pck"][stage] for row in of_name]
             right.plot([row["step"] for row in of_name], points, marker=".", label=f"stage {stage + 1}, {plain(name)}")
+    found = [row for row in rows if "recall" in row]
+    for name in dict.fromkeys(row["data"] for row in found):
+        of_name = [row for row in found if row["data"] == name]
+        right.set(ylabel="% and regions")
+        right.plot([row["step"] for row in of_name], [100 * row["recall"] for row in of_name], marker=".",
+                   label=f"recall (%), {plain(name)}")  # fmt: skip
+        right.plot([row["step"] for row in of_name], [row["false_per_picture"] for row in of_name], marker=".",
+                   label=f"false per picture, {plain(name)}")  # fmt: skip
     write_curves(figure, path)
 
 
-def draw_batch(batch: Batch, targets: Targets, network: NetworkConfig, path: Path) -> None:
+def draw_batch(batch: Batch | SceneBatch, targets: Targets | FinderTargets, network: NetworkConfig, path: Path) -> None:
     """Draw the first batch as the network gets it: crops above the subject's targets, the center marked."""
     tiles = []
-    for crop, target, center in zip(batch.crops, targets.subject, batch.center_box, strict=False):
+    for crop, target, center in zip(batch.crops, targets.shown, batch.center_box, strict=False):
         picture = crop.cpu().numpy()
-        heat = target[: network.parts].amax(dim=0).cpu().numpy()
-        overlaid = belief_overlay(picture, heat, network.cell_offset)
-        x, y = (round(float(value)) for value in center)
-        cv2.drawMarker(overlaid, (x, y), (255, 255, 255), cv2.MARKER_CROSS, 12, 1, cv2.LINE_AA)
+        overlaid = belief_overlay(picture, target.cpu().numpy(), network.cell_offset)
+        if network.center_map:
+            x, y = (round(float(value)) for value in center)
+            cv2.drawMarker(overlaid, (x, y), (255, 255, 255), cv2.MARKER_CROSS, 12, 1, cv2.LINE_AA)
         tiles.append(np.concatenate([picture, overlaid]))
         if len(tiles) == MOSAIC_COLUMNS * MOSAIC_ROWS:
             break

@@ -13,12 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.data.loader import Batch, TrainingItems, blank_batch, steps_per_epoch, training_batches
-from cpm_fast.data.mapped import Mapped, mapped
+from cpm_fast.data.loader import steps_per_epoch, training_batches
 from cpm_fast.data.sample import Dataset
-from cpm_fast.evaluation import evaluate
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import save_model
+from cpm_fast.model.tensor_file import write_network
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.files import remove_leftovers
 from cpm_fast.system.interrupt import interrupts_held
@@ -34,8 +32,7 @@ from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.phases import Phase, phase_at, run_phases
 from cpm_fast.training.pictures import BATCH_FILE, CURVES_FILE, draw_batch, draw_curves
 from cpm_fast.training.start import start_from
-from cpm_fast.training.targets.loss import Targets, make_targets
-from cpm_fast.training.targets.teacher import Teacher
+from cpm_fast.training.task import AnyBatch, AnyTargets, task_of
 from cpm_fast.training.update import update
 
 LOG_EVERY_STEPS = 20
@@ -64,19 +61,15 @@ class Run:
         options: RunOptions,
         ranks: Ranks,
     ) -> None:
-        filled = [mapped(dataset, network.skeleton) for dataset in data if len(dataset)]
-        for dataset in filled:
-            if isinstance(dataset, Mapped) and dataset.missing and config.loss_mode == "zero":
-                raise ValueError(
-                    f"{dataset.name}: lacks {', '.join(dataset.missing)}, so loss_mode must be 'mask', got 'zero'"
-                )
+        filled = [dataset for dataset in data if len(dataset)]
         if not filled:
             raise ValueError("data must hold at least one sample, got none")
         self.network, self.config, self.options = network, config, options
         self.validation, self.folder = validation, folder
         self.ranks, self.device = ranks, ranks.device
         self.samples = sample_counts(data, validation)
-        self.items = TrainingItems(filled, network, config.augmentation, config.seed)
+        self.task = task_of(network, config, ranks.device)
+        self.items = self.task.items(filled, config.seed)
         self.batch = min(config.batch, len(self.items))
         if self.batch < ranks.world:
             raise ValueError(f"batch must be at least one sample per process ({ranks.world}), got {self.batch}")
@@ -87,15 +80,14 @@ class Run:
         if config.precision == "tf32" and self.device.type != "cuda":
             raise RuntimeError(f"precision tf32 is for CUDA, got device {self.device}")
         self.phases = run_phases(config, network.stages, self.steps)
-        self.teacher = (
-            Teacher.load(config.teacher, network, config.teacher_share, self.device) if config.teacher else None
-        )
         self.metrics = MetricsLog(folder.path / METRICS_FILE)
         self.gradients = MetricsLog(folder.path / GRADIENTS_FILE)
         # Losses of the steps since the last line of metrics, and the samples seen since the clock was set.
         self.window: list[torch.Tensor] = []
         self.seen, self.clock = 0, time.monotonic()
         self.average: WeightAverage | None = None
+        # The network as the last validation calibrated it.
+        self.kept: NetworkConfig | None = None
         self.phase = self.phases[0]
         self.forward: torch.nn.Module | None = None
         # Samples that could not be read, since the last line of metrics and in all, and steps in a row without any.
@@ -133,7 +125,7 @@ class Run:
             tqdm.write(f"left out {self.left_out} times a sample that could not be read; look with cpm-fast data check")
         if progress.step == self.steps and self.ranks.main:
             with self.folder.writing(self.folder.final):
-                save_model(self.judged(model).eval(), self.folder.final)
+                self.keep(model, self.folder.final)
         return self.judged(model)
 
     def averaged(self) -> CPM | None:
@@ -142,6 +134,10 @@ class Run:
     def judged(self, model: CPM) -> CPM:
         """Return the weights that are scored and handed out."""
         return model if self.average is None else self.average.model
+
+    def keep(self, model: CPM, path: Path) -> None:
+        """Write the weights that are handed out, with what their last validation calibrated."""
+        write_network(self.judged(model).eval().state_dict(), self.kept or self.network, path)
 
     def enter(self, phase: Phase, model: CPM) -> None:
         """Have the stages run, and the weights learn, that a phase says."""
@@ -196,7 +192,7 @@ class Run:
         return progress
 
     def advance(
-        self, progress: Progress, batch: Batch, model: CPM, optimizer: torch.optim.Optimizer, bar: tqdm
+        self, progress: Progress, batch: AnyBatch, model: CPM, optimizer: torch.optim.Optimizer, bar: tqdm
     ) -> Progress:
         """One step, and what is due after it: metrics, checkpoint, validation."""
         self.note_unreadable(progress.step, batch)
@@ -224,7 +220,7 @@ class Run:
             self.clock += time.monotonic() - started
         return progress
 
-    def note_unreadable(self, step: int, batch: Batch) -> None:
+    def note_unreadable(self, step: int, batch: AnyBatch) -> None:
         """Count the samples of a batch that could not be read, and tell of each once."""
         for message in batch.unreadable:
             if message not in self.told:
@@ -279,7 +275,9 @@ class Run:
         if problem:
             raise TrainingError(f"{problem}: lower the learning rate; {self.folder.state()}")
 
-    def step(self, step: int, batch: Batch, samples: int, model: CPM, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    def step(
+        self, step: int, batch: AnyBatch, samples: int, model: CPM, optimizer: torch.optim.Optimizer
+    ) -> torch.Tensor:
         """Update the weights once; returns the loss of every stage, [T]."""
         self.seen += samples
         # Dropout is a function of seed, step and process.
@@ -304,16 +302,14 @@ class Run:
             self.write_row({"step": step + 1, "layers": gradient_histograms(model)}, self.gradients)
         return losses
 
-    def prepared(self, batch: Batch) -> tuple[Batch, Targets]:
+    def prepared(self, batch: AnyBatch) -> tuple[AnyBatch, AnyTargets]:
         """Return the batch on the device, and its targets; a blank one that does not count if none of it can be read.
 
         The other processes wait for this one's gradients, even where they are 0.
         """
         readable = len(batch.crops) > 0
-        batch = (batch if readable else blank_batch(self.network, 1)).to(self.device)
-        targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
-        if self.teacher is not None and readable:
-            targets = self.teacher.softened(targets, batch)
+        batch = (batch if readable else self.task.blank(1)).to(self.device)
+        targets = self.task.targets(batch)
         return batch, targets if readable else targets.without_counts()
 
     def validate(self, model: CPM, progress: Progress) -> Progress:
@@ -323,20 +319,15 @@ class Run:
             return progress
         scores = []
         for dataset in self.validation:
-            result = evaluate(self.judged(model), dataset, batch=self.batch, device=str(self.device), progress=False)
-            pck = [score.mean for score in result.stages]
-            scores.append(pck[-1])
-            self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch,
-                            "data": dataset.name, "pck": pck, "samples": result.stages[-1].samples,
-                            "left_out": result.stages[-1].left_out})  # fmt: skip
-            tqdm.write(
-                f"step {progress.step}  {dataset.name}  PCK@0.2 "
-                + "  ".join(f"stage {t} {100 * value:.1f}" for t, value in enumerate(pck, 1))
-            )
+            outcome = self.task.validate(self.judged(model), dataset, self.batch, self.device)
+            scores.append(outcome.score)
+            self.kept = outcome.network
+            self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch, **outcome.row})
+            tqdm.write(f"step {progress.step}  {outcome.told}")
         with self.folder.writing(self.folder.path / CURVES_FILE):
             draw_curves(self.metrics, self.folder.path / CURVES_FILE)
         if scores and sum(scores) / len(scores) > progress.best_score:
             with self.folder.writing(self.folder.best):
-                save_model(self.judged(model), self.folder.best)
+                self.keep(model, self.folder.best)
             return replace(progress, best_score=sum(scores) / len(scores), best_step=progress.step)
         return progress

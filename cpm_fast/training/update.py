@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from cpm_fast.data.loader import Batch
+from cpm_fast.data.scenes.loader import SceneBatch
 from cpm_fast.model.cpm import CPM, gaussian_center_map
 from cpm_fast.model.crops import network_input
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.ranks import Ranks
 from cpm_fast.system.torch_settings import tf32
-from cpm_fast.training.targets.loss import Targets, missed_part, stage_losses
+from cpm_fast.training.targets.finding import FinderTargets
+from cpm_fast.training.targets.loss import Targets, missed_part
 
 ALONE = Ranks()
-Rows = TypeVar("Rows", Batch, Targets)
 
 
 def update(
     model: CPM,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    targets: Targets,
+    batch: Batch | SceneBatch,
+    targets: Targets | FinderTargets,
     config: TrainingConfig,
     *,
     forward: torch.nn.Module | None = None,
@@ -65,7 +66,7 @@ def update(
             center_map = gaussian_center_map(piece.center_box, model.config.input_size, model.config.center_sigma)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 beliefs = forward(crops, center_map)
-            losses = stage_losses(beliefs, wanted, len(batch.crops) if samples is None else samples, robust)
+            losses = wanted.losses(beliefs, len(batch.crops) if samples is None else samples, robust)
             # DistributedDataParallel takes the mean over the processes; the loss is over the samples of all of them.
             (losses[chosen].sum() * ranks.world).backward()
         total = total.to(losses.dtype)
@@ -76,7 +77,7 @@ def update(
     return ranks.sum(total)
 
 
-def _pieces(rows: Rows, count: int) -> list[Rows]:
+def _pieces(rows: Any, count: int) -> list[Any]:
     """Return the samples of a batch, or their targets, in pieces of nearly equal size."""
     if count == 1:
         return [rows]

@@ -83,10 +83,10 @@ def test_windows_stand_where_their_beliefs_come_from() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"find": "everywhere"}, 'find must be "auto", "search" or False'),
+        ({"find": None}, 'find must be "auto", "search", False or a finder'),
         ({"find": "search", "boxes": [[0, 0, 10, 10]]}, "boxes or rois say where they are"),
-        ({"max_subjects": 2}, 'max_subjects is for find="search"'),
-        ({"find": False, "min_find_score": 0.2}, 'min_find_score is for find="search"'),
+        ({"max_subjects": 2}, "max_subjects is for subjects that are looked for"),
+        ({"find": False, "min_find_score": 0.2}, "min_find_score is for subjects that are looked for"),
         ({"find": "search", "max_subjects": 0}, "max_subjects must be a positive whole number"),
         ({"find": "search", "min_find_score": float("nan")}, "min_find_score must be a finite number"),
     ],

@@ -38,20 +38,27 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--find",
-        choices=("auto", "search"),
+        choices=("auto", "search", "whole"),
         default="auto",
-        help="who is where in pictures without "
-        "--box: search looks for subjects of all sizes; auto takes each picture as one subject, seen "
-        "whole (%(default)s)",
+        help="who is where in pictures without --box: whole takes each picture as one subject, seen whole; search "
+        "looks for subjects of all sizes with the pose network; auto has the finder look that belongs to the weights, "
+        "and is whole for weights without one (%(default)s)",
     )
     parser.add_argument(
-        "--max-subjects", type=int, metavar="N", help="with --find search: the most per picture, the surest first"
+        "--finder", metavar="FILE", help="weights of a finder, a file or a bundled name, which looks for the subjects"
+    )
+    parser.add_argument(
+        "--max-subjects",
+        type=int,
+        metavar="N",
+        help="of the subjects that are looked for: the most per picture, the surest first",
     )
     parser.add_argument(
         "--min-find-score",
         type=float,
         metavar="SCORE",
-        help="with --find search: the least mean peak of a subject (default: 0.3)",
+        help="the least score of a subject that is looked for: of a finder the belief in its center (default: the "
+        "finder's own), of a search the mean peak (default: 0.3)",
     )
     parser.add_argument(
         "--form",

@@ -22,6 +22,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "are the --data, its next runs/train-N the --output, and its [train] has options",
     )
     parser.add_argument(
+        "--find",
+        action="store_true",
+        help="train a finder, which says where the subjects of a picture are, from the regions, boxes or parts of "
+        "--data; the recipe is find and the preset finder, if no others are named",
+    )
+    parser.add_argument(
         "--hold-out",
         action="append",
         type=int,

@@ -108,7 +108,7 @@ def draw_sample(rng: np.random.Generator, name: str, subject: bool = True) -> Sa
     parts = placed.parts_image()
     center = _middle(parts)
 
-    image = _background(rng, *size)
+    image = draw_background(rng, *size)
     others = _others(rng, center, head_px)
     for other in others:
         if not other.in_front:
@@ -171,7 +171,7 @@ def _place(rng: np.random.Generator, figure: Figure, head_px: float) -> tuple[tu
     return (int(height), int(width)), rng.uniform(first, last)
 
 
-def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Draw a gradient with a rough texture, perhaps a floor, and rectangles, lines, circles and sticks like limbs."""
     corners = np.array([any_color(rng, 0.6) for _ in range(4)]).reshape(2, 2, 3)
     # Half of the walls are nearly even: the corners drawn together.

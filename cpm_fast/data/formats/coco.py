@@ -104,6 +104,10 @@ class CocoKeypoints(Subjects):
         if not subjects:
             raise ValueError(f"{path}: must hold annotations with labeled key points, got {len(annotations)} others")
         super().__init__(path.stem, skeleton, subjects, _folders(path), [path], reasons)
+        for one in self.unsampled:
+            left, top, width, height = one.box
+            if width > 0 and height > 0:
+                self.ignored.setdefault(names[one.image], []).append((left, top, left + width, top + height))
 
 
 class VisibilityError(ValueError):

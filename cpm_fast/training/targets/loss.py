@@ -39,6 +39,16 @@ class Targets:
         nothing = torch.zeros_like(self.subject_counts)
         return replace(self, everyone_counts=nothing, subject_counts=nothing)
 
+    def losses(self, beliefs: Sequence[torch.Tensor], samples: int | None, robust: float) -> torch.Tensor:
+        """Return the loss of each stage; see `stage_losses`."""
+        return stage_losses(beliefs, self, samples, robust)
+
+    @property
+    def shown(self) -> torch.Tensor:
+        """The map [N, h, w] that pictures of a batch show: the highest of the subject's beliefs."""
+        parts = self.subject[:, :-1] if self.background else self.subject
+        return parts.amax(dim=1)
+
 
 def make_targets(
     batch: Batch, network: NetworkConfig, part_sigma: float, loss_mode: Literal["zero", "mask"]

@@ -1,0 +1,222 @@
+"""Random scenes: a whole picture seen larger or smaller, subjects pasted onto a background, or a background alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from cpm_fast.config import NetworkConfig
+from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
+from cpm_fast.data.drawn.synthetic import draw_background
+from cpm_fast.data.effects import LEAST_KNOWN, altered, subject_mask, surroundings
+from cpm_fast.data.sample import Sample
+from cpm_fast.data.scenes.scene import (
+    LEAST_SEEN,
+    SMALLEST_SIDE_PX,
+    Scene,
+    Subject,
+    ignored_of,
+    scene_of,
+    subjects_of,
+)
+from cpm_fast.model.crops import warp
+from cpm_fast.recipes import AugmentationConfig
+from cpm_fast.roi import Roi, transform
+from cpm_fast.skeleton import Skeleton
+
+# How often a picture is seen whole, and how often a background alone; the rest are pasted.
+WHOLE_SHARE, EMPTY_SHARE = 0.45, 0.1
+# Longer side of a whole picture over the scene's.
+WHOLE_SCALE = (0.45, 1.7)
+# Turns of whole pictures show their corners, so that they are rare.
+WHOLE_TURNED = 0.25
+# How often there are one, two, ... subjects, and the sides of their regions over the scene's.
+PASTED_SHARES = (0.4, 0.25, 0.2, 0.1, 0.05)
+PASTED_SIDE = (0.07, 1.35)
+# How far out of the scene the middle of a pasted subject may lie, in shares of its sides.
+PASTED_BEYOND = 0.06
+# A subject is cut out at this size at least, and shrunk then: masks need room.
+CUT_SIDE_PX = 144
+# How often the larger subjects stand before the smaller ones, and how often a background is drawn.
+SORTED_SHARE, DRAWN_SHARE = 0.7, 0.25
+
+Another = Callable[[], Sample]
+
+
+def compose(
+    sample: Sample,
+    another: Another,
+    skeleton: Skeleton,
+    network: NetworkConfig,
+    augmentation: AugmentationConfig,
+    random: np.random.Generator,
+) -> Scene:
+    """Compose one scene of the size that the network is trained on.
+
+    Args:
+        sample: whose turn it is: it is in the scene, unless the scene is empty.
+        another: reads another sample, at random.
+        skeleton: the parts of the samples.
+        network: the finder.
+        augmentation: ranges of turning, mirroring, colors, blur and compression; its other fields are the pose
+            networks'.
+        random: where everything is drawn from.
+
+    Raises:
+        ValueError, OSError: a sample can't be read.
+    """
+    kind = random.random()
+    if kind < WHOLE_SHARE:
+        scene = _whole(sample, skeleton, network, augmentation, random)
+    elif kind < WHOLE_SHARE + EMPTY_SHARE:
+        background, doubtful = _background(another, network.input_size, random)
+        scene = Scene(background, doubtful=doubtful)
+    else:
+        scene = _pasted(sample, another, skeleton, network, augmentation, random)
+    drawn = draw(augmentation, random)
+    nobody = np.zeros((1, len(skeleton), 2))
+    image = altered(scene.image, nobody, np.zeros((1, len(skeleton)), bool), skeleton, drawn, None)
+    return replace(scene, image=image)
+
+
+def _whole(
+    sample: Sample, skeleton: Skeleton, network: NetworkConfig, augmentation: AugmentationConfig,
+    random: np.random.Generator,
+) -> Scene:  # fmt: skip
+    """Return a picture as it is, at some scale, and cut by the scene or with nothing about it."""
+    size = network.input_size
+    height, width = sample.image.shape[:2]
+    scale = math.exp(random.uniform(*np.log(WHOLE_SCALE)))
+    drawn = draw(augmentation, random)
+    degrees = drawn.degrees if random.random() < WHOLE_TURNED else 0.0
+    side = max(height, width) / scale  # of the square of the picture that the scene shows
+    roi = sample.region(network.margin)
+    center = []
+    for axis, pixels in enumerate((width, height)):
+        # The scene lies within the picture, or the picture within the scene; the subject's middle is in it.
+        low, high = sorted((side / 2, pixels - side / 2))
+        at = random.uniform(low, high)
+        reach = 0.45 * side
+        center.append(float(np.clip(at, roi.center[axis] - reach, roi.center[axis] + reach)))
+    matrix = box_matrix(Roi((center[0], center[1]), side), size, replace(Draw(), degrees=degrees, flip=drawn.flip))
+    image = warp(sample.image, matrix, size, network.padding_value)
+    subjects = [subject.moved(matrix) for subject in subjects_of(sample, skeleton, network.margin)]
+    nowhere = np.empty((0, 2))
+    squares = [Subject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi for square in
+               ignored_of(sample, skeleton, network.margin)]  # fmt: skip
+    return replace(scene_of(image, subjects, squares), doubtful=True)
+
+
+def _pasted(
+    sample: Sample, another: Another, skeleton: Skeleton, network: NetworkConfig, augmentation: AugmentationConfig,
+    random: np.random.Generator,
+) -> Scene:  # fmt: skip
+    """Return several cut-out subjects on a background."""
+    size = network.input_size
+    canvas, doubtful = _background(another, size, random)
+    count = 1 + int(np.searchsorted(np.cumsum(PASTED_SHARES), random.random()))
+    count = min(count, len(PASTED_SHARES))
+    sides = np.exp(random.uniform(math.log(PASTED_SIDE[0]), math.log(PASTED_SIDE[1]), count)) * max(size)
+    sides = np.maximum(sides, SMALLEST_SIDE_PX + 4)
+    if random.random() < SORTED_SHARE:
+        sides.sort()
+    placed: list[Subject] = []
+    shown: list[np.ndarray] = []  # what is left of each subject's mask, [H, W]
+    whole: list[float] = []
+    for number, side in enumerate(sides.tolist()):
+        one = sample if number == 0 else another()
+        image, mask, subject = cut_out(one, skeleton, network, round(side), draw(augmentation, random))
+        x, y = random.uniform(-PASTED_BEYOND, 1 + PASTED_BEYOND, 2) * (size[1], size[0])
+        left, top = round(float(x) - image.shape[1] / 2), round(float(y) - image.shape[0] / 2)
+        laid = _paste(canvas, image, mask, left, top)
+        shown = [one_mask * (1 - laid) for one_mask in shown]
+        shown.append(laid)
+        whole.append(float(mask.sum()))
+        placed.append(subject.moved(np.array([[1.0, 0.0, left], [0.0, 1.0, top]])))
+    scene = Scene(canvas, doubtful=doubtful)
+    for subject, left_over, area in zip(placed, shown, whole, strict=True):
+        fine = float(left_over.sum()) >= LEAST_SEEN * area
+        own = scene_of(canvas, [subject]) if fine else Scene(canvas, (), (subject.roi,))
+        scene = replace(scene, rois=scene.rois + own.rois, ignored=scene.ignored + own.ignored)
+    return scene
+
+
+def cut_out(
+    sample: Sample, skeleton: Skeleton, network: NetworkConfig, side: int, drawn: Draw
+) -> tuple[np.ndarray, np.ndarray, Subject]:
+    """Cut a subject out of its picture, turned and mirrored as drawn.
+
+    Returns:
+        its region [side, side, 3] uint8; how much of it is the subject's, [side, side] float32 with soft edges; and
+        the subject in these pixels.
+    """
+    large = max(side, CUT_SIDE_PX)
+    subject = subjects_of(sample, skeleton, network.margin)[0]
+    matrix = box_matrix(subject.roi, (large, large), replace(Draw(), degrees=drawn.degrees, flip=drawn.flip))
+    image = warp(sample.image, matrix, (large, large), network.padding_value)
+    height, width = sample.image.shape[:2]
+    inside = warp(np.full((height, width, 1), 255, np.uint8), matrix, (large, large), 0)
+    known = sample.labeled & np.isfinite(sample.parts_image).all(axis=1)
+    if known.mean() >= LEAST_KNOWN and skeleton.limbs:
+        parts = transform(matrix, np.nan_to_num(sample.parts_image))
+        mask = subject_mask((large, large), parts[None], known[None], skeleton)
+    else:
+        mask = _ellipse(sample, subject, matrix, large)
+    mask = mask * (inside.reshape(large, large).astype(np.float32) / 255)
+    image = recolor(image, replace(Draw(), brightness=drawn.brightness, contrast=drawn.contrast,
+                                   saturation=drawn.saturation))  # fmt: skip
+    moved = subject.moved(matrix)
+    if large > side:
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        mask = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+        share = side / large
+        moved = moved.moved(np.array([[share, 0.0, (share - 1) / 2], [0.0, share, (share - 1) / 2]]))
+    return image, mask, moved
+
+
+def _ellipse(sample: Sample, subject: Subject, matrix: np.ndarray, side: int) -> np.ndarray:
+    """Return a soft ellipse about a box, or about the middle of a region, [side, side] float32."""
+    box = sample.box_image
+    (x, y), half = subject.roi.center, subject.roi.side / 2
+    left, top, right, bottom = (x - half, y - half, x + half, y + half) if box is None else box
+    corners = transform(matrix, np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float))
+    mask = np.zeros((side, side), np.float32)
+    cv2.ellipse(mask, cv2.minAreaRect(corners.astype(np.float32)), 1.0, -1)
+    return cv2.GaussianBlur(mask, (0, 0), max(1.0, 0.02 * side))
+
+
+def _paste(canvas: np.ndarray, image: np.ndarray, mask: np.ndarray, left: int, top: int) -> np.ndarray:
+    """Blend an image [h, w, 3] into a canvas, in place; returns how much of each pixel it covers, [H, W]."""
+    height, width = canvas.shape[:2]
+    laid = np.zeros((height, width), np.float32)
+    low_x, low_y = max(left, 0), max(top, 0)
+    high_x, high_y = min(left + image.shape[1], width), min(top + image.shape[0], height)
+    if low_x >= high_x or low_y >= high_y:
+        return laid
+    part = np.s_[low_y - top : high_y - top, low_x - left : high_x - left]
+    place = np.s_[low_y:high_y, low_x:high_x]
+    laid[place] = mask[part]
+    share = np.ascontiguousarray(mask[part])
+    canvas[place] = cv2.blendLinear(
+        np.ascontiguousarray(image[part]), np.ascontiguousarray(canvas[place]), share, 1 - share
+    )
+    return laid
+
+
+def _background(another: Another, size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Return the surroundings of another subject, stretched over the scene, or drawn clutter: [H, W, 3].
+
+    The second value says whether it is a photograph, which may show others.
+    """
+    other = another()
+    strip = surroundings(other)
+    # Where nothing is beside the subject, the whole picture is given, which has it.
+    if random.random() < DRAWN_SHARE or strip is other.image or len(other.others_image) or len(other.ignored_image):
+        return draw_background(random, *size), False
+    if random.random() < 0.5:
+        strip = strip[:, ::-1]
+    return cv2.resize(np.ascontiguousarray(strip), size[::-1], interpolation=cv2.INTER_AREA), True

@@ -1,0 +1,143 @@
+"""A picture with the regions of its subjects: what a finder learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cpm_fast.data.regions import LEAST_PARTS, refit
+from cpm_fast.data.sample import Sample
+from cpm_fast.data.subjects import region_of_parts
+from cpm_fast.roi import Roi, transform
+from cpm_fast.skeleton import Skeleton
+
+# A subject of whom less than this share of the parts is in the picture, or that is covered so far, does not count: it
+# is neither a subject nor background.
+LEAST_SEEN = 0.4
+# Smaller subjects, in pixels of the side of the region, are part of the background that does not count.
+SMALLEST_SIDE_PX = 12.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture, and who is where.
+
+    Args:
+        image: [H, W, 3] uint8 BGR.
+        rois: of the K subjects.
+        ignored: squares about others, who may be found or not.
+        doubtful: whether the picture may show others beside whom nobody has labeled, as photographs do.
+    """
+
+    image: np.ndarray
+    rois: tuple[Roi, ...] = ()
+    ignored: tuple[Roi, ...] = ()
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A subject in the pixels of some picture.
+
+    Args:
+        roi: its region.
+        parts: [K, 2], those that are known.
+        shown: [K] bool, those that its own picture does not cut off.
+    """
+
+    roi: Roi
+    parts: np.ndarray
+    shown: np.ndarray
+
+    def moved(self, matrix: np.ndarray) -> Subject:
+        """Return the subject in another picture, [2, 3] affine; a turn leaves the side as it is."""
+        scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+        x, y = transform(matrix, np.array(self.roi.center)).tolist()
+        return replace(self, roi=Roi((x, y), self.roi.side * scale), parts=transform(matrix, self.parts))
+
+
+def subjects_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Subject]:
+    """Return the labeled subjects of a sample's picture, its own first.
+
+    Others are those whose parts tell a region; the rest are `ignored_of`.
+
+    Raises:
+        ValueError: the sample has neither region nor box.
+    """
+    height, width = sample.image.shape[:2]
+
+    def subject(roi: Roi, parts: np.ndarray) -> Subject:
+        return Subject(roi, parts, np.all((parts >= 0) & (parts < (width, height)), axis=1))
+
+    known = sample.labeled & np.isfinite(sample.parts_image).all(axis=1)
+    found = [subject(sample.region(margin), sample.parts_image[known])]
+    for parts in sample.others_image:
+        roi = _region(parts, skeleton, margin)
+        if roi is not None:
+            found.append(subject(roi, parts[np.isfinite(parts).all(axis=1)]))
+    return found
+
+
+def ignored_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Roi]:
+    """Return squares about whom a sample's picture shows without telling their regions: crowds, people in part."""
+    squares = [Roi.from_box(box, 1.0) for box in sample.ignored_image]
+    for parts in sample.others_image:
+        there = parts[np.isfinite(parts).all(axis=1)]
+        if len(there) and _region(parts, skeleton, margin) is None:
+            low, high = there.min(axis=0), there.max(axis=0)
+            x, y = ((low + high) / 2).tolist()
+            squares.append(Roi((x, y), float((high - low).max()) + SMALLEST_SIDE_PX))
+    return squares
+
+
+def _region(parts: np.ndarray, skeleton: Skeleton, margin: float) -> Roi | None:
+    try:
+        roi, box = region_of_parts(parts, skeleton)
+    except ValueError:
+        return None
+    return roi if box is None else Roi.from_box(box, margin)
+
+
+def seen_subject(subject: Subject, size: tuple[int, int]) -> tuple[Roi | None, Roi | None]:
+    """Return the region of a subject in a picture that may cut it, and the square that does not count: one is None.
+
+    The region of one that is cut is that of the parts that are left, by the rule of the pose networks' training. Both
+    are None where nothing of it is in the picture.
+
+    Args:
+        subject: in pixels of the picture.
+        size: (H, W) of the picture.
+    """
+    roi, parts = subject.roi, subject.parts
+    height, width = size
+    inside = subject.shown & ((parts >= 0) & (parts < (width, height))).all(axis=1)
+    if len(parts) >= LEAST_PARTS and not inside.all():
+        if inside.sum() < max(LEAST_PARTS, LEAST_SEEN * len(parts)):
+            return None, roi if touches(roi, size) else None
+        roi = refit(roi, parts, parts[inside])
+    x, y = roi.center
+    if not (0 <= x < width and 0 <= y < height) or roi.side < SMALLEST_SIDE_PX:
+        return None, roi if touches(roi, size) else None
+    return roi, None
+
+
+def touches(roi: Roi, size: tuple[int, int]) -> bool:
+    """Return whether a square reaches into a picture of (H, W)."""
+    return all(
+        -roi.side / 2 < at < side + roi.side / 2 for at, side in zip(roi.center, (size[1], size[0]), strict=True)
+    )
+
+
+def scene_of(image: np.ndarray, subjects: Sequence[Subject], ignored: Sequence[Roi] = ()) -> Scene:
+    """Return the scene of a picture [H, W, 3]: of each subject, in its pixels, what can be seen."""
+    size = (image.shape[0], image.shape[1])
+    rois, left_out = [], list(ignored)
+    for subject in subjects:
+        roi, square = seen_subject(subject, size)
+        if roi is not None:
+            rois.append(roi)
+        elif square is not None:
+            left_out.append(square)
+    return Scene(image, tuple(rois), tuple(left_out))

@@ -1,0 +1,104 @@
+"""The answer to who is where, when a user gives neither boxes nor rois: a finder, a search, or the whole picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from cpm_fast.engine import Engine
+from cpm_fast.inference.finder import Finder
+from cpm_fast.inference.search import Search
+from cpm_fast.inference.settings import Settings
+from cpm_fast.model.cpm import CPM
+from cpm_fast.roi import Roi
+
+AUTO, SEARCH = "auto", "search"
+Find = Literal["auto", "search"] | bool | CPM | str | Path
+
+
+class Looks(Protocol):
+    """A way to look for subjects."""
+
+    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> Sequence[Roi]:
+        """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """How a user wants subjects to be found, before it is known what the weights have.
+
+    Args:
+        find: "auto", "search", False, or a finder: a network, a file or a bundled name.
+        given: whether the user says where the subjects are.
+        max_subjects, min_find_score: limits; None if not given.
+
+    Raises:
+        ValueError: find is something else, subjects are given and looked for, or a limit is out of its range or has
+            nothing to limit.
+        TypeError: find is of another type.
+    """
+
+    find: Find = AUTO
+    given: bool = False
+    max_subjects: int | None = None
+    min_find_score: float | None = None
+
+    def __post_init__(self) -> None:
+        find = self.find
+        if find is True or find is None or find == "" or not isinstance(find, (str, Path, CPM, bool)):
+            raise ValueError(f'find must be "auto", "search", False or a finder, got {find!r:.80}')
+        # Limits are checked whether they are used or not.
+        self.limits(0.0)
+        if self.given and find is not False and find != AUTO:
+            shown = "a finder" if isinstance(find, CPM) else repr(find)
+            raise ValueError(f"find={shown} looks for subjects, but boxes or rois say where they are")
+        if find is False or self.given:
+            self.refuse_limits("find=False" if find is False else "boxes or rois, which say where subjects are")
+
+    def limits(self, least: float) -> Search:
+        """Return the limits, with a least score where none is given."""
+        return Search(self.max_subjects, least if self.min_find_score is None else self.min_find_score)
+
+    def refuse_limits(self, why: str) -> None:
+        """Raise ValueError for limits where nothing is looked for."""
+        for name in ("max_subjects", "min_find_score"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} is for subjects that are looked for, got {getattr(self, name)!r} with {why}; "
+                    'find="search" or a finder looks for them'
+                )
+
+    def of(self, network: CPM) -> Looks | None:
+        """Return how subjects are looked for with a pose network; None where they are not.
+
+        Raises:
+            FileNotFoundError: no such finder.
+            ValueError: what is named is no finder, or there are limits and nothing to limit.
+        """
+        if self.find is False or self.given:
+            return None
+        if isinstance(self.find, str) and self.find == SEARCH:
+            return self.limits(Search().min_find_score)
+        named = network.config.finder if isinstance(self.find, str) and self.find == AUTO else self.find
+        if named == "":
+            self.refuse_limits("weights that have no finder")
+            return None
+        assert not isinstance(named, bool)
+        return finder_of(named, self, network)
+
+
+def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder:
+    """Return a finder that a user or a network's weights name, on the network's device."""
+    from cpm_fast.weights import shared
+
+    device = next(network.parameters()).device
+    finder = named if isinstance(named, CPM) else shared(named, device=str(device))
+    if finder.config.kind != "find":
+        shown = "a network" if isinstance(named, CPM) else str(named)
+        raise ValueError(f"find must be a finder, got {shown}, which locates the parts of subjects")
+    return Finder(Engine(finder, frozen=not isinstance(named, CPM)), asked.limits(finder.config.find_score))

@@ -1,0 +1,106 @@
+"""Subjects found by a network of their own, which sees the whole picture at coarse scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from cpm_fast.config import SIDE_UNIT_PX, STRIDE
+from cpm_fast.engine import Engine
+from cpm_fast.inference.search import MOST_OVERLAP, Search, overlap
+from cpm_fast.inference.settings import Settings
+from cpm_fast.model.crops import network_input
+from cpm_fast.ops.many_peaks import many_peaks
+from cpm_fast.roi import Roi
+from cpm_fast.system.torch_settings import cpu_threads
+
+# Longer sides at which the finder sees a picture.
+LEVELS_PX = (320, 160)
+# Peaks are further apart than so many cells.
+RADIUS = 1
+# A side is 2 to the power of a map's value; beyond these a map is no measure.
+OCTAVES = (-4.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A region, and the belief in its center."""
+
+    roi: Roi
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Finder:
+    """A finder, and how many subjects are wanted of it.
+
+    Args:
+        engine: of the finder.
+        search: limits; its `min_find_score` is the least belief in a center.
+    """
+
+    engine: Engine
+    search: Search
+
+    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
+        """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        del engine
+        with cpu_threads(settings.threads):
+            found = candidates(self.engine, image, self.search.min_find_score)
+        return [one.roi for one in chosen(found, self.search.max_subjects)]
+
+
+def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence[int] = LEVELS_PX) -> list[Candidate]:
+    """Return all peaks of the center maps of an image, at all levels, as regions.
+
+    Args:
+        engine: of a finder.
+        image: [H, W, 3] uint8 BGR.
+        least: belief that a peak is above.
+        levels: longer sides, in pixels.
+    """
+    found: list[Candidate] = []
+    for level in levels:
+        picture, across, down = shrunk(image, level)
+        config = engine.config
+        height, width = picture.shape[:2]
+        border = (config.padding_value,) * 3
+        cells = cv2.copyMakeBorder(picture, 0, -height % STRIDE, 0, -width % STRIDE, cv2.BORDER_CONSTANT, value=border)
+        with torch.inference_mode():
+            maps = engine(network_input(cells[None], config, engine.device))[-1].float()  # [1, 2, h, w]
+            points, scores = (each[0].cpu().numpy() for each in many_peaks(maps[:, 0].contiguous(), least, RADIUS))
+        sides = maps[0, 1].cpu().numpy()
+        there = scores > least
+        for (x, y), score in zip(points[there].tolist(), scores[there].tolist(), strict=True):
+            octaves = float(np.clip(sides[round(y), round(x)], *OCTAVES))
+            at_x, at_y = STRIDE * x + config.cell_offset, STRIDE * y + config.cell_offset
+            if not math.isfinite(octaves) or at_x >= width or at_y >= height:
+                continue
+            center = ((at_x + 0.5) * across - 0.5, (at_y + 0.5) * down - 0.5)
+            found.append(Candidate(Roi(center, SIDE_UNIT_PX * 2**octaves * math.sqrt(across * down)), score))
+    return found
+
+
+def shrunk(image: np.ndarray, longer: int) -> tuple[np.ndarray, float, float]:
+    """Return an image with a longer side of so many pixels, and image pixels per pixel of it, across and down."""
+    height, width = image.shape[:2]
+    share = longer / max(height, width)
+    size = (max(1, round(share * width)), max(1, round(share * height)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR)
+    return small, width / size[0], height / size[1]
+
+
+def chosen(found: Sequence[Candidate], most: int | None) -> list[Candidate]:
+    """Return the surest candidates that do not overlap a surer one by more than `MOST_OVERLAP`."""
+    kept: list[Candidate] = []
+    for one in sorted(found, key=lambda each: -each.score):
+        if len(kept) == most:
+            break
+        if all(overlap(one.roi, other.roi) <= MOST_OVERLAP for other in kept):
+            kept.append(one)
+    return kept

@@ -1,0 +1,135 @@
+"""The purpose of a training: parts of subjects in regions, or subjects in pictures; a run asks it for all else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from cpm_fast.config import NetworkConfig
+from cpm_fast.data.loader import Batch, TrainingItems, blank_batch
+from cpm_fast.data.mapped import Mapped, mapped
+from cpm_fast.data.sample import Dataset
+from cpm_fast.data.scenes.loader import SceneBatch, SceneItems, blank_scenes
+from cpm_fast.evaluation import evaluate
+from cpm_fast.evaluation.finder import evaluate_finder
+from cpm_fast.model.cpm import CPM
+from cpm_fast.recipes import TrainingConfig
+from cpm_fast.training.targets.finding import FinderTargets, finder_targets
+from cpm_fast.training.targets.loss import Targets, make_targets
+from cpm_fast.training.targets.teacher import Teacher
+
+AnyBatch = Batch | SceneBatch
+AnyTargets = Targets | FinderTargets
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The outcome of one validation set.
+
+    Args:
+        row: for the metrics log.
+        score: the larger the better.
+        told: in words.
+        network: the network that is kept, if it is not the one that was trained.
+    """
+
+    row: dict[str, Any]
+    score: float
+    told: str
+    network: NetworkConfig | None = None
+
+
+class Task(Protocol):
+    """All that a run needs to know of its purpose."""
+
+    def items(self, data: Sequence[Dataset], seed: int) -> TrainingItems | SceneItems:
+        """Return what is trained on; raises ValueError where a dataset can't serve."""
+        ...
+
+    def blank(self, count: int) -> AnyBatch:
+        """Return so many samples of nothing."""
+        ...
+
+    def targets(self, batch: Any) -> AnyTargets:
+        """Return the targets of a batch, on its device."""
+        ...
+
+    def validate(self, model: CPM, dataset: Dataset, batch: int, device: torch.device) -> Validation:
+        """Score a validation set."""
+        ...
+
+
+class Pose:
+    """Parts of subjects in regions.
+
+    Args:
+        network, config: what is trained, and how.
+        device: of the run.
+    """
+
+    def __init__(self, network: NetworkConfig, config: TrainingConfig, device: torch.device) -> None:
+        self.network, self.config = network, config
+        self.teacher = Teacher.load(config.teacher, network, config.teacher_share, device) if config.teacher else None
+
+    def items(self, data: Sequence[Dataset], seed: int) -> TrainingItems:
+        filled = [mapped(dataset, self.network.skeleton) for dataset in data]
+        for dataset in filled:
+            if isinstance(dataset, Mapped) and dataset.missing and self.config.loss_mode == "zero":
+                raise ValueError(
+                    f"{dataset.name}: lacks {', '.join(dataset.missing)}, so loss_mode must be 'mask', got 'zero'"
+                )
+        return TrainingItems(filled, self.network, self.config.augmentation, seed)
+
+    def blank(self, count: int) -> Batch:
+        return blank_batch(self.network, count)
+
+    def targets(self, batch: Batch) -> Targets:
+        targets = make_targets(batch, self.network, self.config.part_sigma, self.config.loss_mode)
+        return targets if self.teacher is None else self.teacher.softened(targets, batch)
+
+    def validate(self, model: CPM, dataset: Dataset, batch: int, device: torch.device) -> Validation:
+        result = evaluate(model, dataset, batch=batch, device=str(device), progress=False)
+        pck = [score.mean for score in result.stages]
+        last = result.stages[-1]
+        told = f"{dataset.name}  PCK@0.2 " + "  ".join(f"stage {t} {100 * value:.1f}" for t, value in enumerate(pck, 1))
+        return Validation(
+            {"data": dataset.name, "pck": pck, "samples": last.samples, "left_out": last.left_out}, pck[-1], told
+        )
+
+
+class Find:
+    """Subjects in pictures.
+
+    Args:
+        network, config: what is trained, and how.
+    """
+
+    def __init__(self, network: NetworkConfig, config: TrainingConfig) -> None:
+        if config.teacher or config.robust:
+            raise ValueError("teacher and robust are for networks that locate parts, got a finder")
+        self.network, self.config = network, config
+
+    def items(self, data: Sequence[Dataset], seed: int) -> SceneItems:
+        same = [mapped(dataset, data[0].skeleton) for dataset in data]
+        return SceneItems(TrainingItems(same, self.network, self.config.augmentation, seed))
+
+    def blank(self, count: int) -> SceneBatch:
+        return blank_scenes(self.network, count)
+
+    def targets(self, batch: SceneBatch) -> FinderTargets:
+        return finder_targets(batch, self.network)
+
+    def validate(self, model: CPM, dataset: Dataset, batch: int, device: torch.device) -> Validation:
+        del batch, device
+        found = evaluate_finder(model, dataset)
+        row = {"data": dataset.name, **found.row()}
+        return Validation(row, found.f_score, f"{dataset.name}  {found}",
+                          replace(model.config, find_score=round(found.threshold, 3)))  # fmt: skip
+
+
+def task_of(network: NetworkConfig, config: TrainingConfig, device: torch.device) -> Task:
+    """Return the purpose that a network was made for."""
+    return Find(network, config) if network.kind == "find" else Pose(network, config, device)

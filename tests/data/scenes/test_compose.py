@@ -1,0 +1,135 @@
+"""Scenes: where the regions are is where the subjects are, and who can't be told does not count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cpm_fast.config import preset
+from cpm_fast.data.augment import Draw
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.data.loader import TrainingItems
+from cpm_fast.data.sample import Sample
+from cpm_fast.data.scenes import compose as module
+from cpm_fast.data.scenes.compose import compose, cut_out
+from cpm_fast.data.scenes.loader import SceneItems
+from cpm_fast.data.scenes.scene import ignored_of, scene_of, seen_subject, subjects_of
+from cpm_fast.recipes import RECIPES, AugmentationConfig
+from cpm_fast.roi import Roi
+from cpm_fast.skeleton import LSP, Skeleton
+
+NETWORK = preset("finder")
+STILL = AugmentationConfig(rotate_degrees=0.0, flip_probability=0.0)
+SQUARE = (200, 80, 120)
+
+
+def marked(side: int = 40, at: tuple[int, int] = (60, 50), size: tuple[int, int] = (120, 160)) -> Sample:
+    """A picture of noise with a plain square, which is the subject: five parts on its edges and in its middle."""
+    image = np.random.default_rng(0).integers(0, 60, (*size, 3), dtype=np.uint8)
+    x, y = at
+    image[y : y + side, x : x + side] = SQUARE
+    ends = [(0, 0), (side - 1, 0), (0, side - 1), (side - 1, side - 1), (side // 2, side // 2)]
+    parts = np.array([(x + a, y + b) for a, b in ends], float)
+    roi = Roi.from_box((x - 0.5, y - 0.5, x + side - 0.5, y + side - 0.5), NETWORK.margin)
+    return Sample(image, parts, np.ones(5, bool), roi, "marked")
+
+
+SKELETON = Skeleton("square", ("a", "b", "c", "d", "e"))
+
+
+def found_square(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The middle and the side of the plain square in an image."""
+    there = (np.abs(image.astype(int) - SQUARE).max(axis=2) < 30).nonzero()
+    y, x = (np.quantile(each, (0.02, 0.98)) for each in there)
+    return np.array([x.mean(), y.mean()]), float(max(np.ptp(x), np.ptp(y)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_whole_picture_keeps_its_subject_under_its_region(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 1.0)
+    monkeypatch.setattr(module, "WHOLE_SCALE", (0.6, 1.0))
+    scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(seed))
+    assert scene.image.shape == (256, 256, 3) and scene.doubtful
+    (roi,) = scene.rois
+    middle, side = found_square(scene.image)
+    assert np.abs(middle - roi.center).max() < 2.5
+    assert side * NETWORK.margin == pytest.approx(roi.side, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pasted_subject_lies_under_its_region(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "EMPTY_SHARE", 0.0)
+    monkeypatch.setattr(module, "DRAWN_SHARE", 1.0)
+    monkeypatch.setattr(module, "draw_background", lambda random, height, width: np.zeros((height, width, 3), np.uint8))
+    monkeypatch.setattr(module, "PASTED_SHARES", (1.0,))
+    monkeypatch.setattr(module, "PASTED_SIDE", (0.3, 0.4))
+    monkeypatch.setattr(module, "PASTED_BEYOND", -0.3)
+    scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(seed))
+    assert len(scene.rois) == 1 and not scene.ignored and not scene.doubtful
+    middle, _ = found_square(scene.image)
+    assert np.abs(middle - scene.rois[0].center).max() < 4
+
+
+def test_a_cut_out_is_the_subject_alone() -> None:
+    sample = DrawnFigures(3)[1]
+    image, mask, subject = cut_out(sample, LSP, NETWORK, 90, Draw())
+    assert image.shape == (90, 90, 3) and mask.shape == (90, 90)
+    assert 0.05 < mask.mean() < 0.6 and mask.max() == pytest.approx(1, abs=0.02)
+    assert subject.roi.side == pytest.approx(90) and subject.roi.center == pytest.approx((44.5, 44.5), abs=0.6)
+    x, y = np.clip(subject.parts.round().astype(int), 0, 89).T
+    assert mask[y, x].mean() > 0.8
+
+
+def test_an_empty_scene_has_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "EMPTY_SHARE", 1.0)
+    scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(1))
+    assert not scene.rois and not scene.ignored
+
+
+def test_a_subject_that_is_cut_has_the_region_of_what_is_left() -> None:
+    sample = marked(at=(100, 50))
+    (whole,) = scene_of(sample.image, subjects_of(sample, SKELETON, NETWORK.margin)).rois
+    cut = scene_of(sample.image[:, :125], subjects_of(sample, SKELETON, NETWORK.margin))
+    assert not cut.rois and len(cut.ignored) == 1  # three of five parts, and fewer than four
+    subject = subjects_of(DrawnFigures(3)[1], LSP, NETWORK.margin)[0]
+    low = subject.parts[:, 1].max() - 15
+    roi, square = seen_subject(subject, (int(low), 400))
+    assert square is None and roi is not None
+    assert roi.side < subject.roi.side and roi.center[1] < subject.roi.center[1] and whole.side == pytest.approx(56)
+
+
+def test_crowds_and_people_in_part_do_not_count() -> None:
+    others = np.full((2, 5, 2), np.nan)
+    others[0, :2] = [(10, 10), (30, 40)]  # a box of two parts tells a region
+    others[1, 0] = (140, 100)
+    sample = replace(marked(), others_image=others, ignored_image=np.array([[0.0, 80.0, 40.0, 120.0]]))
+    assert len(subjects_of(sample, SKELETON, NETWORK.margin)) == 2
+    squares = ignored_of(sample, SKELETON, NETWORK.margin)
+    assert [square.center for square in squares] == [(20.0, 100.0), (140.0, 100.0)]
+
+
+def test_items_are_functions_of_seed_epoch_and_sample() -> None:
+    def scene(seed: int, key: tuple[int, int]) -> np.ndarray:
+        items = SceneItems(TrainingItems([DrawnFigures(5)], NETWORK, RECIPES["find"].augmentation, seed))
+        made = items[key]
+        assert not isinstance(made, str)
+        return made.image
+
+    first = scene(0, (1, 2))
+    assert np.array_equal(first, scene(0, (1, 2)))
+    assert not np.array_equal(first, scene(0, (2, 2))) and not np.array_equal(first, scene(1, (1, 2)))
+
+
+def test_a_sample_that_cannot_be_read_is_left_out() -> None:
+    class Broken(DrawnFigures):
+        def __getitem__(self, index: int) -> Sample:
+            raise OSError("gone")
+
+    items = SceneItems(TrainingItems([Broken(3)], NETWORK, STILL, 0))
+    assert items[(0, 1)] == "sample 1 left out: gone"
+    batch = items.collate([items[(0, 1)]])
+    assert len(batch.crops) == 0 and batch.unreadable == ("sample 1 left out: gone",)

@@ -1,0 +1,209 @@
+"""Regions from the maps of a finder, by a network whose maps are given; and who is asked to look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cpm_fast
+from cpm_fast.config import CENTER, Conv, NetworkConfig, preset
+from cpm_fast.data.scenes.scene import Scene
+from cpm_fast.evaluation.finder import matched, score_of
+from cpm_fast.inference.asking import Asked
+from cpm_fast.inference.finder import Candidate, Finder, candidates, chosen
+from cpm_fast.inference.search import Search
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import save_model
+from cpm_fast.roi import Roi
+
+WEIGHTS = "compact-drawn"
+PICTURE = np.zeros((240, 320, 3), np.uint8)
+SMALL = replace(
+    preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),), first=(Conv(3, 8),),
+    refine=(Conv(3, 4),), input_size=(64, 64),
+)  # fmt: skip
+
+
+class Given:
+    """An engine whose center and side maps are one peak per subject, at any size of picture.
+
+    Args:
+        subjects: x, y and side of each, shares of the picture's width, its height and its longer side; and its belief.
+    """
+
+    config = preset("finder")
+    device = torch.device("cpu")
+
+    def __init__(self, *subjects: tuple[float, float, float, float]) -> None:
+        self.subjects = subjects
+        self.sizes: list[tuple[int, int]] = []
+
+    def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+        height, width = crops.shape[2:]
+        self.sizes.append((height, width))
+        maps = torch.zeros(1, 2, height // 8, width // 8)
+        for x, y, side, belief in self.subjects:
+            i, j = round((y * height - 4) / 8), round((x * width - 4) / 8)
+            maps[0, 0, i, j] = max(belief, float(maps[0, 0, i, j]))
+            maps[0, 1, i, j] = float(np.log2(side * max(height, width) / 64))
+        return [maps]
+
+
+def regions(engine: Any, image: np.ndarray = PICTURE, **limits: Any) -> list[Roi]:
+    finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}))
+    return list(finder.regions(engine, cpm_fast.inference.settings.Settings(), image))
+
+
+def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
+    engine = Given((0.25, 0.5, 0.4, 0.9), (0.75, 0.25, 0.2, 0.6))
+    for scale in (1, 3):
+        image = np.zeros((240 * scale, 320 * scale, 3), np.uint8)
+        first, second = regions(engine, image)
+        assert np.allclose(first.center, (80 * scale, 120 * scale), atol=9 * scale)
+        assert np.allclose(second.center, (240 * scale, 60 * scale), atol=9 * scale)
+        assert first.side == pytest.approx(0.4 * 320 * scale, rel=0.02)
+        assert second.side == pytest.approx(0.2 * 320 * scale, rel=0.02)
+    assert engine.sizes[:2] == [(240, 320), (120, 160)]
+
+
+def test_limits() -> None:
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.2, 0.6), (0.8, 0.5, 0.2, 0.35))
+    assert [len(regions(engine, min_find_score=least)) for least in (0.1, 0.5, 0.7, 0.95)] == [3, 2, 1, 0]
+    assert len(regions(engine, max_subjects=2)) == 2 and regions(engine, max_subjects=1)[0].center[0] < 100
+
+
+def test_one_subject_at_two_levels_is_one() -> None:
+    """Both levels see it, a little apart; the surer one stays."""
+    near = [
+        Candidate(Roi((100, 100), 80), 0.5),
+        Candidate(Roi((104, 98), 90), 0.7),
+        Candidate(Roi((300, 100), 80), 0.4),
+    ]
+    assert [one.score for one in chosen(near, None)] == [0.7, 0.4]
+    assert [one.score for one in chosen(near, 1)] == [0.7]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 1), (9, 9), (1000, 40)], ids=str)
+def test_any_size_of_picture(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = CPM(SMALL).eval()
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    for one in candidates(cpm_fast.Engine(model), image, -1.0):
+        assert one.roi.side > 0 and np.isfinite(one.roi.center).all()
+
+
+def test_maps_that_are_no_numbers_find_nobody() -> None:
+    class Broken(Given):
+        def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+            return [torch.full_like(maps, float("nan")) for maps in super().__call__(crops)]
+
+    class Strange(Given):
+        def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+            (maps,) = super().__call__(crops)
+            maps[:, 1] = float("inf")
+            return [maps]
+
+    assert regions(Broken((0.5, 0.5, 0.3, 0.9))) == []
+    assert all(roi.side < 1e5 for roi in regions(Strange((0.5, 0.5, 0.3, 0.9))))
+
+
+@pytest.fixture
+def finder_file(tmp_path: Path) -> Path:
+    """Weights of a finder that is sure of nobody: all its beliefs are 0."""
+    model = CPM(replace(SMALL, find_score=0.5))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    save_model(model, tmp_path / "finder.safetensors")
+    return tmp_path / "finder.safetensors"
+
+
+def test_weights_name_their_finder(tmp_path: Path, finder_file: Path) -> None:
+    plain = cpm_fast.load(WEIGHTS)
+    named = CPM(replace(plain.config, finder=str(finder_file)))
+    named.load_state_dict(plain.state_dict())
+    save_model(named.eval(), tmp_path / "named.safetensors")
+    with pytest.warns(UserWarning, match="no subject found in image 0"):
+        result = cpm_fast.infer(PICTURE, model=tmp_path / "named.safetensors")[0]
+    assert len(result) == 0 and result.roi_source == "found"
+    assert cpm_fast.find(PICTURE, model=named) == [[]]
+    with pytest.warns(UserWarning, match="probably wrong"):
+        whole = cpm_fast.infer(PICTURE, model=named, find=False)[0]
+    assert whole.roi_source == "whole image"
+    with pytest.warns(UserWarning, match="probably wrong"):
+        boxed = cpm_fast.infer(PICTURE, model=named, boxes=[[0, 0, 100, 100]])[0]
+    assert boxed.roi_source == "boxes" and len(boxed) == 1
+
+
+def test_a_finder_is_given_as_a_file_or_a_network(finder_file: Path) -> None:
+    for finder in (finder_file, str(finder_file), cpm_fast.load(finder_file)):
+        with pytest.warns(UserWarning, match="no subject found"):
+            assert len(cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder)[0]) == 0
+    # Beliefs of 0 are above a lower score; of a level map the first cell is its peak, one of each level.
+    found = cpm_fast.find(PICTURE, model=WEIGHTS, find=finder_file, min_find_score=-0.5, max_subjects=3)[0]
+    assert len(found) == 2
+    finder = Asked(cpm_fast.load(finder_file)).of(cpm_fast.load(WEIGHTS))
+    assert isinstance(finder, Finder) and finder.search.min_find_score == 0.5
+
+
+def test_weights_with_a_finder_that_is_not_there(tmp_path: Path) -> None:
+    plain = cpm_fast.load(WEIGHTS)
+    named = CPM(replace(plain.config, finder="no-such-finder"))
+    with pytest.raises(FileNotFoundError, match="no-such-finder: neither a file nor"):
+        cpm_fast.infer(PICTURE, model=named)
+
+
+def test_rejects(finder_file: Path) -> None:
+    with pytest.raises(ValueError, match="find must be a finder, got compact-drawn, which locates the parts"):
+        cpm_fast.infer(PICTURE, model=WEIGHTS, find=WEIGHTS)
+    with pytest.raises(ValueError, match=r"model must be a network that locates parts, got a finder; give it as find="):
+        cpm_fast.infer(PICTURE, model=finder_file)
+    with pytest.raises(ValueError, match="boxes or rois say where they are"):
+        cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder_file, boxes=[[0, 0, 9, 9]])
+    with pytest.raises(ValueError, match='find must be "auto", "search" or a finder, got False'):
+        cpm_fast.find(PICTURE, model=WEIGHTS, find=False)
+    with pytest.raises(ValueError, match='find must be "auto", "search", False or a finder, got True'):
+        cpm_fast.infer(PICTURE, model=WEIGHTS, find=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"skeleton": cpm_fast.load(WEIGHTS).skeleton}, "skeleton must be of the part center with kind 'find'"),
+        ({"background": True}, "background must be false with kind 'find'"),
+        ({"kind": "guess"}, "kind must be 'pose' or 'find'"),
+        ({"find_score": float("nan")}, "find_score must be a finite number"),
+        ({"finder": 3}, "finder must be a name or file of weights"),
+    ],
+)
+def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+def test_files_of_pose_networks_say_nothing_of_finders() -> None:
+    assert not {"kind", "finder", "find_score"} & set(NetworkConfig().to_dict())
+    assert replace(SMALL, find_score=0.4).to_dict()["find_score"] == 0.4 and SMALL.skeleton == CENTER
+
+
+def test_scores_of_what_was_found() -> None:
+    true = (Roi((50, 50), 40), Roi((150, 50), 40))
+    scene = Scene(PICTURE, true, (Roi((250, 50), 30),))
+    found = [
+        Candidate(Roi((52, 50), 42), 0.9), Candidate(Roi((51, 50), 40), 0.8),  # one subject twice
+        Candidate(Roi((250, 52), 30), 0.7),  # of the crowd
+        Candidate(Roi((150, 50), 40), 0.6), Candidate(Roi((150, 200), 40), 0.2),
+    ]  # fmt: skip
+    matches = matched(scene, found)
+    assert [(one.right, one.counts) for one in matches] == [
+        (True, True), (False, True), (False, False), (True, True), (False, True)
+    ]  # fmt: skip
+    score = score_of([(scene, found), (Scene(PICTURE), [])])
+    assert (score.recall, score.false_per_picture, score.subjects, score.pictures) == (1.0, 0.5, 2, 2)
+    assert 0.2 < score.threshold < 0.6
+    with pytest.raises(ValueError, match="pictures must be at least one"):
+        score_of([])

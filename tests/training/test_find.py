@@ -1,0 +1,70 @@
+"""Training of a finder: the same loop, folder and resume as a pose network's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cpm_fast.cli import main
+from cpm_fast.config import PRESETS, Conv, preset
+from cpm_fast.data.drawn.synthetic import DrawnFigures
+from cpm_fast.data.loader import TrainingItems
+from cpm_fast.data.scenes.loader import SceneItems
+from cpm_fast.model.cpm import CPM
+from cpm_fast.model.files import load_model
+from cpm_fast.recipes import RECIPES
+from cpm_fast.training.loop import train
+from cpm_fast.training.metrics_log import MetricsLog
+from cpm_fast.training.optimization import make_optimizer
+from cpm_fast.training.targets.finding import finder_targets
+from cpm_fast.training.update import update
+from support.runs import QUIET, losses, weights
+
+SMALL = replace(
+    preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),), first=(Conv(3, 8),),
+    refine=(Conv(3, 4),), input_size=(64, 64),
+)  # fmt: skip
+CONFIG = replace(RECIPES["find"], batch=4, epochs=2.0)
+DATA = [DrawnFigures(9), DrawnFigures(5, seed=1)]
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
+    train(SMALL, CONFIG, DATA, [], tmp_path / "whole", options=QUIET)
+    train(SMALL, CONFIG, DATA, [], tmp_path / "parts", options=replace(QUIET, stop_after=4, workers=2))
+    torch.manual_seed(5)
+    train(SMALL, CONFIG, DATA, [], tmp_path / "parts", resume=True, options=QUIET)
+    wanted = weights(tmp_path / "whole")
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in weights(tmp_path / "parts").items())
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole") and (tmp_path / "whole" / "batch0.png").is_file()
+
+
+def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "finder", SMALL)
+    folder = tmp_path / "run"
+    command = ["train", "--find", "--data", "synthetic:12", "--hold-out", "4", "--epochs", "2", "--batch", "4"]
+    assert main([*command, "--workers", "0", "--device", "cpu", "-o", str(folder)]) == 0
+    rows = [row for row in MetricsLog(folder / "metrics.jsonl").rows() if "recall" in row]
+    assert rows[-1]["pictures"] == 8 and 0 <= rows[-1]["recall"] <= 1 and rows[-1]["false_per_picture"] >= 0
+    model = load_model(folder / "final.safetensors")
+    assert model.config.kind == "find" and model.config.find_score == pytest.approx(rows[-1]["threshold"], abs=1e-3)
+    assert (folder / "curves.png").is_file()
+
+
+def test_the_loss_falls() -> None:
+    torch.manual_seed(0)
+    items = SceneItems(TrainingItems([DrawnFigures(6)], SMALL, CONFIG.augmentation, 0))
+    batch = items.collate([items[(0, index)] for index in range(6)])
+    targets, model = finder_targets(batch, SMALL), CPM(SMALL)
+    optimizer = make_optimizer(model, CONFIG)
+    sums = [float(update(model, optimizer, batch, targets, CONFIG).sum()) for _ in range(60)]
+    assert sums[-1] < 0.5 * sums[0]
+
+
+def test_rejects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--find", "--preset", "small", "--data", "synthetic:12", "-o", str(tmp_path / "run")]) == 2
+    assert "--find must go with the preset finder, got --preset small" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="teacher and robust are for networks that locate parts"):
+        train(SMALL, replace(CONFIG, robust=1.0), DATA, [], tmp_path / "other", options=QUIET)
