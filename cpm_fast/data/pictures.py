@@ -19,7 +19,8 @@ class Pictures:
 
     A name is tried as it stands in each folder; then without its drive and root, and without one folder after another
     from its front (D:\mice\day1\a.png: mice/day1/a.png, day1/a.png, a.png). The first that exists wins. In the end,
-    upper case, the two ways to write an accent, and percent signs for special characters are looked through.
+    spaces around it, upper case, the two ways to write an accent, and percent signs for special characters are looked
+    through.
 
     Args:
         folders: where pictures are looked for, in order.
@@ -109,7 +110,7 @@ def _spellings(folder: Path) -> dict[str, list[str]]:
 
 
 def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 @lru_cache(maxsize=100_000)

@@ -90,12 +90,11 @@ def weights_file(path_or_name: str | Path) -> Path:
     """
     name = str(path_or_name)
     path = FOLDER / f"{name}.safetensors" if name in bundled() else Path(path_or_name)
-    if path.is_dir():
-        found = sorted(each.name for each in path.glob("*.safetensors"))
-        raise FileNotFoundError(f"{name}: is a folder; name a file of weights in it, got {found or 'none'}")
     if not path.is_file():
         known = bundled()
-        raise FileNotFoundError(f"{name}: neither a file nor one of the bundled weights {known}{meant(name, known)}")
+        found = sorted(each.name for each in path.glob("*.safetensors")) if path.is_dir() else []
+        hint = f"; the folder holds {', '.join(found)}" if found else meant(name, known)
+        raise FileNotFoundError(f"{name}: neither a file nor one of the bundled weights {known}{hint}")
     return path
 
 

@@ -208,7 +208,8 @@ def test_what_is_hidden_in_a_folder_is_passed_over(work):
 
 def test_a_folder_is_no_file_of_weights(work, capsys):
     assert main(["infer", "in/1.png", "--model", ".", "-o", "out"]) == BAD_USE
-    assert "is a folder; name a file of weights in it, got ['net.safetensors']" in capsys.readouterr().err
+    assert ".: neither a file nor one of the bundled weights" in (told := capsys.readouterr().err)
+    assert told.endswith("; the folder holds net.safetensors\n")
 
 
 def test_a_link_that_leads_nowhere_is_reported_and_the_rest_is_done(work, capsys):

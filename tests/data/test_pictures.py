@@ -24,6 +24,7 @@ def draw(path) -> None:
         (unicodedata.normalize("NFC", "mäuse.png"), unicodedata.normalize("NFD", "mäuse.png")),
         (unicodedata.normalize("NFD", "mäuse.png"), unicodedata.normalize("NFC", "mäuse.png")),
         ("my picture.png", "my%20picture.png"),
+        ("a.png", " a.png "),
         ("a.png", "https://host/data/a.png"),
         ("a.png", "file:///home/me/a.png"),
         ("day1/a.png", "D:\\mice\\day1\\A.PNG"),

@@ -124,8 +124,11 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]
     text, mark = read_csv_text(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     try:
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-        return list(reader.fieldnames), [(reader.line_num, row) for row in reader], mark
+        columns = list(reader.fieldnames or ())
+        if all(name.startswith(" ") for name in columns[1:]):
+            # A space behind every comma belongs to no name.
+            reader.fieldnames = columns = [name.strip() for name in columns]
+        return columns, [(reader.line_num, row) for row in reader], mark
     except csv.Error as error:
         raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None
 
@@ -135,7 +138,7 @@ def _image(row: dict[str, str], cells: int) -> str:
         raise ValueError(f"must have {cells} cells, as the head has")
     if not row[IMAGE].strip():
         raise ValueError("image must name a picture, got nothing")
-    return row[IMAGE].strip()
+    return row[IMAGE]
 
 
 def _untouched(row: dict[str, str], skeleton: Skeleton) -> bool:

@@ -36,6 +36,13 @@ def test_spellings(tmp_path, spelling, form):
     assert dataset.subjects[0].parts_image.tolist() == [[10.5, 20], [30, 40.25]]
 
 
+def test_a_space_behind_every_comma(tmp_path):
+    (tmp_path / "m.csv").write_text(TABLE.replace(",", ", "))
+    dataset = PartsTable(tmp_path / "m.csv")
+    assert dataset.skeleton.names == ("nose", "ear")
+    assert dataset.subjects[0].parts_image.tolist() == [[10.5, 20], [30, 40.25]]
+
+
 def test_other_encodings_are_told(tmp_path):
     (tmp_path / "m.csv").write_bytes(TABLE.replace("a.png", "mäuse.png").encode("cp1252"))
     with pytest.raises(ValueError, match=r"m.csv: not a text file in UTF-8: .*; save it as CSV UTF-8"):
