@@ -17,8 +17,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
 from cpm_fast.results.result import Results
 from cpm_fast.system.output_folder import MANIFEST
-from cpm_fast.training import run as run_module
-from cpm_fast.training import update
+from cpm_fast.training import task
+from cpm_fast.training.targets import loss
 from support import caffe_file
 
 VERBS = ("demo", "infer", "train", "eval", "data", "frames", "label", "suggest", "project", "import", "export",
@@ -219,7 +219,7 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "make_targets", stopping_after(2, run_module.make_targets))
+        patch.setattr(task, "make_targets", stopping_after(2, task.make_targets))
         given = ["--save-every", "2", "--validate-every", "0.5"]
         assert main(["train", *options, *given, "-o", "again"]) == BAD_RESULT
     assert not (tmp_path / "again" / "final.safetensors").exists()
@@ -285,7 +285,7 @@ def test_a_broken_run_folder(tmp_path, capsys, content):
 
 
 def test_a_loss_that_is_not_finite_is_a_bad_result(monkeypatch, capsys):
-    monkeypatch.setattr(update, "stage_losses", lambda *args: torch.tensor([float("nan")] * 2, requires_grad=True))
+    monkeypatch.setattr(loss, "stage_losses", lambda *args: torch.tensor([float("nan")] * 2, requires_grad=True))
     data = ["--data", "synthetic:9", "--batch", "4", "--epochs", "1", "--workers", "0"]
     assert main(["train", "--preset", "tiny", *data]) == BAD_RESULT
     assert "at step 1: lower the learning rate" in capsys.readouterr().err

@@ -15,12 +15,12 @@ from cpm_fast.data.sample import Subset
 from cpm_fast.model.files import load_model, read_tensors
 from cpm_fast.recipes import RECIPES, AugmentationConfig
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.training import run as run_module
-from cpm_fast.training import update
+from cpm_fast.training import task
 from cpm_fast.training.loop import train
 from cpm_fast.training.metrics_log import MetricsLog
 from cpm_fast.training.options import RunOptions, TrainingError
 from cpm_fast.training.run import Run
+from cpm_fast.training.targets import loss
 from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weights
 
 
@@ -63,7 +63,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return Found(scores[len(seen) - 1])
 
-    monkeypatch.setattr(run_module, "evaluate", scored)
+    monkeypatch.setattr(task, "evaluate", scored)
     network, config = CONFIGS["modern"]
     for stop in (8, None):
         train(network, config, DATA, [DATA[0]], tmp_path, resume=True,
@@ -77,7 +77,7 @@ def test_the_first_batch_is_drawn_before_the_first_step(tmp_path, monkeypatch):
     def nothing(*args):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(update, "stage_losses", nothing)
+    monkeypatch.setattr(loss, "stage_losses", nothing)
     with pytest.raises(ZeroDivisionError):
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=QUIET)
     picture = cv2.imread(str(tmp_path / "batch0.png"))
@@ -112,13 +112,13 @@ def test_a_broken_config_is_named(tmp_path):
 
 @pytest.mark.parametrize("step", [5, 8], ids=["within a window", "at a checkpoint"])
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, monkeypatch, step):
-    calls, real = [], update.stage_losses
+    calls, real = [], loss.stage_losses
 
     def diverging(*args):
         calls.append(None)
         return real(*args) * (math.nan if len(calls) == step else 1.0)
 
-    monkeypatch.setattr(update, "stage_losses", diverging)
+    monkeypatch.setattr(loss, "stage_losses", diverging)
     with pytest.raises(TrainingError, match=rf"the losses of the stages are \[nan, nan\] at step {step}: .*last good"):
         train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, save_every=4))
     assert losses(tmp_path)[-1][0] <= step

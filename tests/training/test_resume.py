@@ -10,9 +10,9 @@ import torch
 
 from cpm_fast.system.interrupt import interrupts_held
 from cpm_fast.training import run as run_module
-from cpm_fast.training import update
 from cpm_fast.training.loop import train
 from cpm_fast.training.run import Run
+from cpm_fast.training.targets import loss
 from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 
@@ -104,7 +104,7 @@ def interrupts():
 
 def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
     """Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
-    calls, real = [], update.stage_losses
+    calls, real = [], loss.stage_losses
 
     def interrupted(*args):
         calls.append(None)
@@ -114,7 +114,7 @@ def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
                 signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(update, "stage_losses", interrupted)
+    monkeypatch.setattr(loss, "stage_losses", interrupted)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
