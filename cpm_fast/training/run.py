@@ -86,8 +86,6 @@ class Run:
         self.window: list[torch.Tensor] = []
         self.seen, self.clock = 0, time.monotonic()
         self.average: WeightAverage | None = None
-        # The network as the last validation calibrated it.
-        self.kept: NetworkConfig | None = None
         self.phase = self.phases[0]
         self.forward: torch.nn.Module | None = None
         # Samples that could not be read, since the last line of metrics and in all, and steps in a row without any.
@@ -137,7 +135,8 @@ class Run:
 
     def keep(self, model: CPM, path: Path) -> None:
         """Write the weights that are handed out, with what their last validation calibrated."""
-        write_network(self.judged(model).eval().state_dict(), self.kept or self.network, path)
+        network = self.task.calibrated(self.metrics.rows())
+        write_network(self.judged(model).eval().state_dict(), network, path)
 
     def enter(self, phase: Phase, model: CPM) -> None:
         """Have the stages run, and the weights learn, that a phase says."""
@@ -321,7 +320,6 @@ class Run:
         for dataset in self.validation:
             outcome = self.task.validate(self.judged(model), dataset, self.batch, self.device)
             scores.append(outcome.score)
-            self.kept = outcome.network
             self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch, **outcome.row})
             tqdm.write(f"step {progress.step}  {outcome.told}")
         with self.folder.writing(self.folder.path / CURVES_FILE):

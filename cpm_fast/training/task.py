@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -33,13 +33,11 @@ class Validation:
         row: for the metrics log.
         score: the larger the better.
         told: in words.
-        network: the network that is kept, if it is not the one that was trained.
     """
 
     row: dict[str, Any]
     score: float
     told: str
-    network: NetworkConfig | None = None
 
 
 class Task(Protocol):
@@ -59,6 +57,10 @@ class Task(Protocol):
 
     def validate(self, model: CPM, dataset: Dataset, batch: int, device: torch.device) -> Validation:
         """Score a validation set."""
+        ...
+
+    def calibrated(self, rows: Iterable[dict[str, Any]]) -> NetworkConfig:
+        """Return the network as it is kept, with what the last validation in a log found best."""
         ...
 
 
@@ -99,6 +101,10 @@ class Pose:
             {"data": dataset.name, "pck": pck, "samples": last.samples, "left_out": last.left_out}, pck[-1], told
         )
 
+    def calibrated(self, rows: Iterable[dict[str, Any]]) -> NetworkConfig:
+        del rows
+        return self.network
+
 
 class Find:
     """Subjects in pictures.
@@ -126,8 +132,14 @@ class Find:
         del batch, device
         found = evaluate_finder(model, dataset)
         row = {"data": dataset.name, **found.row()}
-        return Validation(row, found.f_score, f"{dataset.name}  {found}",
-                          replace(model.config, find_score=round(found.threshold, 3)))  # fmt: skip
+        return Validation(row, found.f_score, f"{dataset.name}  {found}")
+
+    def calibrated(self, rows: Iterable[dict[str, Any]]) -> NetworkConfig:
+        validations = [row for row in rows if "threshold" in row]
+        last = [row["threshold"] for row in validations if row["step"] == validations[-1]["step"]]
+        if not last:
+            return self.network
+        return replace(self.network, find_score=round(sum(last) / len(last), 3))
 
 
 def task_of(network: NetworkConfig, config: TrainingConfig, device: torch.device) -> Task:

@@ -20,6 +20,7 @@ from cpm_fast.training.loop import train
 from cpm_fast.training.metrics_log import MetricsLog
 from cpm_fast.training.optimization import make_optimizer
 from cpm_fast.training.targets.finding import finder_targets
+from cpm_fast.training.task import task_of
 from cpm_fast.training.update import update
 from support.runs import QUIET, losses, weights
 
@@ -51,6 +52,13 @@ def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pyt
     model = load_model(folder / "final.safetensors")
     assert model.config.kind == "find" and model.config.find_score == pytest.approx(rows[-1]["threshold"], abs=1e-3)
     assert (folder / "curves.png").is_file()
+
+
+def test_the_score_that_is_kept_is_that_of_the_last_validation() -> None:
+    """Of all its sets, whichever process wrote the log."""
+    rows = [{"step": 3, "threshold": 0.9}, {"step": 6, "threshold": 0.2}, {"step": 6, "threshold": 0.3}, {"step": 7}]
+    task = task_of(SMALL, CONFIG, torch.device("cpu"))
+    assert task.calibrated(rows).find_score == 0.25 and task.calibrated([]) == SMALL
 
 
 def test_the_loss_falls() -> None:
