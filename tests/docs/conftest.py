@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from cpm_fast import weights
 from cpm_fast.commands import train as command
-from cpm_fast.config import PRESETS
+from cpm_fast.config import PRESETS, Conv
 from cpm_fast.media import video
 from support.stand_ins import TINY, TINY_VGG, write_all
 
@@ -35,3 +36,6 @@ def small_presets(monkeypatch):
     """Make the networks that commands train small."""
     monkeypatch.setitem(PRESETS, "compact", TINY)
     monkeypatch.setitem(PRESETS, "vgg", TINY_VGG)
+    small = ((Conv(3, 4),),) * 3
+    tiny_finder = replace(PRESETS["finder"], trunk=small, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),))
+    monkeypatch.setitem(PRESETS, "finder", tiny_finder)

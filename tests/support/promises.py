@@ -71,6 +71,13 @@ RUN: dict[str, Promise] = {
         located("out/look", "photo", stages=True),
     "cpm-fast infer group.jpg --box 10 40 150 420 --box 160 60 300 430 -o out/group":
         Promise(("out/group/results.json", "out/group/group_pose.png"), (r"1 pictures, 2 subjects",)),
+    "cpm-fast train --find --data mice.csv --hold-out 2 --epochs 1 -o runs/finder": Promise(
+        ("runs/finder/best.safetensors", "runs/finder/final.safetensors"),
+        (r"2 held out", r"recall [\d.]+ %, [\d.]+ false per picture", r"wrote runs/finder/final\.safetensors"),
+    ),
+    "cpm-fast infer group.jpg --finder runs/finder/best.safetensors -o out/by-finder": Promise(
+        ("out/by-finder/results.json",), (r"1 pictures, \d+ subjects",)
+    ),
     "cpm-fast infer group.jpg --find search -o out/found": Promise(
         ("out/found/results.json", "out/found/group_pose.png"), (r"1 pictures, \d+ subjects",)
     ),
