@@ -4,6 +4,10 @@
 set(SPECTRAL csrc/cpu/spectral)
 target_sources(cpm_core PRIVATE ${SPECTRAL}/checksum.cpp ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/plan.cpp ${SPECTRAL}/portable.cpp
     ${SPECTRAL}/weight_gradient.cpp)
+# A compiler with other options builds the portable form alone.
+if(NOT CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang|AppleClang)$")
+    return()
+endif()
 set_property(SOURCE ${SPECTRAL}/portable.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     target_sources(cpm_core PRIVATE ${SPECTRAL}/avx512.cpp ${SPECTRAL}/avx2.cpp)

@@ -58,9 +58,8 @@ struct Terms {
     Terms(const BatchNorm& params, const float* weight, const float* bias, const float* mean, const float* variance)
         : factor(static_cast<size_t>(params.channels)), offset(factor), slope(factor), shift(factor), mean(mean) {
         for (int64_t c = 0; c < params.channels; ++c) {
-            const double product = weight[c] / std::sqrt(variance[c] + params.eps);
-            factor[c] = static_cast<float>(product);
-            offset[c] = static_cast<float>(bias[c] - mean[c] * product);
+            factor[c] = static_cast<float>(weight[c] / std::sqrt(variance[c] + params.eps));
+            offset[c] = bias[c];
         }
     }
     spectral::NormTerms view() const { return {factor.data(), offset.data(), mean, slope.data(), shift.data()}; }

@@ -17,6 +17,7 @@
 #include "cpm/sizes.h"
 #include "cpm/threads.h"
 #include "resize_rows.h"
+#include "vectors.h"
 
 namespace cpm {
 namespace {
@@ -33,6 +34,7 @@ struct Best {
 
 // The highest value of a chunk, or -inf where there is nothing above it. A NaN fails every comparison.
 CPM_VECTORIZED float highest(const float* values) {
+#if CPM_GNU_VECTORS
     typedef float Lanes __attribute__((vector_size(4 * kLanes)));
     typedef float Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
     Lanes most[kVectors];
@@ -47,6 +49,16 @@ CPM_VECTORIZED float highest(const float* values) {
     float best = kLowest;
     for (int lane = 0; lane < kLanes; ++lane) best = most[0][lane] > best ? most[0][lane] : best;
     return best;
+#else
+    float most[kLanes];
+    for (float& lane : most) lane = kLowest;
+    for (int64_t i = 0; i < kChunk; i += kLanes) {
+        for (int lane = 0; lane < kLanes; ++lane) {
+            most[lane] = values[i + lane] > most[lane] ? values[i + lane] : most[lane];
+        }
+    }
+    return *std::max_element(most, most + kLanes);
+#endif
 }
 
 // The first of the highest values.

@@ -176,7 +176,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
             run.columns_inverse({products, unit, right, plan.down, Cover::outputs, tile}, begin, end);
         }
     };
-    const auto tasks = [&](int i, int64_t unit) {
+    const auto tasks = [&](int i, int64_t) {
         return i == 1 ? passes.tasks(blocks)
                       : tiles * (i == 0 ? in.blocks : products.blocks);
     };

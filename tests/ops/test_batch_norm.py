@@ -190,8 +190,13 @@ def test_listeners_of_a_normalization_are_called(generator: torch.Generator) -> 
     assert len(called) == sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
-def test_more_exact_than_pytorch(generator: torch.Generator) -> None:
-    x, weight, bias = inputs_of((4, 8, 64, 64), generator)
-    right = reference(x.double(), weight.double(), bias.double(), EPS, True)[0]
-    theirs = F.relu(F.batch_norm(x, torch.zeros(8), torch.ones(8), weight, bias, True, eps=EPS))
-    assert error(batch_norm(x, weight, bias, EPS, True)[0], right) <= 2 * error(theirs, right)
+def test_as_exact_as_pytorch(generator: torch.Generator) -> None:
+    # The errors of one draw differ by luck up to twice.
+    ours, theirs = 0.0, 0.0
+    for _ in range(16):
+        x, weight, bias = inputs_of((4, 8, 64, 64), generator)
+        right = reference(x.double(), weight.double(), bias.double(), EPS, True)[0]
+        ours += error(batch_norm(x, weight, bias, EPS, True)[0], right)
+        plain = F.batch_norm(x, torch.zeros(8), torch.ones(8), weight, bias, True, eps=EPS)
+        theirs += error(F.relu(plain), right)
+    assert ours <= 1.5 * theirs

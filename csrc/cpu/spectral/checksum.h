@@ -8,9 +8,6 @@
 namespace cpm::spectral {
 namespace {
 
-typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
-typedef uint32_t UnalignedWords __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
-
 constexpr int kChains = 8;
 constexpr uint32_t kFactor = 0x9e3779b1u;
 
@@ -33,7 +30,7 @@ uint64_t checksum(const unsigned char* from, int64_t bytes, uint64_t seed) {
     int64_t at = 0;
     for (; at + step <= bytes; at += step) {
         unroll<kChains>([&](auto i) CPM_INLINE_LAMBDA {
-            chains[i] = mixed(chains[i], *reinterpret_cast<const UnalignedWords*>(from + at + i * vector));
+            chains[i] = mixed(chains[i], load_words(from + at + i * vector));
         });
     }
     uint64_t sum = mixed_last(seed, static_cast<uint64_t>(bytes));
@@ -42,7 +39,7 @@ uint64_t checksum(const unsigned char* from, int64_t bytes, uint64_t seed) {
     }
     for (; at < bytes; at += 8) {
         uint64_t word = 0;
-        __builtin_memcpy(&word, from + at, static_cast<uint64_t>(least(8, bytes - at)));
+        std::memcpy(&word, from + at, static_cast<uint64_t>(least(8, bytes - at)));
         sum = mixed_last(sum, word);
     }
     return sum;

@@ -35,7 +35,7 @@ constexpr float cosine(int k, int n) { return static_cast<float>(series(angle(k,
 constexpr float sine(int k, int n) { return static_cast<float>(series(angle(k, n), 1)); }
 
 template <typename Body, int... I>
-CPM_INLINE void unroll_sequence(Body body, std::integer_sequence<int, I...>) {
+CPM_INLINE void unroll_sequence([[maybe_unused]] Body body, std::integer_sequence<int, I...>) {
     (body(std::integral_constant<int, I>{}), ...);
 }
 

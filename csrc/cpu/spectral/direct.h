@@ -51,7 +51,7 @@ void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_
             }
         }
     }
-    const float floor = job.relu ? 0.0f : -__builtin_inff();
+    const float floor = job.relu ? 0.0f : kLowest;
     unroll<B>([&](auto b) CPM_INLINE_LAMBDA {
         const Target& target = targets[b];
         const float* bias = job.bias + (first_block + b) * kBlock;
@@ -60,8 +60,7 @@ void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_
                 const Vector offset = load(bias + v * kLanes);
                 unroll<R>([&](auto r) CPM_INLINE_LAMBDA {
                     const Vector value = sums[b * kBlockVectors + v][r] + offset;
-                    store(target.data + (cell + r) * target.pitch + v * kLanes,
-                          value < floor ? Vector{} + floor : value);
+                    store(target.data + (cell + r) * target.pitch + v * kLanes, at_least(value, floor));
                 });
             });
         } else {
@@ -139,20 +138,20 @@ struct PaddedRows {
         float* to = slot(row);
         if (row_floats == 0) return;
         if (row < 0 || row >= job.height) {
-            __builtin_memset(to, 0, row_floats * sizeof(float));
+            memset(to, 0, row_floats * sizeof(float));
             return;
         }
         const float* from = job.x + (image * job.height + row) * job.width * job.x_pitch;
         const int64_t edge = radius * job.inputs;
-        __builtin_memset(to, 0, edge * sizeof(float));
-        __builtin_memset(to + row_floats - edge, 0, edge * sizeof(float));
+        memset(to, 0, edge * sizeof(float));
+        memset(to + row_floats - edge, 0, edge * sizeof(float));
         to += edge;
         if (job.x_pitch == job.inputs) {
-            __builtin_memcpy(to, from, job.width * job.inputs * sizeof(float));
+            memcpy(to, from, job.width * job.inputs * sizeof(float));
             return;
         }
         for (int64_t cell = 0; cell < job.width; ++cell) {
-            __builtin_memcpy(to + cell * job.inputs, from + cell * job.x_pitch, job.inputs * sizeof(float));
+            memcpy(to + cell * job.inputs, from + cell * job.x_pitch, job.inputs * sizeof(float));
         }
     }
 

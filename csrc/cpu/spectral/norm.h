@@ -70,19 +70,21 @@ void norm_write(const NormChunk& job) {
     by_channels(job.channels, [&](auto kind, int64_t c, int) CPM_INLINE_LAMBDA {
         using Number = decltype(kind);
         const Number factor = take<Number>(job.terms.factor + c), offset = take<Number>(job.terms.offset + c);
+        const Number mean = take<Number>(job.terms.mean + c);
         for (int64_t i = 0; i < job.cells; ++i) {
-            const Number value = take<Number>(job.x + i * job.channels + c) * factor + offset;
+            // Not x * factor + offset: beside a mean of many deviations, both are large and cancel.
+            const Number value = (take<Number>(job.x + i * job.channels + c) - mean) * factor + offset;
             // NaN stays, as it does in PyTorch's ReLU.
-            put(job.y + i * job.channels + c, job.relu ? (value < 0.0f ? Number{} : value) : value);
+            put(job.y + i * job.channels + c, job.relu ? at_least(value, 0.0f) : value);
         }
     });
 }
 
 // dy where the ReLU was open, by the forward pass's own arithmetic.
 template <typename Number>
-CPM_INLINE Number gated(const NormChunk& job, int64_t at, Number x, Number factor, Number offset) {
+CPM_INLINE Number open_gradient(const NormChunk& job, int64_t at, Number distance, Number factor, Number offset) {
     const Number dy = take<Number>(job.dy + at);
-    return job.relu ? (x * factor + offset <= 0.0f ? Number{} : dy) : dy;
+    return job.relu ? gated(dy, distance * factor + offset) : dy;
 }
 
 void norm_gradient_sums(const NormChunk& job) {
@@ -93,9 +95,10 @@ void norm_gradient_sums(const NormChunk& job) {
         Number sum, product;
         sum_cells(job.cells, [&](int64_t i, Number& a, Number& b) CPM_INLINE_LAMBDA {
             const int64_t at = i * job.channels + c;
-            const Number x = take<Number>(job.x + at), gradient = gated(job, at, x, factor, offset);
+            const Number distance = take<Number>(job.x + at) - mean;
+            const Number gradient = open_gradient(job, at, distance, factor, offset);
             a += gradient;
-            b += gradient * (x - mean);
+            b += gradient * distance;
         }, sum, product);
         for (int lane = 0; lane < lanes; ++lane) {
             job.first[c + lane] = lane_of(sum, lane);
@@ -112,8 +115,9 @@ void norm_gradient_write(const NormChunk& job) {
         const Number shift = take<Number>(job.terms.shift + c);
         for (int64_t i = 0; i < job.cells; ++i) {
             const int64_t at = i * job.channels + c;
-            const Number x = take<Number>(job.x + at), gradient = gated(job, at, x, factor, offset);
-            put(job.y + at, gradient * factor - shift - (x - mean) * slope);
+            const Number distance = take<Number>(job.x + at) - mean;
+            const Number gradient = open_gradient(job, at, distance, factor, offset);
+            put(job.y + at, gradient * factor - shift - distance * slope);
         }
     });
 }

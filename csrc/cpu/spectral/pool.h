@@ -14,9 +14,6 @@
 namespace cpm::spectral {
 namespace {
 
-// NaN stays, as it does in PyTorch's maximum.
-CPM_INLINE Vector greater(Vector a, Vector b) { return (b > a) | (b != b) ? b : a; }
-
 // Maxima of a row's windows to `out`, or the larger of them and what is there.
 void pool_row(const float* row, int64_t width, const Pool& pool, bool first, int64_t channels, int64_t pitch,
               float* out) {

@@ -29,7 +29,7 @@ void multiply_rows(const float* __restrict__ a, const float* __restrict__ b, flo
         for (int64_t lane = 0; lane < lanes; ++lane, from += a_lane, b += b_k) {
             const Vector c = load(b), d = load(b + kBlock);
             if constexpr (!Conjugate) {
-                __builtin_prefetch(ahead, 0, 2);
+                prefetch<false, 2>(ahead);
                 ahead += ahead_step;
             }
             const Vector difference = Conjugate ? -d - c : d - c, sum = Conjugate ? c - d : c + d;

@@ -1,7 +1,5 @@
 // How far apart the magnitudes of a map lie. A tile in the frequency domain rounds every value to a share of its largest
 // one, so a convolution's outputs whose windows hold only small values are lost beside a large one.
-//
-// Magnitudes are compared as the integers that their bits are, in which infinity and NaN are larger than any number.
 #pragma once
 
 #include "dft.h"
@@ -9,31 +7,18 @@
 namespace cpm::spectral {
 namespace {
 
-typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
-typedef int32_t UnalignedIntegers __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-
-constexpr int32_t kMagnitude = 0x7fffffff, kInfinite = 0x7f800000;
-
-CPM_INLINE int32_t magnitude(const float* at) {
-    int32_t bits;
-    __builtin_memcpy(&bits, at, sizeof(bits));
-    return bits & kMagnitude;
-}
-
-CPM_INLINE Integers larger(Integers a, Integers b) { return a > b ? a : b; }
-
 // The largest magnitude of `count` values, and of those before; where there is a gate, of those that it lets through.
 CPM_INLINE void raise_largest(const float* from, const float* gate, int64_t count, Integers& vectors, int32_t& single) {
     if (gate != nullptr) {
         for (int64_t i = 0; i < count; ++i) {
-            const int32_t value = gate[i] > 0.0f ? magnitude(from + i) : 0;
+            const int32_t value = gate[i] > 0.0f ? magnitude(from[i]) : 0;
             single = value > single ? value : single;
         }
         return;
     }
     if (count < kLanes) {
         for (int64_t i = 0; i < count; ++i) {
-            const int32_t value = magnitude(from + i);
+            const int32_t value = magnitude(from[i]);
             single = value > single ? value : single;
         }
         return;
@@ -41,7 +26,7 @@ CPM_INLINE void raise_largest(const float* from, const float* gate, int64_t coun
     // The last vector is taken together with some values before it.
     for (int64_t i = 0; i < count; i += kLanes) {
         const float* at = from + least(i, count - kLanes);
-        vectors = larger(vectors, *reinterpret_cast<const UnalignedIntegers*>(at) & kMagnitude);
+        vectors = larger(vectors, magnitudes(load(at)));
     }
 }
 

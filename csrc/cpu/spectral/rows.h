@@ -132,20 +132,20 @@ bool finish_row(const float* z, const float* bias, bool relu, int64_t channels, 
     int32_t single = 0;
     alignas(64) float offsets[kBlock];
     for (int lane = 0; lane < kBlock; ++lane) offsets[lane] = bias != nullptr && lane < channels ? bias[lane] : 0.0f;
-    const float floor = relu ? 0.0f : -__builtin_inff();
+    const float floor = relu ? 0.0f : kLowest;
     for (int64_t i = 0; i < cells; ++i) {
         const float* from = z + i * kComplex;
         float* to = out + i * pixel_step;
         if (channels == kBlock) {
             for (int lane = 0; lane < kBlock; lane += kLanes) {
                 const Vector value = load(from + lane) + load(offsets + lane);
-                largest = larger(largest, reinterpret_cast<Integers>(value) & kMagnitude);
-                store(to + lane, value < floor ? Vector{} + floor : value);
+                largest = larger(largest, magnitudes(value));
+                store(to + lane, at_least(value, floor));
             }
         } else {
             for (int lane = 0; lane < channels; ++lane) {
                 const float value = from[lane] + offsets[lane];
-                single = magnitude(&value) > single ? magnitude(&value) : single;
+                single = magnitude(value) > single ? magnitude(value) : single;
                 to[lane] = value < floor ? floor : value;
             }
         }

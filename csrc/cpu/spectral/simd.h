@@ -4,6 +4,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "../vectors.h"
 
 namespace cpm::spectral {
 namespace {
@@ -19,14 +23,60 @@ constexpr int kLanes = 4;
 constexpr int kProductRows = 4;
 #endif
 
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+// Magnitudes are compared as the integers that their bits are, in which infinity and NaN are larger than any number.
+constexpr int32_t kMagnitude = 0x7fffffff, kInfinite = 0x7f800000;
+
+CPM_INLINE int32_t magnitude(float value) {
+    int32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return bits & kMagnitude;
+}
+
+#if CPM_GNU_VECTORS
+
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float UnalignedVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
-#define CPM_INLINE __attribute__((always_inline)) inline
-#define CPM_INLINE_LAMBDA __attribute__((always_inline))
-
 CPM_INLINE Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
 CPM_INLINE void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
+
+typedef int32_t Integers __attribute__((vector_size(4 * kLanes)));
+
+CPM_INLINE Integers magnitudes(Vector values) { return reinterpret_cast<Integers>(values) & kMagnitude; }
+CPM_INLINE Integers larger(Integers a, Integers b) { return a > b ? a : b; }
+
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t UnalignedWords __attribute__((vector_size(4 * kLanes), aligned(1), may_alias));
+
+CPM_INLINE Words load_words(const unsigned char* from) { return *reinterpret_cast<const UnalignedWords*>(from); }
+
+#else
+
+using Vector = PlainVector<kLanes>;
+using Integers = PlainVector<kLanes, int32_t>;
+using Words = PlainVector<kLanes, uint32_t>;
+
+CPM_INLINE Vector load(const float* from) {
+    return each_lane<kLanes>([&](int lane) { return from[lane]; });
+}
+CPM_INLINE void store(float* to, Vector value) {
+    for (int lane = 0; lane < kLanes; ++lane) to[lane] = value[lane];
+}
+CPM_INLINE Integers magnitudes(Vector values) {
+    return each_lane<kLanes>([&](int lane) { return magnitude(values[lane]); });
+}
+CPM_INLINE Integers larger(Integers a, Integers b) {
+    return each_lane<kLanes>([&](int lane) { return a[lane] > b[lane] ? a[lane] : b[lane]; });
+}
+CPM_INLINE Words load_words(const unsigned char* from) {
+    Words words;
+    std::memcpy(words.lanes, from, sizeof(words.lanes));
+    return words;
+}
+
+#endif
 
 struct Complex {
     Vector re, im;
@@ -45,7 +95,7 @@ CPM_INLINE void store_complex(float* to, Complex value) {
 template <bool Write>
 CPM_INLINE void fetch(const float* at, int64_t count, int64_t step, int floats) {
     for (int64_t i = 0; i < count; ++i, at += step) {
-        for (int line = 0; line < floats; line += 16) __builtin_prefetch(at + line, Write, 3);
+        for (int line = 0; line < floats; line += 16) prefetch<Write>(at + line);
     }
 }
 
