@@ -48,6 +48,18 @@ def label(page, subjects):
             page.click(*at)
 
 
+def test_the_picture_stays_where_it_is(browser, serve, beetles):
+    """A click may change words in the head of the page, but in no window does the picture move under the mouse."""
+    page = Page(browser, serve(beetles).address)
+    for width in (700, 1280):
+        page.size(width, 600)
+        before = page.place(*FIRST[0])
+        page.click(*FIRST[0])
+        page.saved()
+        assert page.place(*FIRST[0]) == before
+        assert page.run("return document.documentElement.scrollWidth") <= width
+
+
 def test_three_pictures_of_two_subjects_and_a_killed_server(browser, serve, beetles):
     served = serve(beetles)
     page = Page(browser, served.address)

@@ -14,8 +14,8 @@ import pytest
 WAIT_SECONDS = 30.0
 
 
-def start_browser(size: tuple[int, int] = (1280, 800)) -> Any:
-    """A driver whose pages are size (width, height) large; skips where Chromium is not here."""
+def start_browser() -> Any:
+    """A driver; skips where Chromium is not here."""
     selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium, the extra browser")
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
@@ -27,8 +27,6 @@ def start_browser(size: tuple[int, int] = (1280, 800)) -> Any:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = selenium.ChromeService(programs[1])
     driver = selenium.Chrome(options=options, service=service)
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                           {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
     return driver
 
 
@@ -46,16 +44,26 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Page:
     """One window with the page of a server."""
 
-    def __init__(self, driver: Any, address: str) -> None:
+    def __init__(self, driver: Any, address: str, size: tuple[int, int] = (1280, 800)) -> None:
         self.driver = driver
         driver.switch_to.new_window("tab")
         self.window = driver.current_window_handle
+        self.size(*size)
         self.open(address)
 
     def open(self, address: str) -> None:
         self.focus()
         self.driver.get(address)
         until(lambda: self.data("ready") == "yes" and self.data("picture"), "the page")
+
+    def size(self, width: int, height: int) -> None:
+        """Give the page, not the window, this size; it holds for one tab."""
+        self.focus()
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        if self.driver.current_url.startswith("http"):
+            until(lambda: self.run("return window.innerWidth") == width, f"a page {width} px wide")
+            self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def focus(self) -> None:
         if self.driver.current_window_handle != self.window:
