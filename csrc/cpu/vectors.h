@@ -39,7 +39,7 @@ CPM_INLINE Number gated(Number value, Number gate) {
 // The larger; NaN stays, as it does in PyTorch's maximum.
 template <typename Vector>
 CPM_INLINE Vector greater(Vector a, Vector b) {
-    return (b > a) | (b != b) ? b : a;
+    return ((b > a) | (b != b)) ? b : a;
 }
 
 #else
