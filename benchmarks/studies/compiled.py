@@ -91,7 +91,7 @@ def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dic
 
 
 def _warp_grid(code: str) -> tuple[int, ...]:
-    """Of the layout of tensor-core results in Triton's intermediate code."""
+    """The layout of tensor-core results in Triton's intermediate code."""
     found = re.search(r"nvidia_mma<\{[^}]*warpsPerCTA = \[([\d, ]+)\]", code)
     return tuple(int(number) for number in found[1].split(",")) if found else ()
 

@@ -18,12 +18,12 @@ from cpm_fast.kernels.launch import Launch
 
 KILOBYTE = 1 << 10
 WARP = 32
-# Of a multiprocessor of compute capability 8.0 and 9.0 (CUDA programming guide): warps, programs, registers, bytes of
+# A multiprocessor of compute capability 8.0 and 9.0 (CUDA programming guide) has: warps, programs, registers, bytes of
 # shared memory; registers are given to a warp in units, and each program takes some shared memory for the system.
 MOST_WARPS, MOST_PROGRAMS, REGISTERS, REGISTER_UNIT = 64, 32, 1 << 16, 256
 SHARED_BYTES = {80: 164 * KILOBYTE, 90: 228 * KILOBYTE}
 SYSTEM_BYTES = KILOBYTE
-# Of an H200: multiprocessors, bytes a clock, and the clock at which it makes the data sheet's 989 TFLOP/s in 16 bit.
+# An H200: multiprocessors, bytes a clock, and the clock at which it makes the data sheet's 989 TFLOP/s in 16 bit.
 SHARED_BYTES_PER_S = 132 * 128 * 1.83e9
 
 
@@ -153,7 +153,7 @@ def _product(n: Sizes) -> dict[str, int]:
 
 def _spectral_dweight(n: Sizes) -> dict[str, int]:
     out_blocks, in_blocks = n.blocks("out_channels", "BLOCK_OUT"), n.blocks("padded_in", "BLOCK_IN")
-    # Of dy's channels those that fill up a block of 16 are not read.
+    # Those channels of dy that fill up a block of 16 are not read.
     values = n.tensor("dy_ptr").numel() // n("padded_out") * n("out_channels")
     return {
         "x_ptr": out_blocks * n.tensor("x_ptr").numel(), "dy_ptr": in_blocks * values,
@@ -173,7 +173,7 @@ def _inverse(n: Sizes) -> dict[str, int]:
     }  # fmt: skip
 
 
-# Of a matrix product: how often it is done in a launch, rows, columns, and what is added up over.
+# A matrix product: how often it is done in a launch, rows, columns, and what is added up over.
 Product = tuple[int, int, int, int]
 
 
@@ -229,7 +229,7 @@ def operand_size(launch: Launch) -> int:
 
 
 def traffic(launch: Launch, compiled: Compiled, capability: int) -> dict[str, object]:
-    """What a row of a table says of a launch."""
+    """The columns that a table has for a launch."""
     held, l2, shared = occupancy(compiled, launch.warps, capability), l2_bytes(launch), shared_bytes(launch, compiled)
     least = sum(value.nbytes for value in {id(v): v for v in launch.arguments.values()
                                            if isinstance(v, torch.Tensor)}.values())  # fmt: skip

@@ -31,7 +31,7 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 @dataclass(frozen=True)
 class Item(Generic[Array]):
-    """What training sees of a sample, in NumPy; of N samples, in PyTorch, every shape begins with N.
+    """A sample as training sees it, in NumPy; of N samples, in PyTorch, every shape begins with N.
 
     Args:
         crops: [H, W, 3] uint8 BGR.

@@ -20,7 +20,7 @@ from cpm_fast.data.sample import Dataset
 
 SYNTHETIC_COUNT = 8000
 CORRECTED = "corrected"
-# Of a DeepLabCut project.
+# The file of a DeepLabCut project.
 PROJECT_FILE = "config.yaml"
 # For files of other suffixes.
 REMEDIES = {

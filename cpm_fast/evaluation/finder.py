@@ -23,7 +23,7 @@ LEAST_OVERLAP = 0.5
 LOWEST = 0.05
 # Composed scenes that are held out, at most; their seed is no epoch's.
 SCENES, SCENES_SEED = 150, 7_919
-# Of the whole pictures of a set.
+# Whole pictures per validation set, at most.
 WHOLE = 150
 # A false region costs as much as a subject that is missed.
 THRESHOLDS = np.linspace(0.1, 0.8, 71)
@@ -131,7 +131,7 @@ def score_of(pictures: Sequence[tuple[Scene, Sequence[Candidate]]]) -> FinderSco
         hits, wrong = int((above & right).sum()), int((above & false).sum())
         return 2 * hits / max(1, subjects + hits + wrong), hits, wrong
 
-    # Where several are equally good, the middle one.
+    # The middle one if several are equally good.
     each = [at(float(threshold))[0] for threshold in THRESHOLDS]
     threshold = float(np.median(THRESHOLDS[np.array(each) == max(each)]))
     f_score, hits, wrong = at(threshold)

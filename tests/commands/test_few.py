@@ -83,7 +83,7 @@ def test_without_options_72_samples_train_as_docs_own_animal_says(given):
     wanted = run(given, *options.split()[4:-2])
     assert found[0] == wanted[0] and found[3]["start"] == wanted[3]["start"] == str(weights_file("compact-lsp"))
     assert found[3]["options"].validate_every == wanted[3]["options"].validate_every == 20
-    # What training makes of it: `without_mirroring`.
+    # Training makes this of it: `without_mirroring`.
     assert without_mirroring(found[1], found[0]) == wanted[1] and wanted[1].epochs == 100
 
 

@@ -1,4 +1,4 @@
-"""Where every launch reads and writes, address by address: run by test_interpreted.py in a process of its own.
+"""Reads and writes of every launch, address by address: run by test_interpreted.py in a process of its own.
 
 `support/launch_audit.py` says what is checked. Sizes are those of the cases that are held against float64 elsewhere.
 """

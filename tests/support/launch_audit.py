@@ -40,7 +40,7 @@ READ_WHOLE = {
     "context_conv_gate_kernel": ("dy_ptr",),
     "context_conv_sum_kernel": ("partial_ptr",),
     "spectral_conv_product_kernel": ("x_ptr", "weight_ptr"),
-    # Of dy's channels those that fill up a block of 16 stay unread.
+    # Those channels of dy that fill up a block of 16 stay unread.
     "spectral_conv_dweight_kernel": ("x_ptr",),
 }
 
@@ -83,7 +83,7 @@ class Record:
 
 @dataclass
 class Audit:
-    """What has been launched within `audit`; `regions` are of the launch that runs."""
+    """The launches within `audit`; `regions` are of the launch that runs."""
 
     records: list[Record] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)

@@ -10,7 +10,7 @@ from cpm_fast.data.files.limits import check_file
 
 LARGEST_BYTES = 1 << 30
 COMMA, SEMICOLON, TAB = ",", ";", "\t"
-# Where the comma does not part cells, it may be the decimal point.
+# The comma may be the decimal point if it does not part cells.
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 # Spellings of a number that is missing, besides an empty cell.
 MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "none", "null", "-"})

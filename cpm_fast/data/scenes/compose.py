@@ -214,7 +214,7 @@ def _background(another: Another, size: tuple[int, int], random: np.random.Gener
     """
     other = another()
     strip = surroundings(other)
-    # Where nothing is beside the subject, the whole picture is given, which has it.
+    # The whole picture is given if nothing is beside the subject.
     if random.random() < DRAWN_SHARE or strip is other.image or len(other.others_image) or len(other.ignored_image):
         return draw_background(random, *size), False
     if random.random() < 0.5:

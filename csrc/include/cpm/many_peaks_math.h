@@ -1,4 +1,4 @@
-// What a peak among many is, and where its parabolas peak: the same on CPU and GPU.
+// The rule for a peak among many, and for the vertex of its parabolas: the same on CPU and GPU.
 #pragma once
 
 #include "cpm/many_peaks.h"
