@@ -26,7 +26,7 @@ from benchmarks.harness.measure import Case, Effort, good, measure, table  # noq
 from benchmarks.harness.problems import Setting  # noqa: E402
 from benchmarks.suites import busy, end_to_end, layers, network, post, targets, train_step  # noqa: E402
 
-# Of ops in this process, on every device; of peers in processes of their own, on the CPU; and the latter on CUDA.
+# Suites of ops in this process, on every device; of peers in their own processes, on the CPU; the latter on CUDA.
 OPS = {"targets": targets.cases, "post": post.cases}
 NETWORKS = {"layers": layers.cases, "network": network.cases, "train-step": train_step.cases}
 BUSY = "busy"

@@ -70,14 +70,14 @@ def errors_px(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def figures(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """What the table has a column for."""
+    """Compute the figures in the table's columns."""
     errors, length = errors_px(predicted, truth), box_reference_length(truth)
     shares = {f"PCK@{t:g}": 100 * float(pck(predicted, truth, length, t).mean) for t in THRESHOLDS}
     return {"mean px": float(np.nanmean(errors)), "median px": float(np.nanmedian(errors)), **shares}
 
 
 def compare(model_path: str, training: Dataset, validation: Dataset) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """What each answer says of the held-out samples, by its name, [M, P, 2], and the truth."""
+    """Return each answer's parts of the held-out samples [M, P, 2] by the answer's name, and the truth."""
     seen = [training[i] for i in range(len(training))]
     held = [validation[i] for i in range(len(validation))]
     answers = {"mean pose": mean_pose(seen, held), "nearest neighbor": nearest_neighbor(seen, held)}

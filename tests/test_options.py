@@ -26,7 +26,7 @@ VALUES: dict[str, tuple[list[str], object]] = {
     "--protocol": (["lsp"], "lsp"),
     "--videos": (["a.mp4", "b/*"], ["a.mp4", "b/*"]),
 }
-# What a verb can't do without.
+# Arguments that a verb requires.
 NEEDED = {
     "infer": ["a.png"],
     "eval": ["--data", "synthetic:2"],

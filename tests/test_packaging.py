@@ -1,4 +1,4 @@
-"""What an install promises: light imports, one import name for the kernels, work without native code."""
+"""Promises of an installation: light imports, one import name for the kernels, work without native code."""
 
 from __future__ import annotations
 

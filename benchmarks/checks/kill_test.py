@@ -50,7 +50,7 @@ VALIDATION = [DrawnFigures(3, seed=1)]
 OPTIONS = RunOptions(workers=0, device="cpu", quiet=True, save_every=2, validate_every=2)
 # Every so many runs have a loader process, which outlives a kill by some seconds.
 WORKER_EVERY = 5
-# What differs from run to run, whatever the weights.
+# The column that differs from run to run even with equal weights.
 TIMED = "samples_per_second"
 Start = Callable[[Path, int], Any]
 
@@ -104,7 +104,7 @@ def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]
 
 
 def where(folder: Path) -> str:
-    """What a kill fell into, as its folder tells."""
+    """Return what the run was doing when it was killed, judged by its folder."""
     if not (folder / "config.json").exists():
         return "before config.json"
     if any(folder.glob(f".*{TEMPORARY_SUFFIX}")):

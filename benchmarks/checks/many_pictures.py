@@ -94,7 +94,7 @@ def pictures_done(out: Path) -> int:
 
 
 def resident_mb(process: int) -> float:
-    """Of a running process; 0 where it has just ended."""
+    """Return the resident memory of a process in MB; 0 if it has just ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -119,7 +119,7 @@ def quarters(samples: list[tuple[int, float]]) -> dict[str, float | None]:
 
 
 def problems(run: dict[str, Any], out: Path, count: int, bad: set[str]) -> list[str]:
-    """What is not as it should be."""
+    """Return a sentence for each thing that is not as it should be."""
     results = Results.load(out / "results.json")
     found = []
     if {Path(name).name for name in results.failures} != bad:

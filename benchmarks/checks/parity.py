@@ -43,7 +43,7 @@ RECIPE = replace(RECIPES["paper"], learning_rate=2e-3, stage1_factor=1.0, bias_f
 
 @dataclass(frozen=True)
 class Run:
-    """What came of one training: loss of every step and stage [K, T], and the weights behind the last."""
+    """The result of one training: the loss of every step and stage [K, T], and the final weights."""
 
     losses: list[list[float]]
     weights: torch.Tensor

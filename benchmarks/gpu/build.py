@@ -27,7 +27,7 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 def install(device: str) -> Values:
     """The whole package; where that fails or takes too long, what needs no compiler, for Triton's kernels are there.
 
-    Where the wanted parts are installed already, as in a resumed visit on the same machine, nothing is done.
+    Nothing is done if the required parts are installed already, as in a resumed visit on the same machine.
     """
     try:
         there = imported()

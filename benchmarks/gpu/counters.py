@@ -23,7 +23,7 @@ LONGEST = 5
 # (network, batch, precision)
 SUBJECTS = {"cuda": ("cpm6", 8, "bf16"), "cpu": ("tiny", 1, "fp32")}
 SECTIONS = ("SpeedOfLight", "LaunchStats", "Occupancy", "MemoryWorkloadAnalysis", "WarpStateStats")
-# What --page raw gives, by a pattern each; the names differ a little between versions.
+# Patterns of the metrics to keep from `--page raw`; the names differ a little between versions.
 WANTED = re.compile(
     r"gpu__time_duration\.sum|(sm|gpu__compute_memory|gpu__dram|dram|l1tex|lts)__throughput\.avg\.pct|dram__bytes|"
     r"launch__(registers_per_thread|shared_mem_per_block|occupancy_limit|grid_size|block_size|waves)|"

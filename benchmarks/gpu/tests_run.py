@@ -25,7 +25,7 @@ REHEARSED: dict[str, tuple[str, ...]] = {
     "cuda-ops-tests": ("-m", "gpu", *CUDA_OPS),
     "tests": ("-m", "gpu", "tests/kernels", "tests/ops"),
 }
-# pytest's own: all passed, some failed, none selected. Of any other code its process died.
+# pytest's own codes: all passed, some failed, none selected. Any other code means that its process died.
 USUAL_CODES = (0, 1, 5)
 NEVER_S = 3600.0
 

@@ -47,7 +47,7 @@ def tried(variants: Mapping[str, Callable[[], Call]], mode: str, device: str) ->
         except Exception as reason:
             failed[name] = f"{type(reason).__name__}: {reason}"[:300]
             if device == "cuda":
-                # What broke the context is this case's failure, not the variant's.
+                # A broken context is this case's failure, not the variant's.
                 torch.cuda.synchronize()
         print(f"    {name}: {failed.get(name, 'right')}, ready after {time.monotonic() - begin:.1f} s", flush=True)
     samples: dict[str, list[float]] = {name: [] for name in calls}

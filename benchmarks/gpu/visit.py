@@ -142,7 +142,7 @@ class Visit:
         """One process, whose cases go to the entry; its exit code, None where it was killed at the limit."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if self.device == "cpu":
-            # Of tiny sizes, which more threads would only wait for each other on.
+            # The sizes are tiny: several threads would mostly wait for each other.
             environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         for variable, names in ((SEEN, seen), (AGAIN, again)):
             path = log.with_name(f"{log.name}-{variable}")

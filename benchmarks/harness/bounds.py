@@ -17,8 +17,8 @@ BOUNDS = {
     ("network", "tf32"): 1e-2,
     ("network", "fp16"): 1e-2,
     ("network", "bf16"): 8e-2,
-    # Where two cells of a pooling window, or an activation and 0, are equal to rounding, the gradient takes one way or
-    # the other, which is 1e-3 of it; without that, 1e-5 is measured. The suite of layers holds gradients to 1e-5.
+    # If two cells of a pooling window, or an activation and 0, are equal to rounding, the gradient takes one way or the
+    # other, which is 1e-3 of it; without that, 1e-5 is measured. The suite of layers holds gradients to 1e-5.
     ("train-step", "fp32"): 1e-2,
     ("train-step", "tf32"): 1e-1,
     ("train-step", "fp16"): 1e-1,

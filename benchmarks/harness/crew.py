@@ -54,7 +54,7 @@ class Crew:
         return worker
 
     def oracle(self, exact: Start, problem: Any) -> list[np.ndarray]:
-        """What is right, float64; its process ends if it has taken much memory."""
+        """Compute the right result in float64; the process ends afterward if it took much memory."""
         worker = self.worker("oracle")
         worker.prepare(exact, problem)
         right = worker.result()

@@ -1,4 +1,4 @@
-"""What the machine can do at best, measured: arithmetic, by a large product and a large convolution, and copying."""
+"""The machine's measured best rates: arithmetic, by a large product and a large convolution, and copying."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from benchmarks.harness.timing import Run, seconds_a_call
 
 PRECISIONS = {"cpu": ("fp32",), "cuda": ("fp32", "tf32", "fp16", "bf16")}
-# Of the square matrices, and of the maps of the convolution.
+# Sides of the square matrices, and of the maps of the convolution.
 GEMM_SIDE = {"cpu": 2048, "cuda": 8192}
 MAP_SIDE = {"cpu": 64, "cuda": 512}
 CHANNELS = 256
@@ -30,7 +30,7 @@ class Machine:
     bandwidth: dict[str, float]
 
     def best(self, other: Machine) -> Machine:
-        """Of two measurements, for a busy neighbor may have slowed one."""
+        """Return the higher rates of two measurements, since a busy neighbor may have slowed one."""
         flops = {key: max(rate, other.flops[key]) for key, rate in self.flops.items()}
         return Machine(flops, {device: max(rate, other.bandwidth[device]) for device, rate in self.bandwidth.items()})
 

@@ -1,4 +1,4 @@
-"""What every suite shares: contestants checked, then timed in turns, round by round; and the table of a case."""
+"""The measurement that all suites share: contestants checked, then timed in turns, round by round; a case's table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WARM_UP_CALLS = 3
 SLOW_CALL_SECONDS = 0.3
 # Long enough that clock and Python overhead of a sample are below a percent, and a thread's waking too.
 SAMPLE_SECONDS = 0.02
-# Of a turn in which calls are timed one by one.
+# Calls per turn when calls are timed one by one.
 CALLS_BESIDE_NEIGHBORS = 20
 
 

@@ -1,4 +1,4 @@
-"""What is right: convolutions in float64, forward and backward, from their definition."""
+"""The oracle: convolutions in float64, forward and backward, from their definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers compute: a layer, a network, a training step.
+"""The problems that the workers compute: a layer, a network, a training step.
 
 A problem is small to send, and every process draws the same numbers from its seed.
 """
@@ -23,7 +23,7 @@ LEARNING_RATE = 1e-12
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how: "cpu" in "fp32", "cuda" in "fp32", "tf32", "fp16" or "bf16"."""
+    """A device and a precision: "cpu" in "fp32", "cuda" in "fp32", "tf32", "fp16" or "bf16"."""
 
     device: str = "cpu"
     precision: str = "fp32"
@@ -74,7 +74,7 @@ class LayerProblem:
 
     @property
     def bytes(self) -> int:
-        """Of input, weights and output, each once; of their gradients likewise."""
+        """Bytes of input, weights and output, each once, and of their gradients."""
         layer = self.layer
         cells = self.batch * layer.size[0] * layer.size[1]
         once = layer.parameters + cells * layer.channels + cells * layer.in_channels

@@ -19,12 +19,12 @@ from cpm_fast.ops import backend
 from cpm_fast.system.files import atomic_write
 
 PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx")
-# What in the environment may change a peer's speed.
+# Prefixes of environment variables that may change a peer's speed.
 VARIABLES = ("OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "CUDA_", "CPM_FAST_")
 
 
 def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Of measured cases by suite."""
+    """Return the record of measured cases by suite, with command, date, versions and machine."""
     return {
         "suites": list(suites),
         "command": command,

@@ -12,7 +12,7 @@ Run = Callable[[], Any]
 
 
 def seconds_a_call(run: Run, calls: int, device: str) -> float:
-    """Of one call, averaged over `calls` of them; a GPU's work by events on the stream."""
+    """Return the seconds of one call, averaged over `calls`; a GPU's work is timed by events on the stream."""
     if device == "cuda":
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()

@@ -164,7 +164,7 @@ def _peak_memory() -> int:
 
 def serve(threads: int) -> None:
     """Answer until the parent is gone."""
-    # What peers print goes to stderr; the pipe is for answers.
+    # The output of peers goes to stderr; the pipe is for answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     # Ctrl-C is the parent's to handle.

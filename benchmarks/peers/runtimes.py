@@ -48,7 +48,7 @@ def export(problem: Problem) -> tuple[Path, np.ndarray]:
     if not path.exists():
         need("onnx", "onnxscript")
         unfinished = path.with_suffix(f".{os.getpid()}")
-        # What it says about operators of packages that are not there, and about its own internals.
+        # No messages about operators of packages that are not installed, or about the exporter's internals.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

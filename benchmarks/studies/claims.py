@@ -67,7 +67,7 @@ class Experiment:
 
 
 def experiments(batch: int, seed: int) -> dict[str, list[Experiment]]:
-    """What every group trains."""
+    """Return the experiments of every group."""
     recipe = replace(RECIPES["modern"], batch=batch, seed=seed)
     plain = replace(recipe, learning_rate=PLAIN_RATE)
     fields = [field_network(*kernels) for kernels in FIELD_KERNELS]
@@ -92,7 +92,7 @@ def field_network(tail: int, first: int, refine: int) -> NetworkConfig:
 def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: int | None) -> int:
     """Steps that the slowest of a group does in a time, from a short probe of each network."""
     slowest = np.inf
-    # Of a network's schemes, joint training, which comes first, does the most in a step.
+    # Joint training, the first of a network's schemes, does the most in a step.
     for experiment in {experiment.network: experiment for experiment in reversed(group)}.values():
         with tempfile.TemporaryDirectory() as scratch:
             options = RunOptions(workers=workers, stop_after=PROBE_STEPS, quiet=True, validate_every=1e6)

@@ -58,7 +58,7 @@ def more(a: Sequence[float], b: Sequence[float]) -> tuple[str, str]:
 
 
 def verdicts(found: dict[str, list[Run]], box: int) -> list[Verdict]:
-    """What can be said from the groups that were run."""
+    """Return the verdicts that the groups that were run allow."""
     given: list[Verdict] = []
     if "schemes" in found:
         given += scheme_verdicts(found["schemes"])

@@ -1,4 +1,4 @@
-"""What the compiler makes of a launch, without a GPU: the very kernel and constants that a GPU would get."""
+"""Launches compiled without a GPU: exactly the kernel and constants that a GPU would get."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from triton.compiler import ASTSource
 from cpm_fast.kernels.launch import Launch
 
 POINTERS = {torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float32: "*fp32"}
-# What a program may use of a chip's shared memory (CUDA programming guide, compute capabilities): 163 and 227 KB.
+# The most shared memory that a program may use (CUDA programming guide, compute capabilities): 163 and 227 KB.
 SHARED_LIMIT_BYTES = {80: 163 << 10, 90: 227 << 10}
 PROGRAMS = Path(nvidia.__file__).parent / "bin"
 

@@ -37,7 +37,8 @@ from cpm_fast.system.versions import versions
 from cpm_fast.weights import DEFAULT, load
 
 THRESHOLDS = (0.05, 0.1, 0.2)
-# Of `sides_apart`: cells that count as the same place, and how high a second peak must be against the first.
+# Constants of `sides_apart`: cells that count as the same place, and the least height of a second peak, as a share of
+# the first.
 SAME_PLACE, SECOND_PEAK = 1.5, 0.3
 SMALLEST_BELIEF = 1e-6
 
@@ -65,7 +66,7 @@ def parabola(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
 
 
 def log_expansion(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
-    """Where the second-order expansion of the logarithm at the highest cell peaks (DARK, Zhang et al. 2020)."""
+    """Return the peaks of the logarithm's second-order expansion at the highest cells (DARK, Zhang et al. 2020)."""
     cells = peaks(maps, False)[0]
     around = neighbors(maps.clamp_min(SMALLEST_BELIEF).log(), cells)
     left, right, up, down = around[..., 1, 0], around[..., 1, 2], around[..., 0, 1], around[..., 2, 1]
@@ -129,7 +130,7 @@ DECODERS: dict[str, Decoder] = {
     "the same, maps blurred": blurred_log_expansion,
     "parabola, sides apart": sides_apart,
 }
-# Of the package: on maps resized to the box's pixels.
+# The package's own decoders, on maps resized to the box's pixels.
 RELEASED, OURS = "bicubic, whole pixels (as released)", "bicubic, parabola (cpm_fast)"
 
 

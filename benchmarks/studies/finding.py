@@ -25,7 +25,7 @@ from cpm_fast.roi import Roi
 from cpm_fast.skeleton import COCO
 from cpm_fast.system.files import atomic_write
 
-# Of COCO's 17 parts, as a share of the root of the person's area (cocodataset.org, keypoints-eval).
+# Sigmas of COCO's 17 parts, as a share of the root of the person's area (cocodataset.org, keypoints-eval).
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
 FIRST_OF_BODY = 5
 LEAST_JOINTS, LEAST_HEIGHT_PX, LEAST_OVERLAP = 6, 60.0, 0.5

@@ -35,7 +35,7 @@ from cpm_fast.ops.plans.cuda import BEST_SHARE, L2_BYTES_PER_S, PEAK_FLOPS  # no
 from cpm_fast.system.files import atomic_write  # noqa: E402
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-# Of an H200, by its data sheet.
+# An H200's memory rate, by its data sheet.
 MEMORY_BYTES_PER_S = 4.8e12
 
 

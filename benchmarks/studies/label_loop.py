@@ -1,7 +1,7 @@
 """Does it pay to label what `suggest` names? The mouse, from 20 labels, two rounds, against frames chosen at random.
 
-Of the 90 labeled frames of the mouse, 18 are held out for the error, and 20 of the others, drawn by the seed, are
-labeled first. Each round trains a network from the same start for the same minutes, lets the criteria (or chance)
+The mouse has 90 labeled frames: 18 are held out for the error, and 20 of the others, drawn by the seed, are labeled
+first. Each round trains a network from the same start for the same minutes, lets the criteria (or chance)
 choose frames, and takes their true labels as a person's corrections. A study that was stopped resumes: rounds that
 ended stay.
 

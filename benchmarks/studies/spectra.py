@@ -7,7 +7,7 @@ Each k x k convolution with k of 5 and more gets the maps that the network has t
 its float64 result. Ranges are of the values that are stored in fp16, whose largest is 65504 and whose smallest with all
 its bits 6e-5. Then whole networks, every one of these convolutions in one arithmetic.
 
-What it found is why spectra of float32 maps are float32 in the plan of CUDA.
+Because of its findings, spectra of float32 maps are float32 in the plan of CUDA.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Spectral:
 
 
 # As in kernels/spectral_plans.py, of float32 maps with fp16 spectra: transformed as float32, and products stored so.
-# Of 16-bit maps everything is fp16.
+# For 16-bit maps everything is fp16.
 def fp16_spectra() -> Spectral:
     return Spectral(to_fp16)
 

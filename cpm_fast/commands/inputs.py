@@ -1,4 +1,4 @@
-"""What `cpm-fast infer` is to look at: pictures, or videos, by the paths, folders and addresses that it was given."""
+"""The inputs of `cpm-fast infer`: pictures or videos, from the paths, folders and addresses on its command line."""
 
 from __future__ import annotations
 

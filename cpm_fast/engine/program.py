@@ -1,7 +1,7 @@
 """The groups of a network on the CPU as calls bound to buffers: checked once, and no call allocates or copies a map.
 
-What a convolution finishes is pooled before it leaves the cache, and what a concatenation would gather is written to
-its place at once: so the largest map of the released network, of both first convolutions, never exists.
+A convolution's finished rows are pooled before they leave the cache, and every map of a concatenation is written to its
+place at once. So the largest map of the released network, the output of both first convolutions, never exists.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ struct Cut {
     int64_t cells(int64_t chunk) const { return std::min(kChunk, params.cells - first(chunk)); }
 };
 
-// Of every chunk and channel.
+// The sums of every chunk and channel.
 struct Sums {
     std::vector<double> first, second;
 

@@ -73,7 +73,7 @@ Best best_of(const float* values, int64_t count) {
     for (int64_t i = whole; i < count; ++i) {
         if (values[i] > most) most = values[i], from = i;
     }
-    // Where the most is -inf it may stand anywhere, or nowhere.
+    // If nothing is above -inf, the search begins at 0, and may find nothing.
     const int64_t index = std::find(values + from, values + count, most) - values;
     return {most, index == count ? -1 : index};
 }

@@ -1,4 +1,4 @@
-// What resize_merge and merge_peaks share on the CPU: tables of taps, maps padded by their border, and the one loop that
+// The code that resize_merge and merge_peaks share on the CPU: tables of taps, maps padded by their border, and the one loop that
 // adds a resized scale to a rectangle of the output.
 #pragma once
 

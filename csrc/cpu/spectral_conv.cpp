@@ -3,8 +3,8 @@
 // with bias and ReLU. A vector holds channels, so no transform moves data across a vector, and every number is read and
 // written in the order in which it lies, or in blocks of two cache lines.
 //
-// Of the weights too only the x transforms are kept; weights.h makes the rest of some of them just before they are
-// multiplied.
+// Only the x transforms of the weights are kept too; weights.h makes the y transforms of some of them just before they
+// are multiplied.
 //
 //     x   [N, h, w, C] -> strips [units, N, tiles across, blocks, rows] -> a unit's spectra  [t, tiles, blocks]
 //                          weights [units, blocks, C, k rows] -> of some |  x  [some of t, some blocks, C]
@@ -66,7 +66,7 @@ constexpr int64_t kFewWeightBytes = 24 << 20;
 // input (docs/safety.md).
 constexpr float kMostRange = 8192.0f;
 
-// Of a core's cache, for the y transforms of weights that wait to be multiplied.
+// The share of a core's cache for the y transforms of weights that wait to be multiplied.
 constexpr int64_t kColumnBytes = 512 << 10;
 constexpr int64_t kMostQuads = 8;
 
@@ -101,7 +101,7 @@ struct Layout {
     int64_t member_floats(int tile) const {
         return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats + column_floats;
     }
-    // What grows with the chunk.
+    // The memory that grows with the chunk.
     int64_t chunk_floats(const Plan& plan) const {
         const int tile = plan.params.tile;
         return in.strip_floats(tile) + out.strip_floats(tile) + plan.team * (member_floats(tile) - column_floats);
@@ -189,7 +189,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
                     [&](int, int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
         return;
     }
-    // Bands take a pair of rows twice, so there are no more of them than shares want.
+    // Two bands share a pair of rows, which is transformed twice, so there are no more bands than the shares need.
     const int64_t bands = blocks * chunk.images < plan.team ? plan.team : 1;
     threads::parallel_ranges(plan.team, blocks * chunk.images * bands, [&](int member, int64_t begin, int64_t end) {
         float* pair = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats - layout.pair_floats;

@@ -24,7 +24,7 @@ namespace {
 
 #if CPM_GNU_VECTORS
 
-// `floor` where `value` is below it; NaN stays. Of a vector or a float, as is `gated`.
+// `floor` where `value` is below it; NaN stays. Both this and `gated` take a vector or a float.
 template <typename Number>
 CPM_INLINE Number at_least(Number value, float floor) {
     return value < floor ? Number{} + floor : value;

@@ -105,7 +105,7 @@ void fuzz_merge_peaks(Generator& generator) {
     const auto merged = cpm_test::plain_resize_merge(stack.maps, stack.frames, params);
     for (int64_t task = 0; task < params.images * parts; ++task) {
         const double* map = merged.data() + (task / parts * params.maps + task % parts) * pixels;
-        // Where infinities meet weights near 0, float and double may differ in kind.
+        // Infinities that meet weights near 0 may give another kind of value in float than in double.
         if (!std::all_of(map, map + pixels, [](double value) { return std::isfinite(value); })) continue;
         const int64_t best = cpm_test::plain_peak(map, pixels);
         const float x = points[2 * task], y = points[2 * task + 1];

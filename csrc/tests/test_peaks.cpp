@@ -80,7 +80,7 @@ void test_vertex() {
     }
 }
 
-// What a block of `threads` does to one map: each thread its stride of pixels, then the tree.
+// The work of a block of `threads` on one map: each thread reduces its stride of pixels, then the tree follows.
 cpm::Candidate reduce(const std::vector<float>& map, int threads) {
     std::vector<cpm::Candidate> shared(threads, 0);
     for (int t = 0; t < threads; ++t) {

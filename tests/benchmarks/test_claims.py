@@ -59,7 +59,7 @@ def run(name: str, *stages: float, field: int = 0, gradient: tuple[int, int] = (
     layers = {}
     for layer, place in zip(("trunk1_block1_conv1", f"stage{len(stages)}_beliefs"), gradient, strict=True):
         layers[layer] = np.eye(72, dtype=int)[place].tolist()
-    # Of the name and the stage, the same in every process: Python's hash of a string is not.
+    # The seed is made from the name and the stage by a sum that is the same in every process; Python's hash is not.
     own = [np.random.default_rng(crc32(f"{name} {t}".encode())).normal(0, 0.02, 400) for t in range(len(stages))]
     hits = [(stage + noise + apart - apart.mean()).tolist() for stage, apart in zip(stages, own, strict=True)]
     return {"name": name, "hits": hits, "fields": [field], "gradients": [{"step": 1, "layers": layers}] * 5}

@@ -145,7 +145,7 @@ class OutputFolderMachine(RuleBasedStateMachine):
         write_picture(self.pictures / name, self.seeds[name])
 
     def wanted(self, network: int) -> object:
-        """What a run that nothing disturbs finds."""
+        """Return the results of a run that nothing disturbs."""
         key = tuple(sorted(self.seeds.items())), network
         if key not in self.truth:
             true = self.place / "true"

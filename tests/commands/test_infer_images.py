@@ -25,7 +25,7 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
         stop_after(patch, unfinished.Journal, "add", 7)
         assert main([*PICTURES, "-o", "out"]) == BAD_RESULT
     assert "--resume goes on" in capsys.readouterr().err and not (work / "out" / "results.json").exists()
-    # What a kill cuts short: a line that is not whole.
+    # A kill cuts the last line short.
     with (work / "out" / ".unfinished" / "0-0.jsonl").open("ab") as journal:
         journal.write(b'{"name": "in/07.png", "si')
     assert main([*PICTURES, "-o", "out"]) == BAD_USE
@@ -204,7 +204,7 @@ def test_pictures_that_were_replaced_are_done_again(work, monkeypatch, capsys):
 
 
 def test_leftovers_without_settings_belong_to_nobody(work):
-    """What a kill leaves while the folder of a finished run is taken away."""
+    """A kill while the folder of a finished run is removed leaves files without settings."""
     (work / "out" / ".unfinished").mkdir(parents=True)
     entry = {"name": "in/00.png", "size": [40, 50], "roi_source": "whole image", "subjects": [], "input": None}
     (work / "out" / ".unfinished" / "0-0.jsonl").write_text(json.dumps(entry) + "\n")

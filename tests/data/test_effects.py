@@ -61,7 +61,7 @@ def test_labels_stay_on_their_dots(drawn, seed):
 @pytest.mark.parametrize("side", range(4), ids=["left", "top", "right", "bottom"])
 def test_behind_the_edge_there_is_nothing(side):
     drawn = Draw(border=(side, 0.4))
-    # Where too few parts would be left, the picture stays whole.
+    # The picture stays whole if too few parts would be left.
     cut = [seed for seed in range(9) if view(dotted(seed)[0], NETWORK.margin, drawn).bounds != (0, 0, 220, 170)]
     sample, people = dotted(cut[0])
     roi = sample.region(NETWORK.margin)

@@ -26,7 +26,7 @@ from support.promises import CONTINUOUS, PARSED, RUN, SMALLER, Promise
 from support.stand_ins import TINY, write_imports
 
 WITH_COMMANDS = [page for page in PAGES if commands(page)]
-# What installs more, and what runs the scripts themselves.
+# Commands that install more, and those that run the scripts themselves.
 ELSEWHERE = ("pip install", "bash .ci/", "mkdocs serve")
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 

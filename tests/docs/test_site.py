@@ -18,7 +18,7 @@ from support.pages import DOCS, PAGES, ROOT, links, text
 
 OPS = ("context_conv", "direct_conv", "gaussian_targets", "merge_peaks", "peaks", "resize_merge", "spectral_conv",
        "transform_weight")  # fmt: skip
-# What a browser loads when it shows a page, by tag and attribute; a plain link (<a href>) loads nothing.
+# Tags and attributes whose files a browser loads when it shows a page; a plain link (<a href>) loads nothing.
 LOADED = {("script", "src"), ("img", "src"), ("img", "srcset"), ("iframe", "src"), ("source", "src"), ("video", "src"),
           ("audio", "src"), ("object", "data"), ("embed", "src")}  # fmt: skip
 LOADED_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch", "preconnect", "dns-prefetch", "manifest"}

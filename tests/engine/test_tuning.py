@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ConvShape, int]]:
-    """What is measured: the larger a tile, the faster."""
+    """Record the measurements that are made; the larger a tile, the faster it seems."""
     calls: list[tuple[ConvShape, int]] = []
 
     def measured(shape: ConvShape, tile: int) -> float:

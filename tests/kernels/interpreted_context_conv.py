@@ -1,6 +1,6 @@
 """The direct kernels against float64, interpreted on the CPU: run by test_interpreted.py in a process of its own.
 
-The interpreter multiplies float32 exactly in every mode and knows no bfloat16; what it tests is indexing and masks.
+The interpreter multiplies float32 exactly in every mode and has no bfloat16; so the tests are of indexing and masks.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_an_image_sees_no_other(generator: torch.Generator) -> None:
 
 
 def test_the_op_reaches_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    """What the op does on CUDA, with a device that only says its capability."""
+    """The op on CUDA calls the kernels; the device is a stand-in that only has a capability."""
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     x, weight, bias = CASES["image-9x9"].inputs(generator, dtype=torch.float16)

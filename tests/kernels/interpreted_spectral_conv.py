@@ -1,7 +1,7 @@
 """The spectral kernels against float64, interpreted on the CPU: run by test_interpreted.py in a process of its own.
 
-The interpreter multiplies float32 exactly in every mode and knows no bfloat16; what it tests is indexing, masks and the
-algebra of real spectra.
+The interpreter multiplies float32 exactly in every mode and has no bfloat16; so the tests are of indexing, masks and
+the algebra of real spectra.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def test_products_with_every_tile_of_the_plan(
 
 
 def test_the_ops_reach_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    """What the ops do on CUDA where the plan says so, with a device that only says its capability."""
+    """The ops on CUDA call the kernels if the plan says so; the device is a stand-in that only has a capability."""
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(context_conv, "choose_cuda_tile", lambda *shape, **training: 16)

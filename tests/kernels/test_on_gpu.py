@@ -1,4 +1,4 @@
-"""What only a GPU can show: real shapes, streams, graphs, memory. Bodies that mean something there also run on the CPU.
+"""Tests that need a GPU: real shapes, streams, graphs, memory. Bodies that mean something on a CPU also run there.
 
 The test named core is small enough for compute-sanitizer; CONTRIBUTING.md has the command.
 """
@@ -42,7 +42,7 @@ CORE_CASES = (
 MODEL_STEPS = {"cpu": 3, "cuda": 1000}
 
 
-# Where the plan would else take the direct form.
+# Cases that run in the spectral form, which the plan might not choose for them.
 SPECTRAL_CASES = (
     (ConvCase("core-spectral", 2, 16, 20, 5, (19, 23)), 16),
     (ConvCase("core-spectral-odd", 1, 15, 33, 9, (17, 26), relu=False), 24),

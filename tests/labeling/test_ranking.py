@@ -1,4 +1,4 @@
-"""What to label next: each criterion tells what it says, and the picks differ from each other."""
+"""Ranking of pictures to label next: each criterion measures what its name says, and the picks differ."""
 
 import csv
 

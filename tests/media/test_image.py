@@ -15,7 +15,7 @@ from cpm_fast.media.decoder_log import heard
 from cpm_fast.media.image import decode_image, read_image
 
 EXIF_ORIENTATION = 0x0112
-# What the image of an upright picture looks like in a file that asks for this orientation.
+# How an upright picture is stored in a file with this orientation.
 STORED = {
     1: lambda image: image,
     2: lambda image: image[:, ::-1],

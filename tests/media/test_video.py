@@ -160,7 +160,7 @@ def test_matroska_without_a_frame_rate(tmp_path, recwarn, steps):
     assert len(frames) == 60 and not opened.cut_short and not recwarn
     assert opened.announced in (None, 60)
     np.testing.assert_allclose([frame.seconds for frame in frames], times / 1000, atol=2e-3)
-    # What is written keeps these times.
+    # A written video keeps these times.
     with write_video(tmp_path / "b.mkv", 50.0, (48, 64)) as out:
         for frame in frames:
             out.write(frame.image, frame.seconds)

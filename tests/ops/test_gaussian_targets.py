@@ -192,7 +192,7 @@ crowds = st.lists(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_
 
 @pytest.mark.parametrize("name", backend.BACKENDS)
 class TestLaws:
-    """What holds for any input: images of one crowd with three parts, maps of 25 x 23 cells."""
+    """Laws that hold for any input: images of one crowd with three parts, maps of 25 x 23 cells."""
 
     size = (25, 23)
 

@@ -44,7 +44,7 @@ def test_matches_reference(
     _, scores = reference(maps.double().cpu(), frames.cpu(), case.size, refine)
     assert (found[1].cpu() - scores).norm() <= RELATIVE_ERROR["merge_peaks", torch.float32] * scores.norm()
     if not refine and len(maps):
-        # Where float64 nearly has a tie, float32 may decide for the other, which must then be as high.
+        # At a near tie of float64, float32 may choose the other pixel, which must then be as high.
         oracle = resize_reference(maps.double().cpu(), frames.cpu(), case.size)[:, :-1].flatten(2)
         x, y = found[0].cpu().long().unbind(-1)
         there = oracle.gather(2, (y * case.size[1] + x)[..., None])[..., 0]

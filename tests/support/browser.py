@@ -95,7 +95,7 @@ class Page:
         ActionChains(self.driver).key_down(modifier).send_keys(key).key_up(modifier).perform()
 
     def place(self, x: float, y: float) -> tuple[int, int]:
-        """Where an image pixel is in the window."""
+        """Return the place of an image pixel in the window."""
         scale, left, top = json.loads(self.run("return document.getElementById('stage').dataset.view"))
         box = self.run("const b = document.getElementById('stage').getBoundingClientRect(); return [b.left, b.top]")
         return round((x + 0.5) * scale + left + box[0]), round((y + 0.5) * scale + top + box[1])
@@ -138,7 +138,7 @@ class Page:
         self.driver.save_screenshot(str(path))
 
     def errors(self) -> list[str]:
-        """What the browser complained about; requests to a server that is gone are not errors of the page."""
+        """Return the browser's errors; failed requests to a server that is gone are not errors of the page."""
         self.focus()
         lines = [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
         return [line for line in lines if "ERR_CONNECTION" not in line and "409" not in line]

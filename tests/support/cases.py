@@ -1,6 +1,6 @@
-"""What every op is tried on, and how far it may be off: read by the tests and by the benchmarks alike.
+"""Cases and tolerances of every op, for the tests and for the benchmarks.
 
-One table a op. A case draws fresh random inputs from the generator it is given, so no test can lean on fixed numbers.
+One table per op. A case draws fresh random inputs from the given generator, so that no test relies on fixed numbers.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ GAUSSIAN_TARGETS = (
     TargetsCase("large-batch", 65, 2, 3, (13, 17)),
 )
 
-# What the benchmarks time: the release's maps, one person and a group.
+# The cases that the benchmarks time: the release's maps, one person and a group.
 GAUSSIAN_TARGETS_TIMED = tuple(
     TargetsCase(f"{images}x{people}-people", images, people, 14, (46, 46), labeled=1.0)
     for people in (1, 5)
@@ -161,7 +161,7 @@ RESIZE_MERGE = (
     MergeCase("large-batch", 33, (1.0, 1.2), 2, (9, 8), (40, 41)),
 )
 
-# What the benchmarks time: one image and a batch, in the box and back in the whole image.
+# The cases that the benchmarks time: one image and a batch, in the box and back in the whole image.
 RESIZE_MERGE_TIMED = (
     MergeCase("1-scale-368x368", 1, (1.0,), 14, (46, 46), (368, 368)),
     MergeCase("7-scales-368x368", 1, PYRAMID, 14, (46, 46), (368, 368)),

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-# Where the functions of `os` that change files take the file.
+# The position of the file among the arguments of the functions of `os` that change files.
 PLACES = {"fsync": 0, "ftruncate": 0, "pwrite": 0, "replace": 1, "rename": 1, "unlink": 0, "rmdir": 0, "mkdir": 0}
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 class Exact(NamedTuple):
     """A result in float64, and its norm had no two terms of a sum cancelled.
 
-    Rounding is a part of the terms. Where few sums are made, all may come out near 0 by chance, and ReLU may leave one
-    of them: an error relative to what is left has no bound.
+    Rounding is relative to the terms. If there are few sums, all may come out near 0 by chance, and ReLU may leave one
+    of them: an error relative to that one has no bound.
     """
 
     value: torch.Tensor
@@ -20,7 +20,7 @@ class Exact(NamedTuple):
 
 
 def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> Exact:
-    """Of x [N, C, h, w], weight [O, C, k, k] and bias [O], on their device."""
+    """Compute the convolution of x [N, C, h, w] by weight [O, C, k, k] and bias [O], on their device."""
     inputs = [tensor.detach().double() for tensor in (x, weight, bias)]
     y = _linear(*inputs)
     return Exact(y.relu() if relu else y, _root(_linear(*(tensor.square() for tensor in inputs))))

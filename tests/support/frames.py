@@ -6,7 +6,7 @@ import numpy as np
 
 
 def write_fixed(path, rows, columns, values, blocks=1) -> None:
-    """What `to_hdf(format="fixed")` writes: axes as levels and labels, values in blocks of columns."""
+    """Write a file as `to_hdf(format="fixed")` does: axes as levels and labels, values in blocks of columns."""
     import h5py
 
     with h5py.File(path, "w") as file:
@@ -20,7 +20,7 @@ def write_fixed(path, rows, columns, values, blocks=1) -> None:
 
 
 def write_table(path, rows, columns, values, names=None) -> None:
-    """What `to_hdf(format="table")` writes: one record a row, names of columns in a pickle of protocol 0."""
+    """Write a file as `to_hdf(format="table")` does: one record per row, column names in a pickle of protocol 0."""
     import h5py
 
     index = np.array([row[0].encode() for row in rows])

@@ -23,7 +23,7 @@ def located(out: str, *pictures: str, file: str = "results.json", stages: bool =
     kinds = ("pose", "stages") if stages else ("pose",)
     drawn = tuple(f"{out}/{name}_{kind}.png" for name in pictures for kind in kinds)
     count = rf"{len(pictures)} pictures, \d+ subjects"
-    # Of a folder in the folder, its name is printed.
+    # A file in a subfolder is printed by the subfolder's name.
     return Promise((f"{out}/{file}", *drawn), (count, rf"wrote {re.escape(out)}/{re.escape(file.split('/')[0])}"))
 
 
@@ -169,7 +169,7 @@ RUN: dict[str, Promise] = {
     "cpm-fast doctor": Promise((), (r"torch +ok",), codes=(0, 1)),
 }  # fmt: skip
 
-# What takes hours, several machines, a camera's weight of data or a GPU: the options are parsed, nothing runs.
+# Commands that take hours, several machines, large data or a GPU: the options are parsed, nothing runs.
 PARSED = (
     r"python benchmarks/.*",
     r"torchrun .*",

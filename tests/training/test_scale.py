@@ -59,7 +59,7 @@ def test_recomputed_activations_give_the_same_weights_bit_for_bit(tmp_path, name
 
 
 def test_recomputing_keeps_fewer_activations():
-    """What the graph saves between forward and backward, in bytes."""
+    """Recomputing lowers the bytes that the graph saves between forward and backward."""
 
     def saved(recompute: bool) -> int:
         torch.manual_seed(0)

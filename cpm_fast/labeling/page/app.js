@@ -1,4 +1,4 @@
-// What the page knows and can do; pointer, keys and panel call its actions.
+// The page's state and actions; pointer, keys and panel call the actions.
 import { predict } from "./api.js";
 import { Labels, assign, newSubject, replaced, withPoint } from "./labels.js";
 import { Pictures } from "./pictures.js";
@@ -214,7 +214,7 @@ export class App {
 
   // --- predictions ---------------------------------------------------------------------------------------------------
 
-  // What is drawn: labeled subjects, what is missing of them as predicted, and subjects that are only predicted.
+  // The figures to draw: labeled subjects with their missing parts as predicted, and subjects that are only predicted.
   figures() {
     if (!this.labels) return [];
     const { predictions } = this.labels;

@@ -48,7 +48,7 @@ export class Labels {
     return true;
   }
 
-  // What the server is sent; rows say which saved subject each was.
+  // The change to send to the server; `row` says which saved subject each subject was.
   toChange() {
     const subjects = this.subjects.map(({ id, points, box }) => {
       const row = this.saved.findIndex((other) => other.id === id);

@@ -1,4 +1,4 @@
-// What the mouse does on the picture.
+// Mouse actions on the picture.
 const MOVED_PX = 3;
 
 export function listen(stage, app, view) {

@@ -1,7 +1,7 @@
 """Which algorithm a convolution takes on CUDA: direct, or spectral on which tile.
 
-Where a file has a convolution as measured on the chip (`measured.py`), the fastest form there is taken; no
-file comes with the package yet. Else times are predicted for an H200 from counts of bytes and operations: a launch
+If a file has measurements of a convolution on the chip (`measured.py`), the fastest form in it is taken; no
+file comes with the package yet. Otherwise times are predicted for an H200 from counts of bytes and operations: a launch
 takes as long as the slowest of memory, L2 and tensor cores. The same predictions choose on other chips, whose ratios of
 the three are similar.
 """

@@ -26,7 +26,7 @@ constexpr double series(double x, int power) {
     return sum;
 }
 
-// Of the angle 2 pi k / n, brought to (-pi, pi].
+// The angle 2 pi k / n, brought to (-pi, pi].
 constexpr double angle(int k, int n) {
     const int turn = ((k % n) + n) % n;
     return 2.0 * kPi * (2 * turn > n ? turn - n : turn) / n;

@@ -22,7 +22,7 @@ constexpr int kDirectCells = 2, kDirectBlocks = 1;
 #endif
 constexpr int kBlockVectors = kBlock / kLanes;
 
-// Where a block's results go: 16 channels of cell i at data + i * pitch.
+// The place of a block's results: 16 channels of cell i at data + i * pitch.
 struct Target {
     float* data;
     int64_t pitch, channels;

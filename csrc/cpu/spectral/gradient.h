@@ -1,5 +1,5 @@
-// The weight's gradient from spectra to taps. Of a tile only the k x k cells about cell 0 are wanted: rows are dropped
-// after the y transform, so that the x transform has k of them, and what is summed over chunks is small.
+// The weight's gradient from spectra to taps. Only the k x k cells around cell 0 of a tile are needed: the other rows are
+// dropped after the y transform, so that the x transform has k rows, and the sums over chunks are small.
 #pragma once
 
 #include "weights.h"
@@ -37,7 +37,7 @@ void gather_columns(const GradientColumns& job) {
                 const int far = T / 2 - k;
                 FrequencyPair near = load_pair(from + k * step, from + second_of(T, job.unit, k) * step, two_columns);
                 FrequencyPair off = load_pair(from + far * step, from + second_of(T, job.unit, far) * step, two_columns);
-                // What is there twice counts once.
+                // Values that would otherwise come twice count once.
                 if (k == 0) near.down = off.down = {Vector{}, Vector{}};
                 if (4 * k == T) off.up = off.down = {Vector{}, Vector{}};
                 const Complex even_up = near.up + off.down, even_down = near.down + off.up;

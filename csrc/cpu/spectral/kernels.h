@@ -1,8 +1,8 @@
-// What the spectral convolution does with vectors, one table of functions for each instruction set; spectral_conv.cpp
-// and weight_gradient.cpp call them over ranges of tasks, so that threads are no concern of this layer.
+// The vector code of the spectral convolution, one table of functions for each instruction set; spectral_conv.cpp and
+// weight_gradient.cpp call them over ranges of tasks, so that nothing here depends on threads.
 //
 // A block is 16 channels, whatever the vector width. A complex block is re[16] im[16]; a triple adds re + im, which the
-// three-multiplication product wants. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
+// three-multiplication product needs. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
 // unit u > 0 is column u, t complex numbers; unit 0 holds the columns 0 and t/2, whose x transforms are real, as real
 // and imaginary part, and has t/2 + 1 frequencies of each.
 #pragma once
@@ -31,8 +31,8 @@ constexpr int64_t second_of(int tile, int64_t unit, int64_t k) {
     return unit == 0 ? tile / 2 + 1 + k : (tile - k) % tile;
 }
 
-// Where the i-th frequencies of the fours from `first` to `last` lie in the unit: that of the first four, and the step
-// from four to four. Of the fours, `skipped` at the beginning are left out and `count` taken, so that none comes twice.
+// The places of the i-th frequencies of the fours from `first` to `last` in the unit: that of the first four, and the
+// step from four to four. The first `skipped` fours are left out and `count` are taken, so that none comes twice.
 struct QuadRun {
     int64_t frequency, step, skipped, count;
 };
@@ -93,8 +93,8 @@ struct WriteRows {
     int tile;
 };
 
-// What is written where a maximum follows: of the windows of `side` cells, two apart, the first `padding` cells before
-// the map. Tasks run over images, bands of windows' rows, blocks.
+// A maximum pool after the convolution: windows of `side` cells, two apart, the first of which begins `padding` cells
+// before the map. Tasks run over images, bands of windows' rows, blocks.
 struct Pool {
     int side, padding;
     int64_t bands;
@@ -120,7 +120,7 @@ struct Product {
     int64_t y_frequency, y_row, y_column;
     int64_t rows, inner, lanes, columns;  // lanes: how many k in a block
     bool conjugate;
-    // What is to be brought into the cache meanwhile; not with conj.
+    // Floats to prefetch into the cache meanwhile; not with `conjugate`.
     const float* ahead = nullptr;
     int64_t ahead_floats = 0;
 };
@@ -142,7 +142,7 @@ struct WeightColumns {
     int kernel, tile;
 };
 
-// Of the weight's gradient: some of a unit's spectra to k rows, added to what is there unless it is the first time.
+// A step of the weight's gradient: some of a unit's spectra to k rows, added to the earlier sums unless it is the first.
 struct GradientColumns {
     const float* spectra;  // [frequencies, blocks of outputs, 16 inputs, complex block]
     int64_t frequency_step;

@@ -17,7 +17,7 @@ struct Chunk {
     int64_t first_output, outputs;    // output rows
 };
 
-// What one pass has of each tile: activations of one tensor, transformed along x in strips, along y unit by unit.
+// One tensor's activations in a pass, tile by tile, transformed along x in strips and along y unit by unit.
 struct Side {
     int64_t blocks;
     int width;  // floats of a block in a unit's spectra: kTriple or kComplex

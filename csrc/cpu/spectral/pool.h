@@ -44,7 +44,7 @@ struct Windows {
     int64_t from, to, rows_begin, rows_end, width;
 };
 
-// What rows `row` and `row + 1` add to the windows they are in.
+// Take rows `row` and `row + 1` into the maxima of their windows.
 void pool_pair(const Windows& windows, const float* pair, int64_t row, int64_t channels, int64_t pitch,
                int64_t row_step, float* out) {
     const Pool& pool = windows.pool;
@@ -88,7 +88,7 @@ void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t
     const Strips& strips = job.strips;
     const int64_t width = job.across.cells, windows = job.height / 2, row_step = width / 2 * job.pitch;
     const int64_t last_row = strips.first_row + strips.rows;
-    // Of the windows' rows, those that have a row in the strips.
+    // The rows of windows that have a row in the strips.
     const int64_t first_window = most(0, (strips.first_row + pool.padding - pool.side + 2) / 2);
     const int64_t window_count = least(windows, (last_row - 1 + pool.padding) / 2 + 1) - first_window;
     for (int64_t task = begin; task < end; ++task) {

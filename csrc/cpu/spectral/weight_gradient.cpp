@@ -21,7 +21,7 @@ namespace {
 
 using namespace spectral;
 
-// Of a core's cache, for products that wait to be summed to rows.
+// The share of a core's cache for products that wait to be summed to rows.
 constexpr int64_t kProductBytes = 256 << 10;
 constexpr int64_t kPairBytes = int64_t{kBlock} * kComplex * sizeof(float);
 
@@ -43,7 +43,7 @@ struct Layout {
     int64_t unit_floats(int tile) const { return x.unit_floats(tile) + gradient.unit_floats(tile); }
     int64_t member_floats(int tile) const { return unit_floats(tile) + (tile + 2) * part_step; }
     int64_t part_count() const { return (gradient.blocks + part_blocks - 1) / part_blocks * x.blocks; }
-    // What grows with the chunk.
+    // The memory that grows with the chunk.
     int64_t chunk_floats(const Plan& plan) const {
         const int tile = plan.params.tile;
         return x.strip_floats(tile) + gradient.strip_floats(tile) + plan.team * unit_floats(tile);

@@ -1,6 +1,6 @@
-// Weights to spectra. A kernel has only k rows and columns that are not 0. What is kept of it are the x transforms of
-// its k rows, slot s at cell s - k/2 of a tile: t/k times less than whole spectra, which would have to come from memory
-// at every call. The y transforms are made then, of as many weights as stay in cache until they are multiplied.
+// Weights to spectra. A kernel has only k rows and columns that are not 0. Only the x transforms of its k rows are kept,
+// slot s at cell s - k/2 of a tile: t/k times less than whole spectra, which would have to come from memory at every
+// call. The y transforms are made in the call, for as many weights as stay in cache until they are multiplied.
 #pragma once
 
 #include "columns.h"
@@ -12,7 +12,7 @@ namespace {
 // not turned for its adjoint.
 CPM_INLINE int64_t slot_of(int64_t tap, int kernel, bool turned) { return turned ? kernel - 1 - tap : tap; }
 
-// Where a tap stands in a tile: the kernel is laid about cell 0.
+// The place of a tap in a tile: the kernel lies around cell 0.
 CPM_INLINE int64_t place_of(int64_t tap, int kernel, int tile, bool turned) {
     return (slot_of(tap, kernel, turned) - kernel / 2 + tile) % tile;
 }

@@ -1,4 +1,4 @@
-// What usable_cpus is made of.
+// The parts of usable_cpus.
 #pragma once
 
 #include <string>

@@ -42,7 +42,7 @@ CPM_HOST_DEVICE inline float value_of(Candidate best) {
     return value;
 }
 
-// Where the parabola through values at -1, 0 and 1 peaks, clamped to +-0.5; 0 where it has no finite peak.
+// The peak of the parabola through values at -1, 0 and 1, clamped to +-0.5; 0 if it has no finite peak.
 CPM_HOST_DEVICE inline float vertex(float left, float center, float right) {
     const float curvature = rounded_sum(rounded_sum(left, -rounded_product(2.0f, center)), right);
     if (!(curvature < 0.0f && curvature >= -3.402823466e38f)) return 0.0f;

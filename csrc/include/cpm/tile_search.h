@@ -1,5 +1,4 @@
-// What one block of the CUDA kernel merge_peaks does, step by step, for one part of one image. A step is a function of
-// the thread; between two steps all threads wait for each other. A host that runs the threads of a step one after the
+// The steps of one block of the CUDA kernel merge_peaks, for one part of one image. A step is a function of the thread; between two steps all threads wait for each other. A host that runs the threads of a step one after the
 // other runs the same algorithm, and so do the unit tests.
 //
 //     magnitude of the cells, reduced -> slack

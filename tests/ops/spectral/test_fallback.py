@@ -27,7 +27,7 @@ def problem() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def local_error(found: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, most: torch.Tensor | None = None) -> float:
-    """Of the outputs, relative to the magnitudes that each is summed from."""
+    """Return the largest error of an output relative to the magnitudes that it is summed from."""
     wanted = F.conv2d(x.double(), weight.double(), padding=KERNEL // 2)
     most = weight if most is None else most
     terms = F.conv2d(x.double().abs(), most.double().abs(), padding=KERNEL // 2)

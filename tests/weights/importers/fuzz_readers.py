@@ -72,7 +72,7 @@ def our_file() -> bytes:
         return (Path(folder) / "net.safetensors").read_bytes()
 
 
-# What to call, the suffix of its files, and valid ones to start from.
+# The reader, the suffix of its files, and valid files to start from.
 READERS: dict[str, tuple[Callable[[Path], object], str, Callable[[], list[bytes]]]] = {
     "wire": (wire, ".bin", lambda: [caffe_file.net(FEW, **form) for form in FORMS]),
     "caffe": (caffe, ".caffemodel", lambda: [caffe_file.net(FEW, **form) for form in FORMS]),

@@ -270,7 +270,7 @@ def test_the_vgg_network():
 
 
 def empty_blobs(config: NetworkConfig, layout: str) -> Blobs:
-    """Of the right shapes, without taking memory."""
+    """Return blobs of the right shapes that take no memory."""
     names = NAMES[layout](config)
     return {
         names[layer.name]: [
