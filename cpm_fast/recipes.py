@@ -114,7 +114,7 @@ class TrainingConfig:
         accumulate: pieces of each process's share of a batch, one after the other, whose gradients add up: less memory
             for the same batch. Batch normalization and dropout see the pieces one by one.
         epochs: passes over the data.
-        average: decay of the running average of the weights; with one, it is what is validated and kept as best and
+        average: decay of the moving average of the weights; with one, it is what is validated and kept as best and
             final. 0: none.
         scheme: of the stages (Wei et al. 2016, Figure 6b): "joint" from the start with a loss at every stage (as
             released), "stagewise" one after the other, "stagewise_then_joint", or "final_only": joint, with the loss of

@@ -1,1 +1,1 @@
-"""The verbs of cpm-fast: one file a verb."""
+"""The verbs of cpm-fast: one file per verb."""

@@ -1,4 +1,4 @@
-"""`cpm-fast compare`: runs beside each other: what differs in their settings, their scores, their curves."""
+"""`cpm-fast compare`: the differing settings, the scores and the curves of several runs, side by side."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LONGEST_CELL = 48
 
 @dataclass(frozen=True)
 class _Run:
-    """A run's folder as it was read.
+    """The content of a run's folder.
 
     Args:
-        name: the folder's, as far as it tells the runs apart.
-        config: what config.json says, flat: "training.epochs" -> value.
+        name: of the folder, or its path where names are equal.
+        config: the content of config.json, flat: "training.epochs" -> value.
         losses: (step, loss of every stage).
         scores: dataset -> (step, PCK of every stage), of the validations.
     """
@@ -37,7 +37,7 @@ class _Run:
 
 
 def compare_command(options: argparse.Namespace) -> bool:
-    """Run it; True when every run could be read."""
+    """Run the verb; return whether every run could be read."""
     folders = [Path(folder) for folder in options.runs]
     if len(folders) < 2:
         raise ValueError(f"compare must be given two runs or more, got {len(folders)}")

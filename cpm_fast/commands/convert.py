@@ -1,4 +1,4 @@
-"""`cpm-fast data convert`: labels of other programs in, labels of ours out."""
+"""`cpm-fast data convert`: labels from other programs and to other programs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LABELS, COCO = "labels", "coco"
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Convert."""
+    """Run the verb."""
     source = Path(options.source)
     if options.to == LABELS:
         pictures, subjects = import_labels(options.source, options.output, bar_wanted())
         print(f"{pictures} pictures, {subjects} subjects")
         print(f"wrote {options.output / LABELS_FILE}")
-        print(f"go on: cpm-fast label {options.output}")
+        print(f"next: cpm-fast label {options.output}")
         return True
     if options.to == COCO:
         options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> bool:
 
 
 def _predictions(source: Path, output: Path, scorer: str) -> list[Path]:
-    """Results of infer as a table of DeepLabCut's, with likelihood."""
+    """Convert results of infer to a table of DeepLabCut, with likelihood."""
     import numpy as np
 
     results = Results.load(source)
@@ -52,6 +52,6 @@ def _predictions(source: Path, output: Path, scorer: str) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     file = output / f"{source.stem}DLC_{scorer}.csv"
     if file.exists():
-        raise FileExistsError(f"{file}: is there already; give another -o")
+        raise FileExistsError(f"{file}: exists already; give another -o")
     owners = [f"animal{number + 1}" for number in range(several)] if several > 1 else None
     return write_deeplabcut(file, scorer, owners, parts, ("x", "y", "likelihood"), rows)

@@ -1,4 +1,4 @@
-"""`cpm-fast data check`: every sample read once, what is odd about it told, nine of them drawn."""
+"""`cpm-fast data check`: every sample is read once, odd ones are reported, and nine are drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cpm_fast.system.progress import bar_wanted
 
 
 def check_data(options: argparse.Namespace) -> bool:
-    """Run it; True when every sample of every dataset could be read."""
+    """Run the verb; return whether every sample of every dataset could be read."""
     datasets = [open_dataset(spec) for spec in options.data]
     output = Path(options.output)
     checks, written = [], []

@@ -19,16 +19,16 @@ from cpm_fast.weights import DRAWN, load
 DEMO_SEED = 987_654_321
 SHOWN, COLUMNS, TILE_PX = 8, 4, 300
 SHOWN_STAGES = 2
-# Below this the installation, not the network, is at fault.
+# A lower score means that the installation, not the network, is at fault.
 FINE_PCK = 0.5
 
 
 def run_demo(folder: Path, figures: int) -> bool:
-    """Locate drawn figures, write pictures, print a table of PCK a stage; True when the poses are right.
+    """Locate drawn figures, write pictures, and print PCK per stage; return whether the poses are right.
 
     Args:
-        folder: where pictures and results go.
-        figures: how many are scored, at least 1.
+        folder: for pictures and results.
+        figures: number of figures to score, at least 1.
     """
     started = time.perf_counter()
     model = load(DRAWN, device="auto")
@@ -58,5 +58,5 @@ def run_demo(folder: Path, figures: int) -> bool:
 
 
 def _tile(roi: Roi) -> Roi:
-    """Cut to a little less room than the network sees, so that the figures are larger."""
+    """Cut the picture to a little less than the network's region, so that the figures are larger."""
     return roi.zoomed(1.1)

@@ -1,4 +1,4 @@
-"""The rows of `cpm-fast doctor`: what this install can run, and what to type if it cannot."""
+"""The rows of `cpm-fast doctor`: the fast paths of this installation, and the commands that add missing ones."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ PIP_TOOLKIT = "pip install " + " ".join(
     f'"nvidia-{name}==13.0.*"' for name in ("cuda-nvcc", "cuda-crt", "cuda-runtime", "cuda-cccl", "nvvm")
 )
 NEWER_DRIVER = "Update the NVIDIA driver, or use a torch and a CUDA toolkit of an older CUDA."
-# Two values of a self-test that differ by more than float32 rounding are wrong.
+# The largest difference that float32 rounding makes between two values of a self-test.
 SELF_TEST_TOLERANCE = 1e-4
-# For a convolution of numbers of about 1, in TF32 on both sides if PyTorch is set so.
+# The same for a convolution of numbers of about 1, in TF32 on both sides if PyTorch is set so.
 TF32_TOLERANCE = 2e-2
 Test = Callable[[], tuple[torch.Tensor, ...]]
 
@@ -52,13 +52,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings; printed as a table."""
+    """All findings, as a table to print."""
 
     rows: tuple[Row, ...]
 
     @property
     def ok(self) -> bool:
-        """Nothing is missing that this machine could run."""
+        """Whether everything that this machine can run is there."""
         return all(row.state != "problem" for row in self.rows)
 
     def __str__(self) -> str:
@@ -71,10 +71,10 @@ class Report:
 
 
 def report() -> Report:
-    """Look at the install and run each native op once on every device there is. May initialize CUDA.
+    """Examine the installation, and run each native op once on every available device. May initialize CUDA.
 
     Returns:
-        A Report; nothing raises, a failure becomes a row.
+        A Report. Nothing raises: a failure becomes a row.
     """
     return Report((
         _python(),
@@ -100,7 +100,7 @@ def _version(module: str) -> str | None:
 def _threads() -> str:
     text = f"{torch.get_num_threads()} of PyTorch's pool"
     if backend.native_missing("cpu") is None:
-        text += f", {backend.threads()} of our own; {backend.native().usable_cpus()} usable CPUs"
+        text += f", {backend.threads()} of cpm_fast; {backend.native().usable_cpus()} usable CPUs"
     return text
 
 
@@ -113,11 +113,11 @@ def _python() -> Row:
 
 def _torch() -> Row:
     numbers = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in torch.__version__.split(".")[:2])
-    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA in this build of it"
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
     trouble = _driver_trouble()
     if trouble:
         return Row("torch", "problem", f"{torch.__version__}, {built}; {trouble}", NEWER_DRIVER)
-    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU in sight"
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     if numbers < MIN_TORCH:
         return Row("torch", "problem", torch.__version__, 'pip install "torch>=2.11"')
     return Row("torch", "ok", f"{torch.__version__}, {built}{device}")
@@ -176,7 +176,7 @@ def _native_cuda() -> Row:
     missing = backend.native_missing("cuda")
     if missing is not None:
         if not gpu:
-            return Row(name, "note", f"{missing}; no GPU that would need it")
+            return Row(name, "note", f"{missing}; there is no GPU, so they are not needed")
         advice = f"With a C++ compiler and no CUDA toolkit, type\n{PIP_TOOLKIT}\nand then\nCPM_FAST_CUDA=on {REBUILD}"
         return Row(name, "problem", missing, advice)
     info = backend.build_info()
@@ -213,7 +213,7 @@ def _architecture() -> str:
 
 
 def _self_test(device: str) -> str:
-    """Say what is wrong with the native ops on a device, or nothing."""
+    """Return the fault of the native ops on a device; empty if there is none."""
     tests = _tests_of_maps(device)
     if device == "cpu":
         tests |= _spectral_tests()
@@ -258,7 +258,7 @@ def _spectral_tests() -> dict[str, Test]:
 
 
 def _differences(tests: dict[str, Test], tolerance: float) -> str:
-    """Name the first op whose fast form does not run or is wrong, or nothing."""
+    """Return the first op whose fast form does not run or is wrong; empty if there is none."""
     for op, test in tests.items():
         results = []
         try:

@@ -1,4 +1,4 @@
-"""Videos with the poses drawn in, and with a legend beside them where the parts are not a person's."""
+"""Videos with the poses drawn in, and a legend beside them if the parts are not a person's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cpm_fast.system.progress import bar_wanted
 
 
 class DrawnVideo:
-    """A video that grows by a frame and its poses at a time.
+    """A video that grows by one frame with its poses at a time.
 
     Args:
-        out: where the frames go.
+        out: the video to write to.
         skeleton: of the poses.
         min_score: parts below it are left out.
         details: whether to draw boxes and scores.

@@ -1,4 +1,4 @@
-"""`cpm-fast eval`: a network or a file of predictions scored; a table, and with -o numbers, curves and a report."""
+"""`cpm-fast eval`: scores of a network or a file of predictions: a table; with -o also numbers, curves and a report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILE_OPTIONS = (("--skeleton", "skeleton", None), ("--first-pixel", "first_pixel
 
 
 def eval_command(options: argparse.Namespace) -> bool:
-    """Run it; True when there is a score."""
+    """Run the verb; return whether there is a score."""
     dataset = open_dataset(options.data)
     if options.last is not None and options.last < len(dataset):
         dataset = hold_out(dataset, options.last)[1]

@@ -15,7 +15,7 @@ from cpm_fast.weights import load
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Take the frames; True when every video gave some."""
+    """Run the verb; return whether every video gave frames."""
     videos, output, weights = list(options.videos), options.output, options.model
     if options.project is not None:
         project = read_project(options.project)

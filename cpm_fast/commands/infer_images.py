@@ -1,4 +1,4 @@
-"""`cpm-fast infer` on pictures: results as they come into a journal, merged in the end, by one process or several."""
+"""`cpm-fast infer` on pictures: one or several processes write results to journals, which are merged in the end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STEPS = ("decode", "crop", "network", "peaks")
 
 
 def infer_pictures(options: argparse.Namespace, inputs: Inputs) -> bool:
-    """Run it; True when every picture was read."""
+    """Run the verb; return whether every picture was read."""
     ranks = join()
     ranks.agree({f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "run"})
     run = _Run(options, inputs, ranks)
@@ -63,7 +63,7 @@ def checked_score(score: float | None) -> float | None:
 
 
 def asked_find(options: argparse.Namespace) -> Any:
-    """Return what --find and --finder ask for, as `infer` takes it.
+    """Return the argument `find` of `infer` that --find and --finder stand for.
 
     Raises:
         ValueError: they contradict each other.
@@ -76,7 +76,7 @@ def asked_find(options: argparse.Namespace) -> Any:
 
 
 def found_by(looks: Looks | None) -> str:
-    """Say who looks for subjects, and with which limits: equal where the same would be found."""
+    """Describe the search for subjects and its limits; equal descriptions find the same subjects."""
     if isinstance(looks, Finder):
         return f"finder {fingerprint(looks.engine.model)} {looks.search!r}"
     return repr(looks)
@@ -118,7 +118,7 @@ class _Run:
         if self.options.resume and not resumed and self.table.exists():
             if self.ranks.main:
                 print(f"nothing to resume: {self.table} is whole")
-                # A kill may have cut short the end of the run that is whole.
+                # The run is whole, but a kill may have come before its last cleanup.
                 self.unfinished.end()
             return True
         self.ranks.wait()

@@ -42,7 +42,7 @@ FORM_FILES = {"json": ".json", "npz": ".npz", COCO: "_coco.json", OPENPOSE: "_op
 
 
 def infer_videos(options: argparse.Namespace, sources: Sequence[Path | str | int]) -> bool:
-    """Run it; True when every video is whole."""
+    """Run the verb; return whether every video is whole."""
     with locked(Path(options.output)):
         work = _Work(options, sources)
         work.claim()
@@ -52,7 +52,7 @@ def infer_videos(options: argparse.Namespace, sources: Sequence[Path | str | int
 
 
 class _Work:
-    """Videos that are looked at one after the other, by one network, into one folder."""
+    """Videos that one network processes one after the other, into one folder."""
 
     def __init__(self, options: argparse.Namespace, sources: Sequence[Path | str | int]) -> None:
         self.options, self.output = options, Path(options.output)
@@ -96,10 +96,10 @@ class _Work:
                 print(f"{self.output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
 
     def run(self, video: _Video) -> bool:
-        """Look at one video; True when it is whole."""
+        """Process one video; return whether it is whole."""
         if video.whole:
             print(f"nothing to resume: {video.table.path} is whole")
-            # A kill may have cut short the end of the run that is whole.
+            # The run is whole, but a kill may have come before its last cleanup.
             video.unfinished.end()
             return True
         try:
@@ -118,7 +118,7 @@ class _Work:
             tracker.begin(opened.size)
             if not video.resumed:
                 unfinished.begin()
-            # A table that was there before this run began is not what this run has done.
+            # A table that is older than this run is not this run's work.
             if unfinished.noted(STARTED):
                 last = table.go_on()
             else:
@@ -160,7 +160,7 @@ class _Video:
 
 
 def _origin(source: Path | str | int) -> str:
-    """Return the name of a source, the same from any working folder."""
+    """Return the name of a source, which is the same from any working folder."""
     if isinstance(source, Path):
         return shown(source.resolve())
     return f"camera {source}" if isinstance(source, int) else shown_source(source)
@@ -187,7 +187,7 @@ def _follow(
     video: Video, tracker: Tracker, table: VideoTable, labeled: Path | None, first: int, last: Result | None,
     frames: int | None, details: bool,
 ) -> None:  # fmt: skip
-    """Frames from number `first` on into the table and, if it is the whole of them, the labeled video."""
+    """Write frames from number `first` on to the table and, if `first` is 0, to the drawn video."""
     total = video.announced if frames is None else frames
     started, done = time.perf_counter(), 0
     scores: list[float] = []
@@ -208,8 +208,8 @@ def _follow(
     print(f"{first + done} frames, {done / (time.perf_counter() - started):.1f} frames/s")
     if scores and np.mean(scores) < LOW_SCORE:
         warnings.warn(
-            f"{video.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} (sure "
-            "is about 1); say where the subject is at first with --box",
+            f"{video.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} (a "
+            "sure pose has about 1); give the subject's place in the first frame with --box",
             stacklevel=2,
         )
 

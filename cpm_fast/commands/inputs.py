@@ -22,10 +22,10 @@ class Inputs:
     """Pictures, or videos.
 
     Args:
-        pictures: paths, and a Source of what came by stdin.
-        several: whether they were several, or a folder, in which a file that can't be read is left out.
+        pictures: paths, and a Source for the picture from stdin.
+        several: whether there are several, or a folder; then a file that can't be read is left out.
         videos: paths, addresses, or the number of a camera.
-        coco_file: the annotation file that the pictures are of.
+        coco_file: the annotation file that names the pictures.
     """
 
     pictures: Sequence[Path | Source] = ()
@@ -35,7 +35,7 @@ class Inputs:
 
 
 def inputs_of(options: argparse.Namespace) -> Inputs:
-    """Sort what the options name.
+    """Sort the inputs that the options name.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -50,7 +50,7 @@ def inputs_of(options: argparse.Namespace) -> Inputs:
     inputs = Inputs(videos=[options.camera]) if options.camera is not None else _sorted(given, options.recursive)
     if inputs.pictures and inputs.videos:
         raise ValueError(
-            f"pictures and videos must be looked at apart, got {_shown(inputs.pictures[0])} and {inputs.videos[0]}; "
+            f"inputs must be pictures or videos, not both, got {_shown(inputs.pictures[0])} and {inputs.videos[0]}; "
             "use two commands"
         )
     _check_options(options, inputs)
@@ -70,7 +70,7 @@ def _sorted(given: Sequence[Path | str], recursive: bool) -> Inputs:
             several = True
             films = files_of(item, VIDEO_SUFFIXES, recursive)
             try:
-                # A link in it that leads nowhere is reported as any picture that can't be read.
+                # A broken link in the folder is reported as a picture that can't be read.
                 pictures += [Source(shown(path), path) for path in list_folder(item, recursive)]
             except ValueError:
                 if not films:
@@ -93,7 +93,7 @@ def _shown(picture: Path | Source) -> str:
 
 
 def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
-    """Refuse options that are not for what is looked at."""
+    """Refuse options that do not apply to these inputs."""
     if not inputs.videos:
         for name in ("smooth", "frames"):
             if getattr(options, name):
@@ -114,6 +114,6 @@ def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
     if options.frames is not None and options.frames < 1:
         raise ValueError(f"--frames must be at least 1, got {options.frames}")
     if options.resume and any(isinstance(video, int) or is_live(video) for video in inputs.videos):
-        raise ValueError("--resume is for files: what a camera saw is gone")
+        raise ValueError("--resume is for files: frames of a camera can't be read again")
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         raise ValueError("a video is followed by one process, frame after frame: start it without torchrun")

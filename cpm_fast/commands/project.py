@@ -1,4 +1,4 @@
-"""`cpm-fast project`: one folder for frames, labels and trainings."""
+"""`cpm-fast project`: one folder for frames, labels and training runs."""
 
 from __future__ import annotations
 

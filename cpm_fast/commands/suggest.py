@@ -1,4 +1,4 @@
-"""`cpm-fast suggest`: which pictures to label next."""
+"""`cpm-fast suggest`: the pictures to label next."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TABLE, SHEET = "suggestions.csv", "suggestions.png"
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Rank and write; True when there was something to suggest."""
+    """Run the verb; return whether there was something to suggest."""
     folder, weights, output = options.folder, options.model, options.output
     if options.project is not None:
         project = read_project(options.project)
         folder, weights = folder or project.frames_folder, weights or project.model()
         output = output or project.next_run("suggest")
     if folder is None or weights is None:
-        raise ValueError("folder and --model must be given, or a --project with a training that ended")
+        raise ValueError("folder and --model must be given, or a --project with a finished training")
     if options.count < 1:
         raise ValueError(f"--count must be at least 1, got {options.count}")
     output = output or Path("runs/suggest")

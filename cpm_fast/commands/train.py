@@ -1,4 +1,4 @@
-"""`cpm-fast train`: from options, or from a run's config, to a run."""
+"""`cpm-fast train`: a run from options, or resumed from its config."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cpm_fast.training.options import RunOptions
 from cpm_fast.weights import weights_file
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
-# Up to so many samples of one's own a run starts from these weights, by the recipe "few".
+# The most samples for which a run starts from these weights by the recipe "few".
 FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 5
 DEFAULT_RECIPE, DRAWN = "modern", "synthetic"
 FIND_PRESET, FIND_RECIPE = "finder", "find"
@@ -33,10 +33,10 @@ class _Run:
     """The content of a run's config.json.
 
     Args:
-        network, config: what is trained, and how.
+        network, config: the network and the training.
         data: words or paths of the datasets.
-        hold_out: how many of each are for validation; None: the usual share.
-        options: how it is carried out, where it is to go on in the same way.
+        hold_out: number of samples of each that are for validation; None: the usual share.
+        options: of its execution, so that it is resumed in the same way.
         start: weights to start from.
     """
 
@@ -49,7 +49,7 @@ class _Run:
 
 
 def train_command(options: argparse.Namespace) -> bool:
-    """Start or resume a run; True when it came to its end."""
+    """Start or resume a run; return whether it came to its end."""
     main = main_process()
     folder: Path = options.resume or options.output or Path("runs") / (FIND_PRESET if options.find else options.preset)
     run = _read_config(folder) if options.resume else _new_run(options)
@@ -83,7 +83,7 @@ def _describe(
 ) -> None:
     print(
         f"network   {network.stages} stages, {network.parts} parts, box {network.input_size}, "
-        f"{parameter_count(network):,} parameters, {mac_count(network) / 1e9:.2f} GMAC an image"
+        f"{parameter_count(network):,} parameters, {mac_count(network) / 1e9:.2f} GMAC per image"
     )
     for dataset, (training, validation) in zip(datasets, parts, strict=True):
         print(f"data      {dataset.name}: {len(training)} to train on, {len(validation)} held out")
@@ -92,7 +92,7 @@ def _describe(
 
 
 def _changed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Values with those that were given on the command line in their place."""
+    """Return values, replaced by those that were given on the command line."""
     return {**values, **{name: value for name, value in given.items() if value is not None}}
 
 
@@ -127,7 +127,7 @@ def _new_run(options: argparse.Namespace) -> _Run:
 
 
 def _few(options: argparse.Namespace, specs: list[str]) -> int:
-    """How many samples there are to train on, where they are few and nothing else was asked for; 0 otherwise."""
+    """Return the number of training samples if they are few and the defaults hold; otherwise 0."""
     chosen = options.recipe is not None or options.init is not None or options.preset != FEW_PRESET
     if chosen or any(spec.partition(":")[0] == DRAWN for spec in specs):
         return 0

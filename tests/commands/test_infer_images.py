@@ -134,7 +134,7 @@ def test_processes_without_torchrun_are_refused(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["in", "--camera", "0"], "--camera must come alone"),
-        (["walk.mp4", "in"], "pictures and videos must be looked at apart"),
+        (["walk.mp4", "in"], "inputs must be pictures or videos, not both"),
         (["in", "--smooth"], "--smooth is for videos"),
         (["in", "--frames", "3"], "--frames is for videos"),
         (["walk.mp4", "--stages"], "--stages is for pictures"),

@@ -90,7 +90,7 @@ def test_several_videos_and_folders_of_them(work, capsys):
     assert "failed: a/bad.mp4: a/bad.mp4: not a video" in capsys.readouterr().err
     assert written(work / "folder") == {"cam.csv"}
     assert infer("a/cam.mp4", "in/1.png", "-o", "mixed") == BAD_USE
-    assert "pictures and videos must be looked at apart, got in/1.png and a/cam.mp4" in capsys.readouterr().err
+    assert "inputs must be pictures or videos, not both, got in/1.png and a/cam.mp4" in capsys.readouterr().err
 
 
 def test_several_videos_go_on_where_they_were_stopped(work, monkeypatch, capsys):

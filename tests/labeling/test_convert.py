@@ -98,7 +98,7 @@ def test_results_become_a_table_with_likelihood(tmp_path, capsys):
         "0,0.0,1.0,0.5,2.0,3.0,0.25"
     )
     assert lines[3].split(",")[9] == "1.0" and lines[4].endswith(",,,")
-    assert main(arguments) == BAD_USE and "is there already" in capsys.readouterr().err
+    assert main(arguments) == BAD_USE and "exists already" in capsys.readouterr().err
 
 
 def write_slp(path, video, format_id=1.2):

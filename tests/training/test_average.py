@@ -1,4 +1,4 @@
-"""The running average of the weights: its law, in checkpoints, and as what a run hands out."""
+"""The moving average of the weights: its law, its place in checkpoints, and its use as the weights of a run."""
 
 from dataclasses import replace
 

@@ -1,1 +1,1 @@
-"""The options of every verb; nothing here imports what the verbs do."""
+"""The options of every verb. Nothing here imports the code of the verbs."""

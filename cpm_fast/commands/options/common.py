@@ -12,7 +12,7 @@ STDIN = "-"
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a network's run over pictures."""
-    parser.add_argument("--pyramid", nargs="+", type=float, metavar="FACTOR", help="magnifications that are averaged")
+    parser.add_argument("--pyramid", nargs="+", type=float, metavar="FACTOR", help="average over these magnifications")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--batch", type=int, default=16, help="crops per forward pass (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
@@ -32,4 +32,4 @@ def add_loudness_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every verb has."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
-    how.add_argument("-v", "--verbose", action="store_true", help="also print the log, and where an error came from")
+    how.add_argument("-v", "--verbose", action="store_true", help="also print the log, and the traceback of an error")

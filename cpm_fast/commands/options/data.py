@@ -16,7 +16,7 @@ def add_convert_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of cpm-fast data convert."""
     parser.add_argument(
         "source",
-        help="what train reads, or a .slp of SLEAP; with --to deeplabcut or coco a folder "
+        help="any --data of cpm-fast train, or a .slp of SLEAP; with --to deeplabcut or coco a folder "
         "of cpm-fast label, or for deeplabcut results of cpm-fast infer",
     )
     parser.add_argument(
@@ -27,5 +27,5 @@ def add_convert_options(parser: argparse.ArgumentParser) -> None:
         "and labels.csv; deeplabcut: CollectedData, or of results a table with likelihood; coco: a "
         ".json (%(default)s)",
     )
-    parser.add_argument("--scorer", default="cpm_fast", help="who labeled, for DeepLabCut (%(default)s)")
+    parser.add_argument("--scorer", default="cpm_fast", help="name of the labeler, for DeepLabCut (%(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write, for coco the .json file")

@@ -1,4 +1,4 @@
-"""Missing paths are reported at once, before PyTorch is imported, which takes seconds."""
+"""Checks of paths before PyTorch is imported, which takes seconds: a missing one is reported at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from cpm_fast.system.words import meant
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
-# Data by a word: drawn figures, or corrections of other data, which are looked for where they are opened.
+# Data named by a word: drawn figures, or corrections of other data, which are checked when they are opened.
 WORDS = ("synthetic", "corrected")
 
 
@@ -38,7 +38,7 @@ def check_paths(options: argparse.Namespace) -> None:
 
 
 def expand_patterns(items: Sequence[Path | str]) -> list[Path | str]:
-    """Return paths with the files that patterns such as *.jpg match, where the shell has left those as they are.
+    """Return paths, with patterns such as *.jpg expanded if the shell has not done so.
 
     Raises:
         FileNotFoundError: nothing matches.

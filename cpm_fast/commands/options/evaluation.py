@@ -19,12 +19,12 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="score this file instead of a network: "
         ".json, .csv or .npz of ours, COCO's results .json, arrays in .npz or .mat (prediction_all "
-        "of the authors' release among them); matched by the names of the images where the file has "
+        "of the authors' release among them); matched by the names of the images if the file has "
         "them, otherwise by order",
     )
     parser.add_argument(
         "--skeleton",
-        help="parts of that file in its order, where it doesn't name them: lsp, mpii, "
+        help="parts of that file in its order, if it doesn't name them: lsp, mpii, "
         "flic, coco or a .toml file (default: by their number)",
     )
     parser.add_argument(
@@ -38,29 +38,29 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "pck", "pckh", "flic", "oks"),
         default="auto",
         help="pck: PCK@0.2; pckh: PCKh@0.5 over MPII's head length; flic: PCK@0.2 over the torso, "
-        "elbows and wrists told apart; oks: PCK, and COCO's average precision (needs pycocotools); "
-        "auto: pckh where the annotation has head lengths, flic for FLIC's parts, otherwise pck "
+        "elbows and wrists reported; oks: PCK, and COCO's average precision (needs pycocotools); "
+        "auto: pckh if the annotation has head lengths, flic for FLIC's parts, otherwise pck "
         "(%(default)s)",
     )
     parser.add_argument(
         "--reference",
         metavar="LENGTH",
-        help="what errors are measured against: torso (left "
-        "shoulder to right hip), head, box (longer side about the labeled parts), pixel, or two "
+        help="reference length of errors: torso (left "
+        "shoulder to right hip), head, box (longer side around the labeled parts), pixel, or two "
         "parts PART:PART (default: the metric's)",
     )
     parser.add_argument(
         "--threshold",
         type=float,
         metavar="T",
-        help="how much of that length an error may be (default: 0.2, for pckh 0.5)",
+        help="largest error that counts as found, in reference lengths (default: 0.2, for pckh 0.5)",
     )
     parser.add_argument(
         "--centric",
         choices=("person", "observer"),
         default="person",
         help="person: left and right "
-        "as annotated and predicted; observer: truth and prediction named anew, as if every subject "
+        "as annotated and predicted; observer: sides of truth and prediction renamed as if every subject "
         "faced the camera (%(default)s)",
     )
     parser.add_argument(

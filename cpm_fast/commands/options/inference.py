@@ -17,7 +17,7 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
         help="picture files, folders of them, or - for one on stdin; or videos, folders of them, or their addresses "
         "(http, rtsp)",
     )
-    parser.add_argument("-r", "--recursive", action="store_true", help="also what is in the folders of folders")
+    parser.add_argument("-r", "--recursive", action="store_true", help="also read folders within folders")
     parser.add_argument("--camera", type=int, metavar="N", help="a camera by its number from 0; Ctrl-C ends it")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/infer"), help="folder to write (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="resume a folder or video that was interrupted")
@@ -25,7 +25,7 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
         "--overwrite",
         action="store_true",
         help="replace files of an earlier run even if they were "
-        "changed since; files that cpm-fast did not write are never replaced",
+        "changed since then; files that cpm-fast did not write are never replaced",
     )
     parser.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
     parser.add_argument(
@@ -40,44 +40,44 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
         "--find",
         choices=("auto", "search", "whole"),
         default="auto",
-        help="who is where in pictures without --box: whole takes each picture as one subject, seen whole; search "
-        "looks for subjects of all sizes with the pose network; auto has the finder look that belongs to the weights, "
+        help="how to find subjects in pictures without --box: whole takes each whole picture as one subject; search "
+        "looks for subjects of all sizes with the pose network; auto uses the finder that the weights name, "
         "and is whole for weights without one (%(default)s)",
     )
     parser.add_argument(
-        "--finder", metavar="FILE", help="weights of a finder, a file or a bundled name, which looks for the subjects"
+        "--finder", metavar="FILE", help="weights of a finder for the subjects: a file or a bundled name"
     )
     parser.add_argument(
         "--max-subjects",
         type=int,
         metavar="N",
-        help="of the subjects that are looked for: the most per picture, the surest first",
+        help="keep at most so many found subjects per picture, the surest first",
     )
     parser.add_argument(
         "--min-find-score",
         type=float,
         metavar="SCORE",
-        help="the least score of a subject that is looked for: of a finder the belief in its center (default: the "
-        "finder's own), of a search the mean peak (default: 0.3)",
+        help="lowest score of a found subject: with a finder the belief in its center (default: the finder's own), "
+        "with a search the mean peak (default: 0.3)",
     )
     parser.add_argument(
         "--form",
         choices=("json", "csv", "npz", "coco", "openpose"),
-        help="of the results (default: json; of a video csv, which is always written)",
+        help="format of the results (default: json; for a video csv, which is always written)",
     )
     parser.add_argument(
         "--min-score",
         type=float,
         metavar="SCORE",
-        help="parts with a lower peak are not drawn, and are written as absent (default: 0.1 in pictures, videos and "
-        "CSV; other files of pictures have all)",
+        help="do not draw parts with a lower peak, and write them as absent (default: 0.1 in drawings, videos and "
+        "CSV; other files of pictures hold all parts)",
     )
     parser.add_argument(
         "--max-pixels",
         type=int,
         default=200_000_000,
         metavar="N",
-        help="refuse picture files of more pixels, which may be made to fill the memory (%(default)s)",
+        help="refuse picture files of more pixels, which could fill the memory (%(default)s)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures or video with the poses drawn in")
     parser.add_argument("--details", action="store_true", help="also draw every subject's box and mean score")
@@ -87,7 +87,7 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tune",
         action="store_true",
-        help="measure what is fastest on this CPU, and keep that for the next time: for many pictures",
+        help="measure the fastest algorithms on this CPU and keep the result; worthwhile for many pictures",
     )
     parser.add_argument(
         "--readers",

@@ -37,7 +37,7 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         "folder",
         nargs="?",
         type=Path,
-        help="of the pictures; labels.csv there is read and written (default: the project's frames)",
+        help="folder of the pictures and of labels.csv (default: the project's frames)",
     )
     add_project_option(parser)
     parser.add_argument(
@@ -53,16 +53,18 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        help="weights whose predictions are shown: a .safetensors file or a bundled name "
-        "(default: the project's last; none: those that suggest found)",
+        help="show the predictions of these weights: a .safetensors file or a bundled name "
+        "(default: the project's last; none: the predictions of cpm-fast suggest)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
-    parser.add_argument("--port", type=int, help="of 127.0.0.1 (default: 8765, or the next that is free)")
+    parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: 8765, or the next free one)")
 
 
 def add_suggest_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of cpm-fast suggest."""
-    parser.add_argument("folder", nargs="?", type=Path, help="of the pictures and labels.csv (default: the project's)")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="folder of the pictures and labels.csv (default: the project's)"
+    )
     add_project_option(parser)
     parser.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: the project's last)")
     parser.add_argument("-n", "--count", type=int, default=20, help="pictures to suggest (%(default)s)")
@@ -70,7 +72,7 @@ def add_suggest_options(parser: argparse.ArgumentParser) -> None:
         "--by",
         nargs="+",
         choices=("low_peaks", "stages", "mirrored", "jump", "novelty"),
-        help="criteria (default: all; mirrored only where the skeleton has pairs)",
+        help="criteria (default: all; mirrored only if the skeleton has pairs)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     parser.add_argument(

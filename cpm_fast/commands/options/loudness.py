@@ -1,4 +1,4 @@
-"""How much a command says: -q, -v, and a reader of its output who goes away."""
+"""The amount of output of a command: -q, -v, and a reader that closes the pipe."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LOGGER = "cpm_fast"
 
 @contextmanager
 def loudness(options: argparse.Namespace) -> Iterator[None]:
-    """Hold to what -q and -v ask for.
+    """Set the amount of output by -q and -v.
 
-    -q drops what goes to the output, and bars; warnings and errors stay. -v shows the package's log.
+    -q drops standard output and progress bars; warnings and errors stay. -v shows the package's log.
     """
     logger, handler = logging.getLogger(LOGGER), logging.StreamHandler(sys.stderr)
     before = logger.level
@@ -38,6 +38,6 @@ def loudness(options: argparse.Namespace) -> Iterator[None]:
 
 
 def let_go_of_output() -> None:
-    """Send the rest of the output nowhere, so that Python does not complain at its end of a pipe that is closed."""
+    """Drop the rest of the output, so that Python reports no closed pipe at its end."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The parser of the command line: one that says which word was probably meant."""
+"""The parser of the command line, which suggests the word that was probably meant."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="DATA",
         help="synthetic[:COUNT[:SEED]], or a file or folder of LSP, MPII, FLIC, COCO, DeepLabCut, "
-        "DeepPoseKit or of one's own CSV; may be repeated (default: synthetic)",
+        "DeepPoseKit, or a CSV of your own; may be repeated (default: synthetic)",
     )
     parser.add_argument(
         "--project",
@@ -24,36 +24,35 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--find",
         action="store_true",
-        help="train a finder, which says where the subjects of a picture are, from the regions, boxes or parts of "
-        "--data; the recipe is find and the preset finder, if no others are named",
+        help="train a finder, which locates the subjects of a picture, on the regions, boxes or parts of --data "
+        "(default recipe: find; default preset: finder)",
     )
     parser.add_argument(
         "--hold-out",
         action="append",
         type=int,
         metavar="N",
-        help="the last N samples of a --data are for validation, one for each --data, in order "
+        help="hold out the last N samples of a --data for validation; one number for each --data, in order "
         "(default: 5 %% of each, at most 500)",
     )
     parser.add_argument(
         "--preset",
         default="compact",
-        help="the network: compact, small, base, large, cpm6, flic, vgg or mmpose (%(default)s)",
+        help="network: compact, small, base, large, cpm6, flic, vgg or mmpose (%(default)s)",
     )
     parser.add_argument(
         "--input-size",
         nargs=2,
         type=int,
         metavar=("HEIGHT", "WIDTH"),
-        help="the network's box in pixels, multiples of 8: larger locates finer and takes longer "
-        "(default: the preset's)",
+        help="the network's box in pixels, multiples of 8; larger is finer and slower (default: the preset's)",
     )
     parser.add_argument(
         "--width",
         type=float,
         metavar="FACTOR",
-        help="so many times the preset's channels, rounded up "
-        "to multiples of 16: finds more where there is much to learn from, takes longer",
+        help="multiply the preset's channels, rounded up to multiples of 16; wider is slower, and more accurate on "
+        "large data",
     )
     parser.add_argument("--stages", type=int, metavar="T", help="default: the preset's")
     parser.add_argument(
@@ -66,14 +65,14 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="weights to start from, a file or a bundled name; wider layers "
         "and more stages grow from them; layers that do not fit, for instance because the parts differ, "
-        "start anew (start.txt); or torchvision's VGG-19 for the trunk of the vgg preset",
+        "start at random (start.txt lists them); or torchvision's VGG-19 for the trunk of the vgg preset",
     )
     parser.add_argument(
         "--recipe",
-        help="modern, few, or paper: as released (paper-vgg: of the vgg preset), or a .json "
-        "file with some fields of TrainingConfig, which change modern or the one that its field recipe "
-        "names, such as a run's config.json (default: for up to 500 samples of one's own few, which "
-        "starts from bundled weights, otherwise modern)",
+        help="modern, few, or paper: as released (paper-vgg: for the vgg preset); or a .json "
+        "file with fields of TrainingConfig that override modern or the recipe that its field recipe "
+        "names, such as a run's config.json (default: few, which starts from bundled weights, for up to 500 "
+        "samples of your own; otherwise modern)",
     )
     parser.add_argument("--epochs", type=float, help="passes over the data (default: the recipe's)")
     parser.add_argument("--batch", type=int, help="samples per step, over all processes (default: the recipe's)")
@@ -90,13 +89,14 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss",
         choices=("mask", "zero"),
-        help="unlabeled parts: left out of the loss, or maps of zeros as released (default: the recipe's)",
+        help="unlabeled parts: mask leaves them out of the loss, zero gives them maps of zeros as released (default: "
+        "the recipe's)",
     )
     parser.add_argument(
         "--robust",
         type=float,
         metavar="C",
-        help="for labels that may be wrong: count less of a part's "
+        help="for labels that may be wrong: reduce the weight of a part's "
         "squared error above C times that of a missed part, for instance 1 (default: 0)",
     )
     parser.add_argument(
@@ -107,13 +107,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "--mirror",
         type=float,
         metavar="PROBABILITY",
-        help="of mirroring a sample; 0 where every subject faces the same way (default: 0.5)",
+        help="probability of mirroring a sample; 0 if every subject faces the same way (default: 0.5)",
     )
     parser.add_argument(
         "--center-error",
         type=float,
         metavar="PX",
-        help="how far off the center that the network is told may be, box pixels (default: 0)",
+        help="largest random error of the center map's peak, box pixels (default: 0)",
     )
     parser.add_argument(
         "--color",
@@ -122,22 +122,22 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help="random changes of brightness, contrast and saturation by up to this share (default: 0)",
     )
     parser.add_argument(
-        "--occlude", type=float, metavar="PROBABILITY", help="of a random rectangle over the picture (default: 0)"
+        "--occlude", type=float, metavar="P", help="probability of a random rectangle over the picture (default: 0)"
     )
     parser.add_argument(
         "--average",
         type=float,
         metavar="DECAY",
-        help="validate and keep a running average of the "
-        "weights, of which this share stays a step, for instance 0.999 (default: 0: off)",
+        help="validate and keep a moving average of the "
+        "weights with this decay per step, for instance 0.999 (default: 0, off)",
     )
     parser.add_argument(
         "--scheme",
         choices=("joint", "stagewise", "stagewise_then_joint", "final_only"),
-        help="which stages learn when, and from which losses (default: joint, a loss at every stage)",
+        help="order in which stages learn, and their losses (default: joint, a loss at every stage)",
     )
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), help="of products (default: fp32)")
-    parser.add_argument("--seed", type=int, help="of weights, order and augmentation (default: 0)")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), help="precision of products (default: fp32)")
+    parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation (default: 0)")
     parser.add_argument("--workers", type=int, help="loader processes (default: one per core, at most 8)")
     parser.add_argument("--save-every", type=int, help="steps between checkpoints (default: 500)")
     parser.add_argument("--validate-every", type=float, help="epochs between validations (default: 1)")

@@ -18,17 +18,16 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help="cpm6, flic, vgg or mmpose (default: by the names in the file)")
     parser.add_argument(
         "--skeleton",
-        help="names of the parts: a .toml file, or one of "
-        "lsp, mpii, flic, coco and jhmdb (default: by the number of parts)",
+        help="part names: a .toml file, or one of lsp, mpii, flic, coco and jhmdb (default: by the number of parts)",
     )
     parser.add_argument(
         "--input-size",
         nargs=2,
         type=int,
         metavar=("HEIGHT", "WIDTH"),
-        help="mmpose: the box in pixels (default: 368 368, for COCO 256 192)",
+        help="mmpose: box in pixels (default: 368 368, for COCO 256 192)",
     )
-    parser.add_argument("--fold-norm", action="store_true", help="mmpose: batch normalization into the weights")
+    parser.add_argument("--fold-norm", action="store_true", help="mmpose: fold batch normalization into the weights")
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +36,6 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="the file to write: .onnx, or .pt2 of torch.export"
     )
-    parser.add_argument("--opset", type=int, metavar="N", help="of ONNX (default: PyTorch's own, now 20)")
+    parser.add_argument("--opset", type=int, metavar="N", help="ONNX opset (default: PyTorch's own, now 20)")
     parser.add_argument("--fp16", action="store_true", help="ONNX: weights and arithmetic in half precision")
-    parser.add_argument("--decode", action="store_true", help="give key points in box pixels and scores, not beliefs")
+    parser.add_argument("--decode", action="store_true", help="output key points in box pixels and scores, not beliefs")
