@@ -78,7 +78,7 @@ def __getattr__(name: str) -> Any:
 if util.find_spec(f"{__name__}._C") is None and os.environ.get("CPM_FAST_BACKEND") != "reference":
     warnings.warn(
         "cpm_fast was installed without its compiled module cpm_fast._C, so everything runs on the reference backend, "
-        "many times slower; `cpm-fast doctor` says why and what to type",
+        "many times slower; `cpm-fast doctor` gives the reason and the remedy",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,4 +1,4 @@
-"""cpm-fast: infer, train, eval, frames, label, suggest, and the other verbs on the command line."""
+"""The command cpm-fast: infer, train, eval, frames, label, suggest, and the other verbs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from cpm_fast.commands.options.training import add_train_options
 from cpm_fast.commands.options.weights import add_export_options, add_import_options
 
 FINE, BAD_RESULT, BAD_USE = 0, 1, 2
-# How often an idle thread of PyTorch's looks for work before it sleeps; 300,000 is its default. Threads that spin take
-# processors from the engine's: benchmarks/studies/waiting.py measures what that costs.
+# Number of times that an idle PyTorch thread looks for work before it sleeps; the default is 300,000. Spinning threads
+# take processors from the engine's: benchmarks/studies/waiting.py measures the cost.
 SPINS = "1000"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0: fine, 1: a result is bad or missing, 2: used wrongly."""
+    """Run a command; return 0: fine, 1: a result is bad or missing, 2: used wrongly."""
     _let_idle_threads_sleep()
     parser = make_parser()
     options = parser.parse_args(arguments)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 verb, *given = sys.argv[1:] if arguments is None else arguments
                 options = parser.parse_args([verb, *train_arguments(options), *given])
             found = int(options.run(options))
-            # A reader of the output who has gone is found out here, not when Python ends.
+            # A closed output pipe is noticed here, not when Python ends.
             sys.stdout.flush()
             return found
         except KeyboardInterrupt:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _let_idle_threads_sleep() -> None:
-    """Set how PyTorch's threads wait, before torch is imported, unless the user has set it."""
+    """Set the waiting of PyTorch's threads, before torch is imported, unless the user has set it."""
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
@@ -76,14 +76,14 @@ def _told(options: argparse.Namespace, error: Exception, code: int) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All verbs and their options."""
+    """Build the parser of all verbs and their options."""
     parser = Parser(prog="cpm-fast", description=__doc__)
     parser.add_argument("--version", action="version", version=f"cpm_fast {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     demo = _verb(verbs, "demo", _demo, "poses of drawn figures, whose truth is known: pictures and a PCK table")
     demo.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), help="folder to write (%(default)s)")
-    demo.add_argument("--figures", type=int, default=200, help="how many figures are scored (%(default)s)")
+    demo.add_argument("--figures", type=int, default=200, help="number of figures to score (%(default)s)")
 
     infer = _verb(verbs, "infer", _infer, "poses in pictures, a video or a camera")
     add_infer_options(infer)
@@ -100,10 +100,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_eval_options(evaluate)
 
-    importer = _verb(verbs, "import", _import, "weights of Caffe or mmpose as a .safetensors of ours")
+    importer = _verb(verbs, "import", _import, "convert weights of Caffe or mmpose to a .safetensors file")
     add_import_options(importer)
 
-    export = _verb(verbs, "export", _export, "a network for other runtimes, compared with PyTorch before it is written")
+    export = _verb(verbs, "export", _export, "write a network for other runtimes, after comparing it with PyTorch")
     add_export_options(export)
 
     data = verbs.add_parser(
@@ -114,7 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = _verb(
-        actions, "check", _check, "read every sample: what is missing, outside, swapped or there twice; nine are drawn"
+        actions, "check", _check, "read every sample, report missing, outlying, swapped and double ones, and draw nine"
     )
     add_check_options(check)
 
@@ -122,11 +122,11 @@ def make_parser() -> argparse.ArgumentParser:
         actions,
         "convert",
         _convert,
-        "labels of SLEAP, DeepLabCut, COCO and others into a folder for cpm-fast label, or out of it",
+        "convert labels of SLEAP, DeepLabCut, COCO and others to a folder for cpm-fast label, or from it",
     )
     add_convert_options(convert)
 
-    frames = _verb(verbs, "frames", _frames, "frames worth labeling out of videos, as PNG files with a manifest")
+    frames = _verb(verbs, "frames", _frames, "extract frames worth labeling from videos, as PNG files with a manifest")
     add_frames_options(frames)
 
     label = _verb(
@@ -155,16 +155,16 @@ def make_parser() -> argparse.ArgumentParser:
     new = _verb(actions, "new", _project_new, "make a project's folder")
     add_new_options(new)
 
-    show = _verb(actions, "show", _project_show, "say what a project holds, and what to do next")
+    show = _verb(actions, "show", _project_show, "print a project's content, and the next step")
     show.add_argument("folder", type=Path, help="of the project")
 
-    compare = _verb(verbs, "compare", _compare, "runs beside each other: settings that differ, scores, curves")
+    compare = _verb(verbs, "compare", _compare, "compare runs: differing settings, scores, curves")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, two or more")
     compare.add_argument(
         "-o", "--output", type=Path, default=Path("runs/compare"), help="folder to write (%(default)s)"
     )
 
-    _verb(verbs, "doctor", _doctor, "what is installed, which fast paths are live, and if not, why and what to type")
+    _verb(verbs, "doctor", _doctor, "check the installation: versions, live fast paths, and commands for missing ones")
     return parser
 
 

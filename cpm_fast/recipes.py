@@ -1,4 +1,4 @@
-"""How a network is trained: frozen dataclasses, and the recipes by name."""
+"""Settings of a training: frozen dataclasses, and the recipes by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cpm_fast.system.numbers import is_finite, is_whole
 
-# Beyond these nothing can be learned, and numbers run out.
+# Larger values prevent learning, and overflow.
 SCALES = (0.01, 100.0)
 LARGEST_PX, LARGEST_COUNT, LARGEST_EPOCHS, LARGEST_FACTOR, LARGEST_SEED = 1e4, 1 << 20, 1e7, 1e6, 1 << 40
 SCHEMES = ("joint", "stagewise", "stagewise_then_joint", "final_only")
@@ -25,17 +25,17 @@ class AugmentationConfig:
         rotate_degrees: rotation is uniform within plus and minus this.
         shift_px: the subject's center is moved by up to this on each axis, box pixels.
         flip_probability: of mirroring.
-        center_px: the center that the network is told is off by up to this on each axis, box pixels.
+        center_px: largest random error of the center map's peak on each axis, box pixels.
         brightness: added to all pixels, uniform within plus and minus this share of 255.
         contrast, saturation: differences to the crop's mean, and to gray, are multiplied by 1 plus or minus up to this.
         occlude_probability: of a rectangle of one color over the crop; parts under it keep their labels.
         occlude_share: of the box's sides, at most, for the sides of the rectangle, and of pieces of other pictures.
         region_center: the region is off by a normal error of this standard deviation on each axis, in shares of its
-            side; the center that the network is told is the region's, as in inference.
+            side; the center map's peak is at the region's center, as in inference.
         region_scale: standard deviation of the logarithm of the region's side.
         whole_probability: of the whole picture as region, for subjects that are at least half as large.
         half_probability: of a region about the parts at one end of the body, upper or lower.
-        border_probability: of a picture that ends at a line through the subject; parts behind it are not there.
+        border_probability: of a picture that ends at a line through the subject; parts beyond it are removed.
         border_share: of the subject's extent, at most, that is cut off by it.
         background_probability: of the surroundings of another subject behind the people, who are kept with some room
             about their limbs.
@@ -96,7 +96,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained. The defaults are the release's recipe ("paper").
+    """Settings of a training. The defaults are the release's recipe ("paper").
 
     Args:
         optimizer: "sgd" (momentum 0.9, as released) or "adamw".
@@ -114,14 +114,14 @@ class TrainingConfig:
         accumulate: pieces of each process's share of a batch, one after the other, whose gradients add up: less memory
             for the same batch. Batch normalization and dropout see the pieces one by one.
         epochs: passes over the data.
-        average: decay of the moving average of the weights; with one, it is what is validated and kept as best and
-            final. 0: none.
+        average: decay of the moving average of the weights per step; the average is then validated, and kept as best
+            and final weights. 0: none.
         scheme: of the stages (Wei et al. 2016, Figure 6b): "joint" from the start with a loss at every stage (as
             released), "stagewise" one after the other, "stagewise_then_joint", or "final_only": joint, with the loss of
             the last stage alone. Every phase has its own schedule.
         loss_mode: "zero": an unlabeled part is a map of zeros, as released; "mask": its map does not count.
-        robust: for labels that may be wrong: a part's squared error counts less and less above this many times that of
-            a missed part (Cauchy's loss, see `training.targets.loss.stage_losses`). 0: Eq. 4 as it is.
+        robust: for labels that may be wrong: the weight of a part's squared error falls above this many times that of
+            a missed part (Cauchy's loss, see `training.targets.loss.stage_losses`). 0: Eq. 4 unchanged.
         part_sigma: of the belief targets, box pixels.
         teacher: weights, a file or a bundled name, of a trained network of the same parts, whose beliefs are mixed into
             the targets of the later stages; an unlabeled part has them alone. Empty: none.
@@ -247,7 +247,7 @@ def _known(given: Mapping[str, Any], config: type, what: str) -> None:
 RECIPES = {
     "paper": TrainingConfig(),
     # The network on VGG-19: the factors of its released file, convolutions of later stages at four times the rate of
-    # what came from ImageNet. The rest of its training was not released, and is that of the other networks.
+    # the layers from ImageNet. The rest of its training was not released; here it is as for the other networks.
     "paper-vgg": TrainingConfig(stage1_factor=1.0, stage_factors=(1.0, *(4.0,) * 5)),
     # Ours: masked loss, AdamW, one cosine. The rate served the compact preset on drawn figures; it was not searched.
     "modern": TrainingConfig(
@@ -292,8 +292,8 @@ RECIPES["find"] = dataclasses.replace(
         occlude_share=0.3, blur_probability=0.15, jpeg_probability=0.15,
     ),
 )  # fmt: skip
-# For few samples, which start from the weights of a network that knows people: little random change, and as many steps
-# as took a mouse on a wheel (72 frames) to where more won nothing.
+# For few samples, which start from the weights of a network for people: little random change, and as many steps as a
+# mouse on a wheel (72 frames) needed until more gained nothing.
 FEW_STEPS = 400
 RECIPES["few"] = dataclasses.replace(
     RECIPES["modern"],
@@ -303,6 +303,6 @@ RECIPES["few"] = dataclasses.replace(
 
 
 def few_samples(count: int) -> TrainingConfig:
-    """Return the recipe "few" for so many samples: the same number of steps, and of minutes, whatever their number."""
+    """Return the recipe "few" for `samples` samples: the number of steps, and so the time, does not depend on it."""
     recipe = RECIPES["few"]
     return dataclasses.replace(recipe, epochs=max(1.0, FEW_STEPS / max(1, count // min(recipe.batch, max(1, count)))))

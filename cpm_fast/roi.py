@@ -1,4 +1,4 @@
-"""Regions and frames: which square of the image the network sees, and the maps between image, box and map cells."""
+"""Regions of the image that the network sees, and affine maps between image, box and map cells."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Roi:
 
         Args:
             xyxy: left, top, right, bottom, image pixels.
-            margin: how much room is left about the box.
+            margin: side of the square over the longer side of the box.
 
         Raises:
             ValueError: not four finite numbers, or right <= left, or bottom <= top.

@@ -42,7 +42,7 @@ def side_of(name: str) -> tuple[str, Key] | None:
 def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pair the parts whose names differ in the side alone: (left, right), in the order of the left ones.
 
-    Names in which the side is not set apart (earleft, earright) are pairs too where both are there. If several
+    Names in which the side is not set apart (earleft, earright) are pairs too if both are present. If several
     names could be the partner (left_ear, Left_ear), there is no pair.
 
     >>> mirror_pairs(["nose", "earL", "earR"])
@@ -64,7 +64,7 @@ def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def unpaired(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """List the names that hold a side and stand in no pair: a mirrored picture has no right name for these parts.
+    """List the names that hold a side but are in no pair: these parts have no name in a mirrored picture.
 
     >>> unpaired(["nose", "left_ear"], [])
     ('left_ear',)
@@ -103,7 +103,7 @@ def _begins(token: str) -> str:
 
 
 def _vague(name: str) -> bool:
-    """Whether a name may well mean something else where its partner is missing: L4, fl."""
+    """Return whether a name without its partner may well mean something else: L4, fl."""
     tokens = TOKEN.findall(name)
     small = len(tokens) == 1 and len(tokens[0]) == 2 and tokens[0].islower()
     return small or (len(tokens) == 2 and len(tokens[0]) == 1 and tokens[1].isdigit())

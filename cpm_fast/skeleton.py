@@ -26,7 +26,7 @@ class Skeleton:
     """Names, limbs and mirror pairs of P parts, in the order of the network's maps.
 
     Args:
-        name: what the skeleton is called, for instance "lsp".
+        name: of the skeleton, for instance "lsp".
         names: the P part names, unique, for instance "right_ankle". Left and right are the subject's own.
         limbs: pairs of part names to be joined in drawings.
         pairs: (left, right) pairs of part names that change places when the image is mirrored.
@@ -108,7 +108,7 @@ class Skeleton:
 
     @cached_property
     def colors(self) -> tuple[tuple[int, int, int], ...]:
-        """One BGR color a part: the subject's left, right and middle told apart."""
+        """One BGR color per part, with different hues for the subject's left, right and middle."""
         left = {pair[0] for pair in self.pairs}
         right = {pair[1] for pair in self.pairs}
         return tuple(
@@ -170,7 +170,7 @@ class Skeleton:
     def from_toml(cls, path: str | Path) -> Skeleton:
         """Read a skeleton file: `name`, `names`, `limbs` and `pairs`, the last two as lists of two names.
 
-        Without `pairs` they are those that the names tell (`sides.mirror_pairs`).
+        Without `pairs` the names decide (`sides.mirror_pairs`).
 
         Raises:
             FileNotFoundError: no such file.

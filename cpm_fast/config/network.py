@@ -23,7 +23,7 @@ SIDE_UNIT_PX = 64.0
 
 @dataclass(frozen=True)
 class Conv:
-    """A same-size convolution: kernel x kernel cells, so many output channels, ReLU behind it.
+    """A same-size convolution of kernel x kernel cells, followed by ReLU.
 
     Args:
         kernel: side of the window in cells.
@@ -64,7 +64,7 @@ class NetworkConfig:
 
     Args:
         skeleton: the P parts, in map order.
-        stages: how many stages, T.
+        stages: their number, T.
         input_size: (height, width) of the box in pixels, multiples of 8.
         trunk: three blocks of convolutions, each block followed by pooling by 2.
         tail: convolutions after the last pool that belong to the trunk.
@@ -79,7 +79,7 @@ class NetworkConfig:
         center_sigma: of its Gaussian, box pixels.
         center_pool: side of the averaging window, stride 8, that brings it to the map; 9 as released.
         background: whether a background map stands behind the parts.
-        concat: order of what a later stage sees.
+        concat: order of a later stage's inputs.
         norm: "none", or "batch" normalization between every convolution but the belief layers and its ReLU.
         cell_offset: cell g stands at box pixel 8 g + cell_offset.
         dropout: probability in training.

@@ -15,7 +15,7 @@ CHANNELS_BLOCK = 16
 
 
 def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours, for a CPU: small kernels early, one trunk, 192 px box, 2x2 pools (mirror-symmetric), batch norm."""
+    """Return our network for a CPU: small kernels early, one trunk, 192 px box, 2x2 pools (mirror-symmetric)."""
     return NetworkConfig(
         skeleton=skeleton,
         stages=3,
@@ -38,7 +38,7 @@ def compact(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def small(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours: as fast as `compact` at 256 px, with residual blocks and a stage more; 1.5 MB in 16 bits."""
+    """Return our small network: as fast as `compact` at 256 px, with residual blocks and one more stage; 1.5 MB."""
     return dataclasses.replace(
         compact(skeleton),
         stages=4,
@@ -50,7 +50,7 @@ def small(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def base(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours: five stages and residual blocks of 5x5 and 7x7, which cost little more than 3x3 here; 6 MB in 16 bits."""
+    """Return our base network: five stages, residual blocks of 5x5 and 7x7, which cost little more than 3x3; 6 MB."""
     return dataclasses.replace(
         compact(skeleton),
         stages=5,
@@ -65,7 +65,7 @@ def base(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def large(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Ours: five stages of 9x9 and a larger box, for those who have 40 ms; 18 MB in 16 bits."""
+    """Return our large network: five stages of 9x9 and a larger box, 40 ms; 18 MB in 16 bits."""
     return dataclasses.replace(
         compact(skeleton),
         stages=5,
@@ -80,7 +80,7 @@ def large(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def finder() -> NetworkConfig:
-    """Ours, for whole pictures: the trunk of `compact`, so that it may start from its weights; 1.5 MB in 16 bits."""
+    """Return our finder for whole pictures: it has the trunk of `compact`, to start from its weights; 1.5 MB."""
     return dataclasses.replace(
         compact(CENTER),
         stages=2,
@@ -136,7 +136,7 @@ def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
 
 
 def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
-    """Return the network with so many times the channels in every convolution, rounded up to multiples of 16.
+    """Return the network with `factor` times the channels in every convolution, rounded up to multiples of 16.
 
     Raises:
         ValueError: the factor is not a positive number.

@@ -68,7 +68,7 @@ def fingerprint(model: CPM, before: Fingerprint | None) -> Fingerprint:
 
 
 def odd(model: CPM) -> str | None:
-    """Say what keeps a model from being run by its layer list; None if nothing does."""
+    """Return what keeps a model from being run by its layer list; None if nothing does."""
     if torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks:
         return "forward hooks on all modules"
     if getattr(model.forward, "__func__", None) is not CPM.forward:
@@ -94,9 +94,9 @@ def odd(model: CPM) -> str | None:
 
 
 def check_eager(crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
-    """Raise RuntimeError where a call would be traced or transformed, which knows nothing of native code.
+    """Raise RuntimeError if a call would be traced or transformed, which native code does not support.
 
-    State that is prepared then would belong to the trace, and what native code writes would be left out of it.
+    State prepared then would belong to the trace, and the output of native code would be missing from it.
     """
     reason = None
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
@@ -115,8 +115,8 @@ def check_eager(crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
 def outside_graphs(call: Callable[Given, Found]) -> Callable[Given, Found]:
     """Let torch.compile leave a function out of its graphs, with all that it calls.
 
-    `torch.compiler.disable` does the same, but importing the compiler takes a second: what is prepared while
-    tracing would be lost with the trace.
+    `torch.compiler.disable` does the same, but importing the compiler takes a second: state prepared while tracing
+    would be lost with the trace.
     """
 
     @wraps(call)
@@ -135,7 +135,7 @@ def outside_graphs(call: Callable[Given, Found]) -> Callable[Given, Found]:
 
 
 def check_not_capturing(device: torch.device, until: str) -> None:
-    """Raise RuntimeError while a CUDA graph is captured: what is made then has no values before a replay."""
+    """Raise RuntimeError while a CUDA graph is captured: tensors made then have no values before a replay."""
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise RuntimeError(f"an Engine can't be captured in a CUDA graph before {until}: call it once with this shape")
 

@@ -33,7 +33,7 @@ _preparing = threading.Lock()
 
 
 class Engine:
-    """A CPM prepared for inference; called like the model, it gives what the model gives in evaluation mode.
+    """A CPM prepared for inference: called like the model, it returns the same as the model in evaluation mode.
 
     Weights are taken from the model when first needed, and again whenever they have changed: every call compares a
     checksum of their values, so that fused optimizers, `parameter.data`, views and NumPy arrays of them count too.
@@ -46,23 +46,22 @@ class Engine:
         model: the network; it stays as it is, on its device.
         device: "auto" is where the model is; another copies the weights there.
         precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
-            "bf16" (7 bits, maps stored so too; the belief maps are given as float32). "auto" is "fp32".
+            "bf16" (7 bits, for stored maps too; belief maps are returned as float32). "auto" is "fp32".
         threads: CPU threads of a call, at most 1024; PyTorch's number if None. The affinity mask and the CPU quota of
             the process limit them. PyTorch's own number stays as it is.
         memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
             less, smaller tiles and direct convolutions are used.
-        tune: on the CPU, measure at the first call with a new shape of input which form of every convolution is
-            fastest, instead of taking it from a table: seconds per shape for a large network. The result is kept for
-            other processes in the user's folder of caches, or in CPM_FAST_CACHE.
-        frozen: you promise that neither weights nor hooks of the model change after the first call. They are not
-            looked at again then, which saves a read of all weights at every call, and on CUDA a wait for the device:
-            there every call of an engine that is not frozen waits until the comparison is made. A change is not
-            noticed.
+        tune: on the CPU, measure the fastest form of every convolution at the first call with a new input shape,
+            instead of taking it from a table: seconds per shape for a large network. The result is kept for other
+            processes in the user's cache folder, or in CPM_FAST_CACHE.
+        frozen: you promise that neither weights nor hooks of the model change after the first call. They are then not
+            checked again, which saves a read of all weights at every call, and on CUDA a wait for the device: there
+            every call of an engine that is not frozen waits until the comparison is made. A change is not noticed.
 
     Raises:
-        ValueError: precision, threads or memory is not one of those.
+        ValueError: precision, threads or memory is out of its range.
         TypeError: model is not a CPM.
-        RuntimeError: the device is not there, or the precision or tuning is not for it.
+        RuntimeError: the device is not available, or the precision or tuning does not exist on it.
 
     Examples:
         >>> import torch
@@ -109,7 +108,7 @@ class Engine:
 
     @outside_graphs
     def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Belief maps of every stage, in tensors that no later call writes to.
+        """Compute the belief maps of every stage, in tensors that no later call writes to.
 
         Args:
             crops: [N, 3, H, W] normalized network input on the engine's device, H and W multiples of 8.
@@ -141,7 +140,7 @@ class Engine:
     def describe(self, batch: int = 1, measure: bool = False) -> str:
         """Return the plan as a table: groups, shapes, work, algorithm with predicted and, if asked for, measured time.
 
-        A tuned engine's predictions are what was measured then, layer by layer.
+        The predictions of a tuned engine are its measurements, layer by layer.
 
         Args:
             batch: images per call.
@@ -184,8 +183,8 @@ class Engine:
         return "\n".join(lines)
 
     def _fresh(self) -> Prepared:
-        """Return the prepared weights, made anew where the model's have changed."""
-        # Without the native code there is nothing to choose from, and a forked process can't measure.
+        """Return the prepared weights, made anew if the model's have changed."""
+        # Without native code there is nothing to choose from, and a forked process can't measure.
         tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
         tuned_for = backend.threads() if tunes else None
         key = (self.device, self.precision, self.memory, tuned_for)
@@ -202,10 +201,10 @@ class Engine:
             return shared[key]
 
     def _check_odd(self) -> bool:
-        """Whether the model must run by itself.
+        """Return whether the model must run by itself.
 
         Raises:
-            RuntimeError: it can't be with the settings of this engine.
+            RuntimeError: it can't, with the settings of this engine.
         """
         reason = odd(self.model)
         if reason is None:
@@ -217,7 +216,7 @@ class Engine:
 
 @contextmanager
 def _plain() -> Iterator[None]:
-    """No gradients, but tensors that may be written to later, in or out of the caller's inference mode."""
+    """Disable gradients, but make tensors that may be written to later, in or out of the caller's inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         yield
 

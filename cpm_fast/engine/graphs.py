@@ -15,7 +15,7 @@ Run = Callable[[torch.Tensor, torch.Tensor | None], list[torch.Tensor]]
 
 
 class Graphs:
-    """Runs a function on CUDA tensors: at the first call with a shape plainly, at the second it is captured.
+    """A function on CUDA tensors that runs plainly at the first call with a shape, and is captured at the second.
 
     The first call compiles kernels and fills caches, which a capture must not see. Calls from several threads take
     turns, and on several streams wait for each other on the device, since a graph's buffers exist once.
@@ -23,8 +23,8 @@ class Graphs:
     Args:
         run: crops [N, 3, H, W] and center map [N, 1, H, W] or None -> belief maps; launches on the current stream,
             without waiting for the device.
-        hold: crops -> what `run` reads beside them and may let go of, made if need be; a graph, which knows addresses
-            only, keeps it alive.
+        hold: crops -> the other state that `run` reads, made if need be. A graph holds only addresses, so this keeps
+            the state alive.
     """
 
     def __init__(self, run: Run, hold: Callable[[torch.Tensor], object]) -> None:

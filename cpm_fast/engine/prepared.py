@@ -1,4 +1,4 @@
-"""One state of a model's weights as an engine runs it: folded, joined, moved, and transformed where that pays."""
+"""One state of a model's weights, prepared for an engine: folded, joined, moved, and transformed where that pays."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Plan:
 
 
 class Prepared:
-    """Runs the groups of a network with one state of its weights.
+    """The groups of a network with one state of its weights, ready to run.
 
     Each convolution is direct or spectral, by the plan of the device; spectra are made when an input shape first needs
     them. On CUDA the whole is captured as a graph for each input shape.
@@ -59,7 +59,7 @@ class Prepared:
         groups: of the model.
         device, dtype: of weights and maps.
         memory: bytes that spectra may take.
-        tuned: who chooses on the CPU, if it is not the plan's table.
+        tuned: the plan by measurement on the CPU; None: the plan by the table.
     """
 
     def __init__(
@@ -84,22 +84,22 @@ class Prepared:
     def joined(self, model: CPM, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight [O, C, k, k] and bias [O] of a group's layers, one behind the other."""
         folded = [model.conv(layer.name).folded() for layer in group.layers]
-        # A layer by itself keeps the model's own weight, where that is as it is wanted.
+        # A layer by itself keeps the model's own weight if that has the right type and device.
         several = len(folded) > 1
         weight, bias = (torch.cat(each) if several else each[0].detach() for each in zip(*folded, strict=True))
-        # On the CPU it is only read to be transformed or packed: a copy in another layout would be kept for nothing.
+        # On the CPU it is only read to be transformed or packed: a copy in another layout would be useless.
         layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
         return weight.to(self.device, self.dtype, memory_format=layout), bias.to(self.device, self.dtype)
 
     def plan(self, images: int, size: tuple[int, int]) -> Plan | None:
-        """How so many images of size (H, W) are done; None where the fast code is not for them."""
+        """Return the plan for `images` images of size (H, W); None if the fast code does not apply to them."""
         kind = self.device.type
         missing = backend.triton_missing(kind, self.device.index) if kind == "cuda" else backend.native_missing(kind)
         if not backend.use_fast("spectral_conv", kind, missing):
             return None
         key = (images, *size)
         if self.tuned is not None and key not in self.plans:
-            # Calls with shapes that are known need not wait for it.
+            # Calls with known shapes need not wait for it.
             self.tuned.measure(self.shapes(images, size).values(), self.memory)
         with self.lock:
             if key not in self.plans:
@@ -112,7 +112,7 @@ class Prepared:
         return self.plan(len(crops), (crops.shape[2], crops.shape[3]))
 
     def planner(self) -> CpuPlan | CudaPlan:
-        """Who chooses; on CUDA in the arithmetic of the moment, which an engine sets for its precision."""
+        """Return the plan of the device; on CUDA it depends on the current arithmetic, which an engine sets."""
         return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else self.tuned or CpuPlan()
 
     def shapes(self, images: int, size: tuple[int, int]) -> dict[str, ConvShape]:
@@ -182,7 +182,7 @@ class Prepared:
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None = None,
     ) -> list[torch.Tensor]:
-        """Belief maps of every stage; `timed` hears of every group and its seconds."""
+        """Compute the belief maps of every stage; `timed` receives every group and its seconds."""
         size = (crops.shape[2], crops.shape[3])
         plan = self.plan(len(crops), size) if len(crops) else None
         if plan is not None and self.device.type == "cpu":
@@ -202,7 +202,7 @@ class Prepared:
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None,
     ) -> list[torch.Tensor]:
-        """By a program that nobody else is running, made if there is none."""
+        """Run a program that no other call is running, made if there is none."""
         size = (crops.shape[2], crops.shape[3])
         with self.lock:
             program = plan.idle.pop() if plan.idle else None
@@ -220,7 +220,7 @@ class Prepared:
 
 
 class _Run(TensorWalk[Group]):
-    """One call by PyTorch's operations and the kernels of a plan; `timed` hears of every group and its seconds."""
+    """One call by PyTorch's operations and the kernels of a plan; `timed` receives every group and its seconds."""
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class _Run(TensorWalk[Group]):
 
 
 def default_memory() -> int:
-    """Bytes that spectra may take when the user does not say."""
+    """Return the bytes that spectra may take by default."""
     try:
         physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""The groups of a network on the CPU as calls bound to buffers: checked once, and no call allocates or copies a map.
+"""A network on the CPU as calls bound to buffers: they are checked once, and no call allocates or copies a map.
 
 A convolution's finished rows are pooled before they leave the cache, and every map of a concatenation is written to its
 place at once. So the largest map of the released network, the output of both first convolutions, never exists.
@@ -27,14 +27,14 @@ ALIGNMENT = 16
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A convolution's weight as its algorithm wants it.
+    """A convolution's weight in the form that its algorithm reads.
 
     Args:
         tile: of the spectral form; None: direct.
         weight: of `transform_weight` or `pack_weight`.
         bias: [O].
         side: k.
-        plain: [O, C, k, k], of which images take plain sums that tiles would get wrong.
+        plain: [O, C, k, k], for plain sums on images that tiles would get wrong.
     """
 
     tile: int | None
@@ -158,7 +158,7 @@ class Program:
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None = None,
     ) -> list[torch.Tensor]:
-        """Belief maps of every stage, in fresh tensors; `timed` hears of every group and its seconds.
+        """Compute the belief maps of every stage, in fresh tensors; `timed` receives every group and its seconds.
 
         A pool's time is in that of the convolution that it is fused into.
         """
@@ -175,7 +175,7 @@ class Program:
 
 
 class _Bind(Walk[Group, torch.Tensor]):
-    """Binds every group to the buffers that it reads and writes; nothing is computed."""
+    """A walk that binds every group to the buffers that it reads and writes; nothing is computed."""
 
     def __init__(self, program: Program, kernels: dict[str, Kernel]) -> None:
         self.program, self.kernels = program, kernels
@@ -213,7 +213,7 @@ class _Bind(Walk[Group, torch.Tensor]):
         return out
 
     def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
-        """Copy what has not been written to its place at once."""
+        """Copy the maps that were not written to their place at once."""
         out, pairs, offset = self.out(node), [], 0
         for name, part in zip(node.inputs, parts, strict=True):
             place = self.program.maps[name]
@@ -236,7 +236,7 @@ class _Bind(Walk[Group, torch.Tensor]):
 
 
 def fused_pools(groups: tuple[Group, ...]) -> dict[str, Group]:
-    """By the name of a convolution, the pool that alone reads it."""
+    """Return the pools that are the only reader of a convolution, by the name of the convolution."""
     fused = {}
     for group in groups:
         names = {group.name, *(layer.name for layer in group.layers)}
@@ -248,7 +248,7 @@ def fused_pools(groups: tuple[Group, ...]) -> dict[str, Group]:
 
 
 def allocate(maps: list[Map], images: int) -> torch.Tensor:
-    """One piece of memory for all maps, those that are never needed together in the same place; the larger first."""
+    """Place all maps in one piece of memory, large ones first; maps that are never needed together share a place."""
 
     def floats(each: Map) -> int:
         count = images * each.channels * each.size[0] * each.size[1]

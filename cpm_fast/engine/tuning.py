@@ -1,4 +1,4 @@
-"""Measured tuning of convolutions on the CPU: which form is fastest on this machine, kept for the next process."""
+"""Measured tuning of convolutions on the CPU: the fastest form on this machine, kept for the next process."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from cpm_fast.system.files import atomic_write, parse_json
 
 # The tile of the direct form, in files.
 DIRECT = 0
-# Forms that the model of costs holds for slower than this many times its best are not measured.
+# Forms whose predicted cost is more than this many times the best are not measured.
 WORTH_MEASURING = 2.5
 LEAST_CALLS, LEAST_SECONDS = 3, 0.02
 # Between two calls the caches are filled with something else, as the network's other layers would.
 FLUSHED_BYTES = 1 << 26
 
 
-# Threads that measured at once would measure each other.
+# Threads that measure at the same time would disturb each other.
 _measuring = threading.Lock()
 
 
 class TunedPlan(CpuPlan):
-    """A `CpuPlan` that chooses what was fastest when measured, on this machine with this number of threads.
+    """A `CpuPlan` that chooses the measured fastest forms, on this machine with this number of threads.
 
     Args:
         folder: where measurements are kept; `cache_folder()` if None.
@@ -58,7 +58,7 @@ class TunedPlan(CpuPlan):
             warnings.warn(f"{self.file} is damaged and not used: {error}", RuntimeWarning, stacklevel=2)
 
     def measure(self, shapes: Iterable[ConvShape], most_bytes: int | None = None) -> None:
-        """Measure the forms of those that are not known yet, and keep what was found after each.
+        """Measure the forms of shapes that are not known yet, and keep the result after each.
 
         Args:
             shapes: of convolutions.
@@ -88,11 +88,11 @@ class TunedPlan(CpuPlan):
         return (min(found, key=found.__getitem__) or None) if found else super().tile(shape, most_bytes)
 
     def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
-        """Measured, or predicted where it was not."""
+        """Return the measured milliseconds, or the predicted ones if there are none."""
         return self.milliseconds_of.get(shape, {}).get(tile or DIRECT) or super().milliseconds(shape, tile)
 
     def kept(self) -> dict[ConvShape, dict[int, float]]:
-        """Read the file's content; nothing if there is no file.
+        """Read the file's content; empty if there is no file.
 
         Raises:
             ValueError: it is damaged, or can't be read.
@@ -108,7 +108,7 @@ class TunedPlan(CpuPlan):
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def keep(self) -> None:
-        """Together with what other processes have kept since; where nothing can be written, nothing is kept."""
+        """Write the measurements together with those of other processes; if writing fails, nothing is kept."""
         if self.file is None:
             return
         others: dict[ConvShape, dict[int, float]] = {}
@@ -145,7 +145,7 @@ def cache_folder() -> Path | None:
 
 
 def machine() -> dict[str, str | int]:
-    """Name what measurements hold for: processor, instruction set, threads, version and build."""
+    """Return the name of the conditions of measurements: processor, instruction set, threads, version and build."""
     native = backend.native()
     return {
         "processor": _processor(),
@@ -177,7 +177,7 @@ def candidates(shape: ConvShape, most_bytes: int | None = None) -> list[int]:
 
 
 def measured(shape: ConvShape, tile: int) -> float:
-    """Milliseconds that one form takes, the least of some calls."""
+    """Measure the milliseconds of one form, the least of some calls."""
     call = bound_form(shape, tile)
     other = torch.zeros(FLUSHED_BYTES, dtype=torch.uint8)
     call()
@@ -191,7 +191,7 @@ def measured(shape: ConvShape, tile: int) -> float:
 
 
 def bound_form(shape: ConvShape, tile: int) -> Callable[[], None]:
-    """One form of a convolution of random numbers; the caller's stream of those is left as it is."""
+    """Make one form of a convolution of random numbers; the caller's random state is unchanged."""
     random = torch.Generator().manual_seed(0)
 
     def drawn(*sizes: int) -> torch.Tensor:

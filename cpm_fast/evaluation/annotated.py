@@ -1,4 +1,4 @@
-"""The annotated subjects of a dataset for average precision, also those that are no samples."""
+"""The annotated subjects of a dataset for average precision, including those that are no samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cpm_fast.skeleton import Skeleton
 def with_unsampled(
     truth: Subjects, dataset: Dataset, indices: Sequence[int], names: Sequence[str], skeleton: Skeleton
 ) -> tuple[Subjects, dict[str, str]]:
-    """Add to the samples of a COCO file what average precision counts besides them.
+    """Add the annotations that average precision counts to the samples of a COCO file.
 
     These are crowds, people of whom nothing is labeled, people who can't be used as samples, and images without people;
     of images with a sample that could not be read, nothing. For a part of a file (`hold_out`) they are those of the
@@ -61,7 +61,7 @@ def with_unsampled(
 
 
 def _source(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
-    """Return the dataset that samples come from, and which of it they are."""
+    """Return the dataset that samples come from, and their indices in it."""
     places: Sequence[int] = range(len(dataset))
     while isinstance(dataset, Subset):
         places = [dataset.indices[place] for place in places]

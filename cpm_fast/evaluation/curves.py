@@ -10,7 +10,7 @@ import numpy as np
 from cpm_fast.evaluation.rule import PIXEL, Rule
 
 DPI = 110
-# More curves than this are not told apart by their colors.
+# More curves than this can't be told apart by their colors.
 MOST_CURVES = 20
 
 
@@ -40,9 +40,9 @@ def score_curves(rule: Rule, lines: Mapping[str, np.ndarray], title: str) -> byt
 
 
 def plain(text: str) -> str:
-    """Escape a text for Matplotlib, which reads what stands between dollars as mathematics.
+    """Escape a text for Matplotlib, which reads text between dollars as mathematics.
 
-    It leaves lines out of a legend whose names begin with an underscore; a space before it keeps them.
+    Matplotlib leaves lines whose names begin with an underscore out of a legend; a space before it keeps them.
     """
     escaped = text.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped

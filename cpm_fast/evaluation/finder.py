@@ -1,4 +1,4 @@
-"""How well a finder finds: recall at an overlap, false regions per picture, and the threshold that balances them."""
+"""Scores of a finder: recall at an overlap, false regions per picture, and the threshold that balances them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cpm_fast.recipes import RECIPES
 from cpm_fast.roi import Roi
 
 LEAST_OVERLAP = 0.5
-# Belief below which nothing is looked at.
+# Peaks of a lower belief are ignored.
 LOWEST = 0.05
 # Composed scenes that are held out, at most; their seed is no epoch's.
 SCENES, SCENES_SEED = 150, 7_919
@@ -31,7 +31,7 @@ THRESHOLDS = np.linspace(0.1, 0.8, 71)
 
 @dataclass(frozen=True)
 class Match:
-    """A region that was found: its score, and whether it is a subject's, nobody's, or of one who does not count."""
+    """A found region: its score, and whether it belongs to a subject, to nobody, or to somebody who does not count."""
 
     score: float
     right: bool
@@ -40,14 +40,14 @@ class Match:
 
 @dataclass(frozen=True)
 class FinderScore:
-    """The outcome over pictures.
+    """The scores over pictures.
 
     Args:
         threshold: belief that balances missed and false ones best.
         recall: share of the subjects that are found above it, at `LEAST_OVERLAP`.
-        false_per_picture: regions above it that are nobody's, per picture.
+        false_per_picture: false regions above it, per picture.
         f_score: harmonic mean of recall and precision there.
-        subjects, pictures: how many there are.
+        subjects, pictures: their numbers.
     """
 
     threshold: float
@@ -58,7 +58,7 @@ class FinderScore:
     pictures: int
 
     def row(self) -> dict[str, Any]:
-        """Return it for a log."""
+        """Return the scores as a line of a log."""
         return dict(vars(self))
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ def held_out_scenes(dataset: Dataset, model: CPM) -> Iterator[Scene]:
 
 
 def score_of(pictures: Sequence[tuple[Scene, Sequence[Candidate]]]) -> FinderScore:
-    """Return the score of what was found in scenes, the surest first; at the best of the thresholds.
+    """Return the scores of the regions found in scenes, at the best threshold.
 
     Raises:
         ValueError: there is no picture.
@@ -139,7 +139,7 @@ def score_of(pictures: Sequence[tuple[Scene, Sequence[Candidate]]]) -> FinderSco
 
 
 def matched(scene: Scene, found: Sequence[Candidate]) -> list[Match]:
-    """Return what each found region is, the surest first: the subject that it overlaps most, each subject once."""
+    """Assign each found region, the surest first, to the subject that it overlaps most, each subject once."""
     left = list(scene.rois)
     matches = []
     for one in sorted(found, key=lambda each: -each.score):

@@ -34,16 +34,16 @@ class Evaluation:
 
     Args:
         dataset: its name.
-        source: what the predictions are of: the name of a network or of a file, for titles.
-        protocol: a key of `PROTOCOLS`: where the regions came from.
+        source: the origin of the predictions: the name of a network or of a file, for titles.
+        protocol: a key of `PROTOCOLS`: the origin of the regions.
         pyramid: factors on the magnification that were averaged.
-        rule: by which it was scored.
+        rule: of the scores.
         skeleton: the P parts that were scored; those that network and dataset share, in the dataset's order.
-        unscored: parts of the dataset that were not.
-        unreadable: how many samples could not be read; they are in no array.
-        samples: names of the M others.
-        images: [M] which image each is of, in the dataset's own words.
-        indices: [M] where they stand in the dataset.
+        unscored: parts of the dataset that were not scored.
+        unreadable: number of samples that could not be read; they are in no array.
+        samples: names of the M other samples.
+        images: [M] the image of each, in the dataset's own words.
+        indices: [M] their indices in the dataset.
         predictions: [T, M, P, 2] image pixels, NaN where there is none.
         heights: [T, M, P] of the belief peaks, NaN where not known.
         truth: [M, P, 2] image pixels, NaN where not labeled.
@@ -117,7 +117,7 @@ class Evaluation:
         return [_mean(score.per_part[members]) for members in self.groups().values()]
 
     def worst(self, count: int) -> list[int]:
-        """Up to so many of the M samples, the worst of the last stage first.
+        """Return up to `count` of the M samples, the worst of the last stage first.
 
         Those with the largest share of wrong parts come first; among equals, those with the larger mean error over
         their reference length. Samples without one, or without a labeled part, are left out.
@@ -248,7 +248,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _blocks(columns: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
-    """Columns of percentages under names of one or two lines, in as many blocks as the width asks for."""
+    """Format columns of percentages under names of one or two lines, in as many blocks as the width needs."""
     rows = [f"stage {stage}" for stage in range(1, len(columns[0][1]) + 1)]
     margin = max(len(row) for row in rows)
     cells = [_column(name, values) for name, values in columns]
@@ -271,7 +271,7 @@ def _blocks(columns: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
 
 
 def _column(name: str, values: Sequence[float]) -> list[str]:
-    """Two lines of head and one a value, all of one width."""
+    """Format two lines of head and one per value, all of one width."""
     first, _, second = name.replace(" ", "_").rpartition("_")
     texts = [first, second, *("-" if math.isnan(value) else f"{100 * value:.1f}" for value in values)]
     width = 1 + max(len("100.0"), *(len(text) for text in texts))

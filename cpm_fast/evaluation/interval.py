@@ -1,4 +1,4 @@
-"""How sure a mean over samples is: bootstrap intervals."""
+"""Bootstrap intervals of a mean over samples."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile interval of a mean over samples (Efron 1979).
 
-    Samples are drawn with replacement, as many as there are. It covers the choice of samples, not that of a training's
-    seed.
+    Samples are drawn with replacement, as many as there are. The interval covers the choice of samples, not the choice
+    of a training's seed.
 
     Args:
         values: [M] of the samples, for instance their shares of found parts.
-        weights: [M] how much each counts, for instance its number of labeled parts; equally if not given.
+        weights: [M] weight of each, for instance its number of labeled parts; equal if not given.
         share: of the interval, above 0 and below 1.
-        draws: how often.
-        seed: of the draws.
+        draws: number of resamplings.
+        seed: of the resampling.
 
     Returns:
         Low and high end.

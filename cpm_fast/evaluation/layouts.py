@@ -1,4 +1,4 @@
-"""Arrays of predictions as others store them: which axis is what, whose order of parts, which pixel is the first."""
+"""Arrays of predictions in other programs' layouts: the meaning of axes, the order of parts, the first pixel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.skeleton import COCO, FLIC, MPII, Skeleton
 
-# Names of arrays of predictions: by the release of Wei et al. 2016, by toolkits for MPII, by us.
+# Names of arrays of predictions: in the release of Wei et al. 2016, in toolkits for MPII, in our files.
 ARRAY_NAMES = ("prediction_all", "preds", "pred", "predictions", "keypoints", "parts")
-# Orders of parts where a file names none, by their number: that of LSP's own file, and of the others' annotation.
+# Orders of parts by their number, for files that name none: that of LSP's own file, and of the others' annotation.
 FILE_ORDERS = {len(names): names for names in (FILE_ORDER, FLIC.names, MPII.names, COCO.names)}
-# Arrays that claim more than this are not predictions.
+# Arrays that claim more bytes are not predictions.
 MOST_BYTES = 2**30
 
 
@@ -71,8 +71,8 @@ def from_arrays(
 ) -> PredictedParts:
     """Predictions from named arrays.
 
-    The array is one of `ARRAY_NAMES`, or the only one of three or four axes. Its axes are told by their lengths: parts,
-    2 coordinates (a third would be a score) and subjects, as [p, 2, K] (the release), [K, p, 2], [2, p, K] or, with
+    The array is one of `ARRAY_NAMES`, or the only one of three or four axes. Lengths identify its axes: parts, 2
+    coordinates (a third would be a score) and subjects, as [p, 2, K] (the release), [K, p, 2], [2, p, K] or, with
     stages before them, [T, K, p, 2]. Beside it, `names` are of the parts, `images` of the subjects, `scores` [K, p].
 
     Args:

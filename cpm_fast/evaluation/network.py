@@ -1,4 +1,4 @@
-"""A network against annotated pictures: what it finds in each, and the scores of all of it."""
+"""Evaluation of a network on annotated pictures: its predictions, and their scores."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def evaluate(
         flip: average with the mirrored picture.
         refine: sub-pixel peaks (the release has none).
         batch: crops per forward pass.
-        rule: when a part is right; PCK@0.2 if not given.
-        device: "auto" or where the model is; crops are brought there.
+        rule: of the scores; PCK@0.2 if not given.
+        device: "auto" or the model's device; crops are moved there.
         progress: whether to show a bar; if not given, for more than a few samples on a terminal.
 
     Raises:
@@ -91,7 +91,7 @@ class Predictions:
         heights: [T, m, P] of the belief peaks, NaN where not known.
         unreadable: why the others could not be read.
         scored: which of the P parts the network has.
-        protocol, pyramid: how the samples were looked at.
+        protocol, pyramid: of the predictions.
     """
 
     indices: list[int]
@@ -121,7 +121,7 @@ def predict(
     device: str | torch.device = "auto",
     progress: bool | None = None,
 ) -> Predictions:
-    """Run the first half of `evaluate`: the network's predictions for these samples, for all if None."""
+    """Run the first half of `evaluate`: return the network's predictions for these samples, or for all if None."""
     if protocol not in ("crop", "lsp"):
         raise ValueError(f"protocol must be 'crop' or 'lsp', got {protocol!r}")
     factors = tuple(pyramid) if pyramid is not None else LSP_PYRAMID if protocol == "lsp" else (1.0,)
@@ -158,13 +158,13 @@ def predict(
 def score(
     parts: Sequence[Predictions], dataset: Dataset, rule: Rule | None = None, source: str = "the network"
 ) -> Evaluation:
-    """Run the second half of `evaluate`: the scores of predictions that may have been made in several parts.
+    """Run the second half of `evaluate`: score predictions that may have been made in several parts.
 
     Args:
-        parts: what was found, each sample in one of them.
+        parts: the predictions, each sample in one of them.
         dataset: of the samples.
-        rule: when a part is right; PCK@0.2 if not given.
-        source: what the predictions are of, for titles.
+        rule: of the scores; PCK@0.2 if not given.
+        source: the origin of the predictions, for titles.
 
     Raises:
         ValueError: no sample could be read, or the dataset lacks what the rule needs.
@@ -202,7 +202,7 @@ def score(
 
 
 def in_order(parts: Sequence[Predictions]) -> Predictions:
-    """Predictions that were made in several parts as one, in the order of the dataset."""
+    """Join predictions that were made in several parts, in the order of the dataset."""
     order = np.argsort([index for part in parts for index in part.indices], kind="stable")
 
     def put(values: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
@@ -227,7 +227,7 @@ def in_order(parts: Sequence[Predictions]) -> Predictions:
 
 
 class Reader:
-    """Samples that can be read, one at a time; keeps of each its name, place and truth, not its picture."""
+    """A reader of samples, one at a time, that keeps the name, index and truth of each, not its picture."""
 
     def __init__(self, dataset: Dataset, wanted: Sequence[int]) -> None:
         self.dataset, self.wanted = dataset, wanted
@@ -252,7 +252,7 @@ class Reader:
             self.parts_image.append(np.where(sample.labeled[:, None], sample.parts_image, np.nan))
             self.heads.append(np.nan if sample.head_length is None else sample.head_length)
             self.areas.append(np.nan if sample.area is None else sample.area)
-            # Two numbers are image and subject; without them the name is all that is known.
+            # Two numbers are image and subject; without them only the name is known.
             several = sample.identity is not None and len(sample.identity) > 1
             self.images.append(str(sample.identity[0]) if several and sample.identity else sample.name)
             yield sample

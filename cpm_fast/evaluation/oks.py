@@ -47,8 +47,8 @@ class AveragePrecision:
 
     Args:
         numbers: fractions.
-        parts: that were compared.
-        left_out: parts that COCO has no sigma for.
+        parts: the parts that were compared.
+        left_out: parts without a sigma in COCO.
     """
 
     numbers: dict[str, float]
@@ -136,7 +136,7 @@ def average_precision(
 
 
 def precision_table(stages: Sequence[AveragePrecision]) -> str:
-    """One row per stage, in percent; then which parts had no share."""
+    """Format one row per stage, in percent, and then the parts that were left out."""
     lines = ["average precision by object key point similarity (COCO), percent"]
     lines.append(" " * 8 + "".join(f"{name:>11}" for name in NUMBERS))
     for stage, found in enumerate(stages, 1):

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about an evaluation: its pictures are inside, and it needs nothing from elsewhere."""
+"""A self-contained HTML page about an evaluation, with its pictures inside."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cpm_fast.evaluation.rule import OBSERVER
 from cpm_fast.model.cpm import CPM
 
 WORST = 12
-# Samples whose stages are shown: so far from the worst to the best.
+# Samples whose stages are shown, as shares of the way from the worst to the best.
 STRIP_PLACES = (0.0, 0.5, 1.0)
 SHOWN_PARTS = 4
 JPEG_QUALITY = 88
@@ -53,8 +53,8 @@ def report_page(found: Evaluation, dataset: Dataset, model: CPM | None = None, e
     """Return the page as the bytes of an HTML file.
 
     Args:
-        found: what to report.
-        dataset: whose samples are read again where they are shown.
+        found: the findings to report.
+        dataset: of the samples; those that are shown are read again.
         model: the network, for strips of its stages; None for predictions from elsewhere.
         extra: paragraphs of text that follow the tables, for instance average precision.
     """

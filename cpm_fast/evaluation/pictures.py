@@ -43,7 +43,7 @@ def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.n
 
     Args:
         found: of the dataset.
-        number: which of its M samples.
+        number: index of one of its M samples.
         sample: that sample.
     """
     size = (TILE_PX, TILE_PX)
@@ -102,7 +102,7 @@ def strip(found: Evaluation, number: int, sample: Sample, model: CPM) -> np.ndar
 
 
 def read_again(found: Evaluation, dataset: Dataset, number: int) -> Sample | None:
-    """One of the M samples with its picture; None where it can't be read any more."""
+    """Read one of the M samples with its picture; None if it can't be read any more."""
     try:
         return dataset[int(found.indices[number])]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere, from arrays or files, against annotated pictures."""
+"""Evaluation of predictions that were made elsewhere, from arrays or files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN = 3
 
 
 class MatchError(ValueError):
-    """Which prediction is of which sample can't be told."""
+    """An error: predictions can't be matched with samples."""
 
 
 def evaluate_predictions(
@@ -85,8 +85,8 @@ def read_truth(dataset: Dataset, progress: bool | None = None) -> Reader:
 def evaluate_parts(parts: PredictedParts, reader: Reader, *, source: str = "", rule: Rule | None = None) -> Evaluation:
     """Score the predictions of a file.
 
-    They are matched with the samples by the names of the images where the file has some and the dataset one of them,
-    otherwise by their order. Several subjects of one image stand in the same order in both.
+    They are matched with the samples by the names of the images if the file has names and the dataset one of them, and
+    otherwise by their order. Several subjects of one image are in the same order in both.
 
     Args:
         parts: of the file.
@@ -127,10 +127,10 @@ def read_predictions(
     of ours are read too.
 
     Args:
-        path: of the file; its suffix says the form.
+        path: of the file; its suffix decides the format.
         wanted: the dataset's skeleton.
         count: of its samples.
-        order: names of the parts, where the file doesn't say and the usual ones are others.
+        order: names of the parts, if the file has none and they are not the usual ones.
         first_pixel: coordinate of the first pixel's center; if None 1 in .mat, otherwise 0.
 
     Raises:
@@ -181,10 +181,10 @@ def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
         raise ValueError("its images have several skeletons")
     points = np.concatenate([result.keypoints for result in results])[None].astype(np.float64)
     heights = np.concatenate([result.scores for result in results])[None].astype(np.float64)
-    # A frame of a video is called as tables of labels call it.
+    # A frame of a video has the name that it has in tables of labels.
     called = [result.name + ("" if result.frame is None else f" frame {result.frame}") for result in results]
     images = tuple(name for name, result in zip(called, results, strict=True) for _ in range(len(result)))
-    # An image without a subject is known to have none: its samples are missed.
+    # An image without a subject has no prediction: its samples are missed.
     empty = {name for name, result in zip(called, results, strict=True) if not len(result)}
     return PredictedParts(points - (first_pixel or 0.0), heights, names, f"results, parts {told(names)}", images,
                           frozenset(empty | set(failures)))  # fmt: skip
@@ -238,7 +238,7 @@ def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleto
 
 
 def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int], str]:
-    """Which row of the predictions each sample that was read has, -1 where it has none, and how that was found."""
+    """Return the row of the predictions of each sample that was read, -1 if it has none, and the way of matching."""
     predicted = parts.points.shape[1]
     if parts.images is not None:
         of_image = defaultdict(list)
@@ -257,7 +257,7 @@ def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int],
 
 
 def _found(parts: PredictedParts, names: Sequence[str], reader: Reader) -> list[str | None]:
-    """Which of the file's images each sample that was read is of."""
+    """Return the file's image of each sample that was read."""
     known = Names(names)
     return [known.find(name) for name in (reader.images if parts.by_number else reader.names)]
 
@@ -282,7 +282,7 @@ def _by_name(of_image: dict[str, list[int]], images: list[str | None], names: li
 
 
 class Names:
-    """Names of images, found by as much of their paths as both have: im1.jpg is lsp/images/im1.jpg.
+    """Names of images, matched by as much of their paths as both have: im1.jpg is lsp/images/im1.jpg.
 
     Names that are numbers alone, as COCO's images have in results, stand for the file called that number.
 

@@ -1,4 +1,4 @@
-"""When a located part counts as right: the metric, what errors are measured against, and whose left and right."""
+"""The rule by which a located part counts as right: metric, reference length, threshold, and meaning of the sides."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ SHOULDERS = ("left_shoulder", "right_shoulder")
 
 @dataclass(frozen=True)
 class Rule:
-    """A part is right where its error is at most `threshold` times the subject's reference length.
+    """A rule: a part is right if its error is at most `threshold` times the subject's reference length.
 
     Args:
         metric: "pck" (Yang and Ramanan 2013), "pckh" (MPII: over the head length; pelvis and thorax have no share in
-            the mean), "flic" (PCK over the torso; elbows and wrists told apart), or "auto": by what the dataset has.
+            the mean), "flic" (PCK over the torso; elbows and wrists are reported), or "auto": by the dataset.
         reference: "torso", |left_shoulder - right_hip| of the truth; "head", the annotated head length; "box", the
             longer side of the box about the labeled parts; "pixel", one image pixel; or two parts "PART:PART", their
-            distance in the truth. If None, the metric's; for PCK the torso where the skeleton has one, else the box.
+            distance in the truth. If None, the metric's; for PCK the torso if the skeleton has one, else the box.
         threshold: fraction of the reference length; if None 0.2, and 0.5 for "pckh".
-        centric: "person": left and right are as they were annotated and predicted; "observer": both are named anew by
+        centric: "person": left and right are as they were annotated and predicted; "observer": both are renamed by
             `observer_centric`.
 
     Raises:
@@ -69,7 +69,7 @@ class Rule:
             )
 
     def settled(self, skeleton: Skeleton, heads: bool) -> Rule:
-        """Return the rule with nothing left open, for a dataset of this skeleton.
+        """Return the rule with all defaults filled in, for a dataset of this skeleton.
 
         Args:
             skeleton: of the dataset.
@@ -118,7 +118,7 @@ class Rule:
 
     @property
     def lacking(self) -> str:
-        """The parts that a sample without reference length lacks, in words."""
+        """The parts that a sample without a reference length lacks, in words."""
         return {HEAD: "a head length", BOX: "two distinct labeled parts"}.get(
             str(self.reference), " or ".join(_ends(self.reference))
         )
@@ -153,7 +153,7 @@ class Rule:
 
 
 def observer_centric(parts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Which subjects have left and right the other way about for who looks at the picture: [M] bool.
+    """Return the subjects whose left and right differ from the observer's: [M] bool.
 
     Sides are the observer's where they are named as if everyone faced the camera: no right shoulder is further right
     in the picture than the left one (the rule by which the release of Wei et al. 2016 puts FLIC's annotation in

@@ -30,16 +30,16 @@ class Looks(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """How a user wants subjects to be found, before it is known what the weights have.
+    """A user's choice of how to find subjects, before the weights are known.
 
     Args:
         find: "auto", "search", False, or a finder: a network, a file or a bundled name.
-        given: whether the user says where the subjects are.
+        given: whether the user gave boxes or rois.
         max_subjects, min_find_score: limits; None if not given.
 
     Raises:
-        ValueError: find is something else, subjects are given and looked for, or a limit is out of its range or has
-            nothing to limit.
+        ValueError: find is something else, or asks for a search although subjects are given; a limit is out of its
+            range, or applies to no search.
         TypeError: find is of another type.
     """
 
@@ -61,11 +61,11 @@ class Asked:
             self.refuse_limits("find=False" if find is False else "boxes or rois, which say where subjects are")
 
     def limits(self, least: float) -> Search:
-        """Return the limits, with a least score where none is given."""
+        """Return the limits, with a default for the least score."""
         return Search(self.max_subjects, least if self.min_find_score is None else self.min_find_score)
 
     def refuse_limits(self, why: str) -> None:
-        """Raise ValueError for limits where nothing is looked for."""
+        """Raise ValueError if there are limits although nothing is searched."""
         for name in ("max_subjects", "min_find_score"):
             if getattr(self, name) is not None:
                 raise ValueError(
@@ -74,11 +74,11 @@ class Asked:
                 )
 
     def of(self, network: CPM) -> Looks | None:
-        """Return how subjects are looked for with a pose network; None where they are not.
+        """Return the search for subjects with a pose network; None if there is none.
 
         Raises:
             FileNotFoundError: no such finder.
-            ValueError: what is named is no finder, or there are limits and nothing to limit.
+            ValueError: the named network is no finder, or there are limits and no search.
         """
         if self.find is False or self.given:
             return None

@@ -1,4 +1,4 @@
-"""Results that are probably wrong: one sentence about all of a kind, with the remedy."""
+"""Warnings about results that are probably wrong: one sentence for all of a kind, with the remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
 
     Args:
         results: of the images.
-        searched: whether subjects were looked for.
+        searched: whether there was a search for subjects.
     """
     empty = [result.name for result in results if searched and not len(result)]
     found = defaultdict(list)
@@ -46,7 +46,7 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
 
 
 def mean_score(result: Entry) -> float | None:
-    """Return the mean score over the parts of the surest subject; None where there is none."""
+    """Return the mean score over the parts of the surest subject; None if there is no subject."""
     scores = np.asarray(result.scores, np.float64)
     known = np.isfinite(scores).any(axis=1)
     return float(np.nanmean(scores[known], axis=1).max()) if known.any() else None

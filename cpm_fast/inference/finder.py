@@ -1,4 +1,4 @@
-"""Subjects found by a network of their own, which sees the whole picture at coarse scales."""
+"""Search for subjects by a finder, a network of its own that sees the whole picture at coarse scales."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from cpm_fast.ops.many_peaks import many_peaks
 from cpm_fast.roi import Roi
 from cpm_fast.system.torch_settings import cpu_threads
 
-# Longer sides at which the finder sees a picture.
+# Longer sides of the picture, in pixels, at which the finder sees it.
 LEVELS_PX = (320, 160)
 # Peaks are further apart than so many cells.
 RADIUS = 1
-# A side is 2 to the power of a map's value; beyond these a map is no measure.
+# A side is 2 to the power of a map's value; values beyond these are no measure.
 OCTAVES = (-4.0, 5.0)
 
 
@@ -37,7 +37,7 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Finder:
-    """A finder, and how many subjects are wanted of it.
+    """A finder with the limits of its search.
 
     Args:
         engine: of the finder.

@@ -1,4 +1,4 @@
-"""`find`: who is where, without their parts."""
+"""`find`: the regions of subjects, without their parts."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def find(
 ) -> list[list[Roi]]:
     """Find the subjects of every image, as regions for `infer(images, rois=...)`.
 
-    The finder that belongs to the weights looks for subjects; where they have none, the pose network looks for subjects
-    of all sizes itself, as `infer(..., find="search")` does.
+    The finder that belongs to the weights looks for subjects. If they have none, the pose network itself looks for
+    subjects of all sizes, as in `infer(..., find="search")`.
 
     Args:
         images, model, batch, device, color, threads, max_pixels: as for `infer`.
-        find: who looks, as for `infer`; "auto" is "search" for weights without a finder.
+        find: the method, as for `infer`; "auto" is "search" for weights without a finder.
         max_subjects, min_find_score: as for `infer`.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
     Returns:
-        One list of regions per image, in order; an empty one where nobody was found, or, with a warning, where a file
-        of several can't be read.
+        One list of regions per image, in order. It is empty if nobody was found, or, with a warning, if one file of
+        several can't be read.
 
     Raises:
         ValueError, TypeError, FileNotFoundError, RuntimeError: as `infer`.

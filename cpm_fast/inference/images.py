@@ -76,13 +76,14 @@ def infer(
         boxes: where the subjects are: [N, 4] (left, top, right, bottom) image pixels, or one [4]; for a folder or list
             of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
         rois: the same as a `Roi` or a list of them.
-        find: who is where, if neither says so. "auto": the finder that belongs to the weights looks for subjects, if
-            they have one. A finder, as network, file or bundled name: that one looks. "search": the pose network itself
-            looks for subjects of all sizes, which takes about a hundred times as long as one look. With these an image
-            may have no subject. False, and "auto" for weights without a finder: each image is one subject, seen whole.
-        max_subjects: that are looked for: the most per image, the surest first; all if not given.
-        min_find_score: the least score of a subject that is looked for: of a finder the belief in its center, which is
-            calibrated for every finder; of a search the mean height of its peaks, 0.3 if not given.
+        find: how to find subjects, if neither boxes nor rois are given. "auto": use the finder that belongs to the
+            weights, if they have one. A finder, as network, file or bundled name: use that one. "search": the pose
+            network itself looks for subjects of all sizes, which takes about a hundred times as long as one look. With
+            these an image may have no subject. False, and "auto" for weights without a finder: each image is one
+            subject, seen whole.
+        max_subjects: the most subjects that `find` returns per image, the surest first; all if not given.
+        min_find_score: the least score of a found subject: with a finder the belief in its center, whose default is
+            calibrated for every finder; with a search the mean height of its peaks, 0.3 if not given.
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
@@ -93,10 +94,10 @@ def infer(
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
         threads: CPU threads of this call, at most 1024; PyTorch's number if not given.
-        tune: measure which form of every convolution is fastest on this CPU, once for each size of batch; see `Engine`.
-        readers: threads that read and crop the next images; 0: each is read when it is needed. They pay
-            where decoding is slow, or the network runs on a GPU.
-        max_pixels: a file whose header promises more is refused before it takes memory.
+        tune: measure the fastest form of every convolution on this CPU, once for each size of batch; see `Engine`.
+        readers: threads that read and crop the next images; 0: each is read when it is needed. They pay off
+            if decoding is slow, or the network runs on a GPU.
+        max_pixels: a file whose header announces more is refused before it takes memory.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
     Returns:
@@ -139,7 +140,7 @@ def infer(
 
 @dataclass(frozen=True)
 class Failure:
-    """An image among others that could not be read, and why."""
+    """An image among others that could not be read, and the reason."""
 
     name: str
     reason: str
@@ -147,16 +148,16 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Images and how to look at them, checked; nothing has been read yet.
+    """The checked arguments of `infer`; no image has been read yet.
 
     Args:
         engine: the network.
-        settings: how it looks at a subject.
+        settings: of inference.
         sources: the images.
-        several: whether they are a folder or a list, in which a file that can't be read is left out.
-        regions: where the subjects of each image are, if they are not searched.
+        several: whether they are a folder or a list; then a file that can't be read is left out.
+        regions: of the subjects of each image, if there is no search.
         readers: threads that read ahead.
-        search: how subjects are looked for in each image; None: they are not.
+        search: the search for subjects in each image; None: there is none.
     """
 
     engine: Engine
@@ -182,7 +183,7 @@ class Job:
         max_pixels: int = MAX_PIXELS,
         asked: Asked | None = None,
     ) -> Job:
-        """Check the arguments of a user; they and the errors are those of `infer`."""
+        """Check a user's arguments; arguments and errors are those of `infer`."""
         if not is_whole(readers) or readers < 0:
             raise ValueError(f"readers must be a whole number, 0 or more, got {readers!r}")
         sources, several = list_images(images, color, max_pixels)
@@ -190,7 +191,7 @@ class Job:
         names = [source.name for source in sources]
         regions = given_regions(names, several, boxes, rois, network.config.margin)
         settings = settings.for_network(network.config)
-        # Weights that were loaded here are in nobody else's hands.
+        # Nobody else can change weights that were loaded here.
         frozen = not isinstance(model, CPM)
         engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=frozen)
         search = None if asked is None else asked.of(network)
@@ -211,11 +212,11 @@ class Job:
                 yield outcome if isinstance(outcome, Failure) else outcome.result(found, self)
 
     def _crops(self, index: int) -> int:
-        """How many crops an image is expected to have, at least 1."""
+        """Return the expected number of crops of an image, at least 1."""
         return max(1, self.settings.scales * self.regions.count(index))
 
     def _read(self, index: int) -> tuple[_Picture | Failure, Subjects]:
-        """In a reader's thread: a picture with its subjects, cut into crops unless they are more than may wait."""
+        """Read a picture in a reader's thread, and cut its subjects' crops unless they are too many to wait."""
         source = self.sources[index]
         started = time.perf_counter()
         try:

@@ -1,4 +1,4 @@
-"""The one path from crops to parts, a batch at a time: inference, video, evaluation and studies share it."""
+"""The path from crops to parts, a batch at a time, which inference, video, evaluation and studies share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tag = TypeVar("Tag")
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The crops of one subject: [S, height, width, 3] uint8 BGR of `model.crops.scale_crops`, and seconds it took."""
+    """The crops of one subject [S, height, width, 3] uint8 BGR by `model.crops.scale_crops`, and its seconds."""
 
     crops: np.ndarray
     seconds: float = 0.0
@@ -32,7 +32,7 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Subjects:
-    """The N subjects of one picture: where they are, and their cuts, made now or when they are needed."""
+    """The N subjects of one picture: their regions, and their cuts, made now or when they are needed."""
 
     rois: Sequence[Roi]
     cuts: Iterable[Cut]
@@ -76,7 +76,7 @@ def find_parts(
 
     Args:
         engine: the network.
-        settings: how it looks at a subject.
+        settings: of inference.
         pictures: a tag of the caller's for each picture, and its subjects.
 
     Returns:
@@ -109,7 +109,7 @@ def look(engine: Engine, settings: Settings, image: np.ndarray, rois: Sequence[R
 
 @dataclass(frozen=True, eq=False)
 class _Through:
-    """A crop that is through the network: maps [K, P+1, h, w], beliefs if they are kept, seconds."""
+    """A crop after the network: maps [K, P+1, h, w], beliefs if they are kept, seconds."""
 
     maps: torch.Tensor
     beliefs: np.ndarray | None
@@ -118,7 +118,7 @@ class _Through:
 
 
 class _Passes:
-    """Crops go in, subject by subject; parts come out in the same order, when their batches are full."""
+    """A queue: crops go in subject by subject, and parts come out in the same order when batches are full."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings

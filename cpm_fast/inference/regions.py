@@ -1,4 +1,4 @@
-"""The place where regions are decided: boxes or rois that a user gives, checked, or the whole image."""
+"""Regions of subjects: checked boxes or rois of a user, or the whole image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALLEST_SIDE_PX, LARGEST_PX = 1e-3, 1e7
 
 @dataclass(frozen=True)
 class Region:
-    """A roi and what it was made from.
+    """A roi and its origin.
 
     Args:
         roi: the square.
@@ -56,18 +56,18 @@ class Regions:
 
     Args:
         given: checked regions per image; None where each image is one subject, seen whole.
-        source: where they came from.
+        source: their origin.
     """
 
     given: Sequence[Sequence[Region]] | None
     source: RoiSource
 
     def count(self, index: int) -> int:
-        """How many subjects image number `index` has, before it is read."""
+        """Return the number of subjects of image number `index`, before it is read."""
         return 1 if self.given is None else len(self.given[index])
 
     def of(self, index: int, size: tuple[int, int]) -> list[Roi]:
-        """Decide where the network looks in image number `index`, of this (height, width).
+        """Return the regions of image number `index`, of this (height, width).
 
         Raises:
             ValueError: a region lies wholly outside the image.

@@ -1,4 +1,4 @@
-"""Subjects found by the pose network itself, for weights without a finder: the whole picture, then closer looks.
+"""Search for subjects by the pose network itself, for weights without a finder: the whole picture, then closer looks.
 
 Stage 1 does not depend on the center map, so it runs on whole pictures (fully convolutional) at several magnifications.
 A window that holds all parts of a subject at the size that the network was trained for has a high peak for each. The
@@ -43,7 +43,7 @@ SAME_SUBJECT, SAME_SHARE = 0.3, 0.1
 
 @dataclass(frozen=True)
 class Search:
-    """How subjects are looked for.
+    """Limits of a search.
 
     Args:
         max_subjects: the most per picture, the best first; None: all.
@@ -99,7 +99,7 @@ class View:
         found, config = look(engine, settings, image, rois), engine.config
         parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
         peaks = np.array([one.scores[-1] for one in found]).reshape(-1, config.parts)
-        # A belief that is not a number gives a peak that is none.
+        # A belief that is NaN gives a peak that is NaN.
         scores = np.nan_to_num(peaks, nan=0.0).mean(1)
         return cls(config.skeleton, rois, np.array(parts).reshape(-1, config.parts, 2), peaks, scores)
 
@@ -121,7 +121,7 @@ def region_of_parts(parts: np.ndarray, peaks: np.ndarray, skeleton: Skeleton) ->
 
 
 def windows_of(engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
-    """Return the windows in which stage 1 sees most of a subject, the best first, at most CANDIDATES."""
+    """Return the windows in which stage 1 sees the most of a subject, the best first, at most CANDIDATES."""
     longer = max(image.shape[:2])
     scored = [pair for share in SIDES for pair in windows_of_side(engine, settings, image, share * longer)]
     scored.sort(key=lambda pair: -pair[0])

@@ -24,7 +24,7 @@ MOST_FACTORS, MOST_CROPS = 1024, 65_536
 
 @dataclass(frozen=True)
 class Settings:
-    """How the network looks at a subject.
+    """Settings of the path from a subject's region to its parts.
 
     Args:
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
@@ -35,7 +35,7 @@ class Settings:
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
         every_stage: decode the parts of every stage, not only of the last.
         threads: CPU threads of a forward pass; PyTorch's number if None.
-        tune: measure which algorithms are fastest on this CPU, see `Engine`.
+        tune: measure the fastest algorithms on this CPU, see `Engine`.
 
     Raises:
         TypeError: pyramid is no sequence of numbers.
@@ -70,7 +70,7 @@ class Settings:
         return len(self.pyramid) * (2 if self.flip else 1)
 
     def for_network(self, config: NetworkConfig) -> Settings:
-        """Return these settings, without `flip` where a part's mirror image is not known; warns of that."""
+        """Return these settings, without `flip` if a part's mirror image is not known, with a warning."""
         if not (self.flip and config.skeleton.one_sided):
             return self
         warnings.warn(f"flip is {config.skeleton.mirroring}", stacklevel=3)

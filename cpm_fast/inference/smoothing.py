@@ -1,4 +1,4 @@
-"""The one-euro filter (Casiez, Roussel and Vogel, CHI 2012): steady where a part rests, quick where it moves."""
+"""The one-euro filter (Casiez, Roussel and Vogel, CHI 2012): steady for a part at rest, quick for one that moves."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class OneEuro:
-    """How strongly positions are smoothed.
+    """Parameters of the one-euro filter.
 
     Args:
-        cutoff: of a part at rest, Hz; lower is steadier and later.
-        speed_weight: how many Hz the cutoff rises for each side of the subject's region that a part moves in a second.
-        speed_cutoff: of the speed itself, Hz.
+        cutoff: cutoff frequency for a part at rest, Hz; lower is steadier and later.
+        speed_weight: Hz by which the cutoff rises for each side of the subject's region that a part moves per second.
+        speed_cutoff: cutoff frequency for the speed itself, Hz.
 
     Raises:
         ValueError: a number is not positive (speed_weight: is negative).
@@ -41,10 +41,10 @@ class OneEuro:
 
 
 class Smoother:
-    """One subject's parts, frame after frame.
+    """The filter of one subject's parts, frame after frame.
 
     Args:
-        filter: how strongly.
+        filter: its parameters.
     """
 
     def __init__(self, filter: OneEuro) -> None:
@@ -54,13 +54,13 @@ class Smoother:
         self.speeds = np.empty((0, 2))
 
     def __call__(self, positions: np.ndarray, seconds: float, side: float) -> np.ndarray:
-        """Smoothed positions.
+        """Return smoothed positions.
 
         A part that is NaN comes out as NaN, and starts anew where it is found again.
 
         Args:
             positions: [P, 2] image pixels.
-            seconds: when; a time that is not later than the last starts anew.
+            seconds: their time; one that is not later than the last starts anew.
             side: of the subject's region, image pixels.
 
         Returns:

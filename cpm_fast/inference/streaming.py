@@ -27,9 +27,9 @@ from cpm_fast.results.result import Result, Timing
 from cpm_fast.roi import Roi
 from cpm_fast.system.urls import is_url, shown_url
 
-# Frames that are decoded ahead.
+# Number of frames to decode ahead.
 AHEAD_FRAMES = 4
-# A pose is followed where at least half of its parts have a peak of this height.
+# A pose is followed if at least half of its parts have a peak of this height.
 FOLLOWED_SCORE, FOLLOWED_SHARE = 0.25, 0.5
 # By how much the side of the region may change from one followed frame to the next: an arm that is lost for a moment
 # must not make the region jump.
@@ -69,9 +69,9 @@ def stream(
         source: a video file, the number of a camera, a URL such as rtsp://host/stream, or frames, one after another,
             as `infer` takes them.
         model: as for `infer`.
-        boxes: where the subjects are at first: [N, 4] (left, top, right, bottom) pixels, or one [4].
+        boxes: of the subjects in the first frame: [N, 4] (left, top, right, bottom) pixels, or one [4].
         rois: the same as a `Roi` or a list of them. Neither: one subject, and each frame is first seen whole.
-        follow: whether regions follow the parts; if not, every frame is looked at where the first was.
+        follow: whether regions follow the parts; if not, every frame has the regions of the first.
         smooth: filter the key points of each subject over time; True is `OneEuro()`. Regions follow what was found.
         pyramid, flip, batch, device, precision, color, refine, belief_maps, threads, tune: as for `infer`.
         rate: frames per second, for the times of frames that come from neither file nor camera.
@@ -85,7 +85,7 @@ def stream(
         ValueError: a number is wrong, a box is not one or lies outside the first frame, or it is no video that can be
             decoded or has no frames.
         TypeError: a frame or an argument is of the wrong type.
-        RuntimeError: there is no such camera, or the device can't be had.
+        RuntimeError: the camera or the device is not available.
 
     Examples:
         >>> from cpm_fast.data.drawn.synthetic import DrawnFigures
@@ -100,7 +100,7 @@ def stream(
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
     network = find_network(model, device)
     name = f"camera {source}" if isinstance(source, int) else shown_source(source) if _is_path(source) else "video"
-    # Weights that were loaded here are in nobody else's hands.
+    # Nobody else can change weights that were loaded here.
     engine = Engine(network, precision=precision, tune=tune, frozen=not isinstance(model, CPM))
     tracker = Tracker(engine, settings, name, boxes, rois, follow)
     results: Iterator[Result]
@@ -117,7 +117,7 @@ def stream(
 
 
 def smoothed(results: Iterator[Result], filtering: OneEuro) -> Iterator[Result]:
-    """Yield the same results, the key points of each subject filtered over time."""
+    """Yield the results with the key points of each subject filtered over time."""
     smoothers: list[Smoother] = []
     for result in results:
         yield smooth_result(result, smoothers, filtering)
@@ -132,7 +132,7 @@ def smooth_result(result: Result, smoothers: list[Smoother], filtering: OneEuro)
 
 
 class PassingImage:
-    """The frame of a result: there until the next frame is asked for."""
+    """The frame of a result, which is kept until the next frame is requested."""
 
     def __init__(self, name: str, image: np.ndarray) -> None:
         self.name = name
@@ -148,11 +148,11 @@ class PassingImage:
 
 
 class Tracker:
-    """Subjects looked for in every frame, each where its parts were in the last.
+    """Tracking of subjects: each is located where its parts were in the last frame.
 
     Args:
         engine: the network.
-        settings: how subjects are looked at.
+        settings: of inference.
         name: of the video, for results and messages.
         boxes, rois, follow: as for `stream`.
     """
@@ -170,7 +170,7 @@ class Tracker:
         if last is not None:
             self._move(last)
         frames = video.frames(first)
-        # Old frames of a camera are of no use: its frames are taken as they are needed.
+        # Old frames of a camera are useless: its frames are read only as they are needed.
         ahead = frames if video.is_camera else prefetched(frames, AHEAD_FRAMES)
         try:
             yield from self.results(ahead)
@@ -189,7 +189,7 @@ class Tracker:
         self.rois = self.start
 
     def results(self, frames: Iterator[VideoFrame]) -> Iterator[Result]:
-        """One result a frame."""
+        """Yield one result per frame."""
         for frame in frames:
             if not self.start:
                 self.begin((frame.image.shape[0], frame.image.shape[1]))
@@ -214,7 +214,7 @@ class Tracker:
         )  # fmt: skip
 
     def _again(self, frame: VideoFrame, passing: PassingImage, first: Result) -> Result:
-        """Look a second time, after the first look, from too far away, has found the subject."""
+        """Look a second time, from nearby, after a look from too far away has found the subject."""
         second = self._find(dataclasses.replace(frame, decode=0.0), passing)
         self._move(second)
         timing = first.timing and second.timing and first.timing + second.timing
@@ -239,8 +239,8 @@ def followed(parts_image: np.ndarray, scores: np.ndarray, roi: Roi, start: Roi, 
     Args:
         parts_image: [P, 2] of the last frame.
         scores: [P].
-        roi: where they were found.
-        start: where the first frame was looked at.
+        roi: the region in which they were found.
+        start: the region of the first frame.
         margin: the network's.
     """
     sure = np.isfinite(parts_image).all(axis=1) & (scores >= FOLLOWED_SCORE)

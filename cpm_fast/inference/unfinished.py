@@ -1,4 +1,4 @@
-"""The progress of a long inference, so that one that was killed resumes where it stopped."""
+"""The saved progress of a long inference, so that a killed one can be resumed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FOLDER, SETTINGS = ".unfinished", "settings.json"
 
 
 class Unfinished:
-    """A folder `.unfinished` in the output folder, there as long as the work is: the settings, and journals.
+    """A folder `.unfinished` in the output folder that exists until the work is done: settings and journals.
 
     Args:
         output: where the results will be.
-        settings: what the results depend on, plain values; a run with others does not resume this one.
-        part: name of a folder within, where the work is one of several.
+        settings: plain values that the results depend on; a run with others does not resume this one.
+        part: name of a folder within, if the work is one of several.
     """
 
     def __init__(self, output: Path, settings: dict[str, Any], part: str = "") -> None:
@@ -35,7 +35,7 @@ class Unfinished:
         """Return whether there is work to resume.
 
         Raises:
-            ValueError: there is, but resume was not asked for, or its settings are others.
+            ValueError: there is, but without `resume`, or with other settings.
         """
         path = self.folder / SETTINGS
         if not path.is_file():
@@ -55,7 +55,7 @@ class Unfinished:
         return True
 
     def begin(self) -> None:
-        """Make the folder; from here on the work counts as unfinished."""
+        """Make the folder; from now on the work counts as unfinished."""
         # A run that was killed while it removed its own folder left files that belong to nobody.
         self.end()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class Unfinished:
         return Journal(self.folder / f"{rank}-{number}.jsonl")
 
     def end(self) -> None:
-        """Take the folder away: the results are written, and nothing is unfinished any more."""
+        """Remove the folder: the results are written, and nothing is unfinished any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent != self.output:
             # Raises OSError where there is another part.
@@ -91,16 +91,16 @@ class Unfinished:
                 self.folder.parent.rmdir()
 
     def note(self, what: str) -> None:
-        """Remember that a step is done, until the end."""
+        """Record that a step is done."""
         (self.folder / what).touch()
 
     def noted(self, what: str) -> bool:
-        """Whether the run that is taken up had done a step."""
+        """Return whether the resumed run had done a step."""
         return (self.folder / what).exists()
 
 
 class Journal:
-    """Lines that outlive their process: each is handed to the system before the next thing is done."""
+    """Lines that outlive their process: each is handed to the system before the work goes on."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("ab")
@@ -115,7 +115,7 @@ class Journal:
 
 
 def input_stamp(path: Path) -> list[Any]:
-    """Return a file as it is now: where it lies, its size and time; a picture that was replaced has another."""
+    """Return a file's identity: its path, size and time; a replaced picture has another."""
     status = path.stat()
     return [shown(path.absolute()), status.st_size, status.st_mtime_ns]
 

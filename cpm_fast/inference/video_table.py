@@ -18,7 +18,7 @@ from cpm_fast.results.result import Result
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write, naming
 
-# Columns of what was found before smoothing, which the filter needs when the run goes on.
+# Columns of the positions before smoothing, which the filter needs when the run is resumed.
 FOUND = "_found"
 
 
@@ -28,8 +28,8 @@ class VideoTable:
     Args:
         path: of the file.
         skeleton: the P parts.
-        subjects: rows a frame.
-        smooth: what the key points are filtered with; as they are if None.
+        subjects: rows per frame.
+        smooth: the filter of the key points; None: no filter.
         name: of the video, as it is from the working folder.
         min_score: parts below it are written as absent.
         margin: of the network.
@@ -55,7 +55,7 @@ class VideoTable:
         self._file = self.path.open("ab")
 
     def go_on(self) -> Result | None:
-        """Take up the table as a kill left it; the last frame that is whole, as it was found, None if there is none.
+        """Resume the table after a kill; return the last whole frame as it was found, None if there is none.
 
         Raises:
             ValueError: it is not such a table; the message names the file.
@@ -78,7 +78,7 @@ class VideoTable:
         return last
 
     def add(self, found: Result) -> Result:
-        """Write a frame's rows; the result as they have it, filtered."""
+        """Write a frame's rows; return the filtered result that they hold."""
         shown, rows = self._rows(found)
         if self._file is None:
             raise ValueError(f"{self.path}: start or resume the table first")
@@ -88,7 +88,7 @@ class VideoTable:
         return shown
 
     def results(self) -> Iterator[Result]:
-        """Yield the rows of the file, frame by frame, as they are shown."""
+        """Yield the rows of the file, frame by frame, as they are drawn."""
         with self.path.open(newline="", encoding="utf-8") as file:
             for entry in read_rows(file):
                 yield dataclasses.replace(Result.of(entry), skeleton=self.skeleton, margin=self.margin)

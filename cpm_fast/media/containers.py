@@ -1,4 +1,4 @@
-"""Picture files from the outside: where the first picture ends, and how many pixels its header promises."""
+"""Container formats of picture files: the end of the first picture, and the number of pixels in its header."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FirstPicture:
 def first_picture(data: bytes) -> FirstPicture:
     """Walk a JPEG, PNG or WebP to the end of its first picture; files of other kinds are returned whole.
 
-    Phones put a film behind the picture, recovery tools put zeros there: bytes behind the end do no harm.
+    Phones put a film behind the picture, and recovery tools put zeros there: bytes after the end do no harm.
 
     Raises:
         ValueError: the file ends before its picture does.

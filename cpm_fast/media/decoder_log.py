@@ -1,4 +1,4 @@
-"""Messages of the decoders: they go to the process's error stream from native code, and nowhere else."""
+"""Messages of the decoders, which native code writes only to the process's error stream."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Ear:
         self._real: int | None = None
 
     def listen(self, decode: Callable[[], Out]) -> tuple[Out, list[str]]:
-        """Run a decoder; what it returned, and the lines that mean damage."""
+        """Run a decoder; return its result, and the lines that mean damage."""
         if not self._can_listen():
             return decode(), []
         out, text, crowded = self._caught_while(decode, alone=False)
@@ -127,13 +127,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def heard(decode: Callable[[], Out]) -> tuple[Out, list[str]]:
-    """Run a decoder with OpenCV's log silent; its result, and what it said about damage, line by line."""
+    """Run a decoder with OpenCV's log silent; return its result, and its lines about damage."""
     return _ear.listen(decode)
 
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's log for a while; FFmpeg, which asks once, for good where the user has not set it."""
+    """Silence OpenCV's log within the block; FFmpeg, which reads its setting once, for good, unless the user set it."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

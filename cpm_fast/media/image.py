@@ -1,4 +1,4 @@
-"""Pictures, read whole or not at all."""
+"""Reading of picture files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGE_SUFFIXES = frozenset({
     ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
     ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 })  # fmt: skip
-# Pictures by their suffix that neither reads as the camera meant them.
+# Suffixes of pictures that neither reads as the camera meant them.
 UNREAD_SUFFIXES = frozenset({
     ".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".pdf", ".psd", ".raf", ".raw", ".rw2", ".svg",
 })  # fmt: skip
@@ -44,7 +44,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         path: of a regular file of at most 1 GiB.
-        max_pixels: a picture whose header promises more is refused before it takes memory.
+        max_pixels: a picture whose header announces more is refused before it takes memory.
 
     Returns:
         [H, W, 3] uint8 BGR; gray is repeated, an alpha channel is dropped.
@@ -58,7 +58,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(f"{path}: is a folder, a picture file is needed")
+            raise IsADirectoryError(f"{path}: must be a picture file, got a folder")
         raise ValueError(f"{path}: must be a regular file, not a pipe or device; `-` reads a picture from stdin")
     if status.st_size > MAX_FILE_BYTES:
         raise ValueError(f"{path}: a picture file must have at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
@@ -110,7 +110,7 @@ def _check_pixels(size: tuple[int, int] | None, name: str, max_pixels: int) -> N
 
 
 def _size_by_pillow(data: bytes, name: str, max_pixels: int) -> tuple[int, int] | None:
-    """Return the header's (height, width), where Pillow knows the kind of file."""
+    """Return the header's (height, width) if Pillow reads this kind of file."""
     from PIL import Image
 
     def size(image: Any) -> tuple[int, int]:
@@ -138,7 +138,7 @@ def _by_opencv(data: bytes) -> np.ndarray | None:
 
 
 def _by_pillow(data: bytes, name: str) -> np.ndarray | None:
-    """Read by Pillow what OpenCV can't: GIF in some builds, HEIC with pillow-heif, TGA and others."""
+    """Read by Pillow files that OpenCV can't: GIF in some builds, HEIC with pillow-heif, TGA and others."""
     if _is_heif(data) and not _register_heif():
         raise ValueError(f"{name}: HEIC pictures need the package pillow-heif: pip install pillow-heif")
 
@@ -166,7 +166,7 @@ def _with_pillow(data: bytes, use: Callable[[Any], Any]) -> Any:
             return use(image)
     except Image.DecompressionBombError:
         raise
-    # Pillow's readers raise whatever their format's damage makes them raise.
+    # Pillow's readers raise exceptions of many kinds on damaged files.
     except Exception:
         return None
 

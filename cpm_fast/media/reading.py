@@ -1,4 +1,4 @@
-"""Reading ahead in threads while the network runs: in order, bounded, and nothing left running afterwards."""
+"""Reading ahead in threads while the network runs: in order, bounded, with no thread left running afterward."""
 
 from __future__ import annotations
 

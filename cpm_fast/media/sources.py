@@ -1,4 +1,4 @@
-"""All kinds of images that a user can give, in one form: [H, W, 3] uint8 BGR, read when it is needed."""
+"""Images of all kinds from users, in one form: [H, W, 3] uint8 BGR, read when needed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ WANTED = (
     "a path, a folder, the bytes of a picture file or an open one, an [H, W, 3] uint8 array, a PIL image, a [3, H, W] "
     "tensor, or a list of them"
 )
-# Files of a folder that are named when they are passed over.
+# Number of skipped files of a folder that a warning names.
 SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One image, still where it is.
+    """One image that has not been read yet.
 
     Args:
         name: the path, or "image 0" for the first of a list.
         item: path, bytes of a picture file, array, tensor or PIL image, checked for form but not read.
         color: channel order of an array.
-        max_pixels: a file whose header promises more is refused.
+        max_pixels: a file whose header announces more is refused.
     """
 
     name: str
@@ -78,7 +78,7 @@ def list_images(
             those of folders within), bytes of a picture file, an open file, array [H, W] or [H, W, C] uint8, PIL image,
             tensor [C, H, W] uint8 or float in [0, 1] in RGB order, C 1, 3 or 4; or a list.
         color: channel order of arrays.
-        max_pixels: a file whose header promises more is refused.
+        max_pixels: a file whose header announces more is refused.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -133,7 +133,7 @@ def _is_pil(item: Any) -> bool:
 
 
 def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
-    """Return the image files of a folder, in order of their names; warns of pictures and videos that are passed over.
+    """Return the image files of a folder, in order of their names; warn of pictures and videos that are skipped.
 
     Args:
         folder: files that a run of `cpm-fast infer` wrote there are not listed.
@@ -148,7 +148,7 @@ def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
     if others:
         names = ", ".join(path.name for path in others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
         warnings.warn(
-            f"{folder}: {len(others)} files are passed over, which are videos or no pictures that can be read: {names}",
+            f"{folder}: {len(others)} files are skipped, which are videos or unreadable kinds of pictures: {names}",
             stacklevel=2,
         )
     return paths
@@ -158,9 +158,9 @@ PASSED_OVER = UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
 
 def files_of(folder: Path, suffixes: Collection[str], recursive: bool = False) -> list[Path]:
-    """Return the files of a folder with one of the suffixes, sorted, without hidden ones and what a run wrote there."""
+    """Return the files of a folder with one of the suffixes, sorted, without hidden ones and a run's output."""
     own = written_files(folder)
-    # Hidden are the notes that macOS leaves beside every picture on other disks: ._photo.jpg.
+    # Files that macOS leaves beside every picture on other disks are hidden: ._photo.jpg.
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     found = [path for path in entries if path.suffix.lower() in suffixes and path.name not in own and not path.is_dir()]
     for path in entries if recursive else ():

@@ -18,20 +18,20 @@ from cpm_fast.media.decoder_log import heard, quiet_opencv
 from cpm_fast.media.image import IMAGE_SUFFIXES, shown
 from cpm_fast.system.urls import is_live, is_url, shown_url
 
-# Suffixes that make a file of a folder a video; of a file that is named itself, the decoder is asked.
+# Suffixes that make a file of a folder a video; a file that is named itself is a video if the decoder reads it.
 VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe",
     ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 })  # fmt: skip
 ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".avif"})
 DEFAULT_RATE, LARGEST_RATE = 25.0, 1000.0
-# A file may announce a little more than it holds; what lacks more than this was cut short.
+# A file may announce a little more than it holds; one that lacks more than this was cut short.
 MISSING_FRAMES, MISSING_SHARE = 2, 0.01
 # The reader whose log OpenCV can silence.
 FFMPEG = "FFMPEG"
-# After a frame that can't be decoded, reading goes on over at most so many more: at the end of a file all fail.
+# Most frames in a row that may fail to be decoded before reading ends: at the end of a file all fail.
 MOST_BAD_FRAMES = 50
-# How far the second frame may be from where the file's rate puts it, in frames.
+# Largest distance of the second frame from the place that the file's rate gives it, in frames.
 RATE_TOLERANCE = 0.2
 
 
@@ -42,8 +42,8 @@ class VideoFrame:
     Args:
         image: [H, W, 3] uint8 BGR; of a damaged frame the last one before it.
         index: its number, from 0.
-        seconds: when it is shown.
-        decode: how long decoding it took, seconds.
+        seconds: its time in the video.
+        decode: seconds of decoding it.
         damaged: whether it could not be decoded.
     """
 
@@ -55,7 +55,7 @@ class VideoFrame:
 
 
 def is_video_file(path: Path) -> bool:
-    """Whether a file is a video: by its suffix where that says it, otherwise the decoders are asked."""
+    """Return whether a file is a video: by its suffix if that decides, otherwise by trying the decoders."""
     suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return True
@@ -80,7 +80,7 @@ def _animated(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return getattr(image, "n_frames", 1) > 1
-    # Pillow's readers raise whatever their format's damage makes them raise.
+    # Pillow's readers raise exceptions of many kinds on damaged files.
     except Exception:
         return False
 
@@ -135,7 +135,7 @@ class Video:
         self.rate = rate if 0 < rate <= LARGEST_RATE else DEFAULT_RATE
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         announced = announced if 1 <= announced < 2**31 and not self.is_camera else 0
-        # The duration is what the container tells; the count may be made from it and a rate that is a guess.
+        # The duration is the container's; the count may be computed from it and a guessed rate.
         self.duration = announced / rate if announced and rate > 0 else None
         self.steady = self.is_camera or self._is_steady()
         self.announced = int(announced) if announced and (self.steady or _counts_frames(source)) else None
@@ -157,7 +157,7 @@ class Video:
                 if index >= first:
                     yield VideoFrame(previous, index, seconds_lost, 0.0, damaged=True)
                 index += 1
-            # Some files and cameras tell no times, or stand still.
+            # Some files and cameras give no times, or the same time again.
             seconds = seconds if seconds > last else (index / self.rate if index / self.rate > last else last + 1e-3)
             if index >= first:
                 yield VideoFrame(image, index, seconds, decode)
@@ -194,11 +194,11 @@ class Video:
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
     def _is_steady(self) -> bool:
-        """Whether the second frame comes when the file's rate says; it is kept for `frames`."""
+        """Return whether the second frame comes at the file's rate; the frame is kept for `frames`."""
         started = time.perf_counter()
         fine, second = self._read()
         if not fine or second is None:
-            # The next try begins here; a frame that is lost is counted as the next reads fail or not.
+            # The next try begins here; a lost frame is counted as the next reads fail or not.
             return True
         seconds = self._seconds()
         self._ahead.append((second, seconds, time.perf_counter() - started))
@@ -233,7 +233,7 @@ def _counts_frames(source: str | Path | int) -> bool:
 
 
 def _open(source: str | Path | int) -> cv2.VideoCapture:
-    """Quietly: OpenCV prints a page where a camera is missing, and an error of ours says it."""
+    """Open quietly: OpenCV prints a page if a camera is missing, and our own error reports it."""
     with quiet_opencv():
         return heard(lambda: _captured(source))[0]
 

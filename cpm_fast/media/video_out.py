@@ -1,4 +1,4 @@
-"""Videos written whole or not at all, in a form that browsers play where this build can."""
+"""Writing of videos, whole or not at all, in a form that browsers play if this build of OpenCV can."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LARGEST_RATE = 60.0
 
 
 class VideoOut:
-    """Frames go in, in BGR and of one size.
+    """A video to write, of BGR frames of one size.
 
     Args:
-        codec: what they are stored in, in words.
+        codec: its name, in words.
     """
 
     def __init__(self, writer: cv2.VideoWriter, path: Path, size: tuple[int, int], rate: float, codec: str) -> None:
@@ -38,7 +38,7 @@ class VideoOut:
         self._last: np.ndarray | None = None
 
     def write(self, image: np.ndarray, seconds: float | None = None) -> None:
-        """Add a frame; with `seconds`, when it is shown: the one before is repeated until then.
+        """Add a frame; with its time `seconds`, the frame before is repeated until then.
 
         A frame that comes sooner than the rate allows takes the place of the one before.
         """
@@ -81,11 +81,11 @@ def playable_suffix() -> str:
 
 @contextmanager
 def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[VideoOut]:
-    """Write a video file that takes its name once it is whole; an exception leaves what stood there before.
+    """Write a video file that takes its name once it is whole; an exception leaves an earlier file unchanged.
 
     Args:
-        path: its suffix says the codec, see CODECS. An odd height or width loses its last row or column, as these
-            codecs have it.
+        path: its suffix decides the codec, see CODECS. An odd height or width loses its last row or column, as these
+            codecs need even ones.
         rate: frames per second.
         size: (height, width).
 
@@ -98,7 +98,7 @@ def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[Vide
     codec = codec_for(path.suffix.lower())
     if codec is None:
         raise ValueError(f"{path}: this build of OpenCV writes no such video; .avi works everywhere")
-    # The same name each time: what a killed run left is written over by the next.
+    # The same name each time: the next run overwrites a killed one's file.
     temporary = path.with_name(short_name(f".{path.stem}", f".part{path.suffix}"))
     writer = _writer(temporary, codec, rate, size)
     try:
@@ -128,7 +128,7 @@ def _writer(path: Path, codec: str, rate: float, size: tuple[int, int]) -> cv2.V
 
 
 def _check(temporary: Path, path: Path, wanted: int) -> None:
-    """Read back how many frames there are: the writer does not say when the disk is full."""
+    """Count the frames by reading back: the writer does not report a full disk."""
     count = 0
     with quiet_opencv():
         capture = cv2.VideoCapture(os.path.abspath(temporary))

@@ -56,7 +56,7 @@ class ContextConv(nn.Module):
         return context_conv(x, *self.folded(), self.relu)
 
     def _normalized(self, x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
-        """Return what `norm` and the ReLU make of x, in one op, and move the running statistics as `norm` does."""
+        """Apply `norm` and the ReLU to x in one op, and update the running statistics as `norm` does."""
         y, mean, variance = batch_norm(x, norm.weight, norm.bias, norm.eps, self.relu)
         mean_now, variance_now = norm.running_mean, norm.running_var
         assert mean_now is not None and variance_now is not None
@@ -68,7 +68,7 @@ class ContextConv(nn.Module):
                     momentum = 1.0 / float(norm.num_batches_tracked)
             cells = x.shape[0] * x.shape[2] * x.shape[3]
             mean_now.lerp_(mean, momentum or 0.0)
-            # A single cell has no spread that could be estimated: PyTorch's own would be NaN.
+            # A single cell has no variance: PyTorch's own estimate would be NaN.
             variance_now.lerp_(variance * (cells / max(cells - 1, 1)), momentum or 0.0)
         return y
 
@@ -128,7 +128,7 @@ class CPM(nn.Module):
         return self.config.skeleton
 
     def forward(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Belief maps of every stage.
+        """Compute the belief maps of every stage.
 
         Args:
             crops: [N, 3, H, W] normalized network input, H and W multiples of 8.
@@ -154,7 +154,7 @@ class CPM(nn.Module):
         return {IMAGE: crops.contiguous(memory_format=torch.channels_last), CENTER_MAP: center_map}
 
     def run(self, layers: Sequence[Layer], maps: dict[str, torch.Tensor]) -> None:
-        """Run some of the layers, in order; what they make is added to the maps, which must hold what they read."""
+        """Run some of the layers, in order, and add their maps to `maps`, which must hold their inputs."""
         _Run(self).over(layers, maps)
 
     def conv(self, name: str) -> ContextConv:
@@ -183,7 +183,7 @@ class CPM(nn.Module):
 
 
 class _Run(TensorWalk[Layer]):
-    """The layers as the model has them, dropout while its convolution is in training."""
+    """A walk over the layers of a model, with dropout while its convolution is in training."""
 
     def __init__(self, model: CPM) -> None:
         self.model = model
@@ -198,7 +198,7 @@ class _Run(TensorWalk[Layer]):
 
 
 class ReferenceWalk(TensorWalk[Layer]):
-    """The layers of a model in evaluation mode by the reference, whatever backend others use: for export and checks."""
+    """A walk over the layers in evaluation mode by the reference, on any backend: for export and checks."""
 
     def __init__(self, model: CPM) -> None:
         self.model = model

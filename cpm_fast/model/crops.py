@@ -1,4 +1,4 @@
-"""From a picture to the network's input: the one path that training, validation, evaluation and inference share."""
+"""The path from a picture to the network's input, which training, validation, evaluation and inference share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from cpm_fast.config import NetworkConfig
 from cpm_fast.roi import Roi
 
-# Sources are cut to what is needed before warping; OpenCV's warp takes sides up to 32767 pixels.
+# Sources are cut to the needed part before warping; OpenCV's warp takes sides up to 32767 pixels.
 WARP_SIDE_LIMIT = 32767
 # Pixels that a cubic kernel reaches beyond its center, and one for rounding.
 CUBIC_REACH = 3
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
-    """Cut a box out of an image: training, validation and inference all see the network's input through this.
+    """Cut a box out of an image, for training, validation and inference alike.
 
     Bicubic; where the box shrinks the image by 2 or more, the image is first reduced by area averaging, so that
     fine texture does not alias (the release antialiases too, by MATLAB's imresize).
@@ -82,7 +82,7 @@ def crop(image: np.ndarray, roi: Roi, config: NetworkConfig) -> np.ndarray:
 def scale_crops(
     image: np.ndarray, roi: Roi, config: NetworkConfig, pyramid: Sequence[float] = (1.0,), flip: bool = False
 ) -> np.ndarray:
-    """All crops of one subject: one per pyramid factor; with `flip`, then the same ones mirrored.
+    """Cut all crops of one subject: one per pyramid factor; with `flip`, then the same ones mirrored.
 
     Args:
         image: [H, W, 3] uint8 BGR.
@@ -101,12 +101,12 @@ def scale_crops(
 def network_input(
     crops: np.ndarray | torch.Tensor, config: NetworkConfig, device: str | torch.device | None = None
 ) -> torch.Tensor:
-    """Crops as the network wants them: its channel order, (pixel - mean) / scale.
+    """Convert crops to the network's input: its channel order, (pixel - mean) / scale.
 
     Args:
         crops: [N, H, W, 3] uint8 BGR.
         config: the network's.
-        device: where the result shall be, if not where the crops are; bytes travel, not floats.
+        device: of the result; that of the crops if not given. Bytes are moved, not floats.
 
     Returns:
         [N, 3, H, W] float32.
@@ -124,7 +124,7 @@ def network_input(
     if config.color == "rgb":
         pixels = pixels.flip(-1)
     if len(set(config.pixel_mean)) == len(set(config.pixel_scale)) == 1:
-        # The same numbers; for all channels at once they take a tenth of the time.
+        # The result is the same; for all channels at once it takes a tenth of the time.
         return pixels.float().sub_(config.pixel_mean[0]).div_(config.pixel_scale[0]).permute(0, 3, 1, 2)
     mean = torch.tensor(config.pixel_mean, dtype=torch.float32, device=pixels.device)
     scale = torch.tensor(config.pixel_scale, dtype=torch.float32, device=pixels.device)

@@ -1,4 +1,4 @@
-"""From belief maps to parts: mirrored crops turned back, scales merged in the nominal box, peaks taken."""
+"""Decoding of belief maps to parts: mirrored crops turned back, scales merged in the nominal box, peaks taken."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def belief_to_parts(
         half = scales // 2
         maps = torch.cat([maps[:, :half], unmirror(maps[:, half:], config.skeleton)], dim=1)
     if not config.background:
-        # merge_peaks wants one, and does not look at it.
+        # merge_peaks requires one, and does not read it.
         maps = F.pad(maps, (0, 0, 0, 0, 0, 1))
     frames = scale_frames(pyramid, config, flip).to(maps.device)
     points, scores = merge_peaks(maps.float(), frames, config.input_size, refine)

@@ -1,4 +1,4 @@
-"""A network on disk: weights as .safetensors, its config and skeleton in the metadata. Nothing is unpickled."""
+"""Networks on disk: weights as .safetensors, config and skeleton in the metadata. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def save_model(
         model: the network.
         path: must end in .safetensors.
         dtype: of the stored floating point numbers, for instance torch.float16; as they are if not given.
-        about: where the weights come from, kept in the metadata.
+        about: the origin of the weights, kept in the metadata.
 
     Raises:
         ValueError: the suffix is another.
@@ -38,11 +38,11 @@ def load_model(path: str | Path) -> CPM:
     tensors, metadata = read_tensors(path, "network")
     if "checkpoint" in metadata:
         raise ValueError(
-            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {Path(path).parent}` goes on "
-            "with; the networks beside it are best.safetensors and final.safetensors"
+            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {Path(path).parent}` resumes; "
+            "the networks beside it are best.safetensors and final.safetensors"
         )
     config = network_config(path, metadata)
-    # A file may claim any network: what it holds is compared before memory is taken.
+    # A file may claim any network: its tensors are compared before memory is taken.
     if config.stages > len(tensors):
         raise ValueError(f"{path}: weights of another network: {config.stages} stages, {len(tensors)} tensors")
     try:

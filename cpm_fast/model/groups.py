@@ -1,4 +1,4 @@
-"""Groups of layers that an engine runs as one: those that read the same map side by side."""
+"""Groups of layers that an engine runs as one because they read the same map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Group:
 
     Args:
         layers: of one kind, kernel and size; the group's output is theirs, one behind the other along the channels.
-        inputs: names of what it reads: maps of layers, or the output of the group that made all of them.
+        inputs: names of the maps that it reads: those of layers, or the output of the group that made all of them.
     """
 
     layers: tuple[Layer, ...]
@@ -38,7 +38,7 @@ class Group:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates an image at the configured input size."""
+        """Multiply-accumulates per image at the configured input size."""
         return sum(layer.macs for layer in self.layers)
 
 
@@ -47,7 +47,7 @@ def layer_groups(layers: tuple[Layer, ...]) -> tuple[Group, ...]:
     """Return the groups of a network out of training, in the order they run.
 
     The first convolutions of both trunks read the image, and the features of all later stages the second trunk: each
-    group reads and transforms its input once. Dropout is left out: its readers read what it would have read.
+    group reads and transforms its input once. Dropout is left out: its readers read its input.
     """
     source = {layer.name: layer.inputs[0] for layer in layers if layer.kind == "dropout"}
     made_by: dict[str, Group] = {}

@@ -1,4 +1,4 @@
-"""A network that grows: from the weights of a narrower one, or of one with fewer stages, it has their beliefs."""
+"""Growth of a network from the weights of a narrower one, or one with fewer stages: its beliefs are the same."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def grown(
     layer: Layer, tensors: Mapping[str, torch.Tensor], small: Mapping[str, torch.Tensor],
     config: NetworkConfig, smaller: NetworkConfig,
 ) -> dict[str, torch.Tensor]:  # fmt: skip
-    """Return a convolution that makes, in its first channels, what the smaller one makes of the channels that it has.
+    """Return a convolution whose first channels equal the output of the smaller one on the channels that it has.
 
-    Those channels read nothing new; the others are as they were, and read everything.
+    Those channels read no new inputs; the others keep their initial weights, and read everything.
 
     Args:
         layer: a convolution of the network.

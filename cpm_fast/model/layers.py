@@ -1,4 +1,4 @@
-"""The network as data: one list of layers that the model, the planner, the importers and the cost tables all read."""
+"""The network as data: a list of layers that the model, the plans, the importers and the cost tables share."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Layer:
 
     @property
     def first(self) -> Layer:
-        """Itself: a layer is walked as a group of one."""
+        """The layer itself: it is walked as a group of one."""
         return self
 
     @property
@@ -65,14 +65,14 @@ class Layer:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates an image."""
+        """Multiply-accumulates per image."""
         if self.kind != "conv":
             return 0
         return self.channels * self.in_channels * self.kernel**2 * self.size[0] * self.size[1]
 
 
 class _Builder:
-    """Appends layers and remembers channels and size of every map by name."""
+    """A builder that appends layers and remembers channels and size of every map by name."""
 
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
@@ -162,17 +162,17 @@ CPM_STAGE_OUTPUT = "stage{}_beliefs"
 
 
 def parameter_count(config: NetworkConfig) -> int:
-    """Learned numbers of a network."""
+    """Return the number of parameters of a network."""
     return sum(layer.parameters for layer in network_layers(config))
 
 
 def mac_count(config: NetworkConfig) -> int:
-    """Multiply-accumulates of one image at the configured input size."""
+    """Return the multiply-accumulates per image at the configured input size."""
     return sum(layer.macs for layer in network_layers(config))
 
 
 def receptive_field(config: NetworkConfig, stage: int) -> int:
-    """Side in image pixels of what one belief of a stage can see (Wei et al. 2016, section 3.2.2 and Figure 4).
+    """Return the side in image pixels of a belief's receptive field (Wei et al. 2016, section 3.2.2 and Figure 4).
 
     The released network: 167 px at stage 1 and 407 px at stage 2 (the paper's 160 and 400 hold for 2x2 pools).
 
@@ -192,5 +192,5 @@ def receptive_field(config: NetworkConfig, stage: int) -> int:
 
 
 def belief_field(config: NetworkConfig) -> int:
-    """Side in cells of the window of earlier beliefs that one later stage sees: 31 as released."""
+    """Return the side in cells of the window of earlier beliefs that a later stage sees: 31 as released."""
     return 1 + sum(conv.kernel - 1 for conv in config.refine)

@@ -1,4 +1,4 @@
-"""Named tensors in a .safetensors file of ours, with the network that they are of in the metadata."""
+"""Named tensors in our .safetensors files, with their network in the metadata."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], metadat
 
 
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a file of ours that holds the metadata entry `kind`.
+    """Read tensors and metadata of one of our files that holds the metadata entry `kind`.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,4 +1,4 @@
-"""The one walk over a network's layers: what runs, binds or exports them says what it does with each kind."""
+"""The walk over a network's layers that running, binding and exporting share, with one method per kind of layer."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Each = TypeVar("Each", bound=Node)
 
 
 class Walk(ABC, Generic[Each, Map]):
-    """Makes the map of every node from the maps that it reads, one method per kind."""
+    """A walk that makes the map of every node from the maps that it reads, with one method per kind."""
 
     def over(self, nodes: Iterable[Each], maps: dict[str, Map]) -> None:
-        """Walk nodes in order; their maps are added by name to those given, which must hold what they read.
+        """Walk nodes in order, and add their maps by name to those given, which must hold their inputs.
 
         A node whose map is given is left out; the parts of a group's map are added by the names of its layers.
         """
@@ -81,12 +81,12 @@ class Walk(ABC, Generic[Each, Map]):
     def split(self, node: Each, made: Map) -> Sequence[Map]: ...
 
     def dropout(self, node: Each, x: Map) -> Map:
-        """Nothing, as out of training."""
+        """Do nothing, as out of training."""
         return x
 
 
 class TensorWalk(Walk[Each, torch.Tensor]):
-    """Runs nodes on tensors by PyTorch's own operations; convolutions are left to whoever walks."""
+    """A walk on tensors by PyTorch's own operations; subclasses add convolutions."""
 
     def add(self, node: Each, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:
         return F.relu(x + earlier) if node.first.relu else x + earlier

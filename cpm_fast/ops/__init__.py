@@ -1,1 +1,1 @@
-"""The only door to fast code: one file per operation, each with its contract, checks and backends."""
+"""The operations, the only door to fast code: one file per op, with its contract, checks and backends."""

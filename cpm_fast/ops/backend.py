@@ -1,4 +1,4 @@
-"""Which implementation the ops use: `fast` native code by device, or `reference`, the plain PyTorch oracle.
+"""The choice of implementation of the ops: `fast` native code by device, or `reference`, the plain PyTorch oracle.
 
 Without a request each op takes the fast one where it exists, and otherwise falls back to the reference with one
 warning. CPM_FAST_BACKEND=fast|reference or `use_backend` make a request, which is met or refused, never bent.
@@ -37,7 +37,7 @@ try:
         _native = _C
     else:
         _native_error = (
-            f"the compiled module cpm_fast._C is of other sources: it has interface {found}, these need {ABI}; "
+            f"the compiled module cpm_fast._C is from other sources: it has interface {found}, these need {ABI}; "
             f"rebuild it: {REBUILD}"
         )
 except ImportError as error:
@@ -67,7 +67,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Within the block every op, in every thread, uses the backend `name`, "fast" or "reference".
+    """Use the backend `name`, "fast" or "reference", for every op in every thread within the block.
 
     Raises:
         ValueError: no such backend. A backend that the machine cannot run raises RuntimeError when an op is called.
@@ -83,9 +83,9 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def native_missing(device_type: str) -> str | None:
-    """Why native code cannot run on a kind of device ("cpu", "cuda", ...); None when it can.
+    """Return why native code cannot run on a kind of device ("cpu", "cuda", ...); None if it can.
 
-    Tells what has been compiled, and initializes nothing.
+    The answer depends on the compilation only; nothing is initialized.
     """
     if _native is None:
         return _native_error
@@ -97,17 +97,17 @@ def native_missing(device_type: str) -> str | None:
 
 
 def triton_missing(device_type: str, index: int | None) -> str | None:
-    """Why the Triton kernels cannot run on a device ("cuda", 0); None when they can. Does not import Triton."""
+    """Return why the Triton kernels cannot run on a device ("cuda", 0); None if they can. Triton is not imported."""
     if device_type != "cuda" or torch.version.hip is not None:
         return f"there are no kernels for {'AMD' if device_type == 'cuda' else device_type} devices"
     if not _has_triton:
         return "Triton is not installed"
-    # A graph under compilation asks no device; there the op itself refuses when it runs.
+    # A graph under compilation has no device to query; there the op itself refuses when it runs.
     return None if torch.compiler.is_compiling() else capability_missing(torch.cuda.get_device_capability(index))
 
 
 def capability_missing(capability: tuple[int, int]) -> str | None:
-    """Why a CUDA device of this compute capability cannot run the Triton kernels; None when it can."""
+    """Return why a CUDA device of this compute capability cannot run the Triton kernels; None if it can."""
     if capability >= LEAST_CAPABILITY:
         return None
     wanted, got = (f"{major}.{minor}" for major, minor in (LEAST_CAPABILITY, capability))
@@ -115,13 +115,13 @@ def capability_missing(capability: tuple[int, int]) -> str | None:
 
 
 def available() -> list[str]:
-    """List what an explicit request can ask for on this install, one line each."""
+    """List the backends that can be requested on this installation, one line each."""
     fast = [f"fast ({kind})" for kind in ("cpu", "cuda") if native_missing(kind) is None]
     return [*fast, "reference (every device)"]
 
 
 def use_fast(op: str, device_type: str, missing: str | None) -> bool:
-    """Whether an op takes its fast form, where `missing` says what that lacks on this kind of device.
+    """Return whether an op takes its fast form; `missing` says what that lacks on this kind of device.
 
     Raises:
         RuntimeError: the fast form was requested and is missing, or the requested backend does not exist.
@@ -164,17 +164,17 @@ def native() -> ModuleType:
 
 
 def threads() -> int:
-    """How many CPU threads native code uses: those asked for or PyTorch's, and no more than there are usable CPUs."""
+    """Return the CPU threads of native code: the requested number or PyTorch's, and at most the usable CPUs."""
     return min(wanted_threads(), native().usable_cpus())
 
 
 def forked() -> bool:
-    """Whether this process is a forked child, in which PyTorch's own operations may wait for threads forever."""
+    """Return whether this process is a forked child, in which PyTorch's own operations may wait for threads forever."""
     return _forked
 
 
 def build_info() -> dict[str, str]:
-    """How the native module was built, or why there is none; for `cpm-fast doctor` and benchmark records."""
+    """Return how the native module was built, or why there is none; for `cpm-fast doctor` and benchmark records."""
     if _native is None:
         note = FAILURE_NOTE.read_text(encoding="utf-8").strip() if FAILURE_NOTE.exists() else ""
         return {"error": _native_error, "note": note}

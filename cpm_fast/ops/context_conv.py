@@ -84,7 +84,7 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
 
 
 def _missing(x: torch.Tensor) -> str | None:
-    """Why the fast path cannot take x; None when it can."""
+    """Return why the fast path cannot take x; None if it can."""
     if x.device.type == "cpu":
         return backend.native_missing("cpu")
     if x.dtype not in DTYPES:

@@ -108,7 +108,7 @@ def bound_direct_conv(
     pool: Pool | None,
     out: torch.Tensor,
 ) -> Callable[[], None]:
-    """`direct_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
+    """Bind `direct_conv` to these tensors, checked once: every call reads their current values, and writes out.
 
     Raises:
         As `direct_conv`; RuntimeError too where the native module is missing; ValueError where x is not in

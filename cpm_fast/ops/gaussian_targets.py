@@ -1,4 +1,4 @@
-"""`gaussian_targets`: annotated parts drawn as the ideal belief maps that every stage is trained towards."""
+"""`gaussian_targets`: the ideal belief maps of annotated parts, which are the targets of every stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRIDE_RANGE_PX = (1.0, 1e6)
 def gaussian_targets(
     parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], sigma: float, stride: float
 ) -> torch.Tensor:
-    """Ideal belief maps (Wei et al. 2016, section 3.2.1), by the rules of the authors' data layer.
+    """Compute ideal belief maps (Wei et al. 2016, section 3.2.1), by the rules of the authors' data layer.
 
     A person's peak in part p is exp(-d^2 / (2 sigma^2)), d the distance in box pixels between the part and a cell, and
     0 where d^2 / (2 sigma^2) > 4.6052, that is below 1 % or beyond 3.035 sigma. Cell g stands at box pixel
@@ -27,8 +27,8 @@ def gaussian_targets(
     rounded on its own, so all backends light the same cells; values agree to rounding.
 
     Args:
-        parts: [N, K, P, 2] float32, (x, y) in box pixels, of K people an image; K may be 0. A part may lie outside the
-            box: what reaches in is drawn.
+        parts: [N, K, P, 2] float32, (x, y) in box pixels, of K people per image; K may be 0. A part may lie outside the
+            box: the share of its peak inside is computed.
         labeled: [N, K, P] bool, on the device of parts. Values of parts where it is False do not matter, NaN
             included. A labeled part that is not finite counts as unlabeled: to refuse it would make a GPU wait.
         size: (h, w) of the maps in cells, each 1 to 32768.

@@ -19,10 +19,10 @@ NO_POOL: Pool = (0, 0)
 
 
 def pitch_of(tensor: torch.Tensor) -> int | None:
-    """Floats from a cell to the next, of a map in channels_last or some channels of one; None for another layout.
+    """Return the floats from a cell to the next of a map in channels_last, or channels of one; None for other layouts.
 
-    A side of 1 has no step that counts, channels among them, so that the strides of such a tensor fit several layouts:
-    what is given here reaches exactly the tensor's own values.
+    The step of a side of 1 does not matter, channels included, so that the strides of such a tensor fit several
+    layouts: this number reaches exactly the tensor's own values.
     """
     images, channels, height, width = tensor.shape
     if not tensor.numel():
@@ -96,7 +96,7 @@ def share_memory(out: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def check_weight(weight: torch.Tensor) -> None:
-    """Refuse what is no weight of a convolution."""
+    """Refuse a tensor that is no weight of a convolution."""
     if weight.ndim != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
         raise ValueError(f"weight must be [O, C, k, k] with odd k, got {list(weight.shape)}")
     if weight.shape[2] > MAX_KERNEL:
@@ -106,7 +106,7 @@ def check_weight(weight: torch.Tensor) -> None:
 def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
     """Copy source to target, of one shape [N, C, h, w], on the threads that the CPU's ops use.
 
-    PyTorch's own copy would do, but its threads spin for milliseconds afterwards, on the cores of the next layer.
+    PyTorch's own copy works too, but its threads spin for milliseconds afterward, on the cores of the next layer.
     """
     plain = all(
         each.dtype == torch.float32 and each.device.type == "cpu" and foreign_kind(each) is None
@@ -123,7 +123,8 @@ def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
 def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Tensor) -> Callable[[], None]:
     """Bind the sum of two maps to buffers: it closes a residual block.
 
-    By NumPy, in the caller's thread: PyTorch's own spin for milliseconds afterwards, on the cores of the next layer.
+    NumPy adds in the caller's thread; PyTorch's threads would spin for milliseconds afterward, on the cores of the next
+    layer.
 
     Args:
         x, earlier: [N, C, h, w] float32 on the CPU, in channels_last or channels of such a map.
@@ -131,11 +132,11 @@ def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Ten
         out: of the same shape; lies apart from both.
 
     Returns:
-        A call that fills `out` from what the others then hold.
+        A call that fills `out` from the current values of the others.
 
     Raises:
         TypeError: a map is not float32.
-        ValueError: shapes differ, or `out` shares memory with what is read.
+        ValueError: shapes differ, or `out` shares memory with an input.
     """
     maps = {"x": x, "earlier": earlier, "out": out}
     for name, each in maps.items():

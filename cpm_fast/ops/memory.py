@@ -1,4 +1,4 @@
-"""The one door from tensors to addresses: native code gets no pointer that it may not follow.
+"""The only door from tensors to addresses: native code gets no pointer that it may not follow.
 
 A tensor's `data_ptr` is a number whatever the tensor is. Tensors of a trace or a functional transform, negative views,
 the zero tensors of forward-mode differentiation and tensors whose storage has been released have no memory that holds
@@ -53,9 +53,9 @@ def check_memory(name: str, tensor: torch.Tensor) -> None:
 
 
 def check_storage(**tensors: torch.Tensor | None) -> None:
-    """Raise RuntimeError where a tensor's storage was released or cut, which PyTorch's own copies don't notice.
+    """Raise RuntimeError if a tensor's storage was released or cut, which PyTorch's own copies don't notice.
 
-    Tensors without memory of their own pass: the dispatcher knows what to do with them.
+    Tensors without memory of their own pass: the dispatcher handles them.
     """
     if torch.compiler.is_compiling():
         return
@@ -87,17 +87,17 @@ def extent(tensor: torch.Tensor) -> tuple[int, int]:
     return begin, begin + span_bytes(tensor) - before
 
 
-# (name, storage, bytes that a tensor needs of it) of tensors whose memory is looked at again at every call.
+# (name, storage, bytes that a tensor needs of it) of tensors whose memory is checked again at every call.
 Storages = tuple[tuple[str, torch.UntypedStorage, int], ...]
 
 
 def storages_of(tensors: dict[str, torch.Tensor]) -> Storages:
-    """Return what `check_storages` looks at again, for these tensors."""
+    """Return the storages of these tensors for `check_storages`."""
     return tuple((name, tensor.untyped_storage(), span_bytes(tensor)) for name, tensor in tensors.items())
 
 
 def check_storages(storages: Storages) -> None:
-    """Raise RuntimeError where memory has been released since."""
+    """Raise RuntimeError if memory has been released since."""
     for name, storage, needed in storages:
         if storage.nbytes() < needed:
             raise RuntimeError(

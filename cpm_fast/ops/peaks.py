@@ -1,4 +1,4 @@
-"""`peaks`: where each belief map is highest."""
+"""`peaks`: the highest point of each belief map."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
 
 
 def check_stack(op: str, maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> None:
-    """Everything about the arguments that can be told without looking at numbers."""
+    """Check everything about the arguments but their values."""
     if maps.ndim != 5 or maps.shape[2] == 0:
         raise ValueError(f"maps must be [N, S, P+1, h, w] with P+1 of at least 1, got {list(maps.shape)}")
     images, scales, _, height, width = maps.shape
@@ -78,13 +78,13 @@ def check_stack(op: str, maps: torch.Tensor, frames: torch.Tensor, size: tuple[i
 
 
 def check_finite(frames: torch.Tensor) -> None:
-    """Refuse frames that are not finite, if looking is free; native code looks for itself."""
+    """Refuse frames that are not finite, if reading them is free; native code checks for itself."""
     if frames.device.type == "cpu" and not torch.compiler.is_compiling() and not frames.isfinite().all():
         raise ValueError(f"frames must be finite, got {frames.tolist()}")
 
 
 def native_params(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> Any:
-    """Return the sizes that native code asks for."""
+    """Return the sizes that native code takes."""
     images, scales, count, height, width = maps.shape
     return backend.native().ResizeMerge(
         images=images,

@@ -32,7 +32,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder, a file name is wanted")
+        raise IsADirectoryError(f"{path}: must be a file to write, got a folder")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder does not exist; make it first")
     start = short_name(f".{path.name}", "." * STEM_ROOM)[: 1 - STEM_ROOM]
@@ -93,7 +93,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def free_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """Return a file name's stem for each image, no two the same, whatever a file system makes of upper case.
+    """Return a file name's stem for each image, no two the same even on a file system that ignores case.
 
     Args:
         names: of the images.

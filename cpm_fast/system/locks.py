@@ -1,4 +1,4 @@
-"""A folder that one process at a time writes to."""
+"""Locks of folders, to which one process at a time writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FolderInUse(BlockingIOError):
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder for the time of the block; the lock of a process that is gone is taken over with a warning.
+    """Hold a folder during the block; the lock of a dead process is taken over with a warning.
 
     The lock is a file with the holder's host and process number. The system drops it when its holder dies (POSIX record
     locks, which a loader process that is forked meanwhile does not share); where a file system has no locks, the

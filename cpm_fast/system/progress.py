@@ -1,4 +1,4 @@
-"""Bars of progress: only where somebody looks, never in a log."""
+"""Progress bars: only on a terminal, never in a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Show no bars for a while."""
+    """Show no bars within the block."""
     token = _quiet.set(True)
     try:
         yield
@@ -21,12 +21,12 @@ def quietly() -> Iterator[None]:
 
 
 def bar_wanted(progress: bool | None = None, count: int = 1, least: int = 0) -> bool:
-    """Say whether to show a bar.
+    """Return whether to show a bar.
 
     Args:
-        progress: what the caller asked for; None: a bar on a terminal.
-        count: how much there is to do.
-        least: a bar is shown for more than so much.
+        progress: the caller's choice; None: a bar on a terminal.
+        count: number of items.
+        least: number of items above which there is a bar.
     """
     if progress is not None:
         return progress

@@ -1,4 +1,4 @@
-"""One process or several: the processes that torchrun starts, what they share, and how they meet and part."""
+"""The processes that torchrun starts: their places, their communication, how they join and leave."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-# The others wait while the first process validates and writes, or works off its share of many pictures.
+# Time that the others wait while the first process validates and writes, or finishes its share of many pictures.
 LONGEST_WAIT = timedelta(days=30)
-# How long a process waits for the others to start; `WAIT_VARIABLE` sets another number of seconds.
+# Time that a process waits for the others to start; `WAIT_VARIABLE` sets another number of seconds.
 JOIN_SECONDS = 300.0
 WAIT_VARIABLE = "CPM_FAST_WAIT_SECONDS"
 CPU = torch.device("cpu")
@@ -23,12 +23,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Return this process among those of a run; the default is a process of its own.
+    """This process's place among those of a run; the default is a process alone.
 
     Args:
         rank: its number, from 0; the first one writes, merges and reports.
-        world: how many there are.
-        local: how many share this machine.
+        world: number of processes.
+        local: number of processes on this machine.
         device: where it computes.
         place: its number on this machine; which of its GPUs it takes.
     """

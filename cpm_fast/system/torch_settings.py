@@ -1,4 +1,4 @@
-"""Settings of PyTorch that hold while something of ours runs, and go back afterwards."""
+"""Settings of PyTorch that hold during a block, and are restored afterward."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cpm_fast.system.numbers import is_whole
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode for a while, then each as it was."""
+    """Hold every module in evaluation mode within the block, then restore each."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

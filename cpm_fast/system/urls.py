@@ -1,4 +1,4 @@
-"""Addresses of cameras and files in a network."""
+"""URLs of cameras and files in a network."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|tcp|srt)://", re.IGNORECASE)
 
 
 def is_url(source: object) -> bool:
-    """Say whether a source is the address of a camera or file in a network, such as rtsp://host/stream."""
+    """Return whether a source is the address of a camera or file in a network, such as rtsp://host/stream."""
     return isinstance(source, str) and URL.match(source) is not None
 
 
 def is_live(source: object) -> bool:
-    """Say whether a source is the address of a stream, of which what has passed is gone."""
+    """Return whether a source is the address of a live stream, whose past frames can't be read again."""
     return isinstance(source, str) and LIVE_URL.match(source) is not None
 
 
@@ -30,7 +30,7 @@ def shown_url(url: str) -> str:
 
 
 def stem_of_url(url: str) -> str:
-    """Return a name for files about what an address holds: the last part of its path, or the host.
+    """Return a name for files about an address: the last part of its path, or the host.
 
     >>> stem_of_url("http://host/films/walk.mp4?start=3"), stem_of_url("rtsp://10.0.0.7:554/")
     ('walk', '10.0.0.7')

@@ -1,4 +1,4 @@
-"""The known word that somebody meant."""
+"""Suggestions for unknown words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about a word that is unknown: the known one that it resembles, or nothing.
+    """Return the end of a message about an unknown word: the known one that it resembles, or nothing.
 
     >>> meant("compct", ["compact", "cpm6"]), meant("x", ["compact"])
     ("; did you mean 'compact'?", '')

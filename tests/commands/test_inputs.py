@@ -64,7 +64,7 @@ def test_a_folder_s_other_files_are_named(work, capsys):
     for name in ("x.dng", "film.mov", "notes.txt"):
         (work / "in" / name).write_bytes(b"nothing")
     assert infer("in", "--no-pictures", "-o", "out") == FINE
-    assert "in: 2 files are passed over, which are videos or no pictures that can be read: film.mov, x.dng" in (
+    assert "in: 2 files are skipped, which are videos or unreadable kinds of pictures: film.mov, x.dng" in (
         capsys.readouterr().err
     )
 

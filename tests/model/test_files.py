@@ -131,7 +131,7 @@ def test_the_checkpoint_of_a_training_is_told(tmp_path):
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     save_checkpoint(tmp_path / "last.safetensors", model, optimizer, Progress())
-    told = f"last.safetensors: is the checkpoint of a training, which `cpm-fast train --resume {tmp_path}` goes on with"
+    told = f"last.safetensors: is the checkpoint of a training, which `cpm-fast train --resume {tmp_path}` resumes;"
     with pytest.raises(ValueError, match=re.escape(told)):
         load_model(tmp_path / "last.safetensors")
 

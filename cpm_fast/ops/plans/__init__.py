@@ -1,1 +1,1 @@
-"""Plans of convolutions: which algorithm and which tile, by device."""
+"""Plans of convolutions: the algorithm and the tile, by device."""

@@ -1,4 +1,4 @@
-"""Which algorithm a convolution takes on the CPU: direct, or spectral on which tile.
+"""The plan of convolutions on the CPU: direct, or spectral with a tile.
 
 The layers of the released network stand in a table, as measured. For others the cost of either form is a sum of counts
 times what each took, fitted to 1,725 measurements of 217 layers: those of `cpm6`, `flic`, `vgg` and of `compact` in
@@ -83,7 +83,7 @@ def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
 
 
 def fitting_tiles(shape: ConvShape) -> list[int]:
-    """Tiles of which a spectral form of it may be thought of."""
+    """Return the tile sizes allowed for this layer."""
     if shape.kernel < MIN_KERNEL or not shape.images * math.prod(shape.size):
         return []
     return [tile for tile in TILES if tile > shape.kernel]
@@ -98,7 +98,7 @@ def _tiles(side: int, kernel: int, tile: int) -> int:
 
 
 class CpuPlan:
-    """The choice of algorithms for an engine's convolutions on the CPU; `CudaPlan` has the same methods."""
+    """The plan of an engine's convolutions on the CPU; `CudaPlan` has the same methods."""
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
         return choose_tile(shape, most_bytes)
@@ -110,5 +110,5 @@ class CpuPlan:
         return torch.float32
 
     def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
-        """Predicted, of the direct form without a tile."""
+        """Return the predicted milliseconds, of the direct form if tile is None."""
         return shape.direct_milliseconds if tile is None else shape.spectral_milliseconds(tile)

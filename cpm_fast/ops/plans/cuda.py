@@ -1,4 +1,4 @@
-"""Which algorithm a convolution takes on CUDA: direct, or spectral on which tile.
+"""The plan of convolutions on CUDA: direct, or spectral with a tile.
 
 If a file has measurements of a convolution on the chip (`measured.py`), the fastest form in it is taken; no
 file comes with the package yet. Otherwise times are predicted for an H200 from counts of bytes and operations: a launch
@@ -158,7 +158,7 @@ def map_bytes(mode: str) -> int:
 
 
 def _transform(tiles: int, rows: int, tiling: Tiling, mode: str) -> float:
-    """Seconds that the tensor cores take for so many tiles of one channel, of which so many rows are not zero."""
+    """Return the tensor cores' seconds for `tiles` tiles of one channel, of which `rows` rows are not zero."""
     half, side = block_side(tiling.tile // 2), block_side(rows)
     # Along x to t coefficients, and along y four products of half of them.
     products = side * side * 2 * half + side * 4 * half * half
@@ -168,7 +168,7 @@ def _transform(tiles: int, rows: int, tiling: Tiling, mode: str) -> float:
 
 @dataclass(frozen=True)
 class CudaPlan:
-    """The choice of algorithms for an engine's convolutions on CUDA in a mode, with weights transformed beforehand."""
+    """The plan of an engine's convolutions on CUDA in a mode, with weights transformed beforehand."""
 
     mode: str
 
@@ -182,7 +182,7 @@ class CudaPlan:
         return FORWARD_SPECTRA[self.mode]
 
     def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
-        """As measured, or predicted for an H200; of the direct form without a tile."""
+        """Return the milliseconds, measured or predicted for an H200; of the direct form if tile is None."""
         measured = measured_plan().milliseconds(shape, self.mode, training=False)
         if tile in measured:
             return measured[tile]

@@ -1,4 +1,4 @@
-"""Measurements of convolutions on a chip: read from the package's file for it, or from one that the user names.
+"""Measurements of convolutions on a chip, from the package's file for it or from a file that the user names.
 
 `python benchmarks/gpu_visit.py` writes such files. CPM_FAST_CUDA_PLAN names one; without it the package is searched for
 one of the chip. A file is refused as a whole, by its name and the entry's, where any entry can't be right.

@@ -77,6 +77,6 @@ def check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
 
 
 def tile_of(spectra: torch.Tensor) -> int:
-    """t, by the number of frequencies, on CUDA t*t/2, elsewhere t/2; 0 if there is no such tile."""
+    """Return the tile by the number of frequencies, on CUDA t*t/2, elsewhere t/2; 0 if there is no such tile."""
     by_frequencies = {tile * tile // 2 if spectra.ndim == 4 else tile // 2: tile for tile in TILES}
     return by_frequencies.get(spectra.shape[0], 0) if spectra.ndim in (4, 6) else 0

@@ -1,4 +1,4 @@
-"""Plain sums, image by image, for what tiles in the frequency domain would get wrong on the CPU.
+"""Plain sums, image by image, for images that tiles in the frequency domain would get wrong on the CPU.
 
 A tile rounds every value to a share of its largest one. If native code finds an image whose magnitudes lie too far
 apart, or values or sums that are not finite, it names the image, and its convolution is done here.

@@ -1,6 +1,6 @@
-"""The spectral ops as PyTorch knows them: schemas, shapes, and what computes them on each device.
+"""The registration of the spectral ops with PyTorch: schemas, shapes, and implementations by device.
 
-`spectral_conv.py` checks what these are given.
+`spectral_conv.py` checks their arguments.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cpm_fast.ops.spectral.fallback import convolve_directly, weight_of
 from cpm_fast.ops.workspace import spectra_workspaces, workspaces
 from cpm_fast.reference.direct_conv import BLOCK
 
-# Memory that each calling thread keeps between calls. With less the weights are read several times an image, with
+# Memory that each calling thread keeps between calls. With less the weights are read several times per image, with
 # more the spectra of a chunk of tiles leave the caches.
 WORKSPACE_BYTES = 64 * 2**20
 
