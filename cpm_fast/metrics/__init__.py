@@ -1,6 +1,6 @@
 """Metrics of located parts: PCK, PCKh, the FLIC rule and areas under curves, on arrays.
 
-A part is right where its distance to the truth is at most a threshold times the subject's reference length. Comparisons
+A part is right if its distance to the truth is at most a threshold times the subject's reference length. Comparisons
 are not strict and means are pooled over all labeled parts of all subjects, as the LSP and MPII benchmarks do; some
 later toolkits compare strictly or average the parts' scores instead.
 """

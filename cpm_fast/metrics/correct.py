@@ -15,15 +15,15 @@ CURVE_THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(21))
 
 @dataclass(frozen=True)
 class Score:
-    """Fractions of parts that were found.
+    """Fractions of found parts.
 
     Args:
-        mean: found over all labeled parts of all counted samples; NaN where there is none.
+        mean: over all labeled parts of all counted samples; NaN if there is none.
         per_part: [P] the same of each part, NaN for a part that is labeled nowhere.
         counts: [P] labeled parts that were counted.
-        samples: how many samples were counted.
-        left_out: how many were not, because they have no reference length.
-        threshold: what the reference length was multiplied with.
+        samples: number of counted samples.
+        left_out: number of samples that were left out because they have no reference length.
+        threshold: the factor on the reference length.
     """
 
     mean: float
@@ -42,7 +42,9 @@ def pck(
     valid: np.ndarray | None = None,
     in_mean: np.ndarray | None = None,
 ) -> Score:
-    """Percentage of correct key points: |predicted - truth| <= threshold x reference length (Yang and Ramanan 2013).
+    """Compute the percentage of correct key points (Yang and Ramanan 2013).
+
+    A part is correct if |predicted - truth| <= threshold x reference length.
 
     Args:
         predicted: [M, P, 2] (x, y); a part that is not finite counts as missed.
@@ -50,7 +52,7 @@ def pck(
         reference_length: [M] in the same unit; a sample whose length is not finite or not positive is left out.
         threshold: fraction of the reference length, 0 or more.
         valid: [M, P] bool, which parts count; those with a finite truth if not given.
-        in_mean: [P] bool, which parts have a share in the mean; all if not given.
+        in_mean: [P] bool, which parts count in the mean; all if not given.
 
     Returns:
         Fractions from 0 to 1.
@@ -76,7 +78,7 @@ def scores(
     valid: np.ndarray | None = None,
     in_mean: np.ndarray | None = None,
 ) -> list[Score]:
-    """`pck(...)` at every threshold, K of them.
+    """Compute `pck(...)` at each of K thresholds.
 
     Raises:
         ValueError: as for `pck`, or thresholds do not rise.
@@ -95,7 +97,7 @@ def scores(
 
 
 def errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """|predicted - truth| of every part: [M, P], NaN where it is not labeled or not predicted.
+    """Compute |predicted - truth| of every part: [M, P], NaN where it is not labeled or not predicted.
 
     Args:
         predicted, truth: [M, P, 2] in the same frame.
@@ -134,7 +136,7 @@ def _threshold(threshold: float) -> float:
 
 @dataclass(frozen=True)
 class _Distances:
-    """Distances [M, P], infinite where not predicted; lengths [M], counted parts [M, P], counted samples [M]."""
+    """Return distances [M, P], infinite where not predicted; lengths [M], counted parts [M, P], counted samples [M]."""
 
     distance: np.ndarray
     length: np.ndarray

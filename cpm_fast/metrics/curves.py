@@ -16,7 +16,7 @@ def curve(
     thresholds: Sequence[float] = CURVE_THRESHOLDS,
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`pck(...).mean` at every threshold: [K] float64.
+    """Compute `pck(...).mean` at every threshold: [K] float64.
 
     Raises:
         ValueError: as for `scores`.
@@ -35,7 +35,7 @@ def area_under_curve(
     thresholds: Sequence[float] = CURVE_THRESHOLDS,
     valid: np.ndarray | None = None,
 ) -> float:
-    """Area under PCK over the thresholds by the trapezoid rule, over their range: 1 where every part is exact.
+    """Compute the area under PCK over the thresholds by the trapezoid rule, over their range: 1 if all parts are exact.
 
     Raises:
         ValueError: as for `curve`, or fewer than two thresholds.

@@ -49,8 +49,8 @@ def mpii_reference_length(head_box: np.ndarray) -> np.ndarray:
 def box_reference_length(truth: np.ndarray) -> np.ndarray:
     """Return the longer side of the box about the labeled parts [M, P, 2]: [M], NaN where none is labeled.
 
-    For skeletons without a torso; it depends on pose and on which parts are labeled, so such numbers compare with
-    themselves only.
+    It is for skeletons without a torso. It depends on the pose and on the labeled parts, so such scores compare only
+    with each other.
 
     Raises:
         ValueError: the shape does not fit.

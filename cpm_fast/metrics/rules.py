@@ -37,7 +37,7 @@ def pckh(
 ) -> Score:
     """PCK with the head size as reference length, the rule of the MPII benchmark (Andriluka et al. 2014).
 
-    Pelvis and thorax have their scores in `per_part` but no share in `mean`.
+    Pelvis and thorax have their scores in `per_part`, but do not count in `mean`.
 
     Args:
         predicted, truth, valid: as for `pck`, parts in the skeleton's order.
@@ -57,14 +57,14 @@ def pckh(
     """
     if (head_box is None) == (head_length is None):
         given = "neither" if head_box is None else "both"
-        raise ValueError(f"pckh wants head_box [M, 4] or head_length [M], exactly one of them, got {given}")
+        raise ValueError(f"pckh must be given head_box [M, 4] or head_length [M], exactly one of them, got {given}")
     length = np.asarray(head_length) if head_box is None else mpii_reference_length(head_box)
     check_parts(checked_points(truth, "truth"), skeleton)
     return pck(predicted, truth, length, threshold, valid, in_mpii_mean(skeleton.names))
 
 
 def in_mpii_mean(names: Sequence[str]) -> np.ndarray:
-    """Which parts have a share in MPII's mean: [P] bool."""
+    """Return which parts count in MPII's mean: [P] bool."""
     return np.array([part not in MPII_LEFT_OUT for part in names], dtype=bool)
 
 
@@ -77,7 +77,7 @@ def flic(
 ) -> FlicScore:
     """Score by the FLIC rule (Sapp and Taskar 2013): PCK of elbows and wrists over |left shoulder - right hip|.
 
-    The length is the truth's, with which the paper's numbers come out; the release's script took the predicted one.
+    The length is the truth's, which gives the paper's numbers; the release's script took the predicted one.
 
     Args:
         predicted, truth, valid, threshold: as for `pck`, parts in the skeleton's order.

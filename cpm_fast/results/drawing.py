@@ -36,7 +36,7 @@ def skeleton_overlay(
     min_score: float = MIN_SCORE,
     side: float | None = None,
 ) -> np.ndarray:
-    """Draw one subject's limbs and parts on the image: a person's by left, right and middle, others' each in its color.
+    """Draw one subject's limbs and parts on the image: people by left, right and middle, others part by part.
 
     Args:
         image: [H, W, 3] uint8 BGR.
@@ -44,7 +44,8 @@ def skeleton_overlay(
         scores: [P]; parts below min_score, and limbs that end in one, are left out.
         skeleton: the P parts.
         min_score: the lowest score that is drawn.
-        side: of the subject's region, image pixels, which widths and radii grow with; from the parts if not given.
+        side: of the subject's region, image pixels, to which widths and radii are proportional; from the parts if not
+            given.
 
     Returns:
         [H, W, 3] uint8 BGR, a new picture.
@@ -72,7 +73,7 @@ def skeleton_overlay(
             _capsule(picture, keypoints[a], middle, limb, colors[a], LIMB_ALPHA)
         else:
             _capsule(picture, keypoints[a], keypoints[b], limb, color, LIMB_ALPHA)
-    # A person's dots are lighter than the limbs; others' have the very colors of the legend.
+    # A person's dots are lighter than the limbs; others' have the colors of the legend.
     lighten = DOT_LIGHTEN if is_person(skeleton) else 0.0
     for i in np.flatnonzero(drawn):
         _capsule(picture, keypoints[i], keypoints[i], dot + rim, RIM_COLOR, RIM_ALPHA)
@@ -175,7 +176,7 @@ def stage_strip(
 
 
 def write_picture(picture: np.ndarray, path: str | Path | None) -> np.ndarray:
-    """Write [H, W, 3] uint8 BGR to a picture file, whole or not at all, unless path is None; and hand it back.
+    """Write [H, W, 3] uint8 BGR to a picture file, whole or not at all, unless path is None; and return it.
 
     Raises:
         ValueError: OpenCV writes no pictures of this suffix.
@@ -195,7 +196,7 @@ def write_picture(picture: np.ndarray, path: str | Path | None) -> np.ndarray:
 def _capsule(
     picture: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float, color: tuple[int, ...], alpha: float
 ) -> None:
-    """Blend in all that lies within `radius` of the line from a to b, its edge one pixel soft."""
+    """Blend in the line from a to b of this `radius`, with an edge one pixel soft."""
     height, width = picture.shape[:2]
     low = np.clip(np.floor(np.minimum(a, b) - radius - 1), 0, (width, height)).astype(int)
     high = np.clip(np.ceil(np.maximum(a, b) + radius + 2), 0, (width, height)).astype(int)
@@ -211,7 +212,7 @@ def _capsule(
 
 
 def _resize(belief: np.ndarray, size: tuple[int, int], cell_offset: float) -> np.ndarray:
-    """[h, w] -> [H, W] in [0, 1], cell g at pixel H / h * g + cell_offset; what is not a number has no heat."""
+    """Resize [h, w] to [H, W] in [0, 1], cell g at pixel H / h * g + cell_offset; NaN has no heat."""
     cells = np.nan_to_num(np.asarray(belief, np.float32), posinf=1.0)
     sx, sy = cells.shape[1] / size[1], cells.shape[0] / size[0]
     matrix = np.array([[sx, 0, -cell_offset * sx], [0, sy, -cell_offset * sy]])
@@ -220,7 +221,7 @@ def _resize(belief: np.ndarray, size: tuple[int, int], cell_offset: float) -> np
 
 
 def _glow(crop: np.ndarray, colors: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Colors over the grayed, darkened crop, as opaque as the heat is high."""
+    """Blend colors over the grayed, darkened crop, as opaque as the heat is high."""
     gray = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[..., None]
     base = DIM * (0.8 * gray + 0.2 * crop)
     alpha = 0.95 * np.sqrt(heat)[..., None]

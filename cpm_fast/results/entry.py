@@ -13,7 +13,7 @@ from cpm_fast.skeleton import Skeleton
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """The N subjects of one image as the forms write and read them; its fields are explained at `Result`."""
+    """The N subjects of one image as files hold them; `Result` explains the fields."""
 
     keypoints: np.ndarray
     scores: np.ndarray
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def boxes(self) -> tuple[tuple[float, float, float, float], ...]:
-        """Left, top, right, bottom of every subject: the boxes about which the network's margin gives the regions."""
+        """Left, top, right, bottom of every subject: the network's margin about these boxes gives the regions."""
         halves = [roi.side / self.margin / 2 for roi in self.rois]
         return tuple(
             (x - half, y - half, x + half, y + half)

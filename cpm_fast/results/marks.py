@@ -12,10 +12,10 @@ import numpy as np
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 
 PAPER, INK = (255, 255, 255), (40, 34, 30)
-# From a hue to the next: the golden ratio keeps neighbors apart, however many there are.
+# Step from a hue to the next: the golden ratio keeps neighbors apart for any number of them.
 HUE_STEP = 0.618
 SUBJECT_COLORS = ((60, 76, 231), (219, 152, 52), (113, 204, 46), (18, 156, 243), (182, 89, 155), (156, 188, 26))
-# The letters of marks, of the picture's height.
+# Height of the letters of marks, as a share of the picture's height.
 SMALLEST_TEXT_PX, TEXT_SHARE = 11, 1 / 40
 LONGEST_LEGEND_TEXT, MOST_COLUMNS = 40, 4
 
@@ -24,13 +24,13 @@ Color = tuple[int, int, int]
 
 @lru_cache(maxsize=64)
 def is_person(skeleton: Skeleton) -> bool:
-    """Say whether all parts are those of a person, who is drawn by left, right and middle."""
+    """Return whether all parts are those of a person, who is drawn by left, right and middle."""
     return any(set(skeleton.names) <= set(known.names) for known in BUILT_IN.values())
 
 
 @lru_cache(maxsize=64)
 def part_colors(skeleton: Skeleton) -> tuple[Color, ...]:
-    """Return the BGR color of every part: by side for people, one of its own for the parts of anything else."""
+    """Return the BGR color of every part: by side for people, otherwise one color per part."""
     if is_person(skeleton):
         return skeleton.colors
     colors = []
@@ -41,13 +41,13 @@ def part_colors(skeleton: Skeleton) -> tuple[Color, ...]:
 
 
 def with_legend(picture: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return the picture with the names of the parts beside it, each by its color."""
+    """Return the picture with the names of the parts beside it, each with its color."""
     return np.concatenate([picture, legend(skeleton, picture.shape[0])], axis=1)
 
 
 @lru_cache(maxsize=16)
 def legend(skeleton: Skeleton, height: int) -> np.ndarray:
-    """Return [height, W, 3] uint8 BGR, read-only: the names of the parts in columns, each by its color.
+    """Return [height, W, 3] uint8 BGR, read-only: the names of the parts in columns, each with its color.
 
     The text is as large as suits a picture of that height; what does not fit in `MOST_COLUMNS` columns is left out.
     """
@@ -70,7 +70,7 @@ def legend(skeleton: Skeleton, height: int) -> np.ndarray:
 
 
 def text_px(height: int) -> int:
-    """Return the size of letters that are read in a picture of this height."""
+    """Return the size of legible letters in a picture of this height."""
     return max(SMALLEST_TEXT_PX, round(height * TEXT_SHARE))
 
 

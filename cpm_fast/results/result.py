@@ -21,7 +21,7 @@ from cpm_fast.results.formats.json import to_entry
 from cpm_fast.results.marks import is_person, mark_subject, with_legend
 
 STRIP_BORDER = 128
-# Images that a notebook shows of many.
+# Most images that a notebook shows.
 SHOWN_ROWS = 20
 
 
@@ -36,7 +36,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one image took, each step by itself: with overlap they add up to more than passed.
+    """Seconds of each step for one image; steps overlap, so that their sum can exceed the time that passed.
 
     Args:
         decode: reading the file and decoding it.
@@ -63,17 +63,18 @@ class Result(Entry):
         scores: [N, P] float32, the height of the belief peak: about 1 where the network is sure, near 0 where not.
         skeleton: the P parts.
         name: of the image: its path, or "image 0".
-        size: (height, width) of the image; None when read from CSV, which doesn't tell.
+        size: (height, width) of the image; None when read from CSV, which doesn't hold it.
         rois: the N regions that the network saw; none when read from CSV.
-        roi_source: "whole image", "boxes", "rois", "found" by a search, or in a video "parts", which were followed.
-        belief_maps: [N, T, P+1, h, w] float32 of every stage, if they were asked for.
+        roi_source: "whole image", "boxes", "rois", "found" (by a search), or in a video "parts" (those of the frame
+            before).
+        belief_maps: [N, T, P+1, h, w] float32 of every stage, if they were requested.
         box_size: (height, width) of the network's box, which each region fills.
         cell_offset: cell g of a map stands at box pixel 8 g + cell_offset.
         margin: of the network: a region is this many times as large as the box of its subject.
-        source: the image, read again when it is to be drawn; without it, `name` is looked for as a file.
-        timing: what each step took; None when read from a file.
-        frame: of a video, from 0.
-        seconds: when that frame is shown, from the start of the video.
+        source: the image, read again to draw it; without it, `name` is taken as a file's path.
+        timing: seconds of each step; None when read from a file.
+        frame: number of a video's frame, from 0.
+        seconds: time of that frame, from the start of the video.
 
     Examples:
         >>> from cpm_fast.skeleton import Skeleton
@@ -93,7 +94,7 @@ class Result(Entry):
         return cls(**{each.name: getattr(entry, each.name) for each in fields(Entry)})
 
     def image(self) -> np.ndarray:
-        """[H, W, 3] uint8 BGR, read again where it came from.
+        """Read the image again from its source: [H, W, 3] uint8 BGR.
 
         Raises:
             FileNotFoundError: the file is gone, or this result was read from a file and has no image.
@@ -111,11 +112,11 @@ class Result(Entry):
         """Draw every subject's skeleton on the image; several subjects with their numbers, each in its color.
 
         Args:
-            path: where to write the picture too; its suffix says the format.
+            path: file to write the picture to as well; its suffix decides the format.
             min_score: parts below it are left out.
             details: also draw every subject's box, and its mean score.
-            legend: add the names of the parts by their colors, to the right of the image; if not given, where the parts
-                are not a person's.
+            legend: add the names of the parts by their colors, to the right of the image; if not given, only for parts
+                that are not a person's.
 
         Returns:
             [H, W, 3] uint8 BGR, wider than the image with a legend.
@@ -126,7 +127,7 @@ class Result(Entry):
         return draw.write_picture(picture, path)
 
     def drawn(self, image: np.ndarray, *, min_score: float = draw.MIN_SCORE, details: bool = False) -> np.ndarray:
-        """Draw the same on an image that is at hand, without a legend: [H, W, 3] uint8 BGR."""
+        """Draw the same on a given image, without a legend: [H, W, 3] uint8 BGR."""
         picture = image.copy()
         for i, (keypoints, scores) in enumerate(zip(self.keypoints, self.scores, strict=True)):
             side = self.rois[i].side if self.rois else None
@@ -144,7 +145,7 @@ class Result(Entry):
     def to_dict(self) -> dict[str, Any]:
         """Return this result as plain values: name, size, and subjects with their parts by name.
 
-        A part is [x, y, score], image pixels; None stands for a number that is none.
+        A part is [x, y, score], image pixels; None stands for NaN.
 
         Examples:
             >>> from cpm_fast.skeleton import Skeleton
@@ -162,14 +163,14 @@ class Result(Entry):
         return json.dumps(self.to_dict(), allow_nan=False, ensure_ascii=False)
 
     def __repr__(self) -> str:
-        """Return which image, how many subjects, how sure."""
+        """Return the image's name, the number of subjects and the mean score."""
         known = self.scores[np.isfinite(self.scores)]
         sure = f", mean score {known.mean():.2f}" if len(known) else ""
         frame = "" if self.frame is None else f", frame {self.frame}"
         return f"Result({self.name!r}{frame}, {len(self)} subjects, {len(self.skeleton)} parts{sure})"
 
     def _repr_png_(self) -> bytes | None:
-        """Return the picture with its poses for a notebook; None where the image is gone."""
+        """Return the picture with its poses for a notebook; None if the image is gone."""
         try:
             return bytes(cv2.imencode(".png", self.plot())[1])
         except (OSError, ValueError):
@@ -183,12 +184,12 @@ class Result(Entry):
         subject: int = 0,
         min_score: float = draw.MIN_SCORE,
     ) -> np.ndarray:
-        """How the belief grows from stage to stage: the crop with its pose, then the maps of stage 1 to T over it.
+        """Draw the beliefs stage by stage: the crop with its pose, then the maps of stages 1 to T over it.
 
         Args:
-            path: where to write the picture too.
+            path: file to write the picture to as well.
             part: one or more part names, one row each; None or "all parts" is one row for all of them.
-            subject: which of the N.
+            subject: index of one of the N.
             min_score: parts below it are left out of the pose.
 
         Returns:
@@ -231,7 +232,7 @@ class Results(Sequence[Result]):
 
     Args:
         results: one per image.
-        failures: what could not be read, name -> why.
+        failures: name of an image that could not be read -> reason.
 
     Examples:
         >>> from cpm_fast.data.drawn.synthetic import DrawnFigures
@@ -283,21 +284,21 @@ class Results(Sequence[Result]):
         min_score: float | None = None,
         coco_file: str | Path | None = None,
     ) -> None:
-        """Write all results: a file is whole or not there.
+        """Write all results, whole or not at all.
 
         .json holds everything but belief maps, box geometry and timing, .npz the belief maps and geometry too, .csv
-        one row a subject with the columns image (its path, relative to the table), subject, left, top, right, bottom
-        (the box about which the network's margin gives the region) and <part>_x, <part>_y, <part>_score. A missing
-        number is null, NaN or an empty cell. Training reads such a table; give it a min_score, so that parts that are
-        not there are not learned.
+        one row per subject with the columns image (its path, relative to the table), subject, left, top, right, bottom
+        (the network's margin about this box gives the region) and <part>_x, <part>_y, <part>_score. A missing
+        number is null, NaN or an empty cell. Training reads such a table; give it a min_score, so that absent parts are
+        not learned.
 
         Args:
-            path: where to; its suffix says the form.
+            path: of the file; its suffix decides the format.
             form: "coco" for a list that COCO's tools read as results; "openpose" for OpenPose's files: for one image
                 a .json file, otherwise a folder of them. `load` does not read these two.
             min_score: parts below it are written as absent, with their score; all are written if not given.
-            coco_file: for the form "coco": the annotation file that the pictures are of, whose ids of images and
-                category the results have.
+            coco_file: for the form "coco": the annotation file of the pictures, from which the results take the ids of
+                images and category.
 
         Raises:
             ValueError: there is no such suffix or form, the results have several skeletons, or a picture is not in the
@@ -308,11 +309,11 @@ class Results(Sequence[Result]):
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """Read what `save` wrote. Images stay where they are: `plot` looks for them by name.
+        """Read a file of `save`. Images are not in it: `plot` looks for them by name.
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the suffix is another, or the file is not of this form; the message names it.
+            ValueError: the suffix is another, or the file is not of this format; the message names it.
         """
         entries, failures = load_entries(Path(path))
         return cls([Result.of(entry) for entry in entries], failures)

@@ -1,4 +1,4 @@
-"""All of a run's state in one .safetensors file."""
+"""Checkpoints: all of a run's state in one .safetensors file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
         step: steps done.
-        best_score, best_step: the best validation score and the step it was reached at.
+        best_score, best_step: the best validation score and its step.
         unlogged: losses of each stage in the steps since the last line of metrics.
         validated: the last step that was validated.
     """

@@ -10,17 +10,17 @@ import torch
 from cpm_fast.model.cpm import CPM
 
 GRADIENTS_FILE = "gradients.jsonl"
-# Quarters of a decade; what is smaller, 0 included, counts in the first bin, what is larger in the last.
+# Quarters of a decade; smaller values, 0 included, count in the first bin, larger ones in the last.
 LOG10_EDGES = np.arange(-14, 4.125, 0.25)
 
 
 def what_is_not_finite(losses: Sequence[torch.Tensor], step: int, model: CPM) -> str | None:
-    """Name the first thing that is not finite; None if everything is.
+    """Return a sentence about the first loss or weight that is not finite; None if all are.
 
     Args:
         losses: of every stage [T], of the last steps up to and with `step`.
         step: counted from 1.
-        model: its weights and statistics are looked at where the losses are fine.
+        model: its weights and statistics are checked if the losses are finite.
     """
     for at, of_stages in enumerate(losses, step - len(losses) + 1):
         if not bool(of_stages.isfinite().all()):
@@ -33,7 +33,7 @@ def what_is_not_finite(losses: Sequence[torch.Tensor], step: int, model: CPM) ->
 def gradient_histograms(model: CPM) -> dict[str, list[int]]:
     """Count the magnitudes of each convolution's weight gradient in bins (Wei et al. 2016, Figure 5).
 
-    Gradients are taken as the optimizer got them, that is after clipping.
+    Gradients are those that the optimizer receives, that is after clipping.
     """
     found = {}
     for layer in model.layers:

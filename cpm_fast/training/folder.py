@@ -1,4 +1,4 @@
-"""A run's folder: what it must hold to be resumed, and errors where it can't be written."""
+"""A run's folder: its files, the checks before resuming, and errors when it can't be written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunFolder:
     def check(
         self, resume: bool, network: NetworkConfig, config: TrainingConfig, samples: Mapping[str, list[list[Any]]]
     ) -> None:
-        """Refuse to start over a run, and to resume another than the folder's.
+        """Refuse to start over an existing run, and to resume a run other than the folder's.
 
         Raises:
             FileExistsError: the folder holds a run and `resume` is off.
@@ -67,17 +67,17 @@ class RunFolder:
                 write_json(self.config, {**about, "versions": versions()})
 
     def tell_start(self, table: str) -> None:
-        """Write what was loaded of the weights that the run starts from."""
+        """Write start.txt, which lists the weights that were loaded at the start."""
         with self.writing(self.path / START_FILE):
             write_text(self.path / START_FILE, table + "\n")
 
     def state(self) -> str:
-        """Say how far the run is saved, for messages."""
+        """Return how far the run is saved, for messages."""
         return f"the last good state is in {self.last}" if self.last.exists() else "no state was saved before"
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:
-        """Turn a failure to write a file (disk full, for instance) into a message that says where the run stands.
+        """Turn a failure to write a file (disk full, for instance) into a message with the run's saved state.
 
         Raises:
             TrainingError: in place of an OSError.
@@ -89,7 +89,7 @@ class RunFolder:
 
 
 def sample_counts(data: Sequence[Dataset], validation: Sequence[Dataset]) -> dict[str, list[list[Any]]]:
-    """Name and number of samples of every dataset, for config.json."""
+    """Return name and number of samples of every dataset, for config.json."""
     return {
         use: [[dataset.name, len(dataset)] for dataset in datasets]
         for use, datasets in (("training", data), ("validation", validation))

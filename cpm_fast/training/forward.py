@@ -1,4 +1,4 @@
-"""The network as training runs it: as many stages as a phase has, frozen layers at rest, activations kept or redone."""
+"""The forward pass of training: a phase's stages, with frozen layers at rest, and activations kept or recomputed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cpm_fast.training.phases import Phase, frozen_layers, layers_of
 
 @dataclass(frozen=True)
 class _Segment:
-    """Layers that are run, and recomputed, together: a trunk or a stage; what they read, and what others read."""
+    """Layers that are run, and recomputed, together: a trunk or a stage, with its inputs and outputs."""
 
     layers: tuple[Layer, ...]
     reads: tuple[str, ...]
@@ -27,13 +27,13 @@ class _Segment:
 
 
 class Forward(nn.Module):
-    """Belief maps of a phase's stages.
+    """The forward pass that gives the belief maps of a phase's stages.
 
     Args:
         model: the network; its weights are shared, and those that do not learn in the phase lose `requires_grad`.
         phase: of the training.
-        recompute: keep only what goes from trunk to stage to stage, and run each again when its gradient is taken:
-            less memory for a third more time. Gradients and statistics are the same, bit for bit.
+        recompute: keep only the maps between trunk and stages, and run each again when its gradient is taken: less
+            memory for a third more time. Gradients and statistics are the same, bit for bit.
     """
 
     def __init__(self, model: CPM, phase: Phase, recompute: bool = False) -> None:
@@ -49,14 +49,14 @@ class Forward(nn.Module):
         self.segments = _segments(layers)
 
     def train(self, mode: bool = True) -> Forward:
-        """Training mode for all but the frozen layers, whose statistics stay."""
+        """Set training mode for all but the frozen layers, whose statistics stay."""
         super().train(mode)
         for name in self.resting:
             self.model.conv(name).eval()
         return self
 
     def forward(self, crops: torch.Tensor, center_map: torch.Tensor) -> list[torch.Tensor]:
-        """Beliefs [N, P+1, h, w] of the phase's stages; arguments as of the model."""
+        """Compute the beliefs [N, P+1, h, w] of the phase's stages; arguments as of the model."""
         maps = self.model.inputs(crops, center_map)
         for segment in self.segments:
             inputs = [maps[name] for name in segment.reads]
@@ -99,7 +99,7 @@ def _group(layer: Layer) -> tuple[int, str]:
 
 @contextmanager
 def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Keep running statistics as they are: a layer that is run again sees its batch twice, and must count it once."""
+    """Keep running statistics unchanged: a layer that is run again sees its batch twice, and must count it once."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

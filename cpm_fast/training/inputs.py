@@ -1,4 +1,4 @@
-"""The files that a run is made from: told apart by their content, so that a resumed run sees the same ones."""
+"""Digests of the files that a run reads, so that a resumed run sees the same ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cpm_fast.data.sample import Dataset
 from cpm_fast.system.files import atomic_write, parse_json
 
 INPUTS_FILE = "inputs.json"
-# A picture's digest takes in its size and so many bytes at either end.
+# A picture's digest covers its size and so many bytes at either end.
 END_BYTES = 4096
 SHOWN = 3
 
@@ -32,7 +32,7 @@ def input_digests(datasets: Sequence[Dataset]) -> Digests:
     """Digest every file that the samples of datasets come from; None where it is missing.
 
     Args:
-        datasets: those that read files say which by `annotation_files` and `picture_files()`; others have none.
+        datasets: those that read files list them in `annotation_files` and `picture_files()`; others have none.
     """
     found = annotation_digests(datasets)
     for number, dataset in enumerate(datasets):
@@ -44,10 +44,10 @@ def input_digests(datasets: Sequence[Dataset]) -> Digests:
 
 
 def check_inputs(path: Path, now: Digests) -> None:
-    """Refuse to resume a run with other files than it was started with; one that is missing is left out of training.
+    """Refuse to resume a run with files other than those at its start; a missing one is left out of training.
 
     Args:
-        path: of the run's inputs.json; where there is none, there is nothing to compare.
+        path: of the run's inputs.json; if there is none, nothing is compared.
         now: the present digests.
 
     Raises:
@@ -75,7 +75,7 @@ def write_inputs(path: Path, now: Digests) -> None:
 
 
 def _whole(dataset: Dataset) -> Dataset:
-    """Return the dataset that a part of it, or a view of it, is taken from."""
+    """Return the dataset behind a part or a view of it."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     return dataset
@@ -86,7 +86,7 @@ def _annotations(dataset: Dataset) -> list[Path]:
 
 
 def _name(number: int, path: Path, start: Path) -> str:
-    """Return a file's name that stays the same if the dataset is moved; its number tells datasets apart."""
+    """Return a file's name that stays the same if the dataset is moved; the dataset's number is a part of it."""
     return f"{number}:{os.path.relpath(path, start)}"
 
 

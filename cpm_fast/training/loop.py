@@ -1,4 +1,4 @@
-"""The training loop: a run folder that holds all that is needed to go on, and to see what was done."""
+"""The training of a network into a run folder, from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def train(
     The folder gets config.json, metrics.jsonl, curves.png, batch0.png (drawn before the first step), last.safetensors
     (the whole state), best.safetensors (weights of the best validation) and final.safetensors. Order, augmentation
     and dropout are functions of seed, epoch, step and sample, so on a CPU, with as many threads, a resumed run equals
-    an unbroken one bit for bit. One process at a time trains in a folder. inputs.json says which files the run was made
-    from; it can't be resumed with others. Samples that can't be read are left out, and steps without any are skipped.
+    an unbroken one bit for bit. One process at a time trains in a folder. inputs.json lists the files that the run
+    reads; it can't be resumed with others. Samples that can't be read are left out, and steps without any are skipped.
 
     Under torchrun the processes share every batch, by DistributedDataParallel: the first one writes and validates, all
     must see the folder. The result is that of one process to rounding, but where batch normalization or dropout see a
     process's samples alone (running statistics are the first process's).
 
     Args:
-        network, config: what to train, and how.
+        network, config: the network and the training.
         data: datasets to train on, mixed; parts are matched by name, and one that a dataset lacks is unlabeled there.
         validation: datasets to score after every epoch, each by itself; may be empty.
         run: the folder; must not hold a run unless `resume`.
-        resume: go on from the folder's last checkpoint; starts anew where there is none yet.
-        options: how it is carried out.
-        about: what config.json should say beside, for instance where the data is.
-        start: a .safetensors file of weights to start from, as far as they fit (`start_from`); start.txt says how far.
+        resume: resume from the folder's last checkpoint; starts anew if there is none yet.
+        options: of the execution.
+        about: further entries of config.json, for instance the path of the data.
+        start: a .safetensors file of weights to start from, as far as they fit (`start_from`); start.txt lists them.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
@@ -66,9 +66,9 @@ def train(
         ValueError: a dataset shares no part with the network, or lacks one and unlabeled parts count as absent; there
             is no sample; nothing fits of the weights to start from; the folder's run is of another network, recipe or
             data.
-        RuntimeError: the device is not there, or the precision is not for it.
+        RuntimeError: the device is not available, or does not have the precision.
         TrainingError: the loss or a weight is not finite, or no sample of an epoch could be read, or a file can't be
-            written (it names that); it says where the run stands.
+            written (the message names it); the message gives the run's saved state.
         KeyboardInterrupt: passed on after the step is done and the state is saved; a second one at once, unsaved.
     """
     options = options or RunOptions()
@@ -82,14 +82,14 @@ def train(
     })  # fmt: skip
     started = Run(network, config, data, validation, folder, options, ranks)
     with ExitStack() as held:
-        # The state of PyTorch's random numbers, and of the allocator, are the caller's again in the end.
+        # The states of PyTorch's random numbers and of the allocator are restored in the end.
         held.enter_context(torch.random.fork_rng([ranks.device] if ranks.device.type == "cuda" else []))
         if ranks.device.type == "cpu":
             held.enter_context(freed_memory_kept())
         if ranks.main:
             with folder.writing(run):
                 run.mkdir(parents=True, exist_ok=True)
-            # Nothing is left of a run that was refused; a folder with anything in it stays.
+            # A refused run leaves nothing behind; a folder with anything in it stays.
             held.enter_context(_removed_if_empty(run))
             held.enter_context(folder_lock(run))
         return started.go(resume, about or {}, start)
@@ -105,7 +105,7 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
 
 
 def without_mirroring(config: TrainingConfig, network: NetworkConfig) -> TrainingConfig:
-    """Switch mirroring off where a part holds a side in its name and has no partner; warns of it.
+    """Switch mirroring off, with a warning, if a part holds a side in its name and has no partner.
 
     A mirrored picture would show such a part under the wrong name half of the time.
     """

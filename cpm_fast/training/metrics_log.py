@@ -13,13 +13,13 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsLog:
-    """A file of one JSON object per line, each with its step; a last line that a kill has torn is dropped."""
+    """A file of one JSON object per line, each with its step; a last line that a kill cut short is dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def rewind(self, step: int, validated: int | None = None) -> None:
-        """Keep what was written up to a step, and scores up to the step validated: a resumed run writes the rest."""
+        """Keep the lines up to a step, and scores up to the step validated: a resumed run writes the rest."""
         last_scores = step if validated is None else validated
         kept = [row for row in self.rows() if row["step"] <= (last_scores if "pck" in row else step)]
         with atomic_write(self.path) as file:

@@ -42,7 +42,7 @@ def make_optimizer(model: CPM, config: TrainingConfig) -> torch.optim.Optimizer:
 
 
 def rate_factor(config: TrainingConfig, step: int, steps: int, per_epoch: float) -> float:
-    """Share of the learning rate in force at a step, counted from 0, of `steps` in all.
+    """Return the share of the learning rate at a step, counted from 0, of `steps` in all.
 
     `per_epoch` is samples / batch, unrounded: 84 epochs of 25,925 samples at batch 16 are the release's 136,106 steps.
     """
@@ -61,11 +61,11 @@ def set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
 
 
 class WeightAverage:
-    """Weights and normalization statistics, averaged over the steps with exponential forgetting.
+    """The exponential moving average of weights and normalization statistics over the steps.
 
     Args:
-        model: whose weights; the average starts with them.
-        decay: what stays of the average at a step. The first steps forget faster: (1 + n) / (10 + n) after n of them.
+        model: of the weights; the average starts with them.
+        decay: weight of the old average at a step. The first steps have a lower one: (1 + n) / (10 + n) after n steps.
     """
 
     def __init__(self, model: CPM, decay: float) -> None:
@@ -74,7 +74,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: CPM, step: int) -> None:
-        """Take in the weights after a step, counted from 1."""
+        """Add the weights after a step, counted from 1."""
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         for kept, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
             if kept.is_floating_point():

@@ -1,4 +1,4 @@
-"""How a run is carried out, and the error that ends one."""
+"""Options of a run's execution, and the error that ends a run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ MOST_WORKERS, LARGEST_WORKERS = 8, 256
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out; nothing here changes its result.
+    """Options of a run's execution; none of them changes its result.
 
     Args:
         workers: loader processes; None: one per core, at most 8.
         device: "auto", "cpu" or "cuda".
         save_every: steps between checkpoints.
         validate_every: epochs between validations.
-        recompute: keep fewer activations and run the network again where they are needed: less memory, more time.
+        recompute: keep fewer activations and run parts of the network again when they are needed: less memory, more
+            time.
         gradients_every: steps between histograms of the gradients' magnitudes, in gradients.jsonl; 0: none.
         stop_after: stop, saved, after this step (for tests of resuming).
         quiet: no progress bar.
@@ -48,14 +49,14 @@ class RunOptions:
             raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every}")
 
     def loader_workers(self, processes: int) -> int:
-        """Loader processes of each of so many training processes on this machine."""
+        """Return the loader processes of each of several training processes on this machine."""
         return min(MOST_WORKERS, (os.cpu_count() or 1) // processes) if self.workers is None else self.workers
 
     def kept(self) -> dict[str, Any]:
-        """Return the options that a resumed run should have again, for its config.json."""
+        """Return the options that a resumed run keeps, for its config.json."""
         names = ("save_every", "validate_every", "recompute", "gradients_every")
         return {name: getattr(self, name) for name in names}
 
 
 class TrainingError(RuntimeError):
-    """Training can't go on; the message says from what and where the run stands."""
+    """An error that ends a training; the message gives the reason and the run's saved state."""

@@ -11,11 +11,11 @@ from cpm_fast.recipes import TrainingConfig
 
 @dataclass(frozen=True)
 class Phase:
-    """Some steps of a run with the same losses and the same weights learning.
+    """Steps of a run with the same losses and the same trainable weights.
 
     Args:
-        first, last: from this step (counted from 0) to below that one.
-        stages: how many stages run.
+        first, last: the steps from `first` (counted from 0) to below `last`.
+        stages: number of stages that run.
         supervised: stages whose losses count, from 1.
         learning: the stage that learns, with its trunk; None: everything does.
     """
@@ -32,11 +32,11 @@ class Phase:
 
 
 def run_phases(config: TrainingConfig, stages: int, steps: int) -> tuple[Phase, ...]:
-    """Return the phases of a run of so many steps, one behind the other; a phase may be empty.
+    """Return the phases of a run of `steps` steps, in order; a phase may be empty.
 
     "joint": all stages from the start, each with its loss (Eq. 5). "final_only": all stages, the last one's loss alone.
-    "stagewise": stage after stage, each on what the frozen ones before it give, with as many steps each (the paper
-    does not say how many). "stagewise_then_joint": half of the steps stagewise, half joint.
+    "stagewise": stage after stage, each on the output of the frozen ones before it, with equally many steps (the paper
+    gives no number). "stagewise_then_joint": half of the steps stagewise, half joint.
     """
     every = tuple(range(1, stages + 1))
     match config.scheme:
@@ -53,12 +53,12 @@ def run_phases(config: TrainingConfig, stages: int, steps: int) -> tuple[Phase, 
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> Phase:
-    """Return the phase of a step; the last one behind the end."""
+    """Return the phase of a step; the last one after the end."""
     return next((phase for phase in phases if phase.first <= step < phase.last), phases[-1])
 
 
 def frozen_layers(layers: Sequence[Layer], phase: Phase) -> frozenset[str]:
-    """Names of the convolutions that do not learn in a phase: other stages, and trunks that other stages brought."""
+    """Return the convolutions that are frozen in a phase: those of other stages and of other stages' trunks."""
     convs = [layer for layer in layers if layer.kind == "conv"]
     if phase.learning is None:
         return frozenset()

@@ -1,4 +1,4 @@
-"""The pictures of a run: curves over its steps, and the first batch as the network gets it."""
+"""The pictures of a run: curves over its steps, and the first batch as the network's input."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def draw_curves(metrics: MetricsLog, path: Path) -> None:
 
 
 def draw_batch(batch: Batch | SceneBatch, targets: Targets | FinderTargets, network: NetworkConfig, path: Path) -> None:
-    """Draw the first batch as the network gets it: crops above the subject's targets, the center marked."""
+    """Draw the first batch as the network's input: crops above the subject's targets, the center marked."""
     tiles = []
     for crop, target, center in zip(batch.crops, targets.shown, batch.center_box, strict=False):
         picture = crop.cpu().numpy()

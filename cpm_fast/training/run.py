@@ -1,4 +1,4 @@
-"""A run under way: its steps, what is due after them, and what it writes."""
+"""A run under way: its steps, the work that is due after them, and its files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Run:
         self.forward: torch.nn.Module | None = None
         # Samples that could not be read, since the last line of metrics and in all, and steps in a row without any.
         self.unreadable, self.left_out, self.skipped = 0, 0, 0
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def go(self, resume: bool, about: dict[str, Any], start: str | Path | None) -> CPM:
         self.folder.check(resume, self.network, self.config, self.samples)
@@ -120,7 +120,7 @@ class Run:
             progress = self.validate(model, progress)
         progress = self.steps_from(progress, model, optimizer)
         if self.left_out and self.ranks.main:
-            tqdm.write(f"left out {self.left_out} times a sample that could not be read; look with cpm-fast data check")
+            tqdm.write(f"left out {self.left_out} times a sample that could not be read; run cpm-fast data check")
         if progress.step == self.steps and self.ranks.main:
             with self.folder.writing(self.folder.final):
                 self.keep(model, self.folder.final)
@@ -130,23 +130,23 @@ class Run:
         return None if self.average is None else self.average.model
 
     def judged(self, model: CPM) -> CPM:
-        """Return the weights that are scored and handed out."""
+        """Return the weights that are scored and kept."""
         return model if self.average is None else self.average.model
 
     def keep(self, model: CPM, path: Path) -> None:
-        """Write the weights that are handed out, with what their last validation calibrated."""
+        """Write the weights to keep, with the calibration of their last validation."""
         network = self.task.calibrated(self.metrics.rows())
         write_network(self.judged(model).eval().state_dict(), network, path)
 
     def enter(self, phase: Phase, model: CPM) -> None:
-        """Have the stages run, and the weights learn, that a phase says."""
+        """Set the stages that run and the weights that learn in a phase."""
         self.phase = phase
         self.forward = Forward(model, phase, self.options.recompute)
         if self.ranks.world > 1:
             self.forward = DistributedDataParallel(self.forward, [self.device] if self.device.type == "cuda" else None)
 
     def prepare_folder(self, progress: Progress, about: dict[str, Any], inputs: Digests) -> None:
-        """Make the folder what it was at a step."""
+        """Restore the folder's state of a step."""
         remove_leftovers(self.folder.path)
         with self.folder.writing(self.metrics.path):
             self.metrics.rewind(progress.step, progress.validated)
@@ -162,7 +162,7 @@ class Run:
         })  # fmt: skip
 
     def steps_from(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
-        """Run the steps that are left, or those up to `stop_after`; leaves a checkpoint behind."""
+        """Run the remaining steps, or those up to `stop_after`, and leave a checkpoint behind."""
         workers = self.options.loader_workers(self.ranks.local)
         batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers,
                                    self.ranks.rank, self.ranks.world)  # fmt: skip
@@ -193,7 +193,7 @@ class Run:
     def advance(
         self, progress: Progress, batch: AnyBatch, model: CPM, optimizer: torch.optim.Optimizer, bar: tqdm
     ) -> Progress:
-        """One step, and what is due after it: metrics, checkpoint, validation."""
+        """Do one step, and the work that is due after it: metrics, checkpoint, validation."""
         self.note_unreadable(progress.step, batch)
         samples = self.ranks.total(len(batch.crops))
         self.skipped = 0 if samples else self.skipped + 1
@@ -202,7 +202,7 @@ class Run:
         elif self.skipped >= self.per_epoch:
             raise TrainingError(
                 f"no sample of {self.skipped} batches up to step {progress.step + 1} could be read; the last: "
-                f"{batch.unreadable[-1] if batch.unreadable else 'of another process'}; look with cpm-fast data check; "
+                f"{batch.unreadable[-1] if batch.unreadable else 'of another process'}; run cpm-fast data check; "
                 f"{self.folder.state()}"
             )
         progress = replace(progress, step=progress.step + 1)
@@ -212,7 +212,7 @@ class Run:
         if self.due(step) or step % self.options.save_every == 0 or step == self.last:
             self.save(progress, model, optimizer)
         if self.due(step):
-            # The step is saved: whatever becomes of the validation, it is not lost.
+            # The step is saved before the validation, so that it can't be lost.
             started = time.monotonic()
             progress = self.validate(model, progress)
             self.save(progress, model, optimizer)
@@ -220,22 +220,22 @@ class Run:
         return progress
 
     def note_unreadable(self, step: int, batch: AnyBatch) -> None:
-        """Count the samples of a batch that could not be read, and tell of each once."""
+        """Count the samples of a batch that could not be read, and report each once."""
         for message in batch.unreadable:
-            if message not in self.told:
-                self.told.add(message)
+            if message not in self.reported:
+                self.reported.add(message)
                 tqdm.write(message)
         self.unreadable += len(batch.unreadable)
         self.left_out += len(batch.unreadable)
         if batch.unreadable and not len(batch.crops):
-            tqdm.write(f"step {step + 1} is skipped: none of its samples could be read; look with cpm-fast data check")
+            tqdm.write(f"step {step + 1} is skipped: none of its samples could be read; run cpm-fast data check")
 
     def due(self, step: int) -> bool:
-        """Whether a step is followed by a validation."""
+        """Return whether a validation follows a step."""
         return step > 0 and (step % self.validate_every == 0 or step == self.steps)
 
     def log(self, step: int, model: CPM, optimizer: torch.optim.Optimizer) -> str:
-        """Write the means since the last line of metrics; returns them for the progress bar."""
+        """Write the means since the last line of metrics; return them for the progress bar."""
         self.check_finite(step, model)
         means = torch.stack(self.window).mean(dim=0).tolist() if self.window else [None] * self.network.stages
         per_second = self.seen / (time.monotonic() - self.clock)
@@ -265,7 +265,7 @@ class Run:
             save_checkpoint(self.folder.last, model, optimizer, replace(progress, unlogged=unlogged), self.averaged())
 
     def check_finite(self, step: int, model: CPM) -> None:
-        """Refuse to use or to save what is not finite.
+        """Refuse to use or save losses or weights that are not finite.
 
         Raises:
             TrainingError: a loss since the last line of metrics, or a weight, is not finite.
@@ -277,7 +277,7 @@ class Run:
     def step(
         self, step: int, batch: AnyBatch, samples: int, model: CPM, optimizer: torch.optim.Optimizer
     ) -> torch.Tensor:
-        """Update the weights once; returns the loss of every stage, [T]."""
+        """Update the weights once; return the loss of every stage, [T]."""
         self.seen += samples
         # Dropout is a function of seed, step and process.
         torch.manual_seed((self.config.seed * 1_000_003 + step) * self.ranks.world + self.ranks.rank)
@@ -302,7 +302,7 @@ class Run:
         return losses
 
     def prepared(self, batch: AnyBatch) -> tuple[AnyBatch, AnyTargets]:
-        """Return the batch on the device, and its targets; a blank one that does not count if none of it can be read.
+        """Return the batch on the device, and its targets; if none of it can be read, a blank one that does not count.
 
         The other processes wait for this one's gradients, even where they are 0.
         """
@@ -321,7 +321,7 @@ class Run:
             outcome = self.task.validate(self.judged(model), dataset, self.batch, self.device)
             scores.append(outcome.score)
             self.write_row({"step": progress.step, "epoch": progress.step / self.per_epoch, **outcome.row})
-            tqdm.write(f"step {progress.step}  {outcome.told}")
+            tqdm.write(f"step {progress.step}  {outcome.text}")
         with self.folder.writing(self.folder.path / CURVES_FILE):
             draw_curves(self.metrics, self.folder.path / CURVES_FILE)
         if scores and sum(scores) / len(scores) > progress.best_score:

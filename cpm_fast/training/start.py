@@ -24,8 +24,8 @@ class Loaded:
 
     Args:
         source: the file.
-        layers: (layer, numbers in it, "loaded", what it grew from, or why it starts anew).
-        taken: how many of the numbers came from the file.
+        layers: (layer, numbers in it, "loaded", its origin if it grew, or the reason if it starts anew).
+        taken: count of the numbers that came from the file.
         unused: tensors of the file that have no place.
     """
 
@@ -35,7 +35,7 @@ class Loaded:
     unused: tuple[str, ...]
 
     def table(self) -> str:
-        """One line per layer, then the sums."""
+        """Return one line per layer, then the sums."""
         width = max(len(name) for name, _, _ in self.layers)
         lines = [f"{name:{width}}  {numbers:>10,}  {fate}" for name, numbers, fate in self.layers]
         total = sum(numbers for _, numbers, _ in self.layers)
@@ -51,7 +51,7 @@ FIRST_OF_VGG = "features.0.weight"
 
 
 def start_from(model: CPM, path: str | Path) -> Loaded:
-    """Put what fits of a file's weights into a network; a layer is loaded whole, grows, or starts anew.
+    """Load the weights of a file that fit into a network; a layer is loaded whole, grows, or starts anew.
 
     A network that is wider or has more stages than the file's grows from it (`model.grow`). If the parts differ, by
     name or order, the belief layers and the layers that read beliefs start anew. From torchvision's VGG-19 the leading
@@ -63,7 +63,7 @@ def start_from(model: CPM, path: str | Path) -> Loaded:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither weights of ours nor VGG-19, or nothing of them fits; the message names the file.
+        ValueError: neither weights of ours nor VGG-19, or none of them fits; the message names the file.
     """
     if not _is_ours(Path(path)):
         return _start_from_vgg(model, Path(path))
@@ -95,7 +95,7 @@ def _of_layer(tensors: Mapping[str, torch.Tensor], layer: str) -> dict[str, torc
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is to be read as one of ours: what is no .safetensors is not, nor is one with VGG-19's names."""
+    """Return whether a file is to be read as one of ours: a .safetensors file without VGG-19's names."""
     if path.suffix != ".safetensors" or not path.is_file():
         return path.suffix == ".safetensors"
     try:
@@ -119,7 +119,7 @@ def _start_from_vgg(model: CPM, path: Path) -> Loaded:
 
 
 def _added(conv: str, config: NetworkConfig) -> str | None:
-    """Return the map that is added to a convolution's, named without its stage; None where there is none."""
+    """Return the map that is added to a convolution's, named without its stage; None if there is none."""
     sums = {layer.inputs[0]: layer.inputs[1] for layer in network_layers(config) if layer.kind == "add"}
     return sums[conv].partition("_")[2] if conv in sums else None
 

@@ -1,4 +1,4 @@
-"""The purpose of a training: parts of subjects in regions, or subjects in pictures; a run asks it for all else."""
+"""The task of a training, locating parts or finding subjects, with all that a run does differently for each."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class Validation:
     Args:
         row: for the metrics log.
         score: the larger the better.
-        told: in words.
+        text: the score in words.
     """
 
     row: dict[str, Any]
     score: float
-    told: str
+    text: str
 
 
 class Task(Protocol):
-    """All that a run needs to know of its purpose."""
+    """The parts of a run that depend on its task."""
 
     def items(self, data: Sequence[Dataset], seed: int) -> TrainingItems | SceneItems:
-        """Return what is trained on; raises ValueError where a dataset can't serve."""
+        """Return the data to train on; raise ValueError if a dataset can't serve."""
         ...
 
     def blank(self, count: int) -> AnyBatch:
-        """Return so many samples of nothing."""
+        """Return a batch of `count` blank samples."""
         ...
 
     def targets(self, batch: Any) -> AnyTargets:
@@ -60,15 +60,15 @@ class Task(Protocol):
         ...
 
     def calibrated(self, rows: Iterable[dict[str, Any]]) -> NetworkConfig:
-        """Return the network as it is kept, with what the last validation in a log found best."""
+        """Return the network to keep, with the calibration of the last validation in a log."""
         ...
 
 
 class Pose:
-    """Parts of subjects in regions.
+    """The task of locating the parts of subjects in regions.
 
     Args:
-        network, config: what is trained, and how.
+        network, config: the network and the training.
         device: of the run.
     """
 
@@ -96,9 +96,9 @@ class Pose:
         result = evaluate(model, dataset, batch=batch, device=str(device), progress=False)
         pck = [score.mean for score in result.stages]
         last = result.stages[-1]
-        told = f"{dataset.name}  PCK@0.2 " + "  ".join(f"stage {t} {100 * value:.1f}" for t, value in enumerate(pck, 1))
+        text = f"{dataset.name}  PCK@0.2 " + "  ".join(f"stage {t} {100 * value:.1f}" for t, value in enumerate(pck, 1))
         return Validation(
-            {"data": dataset.name, "pck": pck, "samples": last.samples, "left_out": last.left_out}, pck[-1], told
+            {"data": dataset.name, "pck": pck, "samples": last.samples, "left_out": last.left_out}, pck[-1], text
         )
 
     def calibrated(self, rows: Iterable[dict[str, Any]]) -> NetworkConfig:
@@ -107,10 +107,10 @@ class Pose:
 
 
 class Find:
-    """Subjects in pictures.
+    """The task of finding subjects in pictures.
 
     Args:
-        network, config: what is trained, and how.
+        network, config: the network and the training.
     """
 
     def __init__(self, network: NetworkConfig, config: TrainingConfig) -> None:
@@ -143,5 +143,5 @@ class Find:
 
 
 def task_of(network: NetworkConfig, config: TrainingConfig, device: torch.device) -> Task:
-    """Return the purpose that a network was made for."""
+    """Return the task of a network's kind."""
     return Find(network, config) if network.kind == "find" else Pose(network, config, device)

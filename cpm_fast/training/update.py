@@ -1,4 +1,4 @@
-"""One update of the weights from one batch."""
+"""An update of the weights from one batch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def update(
     samples: int | None = None,
     supervised: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """Forward, backward and the optimizer's step at the rate it has.
+    """Run forward, backward and the optimizer's step at its current rate.
 
     The batch goes through in `config.accumulate` pieces whose gradients add up. With precision "bf16" the network runs
     under autocast; weights, normalization, losses and optimizer stay fp32.
@@ -43,7 +43,7 @@ def update(
     Args:
         model: in any mode, left in training mode.
         batch, targets: this process's share of the batch, on the model's device.
-        forward: what runs the model, if not the model itself.
+        forward: the module that runs the model, if not the model itself.
         ranks: the processes that share the batch.
         samples: in the batch of all processes; this one's if not given.
         supervised: stages whose losses count, from 1; all if not given.
@@ -90,5 +90,5 @@ def _pieces(rows: Any, count: int) -> list[Any]:
 
 
 def _alone(forward: torch.nn.Module, alone: bool) -> AbstractContextManager[None]:
-    """Keep gradients in this process: the last piece brings those of all pieces to the others."""
+    """Keep gradients in this process: the last piece sends those of all pieces to the others."""
     return forward.no_sync() if alone and isinstance(forward, DistributedDataParallel) else nullcontext()

@@ -1,4 +1,4 @@
-"""Weights that come with the package, and reading weights by path or name."""
+"""Bundled weights, and the reading of weights by path or name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cpm_fast.model.files import load_model
 from cpm_fast.system.words import meant
 
 FOLDER = Path(__file__).parent
-# Weights of other programs, by their suffix.
+# Suffixes of weights of other programs.
 FOREIGN = (".caffemodel", ".ckpt", ".h5", ".onnx", ".pb", ".pt", ".pt2", ".pth", ".tflite")
 logger = logging.getLogger(__name__)
-# Networks that are kept, the first that was read goes first.
+# Most networks that are kept; the first that was read is dropped first.
 MOST_SHARED = 4
 _shared: dict[tuple[str, str], tuple[tuple[int, int], CPM]] = {}
 _lock = threading.Lock()
@@ -36,12 +36,12 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
 
     Args:
         path_or_name: a .safetensors file that `CPM.save` wrote, or the name of bundled weights.
-        device: "cpu", "cuda", or "auto": cuda where there is one.
+        device: "cpu", "cuda", or "auto": cuda if available.
 
     Raises:
         FileNotFoundError: neither a file nor a bundled name.
         ValueError: the file is not a network of ours; the message names it.
-        RuntimeError: the device is not there.
+        RuntimeError: the device is not available.
 
     Examples:
         >>> model = load("compact-drawn", device="cpu")
@@ -51,7 +51,7 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
     started = time.perf_counter()
     if Path(path_or_name).suffix.lower() in FOREIGN:
         raise ValueError(
-            f"{path_or_name}: must be a .safetensors file; cpm-fast import makes one of Caffe's and mmpose's"
+            f"{path_or_name}: must be a .safetensors file; cpm-fast import makes one from Caffe's and mmpose's files"
         )
     path, where = weights_file(path_or_name), find_device(device)
     model = load_model(path).to(where)
@@ -60,10 +60,10 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
 
 
 def shared(path_or_name: str | Path, *, device: str = "auto") -> CPM:
-    """Return a network that all who name the same file share in this process; it must not be changed.
+    """Return a network that all callers with the same file share in this process; it must not be changed.
 
-    It is read again when the file changes. `infer`, `find` and `stream` take networks that are named from here, so that
-    a server that calls them for every picture reads the file once. Arguments and errors are those of `load`.
+    It is read again when the file changes. `infer`, `find` and `stream` take named networks from here, so that a server
+    that calls them for every picture reads the file once. Arguments and errors are those of `load`.
     """
     path, where = weights_file(path_or_name), find_device(device)
     status = path.stat()
@@ -71,11 +71,11 @@ def shared(path_or_name: str | Path, *, device: str = "auto") -> CPM:
     stamp = (status.st_size, status.st_mtime_ns)
     with _lock:
         held = _shared.get(key)
-        # A network that somebody changed is given to nobody else.
+        # A network that somebody changed is not shared any more.
         if held is None or held[0] != stamp or held[1].training:
             if len(_shared) >= MOST_SHARED:
                 _shared.pop(next(iter(_shared)))
-            # Kept as it is wanted later, by whoever reads it first: not as a tensor of inference mode.
+            # Later callers may need gradients, so these are no tensors of inference mode.
             with torch.inference_mode(False):
                 held = _shared[key] = (stamp, load(path_or_name, device=device))
         logger.debug("use %s on %s", path.stem, where)
@@ -83,7 +83,7 @@ def shared(path_or_name: str | Path, *, device: str = "auto") -> CPM:
 
 
 def weights_file(path_or_name: str | Path) -> Path:
-    """Return the file of weights that a path or a bundled name means.
+    """Return the file of weights of a path or a bundled name.
 
     Raises:
         FileNotFoundError: neither a file nor a bundled name.
@@ -99,11 +99,11 @@ def weights_file(path_or_name: str | Path) -> Path:
 
 
 def find_device(device: str) -> torch.device:
-    """Return the device that a word means.
+    """Return the device of a word.
 
     Raises:
         ValueError: the word is no device.
-        RuntimeError: the device is not there.
+        RuntimeError: the device is not available.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -114,5 +114,5 @@ def find_device(device: str) -> torch.device:
     if found is None or found.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f"device must be there, got {device!r}: PyTorch sees no CUDA device")
+        raise RuntimeError(f"device {device!r} is not available: PyTorch finds no CUDA device")
     return found

@@ -1,4 +1,4 @@
-"""A network without batch normalization that computes the same."""
+"""Batch normalization folded into weights: an equal network without it."""
 
 from __future__ import annotations
 

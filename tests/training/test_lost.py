@@ -152,7 +152,7 @@ def test_an_epoch_that_can_not_be_read_ends_the_run_with_one_message(tmp_path, w
         train(*CONFIGS["modern"], [Gone(8)], [], tmp_path, options=replace(QUIET, workers=workers))
     message = str(raised.value)
     assert message.startswith("no sample of 2 batches up to step 2 could be read; the last: sample ")
-    assert message.endswith(".jpg: gone; look with cpm-fast data check; no state was saved before")
+    assert message.endswith(".jpg: gone; run cpm-fast data check; no state was saved before")
     assert "Traceback" not in message
 
 
@@ -172,7 +172,7 @@ def test_a_step_without_readable_samples_is_skipped(tmp_path, capsys):
     train(network, config, [Torn(5)], [], tmp_path / "whole", options=QUIET)
     shown = capsys.readouterr()
     assert shown.out.count("picture0.jpg: gone") == 1 and shown.out.count("is skipped") == 2
-    assert "left out 2 times a sample that could not be read; look with cpm-fast data check" in shown.out
+    assert "left out 2 times a sample that could not be read; run cpm-fast data check" in shown.out
     assert sum(row.get("unreadable", 0) for row in MetricsLog(tmp_path / "whole" / "metrics.jsonl").rows()) == 2
     for stop in (1, 2, 5, None):
         options = replace(QUIET, stop_after=stop)

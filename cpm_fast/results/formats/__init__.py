@@ -1,1 +1,1 @@
-"""Results in files: one file a form."""
+"""Formats of result files: one module per format."""

@@ -1,4 +1,4 @@
-"""Key points in the results form of COCO."""
+"""Key points in COCO's format of results."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CocoIds:
         return cls(path, dict(pairs), category)
 
     def of(self, names: Sequence[str]) -> list[int]:
-        """Return the image ids of pictures, by as much of the end of their paths as tells them apart.
+        """Return the image ids of pictures, by as much of the end of their paths as is unique.
 
         Raises:
             ValueError: a picture is none of the file's, or may be several.

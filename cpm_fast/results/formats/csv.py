@@ -1,4 +1,4 @@
-"""Results as CSV: a row per subject, which training reads; of videos also when, and which region the network saw."""
+"""Results as CSV, which training reads: a row per subject; for videos also the time and the region."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def to_text(rows: Iterable[Sequence[object]]) -> str:
     plain = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in rows:
-        # A carriage return outside of quotes ends a row for every reader.
+        # Every reader takes a carriage return outside quotes for the end of a row.
         broken = any(isinstance(cell, str) and "\r" in cell for cell in row)
         (quoted if broken else plain).writerow(row)
     return text.getvalue()
 
 
 def harmless(name: str) -> str:
-    """Return a name that no spreadsheet takes for a formula: "./" before it names the same file."""
+    """Return a name that no spreadsheet takes for a formula: with "./" before it, it names the same file."""
     return f"./{name}" if name.startswith(FORMULA) else name
 
 
@@ -54,7 +54,7 @@ def original(name: str) -> str:
 
 
 def name_beside(name: str, folder: Path) -> str:
-    """Return the path of a file as it is from a folder; any other name as it is."""
+    """Return the path of a file relative to a folder; any other name unchanged."""
     try:
         if not Path(name).is_file():
             return name
@@ -99,7 +99,7 @@ def _cells(*values: float | None) -> list[str]:
 
 
 def _corner(result: Entry, subject: int) -> list[str]:
-    """Left, top and side; sides and centers are of few binary places, so that they read back exactly."""
+    """Return left, top and side; sides and centers have few binary places, so that they read back exactly."""
     if not result.rois:
         return ["", "", ""]
     (x, y), side = result.rois[subject].center, result.rois[subject].side
@@ -107,12 +107,12 @@ def _corner(result: Entry, subject: int) -> list[str]:
 
 
 def from_csv(data: bytes) -> Read:
-    """One entry for each run of rows of the same image; a score column that is missing counts as NaN."""
+    """Make one entry of each run of rows of the same image; a missing score column counts as NaN."""
     return list(read_rows(io.StringIO(data.decode(), newline=""))), {}
 
 
 def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Entry]:
-    """Entries one by one, from lines of CSV; with a suffix, points from the columns <part>_x<suffix> where there are.
+    """Yield entries from lines of CSV; with a suffix, points from the columns <part>_x<suffix> if there are such.
 
     Raises:
         ValueError: not such a table; the message names the line.

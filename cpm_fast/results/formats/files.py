@@ -1,4 +1,4 @@
-"""Files of results: which form a file has, written whole and read with suspicion."""
+"""Files of results: the choice of format, whole writing and careful reading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cpm_fast.results.formats.plain import Read, skeleton_of
 from cpm_fast.system.files import atomic_write
 
 # Errors that the readers of JSON, CSV and NumPy's archives raise for a damaged file.
-# A RuntimeError is of an archive that claims to be encrypted, or to be packed in a way that Python does not know.
+# A RuntimeError comes from an archive that claims to be encrypted, or packed by a method that Python does not have.
 DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile, zlib.error,
           EOFError, RuntimeError, MemoryError, SyntaxError, tokenize.TokenError, csv.Error)  # fmt: skip
 
@@ -32,7 +32,7 @@ def save_entries(
     form: str | None = None,
     coco_file: str | Path | None = None,
 ) -> None:
-    """Write the entries in the form that the suffix or `form` says; see `Results.save`."""
+    """Write the entries in the format of the suffix or of `form`; see `Results.save`."""
     if coco_file is not None and form != COCO:
         raise ValueError(f"coco_file is for the form 'coco', got the form {form!r}")
     if form is not None:
@@ -53,7 +53,7 @@ def save_entries(
 
 
 def load_entries(path: Path) -> Read:
-    """Read what `save_entries` wrote by a suffix; see `Results.load`."""
+    """Read a file of `save_entries` by its suffix; see `Results.load`."""
     _, reader = _form(path)
     data = path.read_bytes()
     try:

@@ -39,7 +39,7 @@ def to_json(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
 
 
 def to_entry(result: Entry) -> dict[str, Any]:
-    """One image as plain values that JSON has."""
+    """Return one image as plain values of JSON."""
     subjects = [
         {
             "roi": {"center": result.rois[i].center, "side": result.rois[i].side} if result.rois else None,
@@ -61,7 +61,7 @@ def to_entry(result: Entry) -> dict[str, Any]:
 
 
 def from_json(data: bytes) -> Read:
-    """Read results of `to_json`."""
+    """Read results written by `to_json`."""
     content = parse_json(data)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
         raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
@@ -70,7 +70,7 @@ def from_json(data: bytes) -> Read:
 
 
 def from_entry(entry: Mapping[str, Any], skeleton: Skeleton) -> Entry:
-    """Undo `to_entry`; an entry can be wrong in any way, and then raises some error."""
+    """Invert `to_entry`; a damaged entry raises an error of any kind."""
     rows = [subject["parts"] for subject in entry["subjects"]]
     table = np.array(rows, dtype=np.float32).reshape(len(rows), len(skeleton), 3)
     rois = [subject["roi"] for subject in entry["subjects"]]

@@ -46,7 +46,7 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
 
 
 def from_npz(data: bytes) -> Read:
-    """Read results of `to_npz`; nothing is unpickled."""
+    """Read results written by `to_npz`; nothing is unpickled."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         header = parse_json(str(arrays["header"]))
         if header.get("format") != FORMAT or header.get("version") != VERSION:

@@ -22,9 +22,9 @@ OPENPOSE_EMPTY = (
 
 
 def save_openpose(results: Sequence[Entry], path: Path) -> None:
-    """One file an image, of OpenPose's keys: version, people, and each one's pose_keypoints_2d.
+    """Write one file per image with OpenPose's keys: version, people, and each one's pose_keypoints_2d.
 
-    Triples x, y, score stand in the order of the skeleton's parts, 0, 0, 0 where there is none. The 14 parts of
+    Triples x, y, score are in the order of the skeleton's parts, 0, 0, 0 for a missing part. The 14 parts of
     networks in the release's order are the first 14 of OpenPose's MPI model.
 
     Args:
@@ -36,7 +36,7 @@ def save_openpose(results: Sequence[Entry], path: Path) -> None:
     """
     if path.suffix.lower() == ".json":
         if len(results) != 1:
-            raise ValueError(f"{path}: OpenPose has one file an image; for {len(results)} images give a folder")
+            raise ValueError(f"{path}: OpenPose has one file per image; for {len(results)} images give a folder")
         _write(_openpose(results[0]), path)
         return
     path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Values that every form of results writes and reads."""
+"""Values that all formats of results share."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cpm_fast.results.entry import Entry
 from cpm_fast.skeleton import Skeleton
 
 FORMAT, VERSION = "cpm_fast results", 1
-# Entries, and of what could not be read name -> why.
+# Entries, and the reasons of failures by name.
 Read = tuple[list[Entry], dict[str, str]]
 
 
 def shortest(value: np.floating) -> float | None:
-    """Return the shortest number that reads back as the same float32; None where it is not finite."""
+    """Return the shortest number that reads back as the same float32; None if it is not finite."""
     return float(str(np.float32(value))) if np.isfinite(value) else None
 
 
 def moment(result: Entry) -> dict[str, Any]:
-    """When a frame of a video is; nothing for a picture."""
+    """Return frame and seconds of a video's entry; empty for a picture."""
     return {} if result.frame is None else {"frame": result.frame, "seconds": result.seconds}
 
 
@@ -63,7 +63,7 @@ def skeleton_of(entries: Sequence[Entry]) -> Skeleton | None:
 
 
 def triples(result: Entry, subject: int) -> list[float]:
-    """x, y, score of every part of a subject in a row; 0, 0, 0 where there is none."""
+    """Return x, y, score of every part of a subject in a row; 0, 0, 0 for a missing part."""
     table = np.concatenate([result.keypoints[subject], result.scores[subject, :, None]], axis=1)  # [P, 3]
     known = np.isfinite(table).all(axis=1, keepdims=True)
     return [round(float(value), 4) for value in np.where(known, table, 0).ravel()]

@@ -1,4 +1,4 @@
-"""Targets of a finder, and its loss: belief in the subjects' centers, and their sides about them."""
+"""Targets and loss of a finder: belief in the subjects' centers, and their sides around them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from cpm_fast.config import SIDE_UNIT_PX, STRIDE, NetworkConfig
 from cpm_fast.data.scenes.loader import SceneBatch
 
-# Standard deviation of a center's Gaussian over the subject's side, and its limits in box pixels: a peak must be seen
+# Standard deviation of a center's Gaussian over the subject's side, and its limits in box pixels: a peak must show
 # on a map of 8 px cells, and two people who stand side by side must have one each.
 SIGMA_SHARE, SIGMA_PX = 0.055, (6.0, 18.0)
 # The side is learned where the belief is above this.
 CERTAIN = 0.5
-# Share of the sides' squared errors, which are of octaves.
+# Weight of the sides' squared errors, which are in octaves.
 SIDE_WEIGHT = 0.3
-# Weight of cells outside all subjects' squares in pictures that may show others whom nobody has labeled.
+# Weight of cells outside all subjects' squares in pictures that may show other, unlabeled subjects.
 DOUBT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
 class FinderTargets:
-    """Ideal maps, and which cells of them count.
+    """Ideal maps, and the weights of their cells.
 
     Args:
         maps: [N, 2, h, w] float32: belief in a center, and log2 of the side over `SIDE_UNIT_PX`.
@@ -34,7 +34,7 @@ class FinderTargets:
     weights: torch.Tensor
 
     def without_counts(self) -> FinderTargets:
-        """Return the same maps, none of whose cells counts."""
+        """Return the same maps with weights of 0."""
         return replace(self, weights=torch.zeros_like(self.weights))
 
     def losses(self, maps: Sequence[torch.Tensor], samples: int | None, robust: float) -> torch.Tensor:
@@ -51,12 +51,12 @@ class FinderTargets:
 
     @property
     def shown(self) -> torch.Tensor:
-        """The map [N, h, w] that pictures of a batch show."""
+        """The map [N, h, w] to draw in pictures of a batch."""
         return self.maps[:, 0] * (self.weights[:, 0] > 0)
 
 
 def finder_targets(batch: SceneBatch, network: NetworkConfig) -> FinderTargets:
-    """Targets of a batch on its device.
+    """Compute the targets of a batch on its device.
 
     A cell's side is that of the subject whose belief is highest there. Within the squares of those who do not count,
     cells that are not near a subject have no weight.

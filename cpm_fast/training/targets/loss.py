@@ -16,10 +16,9 @@ from cpm_fast.ops.gaussian_targets import gaussian_targets
 
 @dataclass(frozen=True)
 class Targets:
-    """Ideal belief maps, and which of them count.
+    """Ideal belief maps, and their weights.
 
-    Stage 1 sees the picture alone and learns everyone's parts; later stages are told where the subject is and learn
-    the subject's.
+    Stage 1 sees only the picture and learns everyone's parts; later stages have the center map and learn the subject's.
 
     Args:
         everyone: [N, P+1, h, w] float32, for stage 1.
@@ -35,7 +34,7 @@ class Targets:
     background: bool = True
 
     def without_counts(self) -> Targets:
-        """Return the same maps, none of which counts."""
+        """Return the same maps with weights of 0."""
         nothing = torch.zeros_like(self.subject_counts)
         return replace(self, everyone_counts=nothing, subject_counts=nothing)
 
@@ -45,7 +44,7 @@ class Targets:
 
     @property
     def shown(self) -> torch.Tensor:
-        """The map [N, h, w] that pictures of a batch show: the highest of the subject's beliefs."""
+        """The map [N, h, w] to draw in pictures of a batch: the highest of the subject's beliefs."""
         parts = self.subject[:, :-1] if self.background else self.subject
         return parts.amax(dim=1)
 
@@ -53,11 +52,11 @@ class Targets:
 def make_targets(
     batch: Batch, network: NetworkConfig, part_sigma: float, loss_mode: Literal["zero", "mask"]
 ) -> Targets:
-    """Targets of a batch on its device.
+    """Compute the targets of a batch on its device.
 
     In mode "zero" an unlabeled part is a map of zeros that counts, as released. In mode "mask" its map does not
-    count, nor does the background of that sample: it would call empty where the part is. A part that is labeled
-    outside the picture is known to be absent, so its empty map counts.
+    count, nor does the background of that sample, which would be high at the part. A part that is labeled outside the
+    picture is known to be absent, so its empty map counts.
     """
     size = network.map_size
     everyone = gaussian_targets(batch.parts_box, batch.drawn, size, part_sigma, STRIDE)
@@ -69,7 +68,7 @@ def make_targets(
 
 
 def _counts(known: torch.Tensor, maps: int) -> torch.Tensor:
-    """Known parts [N, K, P] bool -> maps that count [N, maps] float32."""
+    """Return which maps count [N, maps] float32, by the known parts [N, K, P] bool."""
     parts = known.all(dim=1)
     return torch.cat([parts, parts.all(dim=1, keepdim=True)], dim=1)[:, :maps].float()
 
@@ -82,7 +81,7 @@ def missed_part(part_sigma: float) -> float:
 def stage_losses(
     beliefs: Sequence[torch.Tensor], targets: Targets, samples: int | None = None, robust: float = 0.0
 ) -> torch.Tensor:
-    """Loss of each stage, [T]; their plain sum is the training loss (Wei et al. 2016, Eq. 5).
+    """Compute the loss of each stage, [T]; their sum is the training loss (Wei et al. 2016, Eq. 5).
 
     Each is Eq. 4 in the release's scale: the squared error summed over maps and cells, over 2 N. An all-zero
     prediction of 14 parts on 46 x 46 cells costs about 1030.

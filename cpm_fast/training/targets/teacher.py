@@ -1,4 +1,4 @@
-"""Soft targets: what a trained network believes, mixed into the targets of another (Hinton et al. 2015)."""
+"""Soft targets: beliefs of a trained network, mixed into the targets of another (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cpm_fast.weights import weights_file
 
 
 class Teacher:
-    """A trained network that looks at the student's crops, as they are and mirrored.
+    """A trained network that is run on the student's crops, plain and mirrored.
 
     Its box may be of another size: crops are brought to its size and its maps to the student's.
 

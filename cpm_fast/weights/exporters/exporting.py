@@ -21,14 +21,14 @@ from cpm_fast.weights.exporters.portable import INPUT, Portable
 from cpm_fast.weights.importers.importing import describe_input
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# One batch size is traced and others are checked: a tracer that loses sight of the batch keeps the traced one.
+# One batch size is traced and others are checked: a faulty trace would fix the traced size.
 TRACED_BATCH, CHECKED_BATCHES = 2, (1, 3)
-# Relative to the largest belief, or to 1, the height of a peak in training, if that is more.
+# Tolerance relative to the largest belief, or to 1, the height of a peak in training, if that is more.
 BELIEF_TOLERANCE = 1e-4
 # The same for half precision, whose numbers have 11 bits, and whose errors add up over the layers.
 HALF_TOLERANCE = 2e-2
 POINT_TOLERANCE_PX = 0.1
-# That PyTorch's exporter writes.
+# Opsets that PyTorch's exporter writes.
 OPSETS = range(18, 24)
 
 Run = Callable[[torch.Tensor], Sequence[torch.Tensor]]
@@ -40,13 +40,13 @@ def export_model(
     """Write a network as ONNX or as a torch.export program, for any number of crops of its configured size.
 
     The file takes normalized crops [N, 3, H, W] (its metadata `network` is the config, with color order, mean and
-    scale) with the subject in their middle, and gives the last stage's `beliefs` [N, P+1, h, w]. Before it is written
+    scale) with the subject in their middle, and returns the last stage's `beliefs` [N, P+1, h, w]. Before it is written
     it is run on random crops and compared with the network in PyTorch.
 
     Args:
         model: the network.
         path: ends in .onnx or .pt2.
-        decode: give `parts_box` [N, P, 2], (x, y) pixels of the box, and `scores` [N, P] in place of beliefs.
+        decode: return `parts_box` [N, P, 2], (x, y) pixels of the box, and `scores` [N, P] in place of beliefs.
         opset: version of ONNX's operations; PyTorch's own if not given.
         half: ONNX with weights and arithmetic in half precision; crops and beliefs stay float32. Not with `decode`, as
             half precision has steps of a quarter pixel in a box of 368.
@@ -161,7 +161,7 @@ def _compare(network: Portable, run: Run, tolerance: float = BELIEF_TOLERANCE) -
 
 
 def _largest(differences: torch.Tensor) -> float:
-    """Infinite where one is no number, which no comparison would notice."""
+    """Return the largest difference; infinite if a value is NaN, which no comparison would notice."""
     return float(differences.abs().nan_to_num(nan=torch.inf).max())
 
 
@@ -174,7 +174,7 @@ def _value(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what PyTorch's exporters say of themselves: packages they could also use, calls of theirs now old."""
+    """Silence the messages of PyTorch's exporters about packages they could use and their own deprecated calls."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

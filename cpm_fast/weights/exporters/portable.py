@@ -1,4 +1,4 @@
-"""The network as it is exported: plain operations only, normalization folded, with or without the decode."""
+"""The network in its form for export: plain operations, folded normalization, with or without decoding."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ INPUT = "crops"
 
 
 class Portable(nn.Module):
-    """The last stage of a network, its subject in the middle of the box, or the key points it says.
+    """The last stage of a network with its subject in the middle of the box: beliefs, or key points.
 
     It runs by the reference alone, where every op is a plain function over PyTorch's own.
 
     Args:
         model: copied.
-        decode: whether the beliefs are turned into key points, as for one crop without mirroring.
+        decode: whether the beliefs are decoded to key points, as for one crop without mirroring.
     """
 
     def __init__(self, model: CPM, decode: bool = False) -> None:
@@ -47,7 +47,7 @@ class Portable(nn.Module):
         return ("parts_box", "scores") if self.decode else ("beliefs",)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Beliefs [N, P+1, h, w]; or parts_box [N, P, 2], (x, y) pixels of the box, and scores [N, P].
+        """Compute beliefs [N, P+1, h, w]; or parts_box [N, P, 2], (x, y) pixels of the box, and scores [N, P].
 
         Args:
             crops: [N, 3, H, W] normalized network input of the configured size.
@@ -65,7 +65,7 @@ class Portable(nn.Module):
         return maps[CPM_STAGE_OUTPUT.format(self.config.stages)]
 
     def merged(self, beliefs: torch.Tensor) -> torch.Tensor:
-        """Beliefs of the parts at the pixels of the box: [N, P, H, W]."""
+        """Compute the beliefs of the parts at the pixels of the box: [N, P, H, W]."""
         if not self.config.background:
             # The last map counts as background where the frame leaves the map.
             beliefs = F.pad(beliefs, (0, 0, 0, 0, 0, 1))

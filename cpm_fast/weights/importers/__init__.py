@@ -1,1 +1,1 @@
-"""Weights of other programs, read without running anything that they hold."""
+"""Importers of other programs' weights, which run nothing that a file holds."""

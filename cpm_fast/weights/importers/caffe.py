@@ -1,4 +1,4 @@
-"""Caffe's .caffemodel files: learned arrays by layer name, read off the mapped file without Caffe."""
+"""A reader of Caffe's .caffemodel files: learned arrays by layer name, from the mapped file, without Caffe."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ NUMBERS: dict[int, tuple[np.dtype[Any], int]] = {
 
 
 def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Return the learned arrays of every layer that has some, by layer name.
+    """Return the learned arrays of every layer that has any, by layer name.
 
     Both forms of layers and of shapes are read, packed and unpacked numbers of 32 and 64 bits. Arrays are read-only
-    views of the mapped file where it has them in one piece: they take no memory until they are looked at.
+    views of the mapped file if they are in one piece there: they take no memory until they are read.
 
     Returns:
         Layer name -> arrays in Caffe's order: of a convolution the weight [O, C, k, k] and the bias, [O] or

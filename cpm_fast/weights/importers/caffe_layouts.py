@@ -1,4 +1,4 @@
-"""The released Caffe networks: what their layers are called here (release of Wei et al. 2016)."""
+"""The layer names of the released Caffe networks (release of Wei et al. 2016)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SKELETONS = {len(skeleton): skeleton for skeleton in (LSP, FLIC)}
 
 
 def released_names(config: NetworkConfig) -> dict[str, str]:
-    """Our convolutions -> Caffe's, of the networks trained for MPII, LSP and FLIC."""
+    """Return Caffe's names by our convolutions, for the networks trained on MPII, LSP and FLIC."""
     names = {f"trunk{trunk}_block{block}_conv1": f"conv{block}_stage{trunk}" for trunk in (1, 2) for block in (1, 2, 3)}
     names |= {"stage1_features1": "conv4_stage1", "stage1_conv1": "conv5_stage1", "stage1_conv2": "conv6_stage1"}
     names |= {"stage1_beliefs": "conv7_stage1"}
@@ -38,7 +38,7 @@ def released_names(config: NetworkConfig) -> dict[str, str]:
 
 
 def vgg_names(config: NetworkConfig) -> dict[str, str]:
-    """Our convolutions -> Caffe's, of the network on a VGG-19 trunk."""
+    """Return Caffe's names by our convolutions, for the network on a VGG-19 trunk."""
     names = {
         f"trunk1_block{block}_conv{number}": f"conv{block}_{number}"
         for block, count in ((1, 2), (2, 2), (3, 4))
@@ -59,7 +59,7 @@ def map_caffe(blobs: Blobs, name: str | None = None, skeleton: Skeleton | None =
     """Read the network that a .caffemodel holds, with its weights.
 
     Caffe convolves as PyTorch does (cross-correlation, weights [O, C, k, k]) and these networks read BGR pixels as
-    (v - 128) / 256, which is what the presets say: nothing is turned or scaled.
+    (v - 128) / 256, as the presets do: nothing is transposed or scaled.
 
     Args:
         blobs: of the file.
@@ -108,7 +108,7 @@ def _network(blobs: Blobs, layout: str, skeleton: Skeleton | None) -> NetworkCon
 
 
 def _convolution(arrays: list[np.ndarray] | None, shape: tuple[int, ...]) -> tuple[dict[str, torch.Tensor], str]:
-    """Weight and bias of a layer of the file, or what is wrong with it."""
+    """Return weight and bias of a layer of the file, or its fault."""
     if arrays is None:
         return {}, "missing"
     if len(arrays) != 2:

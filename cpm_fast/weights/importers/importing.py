@@ -1,4 +1,4 @@
-"""`cpm-fast import`: a foreign weight file becomes one of ours, with a table of what went where."""
+"""`cpm-fast import`: conversion of a foreign weight file to one of ours, with a table of its layers."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from cpm_fast.weights.importers.state_dict import read_state_dict
 
 # Side in pixels of the picture that an imported network is tried on: the smallest that fills an 8 x 8 map.
 TRIAL_SIDE_PX = 64
-# Relative to the largest belief: fp32 sums of up to 15,488 products in another order differ by some 1e-6.
+# Tolerance relative to the largest belief: fp32 sums of up to 15,488 products in another order differ by some 1e-6.
 TRIAL_TOLERANCE = 1e-4
 CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The outcome of an import; as text, what the command prints.
+    """The outcome of an import; its text is the output of the command.
 
     Args:
         source: the file.
         sha256: of its content.
-        mapping: what went where.
-        trial: what the network made of a random picture; empty if it could not be filled.
+        mapping: of the file's arrays to layers.
+        trial: the network's check on a random picture; empty if it could not be filled.
         written: the file made; None if some layer could not be filled.
     """
 
@@ -85,11 +85,11 @@ def import_weights(
 
     Args:
         source: a .caffemodel; any other suffix is read as a checkpoint of mmpose, .safetensors or PyTorch's.
-        output: the file to write, .safetensors; nothing is written when some layer can't be filled.
+        output: the file to write, .safetensors; nothing is written if a layer can't be filled.
         preset: "cpm6", "flic", "vgg" or "mmpose"; if None, found by the names in the file.
         skeleton: names of the parts; if None, by their number.
-        input_size: (height, width) of mmpose's box; if None, what it trains such parts for.
-        fold_norm: put batch normalization into the weights; if not, it is kept and can be trained on.
+        input_size: (height, width) of mmpose's box; if None, mmpose's default for such parts.
+        fold_norm: fold batch normalization into the weights; if not, it is kept and can be trained.
 
     Raises:
         FileNotFoundError: no such file.
@@ -135,7 +135,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 @torch.no_grad()
 def try_out(model: CPM) -> str:
-    """Compare a network's beliefs on a random picture by the backend in use and by the reference, in words.
+    """Compare a network's beliefs on a random picture by the current backend and by the reference, in words.
 
     Raises:
         RuntimeError: they are not finite, or the two disagree.

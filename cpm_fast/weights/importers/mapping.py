@@ -11,13 +11,13 @@ from cpm_fast.config import NetworkConfig
 
 @dataclass(frozen=True)
 class Row:
-    """A convolution of ours and where its weights come from.
+    """A convolution of ours and the origin of its weights.
 
     Args:
         layer: its name.
-        source: its name in the file; of several it might have, the first.
-        shape: of its weight, as ours has it.
-        problem: why it could not be filled; empty if it was.
+        source: its name in the file; the first of its possible names.
+        shape: of its weight in our network.
+        problem: the reason if it could not be filled; empty if it was.
     """
 
     layer: str
@@ -31,11 +31,11 @@ class Mapping:
     """The network that a file holds, and its weights under our names.
 
     Args:
-        layout: whose names and order the file has.
+        layout: the file's names and order.
         config: the network.
         tensors: for the network's state_dict, of the rows without a problem.
         rows: one per convolution, in the order they run.
-        unused: what the file holds beyond that.
+        unused: other contents of the file.
     """
 
     layout: str
@@ -49,7 +49,7 @@ class Mapping:
         return [row for row in self.rows if row.problem]
 
     def table(self) -> str:
-        """Format a line per convolution: ours, theirs, the weight's shape, and what is wrong with it."""
+        """Format a line per convolution: ours, theirs, the weight's shape, and its problem."""
         wide = max(len(row.layer) for row in self.rows)
         lines = [f"{'layer':<{wide}}  {'from':<24} weight"]
         for row in self.rows:

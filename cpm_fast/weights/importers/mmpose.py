@@ -1,4 +1,4 @@
-"""mmpose's CPM checkpoints: their names, and how their network differs from the released one."""
+"""mmpose's CPM checkpoints: their names, and their differences from the released network."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cpm_fast.weights.importers.mapping import Mapping, Row
 PREFIX = "backbone."
 STAGE_1_BELIEFS = "stem.9.conv.weight"
 SKELETONS = {len(skeleton): skeleton for skeleton in (MPII, COCO, JHMDB)}
-# (height, width) that mmpose trains a skeleton for, where it isn't the preset's; COCO also has 384 x 288.
+# (height, width) that mmpose trains a skeleton for, if it isn't the preset's; COCO also has 384 x 288.
 INPUT_SIZES = {"coco": (256, 192)}
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def mmpose_names(config: NetworkConfig) -> dict[str, str]:
-    """Our convolutions -> mmpose's modules. Theirs count pools too: the convolutions of a trunk are 0, 2 and 4."""
+    """Return mmpose's modules by our convolutions. Theirs count pools too: the convolutions of a trunk are 0, 2, 4."""
     names = {}
     for block in (1, 2, 3):
         names[f"trunk1_block{block}_conv1"] = f"stem.{2 * block - 2}"
@@ -99,6 +99,6 @@ def _fill(mapping: Mapping, layer: Layer, source: str, theirs: Map[str, torch.Te
     found = {key: theirs[name].float() for key, name in names.items()}
     if layer.norm:
         found["bias"] = torch.zeros(layer.channels)
-        # How many batches the statistics come from; PyTorch before 0.4.1 did not count.
+        # The number of batches behind the statistics; PyTorch before 0.4.1 did not count.
         found["norm.num_batches_tracked"] = theirs.get(counted, torch.tensor(0)).long().reshape(())
     mapping.tensors |= {f"convs.{layer.name}.{key}": tensor for key, tensor in found.items()}

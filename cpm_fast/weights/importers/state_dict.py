@@ -1,4 +1,4 @@
-"""Other people's weights as named tensors, from .safetensors or from PyTorch's files, running nothing they hold."""
+"""Foreign weights as named tensors, from .safetensors or PyTorch's files, whose content is never run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 # Keys under which checkpoints keep the weights beside optimizer and history: mmengine's and mmcv's, and common ones.
 INSIDE = ("state_dict", "model_state_dict", "model")
-# How PyTorch's own message goes on after advice to read the file unsafely, and how it names a class.
+# The end of PyTorch's own message, after advice to read the file unsafely, and its way of naming a class.
 UNPICKLER = "WeightsUnpickler error: "
 REFUSED = re.compile(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)")
 # The prefix that PyTorch's DataParallel adds to every name.
@@ -70,7 +70,7 @@ def _pytorch(path: Path) -> Any:
         if zipfile.is_zipfile(path):
             _check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever its instructions run into
+    except Exception as error:  # a damaged pickle raises errors of any kind
         reason = str(error).rpartition(UNPICKLER)[2] or type(error).__name__
         refused = REFUSED.match(reason)
         if refused:
@@ -79,7 +79,7 @@ def _pytorch(path: Path) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """PyTorch stores tensors as they are; an archive that unpacks to more than its size is made to fill memory."""
+    """Refuse a packed archive: PyTorch stores tensors unpacked, so that one that unpacks to more is an attack."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -89,10 +89,10 @@ def _check_archive(path: Path) -> None:
 
 
 def _classes(path: Path) -> list[str]:
-    """All classes beyond tensors and plain containers that an archive would need, without making any."""
+    """Return the classes other than tensors and plain containers that an archive would need, without making any."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-    except Exception:  # as above; older files are not looked through
+    except Exception:  # as above; older files are not searched
         return []
 
 

@@ -1,4 +1,4 @@
-"""A trunk that starts from ImageNet weights: VGG-19 as torchvision stores it, from a local file."""
+"""Trunks that start from ImageNet weights: VGG-19 as torchvision stores it, from a local file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.layers import network_layers
 from cpm_fast.weights.importers.state_dict import read_state_dict
 
-# Convolutions of the trunk, and where torchvision's `vgg19().features` has them. The tail is VGG's fourth block, which
-# a fourth pool would end.
+# Convolutions of the trunk, and their indices in torchvision's `vgg19().features`. The tail is VGG's fourth block,
+# which a fourth pool would end.
 VGG19 = {
     "block1_conv1": 0, "block1_conv2": 2,
     "block2_conv1": 5, "block2_conv2": 7,
@@ -29,13 +29,13 @@ WHITE = 255.0
 def init_trunk(model: CPM, path: str | Path) -> list[str]:
     """Put the leading convolutions of VGG-19 into a network's trunk, or into both trunks.
 
-    They are taken in order up to the first whose shape is another: ten for the preset "vgg". The first is turned
-    from torchvision's input (RGB, ImageNet's mean and deviation) to the network's, so that it sees the same picture;
-    only along the border it differs, where zero padding stands for another gray.
+    They are taken in order up to the first of another shape: ten for the preset "vgg". The first is converted from
+    torchvision's input (RGB, ImageNet's mean and deviation) to the network's, so that it sees the same picture; it
+    differs only along the border, where zero padding stands for another gray.
 
     Args:
         model: changed in place; without batch normalization.
-        path: torchvision's vgg19 weights as .safetensors or .pth; entries beside "features.*" are not looked at.
+        path: torchvision's vgg19 weights as .safetensors or .pth; entries beside "features.*" are ignored.
 
     Returns:
         The names of the layers that were filled.
@@ -53,7 +53,7 @@ def fill_trunk(model: CPM, tensors: Mapping[str, torch.Tensor], path: str | Path
     Raises:
         ValueError: as `init_trunk`; the message names the file.
     """
-    _convolution(tensors, 0, path)  # a file of something else is that before anything is wrong with the network
+    _convolution(tensors, 0, path)  # a wrong file is reported before a wrong network
     if model.config.norm != "none":
         raise ValueError(f"a trunk that starts from VGG-19 must have norm 'none', got {model.config.norm!r}")
     layers = {layer.name for layer in network_layers(model.config)}

@@ -1,4 +1,4 @@
-"""Protocol buffers read field by field: the wire format alone, off memory that may be a mapped file of any content.
+"""A reader of protocol buffers, field by field: only the wire format, from memory or a mapped file of any content.
 
 The protobuf package would be a dependency for this one format of the past, with Caffe's schema beside it, and it copies
 a file before it can be judged: 20 MB of two-byte fields became 101 MB of objects in protobuf 7.36.
@@ -22,7 +22,7 @@ FIRST_RUN = 16
 
 
 class WireError(ValueError):
-    """The bytes are not a message, or not one that is read here."""
+    """An error: the bytes are not a message, or not one that is read here."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Field:
 
 
 class Reader:
-    """Reads the messages of one file, nested ones too, up to so many fields in all."""
+    """A reader of one file's messages, nested ones too, up to so many fields in all."""
 
     def __init__(self, most_fields: int = MOST_FIELDS) -> None:
         self.left = self.most = most_fields
@@ -51,7 +51,7 @@ class Reader:
         """Yield the fields of a message in their order; nothing is copied but unpacked numbers.
 
         Raises:
-            WireError: the bytes end within a field, or are none.
+            WireError: the bytes end within a field, or are no field.
         """
         at = 0
         while at < len(data):
@@ -80,7 +80,7 @@ class Reader:
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Return the number that begins at a byte, seven bits a byte and the lowest first, and where it ends.
+    """Return the number that begins at a byte, seven bits per byte and the lowest first, and its end.
 
     Raises:
         WireError: the bytes end before it does, or it is longer than 64 bits.
@@ -121,7 +121,7 @@ def _run(data: memoryview, start: int, at: int, width: int) -> tuple[memoryview,
     step = tag_bytes + width
     records = records[: len(records) // step * step].reshape(-1, step)
     count, look = 1, FIRST_RUN
-    # Looked at in growing pieces, so that many short runs cost no more than their length.
+    # Compared in growing pieces, so that many short runs cost no more than their length.
     while count < len(records):
         other = (records[count : count + look, :tag_bytes] != tag).any(axis=1)
         if other.any():

@@ -91,7 +91,7 @@ def test_openpose_has_one_file_an_image(tmp_path):
     files = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert files == ["a-2_keypoints.json", "a_keypoints.json", "b_keypoints.json"]
     assert json.loads((tmp_path / "out" / "b_keypoints.json").read_text())["people"] == []
-    with pytest.raises(ValueError, match=r"one file an image; for 2 images give a folder"):
+    with pytest.raises(ValueError, match=r"one file per image; for 2 images give a folder"):
         Results([result("a.jpg"), result("b.jpg")]).save(tmp_path / "x.json", form="openpose")
 
 
