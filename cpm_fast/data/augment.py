@@ -1,4 +1,4 @@
-"""Augmentation: one matrix a sample, for image and points alike."""
+"""Augmentation: one matrix per sample, for image and points alike."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from cpm_fast.roi import Roi
 
 # Errors of a region are normal, but no larger than so many standard deviations.
 MOST_DEVIATIONS = 3.0
-# Above this quality nothing is to be seen of a compression.
+# Compression of a higher quality is invisible.
 BEST_JPEG = 95
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The random changes of one sample; the default leaves it as it is.
+    """The random changes of one sample; the default changes nothing.
 
     Args:
         scale, degrees, shift, flip: of the geometry, see `box_matrix`.
-        center_error: how far the center that the network is told is off, box pixels.
+        center_error: error of the center map's peak, box pixels.
         brightness: added, 0 to 255.
         contrast, saturation: factors on the differences to the mean and to gray.
         occluder: (left, top, right, bottom) of a rectangle in shares of the box, or None.
         occluder_color: BGR.
-        region_error: how far the region is off: to the right and down in shares of its side, and the logarithm of how
-            many times larger it is.
+        region_error: errors of the region: to the right and down in shares of its side, and the logarithm of the factor
+            on its side.
         whole: the region is the whole picture.
-        half: the region is of the parts at one end of the body: 0 the upper, 1 the lower; or None.
+        half: the region covers the parts at one end of the body: 0 the upper, 1 the lower; or None.
         border: (side, share): the picture ends where so large a share of the subject is cut off from a side, 0 left,
             1 top, 2 right, 3 bottom; or None.
         background: the surroundings of another subject stand behind the people.
         piece: (left, top, right, bottom) of a piece of another picture in shares of the box, or None.
-        piece_from: where in the other picture the piece is from, (x, y), 0 to 1.
+        piece_from: place of the piece in the other picture, (x, y), 0 to 1.
         piece_round: the piece is an ellipse.
-        other: which other sample, as a share of all.
+        other: index of the other sample, as a share of all.
         blur: standard deviation in box pixels.
         jpeg_quality: of a compression, or None.
     """
@@ -71,7 +71,7 @@ class Draw:
 
 
 def draw(config: AugmentationConfig, random: np.random.Generator) -> Draw:
-    """Draw every change, uniformly and independently, always in this order, so that what is off changes nothing."""
+    """Draw every change, uniformly and independently, always in this order, so that disabled ones change nothing."""
     scale = random.uniform(config.scale_min, config.scale_max)
     degrees = random.uniform(-config.rotate_degrees, config.rotate_degrees)
     shift = random.uniform(-config.shift_px, config.shift_px, 2)
@@ -125,7 +125,7 @@ def _rectangle(middle: np.ndarray, sides: np.ndarray) -> tuple[float, float, flo
 
 
 def box_matrix(roi: Roi, size: tuple[int, int], drawn: Draw) -> np.ndarray:
-    """Image pixels -> box pixels under a draw.
+    """Return the affine map from image pixels to box pixels under a draw.
 
     The release's order: scale, rotate, crop about the center (with its shift), flip. It rotates about the image's
     center and rounds the crop to whole pixels; rotating about the subject's center gives the same crop, unrounded.
@@ -146,7 +146,7 @@ def box_matrix(roi: Roi, size: tuple[int, int], drawn: Draw) -> np.ndarray:
 
 
 def recolor(crop: np.ndarray, drawn: Draw) -> np.ndarray:
-    """Saturation, contrast and brightness of a draw, in this order, and its rectangle: [H, W, 3] uint8 BGR, new."""
+    """Apply a draw's saturation, contrast, brightness and rectangle, in this order: a new [H, W, 3] uint8 BGR."""
     if (drawn.brightness, drawn.contrast, drawn.saturation) != (0.0, 1.0, 1.0):
         pixels = crop.astype(np.float32)
         gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]

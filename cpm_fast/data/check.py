@@ -1,4 +1,4 @@
-"""Checks of annotated pictures: errors are found before training, not by it."""
+"""Checks of annotated pictures, which find errors before training."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Check:
     Args:
         name: of the dataset.
         skeleton: its P parts.
-        samples: how many there are.
-        missing: pictures that are not there.
+        samples: their number.
+        missing: pictures that do not exist.
         unreadable: samples that can't be read for another reason, with it.
-        labeled: [P] how often each part is.
+        labeled: [P] count of labels of each part.
         outside: "NAME: PART, ..." labeled outside of the picture.
-        swapped: "NAME: what" where left and right may have changed places.
+        swapped: "NAME: PARTS" of samples whose left and right may have changed places.
         same_picture: names of different files with equal pixels, "NAME = NAME".
         same_annotation: equal parts labeled in equal pictures.
         left_out: annotations that the reader left out, with the reason.
-        sizes: (height, width) of pictures -> how many.
+        sizes: (height, width) of pictures -> count.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Check:
 
     @property
     def fine(self) -> bool:
-        """Whether every sample can be trained on; what is merely odd may well be right."""
+        """Whether every sample can be trained on; odd samples may well be right."""
         return not self.missing and not self.unreadable
 
     def findings(self) -> dict[str, list[str]]:
-        """Return what is wrong or odd -> samples."""
+        """Return the samples of each kind of error or oddity."""
         return {
             "picture missing": self.missing,
             "can't be read": self.unreadable,
@@ -104,7 +104,7 @@ class Check:
 
 
 class Checker:
-    """Looks at the samples of a dataset one after another.
+    """A checker of the samples of a dataset, one after another.
 
     Args:
         dataset: whose samples are given to `look`.
@@ -118,7 +118,7 @@ class Checker:
         self._annotations: dict[bytes, str] = {}
 
     def look(self, index: int) -> None:
-        """Read a sample and note what is odd about it."""
+        """Read a sample and note its oddities."""
         check = self.check
         try:
             sample = self.dataset[index]
@@ -158,7 +158,7 @@ class Checker:
 
 
 def swapped_sides(parts_image: np.ndarray, skeleton: Skeleton) -> list[str]:
-    """Say which left and right parts may have changed places; a guess, for a person to look at.
+    """Return the left and right parts that may have changed places; a guess, for a person to check.
 
     Two limbs that are mirror images, a to b, lead to the other side when uncrossed they would be far shorter. And
     shoulders do not face one way and hips the other, each seen wide.
@@ -194,7 +194,7 @@ def _length(parts_image: np.ndarray, limbs: Sequence[tuple[int, int]]) -> float:
 
 
 def thumbnails(dataset: Dataset, indices: Sequence[int]) -> np.ndarray | None:
-    """Up to nine of these samples, evenly chosen, with their parts drawn in: [H, W, 3] uint8 BGR; None if none is read.
+    """Draw up to nine of these samples, evenly chosen, with their parts: [H, W, 3] uint8 BGR; None if none is readable.
 
     Args:
         dataset: whose samples these are.

@@ -25,7 +25,7 @@ class Correction:
         sample: its index in the dataset, from 0.
         part: its name.
         point: (x, y) image pixels; None: the part is not labeled.
-        why: in a word, for instance "exchanged".
+        why: the reason in a word, for instance "exchanged".
     """
 
     sample: int
@@ -35,12 +35,12 @@ class Correction:
 
 
 class Corrected:
-    """The samples of a dataset with some parts moved, added or left out; regions stay as they are.
+    """The samples of a dataset with some parts moved, added or left out; regions are unchanged.
 
     Args:
         dataset: of the labels.
         corrections: of its samples.
-        file: they are from, which a run then watches.
+        file: that they were read from; a run checks that it has not changed.
 
     Raises:
         ValueError: a correction is of a sample or a part that the dataset does not have.

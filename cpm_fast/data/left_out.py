@@ -13,7 +13,7 @@ class LeftOut:
 
     Args:
         path: of the file.
-        what: an annotation is called, for instance "row".
+        what: the word for an annotation, for instance "row".
         many: the plural; with an s if not given.
     """
 
@@ -22,14 +22,14 @@ class LeftOut:
         self.reasons: list[str] = []
 
     def add(self, where: str, reason: object) -> None:
-        """Note one, by its place in the file."""
+        """Note one annotation, by its place in the file."""
         self.reasons.append(f"{where}: {reason}")
 
     def tell(self, kept: int) -> tuple[str, ...]:
-        """Warn of them; returns the reasons.
+        """Warn of the annotations and return the reasons.
 
         Args:
-            kept: how many annotations are used.
+            kept: number of used annotations.
 
         Raises:
             ValueError: some were left out, and none is used; names the first.

@@ -1,4 +1,4 @@
-"""From datasets to batches: order and augmentation are functions of seed, epoch and sample, whoever loads them."""
+"""The path from datasets to batches: order and augmentation are functions of seed, epoch and sample in any process."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 @dataclass(frozen=True)
 class Item(Generic[Array]):
-    """A sample as training sees it, in NumPy; of N samples, in PyTorch, every shape begins with N.
+    """A training sample in NumPy; for a batch, in PyTorch, every shape begins with N.
 
     Args:
         crops: [H, W, 3] uint8 BGR.
-        parts_box: [K, P, 2] float32 box pixels of K people, the subject first; what is not drawn is 0.
+        parts_box: [K, P, 2] float32 box pixels of K people, the subject first; parts that are not drawn are 0.
         drawn: [K, P] bool: labeled and inside the picture, so a target has its peak.
         known: [K, P] bool: labeled (in the picture or not), so the part's map is known.
-        center_box: [2] float32, where the network is told that the subject's center is, box pixels.
+        center_box: [2] float32, the center map's peak, box pixels.
     """
 
     crops: Array
@@ -69,12 +69,12 @@ class Batch(Item[torch.Tensor]):
 def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample | None = None) -> Item[np.ndarray]:
     """Cut, scale, turn and mirror one sample, its parts and its neighbors' alike.
 
-    A part outside the picture is not drawn, as released. The center that the network is told is that of the region,
-    which may be off, as it is in inference.
+    A part outside the picture is not drawn, as released. The center map's peak is at the region's center, which may be
+    off, as it is in inference.
 
     Args:
-        sample: the sample; stays as it is.
-        network: whose input it becomes.
+        sample: the sample, which is not changed.
+        network: that it becomes an input of.
         drawn: the random changes.
         other: another sample, for changes that need its picture; None leaves them out.
     """
@@ -126,13 +126,13 @@ class TrainingItems(torch.utils.data.Dataset[Item[np.ndarray] | str]):
         return self.datasets[which][index - start]
 
     def other(self, drawn: Draw) -> Sample | None:
-        """Return the other sample that a draw needs; None where none does, or it can't be read."""
+        """Return the other sample that a draw needs; None if it needs none, or it can't be read."""
         if not drawn.needs_other:
             return None
         try:
             return self.sample(int(drawn.other * len(self)))
         except (ValueError, OSError):
-            # It is named where it is its own turn.
+            # Its failure is reported at its own turn.
             return None
 
     def __getitem__(self, key: tuple[int, int]) -> Item[np.ndarray] | str:
@@ -150,7 +150,7 @@ class TrainingItems(torch.utils.data.Dataset[Item[np.ndarray] | str]):
 
 
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index) from one step to another; every epoch is a permutation of its own, its rest dropped.
+    """A sampler of batches of (epoch, index) over some steps; every epoch has its own permutation, its rest dropped.
 
     Process `rank` of `world` gets every world-th index of each batch.
     """
@@ -177,12 +177,12 @@ class ShuffledBatches(Sampler[list[tuple[int, int]]]):
 
 
 def steps_per_epoch(count: int, batch: int) -> int:
-    """Whole batches of an epoch, at least one."""
+    """Return the number of whole batches of an epoch, at least one."""
     return max(1, count // batch)
 
 
 def blank_batch(network: NetworkConfig, count: int) -> Batch:
-    """So many samples of nothing: black, nobody in them, and nothing known."""
+    """Return a batch of blank samples: black, with nobody in them, and nothing known."""
     people = (count, 1, network.parts)
     return Batch(
         crops=torch.zeros(count, *network.input_size, 3, dtype=torch.uint8),
@@ -219,7 +219,7 @@ def collate(items: Sequence[Item[np.ndarray] | str], network: NetworkConfig) -> 
 
 
 class BatchItems(Protocol):
-    """Items by (epoch, index), which know how they are stacked."""
+    """Items by (epoch, index), with a method to stack them."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: tuple[int, int]) -> Any: ...
@@ -236,7 +236,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
 ) -> DataLoader[Any]:
-    """Batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
+    """Yield the batches of the steps from `first_step` to below `last_step`; the same for any number of workers.
 
     Process `rank` of `world` gets its share of each.
     """
@@ -251,7 +251,7 @@ def training_batches(
 
 
 def _start_worker(_worker: int) -> None:
-    """One thread, and not before the step's own: a loader that runs beside a step on the CPU stalls all its threads.
+    """Set a worker to one thread of low priority: a loader beside a step on the CPU would stall all its threads.
 
     Ctrl-C, which reaches every process of a terminal, is for the training process to judge.
     """

@@ -1,4 +1,4 @@
-"""A dataset seen with another skeleton: its parts are matched by name."""
+"""A view of a dataset with another skeleton, whose parts are matched by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Mapped:
 
     Args:
         dataset: of any skeleton that shares a part.
-        skeleton: to see it with.
+        skeleton: of the view.
 
     Raises:
         ValueError: they share no part.
@@ -55,7 +55,7 @@ class Mapped:
 
 
 def mapped(dataset: Dataset, skeleton: Skeleton) -> Dataset:
-    """Return a dataset with the parts of a skeleton: itself where it has them, in that order.
+    """Return a dataset with the parts of a skeleton: itself if it has them, in that order.
 
     Raises:
         ValueError: they share no part.

@@ -1,4 +1,4 @@
-"""Which dataset a word or a path on the command line means."""
+"""Opening of datasets by a word or a path on the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SYNTHETIC_COUNT = 8000
 CORRECTED = "corrected"
 # The file of a DeepLabCut project.
 PROJECT_FILE = "config.yaml"
-# For files of other suffixes.
+# Advice for files of other suffixes.
 REMEDIES = {
     ".slp": "labels of SLEAP become such a folder by cpm-fast data convert",
     ".xlsx": "save the table as CSV UTF-8",
@@ -32,7 +32,7 @@ REMEDIES = {
 KNOWN = (
     "a folder of LSP or LSP-extended (joints.mat and images/) or FLIC (examples.mat and images/), MPII's .mat, "
     "a .json of MPII or of COCO key points, a .csv or .h5 of DeepLabCut or its project folder, an .h5 with images and "
-    "annotations, a .csv of one's own, or a folder that holds one such file"
+    "annotations, a .csv of your own, or a folder that holds one such file"
 )
 
 
@@ -40,12 +40,12 @@ def open_dataset(spec: str | Path) -> Dataset:
     """Open a dataset by path or word.
 
     Args:
-        spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), or a file or folder of what
-            `KNOWN` says, or "corrected:FILE:DATA": any of these with the labels that a file of corrections changes.
+        spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), or a file or folder as listed
+            in `KNOWN`, or "corrected:FILE:DATA": any of these with the labels that a file of corrections changes.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: nothing that is known.
+        ValueError: an unknown kind of data.
 
     Examples:
         >>> data = open_dataset("synthetic:3")

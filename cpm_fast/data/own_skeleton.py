@@ -1,4 +1,4 @@
-"""The skeleton of parts that a user named: from a skeleton.toml beside the data, or from the names alone."""
+"""Skeletons of a user's own parts: from a skeleton.toml beside the data, or from the names alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def skeleton_file(folders: Iterable[Path]) -> Path | None:
 
 
 def skeleton_of(name: str, parts: Sequence[str], limbs: Iterable[tuple[str, str]] = ()) -> Skeleton:
-    """Return the built-in skeleton that has exactly these parts, or else one whose pairs the names tell.
+    """Return the built-in skeleton that has exactly these parts, or else one with pairs by the names.
 
     Args:
         name: of a skeleton that is not built in.

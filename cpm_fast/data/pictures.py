@@ -1,4 +1,4 @@
-"""Pictures by the names that annotations give them, also where these are paths of another machine."""
+"""Pictures by the names that annotations give them, including paths of another machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
-# So many pictures are looked for when a dataset is opened, to tell of paths from elsewhere.
+# Number of pictures that are searched when a dataset is opened, to warn of paths from elsewhere.
 LOOKED_FOR = 1000
 
 
@@ -25,14 +25,14 @@ class Pictures:
     Args:
         folders: where pictures are looked for, in order.
         bare: whether a file name alone, without the folders before it, may be enough.
-        given: names whose pictures lie where no folder would lead to.
+        given: paths of pictures outside all folders, by name.
     """
 
     def __init__(self, folders: Sequence[Path], bare: bool = True, given: Mapping[str, Path] | None = None) -> None:
         self.folders, self.bare, self.given = tuple(folders), bare, dict(given or {})
 
     def path(self, name: str, beside: Path | None = None) -> Path:
-        """Return the path of a picture; in the first folder as it stands where it is nowhere.
+        """Return the path of a picture; if it is nowhere, its name in the first folder.
 
         Args:
             name: as the annotations have it.
@@ -41,7 +41,7 @@ class Pictures:
         return self._find(name, beside)[0]
 
     def _find(self, name: str, beside: Path | None = None) -> tuple[Path, bool]:
-        """Path, and whether it was found by an end of the name."""
+        """Return the path, and whether it was found by an end of the name."""
         if name in self.given:
             return self.given[name], False
         for folder in self.folders:
@@ -60,7 +60,7 @@ class Pictures:
         return self.folders[0] / name.replace("\\", "/"), False
 
     def tell(self, dataset: str, names: Sequence[tuple[str, Path | None]]) -> None:
-        """Warn of names that are paths of another place; looks at no more than `LOOKED_FOR` of them, evenly chosen.
+        """Warn of names that are paths of another place; check at most `LOOKED_FOR` of them, evenly chosen.
 
         Args:
             dataset: its name, for the message.
@@ -101,7 +101,7 @@ def _spelled_otherwise(folder: Path, name: str) -> Path | None:
 
 @lru_cache(maxsize=256)
 def _spellings(folder: Path) -> dict[str, list[str]]:
-    """Return what is in a folder by its plain names."""
+    """Return the files in a folder by their plain names."""
     names = defaultdict(list)
     if folder.is_dir():
         for path in folder.iterdir():

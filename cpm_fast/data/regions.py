@@ -1,4 +1,4 @@
-"""Regions as a finder, a user or the edge of a photograph gives them: off, of half a body, or of a whole picture."""
+"""Random regions like those of finders, users and photographs' edges: off, of half a body, or of a whole picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cpm_fast.data.augment import Draw
 from cpm_fast.data.sample import Sample
 from cpm_fast.roi import Roi
 
-# Fewer parts say nothing of a size.
+# Fewer parts give no size.
 LEAST_PARTS = 4
-# A region shrinks with the parts that are left, at most to this share of its side.
+# A region shrinks with the remaining parts, at most to this share of its side.
 LEAST_SHARE = 0.5
-# The whole picture is a subject's region where the subject's own takes at least this share of it.
+# The whole picture may be a subject's region if the subject's own takes at least this share of it.
 WHOLE_SHARE = 0.5
 
 
@@ -25,7 +25,7 @@ class View:
 
     Args:
         roi: the region.
-        bounds: left, top, right, bottom of the picture that there is, whole image pixels.
+        bounds: left, top, right, bottom of the remaining picture, whole image pixels.
     """
 
     roi: Roi
@@ -78,13 +78,13 @@ def half(parts: np.ndarray, end: int) -> np.ndarray:
 def border(
     parts: np.ndarray, bounds: tuple[int, int, int, int], side: int, share: float
 ) -> tuple[tuple[int, int, int, int], np.ndarray]:
-    """Return the bounds of a picture that ends at a line through the subject, and the parts that are left.
+    """Return the bounds of a picture that ends at a line through the subject, and the remaining parts.
 
     Args:
         parts: [K, 2] image pixels.
         bounds: of the picture.
-        side: that is cut off: 0 left, 1 top, 2 right, 3 bottom.
-        share: of the extent of the parts, from that side on.
+        side: the side to cut off: 0 left, 1 top, 2 right, 3 bottom.
+        share: share of the parts' extent to cut off from that side.
     """
     axis, high = side % 2, side >= 2
     if bounds[axis + 2] - bounds[axis] < 2:
@@ -99,7 +99,7 @@ def border(
 
 
 def refit(roi: Roi, parts: np.ndarray, kept: np.ndarray) -> Roi:
-    """Return the region of some of a subject's parts, by the rule that gave the region of all of them.
+    """Return the region of some of a subject's parts, by the rule behind the region of all of them.
 
     The side shrinks as the extent of the parts does, at most to `LEAST_SHARE`; the center moves with theirs.
     """

@@ -1,4 +1,4 @@
-"""One annotated subject of one picture, and what a dataset is."""
+"""One annotated subject of one picture, and the protocol of datasets."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Sample:
         image: [H, W, 3] uint8 BGR.
         parts_image: [P, 2] float64, NaN where not labeled.
         labeled: [P] bool.
-        roi: the region about the subject, where the format says one; None: about `box_image`.
+        roi: the region about the subject, if the format gives one; None: about `box_image`.
         name: for reports, for instance the file name.
-        occluded: [P] bool, labeled but hidden from view, where the format says so.
+        occluded: [P] bool, labeled but hidden from view, if the format has such flags.
         others_image: [K, P, 2] parts of the other people in the picture, NaN where not labeled.
-        box_image: left, top, right, bottom of the subject, image pixels, where the format gives one; there must be one
-            where `roi` is None.
-        head_length: what PCKh measures errors against, image pixels, where the format gives it: 0.6 times the
-            diagonal of the head's box.
-        area: of the subject's outline, square image pixels, where the format gives it: what OKS needs.
-        identity: what the format calls picture and subject, for tables that refer to it: the ids of image and
+        box_image: left, top, right, bottom of the subject, image pixels, if the format gives one; required if `roi` is
+            None.
+        head_length: the reference length of PCKh, image pixels, if the format gives it: 0.6 times the diagonal of the
+            head's box.
+        area: of the subject's outline, square image pixels, if the format gives it; OKS needs it.
+        identity: the format's numbers of picture and subject, for tables that refer to them: the ids of image and
             annotation in COCO, the indices in annolist and annorect in MPII's release, from 1 as there, and the place
             among the examples in FLIC, from 1.
-        ignored_image: [K, 4] left, top, right, bottom about whoever is in the picture without labeled parts, crowds
-            among them, image pixels: neither a subject nor background.
+        ignored_image: [K, 4] left, top, right, bottom around people without labeled parts, crowds among them, image
+            pixels: neither a subject nor background.
     """
 
     image: np.ndarray

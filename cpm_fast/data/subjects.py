@@ -1,4 +1,4 @@
-"""A list of subjects, each in a picture that is read when it is asked for: the form of most datasets."""
+"""Lists of subjects in pictures that are read on demand: the form of most datasets."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Subject:
     Args:
         image: the picture's name.
         parts_image: [P, 2], NaN where not labeled.
-        roi: the region about the subject; None: about its box, or the whole picture where it has none.
-        folder: beside which the picture may lie, where that is not a folder of all of them.
-        size: (height, width) of the picture when it was labeled, where the annotations tell.
+        roi: the region about the subject; None: about its box, or the whole picture if it has none.
+        folder: another folder in which the picture may lie.
+        size: (height, width) of the picture when it was labeled, if the annotations have it.
     """
 
     image: str
@@ -53,8 +53,8 @@ class Subjects:
         name: of the dataset.
         skeleton: the P parts.
         subjects: in order.
-        pictures: where they lie; or the folders in which they are looked for.
-        files: of annotations, which this was read from.
+        pictures: the pictures, or the folders in which they are searched.
+        files: the files of annotations.
         left_out: a reason for each annotation that is not among them.
     """
 
@@ -70,7 +70,7 @@ class Subjects:
         self._name, self._skeleton = name, skeleton
         self.subjects, self.left_out, self.annotation_files = subjects, tuple(left_out), tuple(files)
         self.pictures = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
-        # By picture: boxes about those whom a file gives no parts of.
+        # By picture: boxes around people without parts in the file.
         self.ignored: dict[str, list[Box]] = {}
         self._places = defaultdict(list)
         for place, subject in enumerate(subjects):
@@ -93,7 +93,7 @@ class Subjects:
         return list(dict.fromkeys((subject.image, subject.folder) for subject in self.subjects))
 
     def picture_files(self) -> list[Path]:
-        """Return the path of every picture, also of those that are missing."""
+        """Return the path of every picture, including missing ones."""
         return [self.pictures.path(*name) for name in self._names() if name[0] not in self.pictures.given]
 
     def __getitem__(self, index: int) -> Sample:
@@ -165,10 +165,10 @@ def _check_size(path: Path, image: np.ndarray, size: tuple[int, int] | None) -> 
 
 
 def region_of_parts(parts_image: np.ndarray, skeleton: Skeleton) -> tuple[Roi | None, Box | None]:
-    """Give the region, or the box, of a subject for which a file has neither.
+    """Return the region, or the box, of a subject for which a file has neither.
 
-    People's limbs tell the scale (`Roi.from_parts`); of anything else it is the box about the labeled parts, which the
-    network's own margin surrounds as it does any other box.
+    For people, limbs give the scale (`Roi.from_parts`); for anything else it is the box around the labeled parts, to
+    which the network's margin is added as to any other box.
 
     Args:
         parts_image: [P, 2], NaN where not labeled.

@@ -1,4 +1,4 @@
-"""Frames of videos as pictures: taken out once, in order, into a temporary folder."""
+"""Frames of videos as pictures, extracted once, in order, to a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cpm_fast.media.video import Video
 
 # Compression of the temporary pictures: the fastest.
 PNG_COMPRESSION = 1
-# All frames together; a table of more is to be thinned out.
+# Most frames of a table in all.
 MOST_FRAMES = 5000
 
 
@@ -38,7 +38,7 @@ class VideoFrames:
         return list(self._wanted)
 
     def add(self, name: str, video: Path, frame: float) -> str:
-        """Want a frame; returns what it is called.
+        """Request a frame and return its name.
 
         Args:
             name: of the video.
@@ -62,7 +62,7 @@ class VideoFrames:
         return called
 
     def extract(self) -> None:
-        """Write the pictures; warns of a video that can't be read, whose frames are then missing."""
+        """Write the pictures; warn of a video that can't be read, whose frames are then missing."""
         for video, frames in self._wanted.items():
             last = max(frames)
             try:

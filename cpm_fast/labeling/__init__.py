@@ -1,1 +1,1 @@
-"""Frames out of videos, labels made and corrected in a page, and what to label next."""
+"""The labeling loop: frames from videos, a page to make and correct labels, and suggestions of what to label next."""

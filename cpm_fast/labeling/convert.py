@@ -1,4 +1,4 @@
-"""Labels of other programs into a folder that can be labeled on, and back out."""
+"""Conversion of other programs' labels to a folder for labeling, and back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SLEAP_PREDICTIONS = "sleap"
 
 @dataclass(eq=False)
 class _Target:
-    """The folder that is written."""
+    """The folder to write."""
 
     folder: Path
     skeleton: Skeleton
@@ -56,7 +56,7 @@ class _Target:
 
 
 def import_labels(source: str, output: Path, progress: bool = False) -> tuple[int, int]:
-    """Bring labels of any dataset that `train` reads, or of SLEAP, with their pictures into a folder for `label`.
+    """Convert labels of any dataset that `train` reads, or of SLEAP, with their pictures to a folder for `label`.
 
     Args:
         source: a file or folder, as for `open_dataset`, or a .slp file.
@@ -64,7 +64,7 @@ def import_labels(source: str, output: Path, progress: bool = False) -> tuple[in
         progress: whether to show a bar.
 
     Returns:
-        How many pictures and how many subjects.
+        The numbers of pictures and of subjects.
 
     Raises:
         FileExistsError: the folder is not empty.
@@ -141,7 +141,7 @@ def _point(point: np.ndarray) -> tuple[float, float, int] | None:
 
 
 def _pictures(path: Path, wanted: set[int]) -> Iterable[tuple[int, np.ndarray]]:
-    """Numbers and pictures of some frames of a video."""
+    """Yield numbers and pictures of some frames of a video."""
     video, left = Video(path), len(wanted)
     try:
         for frame in video.frames(min(wanted)):
@@ -156,7 +156,7 @@ def _pictures(path: Path, wanted: set[int]) -> Iterable[tuple[int, np.ndarray]]:
 
 
 class _Names:
-    """File names within a folder for what datasets call their pictures, no two the same."""
+    """File names within a folder by the datasets' names of pictures, no two the same."""
 
     def __init__(self) -> None:
         self.taken: dict[str, str] = {}
@@ -178,10 +178,10 @@ class _Names:
 
 
 def export_deeplabcut(folder: Path, output: Path, scorer: str = "cpm_fast") -> list[Path]:
-    """Write a folder's labels as DeepLabCut keeps them: labeled-data/VIDEO/CollectedData_SCORER.csv, and .h5 with it.
+    """Write a folder's labels in DeepLabCut's form: labeled-data/VIDEO/CollectedData_SCORER.csv, and .h5 with it.
 
     Pictures are copied beside the tables. Several subjects in a picture become individuals animal1, animal2, ... The
-    .h5 is written where pandas and tables are installed, the extra deeplabcut.
+    .h5 is written if pandas and tables are installed, the extra deeplabcut.
 
     Args:
         folder: with labels.csv and pictures.

@@ -1,4 +1,4 @@
-"""The pictures of a folder: found below it, served from nowhere else."""
+"""The pictures below a folder, the only ones that are served."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cpm_fast.media.image import IMAGE_SUFFIXES
 
-# Settings and predictions of a labeled folder lie here; folders with a dot are not looked into.
+# Settings and predictions of a labeled folder lie here; hidden folders are not searched.
 PRIVATE = ".labeling"
 # Suffixes that every browser shows; other pictures are sent as PNG.
 SHOWN = {".bmp": "image/bmp", ".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 
 def list_pictures(folder: Path) -> list[str]:
-    """Names of all pictures below a folder, relative to it with forward slashes, img2 before img10.
+    """Return the names of all pictures below a folder, relative to it with forward slashes, img2 before img10.
 
     Hidden files and folders, links that lead out of the folder and names that are not UTF-8 are left out; the last
     are warned about.
@@ -29,7 +29,7 @@ def list_pictures(folder: Path) -> list[str]:
     root, names, strange = folder.resolve(), [], 0
     waiting = [root]
     while waiting:
-        # Only links are resolved: with 10,000 pictures the look at every path took most of the start.
+        # Only links are resolved: for 10,000 pictures, checking every path took most of the start.
         for entry in os.scandir(waiting.pop()):
             path = Path(entry.path)
             if entry.name.startswith("."):
@@ -49,7 +49,7 @@ def list_pictures(folder: Path) -> list[str]:
 
 
 def inside(root: Path, path: Path) -> bool:
-    """Whether a path is a file below a resolved folder once links are followed."""
+    """Return whether a path is a file below a resolved folder once links are followed."""
     try:
         return path.is_file() and path.resolve().is_relative_to(root)
     except OSError:

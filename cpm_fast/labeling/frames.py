@@ -1,4 +1,4 @@
-"""Frames worth labeling, out of videos: different from each other, spread evenly, or hard for a network."""
+"""Extraction of frames worth labeling from videos: different from each other, spread evenly, or hard for a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = (32, 24)  # width, height
 MOST_SMALL = 8192
 # Two frames whose small pictures differ by less, gray levels on average, show the same.
 SAME_LEVELS = 1.5
-# A network looks at this many times the frames that are wanted.
+# A network is run on this many times the requested frames.
 LOOKED_AT = 8
 
 
@@ -44,7 +44,7 @@ class Small:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame that was written: the picture's name, its video, number from 0, time, and how it was chosen."""
+    """A written frame: the picture's name, its video, number from 0, time, and the way it was chosen."""
 
     image: str
     video: str
@@ -54,7 +54,7 @@ class Frame:
 
 
 def small(image: np.ndarray) -> np.ndarray:
-    """Return a picture [H, W, 3] as [24, 32] uint8 gray levels: what frames are compared by."""
+    """Return a picture [H, W, 3] as [24, 32] uint8 gray levels, by which frames are compared."""
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     return cv2.resize(gray, SMALL, interpolation=cv2.INTER_AREA)
 
@@ -77,12 +77,12 @@ def read_small(video: Video) -> Small:
 
 
 def choose(pictures: np.ndarray, slots: Sequence[Sequence[int]], known: np.ndarray) -> list[int]:
-    """From each slot the first picture that shows something new.
+    """Choose from each slot the first picture that shows something new.
 
     Args:
         pictures: [M, h, w] uint8.
         slots: places among the pictures, the best of each slot first.
-        known: [K, h, w] uint8, what is there already.
+        known: [K, h, w] uint8, existing pictures.
 
     Returns:
         Places, at most one per slot, in rising order.
@@ -100,7 +100,7 @@ def choose(pictures: np.ndarray, slots: Sequence[Sequence[int]], known: np.ndarr
 
 
 def uniform_slots(count: int, slots: int) -> list[list[int]]:
-    """Equal stretches of `count` pictures, each tried from its middle."""
+    """Return equal stretches of `count` pictures, each tried from its middle."""
     edges = np.linspace(0, count, min(slots, count) + 1).round().astype(int)
     spans = [np.arange(a, b) for a, b in pairwise(edges)]
     return [span[np.argsort(abs(span - span.mean()), kind="stable")].tolist() for span in spans]
@@ -111,7 +111,7 @@ def kmeans_slots(pictures: np.ndarray, slots: int, seed: int) -> list[list[int]]
 
     Args:
         pictures: [M, h, w] uint8.
-        slots: how many groups.
+        slots: number of groups.
         seed: of the first guess.
     """
     data = pictures.reshape(len(pictures), -1).astype(np.float32)
@@ -137,13 +137,13 @@ def take_frames(
 ) -> list[Frame]:
     """Write frames of a video as PNG into a folder, and note them in its frames.csv.
 
-    Frames that show what is chosen or was written earlier are passed over, so that fewer may come, and a second call
-    takes others.
+    Frames that look like a chosen or an earlier one are skipped, so that there may be fewer, and a second call takes
+    others.
 
     Args:
         path: of the video.
-        folder: for the pictures, made where it is not there.
-        count: how many, at most.
+        folder: for the pictures, made if it does not exist.
+        count: their number, at most.
         by: "kmeans": frames that look different (as DeepLabCut does); "uniform": spread over the video; "uncertainty":
             those in which the network's peaks are lowest.
         model: the network, for "uncertainty".
@@ -175,7 +175,7 @@ def take_frames(
     else:
         looked = choose(found.pictures, uniform_slots(len(found.frames), LOOKED_AT * count), known)
         slots = [[place] for place in _by_doubt(path, found, looked, model, progress)]
-    # Those that a network looked at already differ from each other.
+    # The candidates of a network already differ from each other.
     picked = [slot[0] for slot in slots[:count]] if by == UNCERTAINTY else choose(found.pictures, slots, known)
     places = {int(found.frames[place]): place for place in picked}
     wanted = sorted(set(places) - taken)
@@ -190,7 +190,7 @@ def take_frames(
 
 
 def read_manifest(folder: Path) -> list[Frame]:
-    """Return the frames that a folder's frames.csv names; none where there is no such file.
+    """Return the frames that a folder's frames.csv names; none if there is no such file.
 
     Raises:
         ValueError: it is damaged; the message names it.
@@ -219,7 +219,7 @@ def write_manifest(folder: Path, frames: Sequence[Frame]) -> None:
 
 
 def _by_doubt(path: Path, found: Small, looked: list[int], model: CPM, progress: bool | None) -> list[int]:
-    """Places of frames, those with the lowest mean peak first."""
+    """Return the places of frames, those with the lowest mean peak first."""
     images = _frames(path, [int(found.frames[place]) for place in looked])
     results = infer(images, model=model, progress=progress)
     heights = [float(result.scores.mean(axis=1).min()) if len(result) else 0.0 for result in results]
@@ -250,7 +250,7 @@ def _frames(path: Path, wanted: Sequence[int]) -> list[np.ndarray]:
 
 
 def _video_name(path: Path, folder: Path) -> str:
-    """Return the video's path as the manifest has it, relative to the folder where it can be."""
+    """Return the video's path in the manifest, relative to the folder if possible."""
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     except ValueError:

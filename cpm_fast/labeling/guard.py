@@ -1,4 +1,4 @@
-"""Who may talk to the page's server: this machine's own page, by its token, and nobody else."""
+"""Access control of the page's server: only this machine's own page, by its token."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ HEADERS = (
 
 
 class Guard:
-    """An ASGI application that lets through requests with the token at the head of their path.
+    """An ASGI application that passes on requests with the token at the head of their path.
 
-    Refused are: another Host (a name that was made to point at this machine), another Origin, requests that the browser
-    says another site made, and a wrong token. The token is taken off the path that the application sees.
+    It refuses another Host (a name that was made to point at this machine), another Origin, requests that the browser
+    marks as another site's, and a wrong token. The token is removed from the path that the application sees.
 
     Args:
         app: the application behind it.
@@ -62,7 +62,7 @@ class Guard:
         )
 
     def refusal(self, scope: Scope) -> str | None:
-        """Why a request is refused, or None."""
+        """Return why a request is refused, or None."""
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)

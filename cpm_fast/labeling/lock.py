@@ -1,4 +1,4 @@
-"""A folder held by one process at a time."""
+"""A lock, by which one process at a time holds a folder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 
 class FolderLock:
-    """A lock on a file, which the system lets go when the process ends, however it ends.
+    """A lock on a file, which the system releases when the process ends in any way.
 
     Args:
-        path: of the file, made where it is not there.
-        message: of the error where another process holds it.
+        path: of the file, made if it does not exist.
+        message: of the error if another process holds it.
 
     Raises:
         RuntimeError: another process holds it.
@@ -28,7 +28,7 @@ class FolderLock:
             raise RuntimeError(message) from None
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         self._file.close()
 
 

@@ -1,4 +1,4 @@
-"""Which parts a folder's labels have: from an option, the folder's skeleton.toml, its table, or a network."""
+"""The parts of a folder's labels: from an option, the folder's skeleton.toml, its table, or a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def find_skeleton(folder: Path, given: str | Path | None, table: Path, network: 
         folder: of the pictures.
         given: lsp, mpii, flic, coco or jhmdb, or a .toml file; None: the folder's skeleton.toml, or else the columns of
             the table, or else the network's.
-        table: the labels, which may not be there yet.
+        table: the labels, which may not exist yet.
         network: the skeleton of the network that predicts, if there is one.
 
     Raises:

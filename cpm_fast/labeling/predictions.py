@@ -20,9 +20,9 @@ class Predictions:
     """Predicted parts per picture, of one network.
 
     Args:
-        folder: which holds a file for each network that looked.
+        folder: with a file for each network that was run.
         skeleton: of the labels; parts of the network are matched by name.
-        network: fingerprint of the network; None: the one that looked last.
+        network: fingerprint of the network; None: the one that was run last.
 
     Raises:
         ValueError: the file is damaged; the message names it.
@@ -35,7 +35,7 @@ class Predictions:
         self.skeleton = skeleton
         self._found: dict[str, list[np.ndarray]] = {}
         if self.path.is_file():
-            # Not as a table of results: names of pictures are those of the folder, wherever it is looked at from.
+            # Not a table of results: names of pictures are relative to the folder, from any working folder.
             try:
                 found, _ = from_csv(self.path.read_bytes())
             except DAMAGE as error:
@@ -47,11 +47,11 @@ class Predictions:
         return bool(self._found.get(image))
 
     def seen(self, image: str) -> bool:
-        """Whether the network has looked, even where it found nothing."""
+        """Return whether the network was run on a picture, even if it found nothing."""
         return image in self._found
 
     def arrays(self, image: str) -> list[np.ndarray]:
-        """[P, 3] x, y and score per subject, NaN where the network has no such part."""
+        """Return [P, 3] x, y and score per subject, NaN where the network has no such part."""
         return self._found.get(image, [])
 
     def of(self, image: str) -> list[dict[str, list[list[float] | None]]]:
@@ -62,7 +62,7 @@ class Predictions:
         ]
 
     def uncertainty(self, images: Sequence[str]) -> list[float | None]:
-        """1 less the mean score of the parts per picture, the least certain subject counts; None without prediction."""
+        """Return 1 minus the mean score of the parts per picture, of its least certain subject; None if unpredicted."""
         return [
             round(max(1 - float(np.nanmean(points[:, 2])) for points in found), 4) if found else None
             for found in map(self.arrays, images)
@@ -72,7 +72,7 @@ class Predictions:
         self._found[image] = [points for points in found if np.isfinite(points).any()]
 
     def save(self) -> None:
-        """Write them, whole or not at all."""
+        """Write the predictions, whole or not at all."""
         results = []
         for image, found in self._found.items():
             points = np.array(found, np.float32).reshape(-1, len(self.skeleton), 3)

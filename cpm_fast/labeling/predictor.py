@@ -1,4 +1,4 @@
-"""A network that looks at pictures while a person labels: the one on the screen first, then those without labels."""
+"""Predictions while a person labels: first for the picture on the screen, then for those without labels."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Predictor:
     """Predictions for the pictures of a store, made in a thread.
 
     Args:
-        store: which gets the predictions.
+        store: for the predictions.
         model: the network; the parts are matched by name.
-        name: what the page calls the network.
+        name: of the network in the page.
 
     Raises:
         ValueError: the network has none of the store's parts.
@@ -35,7 +35,7 @@ class Predictor:
     def __init__(self, store: Store, model: CPM, name: str) -> None:
         if not set(model.skeleton.names) & set(store.skeleton.names):
             raise ValueError(
-                f"the network must know some of the parts {list(store.skeleton.names)}, got "
+                f"the network must have some of the parts {list(store.skeleton.names)}, got "
                 f"{list(model.skeleton.names)}"
             )
         self.store, self.model, self.name = store, model, name
@@ -46,17 +46,17 @@ class Predictor:
         self._thread = threading.Thread(target=self._work, name="predictor", daemon=True)
 
     def start(self) -> None:
-        """Begin to look at the pictures."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and keep what was found."""
+        """End the thread and keep its predictions."""
         self._stop.set()
         self._thread.join()
         self.store.save_predictions()
 
     def first(self, number: int) -> None:
-        """Look at this picture next."""
+        """Predict this picture next."""
         self._wanted, self._asked = number, time.monotonic()
 
     def in_box(self, number: int, box: Any) -> list[list[float] | None]:

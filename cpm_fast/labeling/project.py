@@ -1,4 +1,4 @@
-"""One folder for the whole loop: which skeleton, which videos, where frames, labels and runs are."""
+"""Projects: one folder for the whole loop, with skeleton, videos, frames, labels and runs."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ class Project:
         return list(dict.fromkeys(found))
 
     def run_folders(self) -> list[Path]:
-        """Folders of trainings, the oldest first."""
+        """Return the folders of trainings, the oldest first."""
         found = (self.folder / self.runs).glob("train-*")
         return sorted((path for path in found if path.name[6:].isdigit()), key=lambda path: int(path.name[6:]))
 
     def model(self) -> Path | None:
-        """Return the weights of the last training that ended, or None."""
+        """Return the weights of the last finished training, or None."""
         ended = [run / FINAL for run in self.run_folders() if (run / FINAL).is_file()]
         return ended[-1] if ended else None
 
     def next_run(self, kind: str = "train") -> Path:
-        """Return a folder that is not there yet: runs/train-1, runs/train-2, ..."""
+        """Return a folder that does not exist yet: runs/train-1, runs/train-2, ..."""
         number = 1
         while (self.folder / self.runs / f"{kind}-{number}").exists():
             number += 1

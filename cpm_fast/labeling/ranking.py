@@ -1,4 +1,4 @@
-"""Which pictures to label next: where the network is unsure, contradicts itself, or sees what nobody labeled."""
+"""The ranking of pictures to label next: where the network is unsure, contradicts itself, or sees something new."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TILE_PX, COLUMNS, CAPTION_PX = 240, 4, 26
 
 @dataclass(eq=False)
 class Candidate:
-    """A picture, what the network found in it, and what speaks for labeling it: criterion -> value, NaN where unknown.
+    """A picture, the network's result, and the values of the criteria for labeling it, NaN where unknown.
 
     Distances are in sides of the subject's region.
     """
@@ -44,7 +44,7 @@ class Candidate:
 
 
 def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress: bool) -> list[Candidate]:
-    """Run the network over pictures and compute what each tells by itself.
+    """Run the network over pictures and compute the criteria that need one picture only.
 
     Args:
         folder: of the pictures.
@@ -75,12 +75,12 @@ def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress
 
 
 def low_peaks(result: Result) -> float:
-    """1 less the mean peak, of the subject where it is lowest; 1 where nobody is found."""
+    """Return 1 minus the mean peak of the least certain subject; 1 if nobody is found."""
     return max((1 - float(np.clip(scores, 0, 1).mean()) for scores in result.scores), default=1.0)
 
 
 def stage_disagreement(result: Result) -> float:
-    """How far a part moves from the last stage but one to the last, on average, in sides of the map."""
+    """Return the mean movement of a part from the last stage but one to the last, in sides of the map."""
     if result.belief_maps is None or result.belief_maps.shape[1] < 2 or not len(result):
         return np.nan
     parts = len(result.skeleton)
@@ -93,7 +93,7 @@ def stage_disagreement(result: Result) -> float:
 
 
 def mirrored_disagreement(result: Result, flipped: Result, width: int) -> float:
-    """How far the pose in the mirrored picture, mirrored back, lies from the pose: mean over parts, in region sides."""
+    """Return the mean distance of parts in the mirrored picture, mirrored back, from the pose, in region sides."""
     if len(result) != len(flipped) or not len(result):
         return np.nan
     back = flipped.keypoints[:, list(result.skeleton.mirror)] * (-1, 1) + (width - 1, 0)
@@ -104,7 +104,7 @@ def mirrored_disagreement(result: Result, flipped: Result, width: int) -> float:
 
 
 def jumps(candidates: Sequence[Candidate], frames: Sequence[Frame]) -> None:
-    """Set `jump`: how far the pose lies from the middle of those shortly before and after, of one subject's video."""
+    """Set `jump`: the distance of the pose from the middle of those shortly before and after in one subject's video."""
     by_image = {candidate.image: candidate for candidate in candidates}
     videos: dict[str, list[tuple[int, Candidate]]] = {}
     for frame in frames:
@@ -134,12 +134,12 @@ def rank(candidates: Sequence[Candidate], count: int, weights: dict[str, float] 
     """Return the pictures to label next, best first.
 
     The score is the weighted mean of the ranks within each known criterion, from 0 to 1. The next pick is the best
-    score times how different the picture is from those picked before, up to the median difference.
+    score times the picture's difference from those picked before, up to the median difference.
 
     Args:
         candidates: pictures without labels.
-        count: how many, at most.
-        weights: of the criteria; 1 each where not given.
+        count: their number, at most.
+        weights: of the criteria; 1 each if not given.
 
     Raises:
         ValueError: a weight is of no criterion, or none is positive.
@@ -173,14 +173,14 @@ def rank(candidates: Sequence[Candidate], count: int, weights: dict[str, float] 
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """0 for the least to 1 for the largest, equal values alike."""
+    """Return ranks from 0 for the least to 1 for the largest, the same for equal values."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     middles = np.cumsum(counts) - (counts + 1) / 2
     return middles[places] / max(1, len(values) - 1)
 
 
 def _distances(picture: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Mean difference in gray levels of a small picture to each of others [K, h, w]."""
+    """Return the mean difference in gray levels of a small picture to each of others [K, h, w]."""
     return np.abs(others.astype(np.float32) - picture.astype(np.float32)).mean(axis=(1, 2))
 
 

@@ -31,7 +31,7 @@ SHOE_BGR = ((40, 38, 36), (230, 230, 228), (40, 60, 100), (60, 60, 190), (150, 9
 
 
 def capsules(ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Outlines of tapered capsules: ends [n, 2, 2], radii [n, 2] -> [n, 18, 2]."""
+    """Return outlines of tapered capsules: ends [n, 2, 2], radii [n, 2] -> [n, 18, 2]."""
     along = ends[:, 1] - ends[:, 0]
     length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-6)
     within = length <= np.abs(radii[:, 0] - radii[:, 1])
@@ -54,7 +54,7 @@ def capsules(ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
 
 
 def fixed_point(points: np.ndarray) -> np.ndarray:
-    """Pixels -> the integers that OpenCV takes with `shift=SUBPIXEL_BITS`."""
+    """Convert pixels to the integers that OpenCV takes with `shift=SUBPIXEL_BITS`."""
     return np.rint(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
@@ -74,7 +74,7 @@ def pick_color(rng: np.random.Generator, table: tuple[Color, ...], spread: float
 
 
 def any_color(rng: np.random.Generator, saturation: float = 1.0) -> Color:
-    """Any color, at most this saturated."""
+    """Choose a random color of at most this saturation."""
     hue, vivid, value = rng.random(3).tolist()
     strength = 0.5 * saturation * vivid
     light = 255 * (0.12 + 0.85 * value)
@@ -164,7 +164,7 @@ EYE_BGR = (34.0, 28.0, 26.0)
 
 
 class _Tailor:
-    """Dresses one pose: every choice of color and cut, and the layers that come of it."""
+    """The dressing of one pose: every choice of color and cut, and the resulting layers."""
 
     def __init__(self, rng: np.random.Generator, pose: Pose) -> None:
         self.rng, self.pose = rng, pose
@@ -210,7 +210,7 @@ class _Tailor:
         return layers
 
     def _arms(self, sleeve: float) -> None:
-        """Bare to the shoulder, short sleeves or long ones; now and then a band on one wrist."""
+        """Draw arms with no sleeves, short or long ones, and sometimes a band on one wrist."""
         banded = self.rng.integers(-5, 2)
         for side, name in enumerate(("right", "left")):
             shoulder, elbow, wrist = (self.pose[f"{name}_{part}"] for part in ("shoulder", "elbow", "wrist"))
@@ -225,7 +225,7 @@ class _Tailor:
                 self._capsule(lower + 0.03, wrist, wrist + 0.1 * (elbow - wrist), (0.12, 0.12), self.trim)
 
     def _legs(self, cut: float) -> None:
-        """Shorts, trousers, or (from 0.90) legs for a skirt."""
+        """Draw shorts, trousers, or (from 0.90) legs for a skirt."""
         bare = cut < 0.35 or cut > 0.90
         for side, name in enumerate(("right", "left")):
             hip, knee, ankle = (self.pose[f"{name}_{part}"] for part in ("hip", "knee", "ankle"))
@@ -240,7 +240,7 @@ class _Tailor:
                 self._capsule(upper + 0.001, hip, hip + (0.5 + cut) * (knee - hip), (0.31, 0.27), self.trousers)
 
     def _ring(self, height: np.ndarray) -> np.ndarray:
-        """Rings about the spine at heights [n] (pelvis 0, neck 1): [n, 14, 3]."""
+        """Return rings about the spine at heights [n] (pelvis 0, neck 1): [n, 14, 3]."""
         wide, deep = (np.interp(height, TORSO_RINGS[:, 0], TORSO_RINGS[:, k]) * self.stout**0.7 for k in (1, 2))
         axes = (1 - height)[:, None, None] * self.pose.pelvis + height[:, None, None] * self.pose.chest  # [n, 3, 3]
         center = height[:, None] * self.pose["neck"]
@@ -274,7 +274,7 @@ class _Tailor:
         return layers
 
     def _patch(self, heights: Range, angles: Range) -> np.ndarray:
-        """Four-sided patch on the front of the torso, its half width an angle about the spine at either height."""
+        """Draw a four-sided patch on the front of the torso; its half width is an angle at either height."""
         corners = []
         for height, angle, signs in ((heights[0], angles[0], (-1, 1)), (heights[1], angles[1], (1, -1))):
             wide, deep = (float(np.interp(height, TORSO_RINGS[:, 0], TORSO_RINGS[:, k])) for k in (1, 2))
@@ -284,7 +284,7 @@ class _Tailor:
         return hull(_flat(np.array(corners)))
 
     def _head(self, hat: bool) -> list[Layer]:
-        """Hair all round, the face in front of it, eyes, mouth and nose; a cap hides the hair above."""
+        """Draw hair all round, the face in front of it, eyes, mouth and nose; a cap hides the hair above."""
         frame = self.pose.head
         middle = self.pose["neck"] + HEAD_CENTER * frame[:, 1]
         matrix = frame * HEAD_AXES

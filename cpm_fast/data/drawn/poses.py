@@ -52,7 +52,7 @@ class Motion:
         return np.radians([side for pair in pairs for side in pair] + [self.pitch, self.bend])
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """One angle a range, radians: [14]."""
+        """Draw one angle per range, radians: [14]."""
         return rng.uniform(self.ranges[:, 0], self.ranges[:, 1])
 
 
@@ -133,7 +133,7 @@ def draw_pose(rng: np.random.Generator, yaw: float, motion: Motion | None = None
         np.array([swing, hip_bend, shin_bend, shin_bend + FOOT_BEND]),
         np.array([lifted, spread, 0.6 * spread, TOES_OUT]),
     )
-    # The elbow closes forward, and for the part of it that chance says, inward and up.
+    # The elbow closes forward and, by a random share, inward and up.
     towards = np.ones((2, 3))
     towards[:, :2] = rng.normal(0.0, 0.45, (2, 2))
     towards[:, 0] = -OUT[:, 0] * np.abs(towards[:, 0])

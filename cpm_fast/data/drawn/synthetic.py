@@ -27,7 +27,7 @@ from cpm_fast.skeleton import LSP, Skeleton
 
 PICTURE_SIDE_PX = (200, 300)
 FIGURE_HEIGHT_PX = (110.0, 200.0)
-# Room about the joints for what is drawn beyond them, hands and feet for instance.
+# Room around the joints for the drawing beyond them, such as hands and feet.
 MARGIN_PX = 5.0
 OVERHANG_SHARE, OVERHANG_PX = 0.04, 12.0
 # How often there are none, one, two or three; their size over the subject's, and how far to the side of it they are,
@@ -38,10 +38,10 @@ OCCLUDER_SHARE = 0.10
 
 
 class DrawnFigures:
-    """Drawn, articulated people, one subject a picture; the truth is exact.
+    """Drawn, articulated people, one subject per picture; the truth is exact.
 
-    The subject's limbs, clothes and facing vary; its own left and right are told apart by face, hair, collar, print
-    or backpack, as on a photograph. Round it are clutter, sticks like limbs and up to three other people; now and
+    The subject's limbs, clothes and facing vary; face, hair, collar, print or backpack show its own left and right, as
+    in a photograph. Around it are clutter, sticks like limbs and up to three other people; now and
     then something covers parts of it (`Sample.occluded`, still labeled; parts that the body hides itself are not
     marked). A part of the subject outside the picture is not labeled; those of the others keep
     their places there. A sample depends on seed and index alone, not on count.

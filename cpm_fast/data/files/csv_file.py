@@ -10,14 +10,14 @@ from cpm_fast.data.files.limits import check_file
 
 LARGEST_BYTES = 1 << 30
 COMMA, SEMICOLON, TAB = ",", ";", "\t"
-# The comma may be the decimal point if it does not part cells.
+# The comma may be the decimal point if it does not separate cells.
 DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 # Spellings of a number that is missing, besides an empty cell.
 MISSING = frozenset({"", "nan", "na", "n/a", "<na>", "none", "null", "-"})
 
 
 def read_csv_text(path: Path) -> tuple[str, str]:
-    """Return the text of a CSV file, in UTF-8 or in UTF-16 with its mark, and what parts its cells.
+    """Return the text of a CSV file, in UTF-8 or in UTF-16 with its mark, and its delimiter.
 
     That is the first of comma, semicolon and tab that stands in the first line.
 
@@ -41,7 +41,7 @@ def number(cell: str, mark: str = COMMA) -> float:
 
     Args:
         cell: its text.
-        mark: what parts the cells.
+        mark: the delimiter of cells.
 
     Raises:
         ValueError: it is no number.

@@ -1,4 +1,4 @@
-"""HDF5 files: what they claim to hold is compared with what is there before memory is set aside for it."""
+"""A reader of HDF5 files that compares a file's claims with its content before it allocates memory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from cpm_fast.data.files.limits import check_file
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 24
 LARGEST_BYTES = 1 << 40
 PROBE = Path(__file__).with_name("hdf5_probe.py")
-# A fine file of 14 KB takes half a second, which is the start of a Python.
+# A good file of 14 KB takes half a second, which is the start of Python.
 PROBE_SECONDS = 20.0
 
 
 def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
-    """Refuse a file that the HDF5 library can't be trusted with: one that keeps it busy for ever, or crashes it.
+    """Refuse a file that keeps the HDF5 library busy forever, or crashes it.
 
     Another process reads all of it first. Without a Python to start there is no such check.
 
     Args:
         path: of the file.
-        seconds: that it may take.
+        seconds: the time limit.
 
     Raises:
         FileNotFoundError: no such file.
@@ -59,7 +59,7 @@ def _probe(path: Path, _state: tuple[int, int], seconds: float) -> None:
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """Open an h5py.File to read from; whatever goes wrong while it is open is told with the file's name.
+    """Open an h5py.File to read from; errors while it is open are raised with the file's name.
 
     Call `check_hdf5` once before.
 
@@ -80,7 +80,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
 
 
 def member(parent: Any, name: str) -> Any:
-    """Return a dataset or group in a group; None where there is none.
+    """Return a dataset or group in a group; None if there is none.
 
     Raises:
         ValueError: it is a link, which may lead out of the file.

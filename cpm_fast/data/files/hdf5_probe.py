@@ -1,6 +1,6 @@
-"""Read all that a reader of ours may ask of an HDF5 file; run in a process of its own, which can be ended.
+"""Read all of an HDF5 file that our readers may read; run in a process of its own, which can be ended.
 
-A damaged file keeps the library busy for ever, or ends the process; whoever starts this sees either from outside.
+A damaged file keeps the library busy forever, or ends the process; the parent process notices either.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Annotations in JSON, read with suspicion."""
+"""A careful reader of annotations in JSON."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def read_json(path: Path) -> Any:
 
 
 def starts_list(path: Path) -> bool:
-    """Whether the file's JSON is a list; only its beginning is read."""
+    """Return whether the file's JSON is a list; only its beginning is read."""
     with path.open("rb") as file:
         return file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
 
 
 def numbers(values: Any, count: int, what: str) -> list[float]:
-    """Return a list of so many finite numbers.
+    """Return a list of `count` finite numbers.
 
     Raises:
         ValueError: it is none.

@@ -1,4 +1,4 @@
-"""Whether a file may be read whole: a regular file, and not larger than any that holds annotations."""
+"""A check before a file is read whole: it must be a regular file of limited size."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def check_file(path: Path, most_bytes: int) -> None:
-    """Refuse what is no regular file (a pipe waits for ever, a device never ends), and what is too large.
+    """Refuse files that are not regular (a pipe waits forever, a device never ends) or too large.
 
     Args:
         path: of the file.
-        most_bytes: that it may have.
+        most_bytes: the limit of its size.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,4 +1,4 @@
-r"""Lists, tuples, texts and numbers out of a pickle, without unpickling: nothing in it is called or imported.
+r"""A reader of lists, tuples, texts and numbers in a pickle, without unpickling: nothing is called or imported.
 
 The standard library's pickle runs what a file says (`b"cos\nsystem\n(S'true'\ntR."` is a command), and PyTables uses
 it on a file's attributes; pickletools, of the same library, only lists a pickle's operations.

@@ -1,6 +1,6 @@
-"""MATLAB files of level 5 (v6 and v7), read with suspicion: a size that a file claims is not memory that it gets.
+"""A careful reader of MATLAB files of level 5 (v6 and v7): a claimed size is checked before memory is allocated.
 
-SciPy reads them too, but sets memory aside before it looks at what is there, and damaged files end its process: loadmat
+SciPy reads them too, but allocates memory before it checks the content, and damaged files end its process: loadmat
 of SciPy 1.17.1 died of a segmentation fault within 250 copies of a 7 KB file with one to three flipped bits, in each of
 eight runs.
 """
@@ -27,7 +27,7 @@ TEXTS = {1: "utf-8", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "ut
 CELL, STRUCT, TEXT = 1, 2, 4
 NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 DEEPEST = 32
-# Annotations shrink about tenfold; what claims to have shrunk a hundred times, and by more than this, is refused.
+# Annotations shrink about tenfold; data that claim to have shrunk a hundred times, and by more than this, are refused.
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 22
 LARGEST_BYTES = 1 << 30
 NOTHING = np.empty(0)
@@ -87,7 +87,7 @@ def read_arrays(data: bytes) -> dict[str, np.ndarray]:
 
 
 def field(value: Any, name: str) -> Any:
-    """Return a field of a struct, alone or the only one of a list; None where the struct has none or it is empty."""
+    """Return a field of a struct, alone or the only one of a list; None if the struct has none or it is empty."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     found = value.get(name) if isinstance(value, dict) else None
@@ -95,7 +95,7 @@ def field(value: Any, name: str) -> Any:
 
 
 def structs(value: Any, name: str) -> list[Any]:
-    """Return the structs in a field of a struct; none where it is empty.
+    """Return the structs in a field of a struct; none if it is empty.
 
     Raises:
         ValueError: it holds something else.
@@ -107,7 +107,7 @@ def structs(value: Any, name: str) -> list[Any]:
 
 
 def number(value: Any, name: str) -> float:
-    """Return a field of a struct that is one number; NaN where the struct has none or it is empty.
+    """Return a field of a struct that is one number; NaN if the struct has none or it is empty.
 
     Raises:
         ValueError: it is something else, or infinite.
@@ -146,7 +146,7 @@ def _decompress(data: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class _Array:
-    """An array's head, and where its body lies, from `at` to `end`.
+    """An array's head, and the place of its body, from `at` to `end`.
 
     Args:
         kind: its class; 0 of an empty one without a head.
@@ -175,7 +175,7 @@ class _Bytes:
         self._numbers = {kind: struct.Struct(order + name) for kind, name in TYPES.items()}
 
     def element(self, at: int, limit: int) -> tuple[int, int, int, int]:
-        """Type of the element at `at`, where its data begins and ends, and where the next element begins.
+        """Return the type of the element at `at`, the begin and end of its data, and the begin of the next element.
 
         Raises:
             ValueError: it reaches beyond `limit`.
@@ -235,7 +235,7 @@ class _Bytes:
         return numbers.item() if count == 1 else numbers
 
     def _lone_number(self, at: int, end: int) -> tuple[float, int] | None:
-        """One number at `at` in the form that almost all have, and where the next array begins; None in any other.
+        """Return one number at `at` in the usual form, and the begin of the next array; None for any other form.
 
         Three quarters of an annotation file are these; read one element after another it takes twice as long.
         """

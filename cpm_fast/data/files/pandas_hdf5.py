@@ -1,4 +1,4 @@
-"""A table of numbers that pandas wrote into an HDF5 file, in either of its forms, without pandas.
+"""A reader of tables of numbers that pandas wrote into an HDF5 file, in either of its formats, without pandas.
 
 pandas reads it by PyTables, which unpickles attributes of the file: read_hdf of pandas 3.1.1 with PyTables 3.11.1 ran
 the command of a pickle that was added as an attribute, in both forms, and died of a segmentation fault within 145
@@ -22,7 +22,7 @@ Name = tuple[str, ...]
 def read_frame(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
     """Read the frame of a file.
 
-    Both names are tuples, one text a level of the index; what is missing is "".
+    Both names are tuples, one text per level of the index; a missing one is "".
 
     Returns:
         names of the M rows, names of the C columns, values [M, C] float64.

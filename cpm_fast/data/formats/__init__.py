@@ -1,1 +1,1 @@
-"""Formats of annotated pictures: one file a format."""
+"""Formats of annotated pictures: one module per format."""

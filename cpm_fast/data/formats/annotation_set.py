@@ -1,4 +1,4 @@
-"""Pictures and key points in one HDF5 file, as DeepPoseKit lays them out."""
+"""Pictures and key points in one HDF5 file, in DeepPoseKit's layout."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ GRAY, COLOR = 1, 3
 
 
 class AnnotationSet:
-    """An annotation set of DeepPoseKit (Graving et al. 2019), one subject a picture, which is its region as a whole.
+    """An annotation set of DeepPoseKit (Graving et al. 2019): one subject per picture, and the picture is its region.
 
     images [M, H, W, 1 or 3] uint8 (BGR); annotations [M, P, 2], pixels, 0-based; annotated [M, P] bool, which points a
     person has confirmed; skeleton [P, 2], of each part its parent and the part that it changes places with when the
-    picture is mirrored, -1 for none. If two parts disagree about that, the first one's word counts (the published
-    flies have such a slip). The file has no names: parts are part_0, part_1, ... A skeleton.toml beside it may give P
+    picture is mirrored, -1 for none. If two parts disagree about that, the first one decides (the published flies have
+    such a slip). The file has no names: parts are part_0, part_1, ... A skeleton.toml beside it may give P
     names, in the file's order, with its own limbs and pairs.
 
     Only confirmed points are labeled, and pictures without any are left out. If a file confirms none at all, as the
-    published example sets, every point counts except one at (0, 0), which is what new pictures start with.
+    published example sets, every point counts except one at (0, 0), the initial value of new pictures.
 
     Args:
         path: of the HDF5 file.

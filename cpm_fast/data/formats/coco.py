@@ -24,7 +24,7 @@ NOT_LABELED, OCCLUDED, SEEN = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Unsampled:
-    """An annotation that is no sample, which average precision counts all the same.
+    """An annotation that is no sample, but counts in average precision.
 
     Args:
         image: the id of its image.
@@ -32,7 +32,7 @@ class Unsampled:
         area: square image pixels, NaN where not annotated.
         box: left, top, width, height, image pixels.
         ignored: whether a prediction of it counts neither as right nor as wrong: a crowd, or nothing is labeled.
-        crowd: whether several predictions may be of it.
+        crowd: whether several predictions may match it.
     """
 
     image: int
@@ -161,7 +161,7 @@ def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:
 
 
 def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
-    """Limbs are only for drawing: those that can't be used are left out with a word; some files count from 0."""
+    """Return the limbs; unusable ones are left out with a warning, and some files count from 0."""
     limbs, bad = [], []
     for limb in given if isinstance(given, list) else []:
         try:
@@ -221,7 +221,7 @@ def _name(image: Mapping[str, Any]) -> str:
 def _subject(
     annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, skeleton: Skeleton, order: list[int]
 ) -> Subject | None:
-    """None of a crowd, or where nothing is labeled."""
+    """Return the sample of an annotation; None for a crowd, or if nothing is labeled."""
     if annotation.get("iscrowd") or not annotation.get("keypoints"):
         return None
     points = _points(annotation["keypoints"], points_count)[order]
@@ -268,7 +268,7 @@ def _points(values: Any, count: int) -> np.ndarray:
 def _unsampled(
     annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, order: list[int]
 ) -> list[Unsampled]:
-    """Return the annotation; nothing where it can't be understood, or is of no image."""
+    """Return the annotation; None if it can't be understood, or is of no image."""
     try:
         image = _key(annotation, "image_id")
         box = numbers(annotation.get("bbox") or [0, 0, 0, 0], 4, "bbox")

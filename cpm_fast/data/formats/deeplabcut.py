@@ -25,7 +25,7 @@ FORMS = (".csv", ".h5")
 SCORER, INDIVIDUALS, BODYPARTS, COORDS = "scorer", "individuals", "bodyparts", "coords"
 LIKELIHOOD = "likelihood"
 LEVELS = (SCORER, INDIVIDUALS, BODYPARTS, COORDS)
-# Parts that belong to no animal stand under an individual of this name.
+# Parts that belong to no animal have an individual of this name.
 NO_ANIMAL = "single"
 LARGEST_BYTES = 1 << 30
 
@@ -33,10 +33,10 @@ LARGEST_BYTES = 1 << 30
 class DeepLabCut(Subjects):
     """Labels of DeepLabCut (Mathis et al. 2018): 0-based pixels, empty where a part is not labeled.
 
-    With one animal the whole picture is the region, as where `infer` is given no box; with several (a row
+    With one animal the whole picture is the region, as in `infer` without a box; with several (a row
     `individuals`) each is a sample, its region about its labeled parts, and the others of the frame are its neighbors.
-    Frames without labels are left out; where there are several animals, so are those of one labeled part, which has no
-    extent, and parts that belong to no animal.
+    Frames without labels are left out; with several animals, so are animals with one labeled part, which has no extent,
+    and parts that belong to no animal.
 
     Names are those of the columns; a skeleton.toml beside the file, or in the project's folder, may choose among them
     by name and give limbs and pairs. Without one left_... and right_... are pairs.
@@ -76,7 +76,7 @@ class DeepLabCut(Subjects):
 
 
 def label_files(project: Path) -> list[Path]:
-    """Find the labels of every video of a project, CSV where both forms are there.
+    """Find the labels of every video of a project, as CSV if both forms exist.
 
     Raises:
         ValueError: a folder holds two files of labels, of two scorers for instance; names both.
@@ -91,13 +91,13 @@ def label_files(project: Path) -> list[Path]:
 
 
 def _project(file: Path) -> list[Path]:
-    """Return the folder of the project that a file of labels belongs to, if to one."""
+    """Return the folder of the project that a file of labels belongs to, if any."""
     folder = file.resolve().parent.parent
     return [folder.parent] if folder.name == "labeled-data" else []
 
 
 def is_labels(path: Path) -> bool:
-    """Whether a CSV file begins as DeepLabCut's do."""
+    """Return whether a CSV file begins as DeepLabCut's do."""
     with path.open("rb") as file:
         # UTF-16 has a zero beside every one of these letters.
         head = file.read(64).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe").lower()
@@ -111,7 +111,7 @@ class _Table:
     Args:
         path: of it.
         images: of the M rows, as the file calls them.
-        animals: individuals with these parts; one without a name where the file has none.
+        animals: individuals with these parts; one without a name if the file has none.
         parts: the P body parts.
         points: [M, A, P, 2] NaN where not labeled.
     """
@@ -198,7 +198,7 @@ def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarr
 
 
 def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
-    """Rows named by their first cells, one or three, as many as stand before the first coordinate."""
+    """Return rows named by their first cells, one or three, as many as precede the first coordinate."""
     text, mark = read_csv_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     try:

@@ -1,4 +1,4 @@
-"""Frames Labeled in Cinema, from its own `examples.mat` and images."""
+"""Frames Labeled in Cinema (FLIC), from its own `examples.mat` and images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FramesInCinema(Subjects):
     """FLIC (Sapp and Taskar, CVPR 2013). Training examples come first, then those of the test, each in file order.
 
     So the last 1016 of the 5003 are the test's, in the order of the released predictions. File coordinates are 1-based.
-    As in the release, left and right are the observer's: where the right shoulder is further right than the left, the
+    As in the release, left and right are the observer's: if the right shoulder is further right than the left, the
     two sides change names. The region comes from the torso's box. An example of the same frame is a neighbor.
 
     Args:

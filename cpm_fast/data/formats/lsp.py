@@ -20,12 +20,12 @@ FILE_ORDER = (
 
 
 class LeedsSports:
-    """LSP (Johnson and Everingham, BMVC 2010) or LSP-extended (CVPR 2011); the layout of `joints.mat` tells which.
+    """LSP (Johnson and Everingham, BMVC 2010) or LSP-extended (CVPR 2011); the layout of `joints.mat` decides which.
 
     lsp: joints [3, 14, M], the third row 1 where a joint is hidden; every coordinate counts.
     lspet: joints [14, 3, M], the third column 1 where a joint is labeled; the coordinates of the others are noise.
     Both are 1-based. Regions follow `Roi.from_parts`; the center is the image's for lsp, as released, and the middle
-    of the labeled joints for lspet. As in the release, a hidden joint of lsp counts as a target but has no vote on
+    of the labeled joints for lspet. As in the release, a hidden joint of lsp counts as a target but not for the
     scale.
 
     Args:

@@ -68,7 +68,7 @@ class MpiiJson(Subjects):
     """MPII Human Pose as a JSON list of {image, center, scale, joints [16][2], joints_vis [16]}, one entry per person.
 
     Values are the release's: 1-based, center and scale without the margin that some toolkits add as they read. A joint
-    of joints_vis 0 is not labeled. The list knows no head boxes.
+    of joints_vis 0 is not labeled. The list has no head boxes.
 
     Args:
         path: of the .json file; pictures lie in images/ beside it or one folder up, or beside it.

@@ -68,17 +68,17 @@ class SleapLabels:
             self.frames = list(_frames(file, len(self.skeleton), shift))
 
     def video_path(self, video: int) -> Path:
-        """Return the path of the video of a number: as the file says, or beside the file by its name."""
+        """Return the path of the video of a number: the path in the file, or that of its name beside the file."""
         given = Path(self.videos[video].replace("\\", "/"))
         beside = self.path.parent / given.name
         return given if given.is_file() else beside
 
     def embedded(self, video: int) -> bool:
-        """Whether the file itself holds the pictures of a video."""
+        """Return whether the file itself holds the pictures of a video."""
         return self.videos[video] in (".", self.path.name)
 
     def embedded_pictures(self, video: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Numbers and pictures [H, W, 3] uint8 BGR of the frames that the file holds."""
+        """Yield numbers and pictures [H, W, 3] uint8 BGR of the frames that the file holds."""
         with open_hdf5(self.path) as file:
             group = file.get(f"video{video}")
             if group is None:

@@ -1,4 +1,4 @@
-"""One's own pictures: a CSV file with a row per subject, in the columns that `Results.save("....csv")` writes."""
+"""A user's own pictures: a CSV file with a row per subject, in the columns that `Results.save("....csv")` writes."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ STATE_COLUMN = "label_state"
 
 
 class PartsTable(Subjects):
-    """Annotated pictures from a CSV file, its cells parted by commas, semicolons or tabs.
+    """Annotated pictures from a CSV file with commas, semicolons or tabs between its cells.
 
     Columns: `image` (path, relative to the CSV file), `<part>_x` and `<part>_y` for every part (image pixels, 0-based;
     empty, nan or NA where the part is not labeled), and, if known, `<part>_v` (0: not labeled, 1: hidden, 2: seen) and
     the subject's box as `left`, `top`, `right`, `bottom`. Further columns are ignored. Several rows of one image are
-    several subjects. Rows that can't be used are left out, counted and named; without a word those of `cpm-fast label`
-    on which nothing is labeled yet.
+    several subjects. Rows that can't be used are left out, counted and named; those of `cpm-fast label` on which
+    nothing is labeled yet are left out silently.
 
     If `image` is a video and there is a column `frame` (from 0), the row is of that frame; the frames that rows name
     are taken from the video into a temporary folder.
 
     Names, limbs and pairs come from a `skeleton.toml` in the same folder. Without one they are those of the built-in
     skeleton that has exactly the parts of the columns, or else the parts are those of the columns, in their order,
-    and the pairs are what the names tell (`sides.mirror_pairs`).
+    and the names decide the pairs (`sides.mirror_pairs`).
 
     Args:
         path: the CSV file.
@@ -120,7 +120,7 @@ class PartsTable(Subjects):
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]:
-    """Read the columns of a CSV file, its rows with the line each ends at, and what parts its cells."""
+    """Read the columns of a CSV file, its rows with the line each ends at, and its delimiter."""
     text, mark = read_csv_text(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     try:
@@ -142,13 +142,13 @@ def _image(row: dict[str, str], cells: int) -> str:
 
 
 def _untouched(row: dict[str, str], skeleton: Skeleton) -> bool:
-    """Whether `cpm-fast label` wrote a row on which nothing is labeled."""
+    """Return whether `cpm-fast label` wrote a row on which nothing is labeled."""
     columns = [*BOX_COLUMNS, *(part + axis for part in skeleton.names for axis in (X, Y))]
     return STATE_COLUMN in row and not any((row.get(column) or "").strip() for column in columns)
 
 
 def _points(row: dict[str, str], skeleton: Skeleton, mark: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read [P, 2] image pixels, NaN where not labeled, and which parts are hidden, where the table says so."""
+    """Read [P, 2] image pixels, NaN where not labeled, and which parts are hidden, if the table has flags."""
     points = np.array([[_number(row, part + axis, mark) for axis in (X, Y)] for part in skeleton.names])
     halves = np.isfinite(points).sum(axis=1) == 1
     if halves.any():
@@ -162,7 +162,7 @@ def _points(row: dict[str, str], skeleton: Skeleton, mark: str) -> tuple[np.ndar
 
 
 def _visibility(row: dict[str, str], part: str, mark: str) -> float:
-    """Read a part's flag; seen where the table says nothing."""
+    """Read a part's flag; seen if the table has none."""
     value = _number(row, part + VISIBILITY, mark) if part + VISIBILITY in row else np.nan
     if not (np.isnan(value) or value <= NOT_LABELED or value in (OCCLUDED, SEEN)):
         raise ValueError(f"{part}_v must be 0 (not labeled), 1 (hidden), 2 (visible) or empty, got {value:g}")

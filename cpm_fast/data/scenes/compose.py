@@ -1,4 +1,4 @@
-"""Random scenes: a whole picture seen larger or smaller, subjects pasted onto a background, or a background alone."""
+"""Random scenes: a whole picture at some scale, subjects pasted onto a background, or a background alone."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def compose(
     """Compose one scene of the size that the network is trained on.
 
     Args:
-        sample: whose turn it is: it is in the scene, unless the scene is empty.
-        another: reads another sample, at random.
+        sample: the one that is in the scene, unless the scene is empty.
+        another: a function that reads another random sample.
         skeleton: the parts of the samples.
         network: the finder.
         augmentation: ranges of turning, mirroring, colors, blur and compression; its other fields are the pose
             networks'.
-        random: where everything is drawn from.
+        random: the source of all random numbers.
 
     Raises:
         ValueError, OSError: a sample can't be read.
@@ -87,7 +87,7 @@ def _whole(
     sample: Sample, skeleton: Skeleton, network: NetworkConfig, augmentation: AugmentationConfig,
     random: np.random.Generator,
 ) -> Scene:  # fmt: skip
-    """Return a picture as it is, at some scale, and cut by the scene or with nothing about it."""
+    """Return a whole picture at some scale, cut by the scene or with nothing around it."""
     size = network.input_size
     height, width = sample.image.shape[:2]
     scale = math.exp(random.uniform(*np.log(WHOLE_SCALE)))
@@ -190,7 +190,7 @@ def _ellipse(sample: Sample, subject: Subject, matrix: np.ndarray, side: int) ->
 
 
 def _paste(canvas: np.ndarray, image: np.ndarray, mask: np.ndarray, left: int, top: int) -> np.ndarray:
-    """Blend an image [h, w, 3] into a canvas, in place; returns how much of each pixel it covers, [H, W]."""
+    """Blend an image [h, w, 3] into a canvas, in place; return its share of each pixel, [H, W]."""
     height, width = canvas.shape[:2]
     laid = np.zeros((height, width), np.float32)
     low_x, low_y = max(left, 0), max(top, 0)

@@ -1,4 +1,4 @@
-"""Batches of scenes: composition is a function of seed, epoch and sample, whoever loads them."""
+"""Batches of scenes: composition is a function of seed, epoch and sample in any process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import Roi
 
-# How often another sample is tried in place of one that can't be read.
+# Number of other samples that are tried in place of one that can't be read.
 TRIES = 5
 
 
@@ -29,8 +29,8 @@ class SceneBatch:
         crops: [N, H, W, 3] uint8 BGR.
         subjects_box: [N, K, 3] float32, x and y of a subject's middle and its side, box pixels; side 0: none.
         ignored_box: [N, J, 3] float32, the same of squares that do not count.
-        doubtful: [N] bool: others may be there whom nobody has labeled.
-        center_box: [N, 2] float32, not used: a finder is not told where anybody is.
+        doubtful: [N] bool: unlabeled subjects may be there.
+        center_box: [N, 2] float32, not used: a finder has no center map.
         unreadable: one message for every sample that could not be read and is left out.
     """
 
@@ -73,7 +73,7 @@ class SceneItems(torch.utils.data.Dataset[Scene | str]):
                 try:
                     return self.items.sample(int(random.integers(len(self))))
                 except (ValueError, OSError):
-                    # It is named where it is its own turn.
+                    # Its failure is reported at its own turn.
                     continue
             raise ValueError(f"{TRIES} other samples could not be read")
 
@@ -106,7 +106,7 @@ def collate_scenes(scenes: Sequence[Scene | str], network: NetworkConfig) -> Sce
 
 
 def blank_scenes(network: NetworkConfig, count: int) -> SceneBatch:
-    """So many black pictures with nobody in them."""
+    """Return a batch of black pictures with nobody in them."""
     pictures = torch.zeros(count, *network.input_size, 3, dtype=torch.uint8)
     nobody = torch.zeros(count, 0, 3)
     return SceneBatch(pictures, nobody, nobody, torch.zeros(count, dtype=torch.bool), torch.zeros(count, 2))

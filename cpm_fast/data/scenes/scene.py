@@ -1,4 +1,4 @@
-"""A picture with the regions of its subjects: what a finder learns from."""
+"""Scenes for the training of a finder: a picture with the regions of its subjects."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cpm_fast.data.subjects import region_of_parts
 from cpm_fast.roi import Roi, transform
 from cpm_fast.skeleton import Skeleton
 
-# A subject of whom less than this share of the parts is in the picture, or that is covered so far, does not count: it
-# is neither a subject nor background.
+# A subject with less than this share of its parts in the picture, or uncovered, does not count: it is neither a subject
+# nor background.
 LEAST_SEEN = 0.4
 # Smaller subjects, in pixels of the side of the region, are part of the background that does not count.
 SMALLEST_SIDE_PX = 12.0
@@ -22,13 +22,13 @@ SMALLEST_SIDE_PX = 12.0
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, and who is where.
+    """A picture, and the regions of its subjects.
 
     Args:
         image: [H, W, 3] uint8 BGR.
         rois: of the K subjects.
         ignored: squares about others, who may be found or not.
-        doubtful: whether the picture may show others beside whom nobody has labeled, as photographs do.
+        doubtful: whether the picture may show unlabeled subjects, as photographs do.
     """
 
     image: np.ndarray
@@ -43,7 +43,7 @@ class Subject:
 
     Args:
         roi: its region.
-        parts: [K, 2], those that are known.
+        parts: [K, 2], the known ones.
         shown: [K] bool, those that its own picture does not cut off.
     """
 
@@ -52,7 +52,7 @@ class Subject:
     shown: np.ndarray
 
     def moved(self, matrix: np.ndarray) -> Subject:
-        """Return the subject in another picture, [2, 3] affine; a turn leaves the side as it is."""
+        """Return the subject in another picture, [2, 3] affine; a turn does not change the side."""
         scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
         x, y = transform(matrix, np.array(self.roi.center)).tolist()
         return replace(self, roi=Roi((x, y), self.roi.side * scale), parts=transform(matrix, self.parts))
@@ -61,7 +61,7 @@ class Subject:
 def subjects_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Subject]:
     """Return the labeled subjects of a sample's picture, its own first.
 
-    Others are those whose parts tell a region; the rest are `ignored_of`.
+    Others are those whose parts give a region; the rest are `ignored_of`.
 
     Raises:
         ValueError: the sample has neither region nor box.
@@ -81,7 +81,7 @@ def subjects_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Subje
 
 
 def ignored_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Roi]:
-    """Return squares about whom a sample's picture shows without telling their regions: crowds, people in part."""
+    """Return squares around people in a sample's picture without known regions: crowds, people in part."""
     squares = [Roi.from_box(box, 1.0) for box in sample.ignored_image]
     for parts in sample.others_image:
         there = parts[np.isfinite(parts).all(axis=1)]
@@ -103,8 +103,8 @@ def _region(parts: np.ndarray, skeleton: Skeleton, margin: float) -> Roi | None:
 def seen_subject(subject: Subject, size: tuple[int, int]) -> tuple[Roi | None, Roi | None]:
     """Return the region of a subject in a picture that may cut it, and the square that does not count: one is None.
 
-    The region of one that is cut is that of the parts that are left, by the rule of the pose networks' training. Both
-    are None where nothing of it is in the picture.
+    The region of a cut subject is that of its remaining parts, by the rule of the pose networks' training. Both are
+    None if nothing of it is in the picture.
 
     Args:
         subject: in pixels of the picture.
@@ -131,7 +131,7 @@ def touches(roi: Roi, size: tuple[int, int]) -> bool:
 
 
 def scene_of(image: np.ndarray, subjects: Sequence[Subject], ignored: Sequence[Roi] = ()) -> Scene:
-    """Return the scene of a picture [H, W, 3]: of each subject, in its pixels, what can be seen."""
+    """Return the scene of a picture [H, W, 3] with the visible part of each subject."""
     size = (image.shape[0], image.shape[1])
     rois, left_out = [], list(ignored)
     for subject in subjects:
