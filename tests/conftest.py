@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: poisoned memory, devices, one thread, research data, fresh random numbers."""
+"""Fixtures that every test may use, for instance devices and fresh random numbers; commands beside the tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,46 @@ import pytest
 import torch
 from hypothesis import settings
 
+from support.beside import Beside, Outcome
+
 # The first call of a compiled or fallback path may take seconds.
 settings.register_profile("cpm_fast", deadline=None)
 settings.load_profile("cpm_fast")
+
+BESIDE = pytest.StashKey[Beside]()
+
+
+def _beside(config: pytest.Config) -> Beside:
+    if BESIDE not in config.stash:
+        config.stash[BESIDE] = Beside()
+    return config.stash[BESIDE]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that wait for a command beside the others last."""
+    items.sort(key=lambda item: item.get_closest_marker("beside") is not None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the commands of the collected tests; a worker of pytest-xdist, which collects all, starts them later."""
+    config = session.config
+    if config.option.collectonly or hasattr(config, "workerinput"):
+        return
+    for item in session.items:
+        if item.get_closest_marker("beside"):
+            _beside(config).start(item)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no command behind."""
+    if BESIDE in session.config.stash:
+        session.config.stash[BESIDE].stop()
+
+
+@pytest.fixture
+def beside(request: pytest.FixtureRequest) -> Outcome | None:
+    """Wait for the command of this test."""
+    return _beside(request.config).start(request.node).result()
 
 
 @pytest.fixture

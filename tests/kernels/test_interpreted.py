@@ -1,19 +1,20 @@
-"""Runs the kernels' own tests under Triton's interpreter, which a process must choose before it imports them."""
+"""The kernels' own tests under Triton's interpreter, which a process must choose before it imports them."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from support.beside import Command, Outcome
+
 pytest.importorskip("triton")
 
 HERE = Path(__file__).resolve().parent
-# Minutes, because each address of each launch is looked at.
+# Files that take minutes, because they check each address of each launch.
 NIGHTLY = ("interpreted_access",)
 FILES = [
     pytest.param(file, id=file.stem, marks=[pytest.mark.nightly] if file.stem in NIGHTLY else [])
@@ -21,14 +22,23 @@ FILES = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("file", FILES)
-def test_interpreted(file: Path) -> None:
-    triton, numpy = (tuple(map(int, version(name).split(".")[:2])) for name in ("triton", "numpy"))
-    if triton < (3, 9) and numpy >= (2, 4):
-        pytest.skip(f"the interpreter of Triton {version('triton')} breaks with NumPy {version('numpy')}")
+VERSIONS = {name: version(name) for name in ("triton", "numpy")}
+TRITON, NUMPY = (tuple(map(int, number.split(".")[:2])) for number in VERSIONS.values())
+BROKEN = TRITON < (3, 9) and NUMPY >= (2, 4)
+
+
+def interpreted(_folder: Path, file: Path) -> Command | None:
+    """Return the command that runs a file's tests in the interpreter."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", str(file)]
-    # Thousands of tiny products, for each of which NumPy would else wake a thread.
-    env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    # Thousands of tiny products, for each of which NumPy would otherwise wake a thread.
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return None if BROKEN else (command, environment)
+
+
+@pytest.mark.slow
+@pytest.mark.beside(command=interpreted)
+@pytest.mark.parametrize("file", FILES)
+def test_interpreted(file: Path, beside: Outcome | None) -> None:
+    if beside is None:
+        pytest.skip(f"the interpreter of Triton {VERSIONS['triton']} breaks with NumPy {VERSIONS['numpy']}")
+    assert beside.code == 0, beside.output[-4000:] + beside.errors[-2000:]
