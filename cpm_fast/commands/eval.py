@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_fast import weights
+from cpm_fast.data.image_names import MatchError
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
 from cpm_fast.evaluation.annotated import with_unsampled
@@ -19,7 +20,7 @@ from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.network import Predictions, in_order, predict, score
 from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision, precision_table
 from cpm_fast.evaluation.page import report_page
-from cpm_fast.evaluation.predictions import MatchError, evaluate_parts, predicted_subjects, read_predictions, read_truth
+from cpm_fast.evaluation.predictions import evaluate_parts, predicted_subjects, read_predictions, read_truth
 from cpm_fast.evaluation.rule import OBSERVER, PCK, Rule
 from cpm_fast.inference.unfinished import fingerprint
 from cpm_fast.model.cpm import CPM

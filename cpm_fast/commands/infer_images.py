@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.commands.inputs import Inputs
-from cpm_fast.inference.asking import AUTO, Asked, Looks
+from cpm_fast.data.formats.boxes import BoxFile
+from cpm_fast.inference.asking import AUTO, SEARCH, Asked, Looks
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.finder import Finder
 from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
-from cpm_fast.media.sources import Source
+from cpm_fast.media.sources import Source, list_images
 from cpm_fast.results.drawing import MIN_SCORE
 from cpm_fast.results.formats.coco import COCO
 from cpm_fast.results.formats.files import DAMAGE
@@ -85,12 +86,21 @@ def found_by(looks: Looks | None) -> str:
 class _Run:
     def __init__(self, options: argparse.Namespace, inputs: Inputs, ranks: Ranks) -> None:
         self.options, self.ranks, self.output = options, ranks, Path(options.output)
+        self.told: list[str] = []
         pictures = list(inputs.pictures) if inputs.several else inputs.pictures[0]
-        boxes = None if options.box is None else np.array(options.box)
+        boxes: Any = None if options.box is None else np.array(options.box)
+        file, limits = None, (options.max_subjects, options.min_find_score)
+        if options.boxes is not None:
+            file = BoxFile.read(options.boxes, inputs.coco_file, options.box_category)
+            # Checked as the limits of a search are.
+            Asked(SEARCH, False, *limits)
+            names = [source.name for source in list_images(pictures)[0]]
+            boxes, self.told = file.of(names, *limits)
+            boxes, limits = boxes if inputs.several else boxes[0], (None, None)
         settings = Settings(
             options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
         )
-        asked = Asked(asked_find(options), boxes is not None, options.max_subjects, options.min_find_score)
+        asked = Asked(asked_find(options), boxes is not None, *limits)
         self.job = Job.of(
             pictures, settings, model=options.model, boxes=boxes, rois=None, asked=asked, color="bgr",
             device=ranks.device_of(options.device), readers=options.readers, max_pixels=options.max_pixels,
@@ -104,14 +114,20 @@ class _Run:
         self.unfinished = Unfinished(self.output, {
             "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
             "box": options.box, "find": found_by(self.job.search), "pictures": not options.no_pictures,
-            "stages": options.stages,
+            "stages": options.stages, "boxes": None if file is None else self._box_settings(file),
         })  # fmt: skip
         self.folder = OutputFolder(self.output)
         self.steps = dict.fromkeys(STEPS, 0.0)
         self.done = self.drawn = 0
         self.written: list[Path] = []
 
+    def _box_settings(self, file: BoxFile) -> list[Any]:
+        options = self.options
+        return [file.digest, options.box_category, options.max_subjects, options.min_find_score]
+
     def run(self) -> bool:
+        for sentence in self.told if self.ranks.main else ():
+            warnings.warn(sentence, stacklevel=2)
         if not self.job.several:
             return self._single() if self.ranks.main else True
         resumed = self.unfinished.check(self.options.resume)

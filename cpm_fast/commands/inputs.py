@@ -94,17 +94,21 @@ def _shown(picture: Path | Source) -> str:
 
 def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
     """Refuse options that do not apply to these inputs."""
+    if options.boxes is not None and options.box is not None:
+        raise ValueError("--box and --boxes can't both be given")
+    if options.box_category is not None and options.boxes is None:
+        raise ValueError("--box-category is for --boxes")
     if not inputs.videos:
         for name in ("smooth", "frames"):
             if getattr(options, name):
                 raise ValueError(f"--{name} is for videos and cameras")
         if options.box is not None and inputs.several:
-            raise ValueError(
-                "--box must come with one picture or video; for several use cpm_fast.infer(..., boxes=[...])"
-            )
+            raise ValueError("--box must come with one picture or video; for several give a file of --boxes")
         return
     if options.stages:
         raise ValueError("--stages is for pictures")
+    if options.boxes is not None:
+        raise ValueError("--boxes is for pictures; --box says where a subject is in a video's first frame")
     if options.finder is not None or options.find == "search":
         raise ValueError(
             "--find search and --finder are for pictures, not for a video or camera; --box says where a subject is"

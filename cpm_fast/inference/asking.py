@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import numpy as np
 
 from cpm_fast.engine import Engine
+from cpm_fast.inference.detector import Detector
 from cpm_fast.inference.finder import Finder
 from cpm_fast.inference.search import Search
 from cpm_fast.inference.settings import Settings
@@ -17,7 +18,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 
 AUTO, SEARCH = "auto", "search"
-Find = Literal["auto", "search"] | bool | CPM | str | Path
+Find = Literal["auto", "search"] | bool | CPM | str | Path | Callable[[np.ndarray], Any]
 
 
 class Looks(Protocol):
@@ -33,8 +34,14 @@ class Asked:
     """A user's choice of how to find subjects, before the weights are known.
 
     Args:
+    <<<<<<< HEAD
         find: "auto", "search", False, or a finder: a network, a file or a bundled name.
         given: whether the user gave boxes or rois.
+    =======
+        find: "auto", "search", False, a finder (a network, a file or a bundled name), or a function from an image to
+            boxes.
+        given: whether the user says where the subjects are.
+    >>>>>>> e592cd4 (Boxes from elsewhere: --boxes takes COCO's files and tables, find= takes a function)
         max_subjects, min_find_score: limits; None if not given.
 
     Raises:
@@ -50,12 +57,12 @@ class Asked:
 
     def __post_init__(self) -> None:
         find = self.find
-        if find is True or find is None or find == "" or not isinstance(find, (str, Path, CPM, bool)):
-            raise ValueError(f'find must be "auto", "search", False or a finder, got {find!r:.80}')
+        if find is True or find == "" or not (isinstance(find, (str, Path, CPM, bool)) or callable(find)):
+            raise ValueError(f'find must be "auto", "search", False, a finder or a function, got {find!r:.80}')
         # Limits are checked whether they are used or not.
         self.limits(0.0)
         if self.given and find is not False and find != AUTO:
-            shown = "a finder" if isinstance(find, CPM) else repr(find)
+            shown = "a finder" if isinstance(find, CPM) else "a function" if is_function(find) else repr(find)
             raise ValueError(f"find={shown} looks for subjects, but boxes or rois say where they are")
         if find is False or self.given:
             self.refuse_limits("find=False" if find is False else "boxes or rois, which say where subjects are")
@@ -70,7 +77,7 @@ class Asked:
             if getattr(self, name) is not None:
                 raise ValueError(
                     f"{name} is for subjects that are looked for, got {getattr(self, name)!r} with {why}; "
-                    'find="search" or a finder looks for them'
+                    'find="search", a finder or a function looks for them'
                 )
 
     def of(self, network: CPM) -> Looks | None:
@@ -84,12 +91,19 @@ class Asked:
             return None
         if isinstance(self.find, str) and self.find == SEARCH:
             return self.limits(Search().min_find_score)
+        if is_function(self.find):
+            return Detector(self.find, self.max_subjects, self.min_find_score)
         named = network.config.finder if isinstance(self.find, str) and self.find == AUTO else self.find
         if named == "":
             self.refuse_limits("weights that have no finder")
             return None
-        assert not isinstance(named, bool)
+        assert isinstance(named, (CPM, str, Path))
         return finder_of(named, self, network)
+
+
+def is_function(find: Find) -> TypeGuard[Callable[[np.ndarray], Any]]:
+    """Return whether a user gave a detector of their own."""
+    return callable(find) and not isinstance(find, CPM)
 
 
 def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder:
@@ -102,3 +116,12 @@ def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder:
         shown = "a network" if isinstance(named, CPM) else str(named)
         raise ValueError(f"find must be a finder, got {shown}, which locates the parts of subjects")
     return Finder(Engine(finder, frozen=not isinstance(named, CPM)), asked.limits(finder.config.find_score))
+
+
+def looked(looks: Looks, engine: Engine, settings: Settings, image: np.ndarray, name: str) -> Sequence[Roi]:
+    """Return the regions of the subjects in an image; an error on the way says in which image."""
+    try:
+        return looks.regions(engine, settings, image)
+    except Exception as error:
+        error.add_note(f"while subjects were looked for in {name}")
+        raise

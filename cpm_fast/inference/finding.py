@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from cpm_fast.engine import Engine
-from cpm_fast.inference.asking import AUTO, SEARCH, Asked
+from cpm_fast.inference.asking import AUTO, SEARCH, Asked, looked
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.sources import list_images
@@ -26,7 +28,7 @@ def find(
     images: Any,
     *,
     model: CPM | str | Path | None = None,
-    find: Literal["auto", "search"] | bool | CPM | str | Path = "auto",
+    find: Literal["auto", "search"] | bool | CPM | str | Path | Callable[[np.ndarray], Any] = "auto",
     max_subjects: int | None = None,
     min_find_score: float | None = None,
     batch: int = 16,
@@ -61,7 +63,7 @@ def find(
         [[]]
     """
     if find is False:
-        raise ValueError('find must be "auto", "search" or a finder, got False, which looks for nobody')
+        raise ValueError('find must be "auto", "search", a finder or a function, got False, which looks for nobody')
     asked, settings = Asked(find, False, max_subjects, min_find_score), Settings(batch=batch, threads=threads)
     sources, several = list_images(images, color, max_pixels)
     network = find_network(model, device)
@@ -74,10 +76,12 @@ def find(
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):
         try:
-            found.append(list(search.regions(engine, settings, source.read())))
+            image = source.read()
         except (OSError, ValueError) as error:
             if not (several and isinstance(source.item, Path)):
                 raise
             warnings.warn(f"left out {error}", stacklevel=2)
             found.append([])
+            continue
+        found.append(list(looked(search, engine, settings, image, source.name)))
     return found

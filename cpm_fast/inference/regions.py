@@ -103,7 +103,7 @@ def given_regions(names: Sequence[str], several: bool, boxes: Any, rois: Any, ma
         raise ValueError("boxes and rois can't both be given")
     if boxes is not None:
         given = _per_image(boxes, names, several, "boxes")
-        return Regions([_from_boxes(entry, name, margin) for entry, name in zip(given, names, strict=True)], "boxes")
+        return Regions([checked_boxes(entry, name, margin) for entry, name in zip(given, names, strict=True)], "boxes")
     if rois is not None:
         given = _per_image(rois, names, several, "rois")
         return Regions([_from_rois(entry, name) for entry, name in zip(given, names, strict=True)], "rois")
@@ -120,7 +120,13 @@ def _per_image(given: Any, names: Sequence[str], several: bool, what: str) -> Se
     return given
 
 
-def _from_boxes(boxes: Any, name: str, margin: float) -> list[Region]:
+def checked_boxes(boxes: Any, name: str, margin: float) -> list[Region]:
+    """Return the regions about boxes [N, 4] or one [4] of an image; N may be 0.
+
+    Raises:
+        TypeError: boxes are no numbers.
+        ValueError: the shape is another, a box is not one, or it is in fractions of the picture.
+    """
     try:
         array = np.asarray(boxes, dtype=np.float64)
     except (TypeError, ValueError):

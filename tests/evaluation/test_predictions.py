@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from cpm_fast import metrics
 from cpm_fast.data.formats.lsp import FILE_ORDER, LeedsSports
+from cpm_fast.data.image_names import MatchError, Names
 from cpm_fast.data.sample import Subset
 from cpm_fast.evaluation import Evaluation, PredictedParts, evaluate_parts, evaluate_predictions, read_predictions
-from cpm_fast.evaluation.predictions import MatchError, Names, predicted_subjects, read_truth
+from cpm_fast.evaluation.predictions import predicted_subjects, read_truth
 from cpm_fast.results.result import Result, Results
 from cpm_fast.skeleton import COCO, FLIC, LSP, Skeleton
 from support.annotated import FLY, Figures

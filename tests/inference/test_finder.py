@@ -164,9 +164,9 @@ def test_rejects(finder_file: Path) -> None:
         cpm_fast.infer(PICTURE, model=finder_file)
     with pytest.raises(ValueError, match="boxes or rois say where they are"):
         cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder_file, boxes=[[0, 0, 9, 9]])
-    with pytest.raises(ValueError, match='find must be "auto", "search" or a finder, got False'):
+    with pytest.raises(ValueError, match='find must be "auto", "search", a finder or a function, got False'):
         cpm_fast.find(PICTURE, model=WEIGHTS, find=False)
-    with pytest.raises(ValueError, match='find must be "auto", "search", False or a finder, got True'):
+    with pytest.raises(ValueError, match='find must be "auto", "search", False, a finder or a function, got True'):
         cpm_fast.infer(PICTURE, model=WEIGHTS, find=True)
 
 

@@ -83,7 +83,7 @@ def test_windows_stand_where_their_beliefs_come_from() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"find": None}, 'find must be "auto", "search", False or a finder'),
+        ({"find": None}, 'find must be "auto", "search", False, a finder or a function'),
         ({"find": "search", "boxes": [[0, 0, 10, 10]]}, "boxes or rois say where they are"),
         ({"max_subjects": 2}, "max_subjects is for subjects that are looked for"),
         ({"find": False, "min_find_score": 0.2}, "min_find_score is for subjects that are looked for"),

@@ -78,6 +78,12 @@ RUN: dict[str, Promise] = {
     "cpm-fast infer group.jpg --finder runs/finder/best.safetensors -o out/by-finder": Promise(
         ("out/by-finder/results.json",), (r"1 pictures, \d+ subjects",)
     ),
+    "cpm-fast infer folder --boxes detections.json --min-find-score 0.5 -o out/boxes": Promise(
+        ("out/boxes/results.json", "out/boxes/1_pose.png"), (r"2 pictures, 2 subjects", "wrote out/boxes/results.json")
+    ),
+    "cpm-fast infer folder --boxes boxes.csv -o out/boxes-csv": Promise(
+        ("out/boxes-csv/results.json",), (r"2 pictures, 2 subjects", "wrote out/boxes-csv/results.json")
+    ),
     "cpm-fast infer group.jpg --find search -o out/found": Promise(
         ("out/found/results.json", "out/found/group_pose.png"), (r"1 pictures, \d+ subjects",)
     ),

@@ -44,12 +44,23 @@ def write_all(folder: Path) -> None:
     clips.write_walk(folder / "walk.mp4", 0.2)
     (folder / "mice.csv").write_text(blocks("docs/own-data.md", "csv")[0] + "\n")
     (folder / "skeleton.toml").write_text(blocks("docs/own-data.md", "toml")[0])
+    write_boxes(folder)
     write_animals(folder)
     write_lsp(folder)
     write_vgg(folder)
     torch.manual_seed(0)
     for name in ("tiny.safetensors", "cpm_vgg.safetensors"):
         save_model(CPM(TINY), folder / name)
+
+
+def write_boxes(folder: Path) -> None:
+    """Write boxes of the pictures folder/1.png and folder/2.png, by a detector and as a table."""
+    found = [
+        {"image_id": i, "category_id": 1, "bbox": [5, 5, 30, 40], "score": score} for i, score in ((1, 0.9), (2, 0.8))
+    ]
+    (folder / "detections.json").write_text(json.dumps([*found, {**found[0], "score": 0.2}]))
+    rows = ["image,left,top,right,bottom", *(f"folder/{i}.png,5,5,35,45" for i in (1, 2))]
+    (folder / "boxes.csv").write_text("\n".join(rows) + "\n")
 
 
 def write_animals(folder: Path) -> None:

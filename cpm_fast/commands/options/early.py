@@ -28,9 +28,10 @@ def check_paths(options: argparse.Namespace) -> None:
     for spec in [data] if isinstance(data, str) else data:
         if str(spec).split(":")[0] not in WORDS and not Path(spec).exists():
             raise FileNotFoundError(f"{spec}: no such file or folder (data may also be the word synthetic)")
-    predictions = getattr(options, "predictions", None)
-    if predictions is not None and not Path(predictions).exists():
-        raise FileNotFoundError(f"{predictions}: no such file")
+    for name in ("predictions", "boxes"):
+        given = getattr(options, name, None)
+        if given is not None and not Path(given).exists():
+            raise FileNotFoundError(f"{given}: no such file")
     for name in ("model", "init"):
         given = getattr(options, name, None)
         if isinstance(given, str):

@@ -37,11 +37,24 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
         help="a subject's box in pixels of the one picture, or of a video's first frame; may be repeated",
     )
     parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="where the subjects of the pictures are: COCO's detections or annotations (.json), or a table with the "
+        "columns image, left, top, right, bottom, a row per subject (.csv); matched by the names of the pictures",
+    )
+    parser.add_argument(
+        "--box-category",
+        type=int,
+        metavar="ID",
+        help="of --boxes: the category_id of the subjects, if there are several",
+    )
+    parser.add_argument(
         "--find",
         choices=("auto", "search", "whole"),
         default="auto",
-        help="how to find subjects in pictures without --box: whole takes each whole picture as one subject; search "
-        "looks for subjects of all sizes with the pose network; auto uses the finder that the weights name, "
+        help="how to find subjects in pictures without --box or --boxes: whole takes each picture as one subject; "
+        "search looks for subjects of all sizes with the pose network; auto uses the finder that the weights name, "
         "and is whole for weights without one (%(default)s)",
     )
     parser.add_argument(
@@ -51,14 +64,14 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
         "--max-subjects",
         type=int,
         metavar="N",
-        help="keep at most so many found subjects per picture, the surest first",
+        help="keep at most so many subjects of a finder, a search or --boxes per picture, the surest first",
     )
     parser.add_argument(
         "--min-find-score",
         type=float,
         metavar="SCORE",
         help="lowest score of a found subject: with a finder the belief in its center (default: the finder's own), "
-        "with a search the mean peak (default: 0.3)",
+        "with a search the mean peak (default: 0.3), with --boxes the box's score (default: all)",
     )
     parser.add_argument(
         "--form",
