@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
 from zlib import crc32
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.studies import claims, claims_report
 from cpm_fast.model.layers import parameter_count, receptive_field
+from support.beside import Command, Outcome, script
 
 SMOKE = ["--steps", "2", "--batch", "2", "--samples", "8", "--held-out", "3", "--workers", "0"]
 
 
+def command(folder: Path, more: tuple[str, ...] = ()) -> Command:
+    return script("benchmarks/studies/claims.py", *SMOKE, *more, "--out", folder, OMP_NUM_THREADS="1")
+
+
 @pytest.mark.slow
-def test_the_command_runs_every_group_and_goes_on(tmp_path, capsys):
-    torch.set_num_threads(1)
-    assert claims.main([*SMOKE, "--out", str(tmp_path)]) == 0
+@pytest.mark.beside(command=command)
+def test_the_command_runs_every_group_and_resumes(beside: Outcome, capsys):
+    assert beside.code == 0, beside.output + beside.errors
+    tmp_path = beside.folder
     found = json.loads((tmp_path / "claims.json").read_text())
     assert {group: len(runs) for group, runs in found["runs"].items()} == {"schemes": 4, "stages": 1, "field": 6}
     assert len(found["verdicts"]) == 8 and cv2.imread(str(tmp_path / "claims.png")) is not None
@@ -38,10 +45,10 @@ def test_the_command_runs_every_group_and_goes_on(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_schemes_learn_from_given_pictures(tmp_path):
-    torch.set_num_threads(1)
-    assert claims.main([*SMOKE, "--data", "synthetic:9", "--only", "schemes", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "claims.json").read_text())
+@pytest.mark.beside(command=partial(command, more=("--data", "synthetic:9", "--only", "schemes")))
+def test_schemes_learn_from_given_pictures(beside: Outcome):
+    assert beside.code == 0, beside.output + beside.errors
+    found = json.loads((beside.folder / "claims.json").read_text())
     assert found["asked"]["data"] == "synthetic:9" and set(found["runs"]) == {"schemes"}
 
 

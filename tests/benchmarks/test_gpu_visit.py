@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cpm_fast.ops.plans.measured import read_plan
+from support.beside import Command, Outcome, script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PRETENDED = ROOT / "tests" / "support" / "pretended_visit.py"
@@ -142,22 +143,28 @@ def test_the_list_has_every_step_with_its_limit() -> None:
     assert all(" s  " in line for line in done.stdout.splitlines())
 
 
-@pytest.mark.slow
-def test_a_rehearsal_runs_the_measuring_steps(tmp_path: Path) -> None:
-    """Every line but CUDA's own, on tiny sizes, and a plan that is whole but refused, since it measured nothing."""
-    steps = ("environment", "parity", "plan", "tiles", "memcheck", "counters")
-    named = [word for step in steps for word in ("--step", step)]
+MEASURING = ("environment", "parity", "plan", "tiles", "memcheck", "counters")
+
+
+def rehearsal(folder: Path) -> Command:
+    named = [word for step in MEASURING for word in ("--step", step)]
     # The limits are those of a loaded machine.
-    done = call("--device", "cpu", "--limit", 300, "--minutes", 60, "--out", tmp_path, *named, entry=VISIT)
-    results = read(tmp_path)
-    assert done.returncode == 1, done.stderr
-    for step in steps:
+    return script(VISIT, "--device", "cpu", "--limit", 300, "--minutes", 60, "--out", folder, *named)
+
+
+@pytest.mark.slow
+@pytest.mark.beside(command=rehearsal)
+def test_a_rehearsal_runs_the_measuring_steps(beside: Outcome) -> None:
+    """Every line but CUDA's own, on tiny sizes, and a plan that is whole but refused, since it measured nothing."""
+    results = read(beside.folder)
+    assert beside.code == 1, beside.errors
+    for step in MEASURING:
         assert results["steps"][step]["state"] in ("passed", "skipped"), results["steps"][step]
     assert {case["state"] for case in results["steps"]["plan"]["cases"].values()} == {"ok"}
     for case in results["steps"]["plan"]["cases"].values():
         assert set(case["milliseconds"]) == {"direct", "16", "20"} and not case["failed"]
     assert results["steps"]["parity"]["cases"]["tiny x2 fp32"]["errors"]["cpm_fast"][0] < 1e-6
-    plan = tmp_path / "cuda-plan-rehearsal.json"
+    plan = beside.folder / "cuda-plan-rehearsal.json"
     with pytest.raises(ValueError, match="is of a rehearsal"):
         read_plan(plan)
     values = json.loads(plan.read_text())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from support.beside import Command, Outcome
+from support.beside import Command, Outcome, script
 
 pytest.importorskip("triton")
 
@@ -29,10 +27,10 @@ BROKEN = TRITON < (3, 9) and NUMPY >= (2, 4)
 
 def interpreted(_folder: Path, file: Path) -> Command | None:
     """Return the command that runs a file's tests in the interpreter."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", str(file)]
     # Thousands of tiny products, for each of which NumPy would otherwise wake a thread.
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return None if BROKEN else (command, environment)
+    environment = {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    pytest_of_file = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", file)
+    return None if BROKEN else script(*pytest_of_file, **environment)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Commands that take minutes and run beside the other tests: pytest starts them early, and their tests wait for them.
 
 A test has the mark `beside` with `command`, a function of an empty folder and of the test's parameters. It returns the
-command and its environment, or None if the test will skip. The fixture `beside` gives the outcome.
+command, which runs in the repository, and its environment, or None if the test will skip. The fixture `beside` gives
+the outcome.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +20,14 @@ from pathlib import Path
 import pytest
 
 Command = tuple[list[str], dict[str, str]]
+ROOT = Path(__file__).resolve().parents[2]
 # The tests themselves go first.
 NICE = [nice, "-n", "10"] if (nice := shutil.which("nice")) else []
+
+
+def script(*arguments: object, **environment: str) -> Command:
+    """Return the command of a Python script."""
+    return [sys.executable, *map(str, arguments)], {**os.environ, **environment}
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Beside:
             return None
         arguments, environment = command
         with subprocess.Popen(
-            [*NICE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            [*NICE, *arguments], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             self.running.add(process)
             output, errors = process.communicate()

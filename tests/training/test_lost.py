@@ -17,6 +17,7 @@ from cpm_fast.model.tensor_file import read_tensors
 from cpm_fast.training.loop import train
 from cpm_fast.training.metrics_log import MetricsLog
 from cpm_fast.training.options import RunOptions, TrainingError
+from support.beside import Command, Outcome, script
 from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,14 +26,16 @@ VALIDATION = [Subset(DrawnFigures(3, seed=9), range(3))]
 EVERY_EPOCH = replace(QUIET, validate_every=1.0)
 
 
+def kill_test(folder: Path) -> Command:
+    return script("benchmarks/checks/kill_test.py", "--kills", 5, "--commands", 1, "--out", folder / "kills.json")
+
+
 @pytest.mark.slow
-def test_killed_at_random_instants_and_resumed(tmp_path):
+@pytest.mark.beside(command=kill_test)
+def test_killed_at_random_instants_and_resumed(beside: Outcome):
     """The command that does fifty does five, one of them of a whole process; it compares bit for bit."""
-    command = [sys.executable, "benchmarks/checks/kill_test.py", "--kills", "5", "--commands", "1", "--out",
-               str(tmp_path / "kills.json")]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "kills.json").read_text())
+    assert beside.code == 0, beside.output + beside.errors
+    found = json.loads((beside.folder / "kills.json").read_text())
     assert found["kills"] >= 5 and found["lost"] == found["differing"] == 0
 
 
