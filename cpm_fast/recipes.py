@@ -178,8 +178,10 @@ class TrainingConfig:
         require(fine, "stage_factors", "positive numbers")
         rates = ("learning_rate", "step_factor", "stage1_factor", "trunk_factor", "bias_factor")
         most = dict.fromkeys(rates, LARGEST_FACTOR) | {
-            "step_epochs": LARGEST_EPOCHS, "epochs": LARGEST_EPOCHS, "part_sigma": LARGEST_PX,
-        }  # fmt: skip
+            "step_epochs": LARGEST_EPOCHS,
+            "epochs": LARGEST_EPOCHS,
+            "part_sigma": LARGEST_PX,
+        }
         for name, limit in most.items():
             fine = is_finite(getattr(self, name)) and 0 < getattr(self, name) <= limit
             require(fine, name, f"a positive number of at most {limit:g}")

@@ -29,6 +29,4 @@ class Launch:
 
     def run(self) -> None:
         """Enqueue it on the current stream of the current device."""
-        self.kernel[(self.programs,)](
-            **self.arguments, **self.constants, num_warps=self.warps, num_stages=self.stages
-        )  # fmt: skip
+        self.kernel[(self.programs,)](**self.arguments, **self.constants, num_warps=self.warps, num_stages=self.stages)

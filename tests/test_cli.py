@@ -329,8 +329,10 @@ def test_doctor_reports(capsys):
     assert torch.__version__.split("+")[0] in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not (weights.FOLDER / f"{weights.DRAWN}.safetensors").is_file(),
-                    reason="the bundled weights of the demo are missing")  # fmt: skip
+@pytest.mark.skipif(
+    not (weights.FOLDER / f"{weights.DRAWN}.safetensors").is_file(),
+    reason="the bundled weights of the demo are missing",
+)
 def test_the_demo_finds_the_figures(tmp_path, capsys):
     torch.set_num_threads(2)
     assert main(["demo", "-o", "demo", "--figures", "16"]) == FINE

@@ -38,12 +38,13 @@ def test_import_is_light(tmp_path: Path) -> None:
 def test_works_without_the_native_module(tmp_path: Path) -> None:
     """Hidden, the compiled module is missed once, in one warning, and the results are the reference's."""
     done = run(
-        "import sys; sys.modules['cpm_fast._C'] = None" + DRAW
+        "import sys; sys.modules['cpm_fast._C'] = None"
+        + DRAW
         + "maps = [gaussian_targets(*inputs) for _ in range(3)]\n"
         "from cpm_fast.reference.gaussian_targets import gaussian_targets as reference\n"
         "assert torch.equal(maps[2], reference(*inputs))\n",
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("Warning") == 1
     assert "RuntimeWarning: cpm_fast was installed without its compiled module cpm_fast._C" in done.stderr

@@ -114,8 +114,10 @@ def check_writes(random: np.random.Generator) -> None:
     if random.random() < 0.6:  # channels of a wider map, often with strides of sides of 1 that mean nothing
         pitch = outputs + int(random.choice([0, 0, 5]))
         strides = [shape[2] * shape[3] * pitch, 1, shape[3] * pitch, pitch]
-        strides = [int(random.integers(0, 99)) if s == 1 and random.random() < 0.5 else step
-                   for s, step in zip(shape, strides, strict=True)]  # fmt: skip
+        strides = [
+            int(random.integers(0, 99)) if s == 1 and random.random() < 0.5 else step
+            for s, step in zip(shape, strides, strict=True)
+        ]
     else:
         strides = list(strides_of(shape, random))
     for call in (

@@ -112,8 +112,9 @@ def where(folder: Path) -> str:
     return "between files" if RunFolder(folder).last.exists() else "before the first checkpoint"
 
 
-def kill_until_done(start: Start, folder: Path, kills: int, longest: float, workers: int,
-                    random: np.random.Generator) -> list[str]:  # fmt: skip
+def kill_until_done(
+    start: Start, folder: Path, kills: int, longest: float, workers: int, random: np.random.Generator
+) -> list[str]:
     """Start a run, kill it so many times, each after a random time, and let it end; what each kill fell into.
 
     Raises:

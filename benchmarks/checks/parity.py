@@ -140,9 +140,11 @@ def main(arguments: list[str] | None = None) -> int:
     for precision in precisions:
         rows.append(compare(network, replace(config, precision=precision), batches, device, exact))
         row = rows[-1]
-        print(f"{precision}: weights after {chosen.steps} steps, relative to float64: "
-              f"fast {row['weights_fast_to_float64']:.1e}, reference {row['weights_reference_to_float64']:.1e}; "
-              f"one to the other {row['weights_fast_to_reference']:.1e}")  # fmt: skip
+        print(
+            f"{precision}: weights after {chosen.steps} steps, relative to float64: "
+            f"fast {row['weights_fast_to_float64']:.1e}, reference {row['weights_reference_to_float64']:.1e}; "
+            f"one to the other {row['weights_fast_to_reference']:.1e}"
+        )
     chosen.out.mkdir(parents=True, exist_ok=True)
     given = sys.argv[1:] if arguments is None else arguments
     record = {"command": " ".join(["python benchmarks/checks/parity.py", *given]),

@@ -27,8 +27,10 @@ LIBRARIES = ("libasan.so", "libubsan.so", "libstdc++.so")
 def libraries() -> list[str]:
     """Return the sanitizers' libraries of the compiler; they must be loaded before all others."""
     compiler = os.environ.get("CXX", "c++")
-    asked = (subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
-             for name in LIBRARIES)  # fmt: skip
+    asked = (
+        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        for name in LIBRARIES
+    )
     return [str(Path(answer.stdout.strip()).resolve()) for answer in asked]
 
 

@@ -71,8 +71,10 @@ def product(shape: ConvShape, tile: int, kind: spectral_plans.Arithmetic, key: p
     waves = 8 if few else frequencies(tile)
     dtype = torch.float32 if few else kind.spectra
     x, weight = (torch.randn(waves, each, 2, inputs, device=device).to(dtype) for each in (count, outputs))
-    blocks = variants_of(spectral_plans.product_tile(count, outputs, kind, capability or REHEARSED_CAPABILITY),
-                         spectral_plans.product_tiles(kind, capability or REHEARSED_CAPABILITY))  # fmt: skip
+    blocks = variants_of(
+        spectral_plans.product_tile(count, outputs, kind, capability or REHEARSED_CAPABILITY),
+        spectral_plans.product_tiles(kind, capability or REHEARSED_CAPABILITY),
+    )
 
     def make(block: plans.Tile) -> Call:
         if capability is None:
@@ -87,8 +89,10 @@ def product(shape: ConvShape, tile: int, kind: spectral_plans.Arithmetic, key: p
 
         return with_block(key, block, launch)
 
-    return {"block": list(key), **chosen(tried({named(each): partial(make, each) for each in blocks},
-                                               kind.product_mode, device))}  # fmt: skip
+    return {
+        "block": list(key),
+        **chosen(tried({named(each): partial(make, each) for each in blocks}, kind.product_mode, device)),
+    }
 
 
 def with_block(key: plans.BlockKey, block: plans.Tile, call: Call) -> Call:

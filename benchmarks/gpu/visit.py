@@ -81,9 +81,11 @@ class Visit:
             entry = self.results.steps.get(step.name, {})
             if not self.results.done(step.name):
                 undone = sum(case["state"] not in DONE_CASES for case in entry.get("cases", {}).values())
-                lines.append(f"{step.name}: {self.results.state(step.name)}"
-                             + (f", {undone} cases to look at or to do" if undone else "")
-                             + (f" ({entry['reason']})" if entry.get("reason") else ""))  # fmt: skip
+                lines.append(
+                    f"{step.name}: {self.results.state(step.name)}"
+                    + (f", {undone} cases to look at or to do" if undone else "")
+                    + (f" ({entry['reason']})" if entry.get("reason") else "")
+                )
         return lines
 
     def do(self, step: Step) -> None:
@@ -241,8 +243,10 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         made.error(str(error))
     if results.rehearsal != (chosen.device == "cpu"):
-        made.error(f"{results.folder} holds {'a rehearsal' if results.rehearsal else 'measurements'}: --device "
-                   f"must be {'cpu' if results.rehearsal else 'cuda'}")  # fmt: skip
+        made.error(
+            f"{results.folder} holds {'a rehearsal' if results.rehearsal else 'measurements'}: --device "
+            f"must be {'cpu' if results.rehearsal else 'cuda'}"
+        )
     return visit(results, chosen)
 
 

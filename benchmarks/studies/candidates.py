@@ -164,22 +164,28 @@ def listing(known: dict[str, NetworkConfig]) -> str:
     """One row per candidate: cost and size."""
     lines = ["| candidate | predicted ms | GMAC | MB in 16 bits |", "|---|---|---|---|"]
     for name, network in known.items():
-        lines.append(f"| {name} | {predicted_milliseconds(network):.2f} | {mac_count(network) / 1e9:.2f} | "
-                     f"{2e-6 * parameter_count(network):.2f} |")  # fmt: skip
+        lines.append(
+            f"| {name} | {predicted_milliseconds(network):.2f} | {mac_count(network) / 1e9:.2f} | "
+            f"{2e-6 * parameter_count(network):.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The candidates from the best on, by the first dataset's score."""
     names = list(rows[0]["scores"])
-    lines = [f"| candidate | predicted ms | MB | ms a step | steps | {' | '.join(names)} |",
-             "|---" * (len(names) + 5) + "|"]  # fmt: skip
+    lines = [
+        f"| candidate | predicted ms | MB | ms a step | steps | {' | '.join(names)} |",
+        "|---" * (len(names) + 5) + "|",
+    ]
     for row in ranked(rows):
         found = [row["scores"][name] for name in names]
         shares = [(one["pck"], *one["interval"]) for one in found]
         scores = " | ".join("{:.1f} ({:.1f}, {:.1f})".format(*(100 * share for share in each)) for each in shares)
-        lines.append(f"| {row['name']} | {row['predicted_ms']:.1f} | {2e-6 * row['parameters']:.1f} | "
-                     f"{1e3 * row['seconds_per_step']:.0f} | {row['steps']} | {scores} |")  # fmt: skip
+        lines.append(
+            f"| {row['name']} | {row['predicted_ms']:.1f} | {2e-6 * row['parameters']:.1f} | "
+            f"{1e3 * row['seconds_per_step']:.0f} | {row['steps']} | {scores} |"
+        )
     return "\n".join(lines) + "\n"
 
 

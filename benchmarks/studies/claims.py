@@ -85,8 +85,10 @@ def field_network(tail: int, first: int, refine: int) -> NetworkConfig:
         return replace(BOX, stages=2, tail=(Conv(tail, channels),) * 3, first=(Conv(first, channels), Conv(1, 128)),
                        refine=(Conv(refine, channels),) * 3 + (Conv(1, 64),))  # fmt: skip
 
-    return min((network(channels) for channels in range(8, 320)),
-               key=lambda found: abs(parameter_count(found) - FIELD_PARAMETERS))  # fmt: skip
+    return min(
+        (network(channels) for channels in range(8, 320)),
+        key=lambda found: abs(parameter_count(found) - FIELD_PARAMETERS),
+    )
 
 
 def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: int | None) -> int:
@@ -105,8 +107,9 @@ def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: in
     return max(1, int(slowest * seconds))
 
 
-def carry_out(experiment: Experiment, steps: int, data: Dataset, held_out: Dataset, folder: Path,
-              workers: int | None) -> dict[str, Any]:  # fmt: skip
+def carry_out(
+    experiment: Experiment, steps: int, data: Dataset, held_out: Dataset, folder: Path, workers: int | None
+) -> dict[str, Any]:
     """Train, or go on, or read what was found; hits are per stage and sample, so that networks compare in pairs."""
     done = folder / "result.json"
     if not done.exists():
@@ -144,8 +147,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=("schemes", "stages", "field"), help="groups (default: all)")
     parser.add_argument("--samples", type=int, default=20_000, help="drawn figures to train on (%(default)s)")
     parser.add_argument("--held-out", type=int, default=500, help="others to score on (%(default)s)")
-    parser.add_argument("--data", help="as for cpm-fast train, in place of drawn figures; its last --held-out samples "
-                        "are those to score on")  # fmt: skip
+    parser.add_argument(
+        "--data",
+        help="as for cpm-fast train, in place of drawn figures; its last --held-out samples are those to score on",
+    )
     parser.add_argument("--batch", type=int, default=16, help="samples per step (%(default)s)")
     parser.add_argument("--steps", type=int, help="of every run, instead of --minutes")
     parser.add_argument("--workers", type=int, help="loader processes (default: one per core)")
@@ -185,8 +190,10 @@ def main(arguments: list[str] | None = None) -> int:
     short = {group: [{name: value for name, value in run.items() if name not in ("hits", "gradients")}
                      | {"pck": claims_report.scores(run).tolist()} for run in runs]
              for group, runs in found.items()}  # fmt: skip
-    write_json(chosen.out / "claims.json", {**plan, "verdicts": [vars(verdict) for verdict in verdicts],
-                                            "runs": short, "versions": versions()})  # fmt: skip
+    write_json(
+        chosen.out / "claims.json",
+        {**plan, "verdicts": [vars(verdict) for verdict in verdicts], "runs": short, "versions": versions()},
+    )
     claims_report.draw(found, chosen.out / "claims.png")
     print(f"wrote {chosen.out / 'claims.md'}, claims.json and claims.png beside it")
     return 0

@@ -126,10 +126,12 @@ def field_verdicts(runs: list[Run], box: int) -> list[Verdict]:
     names = [run["name"] for run in (runs[0], middle, runs[-1])]
     return [
         Verdict("Figure 4: accuracy rises with the receptive field", rises, f"{names[0]} to {names[1]}: {gain}"),
-        Verdict(f"Figure 4: it saturates at about {edge:.0f} px (250 of the paper's 304, scaled to this box)",
-                HOLDS if beyond < below / 2 else FAILS,
-                f"{names[1]} to {names[2]}: {more(runs[-1]['hits'][-1], middle['hits'][-1])[1]}"),
-    ]  # fmt: skip
+        Verdict(
+            f"Figure 4: it saturates at about {edge:.0f} px (250 of the paper's 304, scaled to this box)",
+            HOLDS if beyond < below / 2 else FAILS,
+            f"{names[1]} to {names[2]}: {more(runs[-1]['hits'][-1], middle['hits'][-1])[1]}",
+        ),
+    ]
 
 
 def table(found: dict[str, list[Run]], given: Sequence[Verdict]) -> str:
@@ -144,8 +146,9 @@ def table(found: dict[str, list[Run]], given: Sequence[Verdict]) -> str:
     for group, runs in found.items():
         for run in runs:
             pck = ", ".join(f"{100 * value:.1f}" for value in scores(run))
-            lines.append(f"| {group} | {run['name']} | {run['steps']} | {run['parameters']:,} | "
-                         f"{run['fields'][-1]} | {pck} |")  # fmt: skip
+            lines.append(
+                f"| {group} | {run['name']} | {run['steps']} | {run['parameters']:,} | {run['fields'][-1]} | {pck} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -203,8 +206,9 @@ def _draw_gradients(figure: Any, runs: dict[str, Run]) -> None:
         thirds = np.array_split(np.arange(len(runs[name]["gradients"])), 3)
         for row, layer in enumerate(layers):
             for column, third in enumerate(thirds):
-                counts = sum((np.array(runs[name]["gradients"][i]["layers"][layer]) for i in third),
-                             np.zeros(len(middles)))  # fmt: skip
+                counts = sum(
+                    (np.array(runs[name]["gradients"][i]["layers"][layer]) for i in third), np.zeros(len(middles))
+                )
                 axes = grid[row, column]
                 axes.plot(middles, counts / max(counts.sum(), 1), label=label)
                 axes.set_title(f"{layer}, third {column + 1} of the steps", fontsize="small")

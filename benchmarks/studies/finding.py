@@ -158,8 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     record = measure(read_people(options.data), options.data.parent / "images", options.model)
     about = {
         "command": " ".join(["python benchmarks/studies/finding.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "version": cpm_fast.__version__,
-    }  # fmt: skip
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": cpm_fast.__version__,
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     with atomic_write(options.out / "finding.json") as file:
         file.write((json.dumps(about | {"ways": record}, indent=1) + "\n").encode())

@@ -87,9 +87,8 @@ def ideas(network: NetworkConfig, batch: int, seed: int) -> list[Idea]:
         Idea("unlabeled parts as zeros", network, replace(plain, loss_mode="zero")),
         Idea("robust loss, 1", network, replace(plain, robust=1.0)),
         Idea("robust loss, 0.25", network, replace(plain, robust=0.25)),
-        Idea("no augmentation but mirroring", network,
-             replace(plain, augmentation=AugmentationConfig(1.0, 1.0, 0.0))),
-    ]  # fmt: skip
+        Idea("no augmentation but mirroring", network, replace(plain, augmentation=AugmentationConfig(1.0, 1.0, 0.0))),
+    ]
 
 
 def carry_out(

@@ -164,8 +164,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args(arguments)
-    print(f"{'layer':<24}{'':<22}{'N':>3}  {'mode':<7}{'pass':<12}chip   {'tile':<12} w  s regs    shared spl tensor"
-          "  occ.   L2 GB shrd. GB  peak predicted")  # fmt: skip
+    print(
+        f"{'layer':<24}{'':<22}{'N':>3}  {'mode':<7}{'pass':<12}chip   {'tile':<12} w  s regs    shared spl tensor"
+        "  occ.   L2 GB shrd. GB  peak predicted"
+    )
     table, fine = [], True
     for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
         table.append(row)

@@ -102,9 +102,11 @@ def _forward(n: Sizes) -> dict[str, int]:
     pixel_blocks, out_blocks = n.blocks("pixels", "BLOCK_PIXELS"), n.blocks("out_channels", "BLOCK_OUT")
     weights = n.tensor("weight_ptr").numel()
     return {
-        "x_ptr": out_blocks * inside, "weight_ptr": pixel_blocks * weights,
-        "bias_ptr": pixel_blocks * n("out_channels"), "y_ptr": n("pixels") * n("out_channels"),
-    }  # fmt: skip
+        "x_ptr": out_blocks * inside,
+        "weight_ptr": pixel_blocks * weights,
+        "bias_ptr": pixel_blocks * n("out_channels"),
+        "y_ptr": n("pixels") * n("out_channels"),
+    }
 
 
 def _dweight(n: Sizes) -> dict[str, int]:
@@ -135,20 +137,22 @@ def _transform(n: Sizes) -> dict[str, int]:
     waves, rows = n("HALF") // n("BLOCK_WAVES"), n("SIDE") // n("BLOCK_ROWS")
     cells = images * down * across * n("channels") * waves
     return {
-        "x_ptr": cells, **({"gate_ptr": cells} if n("GATE") else {}),
+        "x_ptr": cells,
+        **({"gate_ptr": cells} if n("GATE") else {}),
         "across_ptr": n.launch.programs * rows * 2 * n("SIDE") * n("BLOCK_WAVES"),
         "down_ptr": n.launch.programs * 2 * n("SIDE") * n("HALF"),
         "spectra_ptr": n.tensor("spectra_ptr").numel(),
         **({"sums_ptr": n("tiles") * n("channels")} if n("SUMS") else {}),
-    }  # fmt: skip
+    }
 
 
 def _product(n: Sizes) -> dict[str, int]:
     out_blocks, tile_blocks = n.blocks("padded_out", "BLOCK_OUT"), n.blocks("tiles", "BLOCK_TILES")
     return {
-        "x_ptr": out_blocks * n.tensor("x_ptr").numel(), "weight_ptr": tile_blocks * n.tensor("weight_ptr").numel(),
+        "x_ptr": out_blocks * n.tensor("x_ptr").numel(),
+        "weight_ptr": tile_blocks * n.tensor("weight_ptr").numel(),
         "y_ptr": n.tensor("y_ptr").numel(),
-    }  # fmt: skip
+    }
 
 
 def _spectral_dweight(n: Sizes) -> dict[str, int]:
@@ -156,9 +160,10 @@ def _spectral_dweight(n: Sizes) -> dict[str, int]:
     # Those channels of dy that fill up a block of 16 are not read.
     values = n.tensor("dy_ptr").numel() // n("padded_out") * n("out_channels")
     return {
-        "x_ptr": out_blocks * n.tensor("x_ptr").numel(), "dy_ptr": in_blocks * values,
+        "x_ptr": out_blocks * n.tensor("x_ptr").numel(),
+        "dy_ptr": in_blocks * values,
         "dweight_ptr": (2 if n("ADD") else 1) * n.tensor("dweight_ptr").numel(),
-    }  # fmt: skip
+    }
 
 
 def _inverse(n: Sizes) -> dict[str, int]:
@@ -166,11 +171,12 @@ def _inverse(n: Sizes) -> dict[str, int]:
     values = n.tensor("spectra_ptr").numel() // n("padded_channels") * n("channels")
     lanes = n("tiles") * rows * n("BLOCK_ROWS") * n("channels")
     return {
-        "spectra_ptr": rows * values, **({"bias_ptr": lanes} if n("BIAS") else {}),
+        "spectra_ptr": rows * values,
+        **({"bias_ptr": lanes} if n("BIAS") else {}),
         "down_ptr": n.launch.programs * 2 * n("HALF") * n("BLOCK_ROWS"),
         "across_ptr": n.launch.programs * 2 * n("HALF") * n("ACROSS"),
         "y_ptr": n.tensor("y_ptr").numel(),
-    }  # fmt: skip
+    }
 
 
 # A matrix product: how often it is done in a launch, rows, columns, and what is added up over.
@@ -196,13 +202,17 @@ def products(launch: Launch) -> list[Product]:
         side, rows, cells, waves, channels = (
             n(key) for key in ("SIDE", "BLOCK_ROWS", "BLOCK_CELLS", "BLOCK_WAVES", "BLOCK_CHANNELS")
         )
-        return [(programs * 2 * (side // rows) * (side // cells), rows * channels, waves, cells),
-                (programs * 4 * (side // rows), waves * channels, n("HALF"), rows)]  # fmt: skip
+        return [
+            (programs * 2 * (side // rows) * (side // cells), rows * channels, waves, cells),
+            (programs * 4 * (side // rows), waves * channels, n("HALF"), rows),
+        ]
     if name == "spectral_conv_inverse_kernel":
         rows, waves, channels = (n(key) for key in ("BLOCK_ROWS", "BLOCK_WAVES", "BLOCK_CHANNELS"))
         steps = n("HALF") // waves
-        return [(programs * 4 * steps, waves * channels, rows, n("HALF")),
-                (programs * 2 * steps, rows * channels, n("ACROSS"), waves)]  # fmt: skip
+        return [
+            (programs * 4 * steps, waves * channels, rows, n("HALF")),
+            (programs * 2 * steps, rows * channels, n("ACROSS"), waves),
+        ]
     return []
 
 
@@ -231,8 +241,9 @@ def operand_size(launch: Launch) -> int:
 def traffic(launch: Launch, compiled: Compiled, capability: int) -> dict[str, object]:
     """The columns that a table has for a launch."""
     held, l2, shared = occupancy(compiled, launch.warps, capability), l2_bytes(launch), shared_bytes(launch, compiled)
-    least = sum(value.nbytes for value in {id(v): v for v in launch.arguments.values()
-                                           if isinstance(v, torch.Tensor)}.values())  # fmt: skip
+    least = sum(
+        value.nbytes for value in {id(v): v for v in launch.arguments.values() if isinstance(v, torch.Tensor)}.values()
+    )
     return {
         "programs_a_multiprocessor": held.programs, "occupancy": held.warps_share, "occupancy_bound": held.bound,
         "l2_bytes": sum(l2.values()), "l2_bytes_by_argument": l2, "times_its_tensors": sum(l2.values()) / max(least, 1),

@@ -58,8 +58,10 @@ def write_labels(dataset: Dataset, indices: list[int], folder: Path) -> None:
     table = LabelTable(folder / "labels.csv", dataset.skeleton)
     for index in indices:
         sample = dataset[index]
-        points = tuple((float(x), float(y), 2) if there else None
-                       for (x, y), there in zip(sample.parts_image, sample.labeled, strict=True))  # fmt: skip
+        points = tuple(
+            (float(x), float(y), 2) if there else None
+            for (x, y), there in zip(sample.parts_image, sample.labeled, strict=True)
+        )
         height, width = sample.image.shape[:2]
         subject = LabeledSubject(points, (0.0, 0.0, width - 1.0, height - 1.0))
         table.replace(f"frame-{index:03d}.png", [subject], LABELED)
@@ -90,12 +92,15 @@ def train_for(labels: Path, run: Path, minutes: float, seed: int, more: list[str
 def error(dataset: Dataset, indices: list[int], weights: Path) -> dict[str, float]:
     """Distance of found to true parts over samples: mean and median, pixels."""
     samples = [dataset[index] for index in indices]
-    results = infer([sample.image for sample in samples], model=weights, rois=[sample.roi for sample in samples],
-                    progress=False)  # fmt: skip
-    distances = np.concatenate([
-        np.linalg.norm(result.keypoints[0] - sample.parts_image, axis=1)[sample.labeled]
-        for result, sample in zip(results, samples, strict=True)
-    ])  # fmt: skip
+    results = infer(
+        [sample.image for sample in samples], model=weights, rois=[sample.roi for sample in samples], progress=False
+    )
+    distances = np.concatenate(
+        [
+            np.linalg.norm(result.keypoints[0] - sample.parts_image, axis=1)[sample.labeled]
+            for result, sample in zip(results, samples, strict=True)
+        ]
+    )
     return {"mean_px": float(distances.mean()), "median_px": float(np.median(distances)), "points": len(distances)}
 
 

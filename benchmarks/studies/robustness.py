@@ -151,9 +151,11 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, group, label in zip(
-        figure.subplots(1, 2, sharey=True), ("shift", "scale"), ("center off by, share of the height", "magnified by"),
+        figure.subplots(1, 2, sharey=True),
+        ("shift", "scale"),
+        ("center off by, share of the height", "magnified by"),
         strict=True,
-    ):  # fmt: skip
+    ):
         for name, tables in results.items():
             for stage, style in zip(SCORED_STAGES, ("--", "-"), strict=True):
                 points = [(float(at), score[stage]) for at, score in tables[group].items()]
@@ -195,8 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seconds": round(time.perf_counter() - started, 1), "versions": versions(), "results": results,
     })  # fmt: skip
     draw(results, chosen.out / "robustness.png")
-    print(f"wrote {chosen.out / 'robustness.json'} and robustness.png, "
-          f"{time.perf_counter() - started:.0f} s")  # fmt: skip
+    print(f"wrote {chosen.out / 'robustness.json'} and robustness.png, {time.perf_counter() - started:.0f} s")
     return 0
 
 

@@ -177,9 +177,11 @@ def summary(network: str, batches: list[int], modes: list[str]) -> Iterator[dict
                 direct += alone
                 planned += alone if tile is None else shape.count * spectral_seconds(conv, tile, mode, False)
             yield {
-                "mode": mode, "images": images,
-                "direct_ms_an_image": 1e3 * direct / images, "planned_ms_an_image": 1e3 * planned / images,
-            }  # fmt: skip
+                "mode": mode,
+                "images": images,
+                "direct_ms_an_image": 1e3 * direct / images,
+                "planned_ms_an_image": 1e3 * planned / images,
+            }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -192,8 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
                         help="chips, 80 for sm_80 (%(default)s)")  # fmt: skip
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args(arguments)
-    print(f"{'layer':<21}{'N':>3}  tile {'mode':<7}{'pass':<17}chip   {'block':<13} w  s regs    shared spl tensor"
-          "  occ.   L2 GB shrd. GB predicted, bound by")  # fmt: skip
+    print(
+        f"{'layer':<21}{'N':>3}  tile {'mode':<7}{'pass':<17}chip   {'block':<13} w  s regs    shared spl tensor"
+        "  occ.   L2 GB shrd. GB predicted, bound by"
+    )
     table, fine = [], True
     for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
         table.append(row)
@@ -202,8 +206,10 @@ def main(arguments: list[str] | None = None) -> int:
     totals = list(summary(chosen.network, chosen.images, chosen.modes))
     print("\nall convolutions, forward, predicted for an H200 and not measured:")
     for total in totals:
-        print(f"  {total['mode']:<7}{total['images']:>3} images  direct {total['direct_ms_an_image']:.3f} ms/image, "
-              f"as planned {total['planned_ms_an_image']:.3f}")  # fmt: skip
+        print(
+            f"  {total['mode']:<7}{total['images']:>3} images  direct {total['direct_ms_an_image']:.3f} ms/image, "
+            f"as planned {total['planned_ms_an_image']:.3f}"
+        )
     if chosen.json:
         record = {"network": chosen.network, "measured": False, "triton": version("triton"), "totals": totals}
         chosen.json.parent.mkdir(parents=True, exist_ok=True)

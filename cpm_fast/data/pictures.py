@@ -83,8 +83,9 @@ class Pictures:
         path, name = next(iter(found.items()))
         warnings.warn(
             f"{dataset}: {len(found)} of {len(names)} pictures are named by paths of another place, or in another "
-            f"spelling; {name} is taken from {path}", stacklevel=2,
-        )  # fmt: skip
+            f"spelling; {name} is taken from {path}",
+            stacklevel=2,
+        )
 
 
 def _spelled_otherwise(folder: Path, name: str) -> Path | None:

@@ -137,8 +137,9 @@ def _check_points(name: str, subjects: Sequence[Subject]) -> None:
         if count:
             warnings.warn(
                 f"{name}: {count} of {len(points)} labels are at exactly {value}, {value}; where that stands for a "
-                "part that is not labeled, leave it out: an empty cell, or visibility 0", stacklevel=4,
-            )  # fmt: skip
+                "part that is not labeled, leave it out: an empty cell, or visibility 0",
+                stacklevel=4,
+            )
 
 
 def _check_size(path: Path, image: np.ndarray, size: tuple[int, int] | None) -> None:

@@ -78,10 +78,12 @@ def _cpu(maps: torch.Tensor, threshold: float, radius: int) -> tuple[torch.Tenso
     points, scores = _fake(maps, threshold, radius)
     native = backend.native()
     native.many_peaks_cpu(
-        address("maps", maps), address("points", points), address("scores", scores),
+        address("maps", maps),
+        address("points", points),
+        address("scores", scores),
         native.ManyPeaks(maps=images, height=height, width=width, threshold=threshold, radius=radius),
         backend.threads(),
-    )  # fmt: skip
+    )
     return points, scores
 
 

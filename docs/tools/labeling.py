@@ -78,8 +78,10 @@ def main(arguments: list[str]) -> None:
             store.predict(number, arranged(candidate.result, model.skeleton))
         for number in range(SHOWN):
             sample = drawn[number]
-            points = tuple((float(x), float(y), 2) if there else None
-                           for (x, y), there in zip(sample.parts_image, sample.labeled, strict=True))  # fmt: skip
+            points = tuple(
+                (float(x), float(y), 2) if there else None
+                for (x, y), there in zip(sample.parts_image, sample.labeled, strict=True)
+            )
             store.save(number, store.picture(number)["revision"], [LabeledSubject(points)], "labeled")
         surest = min(candidates[SHOWN:], key=lambda candidate: candidate.criteria["low_peaks"])
         sheet = contact_sheet(folder, rank(candidates[SHOWN:], 8), model.skeleton)

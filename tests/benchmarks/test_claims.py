@@ -86,11 +86,13 @@ def test_schemes_are_judged_by_the_last_stage_and_two_standard_errors():
 
 @pytest.mark.parametrize(
     ("stages", "wanted"),
-    [((0.5, 0.6, 0.65, 0.7, 0.72, 0.72), ["holds", "holds"]),
-     ((0.5, 0.6, 0.65, 0.65, 0.7, 0.8), ["not decided", "does not hold"]),
-     ((0.5, 0.6, 0.55, 0.65, 0.7, 0.9), ["does not hold", "does not hold"])],
+    [
+        ((0.5, 0.6, 0.65, 0.7, 0.72, 0.72), ["holds", "holds"]),
+        ((0.5, 0.6, 0.65, 0.65, 0.7, 0.8), ["not decided", "does not hold"]),
+        ((0.5, 0.6, 0.55, 0.65, 0.7, 0.9), ["does not hold", "does not hold"]),
+    ],
     ids=["as in the paper", "a stage that adds nothing", "a stage that loses"],
-)  # fmt: skip
+)
 def test_stages(stages, wanted):
     assert words(claims_report.stage_verdicts(run("six", *stages))) == wanted
 

@@ -40,8 +40,10 @@ def test_the_command_trains_and_goes_on(tmp_path, capsys) -> None:
     found = json.loads((tmp_path / "ideas.json").read_text())
     # The larger box costs 16 / 9 of a step.
     assert [(row["name"], row["steps"]) for row in found["ideas"]] == [
-        (f"{DRAWN} as it is", 0), ("plain", 2), ("a box a third larger", 1),
-    ]  # fmt: skip
+        (f"{DRAWN} as it is", 0),
+        ("plain", 2),
+        ("a box a third larger", 1),
+    ]
     assert "| a box a third larger | 1 |" in (tmp_path / "ideas.md").read_text()
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("final.safetensors")}
     assert len(files) == 2

@@ -55,8 +55,10 @@ def test_exchanged_moved_and_left_out() -> None:
     labels[1, neck] += (0, 70)
     found = judged(labels, sure(points), np.full(3, 100.0), [5, 6, 7], LSP, Limits())
     assert [(one.sample, one.part, one.why) for one in found] == [
-        (5, "right_knee", "exchanged"), (5, "left_knee", "exchanged"), (6, "neck", "moved"),
-    ]  # fmt: skip
+        (5, "right_knee", "exchanged"),
+        (5, "left_knee", "exchanged"),
+        (6, "neck", "moved"),
+    ]
     assert found[0].point == tuple(points[0, right]) and found[2].point == tuple(points[1, neck])
     less_sure = judged(labels, sure(points, 0.5), np.full(3, 100.0), [5, 6, 7], LSP, Limits())
     assert [(one.part, one.point, one.why) for one in less_sure][2:] == [("neck", None, "left out")]

@@ -77,10 +77,12 @@ def test_a_driver_too_old_for_torch_is_a_line(monkeypatch, said, state):
 
 @pytest.mark.parametrize(
     ("error", "advice"),
-    [("peaks: CUDA driver version is insufficient for CUDA runtime version", "Update the NVIDIA driver"),
-     ("peaks: no kernel image is available for execution on the device", 'CPM_FAST_CUDA_ARCHS="75"')],
+    [
+        ("peaks: CUDA driver version is insufficient for CUDA runtime version", "Update the NVIDIA driver"),
+        ("peaks: no kernel image is available for execution on the device", 'CPM_FAST_CUDA_ARCHS="75"'),
+    ],
     ids=["old driver", "other GPU"],
-)  # fmt: skip
+)
 def test_native_cuda_ops_that_do_not_run_are_a_line(monkeypatch, error, advice):
     with_a_gpu(monkeypatch, True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: (7, 5))

@@ -81,8 +81,9 @@ def test_all_options_at_once(work, capsys, monkeypatch):
     options = ("--readers", "2", "--tune", "--stages", "--form", "npz", "-o", "out")
     assert main(["infer", "in/00.png", "in/01.png", *arguments, *options]) == FINE
     assert shown(work / "out") == {
-        "results.npz", *(f"{stem}_{what}.png" for stem in ("00", "01") for what in ("pose", "stages"))
-    }  # fmt: skip
+        "results.npz",
+        *(f"{stem}_{what}.png" for stem in ("00", "01") for what in ("pose", "stages")),
+    }
     assert backend.native_missing("cpu") is not None or list((work / "cache").glob("tuning-*.json"))
     told = capsys.readouterr().out
     assert "2 pictures, 2 subjects" in told and "ms per picture: decode" in told and "pictures/s" in told

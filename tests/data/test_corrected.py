@@ -12,9 +12,10 @@ from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.open import open_dataset
 
 CORRECTIONS = [
-    Correction(1, "neck", (12.5, 30.0), "moved"), Correction(1, "left_knee", None, "left out"),
+    Correction(1, "neck", (12.5, 30.0), "moved"),
+    Correction(1, "left_knee", None, "left out"),
     Correction(3, "right_wrist", (4.0, 5.2), "added"),
-]  # fmt: skip
+]
 
 
 def test_parts_are_moved_and_left_out():

@@ -50,9 +50,10 @@ def test_leeds_sports_by_folder(tmp_path):
 
 PEOPLE = {"image": "a.png", "center": [9, 9], "scale": 1, "joints": [[1, 2]] * 16, "joints_vis": [1] * 16}
 CATS = {
-    "images": [{"id": 1, "file_name": "a.png"}], "categories": [{"keypoints": ["nose"]}],
+    "images": [{"id": 1, "file_name": "a.png"}],
+    "categories": [{"keypoints": ["nose"]}],
     "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2], "bbox": [0, 0, 5, 5]}],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])

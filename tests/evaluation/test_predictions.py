@@ -27,10 +27,12 @@ def score_file(path, dataset, **given) -> Evaluation:
 def results_of(dataset, names=None) -> Results:
     """The truth as results, one image a sample."""
     scores = np.ones((1, len(dataset.skeleton)), np.float32)
-    return Results([
-        Result(points[None].astype(np.float32), scores, dataset.skeleton, name)
-        for points, name in zip(dataset.parts_image, names or dataset.names, strict=True)
-    ])  # fmt: skip
+    return Results(
+        [
+            Result(points[None].astype(np.float32), scores, dataset.skeleton, name)
+            for points, name in zip(dataset.parts_image, names or dataset.names, strict=True)
+        ]
+    )
 
 
 def coco_of(dataset, names=None) -> list[dict]:

@@ -194,10 +194,12 @@ def test_scores_of_what_was_found() -> None:
     true = (Roi((50, 50), 40), Roi((150, 50), 40))
     scene = Scene(PICTURE, true, (Roi((250, 50), 30),))
     found = [
-        Candidate(Roi((52, 50), 42), 0.9), Candidate(Roi((51, 50), 40), 0.8),  # one subject twice
+        Candidate(Roi((52, 50), 42), 0.9),
+        Candidate(Roi((51, 50), 40), 0.8),  # one subject twice
         Candidate(Roi((250, 52), 30), 0.7),  # of the crowd
-        Candidate(Roi((150, 50), 40), 0.6), Candidate(Roi((150, 200), 40), 0.2),
-    ]  # fmt: skip
+        Candidate(Roi((150, 50), 40), 0.6),
+        Candidate(Roi((150, 200), 40), 0.2),
+    ]
     matches = matched(scene, found)
     assert [(one.right, one.counts) for one in matches] == [
         (True, True), (False, True), (False, False), (True, True), (False, True)

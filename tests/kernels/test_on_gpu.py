@@ -169,9 +169,10 @@ def test_any_number_of_warps(
     for module, name in ((direct_conv, "forward_tile"), (direct_conv_weight, "dweight_tile")):
         plan = getattr(module, name)
         monkeypatch.setattr(
-            module, name,
+            module,
+            name,
             lambda *sizes, plan=plan: dataclasses.replace(plan(*sizes), pixels=64, out=64, depth=32, warps=warps),
-        )  # fmt: skip
+        )
     for case in (*CORE_CASES, REAL_CASES[-2]):
         check(case, gpu, dtype, generator)
 

@@ -172,8 +172,9 @@ def test_matroska_without_a_frame_rate(tmp_path, recwarn, steps):
 
 
 def test_matroska_that_is_cut_short(tmp_path):
-    data = matroska([np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8) for i in range(60)],
-                    list(range(0, 2400, 40)))  # fmt: skip
+    data = matroska(
+        [np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8) for i in range(60)], list(range(0, 2400, 40))
+    )
     (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
     opened = Video(tmp_path / "a.mkv")
     with pytest.warns(UserWarning, match=r"a.mkv: ends after .* it announces; is it cut short"):

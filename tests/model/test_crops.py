@@ -44,9 +44,10 @@ def test_crop_puts_the_region_into_the_box():
 
 
 @given(
-    st.tuples(st.floats(-50, 500), st.floats(-50, 500)), st.floats(1, 4000),
+    st.tuples(st.floats(-50, 500), st.floats(-50, 500)),
+    st.floats(1, 4000),
     st.tuples(st.floats(-500, 900), st.floats(-500, 900)),
-)  # fmt: skip
+)
 def test_box_to_crop_and_back(center, side, point):
     roi = Roi(center, side)
     for size in ((368, 368), (48, 80)):

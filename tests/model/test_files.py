@@ -18,9 +18,11 @@ from cpm_fast.skeleton import Skeleton
 from cpm_fast.training.checkpoint import Progress, save_checkpoint
 
 CAT = Skeleton(
-    "cat", ("nose", "left_paw", "right_paw", "tip of tail"), limbs=(("nose", "tip of tail"),),
+    "cat",
+    ("nose", "left_paw", "right_paw", "tip of tail"),
+    limbs=(("nose", "tip of tail"),),
     pairs=(("left_paw", "right_paw"),),
-)  # fmt: skip
+)
 FEW = {
     "skeleton": CAT, "input_size": (64, 48), "stages": 2, "trunk": ((Conv(3, 4),),) * 3, "features": (Conv(1, 4),),
     "first": (Conv(3, 4),), "refine": (Conv(3, 4),),

@@ -25,9 +25,11 @@ PLAIN = NetworkConfig(
     init_std=None, shared_trunk=True, norm="batch", pool_kernel=2, dropout=0.0,
 )  # fmt: skip
 RESIDUAL = replace(
-    PLAIN, trunk=((Conv(3, 4), Conv(3, 4, add=1)), (Conv(3, 5),), (Conv(3, 6),)), first=(Conv(3, 8), Conv(1, 8, add=1)),
+    PLAIN,
+    trunk=((Conv(3, 4), Conv(3, 4, add=1)), (Conv(3, 5),), (Conv(3, 6),)),
+    first=(Conv(3, 8), Conv(1, 8, add=1)),
     refine=(Conv(5, 6), Conv(3, 6), Conv(5, 6, add=2), Conv(1, 5)),
-)  # fmt: skip
+)
 
 
 def drawn(config: NetworkConfig, seed: int = 0) -> CPM:

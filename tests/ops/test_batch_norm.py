@@ -131,7 +131,7 @@ X, ONE = torch.zeros(2, 3, 4, 4), torch.ones(3)
         ((X, ONE, ONE, float("nan"), True), ValueError, "eps must be a finite number"),
     ],
     ids=["three sides", "no cells", "weight", "bias", "dtype", "dtypes", "devices", "negative eps", "NaN for eps"],
-)  # fmt: skip
+)
 def test_rejects(arguments: tuple, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         batch_norm(*arguments)

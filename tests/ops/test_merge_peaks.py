@@ -128,8 +128,9 @@ def test_several_python_threads_and_any_number_of_ours(generator: torch.Generato
         torch.set_num_threads(3)
         with ThreadPoolExecutor(4) as pool:
             for _ in range(5):
-                for found, same in zip(pool.map(lambda each: merge_peaks(*each, case.size, True), inputs), wanted,
-                                       strict=True):  # fmt: skip
+                for found, same in zip(
+                    pool.map(lambda each: merge_peaks(*each, case.size, True), inputs), wanted, strict=True
+                ):
                     assert_same(found, same)
     finally:
         torch.set_num_threads(before)

@@ -50,8 +50,9 @@ def test_matches_reference_outside(fast: str, generator: torch.Generator) -> Non
     maps = 2 + torch.rand(1, 4, 3, 5, 5, generator=generator).to(fast)
     frames = torch.tensor(
         [[1.0, 1.0, -3.0, -3.0], [0.5, 0.5, 40.0, 0.0], [-0.5, 0.5, 6.0, -1.0], [1e300, 1.0, -1e300, 0.0]],
-        dtype=torch.float64, device=fast,
-    )  # fmt: skip
+        dtype=torch.float64,
+        device=fast,
+    )
     merged = resize_merge(maps, frames, (13, 14))
     assert_same(merged, reference(maps, frames, (13, 14)))
     # No crop reaches the last row and column.

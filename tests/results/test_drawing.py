@@ -14,8 +14,9 @@ from cpm_fast.results.drawing import (
 )
 from cpm_fast.skeleton import LEFT_COLOR, LSP, RIGHT_COLOR, Skeleton
 
-ARM = Skeleton("arm", ("left_wrist", "right_wrist", "nose"), (("left_wrist", "right_wrist"),),
-               (("left_wrist", "right_wrist"),))  # fmt: skip
+ARM = Skeleton(
+    "arm", ("left_wrist", "right_wrist", "nose"), (("left_wrist", "right_wrist"),), (("left_wrist", "right_wrist"),)
+)
 POINTS = np.array([[30.0, 60.0], [90.0, 60.0], [60.0, 20.0]])
 PAPER = np.full((120, 120, 3), 128, np.uint8)
 

@@ -19,9 +19,11 @@ from cpm_fast.labeling.store import Store
 from cpm_fast.skeleton import Skeleton
 
 SKELETON = Skeleton(
-    "beetle", ("head", "left_wing", "right_wing", "tail"),
-    (("head", "left_wing"), ("head", "right_wing"), ("head", "tail")), (("left_wing", "right_wing"),),
-)  # fmt: skip
+    "beetle",
+    ("head", "left_wing", "right_wing", "tail"),
+    (("head", "left_wing"), ("head", "right_wing"), ("head", "tail")),
+    (("left_wing", "right_wing"),),
+)
 
 
 def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (120, 160)) -> list[Path]:

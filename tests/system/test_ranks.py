@@ -76,8 +76,9 @@ def test_waiting_for_the_others_has_an_end() -> None:
     where = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     code = "from cpm_fast.system.ranks import join; join()"
     environment = {**os.environ, **where, "CPM_FAST_WAIT_SECONDS": "3"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 1
     assert f"2 processes did not come to 127.0.0.1:{where['MASTER_PORT']} within 3 s" in done.stderr
 
@@ -103,10 +104,11 @@ else:
 def test_processes_share_and_agree() -> None:
     where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     processes = [
-        subprocess.Popen([sys.executable, "-c", AGREE], env={**os.environ, **where, "RANK": rank},
-                         stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", AGREE], env={**os.environ, **where, "RANK": rank}, stderr=subprocess.PIPE, text=True
+        )
         for rank in "01"
-    ]  # fmt: skip
+    ]
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors

@@ -170,8 +170,9 @@ def test_nothing_is_pickled(tmp_path, monkeypatch):
     length = int.from_bytes(path.read_bytes()[:8], "little")
     header = json.loads(path.read_bytes()[8 : 8 + length])
     assert header["__metadata__"]["format"] == FORMAT
-    assert path.stat().st_size == 8 + length + max(entry["data_offsets"][1] for entry in header.values()
-                                                   if "data_offsets" in entry)  # fmt: skip
+    assert path.stat().st_size == 8 + length + max(
+        entry["data_offsets"][1] for entry in header.values() if "data_offsets" in entry
+    )
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(saved, monkeypatch):

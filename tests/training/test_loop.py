@@ -94,10 +94,12 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("network", "config", "message"),
-    [(replace(COMPACT, stages=3), CONFIGS["modern"][1], "another network"),
-     (COMPACT, replace(CONFIGS["modern"][1], learning_rate=1e-3), "another recipe")],
+    [
+        (replace(COMPACT, stages=3), CONFIGS["modern"][1], "another network"),
+        (COMPACT, replace(CONFIGS["modern"][1], learning_rate=1e-3), "another recipe"),
+    ],
     ids=["network", "recipe"],
-)  # fmt: skip
+)
 def test_a_run_is_not_resumed_as_another(tmp_path, network, config, message):
     train(*CONFIGS["modern"], DATA, [], tmp_path, options=replace(QUIET, stop_after=1))
     with pytest.raises(ValueError, match=f"config.json: the run has {message}"):

@@ -37,9 +37,11 @@ def test_every_step_has_one_phase(scheme, steps):
         assert phase.first <= step < phase.last or (step == steps and phase == found[-1])
 
 
-@pytest.mark.parametrize(("network", "trunks"), [(COMPACT, {1: {"trunk1"}, 2: set()}),
-                                                 (RELEASED, {1: {"trunk1"}, 2: {"trunk2"}})],
-                         ids=["one trunk", "two trunks"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("network", "trunks"),
+    [(COMPACT, {1: {"trunk1"}, 2: set()}), (RELEASED, {1: {"trunk1"}, 2: {"trunk2"}})],
+    ids=["one trunk", "two trunks"],
+)
 def test_a_stage_learns_with_the_trunk_that_it_brings(network, trunks):
     layers = CPM(network).layers
     for stage in (1, 2):

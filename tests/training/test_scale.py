@@ -118,8 +118,9 @@ class Half(DrawnFigures):
 def launch(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120, env=environment,
-                          check=False)  # fmt: skip
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=120, env=environment, check=False
+    )
 
 
 @pytest.mark.slow

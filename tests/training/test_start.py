@@ -98,8 +98,9 @@ def test_a_wider_and_longer_network_begins_with_the_same_beliefs(tmp_path, facto
     assert torch.equal(again.conv("stage3_conv1").weight, small.conv("stage2_conv1").weight)
 
 
-VGG = replace(preset("vgg"), stages=2, input_size=(32, 32), tail=preset("vgg").tail[:3], first=(Conv(1, 8),),
-              refine=(Conv(3, 8),))  # fmt: skip
+VGG = replace(
+    preset("vgg"), stages=2, input_size=(32, 32), tail=preset("vgg").tail[:3], first=(Conv(1, 8),), refine=(Conv(3, 8),)
+)
 
 
 def vgg19(path) -> dict[str, torch.Tensor]:
@@ -131,8 +132,9 @@ def test_a_trunk_from_vgg_19(tmp_path, suffix):
 def test_a_run_from_vgg_19_trains_its_layers_at_the_released_rates(tmp_path):
     tensors = vgg19(tmp_path / "vgg19.pth")
     config = replace(RECIPES["paper-vgg"], batch=2, epochs=1.0)
-    model = train(VGG, config, DATA, [], tmp_path / "run", start=tmp_path / "vgg19.pth",
-                  options=replace(QUIET, stop_after=2))  # fmt: skip
+    model = train(
+        VGG, config, DATA, [], tmp_path / "run", start=tmp_path / "vgg19.pth", options=replace(QUIET, stop_after=2)
+    )
     assert "new: not of VGG-19" in (tmp_path / "run" / "start.txt").read_text()
     moved = (model.conv("trunk1_tail2").weight - tensors["features.21.weight"]).abs().max()
     assert 0 < moved < 0.01, "the trunk learns, from where it began"

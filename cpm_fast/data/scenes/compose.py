@@ -106,8 +106,10 @@ def _whole(
     image = warp(sample.image, matrix, size, network.padding_value)
     subjects = [subject.moved(matrix) for subject in subjects_of(sample, skeleton, network.margin)]
     nowhere = np.empty((0, 2))
-    squares = [Subject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi for square in
-               ignored_of(sample, skeleton, network.margin)]  # fmt: skip
+    squares = [
+        Subject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi
+        for square in ignored_of(sample, skeleton, network.margin)
+    ]
     return replace(scene_of(image, subjects, squares), doubtful=True)
 
 
@@ -167,8 +169,9 @@ def cut_out(
     else:
         mask = _ellipse(sample, subject, matrix, large)
     mask = mask * (inside.reshape(large, large).astype(np.float32) / 255)
-    image = recolor(image, replace(Draw(), brightness=drawn.brightness, contrast=drawn.contrast,
-                                   saturation=drawn.saturation))  # fmt: skip
+    image = recolor(
+        image, replace(Draw(), brightness=drawn.brightness, contrast=drawn.contrast, saturation=drawn.saturation)
+    )
     moved = subject.moved(matrix)
     if large > side:
         image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)

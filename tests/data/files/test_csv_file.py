@@ -15,12 +15,13 @@ SPELLINGS = {
     "commas": (lambda text: text, "utf-8"),
     "semicolons": (lambda text: text.replace(",", ";"), "utf-8"),
     "semicolons, decimal commas": (
-        lambda text: text.replace(",", ";").replace(".5", ",5").replace(".25", ",25"), "utf-8"
+        lambda text: text.replace(",", ";").replace(".5", ",5").replace(".25", ",25"),
+        "utf-8",
     ),
     "tabs in UTF-16": (lambda text: text.replace(",", "\t"), "utf-16"),
     "a mark before UTF-8": (lambda text: text, "utf-8-sig"),
     "lines of Windows": (lambda text: text.replace("\n", "\r\n"), "utf-8"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -49,8 +49,9 @@ def test_only_what_a_person_confirmed_counts(tmp_path):
     confirmed[1], confirmed[3, 2] = True, True
     dataset = AnnotationSet(write(tmp_path, annotated=confirmed))
     assert [sample.name for sample in map(dataset.__getitem__, range(len(dataset)))] == [
-        "flies.h5 images[1]", "flies.h5 images[3]",
-    ]  # fmt: skip
+        "flies.h5 images[1]",
+        "flies.h5 images[3]",
+    ]
     assert dataset[1].labeled.tolist() == [False, False, True]
     assert np.isnan(dataset[1].parts_image[0]).all()
 

@@ -63,8 +63,10 @@ def test_several_animals_are_each_others_neighbors(tmp_path):
     assert dataset.skeleton.names == ("nose", "tail")
     # One part has no extent, and a lamp is no animal.
     assert [(s.image, s.parts_image.tolist()) for s in dataset.subjects] == [
-        ("img1.png", [[1, 2], [3, 4]]), ("img1.png", [[11, 12], [13, 14]]), ("img2.png", [[21, 22], [23, 28]]),
-    ]  # fmt: skip
+        ("img1.png", [[1, 2], [3, 4]]),
+        ("img1.png", [[11, 12], [13, 14]]),
+        ("img2.png", [[21, 22], [23, 28]]),
+    ]
     assert dataset[0].others_image.tolist() == [[[11, 12], [13, 14]]]
     assert dataset[2].region(1.25) == Roi((22, 25), 7.5)
 

@@ -26,8 +26,10 @@ def test_coco_entries(tmp_path):
     results.save(tmp_path / "coco.json", form="coco")
     entries = json.loads((tmp_path / "coco.json").read_text())
     assert [(entry["image_id"], entry["file_name"]) for entry in entries] == [
-        (785, "000000000785.jpg"), (785, "000000000785.jpg"), (7, "7.png"),
-    ]  # fmt: skip
+        (785, "000000000785.jpg"),
+        (785, "000000000785.jpg"),
+        (7, "7.png"),
+    ]
     for entry, (which, i) in zip(entries, [(0, 0), (0, 1), (2, 0)], strict=True):
         triples = np.array(entry["keypoints"]).reshape(14, 3)
         known = np.arange(14) != 4

@@ -153,8 +153,9 @@ def test_half_precision_of_maps_that_are_zero(name, zero, tmp_path):
 
 def test_options_of_onnx_are_checked(model, tmp_path):
     for changes, told in (
-        ({"half": True, "decode": True}, "must come without decode"), ({"opset": 7}, "opset must be from 18 to 23"),
-    ):  # fmt: skip
+        ({"half": True, "decode": True}, "must come without decode"),
+        ({"opset": 7}, "opset must be from 18 to 23"),
+    ):
         with pytest.raises(ValueError, match=told):
             export_model(model, tmp_path / "net.onnx", **changes)
     with pytest.raises(ValueError, match="are for .onnx"):

@@ -319,9 +319,11 @@ def test_what_does_not_match_is_in_the_table(tmp_path):
     report = import_weights(tmp_path / "net.caffemodel", tmp_path / "net.safetensors")
     assert not report.ok and not (tmp_path / "net.safetensors").exists()
     assert {row.source: row.problem for row in report.mapping.problems} == {
-        "conv2_stage1": "missing", "conv1_stage2": "has 128x4x9x9",
-        "conv4_stage1": "has 1 arrays, not weight and bias", "conv7_stage1": "has a bias of 3x5",
-    }  # fmt: skip
+        "conv2_stage1": "missing",
+        "conv1_stage2": "has 128x4x9x9",
+        "conv4_stage1": "has 1 arrays, not weight and bias",
+        "conv7_stage1": "has a bias of 3x5",
+    }
     assert "wrote nothing: 4 convolutions do not fit" in str(report) and "conv2_stage1" in str(report)
 
 

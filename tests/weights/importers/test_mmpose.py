@@ -146,8 +146,9 @@ def test_what_does_not_match_is_in_the_table(tmp_path, small):
     report = import_weights(tmp_path / "cpm.pth", tmp_path / "cpm.safetensors")
     assert not report.ok and not (tmp_path / "cpm.safetensors").exists()
     assert {row.source: row.problem for row in report.mapping.problems} == {
-        "stem.0": "stem.0.conv.weight has 64x3", "stem.7": "stem.7.bn.running_var is missing",
-    }  # fmt: skip
+        "stem.0": "stem.0.conv.weight has 64x3",
+        "stem.7": "stem.7.bn.running_var is missing",
+    }
     assert report.mapping.unused == ["head.final_layer.weight"]
     assert "filled    5 of 7 convolutions" in str(report) and "1 in the file: head.final_layer.weight" in str(report)
 
