@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             let_go_of_output()
             return BAD_RESULT
         except (ValueError, TypeError, OSError) as error:
-            return _told(options, error, BAD_USE)
+            return _print_error(options, error, BAD_USE)
         except RuntimeError as error:
-            return _told(options, error, BAD_RESULT)
+            return _print_error(options, error, BAD_RESULT)
 
 
 def _let_idle_threads_sleep() -> None:
@@ -68,7 +68,7 @@ def _let_idle_threads_sleep() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
-def _told(options: argparse.Namespace, error: Exception, code: int) -> int:
+def _print_error(options: argparse.Namespace, error: Exception, code: int) -> int:
     print(f"cpm-fast {options.verb}: {error}", file=sys.stderr)
     if options.verbose:
         traceback.print_exception(error)

@@ -113,7 +113,7 @@ def pck_of(model: CPM, dataset: Dataset, disturbances: Sequence[Disturb], **how:
 def measured(model: CPM, dataset: Dataset, seed: int) -> dict[str, Any]:
     """Every table of the page."""
 
-    def told(what: str, disturbances: Sequence[Disturb], **how: Any) -> dict[str, float]:
+    def score(what: str, disturbances: Sequence[Disturb], **how: Any) -> dict[str, float]:
         score = pck_of(model, dataset, disturbances, **how)
         print(f"{what:<46} first {score['first']:6.2f}   last {score['last']:6.2f}", flush=True)
         return score
@@ -122,25 +122,25 @@ def measured(model: CPM, dataset: Dataset, seed: int) -> dict[str, Any]:
     margin = model.config.margin
     return {
         "shift": {
-            str(fraction): told(
+            str(fraction): score(
                 f"center off by {100 * fraction:.0f} % of the height",
                 [shifted(fraction, turn, seed) for turn in range(DIRECTIONS if fraction else 1)],
             )
             for fraction in SHIFTS
         },
-        "scale": {str(factor): told(f"magnified {factor:g} times", [scaled(factor)]) for factor in SCALES},
+        "scale": {str(factor): score(f"magnified {factor:g} times", [scaled(factor)]) for factor in SCALES},
         "region": {
-            "annotation": told("region of the annotation", [true]),
-            "box": told(f"box about the parts, margin {margin:g}", [boxed(margin)]),
-            "whole picture": told("whole picture", [whole_picture]),
-            "whole picture, pyramid": told("whole picture, pyramid", [whole_picture], pyramid=PYRAMID, flip=True),
+            "annotation": score("region of the annotation", [true]),
+            "box": score(f"box about the parts, margin {margin:g}", [boxed(margin)]),
+            "whole picture": score("whole picture", [whole_picture]),
+            "whole picture, pyramid": score("whole picture, pyramid", [whole_picture], pyramid=PYRAMID, flip=True),
         },
         "test": {
-            "plain": told("one scale", [true]),
-            "whole cells": told("one scale, peaks at whole pixels", [true], refine=False),
-            "flip": told("mirrored too", [true], flip=True),
-            "pyramid": told(f"pyramid {' '.join(map(str, PYRAMID))}", [true], pyramid=PYRAMID),
-            "pyramid, flip": told("pyramid, mirrored too", [true], pyramid=PYRAMID, flip=True),
+            "plain": score("one scale", [true]),
+            "whole cells": score("one scale, peaks at whole pixels", [true], refine=False),
+            "flip": score("mirrored too", [true], flip=True),
+            "pyramid": score(f"pyramid {' '.join(map(str, PYRAMID))}", [true], pyramid=PYRAMID),
+            "pyramid, flip": score("pyramid, mirrored too", [true], pyramid=PYRAMID, flip=True),
         },
     }
 

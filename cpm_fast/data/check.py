@@ -92,8 +92,8 @@ class Check:
         lines.append(f"  mirroring: {self.skeleton.mirroring}")
         for what, found in self.findings().items():
             more = f" and {len(found) - SHOWN_NAMES} more" if len(found) > SHOWN_NAMES else ""
-            told = f": {'; '.join(found[:SHOWN_NAMES])}{more}" if found else ""
-            lines.append(f"  {what}: {len(found)}{told}")
+            listed = f": {'; '.join(found[:SHOWN_NAMES])}{more}" if found else ""
+            lines.append(f"  {what}: {len(found)}{listed}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class LeftOut:
         """Note one annotation, by its place in the file."""
         self.reasons.append(f"{where}: {reason}")
 
-    def tell(self, kept: int) -> tuple[str, ...]:
+    def report(self, kept: int) -> tuple[str, ...]:
         """Warn of the annotations and return the reasons.
 
         Args:

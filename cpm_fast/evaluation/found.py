@@ -24,7 +24,7 @@ PROTOCOLS = {
     "predictions": "predictions as they were given",
 }
 # The parts reported on FLIC, each the mean of both sides (Sapp and Taskar 2013).
-FLIC_TOLD = ("elbow", "wrist")
+FLIC_REPORTED = ("elbow", "wrist")
 OBSERVED = "observer-centric: left and right of truth and prediction named as if every subject faced the camera"
 
 
@@ -182,8 +182,10 @@ class Evaluation:
             means = zip(*(self.group_means(score) for score in self.stages), strict=True)
             lines += ["left and right averaged", *_blocks(list(zip(names, means, strict=True)))]
         if self.rule.metric == FLIC_RULE:
-            told = dict(zip(names, self.group_means(self.stages[-1]), strict=True))
-            lines.append("FLIC: " + ", ".join(f"{part} {100 * told[part]:.2f}" for part in FLIC_TOLD if part in told))
+            last = dict(zip(names, self.group_means(self.stages[-1]), strict=True))
+            lines.append(
+                "FLIC: " + ", ".join(f"{part} {100 * last[part]:.2f}" for part in FLIC_REPORTED if part in last)
+            )
         distances = " ".join(f"{_mean(stage):.1f} ({_median(stage):.1f})" for stage in self.errors)
         lines.append(f"error in image pixels, mean (median) by stage: {distances}")
         return lines

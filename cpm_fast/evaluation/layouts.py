@@ -102,7 +102,7 @@ def from_arrays(
     images = texts["images"]
     if images is not None and len(images) != stages.shape[1]:
         raise ValueError(f"images must be {stages.shape[1]} names, one per subject, got {len(images)}")
-    about = f"{name} {layout}, first pixel {first:g}, parts {told(names)}"
+    about = f"{name} {layout}, first pixel {first:g}, parts {order_in_words(names)}"
     return PredictedParts(np.where(np.isfinite(points), points, np.nan), heights, names, about, images)
 
 
@@ -158,7 +158,7 @@ def order_of(parts: int, wanted: Skeleton, theirs_first: bool = False) -> tuple[
     return names
 
 
-def told(names: Sequence[str]) -> str:
+def order_in_words(names: Sequence[str]) -> str:
     """Return an order of parts in words."""
     known = {FILE_ORDER: "in the order of LSP's file", FLIC.names: "in FLIC's order", MPII.names: "in MPII's order",
              COCO.names: "in COCO's order"}  # fmt: skip

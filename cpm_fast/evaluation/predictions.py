@@ -15,7 +15,7 @@ from cpm_fast.data.files.matlab import read_arrays
 from cpm_fast.data.image_names import MatchError, Names
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation.found import Evaluation
-from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_of, read_npz, told
+from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_in_words, order_of, read_npz
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
 from cpm_fast.evaluation.oks import Subjects
 from cpm_fast.evaluation.rule import Rule
@@ -182,7 +182,8 @@ def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
     images = tuple(name for name, result in zip(called, results, strict=True) for _ in range(len(result)))
     # An image without a subject has no prediction: its samples are missed.
     empty = {name for name, result in zip(called, results, strict=True) if not len(result)}
-    return PredictedParts(points - (first_pixel or 0.0), heights, names, f"results, parts {told(names)}", images,
+    about = f"results, parts {order_in_words(names)}"
+    return PredictedParts(points - (first_pixel or 0.0), heights, names, about, images,
                           frozenset(empty | set(failures)))  # fmt: skip
 
 
@@ -205,7 +206,7 @@ def _of_coco(
     # A subject is ranked by its own score; the parts' third numbers are scores for some, flags for others.
     scores = np.array([[float(entry.get("score", np.nan))] * len(names) for entry in entries])
     return PredictedParts(table[None, ..., :2] - (first_pixel or 0.0), scores[None], names,
-                          f"COCO's results, parts {told(names)}", images, by_number=by_number)  # fmt: skip
+                          f"COCO's results, parts {order_in_words(names)}", images, by_number=by_number)  # fmt: skip
 
 
 def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleton: Skeleton) -> Subjects:
@@ -270,7 +271,7 @@ def _by_name(of_image: dict[str, list[int]], images: list[str | None], names: li
         found = of_image.get(str(image), [])
         if found and len(found) != len(samples):
             raise MatchError(
-                f"{image}: {len(samples)} samples and {len(found)} predictions; which is whose can't be told"
+                f"{image}: {len(samples)} samples and {len(found)} predictions; which is whose is not known"
             )
         for sample, row in zip(samples, found, strict=False):
             rows[sample] = row

@@ -33,16 +33,16 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
         low = mean_score(result)
         if low is not None and low < LOW_SCORE:
             found[result.roi_source].append((result.name, low))
-    told = [_named(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
+    messages = [_named(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
             "(--box) says where they are"] if empty else []  # fmt: skip
     for source, low_ones in found.items():
         names = _named([name for name, _ in low_ones], "")
         mean = np.mean([low for _, low in low_ones])
-        told.append(
+        messages.append(
             f"{names.strip()}: probably wrong, the mean score of the parts is {mean:.2f} (sure is about 1); "
             + REMEDIES.get(source, REMEDIES["boxes"])
         )
-    return told
+    return messages
 
 
 def mean_score(result: Entry) -> float | None:

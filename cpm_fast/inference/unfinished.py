@@ -50,8 +50,8 @@ class Unfinished:
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: not the settings of a run: {error}; remove {self.folder}") from None
         if different:
-            told = "; ".join(f"{name} {before.get(name)}, not {self.settings.get(name)}" for name in different)
-            raise ValueError(f"{self.output}: the unfinished run has other settings: {told}")
+            differences = "; ".join(f"{name} {before.get(name)}, not {self.settings.get(name)}" for name in different)
+            raise ValueError(f"{self.output}: the unfinished run has other settings: {differences}")
         return True
 
     def begin(self) -> None:

@@ -152,10 +152,10 @@ def rank(candidates: Sequence[Candidate], count: int, weights: dict[str, float] 
     totals, known = np.zeros(len(candidates)), np.zeros(len(candidates))
     for name, weight in weights.items():
         values = np.array([candidate.criteria.get(name, np.nan) for candidate in candidates])
-        told = np.isfinite(values)
-        if told.sum() > 1:
-            totals[told] += weight * _ranks(values[told])
-            known[told] += weight
+        finite = np.isfinite(values)
+        if finite.sum() > 1:
+            totals[finite] += weight * _ranks(values[finite])
+            known[finite] += weight
     scores = np.divide(totals, known, out=np.zeros_like(totals), where=known > 0)
     for candidate, score in zip(candidates, scores, strict=True):
         candidate.score = float(score)

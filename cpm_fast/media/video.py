@@ -210,14 +210,14 @@ class Video:
         if announced is not None and self.steady:
             missing = announced - count
             self.cut_short = missing > max(MISSING_FRAMES, MISSING_SHARE * announced)
-            told = f"ends after {count} of the {announced} frames it announces"
+            problem = f"ends after {count} of the {announced} frames it announces"
         elif self.duration is not None and count > 1:
             step = last / (count - 1)
             missing_time = self.duration - last - step
             self.cut_short = missing_time > max(MISSING_FRAMES * step, MISSING_SHARE * self.duration)
-            told = f"ends after {last:.2f} of the {self.duration:.2f} s it announces"
+            problem = f"ends after {last:.2f} of the {self.duration:.2f} s it announces"
         if self.cut_short:
-            warnings.warn(f"{self.name}: {told}; is it cut short?", stacklevel=3)
+            warnings.warn(f"{self.name}: {problem}; is it cut short?", stacklevel=3)
 
     def close(self) -> None:
         self._capture.release()

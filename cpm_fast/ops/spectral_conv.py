@@ -137,12 +137,12 @@ def bound_spectral_conv(
     out: torch.Tensor,
     weight: torch.Tensor | None = None,
 ) -> Callable[[], None]:
-    """`spectral_conv` of these very tensors, checked once: every call reads what they hold then, and writes out.
+    """Bind `spectral_conv` to these tensors, checked once: every call reads their current values, and writes out.
 
     A call costs a few microseconds beside its work; an op called by its name costs forty. Arguments and
     errors are those of `spectral_conv`; x must be in channels_last or channels of such a map, and all on the CPU.
-    Images that are done by plain sums take them from `weight` where it is given, exactly, else from what the spectra
-    tell.
+    Images that take plain sums use `weight` if it is given, exactly, and otherwise the weight that follows from the
+    spectra.
 
     Raises:
         As `spectral_conv`, and RuntimeError: the native module is missing.

@@ -65,12 +65,12 @@ def _take(path: Path) -> int:
             holder = _read(handle)
             if not _locked(handle, holder):
                 raise FolderInUse(
-                    f"{path.parent} is in use by {_told(holder)}; wait for it to end"
+                    f"{path.parent} is in use by {_name_of(holder)}; wait for it to end"
                     + ("" if _here(holder) else f", or remove {path} if it is gone")
                 )
             if _same_file(handle, path):
                 if holder:
-                    warnings.warn(f"{path.parent}: taking over from {_told(holder)}, which is gone", stacklevel=4)
+                    warnings.warn(f"{path.parent}: taking over from {_name_of(holder)}, which is gone", stacklevel=4)
                 own = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
                 with naming(path):
                     os.ftruncate(handle, 0)
@@ -130,7 +130,7 @@ def _same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def _told(holder: dict[str, object]) -> str:
+def _name_of(holder: dict[str, object]) -> str:
     since = holder.get("since")
     when = f", since {time.strftime('%H:%M:%S', time.localtime(since))}" if isinstance(since, float) else ""
     return f"process {holder.get('process', '?')} of {holder.get('host', 'an unknown host')}{when}"

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.config import compact
@@ -24,13 +23,11 @@ from cpm_fast.model.files import save_model
 from cpm_fast.system.files import TEMPORARY_SUFFIX, atomic_write
 from cpm_fast.system.locks import folder_lock
 from support.disk import Disk, Killed
+from support.machine import LONG, run_machine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc")
 # A notebook, a table of the user's own: they lie in the output folder and stay as they are.
 MINE = {"notes.txt": "mine", "more/labels.csv": "image,x\n"}
-# Runs of a state machine and their steps; the nightly run has more.
-LONG = "CPM_FAST_MACHINE_RUNS" in os.environ
-RUNS, STEPS = int(os.environ.get("CPM_FAST_MACHINE_RUNS", "2")), 6
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -210,14 +207,4 @@ def test_runs_into_one_folder(tmp_path, networks):
         pass
 
     Machine.networks, Machine.place, Machine.truth = networks, tmp_path, {}
-    checks: list[HealthCheck] = list(HealthCheck)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Machine,
-        settings=settings(
-            max_examples=RUNS,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=checks,
-            derandomize=not LONG,
-        ),
-    )
+    run_machine(Machine)

@@ -122,7 +122,7 @@ def test_several_subjects_of_an_image_stand_in_the_same_order(tmp_path):
     Results([*results_of(dataset)[1:2], both]).save(tmp_path / "found.json")
     assert score_file(tmp_path / "found.json", dataset).stages[0].mean == 1
     Results([*results_of(dataset)[:2]]).save(tmp_path / "found.json")
-    with pytest.raises(MatchError, match="a.png: 2 samples and 1 predictions; which is whose can't be told"):
+    with pytest.raises(MatchError, match="a.png: 2 samples and 1 predictions; which is whose is not known"):
         score_file(tmp_path / "found.json", dataset)
 
 

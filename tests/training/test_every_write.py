@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 import warnings
@@ -19,6 +18,7 @@ from cpm_fast.system.files import TEMPORARY_SUFFIX
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import TrainingError
 from support.disk import Disk, Killed
+from support.machine import LONG
 from support.runs import COMPACT, QUIET, history, weights
 
 pytestmark = [
@@ -43,8 +43,7 @@ def test_a_run_that_fails_or_dies_at_any_write_goes_on(tmp_path):
     assert len(history(tmp_path / "whole")) == 3, "two steps and a validation"
     everything = [(at, kill) for at in range(disk.count) for kill in (False, True)]
     assert len(everything) > 40
-    long = "CPM_FAST_MACHINE_RUNS" in os.environ
-    for at, kill in everything if long else random.Random(0).sample(everything, FEW):
+    for at, kill in everything if LONG else random.Random(0).sample(everything, FEW):
         folder = tmp_path / f"run{at}{kill}"
         with Disk(tmp_path, at, kill).mounted() as failing:
             try:

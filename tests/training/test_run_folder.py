@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import warnings
@@ -11,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
@@ -24,15 +22,13 @@ from cpm_fast.training.folder import RunFolder
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import TrainingError
 from support.disk import Disk, Killed
+from support.machine import run_machine
 from support.runs import COMPACT, QUIET, history, weights
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc"),
     pytest.mark.usefixtures("plain_curves"),
 ]
-# Runs of the state machine and their steps; the nightly run has more.
-LONG = "CPM_FAST_MACHINE_RUNS" in os.environ
-RUNS, STEPS = int(os.environ.get("CPM_FAST_MACHINE_RUNS", "2")), 6
 # Two steps, a checkpoint after each, one validation.
 RECIPE = replace(RECIPES["modern"], batch=4, epochs=1.0)
 OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)
@@ -149,14 +145,4 @@ def test_any_order_of_events(tmp_path):
         pass
 
     Machine.place, Machine.truth = tmp_path, {}
-    checks: list[HealthCheck] = list(HealthCheck)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Machine,
-        settings=settings(
-            max_examples=RUNS,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=checks,
-            derandomize=not LONG,
-        ),
-    )
+    run_machine(Machine)

@@ -100,7 +100,7 @@ class CocoKeypoints(Subjects):
                 subjects.append(replace(subject, size=sizes.get(int(annotation["image_id"]))))
             elif annotation.get("category_id") in with_points:
                 self.unsampled += _unsampled(annotation, names, len(file_skeleton), order)
-        reasons = left_out.tell(len(subjects))
+        reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: must hold annotations with labeled key points, got {len(annotations)} others")
         super().__init__(path.stem, skeleton, subjects, _folders(path), [path], reasons)

@@ -67,7 +67,7 @@ class DeepLabCut(Subjects):
             raise ValueError(f"{files[0]}: must have the body parts {lacking}, got {list(parts)}")
         left_out = LeftOut(path, "row")
         subjects = [subject for table in tables for subject in table.subjects(skeleton, left_out)]
-        reasons = left_out.tell(len(subjects))
+        reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: must have rows with labeled parts, got none")
         # In a project a file name alone would lead to the frame of another video.

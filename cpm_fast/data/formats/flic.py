@@ -49,7 +49,7 @@ class FramesInCinema(Subjects):
                 continue
             tested.append(is_test)
             subjects.append(subject)
-        reasons = left_out.tell(len(subjects))
+        reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: examples must hold at least one, got none")
         order = np.argsort(tested, kind="stable")

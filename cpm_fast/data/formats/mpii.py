@@ -58,7 +58,7 @@ class MpiiRelease(Subjects):
                         subjects.append(_person(name, rectangle, (image, person)))
                 except ValueError as error:
                     left_out.add(f"{where}, person {person}", error)
-        reasons = left_out.tell(len(subjects))
+        reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{path}: RELEASE.annolist must hold people with annopoints, got none")
         super().__init__("mpii", MPII, subjects, _folders(path), [path], reasons)
@@ -89,7 +89,7 @@ class MpiiJson(Subjects):
                 subjects.append(_entry(entry))
             except ValueError as error:
                 left_out.add(f"entry {place}", error)
-        super().__init__("mpii", MPII, subjects, _folders(path), [path], left_out.tell(len(subjects)))
+        super().__init__("mpii", MPII, subjects, _folders(path), [path], left_out.report(len(subjects)))
 
 
 def _folders(path: Path) -> list[Path]:

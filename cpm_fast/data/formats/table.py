@@ -68,7 +68,7 @@ class PartsTable(Subjects):
             except ValueError as error:
                 if not _untouched(row, skeleton):
                     left_out.add(f"line {line}", error)
-        reasons = left_out.tell(len(subjects))
+        reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{self.path}: must have a row with two labeled parts or a box, got {len(rows)} without")
         self.frames.extract()
