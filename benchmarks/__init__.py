@@ -1,1 +1,1 @@
-"""Speed and accuracy, measured; README.md beside this file states the method."""
+"""Benchmarks of speed and accuracy; README.md beside this file states the method."""

@@ -3,7 +3,7 @@
     python benchmarks/gpu_visit.py --minutes 8 --out DIR
 
 Every step runs in a process of its own under a limit of its own, and results.json in the folder is rewritten whole
-after each, so that a visit may be cut short at any instant; --resume DIR goes on. docs/measure-your-gpu.md has more.
+after each, so that a visit may be cut short at any instant; --resume DIR continues. docs/measure-your-gpu.md has more.
 """
 
 from __future__ import annotations

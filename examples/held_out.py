@@ -1,4 +1,4 @@
-"""How far off is a network on samples that it has not seen? Beside it, two answers that need no network.
+"""The errors of a network on held-out samples, beside two answers that need no network.
 
     python examples/held_out.py --data mouse/ --hold-out 18 --model runs/mouse/final.safetensors -o runs/mouse/held-out
 
@@ -37,7 +37,7 @@ TRUTH_COLOR, FOUND_COLOR, GRAY = (80, 220, 80), (60, 90, 255), 128
 
 
 def mean_pose(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndarray:
-    """The average training pose in the region of each held-out sample: [M, P, 2] image pixels."""
+    """Return the average training pose in the region of each held-out sample: [M, P, 2] image pixels."""
     poses = np.array([sample.region(BOX_MARGIN).to_box(sample.parts_image, REGION_PX) for sample in training])
     known = np.isfinite(poses)
     # A part that no training sample has is guessed in the middle.
@@ -47,7 +47,7 @@ def mean_pose(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndar
 
 
 def nearest_neighbor(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndarray:
-    """The pose of the training sample with the most similar picture; the mean pose where it lacks a part."""
+    """Return the pose of the training sample with the most similar picture; the mean pose where it lacks a part."""
     pictures = np.array([_small(sample) for sample in training])
     found = mean_pose(training, held_out)
     for place, sample in enumerate(held_out):
@@ -65,7 +65,7 @@ def _small(sample: Sample) -> np.ndarray:
 
 
 def errors_px(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distances [M, P] in image pixels, NaN where a part is not labeled."""
+    """Return distances [M, P] in image pixels, NaN where a part is not labeled."""
     return np.linalg.norm(predicted - truth, axis=2)
 
 
@@ -87,7 +87,7 @@ def compare(model_path: str, training: Dataset, validation: Dataset) -> tuple[di
 
 
 def table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Rows under the names of their figures."""
+    """Format rows under the names of their figures."""
     names = list(next(iter(rows.values())))
     width = max(map(len, rows))
     lines = [" " * width + "".join(name.rjust(11) for name in names)]
@@ -96,7 +96,7 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def pictures(samples: Dataset, predicted: np.ndarray) -> np.ndarray:
-    """Some held-out samples: rings are the truth, dots what was found, lines from one to the other."""
+    """Draw some held-out samples: rings are the truth, dots the predictions, lines lead from one to the other."""
     tiles = []
     for at in np.unique(np.linspace(0, len(samples) - 1, SHOWN).astype(int)):
         sample = samples[int(at)]

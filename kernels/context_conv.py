@@ -13,7 +13,7 @@ PACKED = torch.channels_last
 def forward(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool, mode: str, capability: int
 ) -> torch.Tensor:
-    """y [N, O, h, w], packed channels_last, of x [N, C, h, w], weight [O, C, k, k] and bias [O] in any memory format.
+    """Compute y [N, O, h, w], packed channels_last, of x [N, C, h, w], weight [O, C, k, k], bias [O] in any format.
 
     Runs on the current stream of the current device, which must be x's; waits for nothing.
 
@@ -43,7 +43,7 @@ def backward(
     mode: str,
     capability: int,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """Gradients of x, weight and bias, each None where it is not needed.
+    """Compute the gradients of x, weight and bias, each None if it is not needed.
 
     Args:
         dy: [N, O, h, w], the gradient of the result.

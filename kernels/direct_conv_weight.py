@@ -206,7 +206,7 @@ def gate_launches(
 
 
 def _runs(pixels: int, block: int, count: int) -> tuple[int, int]:
-    """How many runs of how many pixels, whole blocks each, when about `count` runs are wanted; no run is empty."""
+    """Return the number of runs, about `count`, and their pixels, in whole blocks; no run is empty."""
     run_pixels = triton.cdiv(triton.cdiv(pixels, count), block) * block
     return triton.cdiv(pixels, run_pixels), run_pixels
 

@@ -26,7 +26,7 @@ LEAST_SIDE = 16
 
 @dataclass(frozen=True)
 class Axis:
-    """How tiles lie along one axis of a map: `count` of them, `step` cells apart.
+    """The tiles along one axis of a map: `count` of them, `step` cells apart.
 
     A tile's cell 0 is `origin` cells before the first of the `step` outputs that it gives.
     """

@@ -1,4 +1,4 @@
-"""Which tile a convolution runs with: static tables by arithmetic, chosen by shape. Needs neither Triton nor a GPU.
+"""The tiles of convolutions: static tables by arithmetic, chosen by shape. Needs neither Triton nor a GPU.
 
 Blocks that were measured on the chip, if a file has any, go before the tables (`cpm_fast.ops.plans.measured`).
 None of these numbers has been measured on a GPU yet. They follow from what the compiler reports (the largest tiles that
@@ -18,7 +18,7 @@ MODES = ("fp16", "bf16", "tf32", "tf32x3", "ieee")
 MULTIPROCESSORS = {80: 108, 90: 132}
 # Rows of k C values up to this long take one block, so that the loop over rows becomes the pipelined one.
 SHORT_ROW = 32
-# Channels in multiples of this load in copies of 16 bytes: Triton knows of an argument only that 16 divides it.
+# Channels in multiples of this load in copies of 16 bytes: Triton sees of an argument only whether 16 divides it.
 ALIGNED_CHANNELS = 16
 # Partial sums of dweight or dbias, at most, unless a single set of them needs more.
 WORKSPACE_BYTES = 64 << 20
@@ -170,7 +170,7 @@ def dweight_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capabili
 
 
 def gate_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capability: int) -> int:
-    """As `dweight_splits`, of dbias: four programs a multiprocessor, as bandwidth wants, of two blocks or more."""
+    """As `dweight_splits`, of dbias: four programs per multiprocessor, for bandwidth, of two blocks or more."""
     return _splits(4 * multiprocessors(capability), tiles, pixels, 2 * tile.pixels, set_bytes)
 
 

@@ -56,7 +56,7 @@ Start = Callable[[Path, int], Any]
 
 
 def train_tiny(folder: Path, workers: int) -> None:
-    """Start or go on with the run of a folder."""
+    """Start or resume the run of a folder."""
     torch.set_num_threads(1)
     train(NETWORK, CONFIG, DATA, VALIDATION, folder, resume=True, options=replace(OPTIONS, workers=workers))
 
@@ -135,7 +135,7 @@ def kill_until_done(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: nothing lost and nothing differs; 1: something did."""
+    """Return 0 if nothing was lost and nothing differs, otherwise 1."""
     parser = argparse.ArgumentParser(description="Kill training runs at random instants and resume them.")
     parser.add_argument("--kills", type=int, default=50, help="in all, at least (%(default)s)")
     parser.add_argument("--commands", type=int, default=6, help="of these, of whole commands (%(default)s)")
@@ -188,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def equal(a: tuple[dict[str, Any], list[Any]], b: tuple[dict[str, Any], list[Any]]) -> bool:
-    """Whether weights and metrics are the same, bit for bit."""
+    """Return whether weights and metrics are the same, bit for bit."""
     return a[1] == b[1] and a[0].keys() == b[0].keys() and all(torch.equal(a[0][name], b[0][name]) for name in a[0])
 
 

@@ -1,7 +1,7 @@
 """The inside of a step's process: cases one after the other, each of whose ends is a row for the visit.
 
 A case that fails does not stop the next. One that breaks the CUDA context, after which every call fails, ends the
-process with the code BROKEN; the visit starts another, which goes on behind that case.
+process with the code BROKEN; the visit starts another, which continues after that case.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def run_case(rows: Rows, case: Case) -> None:
     except Skipped as reason:
         rows.end(case.name, "skipped", reason=str(reason))
         return
-    # Whatever goes wrong is this case's to tell; the next may be right.
+    # Any error is reported for this case; the next may be right.
     except Exception as error:
         traceback.print_exc()
         rows.end(case.name, "failed", reason=f"{type(error).__name__}: {error}"[:2000], took_s=time.monotonic() - begin)
@@ -103,7 +103,7 @@ def run_case(rows: Rows, case: Case) -> None:
 
 
 def context_works() -> bool:
-    """Whether calls of CUDA still do; true where none was made."""
+    """Return whether CUDA still works; true if no call was made."""
     torch = sys.modules.get("torch")
     try:
         if torch is not None and torch.cuda.is_initialized():

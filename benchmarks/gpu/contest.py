@@ -23,7 +23,7 @@ EFFORT = {"cuda": Effort(7, 31, 1.5), "cpu": Effort(2, 2, 0)}
 
 @dataclass
 class Entrant:
-    """A contestant made when it is first called, whose failure is its row's to tell."""
+    """A contestant that is made at its first call; a failure is reported in its row."""
 
     name: str
     start: Callable[[], Run]

@@ -42,7 +42,7 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 
 class Profile:
-    """Which kernels take longest, asked once."""
+    """Find the kernels that take longest, once."""
 
     def __init__(self, device: str) -> None:
         self.device, self.names = device, list[str]()

@@ -1,4 +1,4 @@
-"""A plugin of pytest that sends every test's outcome as it comes: a run that hangs has told all before it.
+"""A plugin of pytest that sends every test's outcome at once, so that a run that hangs has sent all earlier ones.
 
 The tests come in order of worth. After one that breaks the CUDA context, the process ends, and another does the rest.
 """

@@ -1,4 +1,4 @@
-"""Who competes: ours, and cuDNN at its best: benchmark mode, both layouts, 16 bits by type or by autocast."""
+"""The contestants: ours, and cuDNN at its best: benchmark mode, both layouts, 16 bits by type or by autocast."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Results:
         return str(self.steps.get(name, {}).get("state", "not begun"))
 
     def done(self, name: str) -> bool:
-        """Whether a step need not be done again; a missing GPU or tool may be there the next time."""
+        """Return whether a step need not be done again; a missing GPU or tool may be there the next time."""
         return self.state(name) == "passed"
 
     def write(self) -> None:

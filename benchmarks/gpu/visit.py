@@ -189,7 +189,7 @@ def summary(entry: Row) -> str:
 
 
 def died(code: int, printed: str) -> str:
-    """Why a step's process is gone, with the last line that it printed."""
+    """Return why a step's process is gone, with the last line that it printed."""
     ended = f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
     last = printed.strip().rpartition("\n")[2]
     return f"{ended}: {last[:300]}" if last else ended
@@ -222,7 +222,7 @@ def chosen_steps(results: Results, names: list[str]) -> list[Step]:
 
 
 def main(arguments: list[str]) -> int:
-    """0: every step is done; 1: some are left, and named; 2: bad use; 143: stopped by SIGTERM, 130: by Ctrl-C."""
+    """Return 0 if every step is done, 1 if some are left, 2 for bad use, 143 after SIGTERM, 130 after Ctrl-C."""
     made = parser()
     chosen = made.parse_args(arguments)
     if chosen.list:

@@ -1,4 +1,4 @@
-"""How far a result may be off: ||out - oracle|| / ||oracle|| of its worst tensor, against float64."""
+"""Error bounds of results: ||out - oracle|| / ||oracle|| of the worst tensor, against float64."""
 
 BOUNDS = {
     # Sums of up to 15,488 products forward and 135,424 in a weight's gradient; PyTorch, ONNX Runtime, OpenVINO and

@@ -89,7 +89,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Effort:
-    """How many rounds: as many as are begun within `seconds`, but no fewer than `least` and no more than `most`."""
+    """The number of rounds: those that begin within `seconds`, but at least `least` and at most `most`."""
 
     least: int
     most: int
@@ -164,7 +164,7 @@ def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
 
 
 def good(result: dict[str, Any]) -> bool:
-    """Whether nothing in a measured case was wrong or failed; what is absent is no fault."""
+    """Return whether nothing in a measured case was wrong or failed; absent peers are no fault."""
     return all(row.get("correct", "skipped" in row) for row in result["rows"])
 
 

@@ -137,7 +137,7 @@ class _Server:
             return "fine", getattr(self, name)(*arguments)
         except Unavailable as reason:
             return "unavailable", str(reason)
-        # Whatever a peer raises is its row's to tell; the other peers go on.
+        # A peer's error is reported in its row; the other peers continue.
         except Exception as error:
             return "failed", f"{type(error).__name__}: {error}".splitlines()[0]
 
@@ -150,7 +150,7 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _peak_memory() -> int:
-    """Largest resident size of this process in bytes; 0 where the system does not tell.
+    """Return the largest resident size of this process in bytes; 0 if the system does not report it.
 
     Not by getrusage, whose maximum a process takes over from the one that started it.
     """

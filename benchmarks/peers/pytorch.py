@@ -1,4 +1,4 @@
-"""Who competes, computing in PyTorch: ours, PyTorch in both layouts, its compiler, torch.fft, and the float64 oracle.
+"""Contestants that compute in PyTorch: ours, PyTorch in both layouts, its compiler, torch.fft, and the float64 oracle.
 
 A peer is a function from a problem to a call; it runs in a worker, imports there what it needs, and raises
 `Unavailable` with what to type where it can't run.
@@ -62,7 +62,7 @@ def set_up(setting: Setting) -> None:
 
 
 def placed(value: Any, setting: Setting, layout: Layout) -> Any:
-    """A tensor or module where the setting wants it."""
+    """Move a tensor or module to the device and the layout of the setting."""
     return value.to(device=setting.device, dtype=setting.dtype, memory_format=LAYOUTS[layout])
 
 
@@ -175,7 +175,7 @@ def exact_layer(problem: LayerProblem) -> Run:
 
 
 def engine_of(model: CPM, setting: Setting) -> Module:
-    """Our best form of a model for inference, called as users call it: the one place that knows."""
+    """Return our best form of a model for inference, called as users call it."""
     engine = getattr(cpm_fast, "Engine", None)
     if engine is None:
         return model.to(device=setting.device, dtype=setting.dtype)

@@ -1,4 +1,4 @@
-"""Who competes, reading an exported network: ONNX Runtime, OpenVINO and OpenCV, each at fp32 and its best settings."""
+"""Contestants that read an exported network: ONNX Runtime, OpenVINO and OpenCV, each in fp32 at its best settings."""
 
 from __future__ import annotations
 

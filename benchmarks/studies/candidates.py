@@ -1,4 +1,4 @@
-"""Which network is best at equal cost: ten of the same predicted milliseconds, trained for the same time, ranked.
+"""Networks ranked at equal cost: ten of the same predicted milliseconds, trained for the same time.
 
 python benchmarks/studies/candidates.py --list
 python benchmarks/studies/candidates.py --data lsp/ --hold-out 200 --data lspet/ --hold-out 500 --minutes 45
@@ -7,7 +7,7 @@ python benchmarks/studies/candidates.py --data lsp/ --hold-out 200 --data lspet/
 Every candidate costs what `base` does, within TOLERANCE of the milliseconds per image that the model of costs predicts
 for two AVX-512 cores. Each is timed for some steps first and then gets as many as fit into the minutes, with all of its
 schedule. They are ranked by PCK@0.2 of the last stage on what was held out of the first --data, with a bootstrap
-interval over its samples. The command may be stopped and given again: it goes on where it was. It writes result.json in
+interval over its samples. The command may be stopped and given again: it resumes. It writes result.json in
 the folder of each candidate, then candidates.md and candidates.json.
 """
 

@@ -6,7 +6,7 @@ python benchmarks/studies/claims.py [--minutes 5] [--out runs/claims] [--only sc
 Groups: `schemes` (Figure 6b, and 5 from its gradients), `stages` (Figure 6c) and `field` (Figure 4). Networks are small
 and boxes 152 px, half of Figure 4's 304. All networks of a group train for as many steps on the same samples; the
 slowest of them takes `--minutes`. With `--data` they learn from those pictures in place of drawn figures. The command
-may be stopped and given again: it goes on. It writes claims.md, claims.json and claims.png. claims_report.py says how a
+may be stopped and given again: it resumes. It writes claims.md, claims.json and claims.png. claims_report.py says how a
 verdict is reached.
 """
 

@@ -50,7 +50,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 
 
 def more(a: Sequence[float], b: Sequence[float]) -> tuple[str, str]:
-    """Whether a is more than b, and the difference in words."""
+    """Return whether a is more than b, and the difference in words."""
     mean, error = difference(a, b)
     bound = STANDARD_ERRORS * error
     verdict = HOLDS if mean > bound else FAILS if mean < -bound else OPEN

@@ -1,4 +1,4 @@
-"""Whether sharper decoding scores higher: the last stage's belief maps of a network, read in different ways.
+"""Scores of sharper decoding: the last stage's belief maps of a network, decoded in different ways.
 
 python benchmarks/studies/decoding.py --data lsp/ --last 200 [--data lspet/ --last 500] [--model compact-lsp] [--flip]
 

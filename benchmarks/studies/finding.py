@@ -1,4 +1,4 @@
-"""How well subjects are found in whole pictures: python benchmarks/studies/finding.py --data person_keypoints.json.
+"""Scores of finding subjects in whole pictures: python benchmarks/studies/finding.py --data person_keypoints.json.
 
 On people of a COCO key point file, three ways: each picture as one subject, a search, and the true boxes. For each way
 the mean object key point similarity of the people with at least six labeled joints of the body (a person who was not

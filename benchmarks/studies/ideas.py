@@ -1,4 +1,4 @@
-"""Which ideas for training score higher at the same cost: each goes on from the same weights, for as much arithmetic.
+"""Ideas for training, compared at the same cost: each starts from the same weights, and gets as much arithmetic.
 
 python benchmarks/studies/ideas.py --data lsp/ --hold-out 200 --data lspet/ --hold-out 500 [--start compact-lsp]
     [--steps 600]
@@ -6,7 +6,7 @@ python benchmarks/studies/ideas.py --data lsp/ --hold-out 200 --data lspet/ --ho
 `plain`, the modern recipe at LEARNING_RATE, comes first, and every idea changes one thing of it. An idea is compared
 with plain sample by sample on what was held out: the mean difference of the shares of found parts, plus and minus two
 standard errors. Each is trained once, so the error is of other pictures and not of other seeds. An idea that makes a
-step dearer gets fewer steps. The command may be stopped and given again: it goes on. It writes ideas.md and ideas.json.
+step dearer gets fewer steps. The command may be stopped and given again: it resumes. It writes ideas.md and ideas.json.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def carry_out(
     idea: Idea, steps: int, data: Sequence[Dataset], held_out: Sequence[Dataset], start: Path, folder: Path,
     workers: int | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train, or go on, or read what was found."""
+    """Train, or resume, or read the result."""
     done = folder / "result.json"
     if not done.exists():
         mixed = [data[0]] * (idea.repeats - 1) + list(data)
@@ -137,7 +137,7 @@ def _all(row: dict[str, Any]) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when all were tried, whatever came out."""
+    """Return 0 when all were tried, whatever the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", action="append", required=True, help="as for cpm-fast train")
     parser.add_argument("--hold-out", action="append", type=int, required=True, metavar="N", help="one a --data")

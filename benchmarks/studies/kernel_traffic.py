@@ -1,4 +1,4 @@
-"""How many programs a multiprocessor holds, and what they move through L2 and shared memory: counted, not measured.
+"""The programs that a multiprocessor holds, and their traffic through L2 and shared memory: counted, not measured.
 
 L2: the bytes that all programs of a launch load and store, masks taken into account; a tensor that several programs
 read counts as often as they read it. Tests compare the counts with every load and store of an interpreted launch.

@@ -1,4 +1,4 @@
-"""Labels that networks who have not seen them disagree with: exchanged sides, parts that are off, found and corrected.
+"""Labels that networks trained without them contradict: exchanged sides and misplaced parts, found and corrected.
 
 python benchmarks/studies/label_check.py train --data lspet/ --hold-out 500 --fold 0 [--folds 4] [--also lsp/ 200]
     [--preset small] [--recipe long] [--epochs 30] [--out runs/folds]
@@ -200,7 +200,7 @@ def sheet(dataset: Dataset, corrections: Sequence[Correction], path: Path) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when it is done."""
+    """Return 0 when it is done."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("verb", choices=("train", "check", "sheet"))
     parser.add_argument("--data", required=True, help="as for cpm-fast train")

@@ -1,4 +1,4 @@
-"""Does it pay to label what `suggest` names? The mouse, from 20 labels, two rounds, against frames chosen at random.
+"""The gain of labeling the frames that `suggest` names: the mouse, from 20 labels, two rounds, against random frames.
 
 The mouse has 90 labeled frames: 18 are held out for the error, and 20 of the others, drawn by the seed, are labeled
 first. Each round trains a network from the same start for the same minutes, lets the criteria (or chance)

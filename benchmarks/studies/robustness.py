@@ -1,4 +1,4 @@
-"""How much of a score a rough region costs: PCK against shifted centers, wrong scales, and regions without the truth.
+"""The cost of rough regions: PCK against shifted centers, wrong scales, and regions without the truth.
 
 python benchmarks/studies/robustness.py --data lsp/ --last 200 [--model compact-lsp] [--out runs/robustness]
 

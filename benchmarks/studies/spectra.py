@@ -1,4 +1,4 @@
-"""Are fp16 spectra as good as TF32 on the weights and maps of a trained network?
+"""The errors of fp16 spectra and of TF32 on the weights and maps of a trained network.
 
     python benchmarks/studies/spectra.py [--weights compact-lsp ...] [--data synthetic:16] [--tile 16 32] [--json FILE]
 

@@ -1,4 +1,4 @@
-"""How long PyTorch's idle threads should spin: python benchmarks/studies/waiting.py [--json FILE].
+"""The best spinning time of PyTorch's idle threads: python benchmarks/studies/waiting.py [--json FILE].
 
 A training step and a single inference of cpm_fast, each with several values of GOMP_SPINCOUNT (how often a thread of
 libgomp, PyTorch's pool, looks for more work before it sleeps; 300,000 by default), in turns, each in a process of its

@@ -66,7 +66,7 @@ class Draw:
 
     @property
     def needs_other(self) -> bool:
-        """Whether another picture is needed."""
+        """Whether a draw needs another picture."""
         return self.background or self.piece is not None
 
 

@@ -155,7 +155,7 @@ def _norms(model: CPM) -> Iterator[nn.BatchNorm2d]:
 
 
 def _equal(tensors: list[torch.Tensor], copies: tuple[torch.Tensor, ...]) -> bool:
-    """Whether all values are the same, bit by bit, with one wait for a device."""
+    """Return whether all values are the same, bit by bit, with one wait for a device."""
     if len(tensors) != len(copies):
         return False
     changed: dict[torch.device, torch.Tensor] = {}

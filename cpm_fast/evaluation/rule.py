@@ -131,7 +131,7 @@ class Rule:
         return PCKH_CURVE if self.metric == PCKH else CURVE_THRESHOLDS
 
     def in_mean(self, names: Sequence[str]) -> np.ndarray:
-        """Which parts have a share in the mean: [P] bool."""
+        """Return which parts count in the mean: [P] bool."""
         return in_mpii_mean(names) if self.metric == PCKH else np.ones(len(names), dtype=bool)
 
     def lengths(self, truth: np.ndarray, skeleton: Skeleton, heads: np.ndarray) -> np.ndarray:

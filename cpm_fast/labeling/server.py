@@ -1,4 +1,4 @@
-"""The server of the labeling page: on this machine only, one folder, nothing fetched from elsewhere."""
+"""The server of the labeling page: for this machine only, of one folder; nothing is fetched from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data that the page reads and changes: pictures, labels with revisions, and predictions of one folder."""
+"""The page's data: pictures, labels with revisions, and predictions of one folder."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MIRRORED_RATIO = 0.5
 
 
 class Conflict(Exception):
-    """The labels of a picture are not those that a change started from.
+    """An error: the labels of a picture are not those that a change started from.
 
     Args:
-        picture: how the picture is now, as `Store.picture` gives it.
+        picture: the current state of the picture, as of `Store.picture`.
     """
 
     def __init__(self, picture: dict[str, Any]) -> None:
@@ -42,12 +42,12 @@ class Conflict(Exception):
 class Store:
     """A folder of pictures and its labels.csv, for several pages and threads at once.
 
-    The table is read again where another program changed it. One store at a time may hold a folder.
+    The table is read again if another program changed it. One store at a time may hold a folder.
 
     Args:
         folder: of the pictures.
         skeleton: the P parts.
-        network: whose predictions are shown, see `Predictions`.
+        network: the network of the predictions to show, see `Predictions`.
         only: a CSV file with a column image: only these pictures, in its order.
 
     Raises:
@@ -77,11 +77,11 @@ class Store:
         self._changes: list[int] = []
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         self._lock_file.release()
 
     def overview(self) -> dict[str, Any]:
-        """Return the folder as the page first sees it."""
+        """Return the folder's data for a page that opens."""
         with self._lock:
             self._refresh()
             return {
@@ -94,7 +94,7 @@ class Store:
             }
 
     def changes(self, version: int) -> dict[str, Any]:
-        """States, revisions and uncertainty of the pictures that changed since a version.
+        """Return states, revisions and uncertainty of the pictures that changed since a version.
 
         Raises:
             ValueError: there was no such version.
@@ -119,13 +119,13 @@ class Store:
             return self._picture(number)
 
     def save(self, number: int, base: str, subjects: Sequence[LabeledSubject], state: str | None) -> dict[str, Any]:
-        """Replace the labels of a picture, on the disk when this returns.
+        """Replace the labels of a picture, on the disk too.
 
         Args:
             number: of the picture.
             base: the revision that the change started from.
             subjects: all of the picture.
-            state: one of STATES, or None where the picture has no labels.
+            state: one of STATES, or None if the picture has no labels.
 
         Returns:
             The picture as it is now.
@@ -157,18 +157,18 @@ class Store:
             return self._picture(number)
 
     def predict(self, number: int, found: Sequence[np.ndarray]) -> None:
-        """Keep what a network found in a picture: arrays [P, 3] of x, y and score, one per subject."""
+        """Keep a network's result for a picture: arrays [P, 3] of x, y and score, one per subject."""
         with self._lock:
             self.predictions.put(self.names[number], found)
             self._changes.append(number)
 
     def save_predictions(self) -> None:
-        """Put the predictions on the disk."""
+        """Write the predictions to the disk."""
         with self._lock:
             self.predictions.save()
 
     def unpredicted(self) -> list[int]:
-        """Pictures that nobody has labeled and no network has seen, the first last."""
+        """Return the pictures without labels and predictions, the first last."""
         with self._lock:
             none = [not self.predictions.seen(name) and self.table.state(name) is None for name in self.names]
         return [number for number in reversed(range(len(none))) if none[number]]
@@ -229,7 +229,7 @@ class Store:
         return found
 
     def _refresh(self) -> None:
-        """Read the table again where another program wrote it."""
+        """Read the table again if another program wrote it."""
         signature = self._stat()
         if signature == self._signature:
             return
@@ -247,7 +247,7 @@ class Store:
 
 
 def read_change(content: Any, parts: int) -> tuple[str, list[LabeledSubject], str | None]:
-    """Read base revision, subjects and state from what a page sent.
+    """Read base revision, subjects and state from a page's message.
 
     Raises:
         ValueError: it is not a change.
@@ -267,7 +267,7 @@ def read_change(content: Any, parts: int) -> tuple[str, list[LabeledSubject], st
 
 
 def listed(path: Path, names: Sequence[str]) -> list[str]:
-    """Those of the names that the column image of a CSV file holds, in its order.
+    """Return the names that are in the column image of a CSV file, in its order.
 
     Raises:
         FileNotFoundError: no such file.

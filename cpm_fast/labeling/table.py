@@ -1,4 +1,4 @@
-"""The table of labels: our own CSV, read and written by picture, cells that nobody touched kept as they were."""
+"""The table of labels: our own CSV, read and written by picture; untouched cells stay as they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOX = ("left", "top", "right", "bottom")
 X, Y, VISIBILITY = "_x", "_y", "_v"
 # COCO's numbers: not labeled, labeled but hidden, labeled and visible.
 ABSENT, HIDDEN, VISIBLE = 0, 1, 2
-# How the labels of a picture came about; EMPTY: a person looked, and there is no subject.
+# Origins of a picture's labels; EMPTY: a person looked, and there is no subject.
 LABELED, CORRECTED, EMPTY = "labeled", "corrected", "empty"
 STATES = (LABELED, CORRECTED, EMPTY)
 MAX_SUBJECTS = 200
@@ -38,7 +38,7 @@ class LabeledSubject:
         points: the P parts as (x, y, visibility), image pixels, visibility 1 (hidden) or 2 (visible); None where a part
             is not labeled.
         box: left, top, right, bottom, image pixels, or None.
-        row: its place among the picture's rows in the table; None where it is new.
+        row: its place among the picture's rows in the table; None if it is new.
     """
 
     points: tuple[Point | None, ...]
@@ -78,7 +78,7 @@ class LabelTable:
     `<part>_y` and `<part>_v` of every part, and `label_state`. Other columns of a table that is there are kept.
 
     Args:
-        path: the file, which may not be there yet.
+        path: the file, which may not exist yet.
         skeleton: the P parts.
 
     Raises:
@@ -105,7 +105,7 @@ class LabelTable:
         return [self._subject(row, place) for place, row in enumerate(self.rows.get(image, ()))]
 
     def state(self, image: str) -> str | None:
-        """How the labels of a picture came about, or None where there are none."""
+        """Return the origin of a picture's labels, or None if there are none."""
         rows = self.rows.get(image)
         if not rows:
             return None
@@ -113,11 +113,11 @@ class LabelTable:
         return state if state in STATES else LABELED
 
     def revision(self, image: str) -> str:
-        """Return a hash of the rows of a picture: what a change must name to be allowed to replace them."""
+        """Return a hash of the rows of a picture, which a change must name to replace them."""
         return hashlib.blake2b(self.text_of(image).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
     def replace(self, image: str, subjects: Sequence[LabeledSubject], state: str | None) -> None:
-        """Put other subjects in the place of a picture's; cells of other columns stay with their row.
+        """Replace a picture's subjects; cells of other columns stay with their row.
 
         Args:
             image: the picture.
@@ -157,7 +157,7 @@ class LabelTable:
         return self._text[image]
 
     def write(self) -> None:
-        """Put the table on the disk, whole or not at all.
+        """Write the table to the disk, whole or not at all.
 
         Raises:
             OSError: it can't be written; the file that was there stays.
@@ -215,7 +215,7 @@ def _number(text: str, column: str) -> float | None:
 
 
 def _text(value: float) -> str:
-    """At most a hundredth of a pixel, without zeros at the end."""
+    """Format a number to a hundredth of a pixel, without zeros at the end."""
     return f"{round(value, 2) + 0.0:.2f}".rstrip("0").rstrip(".")
 
 

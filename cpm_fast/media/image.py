@@ -92,7 +92,7 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nda
 
 
 def exif_turns(path: Path) -> bool:
-    """Whether the EXIF orientation of a picture file exchanges its height and width."""
+    """Return whether the EXIF orientation of a picture file exchanges its height and width."""
     return bool(_with_pillow(path.read_bytes(), lambda image: image.getexif().get(ORIENTATION, 1) in TURNED))
 
 

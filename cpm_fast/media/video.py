@@ -224,7 +224,7 @@ class Video:
 
 
 def _counts_frames(source: str | Path | int) -> bool:
-    """Whether the kind of file holds an exact count of frames: MP4 and its kin, and AVI."""
+    """Return whether the kind of file holds an exact count of frames: MP4 and its kin, and AVI."""
     if isinstance(source, int) or is_url(source):
         return False
     with Path(source).open("rb") as file:

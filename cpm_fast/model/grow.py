@@ -18,7 +18,7 @@ def origin(layer: Layer, smaller: NetworkConfig) -> str:
 
 
 def grows(tensor: torch.Tensor, small: torch.Tensor) -> bool:
-    """Whether a layer's tensor has room for another, of a kernel of the same size."""
+    """Return whether a layer's tensor has room for another, of a kernel of the same size."""
     room = all(ours >= theirs for ours, theirs in zip(tensor.shape[:2], small.shape[:2], strict=False))
     return tensor.ndim == small.ndim and tensor.shape[2:] == small.shape[2:] and room
 

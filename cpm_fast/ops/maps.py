@@ -79,7 +79,7 @@ def note_written(out: torch.Tensor) -> None:
 
 
 def share_memory(out: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether writing a map may change another tensor; channels of one map that are not the same lie apart."""
+    """Return whether writing a map may change another tensor; different channels of one map lie apart."""
     if not out.numel() or not other.numel() or any(map(foreign_kind, (out, other))) or out.device.type == "meta":
         return False
     if out.untyped_storage().data_ptr() != other.untyped_storage().data_ptr():

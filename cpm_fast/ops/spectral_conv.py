@@ -32,13 +32,13 @@ from cpm_fast.reference.spectral_conv import transform_weight as reference_trans
 def transform_weight(
     weight: torch.Tensor, tile: int, adjoint: bool = False, dtype: torch.dtype | None = None
 ) -> torch.Tensor:
-    """Spectra of a convolution's weight on t x t tiles, for `spectral_conv`.
+    """Compute the spectra of a convolution's weight on t x t tiles, for `spectral_conv`.
 
     Args:
         weight: [O, C, k, k] float32, on CUDA also float16 or bfloat16; k odd and at most 15.
         tile: t, one of 16, 20, 22, 24, 32, 36, 48, 54, 64. A tile gives (t - k + 1)^2 outputs, or a whole map of up to
             t - k // 2 cells per side.
-        adjoint: of the transposed convolution instead, from O to C channels: what `spectral_input_gradient` wants.
+        adjoint: of the transposed convolution instead, from O to C channels, for `spectral_input_gradient`.
         dtype: of the result, float32 if None; on CUDA also float16, whose 10 bits are those of TF32, or bfloat16.
 
     Returns:
@@ -85,7 +85,7 @@ def spectral_conv(
     Equal to `context_conv` to rounding. Errors are a share of the largest value of a tile: about 1e-7 of it. So on the
     CPU an image runs by plain sums instead, by itself, where its largest magnitude is more than 8192 times that of a
     block of (k+1)/2 x (k+1)/2 cells, all channels together, that is not all 0, or where a value or a sum is not finite.
-    On CUDA nothing is looked at: a cell that is not finite reaches all outputs of the tiles that cover it. Any number
+    On CUDA nothing is checked: a cell that is not finite reaches all outputs of the tiles that cover it. Any number
     of threads gives the same bits, and pooling the bits that `F.max_pool2d` of the whole output would give. On CUDA
     products are as `context_conv`'s where spectra are float32; with fp16 spectra, sums over a tile, divided by its
     side, must stay below 65504.
@@ -98,8 +98,7 @@ def spectral_conv(
         kernel: k of the weight, odd and at most 15.
         pool: (side, padding): the maximum over windows of 2 or 3 cells per side, two apart, follows; the first window
             begins `padding` cells before the map, 0, or 1 of 3. Windows are clipped at the border. h and w even.
-        out: where the result goes: like what is returned, in channels_last or some channels of such a map, apart from
-            x.
+        out: memory for the result, of its shape, in channels_last or some channels of such a map, apart from x.
 
     Returns:
         [N, O, h, w] of x's dtype, [N, O, h/2, w/2] with pool, channels_last; or out. No gradient flows: `context_conv`

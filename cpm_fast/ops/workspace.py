@@ -1,4 +1,4 @@
-"""Memory that native code works in, kept between calls."""
+"""Working memory of native code, kept between calls."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ BLOCK = 16
 
 
 def pack_weight(weight: torch.Tensor) -> torch.Tensor:
-    """Weight [O, C, k, k] as [ceil(O / 16), k, k, C, 16], 0 in outputs beyond the last."""
+    """Pack weight [O, C, k, k] as [ceil(O / 16), k, k, C, 16], 0 in outputs beyond the last."""
     blocks = -(-len(weight) // BLOCK)
     padded = F.pad(weight, (0, 0, 0, 0, 0, 0, 0, blocks * BLOCK - len(weight)))
     return padded.unflatten(0, (blocks, BLOCK)).permute(0, 3, 4, 2, 1).contiguous()
@@ -19,7 +19,7 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
 def direct_conv(
     x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, relu: bool, pool: tuple[int, int] | None = None
 ) -> torch.Tensor:
-    """x [N, C, h, w] through a convolution with a packed weight, plus bias [O], then ReLU if asked.
+    """Convolve x [N, C, h, w] with a packed weight, add bias [O], then apply ReLU if `relu`.
 
     With pool of (side, padding) the maximum of windows two cells apart follows; h and w are even.
     """

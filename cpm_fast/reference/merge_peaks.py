@@ -11,7 +11,7 @@ from cpm_fast.reference.resize_merge import resize_merge
 def merge_peaks(
     maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int], refine: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`peaks` of the parts of `resize_merge`: points [N, P, 2] and scores [N, P] of maps [N, S, P+1, h, w].
+    """Locate `peaks` of the parts of `resize_merge`: points [N, P, 2] and scores [N, P] of maps [N, S, P+1, h, w].
 
     One image at a time, since its full-size maps take 8 MB at 15 maps of 368 x 368.
     """

@@ -15,7 +15,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
     the crop (below -0.5 or above w - 0.5), parts are 0 and the last map, the background, is 1. One resize, where the
     MATLAB release resizes twice (map to crop, crop to image) and so blurs a little more.
 
-    Rows are resized first, taps and scales are added in their order: in float32 the very operations of the native code.
+    Rows are resized first, taps and scales are added in their order: in float32 exactly the native code's operations.
 
     Args:
         maps: [N, S, P+1, h, w] float32 or float64, background last. A cell that is NaN or infinite reaches the pixels
@@ -42,7 +42,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
 
 
 def weighted(values: torch.Tensor, taps: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Values [N, P+1, a, b] along b, seen through taps and weights [N or 1, pixels, 4]: [N, P+1, a, pixels]."""
+    """Weight values [N, P+1, a, b] along b by taps and weights [N or 1, pixels, 4]: [N, P+1, a, pixels]."""
     shape = (*values.shape[:-1], taps.shape[1])
     terms = [
         weight[:, None, None] * values.gather(-1, tap[:, None, None].expand(shape))

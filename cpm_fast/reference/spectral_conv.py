@@ -10,7 +10,7 @@ from cpm_fast.reference.direct_conv import BLOCK
 
 
 def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool) -> torch.Tensor:
-    """Spectra [t/2, ceil(O / 16), C, k, 2, 16] of weight [O, C, k, k] on t x t tiles: of its rows, along x.
+    """Compute spectra [t/2, ceil(O / 16), C, k, 2, 16] of weight [O, C, k, k] on t x t tiles: of its rows, along x.
 
     The kernel is laid about cell 0 of the tile and turned, so that a product of spectra is the network's correlation;
     its rows come in the order of cells. With adjoint, of the convolution that takes a gradient of its output to one of
@@ -49,7 +49,7 @@ def spectral_conv(
     kernel: int,
     pool: tuple[int, int] | None = None,
 ) -> torch.Tensor:
-    """x [N, C, h, w] through a convolution whose weight has been transformed, plus bias [O], then ReLU if asked.
+    """Convolve x [N, C, h, w] with a transformed weight, add bias [O], then apply ReLU if `relu`.
 
     With pool of (side, padding) the maximum of windows two cells apart follows; h and w are even.
 

@@ -91,7 +91,7 @@ def _read(handle: int) -> dict[str, object]:
 
 
 def _locked(handle: int, holder: dict[str, object]) -> bool:
-    """Whether the file could be locked, or, where there are no locks, its holder is gone."""
+    """Return whether the file could be locked, or, on a file system without locks, its holder is gone."""
     try:
         import fcntl
     except ImportError:
@@ -123,7 +123,7 @@ def _alive(holder: dict[str, object]) -> bool:
 
 
 def _same_file(handle: int, path: Path) -> bool:
-    """Whether the file that was locked still has its name."""
+    """Return whether the file that was locked still has its name."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

@@ -41,7 +41,7 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this process is the one that writes."""
         return self.rank == 0
 
     def part(self, items: Sequence[Item]) -> list[Item]:
@@ -133,7 +133,7 @@ def _number(name: str, default: int) -> int:
 
 
 def main_process() -> bool:
-    """Whether this process is the first of those that a launcher started, or the only one.
+    """Return whether this process is the first of those that a launcher started, or the only one.
 
     Raises:
         ValueError: as of `launched`.

@@ -25,7 +25,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 @contextmanager
 def tf32(allowed: bool, device: torch.device) -> Iterator[None]:
-    """Whether convolutions and matrix products of fp32 tensors on CUDA may round their inputs to TF32.
+    """Set whether convolutions and matrix products of fp32 tensors on CUDA may round their inputs to TF32.
 
     PyTorch's default allows it in the former. Nothing to do on other devices.
     """

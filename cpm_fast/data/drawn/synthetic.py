@@ -157,7 +157,7 @@ def _middle(parts: np.ndarray) -> np.ndarray:
 
 
 def _inside(parts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Which parts [..., 2] lie within a picture of size (height, width): [...] bool."""
+    """Return which parts [..., 2] lie within a picture of size (height, width): [...] bool."""
     return np.all((parts >= 0) & (parts <= np.array(size)[::-1] - 1), axis=-1)
 
 
