@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,16 @@ def drawn_video(path: Path, video: Video, table: VideoTable, details: bool) -> I
     print(f"{path.name}: {out.codec}")
 
 
-def draw_again(source: Path | str | int, table: VideoTable, path: Path, details: bool) -> None:
-    """Write the whole video with the poses of the table drawn in."""
-    video = Video(source)
+def draw_again(source: Path | str | int, table: VideoTable, path: Path, details: bool, count: int) -> None:
+    """Write the first `count` frames of a video with the poses of the table drawn in."""
+    video, parts = Video(source), len(table.skeleton)
+    nobody = Result(np.empty((0, parts, 2), np.float32), np.empty((0, parts), np.float32), table.skeleton)
     with closing(video), drawn_video(path, video, table, details) as out:
-        pairs = zip(table.results(), video.frames(), strict=False)
-        for result, frame in tqdm(pairs, total=video.announced, desc=path.name, unit="frame", disable=not bar_wanted()):
-            out.add(result, frame.image, frame.seconds)
+        results = table.results()
+        result = next(results, None)
+        frames = islice(video.frames(), count)
+        for frame in tqdm(frames, total=count, desc=path.name, unit="frame", disable=not bar_wanted()):
+            # A frame in which nobody is has no rows.
+            there = result is not None and result.frame == frame.index
+            out.add(result if there and result is not None else nobody, frame.image, frame.seconds)
+            result = next(results, None) if there else result

@@ -16,12 +16,16 @@ import numpy as np
 from tqdm import tqdm
 
 from cpm_fast.commands.drawn_video import draw_again, drawn_video
-from cpm_fast.commands.infer_images import checked_score
+from cpm_fast.commands.infer_images import asked_find, checked_score, found_by
 from cpm_fast.engine import Engine
+from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.doubts import LOW_SCORE, mean_score
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro
-from cpm_fast.inference.streaming import Tracker, shown_source
+from cpm_fast.inference.streaming import make_tracker, shown_source
+from cpm_fast.inference.tracking.following import Following
+from cpm_fast.inference.tracking.subject_log import SubjectLog
+from cpm_fast.inference.tracking.tracker import Tracker
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.inference.video_table import VideoTable
 from cpm_fast.media.image import shown
@@ -60,6 +64,7 @@ class _Work:
         self.network = find_network(options.model, options.device)
         self.boxes = None if options.box is None else np.array(options.box)
         self.engine = Engine(self.network, precision=self.settings.precision, tune=self.settings.tune, frozen=True)
+        self.asked = Asked(asked_find(options), self.boxes is not None, options.max_subjects, options.min_find_score)
         self.folder = OutputFolder(self.output)
         names = [_stem(source) + ".video" for source in sources]
         stems = self.folder.stems_of([_origin(source) for source in sources], names, f".{CSV}")
@@ -69,22 +74,25 @@ class _Work:
     def _video(self, source: Path | str | int, stem: str, several: bool) -> _Video:
         options, config = self.options, self.network.config
         name = f"camera {source}" if isinstance(source, int) else shown_source(source)
+        tracker = make_tracker(self.engine, self.settings, name, self.asked, self.boxes)
         unfinished = Unfinished(self.output, {
             "video": name, "weights": fingerprint(self.network), "pyramid": list(self.settings.pyramid),
             "flip": self.settings.flip, "box": options.box, "smooth": options.smooth, "frames": options.frames,
-            "min_score": options.min_score,
+            "min_score": options.min_score, "find": found_by(tracker.looks) if isinstance(tracker, Following) else None,
+            "max_subjects": options.max_subjects,
             "input": input_stamp(source) if isinstance(source, Path) and source.is_file() else None,
         }, stem if several else "")  # fmt: skip
         least = MIN_SCORE if checked_score(options.min_score) is None else options.min_score
         table = VideoTable(
-            self.output / f"{stem}.csv", config.skeleton, 1 if self.boxes is None else len(self.boxes),
+            self.output / f"{stem}.csv", config.skeleton,
+            None if isinstance(tracker, Following) else 1 if self.boxes is None else len(self.boxes),
             OneEuro() if options.smooth else None, name, least, config.margin,
         )  # fmt: skip
         labeled = None if options.no_pictures else self.output / f"{stem}_pose{playable_suffix()}"
         other = None if options.form in (None, CSV) else self.output / (stem + FORM_FILES[options.form])
         resumed = unfinished.check(options.resume)
         whole = options.resume and not resumed and table.path.exists()
-        return _Video(source, name, stem, several, unfinished, resumed, whole, table, labeled, other)
+        return _Video(source, name, stem, several, unfinished, resumed, whole, tracker, table, labeled, other)
 
     def claim(self) -> None:
         """Reserve the names of all files before work starts; say which of an earlier run are replaced."""
@@ -112,26 +120,28 @@ class _Work:
 
     def _run(self, video: _Video) -> bool:
         opened = Video(video.source)
-        tracker = Tracker(self.engine, self.settings, video.name, self.boxes, None, True)
-        table, unfinished = video.table, video.unfinished
+        tracker, table, unfinished = video.tracker, video.table, video.unfinished
+        log = SubjectLog(unfinished.folder, tracker) if isinstance(tracker, Following) else None
         with closing(opened), closing(table):
             tracker.begin(opened.size)
             if not video.resumed:
                 unfinished.begin()
             # A table that is older than this run is not this run's work.
             if unfinished.noted(STARTED):
-                last = table.go_on()
+                until = None if log is None else log.go_on()
+                last = table.go_on(until)
+                first = 0 if last is None or last.frame is None else last.frame + 1
+                first = first if until is None else until + 1
             else:
                 table.start()
                 unfinished.note(STARTED)
-                last = None
-            first = 0 if last is None or last.frame is None else last.frame + 1
+                last, first = None, 0
             if first:
                 print(f"resuming: {first} frames are done")
-            _follow(opened, tracker, table, video.labeled if first == 0 else None, first, last, self.options.frames,
-                    self.options.details)  # fmt: skip
+            count = _follow(opened, tracker, table, log, video.labeled if first == 0 else None, first, last,
+                            self.options.frames, self.options.details)  # fmt: skip
         if video.labeled is not None and first:
-            draw_again(video.source, table, video.labeled, self.options.details)
+            draw_again(video.source, table, video.labeled, self.options.details, count)
         if video.other is not None:
             _save_form(video, self.options.form, opened.size)
         unfinished.end()
@@ -150,6 +160,7 @@ class _Video:
     unfinished: Unfinished
     resumed: bool
     whole: bool
+    tracker: Tracker
     table: VideoTable
     labeled: Path | None
     other: Path | None
@@ -184,10 +195,10 @@ def _save_form(video: _Video, form: str, size: tuple[int, int]) -> None:
 
 
 def _follow(
-    video: Video, tracker: Tracker, table: VideoTable, labeled: Path | None, first: int, last: Result | None,
-    frames: int | None, details: bool,
-) -> None:  # fmt: skip
-    """Write frames from number `first` on to the table and, if `first` is 0, to the drawn video."""
+    video: Video, tracker: Tracker, table: VideoTable, log: SubjectLog | None, labeled: Path | None, first: int,
+    last: Result | None, frames: int | None, details: bool,
+) -> int:  # fmt: skip
+    """Write frames from number `first` on to the table and, if `first` is 0, to the drawn video; return their end."""
     total = video.announced if frames is None else frames
     started, done = time.perf_counter(), 0
     scores: list[float] = []
@@ -199,6 +210,8 @@ def _follow(
         with _camera_ends_well(video):
             for found in bar:
                 shown = table.add(found)
+                if log is not None and found.frame is not None:
+                    log.add(found.frame)
                 if out is not None:
                     out.add(shown, found.image(), shown.seconds)
                 done += 1
@@ -206,12 +219,18 @@ def _follow(
                 if score is not None:
                     scores.append(score)
     print(f"{first + done} frames, {done / (time.perf_counter() - started):.1f} frames/s")
+    if done and not scores and log is not None:
+        warnings.warn(
+            f"{tracker.name}: no subject found in any frame; try a lower --min-find-score, or give a --box",
+            stacklevel=2,
+        )
     if scores and np.mean(scores) < LOW_SCORE:
         warnings.warn(
             f"{video.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} (a "
             "sure pose has about 1); give the subject's place in the first frame with --box",
             stacklevel=2,
         )
+    return first + done
 
 
 @contextmanager

@@ -109,10 +109,6 @@ def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
         raise ValueError("--stages is for pictures")
     if options.boxes is not None:
         raise ValueError("--boxes is for pictures; --box says where a subject is in a video's first frame")
-    if options.finder is not None or options.find == "search":
-        raise ValueError(
-            "--find search and --finder are for pictures, not for a video or camera; --box says where a subject is"
-        )
     if options.box is not None and len(inputs.videos) > 1:
         raise ValueError(f"--box must come with one picture or video, got {len(inputs.videos)} videos")
     if options.frames is not None and options.frames < 1:

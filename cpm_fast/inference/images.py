@@ -279,8 +279,9 @@ def make_result(
     decode: float,
     frame: int | None = None,
     seconds: float | None = None,
+    ids: tuple[int, ...] = (),
 ) -> Result:
-    """Return the result of an image whose subjects are found; decode is in seconds, frame and seconds are a video's."""
+    """Return the result of an image whose subjects are found; decode is in seconds; the rest is of a video."""
     parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
     stage_maps = (config.stages, config.maps, *config.map_size)
     beliefs = np.array([one.beliefs for one in found], np.float32).reshape(-1, *stage_maps) if belief_maps else None
@@ -300,4 +301,5 @@ def make_result(
         timing=Timing(decode, *(sum(getattr(one, step) for one in found) for step in ("crop", "network", "peaks"))),
         frame=frame,
         seconds=seconds,
+        ids=ids,
     )

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from cpm_fast.inference.smoothing import OneEuro, Smoother
-from cpm_fast.inference.streaming import FOLLOWED_SCORE, smooth_result
+from cpm_fast.inference.streaming import smooth_result
+from cpm_fast.inference.tracking.tracker import FOLLOWED_SCORE
 from cpm_fast.results.formats.csv import X, Y, head, name_beside, read_rows, subject_rows, to_text
 from cpm_fast.results.formats.plain import shortest
 from cpm_fast.results.result import Result
@@ -28,7 +29,7 @@ class VideoTable:
     Args:
         path: of the file.
         skeleton: the P parts.
-        subjects: rows per frame.
+        subjects: rows per frame; None where frames have different numbers of them.
         smooth: the filter of the key points; None: no filter.
         name: of the video, as it is from the working folder.
         min_score: parts below it are written as absent.
@@ -38,14 +39,14 @@ class VideoTable:
     """
 
     def __init__(
-        self, path: Path, skeleton: Skeleton, subjects: int, smooth: OneEuro | None, name: str, min_score: float,
+        self, path: Path, skeleton: Skeleton, subjects: int | None, smooth: OneEuro | None, name: str, min_score: float,
         margin: float,
     ) -> None:  # fmt: skip
         self.path, self.skeleton, self.subjects, self.smooth = path, skeleton, subjects, smooth
         self.name, self.min_score, self.margin = name_beside(name, path.parent), min_score, margin
         # Parts from this score on decide the next frame's region.
         self._keeps_found = smooth is not None or min_score > FOLLOWED_SCORE
-        self._smoothers: list[Smoother] = []
+        self._smoothers: dict[int, Smoother] = {}
         self._file: BinaryIO | None = None
 
     def start(self) -> None:
@@ -54,8 +55,11 @@ class VideoTable:
             file.write(to_text([self._head()]).encode())
         self._file = self.path.open("ab")
 
-    def go_on(self) -> Result | None:
+    def go_on(self, until: int | None = None) -> Result | None:
         """Resume the table after a kill; return the last whole frame as it was found, None if there is none.
+
+        Args:
+            until: the last frame whose rows are kept, where frames have different numbers of them.
 
         Raises:
             ValueError: it is not such a table; the message names the file.
@@ -69,7 +73,8 @@ class VideoTable:
                 for entry in read_rows(lines, FOUND) if lines.getvalue() else ():
                     if entry.skeleton.names != self.skeleton.names:
                         raise ValueError(f"must have the parts {list(self.skeleton.names)}")
-                    if len(entry) == self.subjects:
+                    whole = len(entry) == self.subjects if until is None else (entry.frame or 0) <= until
+                    if whole:
                         last = dataclasses.replace(Result.of(entry), skeleton=self.skeleton, margin=self.margin)
                         file.write(self._rows(last)[1])
         except ValueError as error:

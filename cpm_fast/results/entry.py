@@ -28,6 +28,7 @@ class Entry:
     margin: float = 1.25
     frame: int | None = None
     seconds: float | None = None
+    ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         count, parts = len(self.keypoints), len(self.skeleton)
@@ -38,6 +39,8 @@ class Entry:
             )
         if len(self.rois) not in (0, count):
             raise ValueError(f"rois must be {count}, one per subject, got {len(self.rois)}")
+        if len(self.ids) not in (0, count) or len(set(self.ids)) != len(self.ids):
+            raise ValueError(f"ids must be {count} different numbers, one per subject, got {self.ids}")
 
     @property
     def boxes(self) -> tuple[tuple[float, float, float, float], ...]:
@@ -47,6 +50,11 @@ class Entry:
             (x - half, y - half, x + half, y + half)
             for (x, y), half in zip((roi.center for roi in self.rois), halves, strict=True)
         )
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number of every subject: its identity in a video, otherwise its place."""
+        return self.ids or tuple(range(len(self)))
 
     def surer_than(self, min_score: float) -> Self:
         """Return the same with NaN for the place of every part whose score is below `min_score`."""

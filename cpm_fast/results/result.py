@@ -75,6 +75,7 @@ class Result(Entry):
         timing: seconds of each step; None when read from a file.
         frame: number of a video's frame, from 0.
         seconds: time of that frame, from the start of the video.
+        ids: number of each subject in a video, which it keeps while it is followed; otherwise none.
 
     Examples:
         >>> from cpm_fast.skeleton import Skeleton
@@ -111,6 +112,8 @@ class Result(Entry):
     ) -> np.ndarray:
         """Draw every subject's skeleton on the image; several subjects with their numbers, each in its color.
 
+        In a video numbers and colors are those of `ids`.
+
         Args:
             path: file to write the picture to as well; its suffix decides the format.
             min_score: parts below it are left out.
@@ -132,14 +135,14 @@ class Result(Entry):
         for i, (keypoints, scores) in enumerate(zip(self.keypoints, self.scores, strict=True)):
             side = self.rois[i].side if self.rois else None
             picture = draw.skeleton_overlay(picture, keypoints, scores, self.skeleton, min_score=min_score, side=side)
-        for i in range(len(self)) if details or len(self) > 1 else ():
+        for i in range(len(self)) if details or max(self.numbers, default=0) > 0 else ():
             shown = np.isfinite(self.keypoints[i]).all(axis=1) & (self.scores[i] >= min_score)
             known = self.keypoints[i][shown]
             if not len(known) and not (details and self.rois):
                 continue
             box = self.boxes[i] if self.rois else (*known.min(axis=0).tolist(), *known.max(axis=0).tolist())
             score = f" {np.nanmean(self.scores[i]):.2f}" if details and np.isfinite(self.scores[i]).any() else ""
-            mark_subject(picture, box, f"{i}{score}", i, outlined=details)
+            mark_subject(picture, box, f"{self.numbers[i]}{score}", self.numbers[i], outlined=details)
         return picture
 
     def to_dict(self) -> dict[str, Any]:

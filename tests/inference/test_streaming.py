@@ -11,7 +11,8 @@ import torch
 
 import cpm_fast
 from cpm_fast.config import compact
-from cpm_fast.inference.streaming import SIDE_STEP, followed, on_grid, stream
+from cpm_fast.inference.streaming import stream
+from cpm_fast.inference.tracking.tracker import SIDE_STEP, followed, on_grid
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.weights import DRAWN, FOLDER

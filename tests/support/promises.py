@@ -106,6 +106,7 @@ RUN: dict[str, Promise] = {
         located("out", "3", file="results.csv"),
     # Videos
     "cpm-fast infer walk.mp4 -o out/": tracked("out", "walk"),
+    "cpm-fast infer walk.mp4 --finder finder.safetensors -o out/several": tracked("out/several", "walk"),
     "cpm-fast infer walk.mp4 -o out/video": tracked("out/video", "walk"),
     "cpm-fast infer walk.mp4 --smooth -o out/video": tracked("out/video", "walk"),
     "cpm-fast infer walk.mp4 --box 120 30 200 150 --smooth -o out/smooth": tracked("out/smooth", "walk"),

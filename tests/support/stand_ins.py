@@ -45,12 +45,24 @@ def write_all(folder: Path) -> None:
     (folder / "mice.csv").write_text(blocks("docs/own-data.md", "csv")[0] + "\n")
     (folder / "skeleton.toml").write_text(blocks("docs/own-data.md", "toml")[0])
     write_boxes(folder)
+    write_finder(folder)
     write_animals(folder)
     write_lsp(folder)
     write_vgg(folder)
     torch.manual_seed(0)
     for name in ("tiny.safetensors", "cpm_vgg.safetensors"):
         save_model(CPM(TINY), folder / name)
+
+
+def write_finder(folder: Path) -> None:
+    """Write a finder that is sure of nobody."""
+    small = ((Conv(3, 4),),) * 3
+    model = CPM(
+        replace(preset("finder"), trunk=small, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),), find_score=0.5)
+    )
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    save_model(model, folder / "finder.safetensors")
 
 
 def write_boxes(folder: Path) -> None:

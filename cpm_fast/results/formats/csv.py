@@ -19,7 +19,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 X, Y, SCORE = "_x", "_y", "_score"
 SUBJECT_COLUMNS = ("image", "subject")
 BOX_COLUMNS = ("left", "top", "right", "bottom")
-VIDEO_COLUMNS = ("frame", "seconds", "roi_left", "roi_top", "roi_side")
+VIDEO_COLUMNS = ("frame", "seconds", "id", "roi_left", "roi_top", "roi_side")
 
 
 def to_csv(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
@@ -88,7 +88,8 @@ def subject_rows(result: Entry, video: bool) -> list[list[object]]:
     for i in range(len(result)):
         table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]
         cells = [shortest(value) for value in table.ravel()]
-        when = [*_cells(result.frame, result.seconds), *_corner(result, i)] if video else []
+        number = result.ids[i] if result.ids else None
+        when = [*_cells(result.frame, result.seconds, number), *_corner(result, i)] if video else []
         box = _cells(*result.boxes[i]) if result.rois else [""] * len(BOX_COLUMNS)
         rows.append([harmless(result.name), i, *box, *when, *_cells(*cells)])
     return rows
@@ -144,7 +145,8 @@ def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, s
     table = np.array(cells, np.float32)  # [N, P, 3]
     first = rows[0]
     frame, seconds = first.get("frame") or None, first.get("seconds") or None
-    corners = [[float(row[name]) for name in VIDEO_COLUMNS[2:]] for row in rows if row.get("roi_side")]
+    corners = [[float(row[name]) for name in VIDEO_COLUMNS[3:]] for row in rows if row.get("roi_side")]
+    ids = [row.get("id") for row in rows]
     return Entry(
         table[..., :2].copy(),
         table[..., 2].copy(),
@@ -154,4 +156,5 @@ def _result(rows: list[dict[str, str]], skeleton: Skeleton, points: tuple[str, s
         roi_source="csv",
         frame=None if frame is None else int(frame),
         seconds=None if seconds is None else float(seconds),
+        ids=tuple(int(number) for number in ids if number) if all(ids) else (),
     )

@@ -42,6 +42,7 @@ def to_entry(result: Entry) -> dict[str, Any]:
     """Return one image as plain values of JSON."""
     subjects = [
         {
+            **({"id": result.ids[i]} if result.ids else {}),
             "roi": {"center": result.rois[i].center, "side": result.rois[i].side} if result.rois else None,
             "parts": [
                 [shortest(x), shortest(y), shortest(score)]
@@ -83,5 +84,6 @@ def from_entry(entry: Mapping[str, Any], skeleton: Skeleton) -> Entry:
         rois=tuple(Roi(tuple(roi["center"]), roi["side"]) for roi in rois if roi is not None),
         roi_source=str(entry["roi_source"]),
         margin=read_margin(entry),
+        ids=tuple(int(subject["id"]) for subject in entry["subjects"] if "id" in subject),
         **read_moment(entry),
     )

@@ -26,7 +26,7 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
         "images": [
             {"name": r.name, "size": r.size, "roi_source": r.roi_source, "subjects": len(r), "rois": bool(r.rois),
              "box_size": r.box_size, "cell_offset": r.cell_offset, "margin": r.margin,
-             "belief_maps": r.belief_maps is not None, **moment(r)}
+             "belief_maps": r.belief_maps is not None, **({"ids": r.ids} if r.ids else {}), **moment(r)}
             for r in entries
         ],
         "failures": dict(failures),
@@ -69,6 +69,7 @@ def from_npz(data: bytes) -> Read:
                     box_size=pair(entry["box_size"]) or (0, 0),
                     cell_offset=float(entry["cell_offset"]),
                     margin=read_margin(entry),
+                    ids=tuple(int(number) for number in entry.get("ids", ())),
                     **read_moment(entry),
                 )
             )

@@ -46,7 +46,10 @@ def save_openpose(results: Sequence[Entry], path: Path) -> None:
 
 def _openpose(result: Entry) -> dict[str, Any]:
     empty: dict[str, list[float]] = {key: [] for key in OPENPOSE_EMPTY}
-    people = [{"person_id": [-1], "pose_keypoints_2d": triples(result, i), **empty} for i in range(len(result))]
+    people = [
+        {"person_id": [result.ids[i] if result.ids else -1], "pose_keypoints_2d": triples(result, i), **empty}
+        for i in range(len(result))
+    ]
     return {"version": OPENPOSE_VERSION, "people": people}
 
 

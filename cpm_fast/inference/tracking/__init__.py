@@ -1,0 +1,1 @@
+"""Subjects of a video, followed from frame to frame."""

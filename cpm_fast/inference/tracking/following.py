@@ -1,0 +1,234 @@
+"""Several subjects of a video: new ones are found while known ones are followed, and each keeps its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cpm_fast.engine import Engine
+from cpm_fast.inference.asking import Looks, looked
+from cpm_fast.inference.images import make_result
+from cpm_fast.inference.parts import Found, look
+from cpm_fast.inference.search import overlap
+from cpm_fast.inference.settings import Settings
+from cpm_fast.inference.tracking.assignment import best_pairs
+from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, on_grid, sure_parts
+from cpm_fast.media.video import VideoFrame
+from cpm_fast.results.result import Result
+from cpm_fast.roi import Roi
+
+# New subjects are looked for in every so manieth frame.
+FIND_EVERY = 5
+# A subject that is not seen for so many frames has left.
+LOST_FRAMES = 25
+# Poses are one subject's where their parts lie this near: exp(-d^2 / (2 (0.1 side)^2)), the mean over parts that both
+# have.
+SAME_SUBJECT, SAME_SHARE = 0.6, 0.1
+# Of the mean of key point similarity and overlap with what the last frames predict, below which a pose is another's.
+LEAST_ALIKE = 0.1
+# A found region that overlaps a followed one more shows that subject.
+KNOWN_OVERLAP = 0.45
+# The share of a new displacement in the velocity; and where another subject is so near that poses may be mistaken.
+NEW_SHARE, CROWDED_SHARE, CROWDED_OVERLAP = 0.25, 0.03, 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """Parts that were found in a region.
+
+    Args:
+        seen: the region that the network looked at.
+        found: what it found there.
+        parts: [P, 2] image pixels.
+        scores: [P].
+        region: about the parts that it was sure of.
+        new: whether the region was found, and not followed.
+    """
+
+    seen: Roi
+    found: Found
+    parts: np.ndarray
+    scores: np.ndarray
+    region: Roi
+    new: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A subject that is followed.
+
+    Args:
+        id: its number, from 0 in the order of appearance.
+        region: about its parts, when it was last seen.
+        parts: [P, 2] image pixels then, and NaN where the network was not sure.
+        velocity: [2] image pixels per frame.
+        frame: when it was last seen.
+        age: how often it was seen.
+    """
+
+    id: int
+    region: Roi
+    parts: np.ndarray
+    velocity: np.ndarray
+    frame: int
+    age: int = 1
+
+    def moved(self, frame: int) -> Subject:
+        """Return it where its velocity has brought it by a frame."""
+        step = self.velocity * (frame - self.frame)
+        x, y = (np.array(self.region.center) + step).tolist()
+        return replace(self, region=on_grid(Roi((x, y), self.region.side)), parts=self.parts + step)
+
+    def alike(self, pose: Pose) -> float:
+        """Return how alike this subject, moved to the frame, and a pose are: 0 to 1."""
+        near = sameness(self.parts, sure_of(pose), max(self.region.side, pose.region.side))
+        return (near + overlap(self.region, pose.region)) / 2
+
+    def seen_as(self, pose: Pose, frame: int, share: float) -> Subject:
+        """Return it as a pose shows it; `share` of the displacement goes into the velocity."""
+        parts = sure_of(pose)
+        both = np.isfinite(self.parts).all(axis=1) & np.isfinite(parts).all(axis=1)
+        if both.any():
+            step = (parts[both] - self.parts[both]).mean(axis=0)
+        else:
+            step = np.array(pose.region.center) - np.array(self.region.center)
+        # At first the mean of all displacements.
+        share = max(share, 1 / self.age) if share == NEW_SHARE else share
+        velocity = self.velocity + share * (step / (frame - self.frame) - self.velocity)
+        return Subject(self.id, pose.region, parts, velocity, frame, self.age + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        parts = [[float(value) if np.isfinite(value) else None for value in point] for point in self.parts]
+        return {"id": self.id, "center": self.region.center, "side": self.region.side, "parts": parts,
+                "velocity": self.velocity.tolist(), "frame": self.frame, "age": self.age}  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Subject:
+        """Undo `to_dict`."""
+        x, y = values["center"]
+        parts = np.array(values["parts"], np.float64).reshape(-1, 2)
+        return cls(int(values["id"]), Roi((x, y), values["side"]), parts, np.array(values["velocity"], np.float64),
+                   int(values["frame"]), int(values["age"]))  # fmt: skip
+
+
+class Following(Tracker):
+    """Subjects that come and go.
+
+    Args:
+        engine: the pose network.
+        settings: how it looks at a subject.
+        name: of the video, for results and messages.
+        looks: who looks for new subjects.
+        most: subjects at a time; None: all.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, name: str, looks: Looks, most: int | None) -> None:
+        super().__init__(engine, settings, name, None, None, True)
+        self.looks, self.most = looks, most
+        self.subjects: list[Subject] = []
+        self.next_id = 0
+
+    def begin(self, size: tuple[int, int]) -> None:
+        """Begin with nobody, whatever the size of the frames."""
+        del size
+
+    def results(self, frames: Iterator[VideoFrame]) -> Iterator[Result]:
+        """Yield one result per frame."""
+        for frame in frames:
+            passing = PassingImage(self.name, frame.image)
+            yield self._result(frame, passing, {} if frame.damaged else self._follow(frame))
+            passing.let_go()
+
+    def state(self) -> dict[str, Any]:
+        """Return who is followed as plain values, for a run that resumes."""
+        return {"next_id": self.next_id, "subjects": [subject.to_dict() for subject in self.subjects]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Undo `state`; it can be wrong in any way, and then raises some error."""
+        self.subjects = [Subject.from_dict(each) for each in state["subjects"]]
+        self.next_id = int(state["next_id"])
+
+    def _follow(self, frame: VideoFrame) -> dict[int, Pose]:
+        """Return the pose of each subject that is seen, by its id."""
+        image, now = frame.image, frame.index
+        expected = [subject.moved(now) for subject in self.subjects]
+        rois = [subject.region for subject in expected]
+        if now % FIND_EVERY == 0:
+            # One who was lost a frame ago may be where something is found, though it was expected beside.
+            seen = [each.region for each, was in zip(expected, self.subjects, strict=True) if was.frame == now - 1]
+            found = looked(self.looks, self.engine, self.settings, image, f"frame {now} of {self.name}")
+            rois += [on_grid(roi) for roi in found if all(overlap(roi, other) <= KNOWN_OVERLAP for other in seen)]
+        poses = self._poses(image, rois, len(expected))
+        alike = np.array([[one.alike(pose) for pose in poses] for one in expected]).reshape(len(expected), len(poses))
+        pairs = dict(best_pairs(alike, LEAST_ALIKE))
+        followed: dict[int, Pose] = {}
+        kept: list[Subject] = []
+        for place, (subject, there) in enumerate(zip(self.subjects, expected, strict=True)):
+            if place in pairs:
+                pose = poses[pairs[place]]
+                others = [each.region for each in expected if each.id != subject.id]
+                crowded = any(overlap(there.region, other) > CROWDED_OVERLAP for other in others)
+                kept.append(subject.seen_as(pose, now, CROWDED_SHARE if crowded else NEW_SHARE))
+                followed[subject.id] = pose
+            elif now - subject.frame <= LOST_FRAMES and _inside(there.region, image):
+                kept.append(subject)
+        taken = set(pairs.values())
+        for place, pose in enumerate(poses):
+            regions = [subject.region for subject in kept]
+            known = any(overlap(pose.region, region) > KNOWN_OVERLAP for region in regions)
+            if place not in taken and pose.new and not known and len(kept) != self.most:
+                kept.append(Subject(self.next_id, pose.region, sure_of(pose), np.zeros(2), now))
+                followed[self.next_id] = pose
+                self.next_id += 1
+        self.subjects = kept
+        return followed
+
+    def _poses(self, image: np.ndarray, rois: Sequence[Roi], known: int) -> list[Pose]:
+        """Return the poses in regions, the first `known` of which are followed; of those of one subject the surest."""
+        config = self.engine.config
+        poses: list[Pose] = []
+        for place, (roi, one) in enumerate(zip(rois, look(self.engine, self.settings, image, rois), strict=True)):
+            parts, scores = roi.to_image(one.parts_box[-1], config.input_size), one.scores[-1]
+            region = about_parts(parts, scores, config.margin, roi if place < known else None)
+            if region is not None:
+                poses.append(Pose(roi, one, parts, scores, region, place >= known))
+        poses.sort(key=lambda pose: -float(np.nanmean(pose.scores)))
+        kept: list[Pose] = []
+        for pose in poses:
+            if all(_same(pose, other) < SAME_SUBJECT for other in kept):
+                kept.append(pose)
+        return kept
+
+    def _result(self, frame: VideoFrame, passing: PassingImage, seen: Mapping[int, Pose]) -> Result:
+        poses = [seen[key] for key in sorted(seen)]
+        source = "found" if all(pose.new for pose in poses) else "parts"
+        size = (frame.image.shape[0], frame.image.shape[1])
+        return make_result([pose.found for pose in poses], [pose.seen for pose in poses], self.engine.config, passing,
+                           size, source, self.settings.belief_maps, frame.decode, frame.index, frame.seconds,
+                           tuple(sorted(seen)))  # fmt: skip
+
+
+def sure_of(pose: Pose) -> np.ndarray:
+    """Return the parts [P, 2] of which the network was sure, NaN for the others."""
+    return np.where(sure_parts(pose.parts, pose.scores)[:, None], pose.parts, np.nan)
+
+
+def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
+    """Return how near two poses [P, 2] are over the parts that both have, 0 to 1; 0 where there are none."""
+    squared = ((parts - others) ** 2).sum(axis=-1)
+    known = np.isfinite(squared)
+    return float(np.exp(-squared[known] / (2 * (SAME_SHARE * side) ** 2)).mean()) if known.any() else 0.0
+
+
+def _same(pose: Pose, other: Pose) -> float:
+    return sameness(sure_of(pose), sure_of(other), min(pose.region.side, other.region.side))
+
+
+def _inside(region: Roi, image: np.ndarray) -> bool:
+    """Return whether the middle of a region is in an image."""
+    x, y = region.center
+    return 0 <= x < image.shape[1] and 0 <= y < image.shape[0]
