@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,12 +17,15 @@ from cpm_fast.data.image_names import MatchError
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
 from cpm_fast.evaluation.annotated import with_unsampled
+from cpm_fast.evaluation.finding import evaluate_finding
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.network import Predictions, in_order, predict, score
 from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision, precision_table
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.predictions import evaluate_parts, predicted_subjects, read_predictions, read_truth
 from cpm_fast.evaluation.rule import OBSERVER, PCK, Rule
+from cpm_fast.inference.asking import AUTO, SEARCH, Asked
+from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import fingerprint
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result, Results
@@ -45,6 +49,8 @@ def eval_command(options: argparse.Namespace) -> bool:
         raise ValueError("--centric observer is for PCK: average precision takes left and right as they are annotated")
     metric = PCK if options.metric == OKS else options.metric
     rule = Rule(metric, options.reference, options.threshold, options.centric)
+    if options.find is not None or options.finder is not None:
+        return _score_finding(options, dataset, rule)
     return (_score_network if options.predictions is None else _score_file)(options, dataset, rule)
 
 
@@ -53,7 +59,7 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     pyramid = None if options.pyramid is None else tuple(options.pyramid)
     ranks = join()
     name = options.model or weights.DEFAULT
-    model = weights.load(name, device=ranks.device_of(options.device))
+    model = _pose_network(name, ranks.device_of(options.device))
     if ranks.world > 1:
         asked = {f"--{option.replace('_', '-')}": value for option, value in vars(options).items() if option != "run"}
         ranks.agree({**asked, "weights": fingerprint(model), "number of samples": len(dataset)})
@@ -71,6 +77,49 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
         _save_predictions(in_order(everyone), dataset.skeleton, options.output / "predictions.csv")
         print(f"wrote {', '.join(map(str, [*written, options.output / 'predictions.csv']))}")
     return math.isfinite(result.stages[-1].mean)
+
+
+def _pose_network(name: str, device: str) -> CPM:
+    """Load a network that locates parts.
+
+    Raises:
+        ValueError: it is a finder.
+    """
+    model = weights.load(name, device=device)
+    if model.config.kind == "find":
+        raise ValueError(
+            f"{name}: must be a network that locates parts, got a finder; score it with cpm-fast eval --find --finder "
+            f"{name}"
+        )
+    return model
+
+
+def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:
+    """Score whole pictures; True when there is a score."""
+    why = "does not go with --find, which looks at whole pictures by a network"
+    _refuse(options, (*FILE_OPTIONS, ("--predictions", "predictions", None), ("--protocol", "protocol", "crop"),
+                      ("--centric", "centric", "person")), why)  # fmt: skip
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise ValueError("--find is for one process: start it without torchrun")
+    if options.finder is not None and options.find == SEARCH:
+        raise ValueError("--finder must stand without the word search, got --find search beside it")
+    name = options.model or weights.DEFAULT
+    model = _pose_network(name, options.device)
+    asked = options.finder or options.find
+    looks = Asked(asked).of(model)
+    if looks is None:
+        raise ValueError(f"{name}: names no finder; give one with --finder, or --find search")
+    finder = "a search" if asked == SEARCH else model.config.finder if asked == AUTO else asked
+    settings = Settings(options.pyramid or (1.0,), options.flip, options.batch)
+    result = evaluate_finding(model, looks, dataset, finder=finder, rule=rule, oks=options.metric == OKS or None,
+                              settings=settings)  # fmt: skip
+    print(result.table())
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        with atomic_write(options.output / "find.json") as file:
+            file.write((json.dumps(result.to_dict(), indent=1) + "\n").encode())
+        print(f"wrote {options.output / 'find.json'}")
+    return True
 
 
 def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:

@@ -60,6 +60,11 @@ def with_unsampled(
     ), images
 
 
+def coco_source(dataset: Dataset) -> CocoKeypoints | None:
+    """Return the COCO file that all samples of a dataset are of; None of another dataset, or a part of a file."""
+    return dataset if isinstance(dataset, CocoKeypoints) else None
+
+
 def _source(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
     """Return the dataset that samples come from, and their indices in it."""
     places: Sequence[int] = range(len(dataset))

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.commands import eval as command
-from cpm_fast.config import NetworkConfig
+from cpm_fast.config import Conv, NetworkConfig, preset
 from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Results
@@ -153,4 +155,45 @@ def test_no_score_is_a_bad_result(figures, capsys):
 def test_what_is_wrong_is_said(figures, capsys, given, message):
     network = [] if "--predictions" in given else ["--model", "net.safetensors"]
     assert main(["eval", "--data", "truth.csv", *network, *given]) == BAD_USE
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def finder(figures) -> str:
+    """Weights of a finder that is sure of nobody."""
+    config = replace(preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),))
+    model = CPM(replace(config, find_score=0.5))
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    model.save("finder.safetensors")
+    return "finder.safetensors"
+
+
+def test_whole_pictures(figures, finder, capsys):
+    assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--find", "--finder", finder,
+                 "-o", "out"]) == FINE  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "subjects of truth in 4 pictures, found by finder.safetensors" in shown and "wrote out/find.json" in shown
+    numbers = json.loads(Path("out/find.json").read_text())
+    assert numbers["regions"][0]["missed"] == 4 and numbers["found"]["every"] == 0
+    assert numbers["metric"] == "PCK@0.2" and numbers["true_regions"]["every"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "finder.safetensors"], "finder.safetensors: must be a network that locates parts, got a finder; "
+         "score it with cpm-fast eval --find --finder finder.safetensors"),
+        (["--find", "--model", "finder.safetensors"], "must be a network that locates parts, got a finder"),
+        (["--find"], "net.safetensors: names no finder; give one with --finder, or --find search"),
+        (["--finder", "net.safetensors"], "find must be a finder, got net.safetensors"),
+        (["--find", "search", "--finder", "finder.safetensors"], "--finder must stand without the word search"),
+        (["--find", "--protocol", "lsp"], "--protocol does not go with --find"),
+        (["--find", "--predictions", "truth.csv"], "--predictions does not go with --find"),
+        (["--find", "--centric", "observer"], "--centric does not go with --find"),
+    ],
+)  # fmt: skip
+def test_bad_use_of_find_is_told(figures, finder, capsys, arguments, message):
+    model = [] if "--model" in arguments else ["--model", "net.safetensors"]
+    assert main(["eval", "--data", "truth.csv", *model, *arguments]) == BAD_USE
     assert message in capsys.readouterr().err

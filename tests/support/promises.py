@@ -81,6 +81,9 @@ RUN: dict[str, Promise] = {
     "cpm-fast infer folder --boxes detections.json --min-find-score 0.5 -o out/boxes": Promise(
         ("out/boxes/results.json", "out/boxes/1_pose.png"), (r"2 pictures, 2 subjects", "wrote out/boxes/results.json")
     ),
+    "cpm-fast eval --data lsp/ --last 2 --find --finder finder.safetensors -o out/finding": Promise(
+        ("out/finding/find.json",), (r"recall +0\.0 +0\.0", "true regions", "wrote out/finding/find.json")
+    ),
     "cpm-fast infer folder --boxes boxes.csv -o out/boxes-csv": Promise(
         ("out/boxes-csv/results.json",), (r"2 pictures, 2 subjects", "wrote out/boxes-csv/results.json")
     ),

@@ -71,9 +71,18 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
         "height to 294.4 px of 368 and pyramid 0.7 to 1.3 by 0.1 (%(default)s)",
     )
     parser.add_argument(
+        "--find",
+        nargs="?",
+        const="auto",
+        choices=("auto", "search"),
+        help="score whole pictures: who is found in them, and the key points beside those of the true regions; auto "
+        "(the default): by the finder that the weights name, or --finder; search: by the pose network",
+    )
+    parser.add_argument("--finder", metavar="FILE", help="for --find: weights of a finder, a file or a bundled name")
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        help="folder for eval.json, pck.png, report.html and predictions.csv (default: print only)",
+        help="folder for eval.json, pck.png, report.html and predictions.csv, or find.json (default: print only)",
     )
     add_test_options(parser)

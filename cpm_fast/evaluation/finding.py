@@ -1,0 +1,370 @@
+"""Whole pictures against their annotation: who is found, and how good the key points are beside true regions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cpm_fast.data.sample import Dataset
+from cpm_fast.engine import Engine
+from cpm_fast.evaluation.annotated import coco_source, with_unsampled
+from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader
+from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision
+from cpm_fast.evaluation.rule import Rule
+from cpm_fast.inference.asking import Looks, looked
+from cpm_fast.inference.parts import Subjects as Cuts
+from cpm_fast.inference.parts import cut_subjects, find_parts
+from cpm_fast.inference.search import overlap
+from cpm_fast.inference.settings import Settings
+from cpm_fast.media.image import read_image
+from cpm_fast.metrics import scores
+from cpm_fast.model.cpm import CPM
+from cpm_fast.roi import Roi
+from cpm_fast.system.progress import bar_wanted
+
+OVERLAPS = (0.5, 0.75)
+# By which a region is a subject's, when its key points are scored.
+MATCHED = OVERLAPS[0]
+NO_IMAGE = np.empty((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """Regions that were found, at one overlap.
+
+    Args:
+        overlap: intersection over union of the regions, as the pose network sees them, from which one is a subject's.
+        hits: subjects that were found.
+        missed: subjects that were not.
+        false: regions that are nobody's; those of people who do not count are not among them.
+    """
+
+    overlap: float
+    hits: int
+    missed: int
+    false: int
+
+    @property
+    def recall(self) -> float:
+        """Share of the subjects that were found."""
+        return self.hits / (self.hits + self.missed) if self.hits + self.missed else math.nan
+
+    @property
+    def precision(self) -> float:
+        """Share of the regions that are a subject's."""
+        return self.hits / (self.hits + self.false) if self.hits + self.false else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain numbers."""
+        return {**vars(self), "recall": _plain(self.recall), "precision": _plain(self.precision)}
+
+
+@dataclass(frozen=True, eq=False)
+class PoseScore:
+    """Key points of regions from one source.
+
+    Args:
+        matched: PCK over the subjects that were found.
+        every: PCK over all subjects; the parts of one that was not found are wrong.
+        precision: COCO's numbers; None where they were left out.
+    """
+
+    matched: float
+    every: float
+    precision: AveragePrecision | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain numbers."""
+        oks: dict[str, float | None] | None = None
+        if self.precision is not None:
+            oks = {name: _plain(value) for name, value in self.precision.numbers.items()}
+        return {"matched": _plain(self.matched), "every": _plain(self.every), "average_precision": oks}
+
+
+@dataclass(frozen=True, eq=False)
+class FindingScore:
+    """The outcome over whole pictures.
+
+    Args:
+        dataset, finder: names, for titles.
+        rule: of PCK, settled.
+        pictures, subjects: how many there are.
+        unreadable: samples that could not be read.
+        regions: at each of `OVERLAPS`.
+        found, true: key points of the regions that were found, and of the annotated ones.
+        left_out: why there is no average precision; empty where there is.
+    """
+
+    dataset: str
+    finder: str
+    rule: Rule
+    pictures: int
+    subjects: int
+    unreadable: int
+    regions: tuple[RegionScore, ...]
+    found: PoseScore
+    true: PoseScore
+    left_out: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain numbers, fractions, None for NaN."""
+        return {
+            "dataset": self.dataset, "finder": self.finder, "metric": self.rule.title, "reference": self.rule.over,
+            "pictures": self.pictures, "subjects": self.subjects, "unreadable": self.unreadable,
+            "regions": [one.to_dict() for one in self.regions], "found": self.found.to_dict(),
+            "true_regions": self.true.to_dict(), "average_precision_left_out": self.left_out or None,
+        }  # fmt: skip
+
+    def table(self) -> str:
+        """Two tables in percent: regions by their overlap, and key points beside those of true regions."""
+        hits = self.regions[OVERLAPS.index(MATCHED)].hits
+        lines = [f"subjects of {self.dataset} in {self.pictures} pictures, found by {self.finder}"]
+        lines += [_row("overlap of the regions", [f"{one.overlap:g}" for one in self.regions])]
+        lines += [_row("recall", [_percent(one.recall) for one in self.regions])]
+        lines += [_row("precision", [_percent(one.precision) for one in self.regions])]
+        lines += [_row("found", [str(one.hits) for one in self.regions])]
+        lines += [_row("missed", [str(one.missed) for one in self.regions])]
+        lines += [_row("false", [str(one.false) for one in self.regions])]
+        ways = (self.found, self.true)
+        title = self.rule.title
+        lines += [_row("key points, percent", ["found", "true regions"])]
+        lines += [_row(f"{title} of the {hits} found", [_percent(way.matched) for way in ways])]
+        lines += [_row(f"{title} of all {self.subjects}", [_percent(way.every) for way in ways])]
+        if self.found.precision is not None and self.true.precision is not None:
+            for name in self.found.precision.numbers:
+                values = [way.precision.numbers[name] for way in ways if way.precision is not None]
+                lines.append(_row(f"{name} (COCO's OKS)", [_percent(value) for value in values]))
+        lines.append(f"a subject is found by a region of at least {MATCHED:g} overlap; error over {self.rule.over}")
+        if self.left_out:
+            lines.append(f"average precision is left out: {self.left_out}")
+        if self.unreadable:
+            lines.append(f"unreadable: {self.unreadable} samples")
+        return "\n".join(lines)
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"{name:<28}" + "".join(f"{cell:>14}" for cell in cells)
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A picture: its name, how to read it, rows of its samples, and squares about those who do not count."""
+
+    name: str
+    read: Any
+    rows: tuple[int, ...]
+    ignored: tuple[Roi, ...]
+
+
+def evaluate_finding(
+    model: CPM,
+    looks: Looks,
+    dataset: Dataset,
+    *,
+    finder: str = "the finder",
+    rule: Rule | None = None,
+    oks: bool | None = None,
+    settings: Settings | None = None,
+    progress: bool | None = None,
+) -> FindingScore:
+    """Score who is found in whole pictures, and the key points end to end beside those of the true regions.
+
+    A region is the subject's that it overlaps most, each subject once, the surest region first. Regions whose middle
+    lies in an annotated crowd, or on a person who is no sample, count neither as right nor as false.
+
+    Args:
+        model: the pose network; it is left as it was.
+        looks: who looks for subjects (`Asked.of`).
+        dataset: annotated samples; of COCO's files also the pictures without people.
+        finder: its name, for titles.
+        rule: when a part is right; PCK@0.2 if not given.
+        oks: whether COCO's average precision is computed; if not given, where the annotation allows it.
+        settings: how the pose network looks at a subject.
+        progress: whether to show a bar; if not given, for more than a few pictures on a terminal.
+
+    Raises:
+        ValueError: no sample could be read, the dataset lacks what the rule needs, or `oks` is true and an area is
+            missing.
+        RuntimeError: `oks` is true and pycocotools is missing.
+    """
+    training = model.training
+    try:
+        return _Finding(model.eval(), looks, dataset, rule, settings or Settings(), progress).score(finder, oks)
+    finally:
+        model.train(training)
+
+
+class _Finding:
+    """Samples, and what was found for them: [M] regions, [M, P, 2] parts and [M, P] heights; beside all that was."""
+
+    def __init__(
+        self, model: CPM, looks: Looks, dataset: Dataset, rule: Rule | None, settings: Settings, progress: bool | None
+    ) -> None:
+        self.config, self.dataset, self.skeleton = model.config, dataset, dataset.skeleton
+        self.engine, self.looks, self.settings = Engine(model), looks, settings.for_network(model.config)
+        self.order = np.array(self.skeleton.order_from(model.skeleton.names))
+        if (self.order < 0).all():
+            raise ValueError(
+                f"network and dataset must share a part, the dataset has {list(self.skeleton.names)}, the network "
+                f"{list(model.skeleton.names)}"
+            )
+        self.reader = Reader(dataset, range(len(dataset)))
+        self.samples = [replace(sample, image=NO_IMAGE) for sample in self.reader]
+        if not self.samples:
+            raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read")
+        self.rule = (rule or Rule()).settled(self.skeleton, heads=bool(np.isfinite(self.reader.heads).any()))
+        self.true_rois = [sample.region(self.config.margin) for sample in self.samples]
+        self.counts = {at: np.zeros(3, int) for at in OVERLAPS}  # hits, missed, false
+        empty = np.full((len(self.samples), len(self.skeleton), 3), np.nan)
+        self.matched, self.true = empty, empty.copy()
+        self.found_images: list[str] = []
+        self.found_parts: list[np.ndarray] = []
+        pictures = self.pictures
+        show = bar_wanted(progress, len(pictures), PROGRESS_FROM_SAMPLES)
+        with tqdm(total=len(pictures), desc=dataset.name, unit="picture", leave=False, disable=not show) as bar:
+            for (key, picture, rois), found in find_parts(self.engine, self.settings, self._looked()):
+                bar.update()
+                parts = [
+                    self._in_order(np.concatenate([roi.to_image(one.parts_box[-1], self.config.input_size),
+                                                   one.scores[-1][:, None]], axis=1))
+                    for roi, one in zip([*rois, *(self.true_rois[row] for row in picture.rows)], found, strict=True)
+                ]  # fmt: skip
+                self._take(key, picture, rois, parts)
+
+    def _in_order(self, parts: np.ndarray) -> np.ndarray:
+        """Parts [P', 3] of the network in the order of the dataset: [P, 3], NaN where the network has none."""
+        return np.where(self.order[:, None] < 0, np.nan, parts[self.order])
+
+    @cached_property
+    def pictures(self) -> Mapping[str, _Picture]:
+        """The pictures by what the dataset calls them."""
+        rows: dict[str, list[int]] = {}
+        for row, key in enumerate(self.reader.images):
+            rows.setdefault(key, []).append(row)
+        pictures = {key: self._picture(own) for key, own in rows.items()}
+        source = coco_source(self.dataset)
+        if source is not None:
+            # Those without people are in nobody's sample.
+            _, images = with_unsampled(*self._truth(), self.reader.names, self.skeleton)
+            for key, name in images.items():
+                if key not in pictures:
+                    squares = tuple(Roi.from_box(box, 1.0) for box in source.ignored.get(name, ()))
+                    path = source.pictures.path(name)
+                    pictures[key] = _Picture(name, lambda path=path: read_image(path), (), squares)
+        return pictures
+
+    def _truth(self) -> tuple[Subjects, Dataset, list[int]]:
+        reader = self.reader
+        truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+        return truth, self.dataset, reader.indices
+
+    def _picture(self, rows: Sequence[int]) -> _Picture:
+        first, index = self.samples[rows[0]], self.reader.indices[rows[0]]
+        squares = [Roi.from_box(box, 1.0) for box in first.ignored_image]
+        for parts in first.others_image:
+            mine = any(np.array_equal(parts, self.samples[row].parts_image, equal_nan=True) for row in rows)
+            known = parts[np.isfinite(parts).all(axis=1)]
+            if not mine and len(known):
+                low, high = known.min(axis=0), known.max(axis=0)
+                x, y = ((low + high) / 2).tolist()
+                squares.append(Roi((x, y), max(1.0, float((high - low).max()))))
+        return _Picture(first.name, lambda: self.dataset[index].image, tuple(rows), tuple(squares))
+
+    def _looked(self) -> Iterator[tuple[tuple[str, _Picture, Sequence[Roi]], Cuts]]:
+        for key, picture in self.pictures.items():
+            try:
+                image = picture.read()
+            except (OSError, ValueError) as error:
+                self.reader.unreadable.append(str(error))
+                continue
+            rois = looked(self.looks, self.engine, self.settings, image, picture.name)
+            every = [*rois, *(self.true_rois[row] for row in picture.rows)]
+            yield (key, picture, rois), Cuts(every, cut_subjects(image, every, self.config, self.settings))
+
+    def _take(self, key: str, picture: _Picture, rois: Sequence[Roi], parts: Sequence[np.ndarray]) -> None:
+        """Count the regions of a picture, and keep the parts: of the regions first, then of its samples."""
+        true = [self.true_rois[row] for row in picture.rows]
+        for at in OVERLAPS:
+            pairs = matched_regions(rois, true, at)
+            false = [i for i, roi in enumerate(rois) if i not in pairs and not _within(roi, picture.ignored)]
+            self.counts[at] += (len(pairs), len(true) - len(pairs), len(false))
+        for i, place in matched_regions(rois, true, MATCHED).items():
+            self.matched[picture.rows[place]] = parts[i]
+        for place, row in enumerate(picture.rows):
+            self.true[row] = parts[len(rois) + place]
+        self.found_images += [key] * len(rois)
+        self.found_parts += parts[: len(rois)]
+
+    def score(self, finder: str, oks: bool | None) -> FindingScore:
+        """Return the scores of all that was found."""
+        right = np.isfinite(self.matched).any(axis=(1, 2))
+        ways: list[PoseScore] = []
+        left_out = ""
+        found = np.array(self.found_parts).reshape(-1, len(self.skeleton), 3)
+        for every, images, parts in (
+            (self.matched, self.found_images, found),
+            (self.true, self.reader.images, self.true),
+        ):
+            precision = None
+            if oks is not False and not left_out:
+                try:
+                    precision = self._precision(images, parts)
+                except (ValueError, RuntimeError) as error:
+                    if oks:
+                        raise
+                    left_out = str(error)
+            ways.append(PoseScore(self._pck(every, right), self._pck(every, np.ones(len(right), bool)), precision))
+        regions = tuple(RegionScore(at, *self.counts[at].tolist()) for at in OVERLAPS)
+        return FindingScore(self.dataset.name, finder, self.rule, len(self.pictures), len(self.samples),
+                            len(self.reader.unreadable), regions, ways[0], ways[1], left_out)  # fmt: skip
+
+    def _pck(self, parts: np.ndarray, chosen: np.ndarray) -> float:
+        shared = np.flatnonzero(self.order >= 0)
+        truth, names = self.reader.truth(), [self.skeleton.names[i] for i in shared]
+        lengths = self.rule.lengths(truth, self.skeleton, np.array(self.reader.heads))
+        assert self.rule.threshold is not None
+        if not chosen.any():
+            return math.nan
+        return scores(parts[chosen][:, shared, :2], truth[chosen][:, shared], lengths[chosen], [self.rule.threshold],
+                      in_mean=self.rule.in_mean(names))[0].mean  # fmt: skip
+
+    def _precision(self, images: Sequence[str], parts: np.ndarray) -> AveragePrecision:
+        """COCO's numbers; a subject's score is the mean over its parts."""
+        truth, known = with_unsampled(*self._truth(), self.reader.names, self.skeleton)
+        shared = self.order >= 0
+        heights = parts[:, shared, 2]
+        found = Subjects(images, parts[..., :2], np.nan_to_num(heights).mean(axis=1) if len(parts) else np.empty(0))
+        return average_precision(truth, found, self.skeleton, known)
+
+
+def matched_regions(rois: Sequence[Roi], true: Sequence[Roi], least: float) -> dict[int, int]:
+    """Return which true region each found one is: of those left the one that it overlaps most, the first one first."""
+    left = dict(enumerate(true))
+    pairs: dict[int, int] = {}
+    for i, roi in enumerate(rois):
+        best = max(left, key=lambda place: overlap(roi, left[place]), default=None)
+        if best is not None and overlap(roi, left[best]) >= least:
+            pairs[i] = best
+            del left[best]
+    return pairs
+
+
+def _within(roi: Roi, squares: Sequence[Roi]) -> bool:
+    """Return whether a region's middle lies in one of the squares."""
+    return any(
+        all(abs(a - b) <= square.side / 2 for a, b in zip(roi.center, square.center, strict=True)) for square in squares
+    )
