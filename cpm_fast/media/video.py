@@ -249,5 +249,9 @@ def _captured(source: str | Path | int) -> cv2.VideoCapture:
         return cv2.VideoCapture(str(path))
     with tempfile.TemporaryDirectory(prefix="cpm_fast") as folder:
         link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
-        link.symlink_to(path)
+        try:
+            link.symlink_to(path)
+        except OSError:
+            # Windows asks for a right that few users have.
+            return cv2.VideoCapture(str(path))
         return cv2.VideoCapture(str(link))

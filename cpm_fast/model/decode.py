@@ -49,6 +49,9 @@ def belief_to_parts(
     if not config.background:
         # merge_peaks requires one, and does not read it.
         maps = F.pad(maps, (0, 0, 0, 0, 0, 1))
+    if maps.device.type == "mps":
+        # It has no float64, in which frames are.
+        maps = maps.cpu()
     frames = scale_frames(pyramid, config, flip).to(maps.device)
     points, scores = merge_peaks(maps.float(), frames, config.input_size, refine)
     return points.double().cpu().numpy(), scores.double().cpu().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ LOCK_FILE = ".cpm_fast.lock"
 # Folders that threads of this process hold: record locks are of processes, and lost when any handle of the file is
 # closed.
 HELD: set[str] = set()
+# Windows locks bytes, which nobody else can read then: one far behind the text.
+LOCKED_BYTE = 1 << 30
 
 
 class FolderInUse(BlockingIOError):
@@ -28,8 +31,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a folder during the block; the lock of a dead process is taken over with a warning.
 
     The lock is a file with the holder's host and process number. The system drops it when its holder dies (POSIX record
-    locks, which a loader process that is forked meanwhile does not share); where a file system has no locks, the
-    process number decides, and the lock of another host is never taken over.
+    locks, which a loader process that is forked meanwhile does not share; on Windows a locked byte). Where a file
+    system has no locks, the process number decides, and the lock of another host is never taken over.
 
     Args:
         folder: to hold; it must exist.
@@ -56,6 +59,10 @@ def folder_lock(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         os.close(handle)
+        if sys.platform == "win32":
+            # There an open file is not removed: neither ours before, nor now one that somebody else opened.
+            with suppress(OSError):
+                path.unlink()
 
 
 def _take(path: Path) -> int:
@@ -74,7 +81,8 @@ def _take(path: Path) -> int:
                 own = {"host": socket.gethostname(), "process": os.getpid(), "since": time.time()}
                 with naming(path):
                     os.ftruncate(handle, 0)
-                    os.pwrite(handle, json.dumps(own).encode(), 0)
+                    os.lseek(handle, 0, os.SEEK_SET)
+                    os.write(handle, json.dumps(own).encode())
                 return handle
         except BaseException:
             os.close(handle)
@@ -84,7 +92,8 @@ def _take(path: Path) -> int:
 
 def _read(handle: int) -> dict[str, object]:
     try:
-        found = parse_json(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        found = parse_json(os.read(handle, 4096))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -93,16 +102,24 @@ def _read(handle: int) -> dict[str, object]:
 def _locked(handle: int, holder: dict[str, object]) -> bool:
     """Return whether the file could be locked, or, on a file system without locks, its holder is gone."""
     try:
-        import fcntl
-    except ImportError:
-        return not holder or (_here(holder) and not _alive(holder))
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
         return not holder or (_here(holder) and not _alive(holder))
     return True
+
+
+def _lock(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(handle, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _here(holder: dict[str, object]) -> bool:
@@ -113,6 +130,9 @@ def _alive(holder: dict[str, object]) -> bool:
     process = holder.get("process")
     if not isinstance(process, int):
         return False
+    if sys.platform == "win32":
+        # Signal 0 is Ctrl-C there.
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -111,8 +111,10 @@ def find_device(device: str) -> torch.device:
         found = torch.device(device)
     except RuntimeError:
         found = None
-    if found is None or found.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
+    if found is None or found.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device must be auto, cpu or cuda, or mps on a Mac, got {device!r}")
     if found.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(f"device {device!r} is not available: PyTorch finds no CUDA device")
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise RuntimeError(f"device {device!r} is not available: PyTorch finds no Apple GPU")
     return found

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import socket
 import sys
 import types
 from pathlib import Path
 
 import pytest
+import torch
 
+from cpm_fast import weights
+from cpm_fast.config import preset
 from cpm_fast.engine import tuning
 from cpm_fast.labeling.lock import FolderLock
-from cpm_fast.media import decoder_log
+from cpm_fast.media import decoder_log, video
+from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.ops import backend
-from cpm_fast.system import files, memory
+from cpm_fast.system import files, locks, memory
 
 
 @pytest.mark.parametrize(
@@ -108,3 +114,91 @@ def test_there_is_no_fast_code_for_mps() -> None:
     with pytest.warns(RuntimeWarning, match="on mps runs on the slower reference backend"):
         backend._announced.discard(("mps", str(backend.native_missing("mps"))))
         assert not backend.use_fast("context_conv", "mps", backend.native_missing("mps"))
+
+
+def test_mps_is_a_device_where_pytorch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert weights.find_device("mps").type == "mps" and weights.find_device("auto").type != "mps"
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="device 'mps' is not available"):
+        weights.find_device("mps")
+
+
+class OnMps(torch.Tensor):
+    """A tensor that calls itself one of an Apple GPU, and can only be brought back."""
+
+    device = torch.device("mps")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_belief_maps_of_mps_are_decoded_on_the_cpu() -> None:
+    config = preset("compact")
+    maps = torch.rand(2, 1, config.maps, *(side // 8 for side in config.input_size))
+    for found, wanted in zip(
+        belief_to_parts(maps.as_subclass(OnMps), (1.0,), config), belief_to_parts(maps, (1.0,), config), strict=True
+    ):
+        assert (found == wanted).all()
+
+
+@pytest.fixture
+def windows_locks(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Windows as far as locks.py sees it, with the numbers of the locked files."""
+    held: set[int] = set()
+
+    def locking(handle: int, mode: int, count: int) -> None:
+        number = os.fstat(handle).st_ino
+        # Nobody could read a locked byte.
+        assert (mode, count) == (2, 1) and os.lseek(handle, 0, os.SEEK_CUR) > 4096
+        if number in held:
+            raise PermissionError(13, "Permission denied")
+        held.add(number)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signal 0 is Ctrl-C on Windows"))
+    for name in ("pread", "pwrite"):
+        monkeypatch.delattr(os, name)
+    return held
+
+
+def test_windows_holds_a_folder(tmp_path: Path, windows_locks: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    real, opened = Path.unlink, []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        # An open file can't be removed there: the first try fails.
+        opened.append(path)
+        if len(opened) == 1:
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, missing_ok)
+
+    with locks.folder_lock(tmp_path):
+        assert json.loads((tmp_path / locks.LOCK_FILE).read_bytes())["process"] == os.getpid()
+        # As another process sees it.
+        locks.HELD.clear()
+        with pytest.raises(locks.FolderInUse, match=f"in use by process {os.getpid()}"), locks.folder_lock(tmp_path):
+            pass
+        monkeypatch.setattr(Path, "unlink", unlink)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_windows_takes_over_from_a_holder_that_is_gone(tmp_path: Path, windows_locks: set[int]) -> None:
+    """The system has dropped its lock."""
+    left = {"host": socket.gethostname(), "process": 1, "since": 0.0}
+    (tmp_path / locks.LOCK_FILE).write_text(json.dumps(left))
+    with pytest.warns(UserWarning, match="taking over from process 1"), locks.folder_lock(tmp_path):
+        assert len(windows_locks) == 1
+
+
+def test_a_video_with_an_odd_name_is_opened_where_links_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(1314, "a required privilege is not held")
+
+    opened: list[str] = []
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    monkeypatch.setattr("cv2.VideoCapture", opened.append)
+    video._captured(tmp_path / "50%.mp4")
+    assert opened == [str(tmp_path / "50%.mp4")]

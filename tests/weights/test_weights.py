@@ -79,9 +79,9 @@ def test_what_is_bundled_loads_is_small_and_has_a_card(name):
     assert all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "mps", "meta"])
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "xpu", "meta"])
 def test_a_device_that_is_none(device):
-    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got"):
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, .* got"):
         weights.find_device(device)
 
 
