@@ -60,7 +60,7 @@ def test_permissions_and_links_are_kept(tmp_path):
 def test_rejects(tmp_path):
     with pytest.raises(FileNotFoundError, match="folder does not exist"), atomic_write(tmp_path / "no" / "a"):
         pass
-    with pytest.raises(IsADirectoryError, match="is a folder"), atomic_write(tmp_path):
+    with pytest.raises(IsADirectoryError, match="got a folder"), atomic_write(tmp_path):
         pass
 
 
