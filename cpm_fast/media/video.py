@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
@@ -16,6 +17,7 @@ import numpy as np
 
 from cpm_fast.media.decoder_log import heard, quiet_opencv
 from cpm_fast.media.image import IMAGE_SUFFIXES, shown
+from cpm_fast.media.lost_frames import PacketTimes
 from cpm_fast.system.urls import is_live, is_url, shown_url
 
 # Suffixes that make a file of a folder a video; a file that is named itself is a video if the decoder reads it.
@@ -33,6 +35,8 @@ FFMPEG = "FFMPEG"
 MOST_BAD_FRAMES = 50
 # Largest distance of the second frame from the place that the file's rate gives it, in frames.
 RATE_TOLERANCE = 0.2
+# A frame that comes later than so many steps after the one before has the packets between them looked at.
+LONG_STEP = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,7 @@ class VideoFrame:
     """A frame of a video.
 
     Args:
-        image: [H, W, 3] uint8 BGR; of a damaged frame the last one before it.
+        image: [H, W, 3] uint8 BGR; of a damaged frame the last one before it, or else the first one after it.
         index: its number, from 0.
         seconds: its time in the video.
         decode: seconds of decoding it.
@@ -52,6 +56,16 @@ class VideoFrame:
     seconds: float
     decode: float = 0.0
     damaged: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A frame as the decoder gives it: image, when it is shown, how long it took, and how many before it failed."""
+
+    image: np.ndarray
+    seconds: float
+    decode: float
+    lost: int
 
 
 def is_video_file(path: Path) -> bool:
@@ -119,18 +133,21 @@ class Video:
         )
         if is_file and not Path(source).is_file():  # type: ignore[arg-type]
             raise FileNotFoundError(f"{self.name}: no such video file")
+        self._source = source
+        self._last_read: _Read | None = None
+        self._packets: PacketTimes | None = None
         self._capture = _open(source)
-        fine, first = self._read()
-        if not fine or first is None:
+        # The time of a frame is known once it is read.
+        first = self._read_on()
+        if first is None:
             self.close()
             if isinstance(source, int):
                 raise RuntimeError(f"{self.name}: no such camera, or it gives no picture; the first camera is 0")
             if not is_file:
                 raise RuntimeError(f"{self.name}: can't be opened, or it gives no picture")
             raise ValueError(f"{self.name}: not a video that can be decoded, cut short, or without frames")
-        # The time of a frame is known once it is read.
-        self._ahead: list[tuple[np.ndarray, float, float]] = [(first, self._seconds(), 0.0)]
-        self.size = (first.shape[0], first.shape[1])
+        self._ahead = [first]
+        self.size = (first.image.shape[0], first.image.shape[1])
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate <= LARGEST_RATE else DEFAULT_RATE
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -149,20 +166,24 @@ class Video:
         A frame that can't be decoded keeps its number and comes out as damaged. Warns at the end where there were
         such frames, and where a file ends before its time.
         """
-        index, last, previous = 0, -1.0, self._ahead[0][0]
+        index, last, previous = 0, -1.0, self._ahead[0].image
         while (following := self._next()) is not None:
-            image, seconds, decode, lost = following
+            seconds, lost = following.seconds, following.lost
             for _ in range(lost):
-                seconds_lost = max(index / self.rate, last) if self.steady else last
+                seconds_lost = max(index / self.rate, last) if self.steady else max(last, 0.0)
                 if index >= first:
                     yield VideoFrame(previous, index, seconds_lost, 0.0, damaged=True)
                 index += 1
             # Some files and cameras give no times, or the same time again.
             seconds = seconds if seconds > last else (index / self.rate if index / self.rate > last else last + 1e-3)
             if index >= first:
-                yield VideoFrame(image, index, seconds, decode)
-            last, index, previous = seconds, index + 1, image
+                yield VideoFrame(following.image, index, seconds, following.decode)
+            last, index, previous = seconds, index + 1, following.image
             self.damaged += lost
+        for _ in range(self._lost_at_end(index)):
+            if index >= first:
+                yield VideoFrame(previous, index, max(index / self.rate, last), 0.0, damaged=True)
+            index, self.damaged = index + 1, self.damaged + 1
         if self.damaged:
             warnings.warn(
                 f"{self.name}: {self.damaged} of its {index} frames can't be decoded; their rows are empty",
@@ -170,16 +191,39 @@ class Video:
             )
         self._check_end(index, last)
 
-    def _next(self) -> tuple[np.ndarray, float, float, int] | None:
-        """Read the next frame that can be decoded: image, seconds, decoding time, and how many before it can't be."""
-        if self._ahead:
-            return (*self._ahead.pop(0), 0)
-        for lost in range(1 if self.is_camera else MOST_BAD_FRAMES):
+    def _next(self) -> _Read | None:
+        return self._ahead.pop(0) if self._ahead else self._read_on()
+
+    def _read_on(self) -> _Read | None:
+        """Read the next frame that can be decoded, and count those before it that can't be."""
+        before = self._last_read
+        for failures in range(1 if self.is_camera else MOST_BAD_FRAMES):
             started = time.perf_counter()
             fine, image = self._read()
-            if fine and image is not None and image.shape[:2] == self.size:
-                return image, self._seconds(), time.perf_counter() - started, lost
+            if fine and image is not None and (before is None or image.shape == before.image.shape):
+                seconds, decode = self._seconds(), time.perf_counter() - started
+                lost = max(failures, 0 if before is None else self._passed_over(before.seconds, seconds))
+                self._last_read = _Read(image, seconds, decode, lost)
+                return self._last_read
         return None
+
+    def _passed_over(self, earlier: float, later: float) -> int:
+        """Count the frames between two times that FFmpeg did not give: it passes over what it can't decode."""
+        late = later - earlier > LONG_STEP / self.rate
+        return self._packets_between(earlier, later) if late else 0
+
+    def _lost_at_end(self, count: int) -> int:
+        most = math.inf if self.announced is None else self.announced - count
+        if self._last_read is None or most <= 0:
+            return 0
+        return int(min(most, self._packets_between(self._last_read.seconds, math.inf)))
+
+    def _packets_between(self, earlier: float, later: float) -> int:
+        if self.is_camera or self._capture.getBackendName() != FFMPEG:
+            return 0
+        if self._packets is None:
+            self._packets = PacketTimes(_open(self._source, raw=True))
+        return self._packets.between(earlier, later)
 
     def _read(self) -> tuple[bool, np.ndarray | None]:
         try:
@@ -195,22 +239,26 @@ class Video:
 
     def _is_steady(self) -> bool:
         """Return whether the second frame comes at the file's rate; the frame is kept for `frames`."""
-        started = time.perf_counter()
-        fine, second = self._read()
-        if not fine or second is None:
-            # The next try begins here; a lost frame is counted as the next reads fail or not.
+        second = self._read_on()
+        if second is None:
             return True
-        seconds = self._seconds()
-        self._ahead.append((second, seconds, time.perf_counter() - started))
-        passed = (seconds - self._ahead[0][1]) * self.rate
-        return seconds <= 0 or abs(passed - 1) <= RATE_TOLERANCE
+        self._ahead.append(second)
+        passed = (second.seconds - self._ahead[0].seconds) * self.rate / (1 + second.lost)
+        return second.seconds <= 0 or abs(passed - 1) <= RATE_TOLERANCE
 
     def _check_end(self, count: int, last: float) -> None:
         announced = self.announced
         if announced is not None and self.steady:
             missing = announced - count
-            self.cut_short = missing > max(MISSING_FRAMES, MISSING_SHARE * announced)
             problem = f"ends after {count} of the {announced} frames it announces"
+            if missing > max(MISSING_FRAMES, MISSING_SHARE * announced):
+                # Times that reach the end say that the frames lack in the middle.
+                self.cut_short = announced - 1 - last * self.rate > MISSING_FRAMES
+                if not self.cut_short:
+                    warnings.warn(
+                        f"{self.name}: {missing} of its {announced} frames are lost; the times of the others are right, "
+                        "their numbers are not", stacklevel=3,
+                    )  # fmt: skip
         elif self.duration is not None and count > 1:
             step = last / (count - 1)
             missing_time = self.duration - last - step
@@ -232,13 +280,14 @@ def _counts_frames(source: str | Path | int) -> bool:
     return head[4:8] in (b"ftyp", b"moov", b"mdat") or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
 
 
-def _open(source: str | Path | int) -> cv2.VideoCapture:
+def _open(source: str | Path | int, raw: bool = False) -> cv2.VideoCapture:
     """Open quietly: OpenCV prints a page if a camera is missing, and our own error reports it."""
     with quiet_opencv():
-        return heard(lambda: _captured(source))[0]
+        return heard(lambda: _captured(source, raw))[0]
 
 
-def _captured(source: str | Path | int) -> cv2.VideoCapture:
+def _captured(source: str | Path | int, raw: bool) -> cv2.VideoCapture:
+    """Open for frames, or for a file's packets as they stand in it."""
     if isinstance(source, int):
         return cv2.VideoCapture(source)
     if is_url(source):
@@ -246,12 +295,18 @@ def _captured(source: str | Path | int) -> cv2.VideoCapture:
     # A colon would be a protocol, a percent sign a pattern, and a name may be no text at all.
     path = Path(os.path.abspath(source))
     if re.fullmatch(r"[\w./ \\:+,()-]*", str(path), re.ASCII) and ":" not in path.name:
-        return cv2.VideoCapture(str(path))
+        return _captured_file(path, raw)
     with tempfile.TemporaryDirectory(prefix="cpm_fast") as folder:
         link = Path(folder) / f"video{path.suffix if path.suffix.isascii() else ''}"
         try:
             link.symlink_to(path)
         except OSError:
             # Windows asks for a right that few users have.
-            return cv2.VideoCapture(str(path))
-        return cv2.VideoCapture(str(link))
+            link = path
+        return _captured_file(link, raw)
+
+
+def _captured_file(path: Path, raw: bool) -> cv2.VideoCapture:
+    if raw:
+        return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    return cv2.VideoCapture(str(path))

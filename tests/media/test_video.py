@@ -150,6 +150,43 @@ def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path):
     assert (alone.stdout, alone.stderr) == ("60\n", "")
 
 
+def damage_pictures(path, numbers) -> None:
+    """Empty the JPEG pictures of some frames, and leave what stands about these in the file."""
+    data = bytearray(path.read_bytes())
+    starts = [found.start() for found in re.finditer(rb"\xff\xd8\xff", data)]
+    for number in numbers:
+        end = data.index(b"\xff\xd9", starts[number])
+        data[starts[number] : end] = bytes(end - starts[number])
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("numbers", [[0], [1], [0, 1, 2], [7, 8], [19], [3, 9, 10, 19]], ids=str)
+@pytest.mark.parametrize("steps", [(40,), (20, 60, 33)], ids=["steady", "variable"])
+@pytest.mark.parametrize("kind", ["mkv", "avi"])
+def test_frames_that_can_not_be_decoded_keep_their_numbers_wherever_they_are(tmp_path, kind, steps, numbers):
+    """The decoder of a Matroska file passes over them without a word; a whole file of one bad frame is no video."""
+    times = np.cumsum([0, *(steps[i % len(steps)] for i in range(19))])
+    path = tmp_path / f"a.{kind}"
+    if kind == "mkv":
+        path.write_bytes(matroska([flat(12 * i) for i in range(20)], times.tolist()))
+    elif len(steps) > 1 or numbers[-1] == 19:
+        pytest.skip("AVI files have no times, and its reader does not tell a bad last frame from the end")
+    else:
+        with write_video(path, 25, (48, 64)) as out:
+            for i in range(20):
+                out.write(flat(12 * i))
+    damage_pictures(path, numbers)
+    opened = Video(path)
+    with pytest.warns(UserWarning, match=rf"{len(numbers)} of its 20 frames can't be decoded"):
+        frames = list(opened.frames())
+    assert [frame.index for frame in frames] == list(range(20)) and not opened.cut_short
+    assert [frame.index for frame in frames if frame.damaged] == numbers
+    for frame in frames:
+        assert frame.damaged or abs(int(frame.image.mean()) - 12 * frame.index) <= 4
+        assert frame.damaged or abs(frame.seconds - times[frame.index] / 1000) <= 2e-3
+    assert [frame.seconds for frame in frames] == sorted(frame.seconds for frame in frames)
+
+
 @pytest.mark.parametrize("steps", [(40,), (20, 60, 33)], ids=["steady", "variable"])
 def test_matroska_without_a_frame_rate(tmp_path, recwarn, steps):
     """The container's count of frames is a guess; the times of the frames are not."""
