@@ -57,6 +57,8 @@ class Pictures:
             for folder in self.folders if self.bare or "/" in end else ():
                 if (path := _spelled_otherwise(folder, end)) is not None:
                     return path, True
+        if beside is not None and (path := _spelled_otherwise(beside, file_name(name))) is not None:
+            return path, True
         return self.folders[0] / name.replace("\\", "/"), False
 
     def tell(self, dataset: str, names: Sequence[tuple[str, Path | None]]) -> None:

@@ -30,8 +30,8 @@ class Sample:
             head's box.
         area: of the subject's outline, square image pixels, if the format gives it; OKS needs it.
         identity: the format's numbers of picture and subject, for tables that refer to them: the ids of image and
-            annotation in COCO, the indices in annolist and annorect in MPII's release, from 1 as there, and the place
-            among the examples in FLIC, from 1.
+            annotation in COCO (0 if the annotation has none), the indices in annolist and annorect in MPII's release,
+            from 1 as there, and the place among the examples in FLIC, from 1.
         ignored_image: [K, 4] left, top, right, bottom around people without labeled parts, crowds among them, image
             pixels: neither a subject nor background.
     """
@@ -46,7 +46,7 @@ class Sample:
     box_image: tuple[float, float, float, float] | None = None
     head_length: float | None = None
     area: float | None = None
-    identity: tuple[int, ...] | None = None
+    identity: tuple[int | str, ...] | None = None
     ignored_image: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
 
     def region(self, margin: float) -> Roi:

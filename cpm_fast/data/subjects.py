@@ -41,7 +41,7 @@ class Subject:
     box_image: tuple[float, float, float, float] | None = None
     head_length: float | None = None
     area: float | None = None
-    identity: tuple[int, ...] | None = None
+    identity: tuple[int | str, ...] | None = None
     folder: Path | None = None
     size: tuple[int, int] | None = None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import colorsys
+import warnings
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from cpm_fast.results.fonts import font_for, own_font
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 
 PAPER, INK = (255, 255, 255), (40, 34, 30)
@@ -50,11 +51,20 @@ def legend(skeleton: Skeleton, height: int) -> np.ndarray:
     """Return [height, W, 3] uint8 BGR, read-only: the names of the parts in columns, each with its color.
 
     The text is as large as suits a picture of that height; what does not fit in `MOST_COLUMNS` columns is left out.
+    A name whose letters no font here has is a number, from 1, and a warning says so.
     """
     size = text_px(height)
     gap, swatch = size * 3 // 8, size * 7 // 8
-    texts = [text_mask(name[:LONGEST_LEGEND_TEXT], size) for name in skeleton.names]
-    row = texts[0].shape[0] + gap
+    names = [name[:LONGEST_LEGEND_TEXT] for name in skeleton.names]
+    lacking = [name for name in names if font_for(name, size) is None]
+    if lacking:
+        warnings.warn(
+            f"no font of this machine has the letters of {', '.join(lacking[:3])}{', ...' * (len(lacking) > 3)}; the "
+            "legend has the numbers of these parts; install a font of that alphabet, for instance Noto Sans",
+            stacklevel=3,
+        )
+    texts = [text_mask(f"part {i}" if name in lacking else name, size) for i, name in enumerate(names, 1)]
+    row = max(text.shape[0] for text in texts) + gap
     rows = max(1, (height - gap) // row)
     shown = list(zip(texts, part_colors(skeleton), strict=True))[: rows * MOST_COLUMNS]
     columns = [shown[first : first + rows] for first in range(0, len(shown), rows)]
@@ -110,11 +120,10 @@ def put_text(picture: np.ndarray, mask: np.ndarray, corner: tuple[int, int], col
 
 @lru_cache(maxsize=256)
 def text_mask(text: str, size: int = 18) -> np.ndarray:
-    """Return [h, w] coverage of a line of text, every line of the same height."""
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
+    """Return [h, w] coverage of a line of text, every line of one font of the same height."""
+    from PIL import Image, ImageDraw
 
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    font = font_for(text, size) or own_font(size)
     ascent, descent = font.getmetrics()
     canvas = Image.new("L", (int(font.getlength(text)) + 2, ascent + descent))
     ImageDraw.Draw(canvas).text((0, 0), text, fill=255, font=font)

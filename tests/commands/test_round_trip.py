@@ -100,3 +100,17 @@ def test_a_high_least_score_changes_no_frame_that_follows(work):
     assert [result.rois for result in every] == [result.rois for result in few]
     assert np.isnan(few[5].keypoints).sum() > np.isnan(every[5].keypoints).sum()
     assert "neck_x_found" in (work / "few/walk.csv").read_text()
+
+
+def test_the_table_of_a_video_works_on_another_machine(work, monkeypatch):
+    """The end of the video's path is what leads to it from the table's folder."""
+    assert main(["infer", "walk.mp4", "--model", "net.safetensors", "--min-score", str(LEAST), "--no-pictures", "-o",
+                 "out"]) == FINE  # fmt: skip
+    text = (work / "out/walk.csv").read_text()
+    (work / "elsewhere/films").mkdir(parents=True)
+    (work / "walk.mp4").rename(work / "elsewhere/films/walk.mp4")
+    (work / "elsewhere/walk.csv").write_text(text.replace("../walk.mp4", "D:\\mice\\films\\walk.mp4"))
+    monkeypatch.chdir(work / "in")
+    with pytest.warns(UserWarning, match=r"walk: 1 of 1 pictures are named by paths of another place.*films/walk\.mp4"):
+        table = PartsTable(work / "elsewhere/walk.csv")
+    assert table[4].name == "D:\\mice\\films\\walk.mp4 frame 4" and table[4].image.any()

@@ -10,6 +10,7 @@ from cpm_fast.cli import BAD_USE, FINE, main
 from cpm_fast.data.files import hdf5
 from cpm_fast.data.formats.sleap import SleapLabels
 from cpm_fast.data.open import open_dataset
+from cpm_fast.labeling.convert import import_labels
 from cpm_fast.labeling.frames import Frame, write_manifest
 from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.table import LabeledSubject, LabelTable
@@ -154,6 +155,16 @@ def test_sleap_comes_with_its_pictures(tmp_path, format_id):
     assert found[0].occluded.tolist() == [False, True, False, False]
     predictions = Predictions(out / ".labeling", dataset.skeleton).arrays("run-000002.png")
     assert len(predictions) == 1 and predictions[0][:, 0].tolist() == [40, 41, 42, 43] and predictions[0][0, 2] == 0.5
+
+
+def test_a_sleap_video_is_found_by_the_end_of_its_path(tmp_path):
+    (tmp_path / "day1").mkdir()
+    with write_video(tmp_path / "day1/run.avi", 25.0, (96, 128)) as video:
+        for number in range(10):
+            video.write(np.full((96, 128, 3), 20 * number, np.uint8))
+    write_slp(tmp_path / "run.slp", "/home/somebody/mice/day1/run.avi")
+    with pytest.warns(UserWarning, match=r"run\.slp: 1 of 1 .* /home/somebody/mice/day1/run\.avi is taken from"):
+        assert import_labels(str(tmp_path / "run.slp"), tmp_path / "out") == (2, 2)
 
 
 def test_sleap_with_embedded_pictures(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.media.sources import Source
+from cpm_fast.results import fonts
 from cpm_fast.results.marks import SUBJECT_COLORS, is_person, legend, mark_subject, part_colors, with_legend
 from cpm_fast.results.result import Result, Results
 from cpm_fast.roi import Roi
@@ -15,6 +16,15 @@ from cpm_fast.skeleton import LSP, Skeleton
 
 MOUSE = Skeleton("mouse", ("nose", "ear", "tail base"), limbs=(("nose", "ear"), ("ear", "tail base")))
 BLACK = np.zeros((160, 200, 3), np.uint8)
+
+
+@pytest.fixture
+def no_font(monkeypatch):
+    """A machine without fonts beside matplotlib's."""
+    fonts._of_system.cache_clear()
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
+    yield
+    fonts._of_system.cache_clear()
 
 
 def mice(count: int = 2, skeleton: Skeleton = MOUSE) -> Result:
@@ -92,3 +102,28 @@ def test_a_result_as_plain_values_and_in_a_notebook():
     page = Results([result, *[gone] * 30], {"b.png": "cut"})._repr_html_()
     assert "<td>a.png</td><td>2</td><td>0.75</td>" in page and "&lt;gone&gt;.png" in page and "<gone>" not in page
     assert "and 11 more" in page and "1 could not be read" in page
+
+
+def test_names_in_letters_that_no_font_has_are_numbers_in_the_legend(no_font):
+    strange = Skeleton("strange", ("\u9f3b", "ear", "\u8033"))
+    with pytest.warns(UserWarning, match="no font .* the letters of \u9f3b, \u8033; the legend has the numbers"):
+        found = legend(strange, 120)
+    assert (found == legend(Skeleton("numbers", ("part 1", "ear", "part 3")), 120)).all()
+
+
+def test_letters_of_other_alphabets_come_from_a_font_of_the_system(monkeypatch, recwarn):
+    """As here, where the second font has what the first lacks."""
+    has = {"first": "abc", "second": "\u9f3babc", fonts._own(): "abcdefghijklmnopqrstuvwxyz"}
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: ["first", "second"])
+    monkeypatch.setattr(fonts, "_has", lambda path, letters: letters <= set(has[path]))
+    monkeypatch.setattr("PIL.ImageFont.truetype", lambda path, size: (path, size))
+    fonts._of_system.cache_clear()
+    assert fonts.font_for("\u9f3b a", 12) == ("second", 12) and fonts.font_for("nose", 12) == (fonts._own(), 12)
+    assert fonts.font_for("\u8033", 12) is None
+    fonts._of_system.cache_clear()
+
+
+def test_damaged_fonts_are_passed_over(tmp_path):
+    (tmp_path / "bad.ttf").write_bytes(b"\0\1\0\0 no font")
+    assert not fonts._has(str(tmp_path / "bad.ttf"), frozenset("a")) and not fonts._has("gone.ttf", frozenset("a"))
+    assert fonts._has(fonts._own(), frozenset("a\u043d\u03a9"))

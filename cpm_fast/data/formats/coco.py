@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.data.files.json_file import numbers, read_json, whole
+from cpm_fast.data.files.json_file import numbers, read_json
 from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
 from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.subjects import Box, Subject, Subjects, region_of_parts
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.system.numbers import is_whole
+from cpm_fast.system.numbers import identifier, is_whole
 
 NOT_LABELED, OCCLUDED, SEEN = 0, 1, 2
 
@@ -35,7 +35,7 @@ class Unsampled:
         crowd: whether several predictions may match it.
     """
 
-    image: int
+    image: int | str
     parts_image: np.ndarray
     area: float
     box: tuple[float, float, float, float]
@@ -87,8 +87,8 @@ class CocoKeypoints(Subjects):
         self.category = with_points[0]
         self.images = names
         self.unsampled: list[Unsampled] = []
-        for annotation in annotations:
-            where = f"annotation {annotation.get('id')!r:.20}"
+        for place, annotation in enumerate(annotations):
+            where = f"annotation {annotation.get('id', f'number {place}')!r:.20}"
             subject = None
             try:
                 subject = _subject(annotation, names, len(file_skeleton), skeleton, order)
@@ -97,10 +97,11 @@ class CocoKeypoints(Subjects):
             except ValueError as error:
                 left_out.add(where, error)
             if subject is not None:
-                subjects.append(replace(subject, size=sizes.get(int(annotation["image_id"]))))
+                subjects.append(replace(subject, size=sizes.get(_key(annotation, "image_id"))))
             elif annotation.get("category_id") in with_points:
                 self.unsampled += _unsampled(annotation, names, len(file_skeleton), order)
         reasons = left_out.report(len(subjects))
+        _warn_of_shared_ids(path, annotations)
         if not subjects:
             raise ValueError(f"{path}: must hold annotations with labeled key points, got {len(annotations)} others")
         super().__init__(path.stem, skeleton, subjects, _folders(path), [path], reasons)
@@ -161,17 +162,20 @@ def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:
 
 
 def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
-    """Return the limbs; unusable ones are left out with a warning, and some files count from 0."""
-    limbs, bad = [], []
+    """Return the limbs, given by the numbers or the names of parts; unusable ones are left out with a warning.
+
+    Some files count the parts from 0.
+    """
+    limbs, fine, bad = [], [], []
     for limb in given if isinstance(given, list) else []:
         try:
             a, b = (int(end) for end in numbers(limb, 2, "a limb"))
             limbs.append((a, b))
         except ValueError:
-            bad.append(limb)
+            named = isinstance(limb, list) and len(limb) == 2 and all(end in parts for end in limb)
+            (fine if named else bad).append(tuple(limb) if named else limb)
     ends = [end for limb in limbs for end in limb]
     first = 0 if ends and min(ends) == 0 and max(ends) < len(parts) else 1
-    fine = []
     for a, b in limbs:
         if a != b and all(first <= end < first + len(parts) for end in (a, b)):
             fine.append((parts[a - first], parts[b - first]))
@@ -188,8 +192,27 @@ def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
     return fine
 
 
-def _names(images: list[dict[str, Any]]) -> dict[int, str]:
-    names: dict[int, str] = {}
+def _warn_of_shared_ids(path: Path, annotations: list[dict[str, Any]]) -> None:
+    """Warn of annotations of one id, which other programs take for one; here each is a subject of its own."""
+    first: dict[str, int] = {}
+    twice = []
+    for place, annotation in enumerate(annotations):
+        key = annotation.get("id")
+        before = place if key is None else first.setdefault(repr(key), place)
+        if before != place:
+            twice.append((key, before, place))
+    if twice:
+        key, before, place = twice[0]
+        at = " and ".join(f"number {i} of image {annotations[i].get('image_id')!r:.20}" for i in (before, place))
+        warnings.warn(
+            f"{path}: annotations must have an id of their own, {len(twice)} have another's, the first {key!r:.20}: "
+            f"{at}, counted from 0; each is used",
+            stacklevel=3,
+        )
+
+
+def _names(images: list[dict[str, Any]]) -> dict[int | str, str]:
+    names: dict[int | str, str] = {}
     for image in images:
         key, name = _key(image, "id"), _name(image)
         if names.setdefault(key, name) != name:
@@ -197,7 +220,7 @@ def _names(images: list[dict[str, Any]]) -> dict[int, str]:
     return names
 
 
-def _sizes(images: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
+def _sizes(images: list[dict[str, Any]]) -> dict[int | str, tuple[int, int]]:
     """Return (height, width) of the images by their ids, where the file has plausible ones."""
     found = {}
     for image in images:
@@ -207,8 +230,8 @@ def _sizes(images: list[dict[str, Any]]) -> dict[int, tuple[int, int]]:
     return found
 
 
-def _key(entry: Mapping[str, Any], name: str) -> int:
-    return whole(entry.get(name), name)
+def _key(entry: Mapping[str, Any], name: str) -> int | str:
+    return identifier(entry.get(name), name)
 
 
 def _name(image: Mapping[str, Any]) -> str:
@@ -219,7 +242,11 @@ def _name(image: Mapping[str, Any]) -> str:
 
 
 def _subject(
-    annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, skeleton: Skeleton, order: list[int]
+    annotation: Mapping[str, Any],
+    names: Mapping[int | str, str],
+    points_count: int,
+    skeleton: Skeleton,
+    order: list[int],
 ) -> Subject | None:
     """Return the sample of an annotation; None for a crowd, or if nothing is labeled."""
     if annotation.get("iscrowd") or not annotation.get("keypoints"):
@@ -253,20 +280,20 @@ def _subject(
         occluded=labeled & (flags == OCCLUDED),
         box_image=box,
         area=None if area is None else numbers([area], 1, "area")[0],
-        identity=(image, _key(annotation, "id")),
+        identity=(image, 0 if annotation.get("id") is None else _key(annotation, "id")),
     )
 
 
 def _points(values: Any, count: int) -> np.ndarray:
     """Return [P, 3] x, y and visibility; the place of a point that is not labeled may be anything."""
     if isinstance(values, list) and len(values) == 3 * count:
-        flags = [isinstance(flag, int | float) and flag <= NOT_LABELED for flag in values[2::3]]
-        values = [0 if flags[at // 3] and at % 3 < 2 else value for at, value in enumerate(values)]
+        absent = [flag is None or (isinstance(flag, int | float) and flag <= NOT_LABELED) for flag in values[2::3]]
+        values = [0 if absent[at // 3] and (value is None or at % 3 < 2) else value for at, value in enumerate(values)]
     return np.array(numbers(values, 3 * count, "keypoints")).reshape(-1, 3)
 
 
 def _unsampled(
-    annotation: Mapping[str, Any], names: Mapping[int, str], points_count: int, order: list[int]
+    annotation: Mapping[str, Any], names: Mapping[int | str, str], points_count: int, order: list[int]
 ) -> list[Unsampled]:
     """Return the annotation; None if it can't be understood, or is of no image."""
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from cpm_fast.data.files.hdf5 import array, check_hdf5, dataset, open_hdf5
 from cpm_fast.data.own_skeleton import skeleton_of
+from cpm_fast.data.pictures import Pictures
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
 from cpm_fast.system.numbers import is_whole
@@ -68,10 +69,11 @@ class SleapLabels:
             self.frames = list(_frames(file, len(self.skeleton), shift))
 
     def video_path(self, video: int) -> Path:
-        """Return the path of the video of a number: the path in the file, or that of its name beside the file."""
-        given = Path(self.videos[video].replace("\\", "/"))
-        beside = self.path.parent / given.name
-        return given if given.is_file() else beside
+        """Return the path of the video of a number: the path in the file, or the first end of it that exists."""
+        name, beside = self.videos[video], self.path.parent
+        pictures = Pictures([Path(), beside])
+        pictures.tell(self.path.name, [(name, beside)])
+        return pictures.path(name, beside)
 
     def embedded(self, video: int) -> bool:
         """Return whether the file itself holds the pictures of a video."""

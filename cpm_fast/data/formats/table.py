@@ -62,6 +62,8 @@ class PartsTable(Subjects):
         if not rows:
             raise ValueError(f"{self.path}: must have at least one row below its head, got none")
         subjects, left_out, self.frames = [], LeftOut(self.path, "row"), VideoFrames()
+        self._videos = Pictures([self.path.parent, Path()])
+        self._films: list[tuple[str, Path | None]] = []
         for line, row in rows:
             try:
                 subjects.append(self._subject(row, columns, skeleton))
@@ -71,6 +73,7 @@ class PartsTable(Subjects):
         reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{self.path}: must have a row with two labeled parts or a box, got {len(rows)} without")
+        self._videos.tell(self.path.stem, list(dict.fromkeys(self._films)))
         self.frames.extract()
         pictures = Pictures([self.path.parent, Path()], given=self.frames.pictures)
         super().__init__(self.path.stem, skeleton, subjects, pictures, [self.path], reasons)
@@ -109,8 +112,9 @@ class PartsTable(Subjects):
         else:
             roi, box_image = region_of_parts(parts_image, skeleton)
         if row.get(FRAME, "").strip():
-            video = next((path for path in (self.path.parent / image, Path(image)) if path.is_file()), None)
-            if video is not None and video.suffix.lower() not in IMAGE_SUFFIXES:
+            video = self._videos.path(image)
+            if video.is_file() and video.suffix.lower() not in IMAGE_SUFFIXES:
+                self._films.append((image, None))
                 image = self.frames.add(image, video, _number(row, FRAME, self._mark))
         return Subject(image, parts_image, roi, occluded=occluded, box_image=box_image)
 

@@ -13,6 +13,7 @@ import numpy as np
 from cpm_fast.results.entry import Entry
 from cpm_fast.results.formats.plain import triples
 from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.numbers import identifier
 
 COCO = "coco"
 PERSON = 1
@@ -29,8 +30,8 @@ class CocoIds:
     """
 
     path: Path
-    images: dict[str, int]
-    category: int = PERSON
+    images: dict[str, int | str]
+    category: int | str = PERSON
 
     @classmethod
     def read(cls, path: str | Path) -> CocoIds:
@@ -44,9 +45,9 @@ class CocoIds:
         data = path.read_bytes()
         try:
             content = parse_json(data)
-            pairs = [(str(image["file_name"]), int(image["id"])) for image in content["images"]]
+            pairs = [(str(image["file_name"]), _own_id(image["id"])) for image in content["images"]]
             categories = [entry for entry in content.get("categories", []) if entry.get("keypoints")]
-            category = int(categories[0]["id"]) if categories else PERSON
+            category = _own_id(categories[0]["id"]) if categories else PERSON
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: must be a COCO file with images, got {error!r}") from None
         twice = [name for name, count in Counter(name for name, _ in dict.fromkeys(pairs)).items() if count > 1]
@@ -54,7 +55,7 @@ class CocoIds:
             raise ValueError(f"{path}: images must have an id of their own, got two for {twice[0]}")
         return cls(path, dict(pairs), category)
 
-    def of(self, names: Sequence[str]) -> list[int]:
+    def of(self, names: Sequence[str]) -> list[int | str]:
         """Return the image ids of pictures, by as much of the end of their paths as is unique.
 
         Raises:
@@ -74,6 +75,11 @@ class CocoIds:
         if len(fitting) != 1:
             raise ValueError(f"{name}: must be one of the {len(self.images)} images of {self.path}, got {fitting[:3]}")
         return fitting[0]
+
+
+def _own_id(value: object) -> int | str:
+    """Return an id as it stands in the file, so that it is found there again."""
+    return value if isinstance(value, str) else identifier(value, "id")
 
 
 def _parts(name: str) -> tuple[str, ...]:
@@ -104,7 +110,7 @@ def save_coco(results: Sequence[Entry], path: Path, ids: CocoIds | None = None) 
         file.write((json.dumps(entries, allow_nan=False) + "\n").encode())
 
 
-def _image_ids(results: Sequence[Entry]) -> list[int]:
+def _image_ids(results: Sequence[Entry]) -> Sequence[int | str]:
     frames = [result.frame for result in results if result.frame is not None]
     if frames and len(set(frames)) == len(results):
         return frames

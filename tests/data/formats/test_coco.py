@@ -120,10 +120,11 @@ def test_a_picture_that_is_not_there_fails_alone(tmp_path):
         ({"annotations": [other(keypoints=[math.nan] * 9)]}, "annotation 70: keypoints must be 9 finite numbers"),
         ({"annotations": [other(keypoints="none")]}, "annotation 70: keypoints must be 9 finite numbers"),
         ({"annotations": [other(image_id=8)]}, "annotation 70: image_id must be the id of one of the 2 images, got 8"),
-        ({"annotations": [other(image_id="7")]}, "annotation 70: image_id must be a whole number"),
+        ({"annotations": [other(image_id="x")]}, "annotation 70: image_id must be the id of one of .* got x"),
+        ({"annotations": [other(image_id=True)]}, "annotation 70: image_id must be a whole number or a text, got True"),
         ({"annotations": [other(bbox=[1, 2, 3])]}, "annotation 70: bbox must be 4 finite numbers"),
         ({"annotations": [other(area="big")]}, "annotation 70: area must be 1 finite numbers"),
-        ({"annotations": [other(id=None)]}, "annotation None: id must be a whole number"),
+        ({"annotations": [other(id=[70])]}, r"annotation \[70\]: id must be a whole number or a text"),
         ({"annotations": [5]}, "must hold lists images, annotations and categories"),
         ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),
         ({"images": [{"id": 7}]}, "file_name of image 7 must name a picture"),
@@ -135,9 +136,9 @@ def test_a_picture_that_is_not_there_fails_alone(tmp_path):
         ({"images": [*IMAGES, {"id": 7, "file_name": "c.png"}]}, "an id of their own, got 7 for a.png and c.png"),
         ({"categories": [{**CAT, "keypoints": ["a", "a", "b"]}]}, "names must be unique"),
     ],
-    ids=["few numbers", "not finite", "text", "no such image", "id in words", "half a box", "area in words", "no id",
-         "no annotation", "none left", "no name", "no names", "numbers for names", "two kinds", "strange flag",
-         "half a flag", "image id twice", "a name twice"],
+    ids=["few numbers", "not finite", "text", "no such image", "no such text", "no id", "half a box", "area in words",
+         "list for an id", "no annotation", "none left", "no name", "no names", "numbers for names", "two kinds",
+         "strange flag", "half a flag", "image id twice", "a name twice"],
 )  # fmt: skip
 def test_a_mistake_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=rf"cats\.json.*{message}"):
@@ -252,7 +253,7 @@ def test_ids_may_be_whole_numbers_with_a_point(tmp_path):
     draw(tmp_path, "a.png")
     dataset = CocoKeypoints(write(tmp_path, [other(id=70.0, image_id=7.0)], [{"id": 7.0, "file_name": "a.png"}]))
     assert dataset[0].identity == (7, 70)
-    with pytest.raises(ValueError, match=r"id must be a whole number, got 7\.5"):
+    with pytest.raises(ValueError, match=r"id must be a whole number or a text, got 7\.5"):
         CocoKeypoints(write(tmp_path, [FIRST], [{"id": 7.5, "file_name": "a.png"}]))
 
 
@@ -268,3 +269,30 @@ def test_numbers_are_names_too(tmp_path):
     numbered = {"id": 3, "name": "cat", "keypoints": [1, 2, 3], "skeleton": [[1, 2]]}
     dataset = CocoKeypoints(write(tmp_path, [FIRST], categories=[numbered, {**numbered, "id": 4}]))
     assert dataset.skeleton.names == ("1", "2", "3") and dataset.skeleton.limbs == (("1", "2"),)
+
+
+def test_ids_may_be_texts_or_lack(tmp_path):
+    """Annotations need none here; digits are the number, also where images and annotations differ in that."""
+    draw(tmp_path, "a.png", "b.png")
+    images = [{"id": "7", "file_name": "a.png", "height": 48, "width": 64}, {"id": "b-9", "file_name": "b.png"}]
+    found = [other(id="x1", image_id=7), {**other(image_id="b-9"), "id": None}]
+    dataset = CocoKeypoints(write(tmp_path, found, images))
+    assert [(sample.name, sample.identity) for sample in dataset] == [("a.png", (7, "x1")), ("b.png", ("b-9", 0))]
+    assert dataset.images == {7: "a.png", "b-9": "b.png"}
+
+
+def test_an_annotation_id_that_is_there_twice_is_told(tmp_path):
+    draw(tmp_path, "a.png", "b.png")
+    found = [FIRST, other(id=71), other(image_id=9), other(id=71, image_id=9)]
+    match = "of their own, 2 have another's, the first 70: number 0 of image 7 and number 2 of image 9"
+    with pytest.warns(UserWarning, match=match):
+        dataset = CocoKeypoints(write(tmp_path, found))
+    assert len(dataset) == 4
+
+
+def test_missing_points_may_be_null_and_limbs_names(tmp_path, recwarn):
+    draw(tmp_path, "a.png")
+    found = other(keypoints=[10, 12, 2, None, None, None, 5, 6, 1])
+    dataset = CocoKeypoints(write(tmp_path, [found], categories=[{**CAT, "skeleton": [["nose", "left_ear"]]}]))
+    assert dataset[0].labeled.tolist() == [True, False, True] and not recwarn
+    assert dataset.skeleton.limbs == (("nose", "left_ear"),)

@@ -86,6 +86,12 @@ def test_moved_pictures_are_found_beside_the_file(tmp_path):
         assert DeepLabCut(write(tmp_path))[0].image.shape == (30, 40, 3)
 
 
+def test_pictures_in_another_case_are_found_beside_the_file(tmp_path):
+    draw(tmp_path, "IMG1.PNG")
+    with pytest.warns(UserWarning, match="in another spelling"):
+        assert DeepLabCut(write(tmp_path))[0].image.shape == (30, 40, 3)
+
+
 def test_a_project_has_the_labels_of_all_its_videos(tmp_path):
     for place, film in enumerate("ba"):
         draw(tmp_path, f"labeled-data/{film}/img1.png", value=10 * place)

@@ -101,3 +101,17 @@ def test_other_forms_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"form must be one of \['coco', 'openpose'\].*got 'yolo'"):
         result("a.jpg").save(tmp_path / "a.json", form="yolo")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_of_a_coco_file_are_written_as_they_stand_there(tmp_path):
+    images = [{"id": "007", "file_name": "a.jpg"}, {"id": "b-9", "file_name": "b.jpg"}, {"id": 5, "file_name": "c.jpg"}]
+    content = {"images": images, "categories": [{"id": "cat", "keypoints": ["nose"]}]}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    found = Results([result(f"in/{name}.jpg") for name in "abc"])
+    found.save(tmp_path / "coco.json", form="coco", coco_file=tmp_path / "truth.json")
+    entries = json.loads((tmp_path / "coco.json").read_text())
+    assert [(entry["image_id"], entry["category_id"]) for entry in entries] == [
+        ("007", "cat"),
+        ("b-9", "cat"),
+        (5, "cat"),
+    ]
