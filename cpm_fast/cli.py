@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                 # Given options come last, so that they win over the project's.
                 verb, *given = sys.argv[1:] if arguments is None else arguments
-                options = parser.parse_args([verb, *train_arguments(options), *given])
+                options = parser.parse_args([verb, *train_arguments(options), *given], repeats=True)
             found = int(options.run(options))
             # A closed output pipe is noticed here, not when Python ends.
             sys.stdout.flush()

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
 LEFT, RIGHT = "left", "right"
+# Letters that Unicode does not take apart into a plain one and an accent.
+PLAIN = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i", "æ": "ae", "ß": "ss"})
+
+
+def _plain(name: str) -> str:
+    """Return a name without accents."""
+    apart = unicodedata.normalize("NFD", name.translate(PLAIN))
+    return unicodedata.normalize("NFC", "".join(letter for letter in apart if not unicodedata.combining(letter)))
+
+
 WORDS = {
-    LEFT: "left lft links linke linker linkes gauche izquierda izquierdo sinistra sinistro",
-    RIGHT: "right rgt rechts rechte rechter rechtes droite droit derecha derecho destra destro",
+    LEFT: "left lft lt sx links linke linker linkes gauche izquierda izquierdo esquerda esquerdo sinistra sinistro "
+    "vänster vänstra venstre vasen lewy lewa lewe levý levá levé левый левая левое лівий ліва ліве",
+    RIGHT: "right rgt rt dx rechts rechte rechter rechtes droite droit derecha derecho direita direito destra destro "
+    "höger högra højre høyre oikea prawy prawa prawe pravý pravá pravé правый правая правое правий права праве",
 }
-SIDE_OF = {word: side for side, words in WORDS.items() for word in words.split()} | {"l": LEFT, "r": RIGHT}
+SIDE_OF = {_plain(word): side for side, words in WORDS.items() for word in words.split()} | {"l": LEFT, "r": RIGHT}
 # Pairs may also be told apart by these anywhere in the name.
-GLUED = ((LEFT, RIGHT), ("左", "右"))
+GLUED = ((LEFT, RIGHT), ("左", "右"), ("왼", "오른"), ("linke", "rechte"), ("links", "rechts"))
 # Two letters that name an animal's legs: left fore, hind left, ...; the other letter stays.
 LEGS = {pair for one in "lr" for other in "fhbm" for pair in (one + other, other + one)}
 # Capitals in a row are one token, and so is a capital with the small letters behind it.
@@ -77,24 +90,29 @@ def unpaired(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[st
 
 
 def _side(name: str) -> tuple[str, Key] | None:
-    tokens = [token.lower() for token in TOKEN.findall(name)]
+    tokens = [token.lower() for token in TOKEN.findall(_plain(name))]
     places = [place for place, token in enumerate(tokens) if token in SIDE_OF or token in LEGS or _begins(token)]
     if len(places) > 1:
         # The word decides: the letter of "L1_left" or "left_eye_l" is another's.
         words = [place for place in places if len(tokens[place]) > 2]
-        places = words if len(words) == 1 else places
-    if len(places) != 1:
+        places = words or places
+    sides = [_of_token(tokens[place])[0] for place in places]
+    if not places or (len(places) > 1 and len(set(sides)) > 1):
         return None
-    (place,) = places
-    token = tokens[place]
+    # Of a name that holds a side several times, "left_paw_left_toe", all change.
+    for place in places:
+        tokens[place] = _of_token(tokens[place])[1]
+    return sides[0], tuple(tokens)
+
+
+def _of_token(token: str) -> tuple[str, str]:
+    """Return the side of a token, and what is left of it."""
     if token in SIDE_OF:
-        side, rest = SIDE_OF[token], PLACE
-    elif token in LEGS:
-        side, rest = LEFT if "l" in token else RIGHT, token.replace("l", PLACE).replace("r", PLACE)
-    else:
-        side = _begins(token)
-        rest = token.replace(side, PLACE, 1)
-    return side, (*tokens[:place], rest, *tokens[place + 1 :])
+        return SIDE_OF[token], PLACE
+    if token in LEGS:
+        return LEFT if "l" in token else RIGHT, token.replace("l", PLACE).replace("r", PLACE)
+    side = _begins(token)
+    return side, token.replace(side, PLACE, 1)
 
 
 def _begins(token: str) -> str:

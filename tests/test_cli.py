@@ -337,6 +337,6 @@ def test_the_demo_finds_the_figures(tmp_path, capsys):
     torch.set_num_threads(2)
     assert main(["demo", "-o", "demo", "--figures", "16"]) == FINE
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
-        "poses.png", "stages0.png", "stages1.png", "results.json", "results.csv",
+        "poses.png", "stages0.png", "stages1.png", "results.json", "results.csv", MANIFEST,
     }  # fmt: skip
     assert "wrote" in capsys.readouterr().out

@@ -12,6 +12,9 @@ SPELLINGS = [
     ("left ear", "right ear"), ("L_ear", "R_ear"), ("l-ear", "r-ear"), ("LEar", "REar"), ("lEar", "rEar"),
     ("EarLeft", "EarRight"), ("ear.l", "ear.r"), ("ear (L)", "ear (R)"), ("leftear", "rightear"),
     ("earleft", "earright"), ("Ohr links", "Ohr rechts"), ("oreille_gauche", "oreille_droite"), ("paw_LF", "paw_RF"),
+    ("левый глаз", "правый глаз"), ("ucho_lewe", "ucho_prawe"), ("öra vänster", "öra höger"), ("Lt ear", "Rt ear"),
+    ("orelha_esquerda", "orelha_direita"), ("venstre_øre", "højre_øre"), ("linkeroor", "rechteroor"),
+    ("왼귀", "오른귀"), ("ala_sx", "ala_dx"), ("left_paw_left_toe", "right_paw_right_toe"), ("ліва лапа", "права лапа"),
     ("HL", "HR"), ("fl", "fr"), ("L1", "R1"), ("L", "R"), ("ear1_left", "ear1_right"), ("左耳", "右耳"),
 ]  # fmt: skip
 
@@ -31,6 +34,16 @@ def test_a_side_without_a_partner(name):
 @pytest.mark.parametrize("name", ["nose", "flank", "wheel", "L4", "bright", "upper_lip", "tail_base", "part_0"])
 def test_no_side(name):
     assert side_of(name) is None and unpaired([name], ()) == ()
+
+
+@pytest.mark.parametrize("name", ["left_paw_left_toe", "vänster_öra", "левое ухо", "lewe_ucho"])
+def test_other_spellings_of_a_side_without_a_partner(name):
+    assert unpaired(["nose", name], mirror_pairs(["nose", name])) == (name,)
+
+
+def test_a_part_between_left_and_right_is_no_side():
+    names = ["left_ear", "right_ear", "left_right_middle"]
+    assert unpaired(names, mirror_pairs(names)) == ()
 
 
 def test_two_that_could_be_the_partner_are_no_pair():

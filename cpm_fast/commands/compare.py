@@ -11,11 +11,12 @@ from typing import Any
 
 from cpm_fast.evaluation.curves import plain
 from cpm_fast.system.files import parse_json
+from cpm_fast.system.output_folder import reserved
 from cpm_fast.training.folder import CONFIG_FILE
 from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.pictures import curve_figure, write_curves
 
-ABSENT = "-"
+ABSENT, PICTURE = "-", "compare.png"
 LONGEST_CELL = 48
 
 
@@ -46,9 +47,9 @@ def compare_command(options: argparse.Namespace) -> bool:
     print()
     print(_table(["result", *(run.name for run in runs)], _results(runs)))
     output = Path(options.output)
-    output.mkdir(parents=True, exist_ok=True)
-    _draw(runs, output / "compare.png")
-    print(f"wrote {output / 'compare.png'}")
+    with reserved(output, [PICTURE]):
+        _draw(runs, output / PICTURE)
+    print(f"wrote {output / PICTURE}")
     return True
 
 

@@ -13,6 +13,7 @@ from cpm_fast.inference import infer
 from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.roi import Roi
+from cpm_fast.system.output_folder import reserved
 from cpm_fast.weights import DRAWN, load
 
 # Figures that no training run draws: training takes seeds from 0 up.
@@ -30,12 +31,17 @@ def run_demo(folder: Path, figures: int) -> bool:
         folder: for pictures and results.
         figures: number of figures to score, at least 1.
     """
+    strips = [f"stages{number}.png" for number in range(min(SHOWN_STAGES, figures))]
+    with reserved(folder, ["poses.png", *strips, "results.json", "results.csv"]):
+        return _run(folder, figures, strips)
+
+
+def _run(folder: Path, figures: int, strips: list[str]) -> bool:
     started = time.perf_counter()
     model = load(DRAWN, device="auto")
     data = DrawnFigures(figures, DEMO_SEED)
     shown = [data[i] for i in range(min(SHOWN, figures))]
     rois = [sample.region(model.config.margin) for sample in shown]
-    folder.mkdir(parents=True, exist_ok=True)
     results = infer([sample.image for sample in shown], model=model, rois=rois, belief_maps=True)
     tiles = [
         warp(result.plot(), _tile(roi).matrix((TILE_PX, TILE_PX)), (TILE_PX, TILE_PX), 128)
@@ -45,13 +51,12 @@ def run_demo(folder: Path, figures: int) -> bool:
         tiles.append(np.full_like(tiles[0], 128))
     rows = [np.concatenate(tiles[i : i + COLUMNS], axis=1) for i in range(0, len(tiles), COLUMNS)]
     write_picture(np.concatenate(rows), folder / "poses.png")
-    for number, result in enumerate(results[:SHOWN_STAGES]):
-        result.plot_stages(folder / f"stages{number}.png")
+    for strip, result in zip(strips, results, strict=False):
+        result.plot_stages(folder / strip)
     results.save(folder / "results.json")
     results.save(folder / "results.csv")
     score = evaluate(model, data)
     print(score.table())
-    strips = [f"stages{number}.png" for number in range(len(results[:SHOWN_STAGES]))]
     names = ["poses.png", *strips, "results.json", "results.csv"]
     print(f"wrote {', '.join(str(folder / name) for name in names)} in {time.perf_counter() - started:.1f} s")
     return score.stages[-1].mean >= FINE_PCK

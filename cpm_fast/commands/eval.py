@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
@@ -31,9 +32,11 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result, Results
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import atomic_write
-from cpm_fast.system.ranks import join
+from cpm_fast.system.output_folder import reserved
+from cpm_fast.system.ranks import join, main_process
 
 OKS = "oks"
+WRITTEN, PREDICTIONS, FOUND = ("eval.json", "pck.png", "report.html"), "predictions.csv", "find.json"
 # Options that say how a network looks at pictures: (name, where argparse puts it, its value if not given).
 NETWORK_OPTIONS = (("--model", "model", None), ("--protocol", "protocol", "crop"), ("--pyramid", "pyramid", None),
                    ("--flip", "flip", False))  # fmt: skip
@@ -49,8 +52,13 @@ def eval_command(options: argparse.Namespace) -> bool:
         raise ValueError("--centric observer is for PCK: average precision takes left and right as they are annotated")
     metric = PCK if options.metric == OKS else options.metric
     rule = Rule(metric, options.reference, options.threshold, options.centric)
-    if options.find is not None or options.finder is not None:
-        return _score_finding(options, dataset, rule)
+    finds = options.find is not None or options.finder is not None
+    names = [FOUND] if finds else [*WRITTEN, *([PREDICTIONS] if options.predictions is None else [])]
+    with reserved(options.output, names) if options.output is not None and main_process() else nullcontext():
+        return (_score_finding if finds else _score)(options, dataset, rule)
+
+
+def _score(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:
     return (_score_network if options.predictions is None else _score_file)(options, dataset, rule)
 
 
@@ -74,8 +82,8 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     precision = _precision(result, dataset) if options.metric == OKS else []
     if options.output is not None:
         written = _write(options.output, result, precision, dataset, model)
-        _save_predictions(in_order(everyone), dataset.skeleton, options.output / "predictions.csv")
-        print(f"wrote {', '.join(map(str, [*written, options.output / 'predictions.csv']))}")
+        _save_predictions(in_order(everyone), dataset.skeleton, options.output / PREDICTIONS)
+        print(f"wrote {', '.join(map(str, [*written, options.output / PREDICTIONS]))}")
     return math.isfinite(result.stages[-1].mean)
 
 
@@ -115,10 +123,9 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
                               settings=settings)  # fmt: skip
     print(result.table())
     if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        with atomic_write(options.output / "find.json") as file:
+        with atomic_write(options.output / FOUND) as file:
             file.write((json.dumps(result.to_dict(), indent=1) + "\n").encode())
-        print(f"wrote {options.output / 'find.json'}")
+        print(f"wrote {options.output / FOUND}")
     return True
 
 
@@ -165,19 +172,19 @@ def _write(
     folder: Path, result: Evaluation, precision: Sequence[AveragePrecision], dataset: Dataset, model: CPM | None
 ) -> list[Path]:
     """Numbers, curve and report; their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     numbers = result.to_dict()
     if precision:
         numbers["average_precision"] = [
             {name: None if math.isnan(value) else value for name, value in stage.numbers.items()} for stage in precision
         ]
-    with atomic_write(folder / "eval.json") as file:
+    paths = [folder / name for name in WRITTEN]
+    with atomic_write(paths[0]) as file:
         file.write(json.dumps(numbers, indent=1).encode())
-    result.save_curve(folder / "pck.png")
+    result.save_curve(paths[1])
     extra = [precision_table(precision)] if precision else []
-    with atomic_write(folder / "report.html") as file:
+    with atomic_write(paths[2]) as file:
         file.write(report_page(result, dataset, model, extra))
-    return [folder / name for name in ("eval.json", "pck.png", "report.html")]
+    return paths
 
 
 def _save_predictions(found: Predictions, skeleton: Skeleton, path: Path) -> None:

@@ -8,9 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cpm_fast.config import NetworkConfig, preset, widened
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset, hold_out
+from cpm_fast.data.subjects import Subjects
 from cpm_fast.model.layers import mac_count, parameter_count
 from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
@@ -54,6 +57,8 @@ def train_command(options: argparse.Namespace) -> bool:
     folder: Path = options.resume or options.output or Path("runs") / (FIND_PRESET if options.find else options.preset)
     run = _read_config(folder) if options.resume else _new_run(options)
     datasets = [open_dataset(spec) for spec in run.data]
+    for spec, dataset in zip(run.data, datasets, strict=True):
+        _check_labels(spec, dataset)
     counts = _hold_out_counts(datasets, run.hold_out)
     parts = [hold_out(dataset, count) for dataset, count in zip(datasets, counts, strict=True)]
     if main:
@@ -135,6 +140,12 @@ def _few(options: argparse.Namespace, specs: list[str]) -> int:
     counts = _hold_out_counts(datasets, options.hold_out)
     total = sum(len(dataset) - count for dataset, count in zip(datasets, counts, strict=True))
     return total if total <= FEW_SAMPLES else 0
+
+
+def _check_labels(spec: str, dataset: Dataset) -> None:
+    """Refuse a dataset in which no part is labeled, such as a table of results that were all below --min-score."""
+    if isinstance(dataset, Subjects) and not any(np.isfinite(one.parts_image).any() for one in dataset.subjects):
+        raise ValueError(f"{spec}: must have labeled parts, got {len(dataset)} samples without any")
 
 
 def _skeleton(word: str) -> Skeleton:

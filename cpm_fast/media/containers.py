@@ -25,6 +25,16 @@ class FirstPicture:
     size: tuple[int, int] | None = None
 
 
+def starts_as_picture(head: bytes) -> bool:
+    """Return whether a file with these first 12 bytes is a JPEG, PNG, GIF, WebP, TIFF, HEIF or AVIF.
+
+    >>> starts_as_picture(b"GIF89a......"), starts_as_picture(b"image,nose_x")
+    (True, False)
+    """
+    in_box = (head[:4] == RIFF and head[8:12] == WEBP) or head[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif")
+    return in_box or head.startswith((JPEG_START + b"\xff", PNG_START, b"GIF8", b"II*\0", b"MM\0*"))
+
+
 def first_picture(data: bytes) -> FirstPicture:
     """Walk a JPEG, PNG or WebP to the end of its first picture; files of other kinds are returned whole.
 

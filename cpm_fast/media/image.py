@@ -18,12 +18,13 @@ from cpm_fast.media.decoder_log import heard
 
 # Suffixes that make a file of a folder a picture; each is read by OpenCV or Pillow, or reported.
 IMAGE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
-    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm",
+    ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sgi", ".sr", ".tga", ".tif", ".tiff", ".webp",
 })  # fmt: skip
 # Suffixes of pictures that neither reads as the camera meant them.
 UNREAD_SUFFIXES = frozenset({
-    ".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".pdf", ".psd", ".raf", ".raw", ".rw2", ".svg",
+    ".arw", ".bpg", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".heics", ".jxl", ".jxr", ".nef", ".orf", ".pdf",
+    ".pfm", ".psd", ".raf", ".raw", ".rw2", ".srw", ".svg", ".xcf",
 })  # fmt: skip
 
 # 600 MB as bytes in three channels; a PNG of 30000 x 30000 pixels takes 2.6 MB on disk.
@@ -33,7 +34,8 @@ MAX_FILE_BYTES = 1 << 30
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # The EXIF tag, and its values that exchange height and width.
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
-PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\x89PNG")
+PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"RIFF", b"\x89PNG")
+SEQUENCES = (b"ftypavis", b"ftypmsf1", b"ftyphevc")
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -185,7 +187,10 @@ def _register_heif() -> bool:
 
 
 def _pages(data: bytes) -> int:
-    if not data.startswith(PAGED) or (data.startswith(b"\x89PNG") and b"acTL" not in data[:4096]):
+    if not data.startswith(PAGED) and data[4:12] not in SEQUENCES:
+        return 1
+    # The chunk that makes an animation stands before the first pixels.
+    if data.startswith(b"\x89PNG") and b"acTL" not in data[: max(data.find(b"IDAT"), 0)]:
         return 1
     from PIL import Image
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from cpm_fast.media.containers import starts_as_picture
 from cpm_fast.media.image import IMAGE_SUFFIXES, MAX_PIXELS, UNREAD_SUFFIXES, decode_image, read_image, shown
 from cpm_fast.media.video import VIDEO_SUFFIXES
 from cpm_fast.system.output_folder import written_files
@@ -142,13 +143,15 @@ def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
     Raises:
         ValueError: there are none.
     """
-    paths, others = files_of(folder, IMAGE_SUFFIXES, recursive), files_of(folder, PASSED_OVER, recursive)
+    paths = files_of(folder, IMAGE_SUFFIXES, recursive)
+    others = files_of(folder, None, recursive)
     if not paths:
         raise ValueError(f"{folder}: the folder has no image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
     if others:
         names = ", ".join(path.name for path in others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
         warnings.warn(
-            f"{folder}: {len(others)} files are skipped, which are videos or unreadable kinds of pictures: {names}",
+            f"{folder}: {len(others)} files are skipped, which are videos, unreadable kinds of pictures, or pictures "
+            f"with unknown suffixes: {names}",
             stacklevel=2,
         )
     return paths
@@ -157,12 +160,30 @@ def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
 PASSED_OVER = UNREAD_SUFFIXES | VIDEO_SUFFIXES
 
 
-def files_of(folder: Path, suffixes: Collection[str], recursive: bool = False) -> list[Path]:
-    """Return the files of a folder with one of the suffixes, sorted, without hidden ones and a run's output."""
+def _is_other(path: Path) -> bool:
+    """Return whether a file is a video or a picture that a folder's list leaves out."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return False
+    if suffix in PASSED_OVER:
+        return True
+    try:
+        with path.open("rb") as file:
+            return starts_as_picture(file.read(12))
+    except OSError:
+        return False
+
+
+def files_of(folder: Path, suffixes: Collection[str] | None, recursive: bool = False) -> list[Path]:
+    """Return the files of a folder with one of the suffixes, sorted, without hidden ones and a run's output.
+
+    Without suffixes these are the videos and pictures that `list_folder` leaves out.
+    """
     own = written_files(folder)
     # Files that macOS leaves beside every picture on other disks are hidden: ._photo.jpg.
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    found = [path for path in entries if path.suffix.lower() in suffixes and path.name not in own and not path.is_dir()]
+    files = [path for path in entries if path.name not in own and not path.is_dir()]
+    found = [path for path in files if (_is_other(path) if suffixes is None else path.suffix.lower() in suffixes)]
     for path in entries if recursive else ():
         # A link may lead back to a folder above.
         if path.is_dir() and not path.is_symlink():

@@ -100,13 +100,18 @@ def _animated(path: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
+    """Whether Pillow or OpenCV knows the file by its beginning as a picture."""
     from PIL import Image
 
     try:
         with Image.open(path):
             return True
     except Exception:
-        return False
+        try:
+            return cv2.haveImageReader(str(path))
+        # A name that is no text.
+        except (cv2.error, UnicodeError, TypeError):
+            return False
 
 
 class Video:
@@ -256,8 +261,8 @@ class Video:
                 self.cut_short = announced - 1 - last * self.rate > MISSING_FRAMES
                 if not self.cut_short:
                     warnings.warn(
-                        f"{self.name}: {missing} of its {announced} frames are lost; the times of the others are right, "
-                        "their numbers are not", stacklevel=3,
+                        f"{self.name}: {missing} of its {announced} frames are lost; the times of the others are right "
+                        "and their numbers are not", stacklevel=3,
                     )  # fmt: skip
         elif self.duration is not None and count > 1:
             step = last / (count - 1)

@@ -22,7 +22,7 @@ def is_finite(value: Any) -> bool:
         return False
 
 
-def identifier(value: object, what: str) -> int | str:
+def identifier(value: Any, what: str) -> int | str:
     """Return what a JSON file calls an entry: a whole number, or a text; digits alone are the number.
 
     Raises:

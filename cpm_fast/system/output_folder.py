@@ -38,6 +38,28 @@ def locked(folder: Path) -> Iterator[None]:
             _remove_unused(folder, missing)
 
 
+@contextmanager
+def reserved(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """Make a folder for files of these names; those of an earlier run are replaced, and no others.
+
+    Raises:
+        FileExistsError: a file of another origin has one of the names.
+        OSError: the folder can't be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: must be a folder to write to, got a file")
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    output = OutputFolder(folder)
+    try:
+        output.claim(names, overwrite=True)
+        yield
+        output.finish()
+    finally:
+        with suppress(OSError):
+            _remove_unused(folder, missing)
+
+
 def _remove_unused(folder: Path, made: Sequence[Path]) -> None:
     """Remove the folders that were made, deepest first, if nothing was written into them."""
     if made and [path.name for path in folder.iterdir()] == [MANIFEST]:

@@ -17,10 +17,11 @@ from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Results
 from cpm_fast.skeleton import COCO, LSP
+from cpm_fast.system.output_folder import MANIFEST
 from support.annotated import SMALL, Figures
 
 NAMES = [f"im{i}.png" for i in range(4)]
-WRITTEN = {"eval.json", "pck.png", "report.html"}
+WRITTEN = {"eval.json", "pck.png", "report.html", MANIFEST}
 
 
 @pytest.fixture

@@ -62,6 +62,24 @@ def test_typing_errors_are_answered_with_the_word_that_was_meant(capsys, tmp_pat
     assert "did you mean 'compact-lsp'?" in capsys.readouterr().err
 
 
+def test_words_in_the_wrong_place_are_answered_too(capsys):
+    assert "unrecognized arguments: --verison; did you mean '--version'?" in refused(capsys, "--verison")
+    assert "arguments: --model; the model stands without --model" in refused(
+        capsys, "export", "--model", "a.safetensors", "-o", "a.onnx"
+    )
+    assert "are required: VERB" in refused(capsys)
+
+
+def test_an_option_that_is_given_twice_is_told(capsys):
+    assert main(["eval", "--data", "gone.csv", "--model", "a", "--model=b"]) == BAD_USE
+    assert "warning: --model takes one value, got 2; only the last is used" in capsys.readouterr().err
+    assert main(["infer", "gone.png", "-o", "x", "--output", "y"]) == BAD_USE
+    told = capsys.readouterr().err
+    assert "--output takes one value, got 2" in told and "--model" not in told
+    assert main(["train", "--data", "gone.csv", "--data", "lost.csv"]) == BAD_USE
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -63,10 +63,13 @@ def test_folders_within_folders(work, capsys):
 def test_a_folder_s_other_files_are_named(work, capsys):
     for name in ("x.dng", "film.mov", "notes.txt"):
         (work / "in" / name).write_bytes(b"nothing")
+    (work / "in" / "1.png.bak").write_bytes((work / "in" / "1.png").read_bytes())
+    (work / "in" / "2.pcx").write_bytes((work / "in" / "1.png").read_bytes())
     assert infer("in", "--no-pictures", "-o", "out") == FINE
-    assert "in: 2 files are skipped, which are videos or unreadable kinds of pictures: film.mov, x.dng" in (
-        capsys.readouterr().err
-    )
+    assert [result.name for result in Results.load("out/results.json")] == ["in/1.png", "in/2.pcx"]
+    told = capsys.readouterr().err
+    assert "in: 3 files are skipped, which are videos, unreadable kinds of pictures, or pictures with unknown" in told
+    assert "suffixes: 1.png.bak, film.mov, x.dng" in told
 
 
 def test_a_picture_comes_by_stdin(work, monkeypatch):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cpm_fast.system.locks import LOCK_FILE, FolderInUse
-from cpm_fast.system.output_folder import MANIFEST, OutputFolder, locked, written_files
+from cpm_fast.system.output_folder import MANIFEST, OutputFolder, locked, reserved, written_files
 
 
 def test_what_others_wrote_is_refused_before_anything_is_claimed(tmp_path):
@@ -31,6 +31,21 @@ def test_what_was_written_may_be_replaced_until_it_is_changed(tmp_path):
     with pytest.raises(FileExistsError, match=r"a\.csv: was changed since cpm-fast wrote it; --overwrite"):
         OutputFolder(tmp_path).claim(["a.csv"])
     assert OutputFolder(tmp_path).claim(["a.csv"], overwrite=True) == ["a.csv"]
+
+
+def test_names_are_reserved_for_as_long_as_files_are_written(tmp_path):
+    for text in ("first", "second"):
+        with reserved(tmp_path / "out", ["a.json", "b.png"]):
+            (tmp_path / "out" / "a.json").write_text(text)
+    assert list(written_files(tmp_path / "out")) == ["a.json"]
+    (tmp_path / "out" / "b.png").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"b\.png: exists, and cpm-fast"), reserved(tmp_path / "out", ["b.png"]):
+        pass
+    with pytest.raises(KeyError), reserved(tmp_path / "new" / "folder", ["a.json"]):
+        raise KeyError
+    assert os.listdir(tmp_path) == ["out"]
+    with pytest.raises(NotADirectoryError, match="must be a folder"), reserved(tmp_path / "out" / "b.png", ["a"]):
+        pass
 
 
 @pytest.mark.parametrize("text", ["", "[", "[]", '{"files": 3}', '{"files": {"a": [1, null]}}'])

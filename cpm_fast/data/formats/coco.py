@@ -166,14 +166,19 @@ def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
 
     Some files count the parts from 0.
     """
-    limbs, fine, bad = [], [], []
+    limbs: list[tuple[int, int]] = []
+    fine: list[tuple[str, str]] = []
+    bad: list[Any] = []
     for limb in given if isinstance(given, list) else []:
         try:
             a, b = (int(end) for end in numbers(limb, 2, "a limb"))
             limbs.append((a, b))
         except ValueError:
             named = isinstance(limb, list) and len(limb) == 2 and all(end in parts for end in limb)
-            (fine if named else bad).append(tuple(limb) if named else limb)
+            if named:
+                fine.append((limb[0], limb[1]))
+            else:
+                bad.append(limb)
     ends = [end for limb in limbs for end in limb]
     first = 0 if ends and min(ends) == 0 and max(ends) < len(parts) else 1
     for a, b in limbs:
