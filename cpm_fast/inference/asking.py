@@ -34,14 +34,9 @@ class Asked:
     """A user's choice of how to find subjects, before the weights are known.
 
     Args:
-    <<<<<<< HEAD
-        find: "auto", "search", False, or a finder: a network, a file or a bundled name.
-        given: whether the user gave boxes or rois.
-    =======
         find: "auto", "search", False, a finder (a network, a file or a bundled name), or a function from an image to
             boxes.
-        given: whether the user says where the subjects are.
-    >>>>>>> e592cd4 (Boxes from elsewhere: --boxes takes COCO's files and tables, find= takes a function)
+        given: whether the user gave boxes or rois.
         max_subjects, min_find_score: limits; None if not given.
 
     Raises:

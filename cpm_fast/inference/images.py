@@ -76,28 +76,17 @@ def infer(
         boxes: where the subjects are: [N, 4] (left, top, right, bottom) image pixels, or one [4]; for a folder or list
             of images a list of these, one entry per image. No boxes for an image give a result of no subjects.
         rois: the same as a `Roi` or a list of them.
-    <<<<<<< HEAD
         find: how to find subjects, if neither boxes nor rois are given. "auto": use the finder that belongs to the
             weights, if they have one. A finder, as network, file or bundled name: use that one. "search": the pose
-            network itself looks for subjects of all sizes, which takes about a hundred times as long as one look. With
-            these an image may have no subject. False, and "auto" for weights without a finder: each image is one
-            subject, seen whole.
+            network itself looks for subjects of all sizes, which takes about a hundred times as long as one look. A
+            function: a detector of your own, which takes an image [H, W, 3] uint8 BGR, whatever `color` says, and
+            returns boxes [N, 4] (left, top, right, bottom) in its pixels, or [N, 5] with a score behind each box; with
+            `readers` their threads call it. With these an image may have no subject. False, and "auto" for weights
+            without a finder: each image is one subject, seen whole.
         max_subjects: the most subjects that `find` returns per image, the surest first; all if not given.
         min_find_score: the least score of a found subject: with a finder the belief in its center, whose default is
-            calibrated for every finder; with a search the mean height of its peaks, 0.3 if not given.
-    =======
-        find: who is where, if neither says so. "auto": the finder that belongs to the weights looks for subjects, if
-            they have one. A finder, as network, file or bundled name: that one looks. "search": the pose network itself
-            looks for subjects of all sizes, which takes about a hundred times as long as one look. A function: a
-            detector of your own, which takes an image [H, W, 3] uint8 BGR, whatever `color` says, and returns boxes
-            [N, 4] (left, top, right, bottom) in its pixels, or [N, 5] with a score behind each box; with `readers` it
-            is called by their threads. With these an image may have no subject. False, and "auto" for weights without
-            a finder: each image is one subject, seen whole.
-        max_subjects: that are looked for: the most per image, the surest first; all if not given.
-        min_find_score: the least score of a subject that is looked for: of a finder the belief in its center, which is
-            calibrated for every finder; of a search the mean height of its peaks, 0.3 if not given; of a function the
-            scores that it returns.
-    >>>>>>> e592cd4 (Boxes from elsewhere: --boxes takes COCO's files and tables, find= takes a function)
+            calibrated for every finder; with a search the mean height of its peaks, 0.3 if not given; with a function
+            the scores that it returns.
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
