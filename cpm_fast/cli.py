@@ -75,7 +75,7 @@ def _print_error(options: argparse.Namespace, error: Exception, code: int) -> in
     return code
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Build the parser of all verbs and their options."""
     parser = Parser(prog="cpm-fast", description=__doc__)
     parser.add_argument("--version", action="version", version=f"cpm_fast {__version__}")

@@ -19,6 +19,7 @@ from cpm_fast.data.image_names import SHOWN, MatchError, Names
 from cpm_fast.inference.detector import surest
 from cpm_fast.results.formats.coco import CocoIds
 from cpm_fast.results.formats.csv import BOX_COLUMNS, original
+from cpm_fast.system.numbers import identifier
 
 IMAGE, SCORE, CATEGORY = "image", "score", "category_id"
 FORMS = "COCO's detections or annotations (.json), or a table with the columns image, left, top, right, bottom (.csv)"
@@ -176,7 +177,7 @@ def _table(path: Path) -> tuple[list[Row], list[str]]:
 
 def _coco(path: Path, coco_file: Path | None) -> tuple[list[Row], list[str], int]:
     content = read_json(path)
-    ids: Mapping[int, str] = {}
+    ids: Mapping[int | str, str] = {}
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         ids, entries = _names_of(path), content["annotations"]
     elif isinstance(content, list):
@@ -199,11 +200,11 @@ def _coco(path: Path, coco_file: Path | None) -> tuple[list[Row], list[str], int
     return rows, list(dict.fromkeys([*ids.values(), *(row.image for row in rows)])), empty
 
 
-def _names_of(path: Path) -> dict[int, str]:
-    return {number: name for name, number in CocoIds.read(path).images.items()}
+def _names_of(path: Path) -> dict[int | str, str]:
+    return {identifier(key, "id"): name for name, key in CocoIds.read(path).images.items()}
 
 
-def _detection(entry: Any, ids: Mapping[int, str], where: str) -> Row | None:
+def _detection(entry: Any, ids: Mapping[int | str, str], where: str) -> Row | None:
     """Return a subject of COCO; None where its box has no width or height."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where} must have image_id and bbox, got {entry!r:.60}")
@@ -213,7 +214,7 @@ def _detection(entry: Any, ids: Mapping[int, str], where: str) -> Row | None:
     if isinstance(entry.get("file_name"), str) and not ids:
         image = entry["file_name"]
     else:
-        key = whole(entry.get("image_id"), f"image_id of {where}")
+        key = identifier(entry.get("image_id"), f"image_id of {where}")
         if ids and key not in ids:
             raise ValueError(f"image_id of {where} must be the id of one of the {len(ids)} images, got {key}")
         image = ids[key] if ids else str(key)
