@@ -198,7 +198,7 @@ def _follow(
     video: Video, tracker: Tracker, table: VideoTable, log: SubjectLog | None, labeled: Path | None, first: int,
     last: Result | None, frames: int | None, details: bool,
 ) -> int:  # fmt: skip
-    """Write frames from number `first` on to the table and, if `first` is 0, to the drawn video; return their end."""
+    """Write frames from number `first` on to the table and, if given, to the drawn video; return their end."""
     total = video.announced if frames is None else frames
     started, done = time.perf_counter(), 0
     scores: list[float] = []
