@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,12 +28,16 @@ LOST_FRAMES = 25
 # Poses are one subject's where their parts lie this near: exp(-d^2 / (2 (0.1 side)^2)), the mean over parts that both
 # have.
 SAME_SUBJECT, SAME_SHARE = 0.6, 0.1
-# Of the mean of key point similarity and overlap with what the last frames predict, below which a pose is another's.
+# Of the mean of key point similarity, overlap and steadiness with what the last frames predict: below it a pose is
+# another's.
 LEAST_ALIKE = 0.1
 # A found region that overlaps a followed one more shows that subject.
 KNOWN_OVERLAP = 0.45
-# The share of a new displacement in the velocity; and where another subject is so near that poses may be mistaken.
-NEW_SHARE, CROWDED_SHARE, CROWDED_OVERLAP = 0.25, 0.03, 0.15
+# How far from a steady motion poses are still alike, as a share of the region's side.
+STEADY_SHARE = 0.15
+# The share of a new displacement in the velocity. It stays as it is where another subject is so near that poses may be
+# mistaken, unless it was seen too few times to have one.
+NEW_SHARE, CROWDED_OVERLAP, LEAST_AGE = 0.25, 0.15, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +71,8 @@ class Subject:
         parts: [P, 2] image pixels then, and NaN where the network was not sure.
         velocity: [2] image pixels per frame.
         frame: when it was last seen.
+        free: (x, y) where it was last seen apart from others.
+        free_frame: when that was.
         age: how often it was seen.
     """
 
@@ -74,37 +81,59 @@ class Subject:
     parts: np.ndarray
     velocity: np.ndarray
     frame: int
+    free: tuple[float, float]
+    free_frame: int
     age: int = 1
 
+    def steady(self, frame: int) -> np.ndarray:
+        """Return [2] where it is in a frame if it has kept its velocity since it was apart from others."""
+        return np.array(self.free) + self.velocity * (frame - self.free_frame)
+
     def moved(self, frame: int) -> Subject:
-        """Return it where its velocity has brought it by a frame."""
+        """Return it where its velocity has brought it by a frame.
+
+        One who was seen in the frame before moves on from there. One who was lost among others may have been seen as
+        another of them at last, and is where it has come since it was apart.
+        """
         step = self.velocity * (frame - self.frame)
+        if frame - self.frame > 1:
+            step = self.steady(frame) - np.array(self.region.center)
         x, y = (np.array(self.region.center) + step).tolist()
         return replace(self, region=on_grid(Roi((x, y), self.region.side)), parts=self.parts + step)
 
-    def alike(self, pose: Pose) -> float:
-        """Return how alike this subject, moved to the frame, and a pose are: 0 to 1."""
-        near = sameness(self.parts, sure_of(pose), max(self.region.side, pose.region.side))
-        return (near + overlap(self.region, pose.region)) / 2
+    def alike(self, pose: Pose, frame: int) -> float:
+        """Return how alike this subject, moved to a frame, and a pose are, 0 to 1: parts, regions and long motion."""
+        side = max(self.region.side, pose.region.side)
+        away = float(np.linalg.norm(self.steady(frame) - np.array(pose.region.center)))
+        steady = math.exp(-(away**2) / (2 * (STEADY_SHARE * side) ** 2))
+        return (sameness(self.parts, sure_of(pose), side) + overlap(self.region, pose.region) + steady) / 3
 
-    def seen_as(self, pose: Pose, frame: int, share: float) -> Subject:
-        """Return it as a pose shows it; `share` of the displacement goes into the velocity."""
-        parts = sure_of(pose)
-        both = np.isfinite(self.parts).all(axis=1) & np.isfinite(parts).all(axis=1)
-        if both.any():
-            step = (parts[both] - self.parts[both]).mean(axis=0)
-        else:
-            step = np.array(pose.region.center) - np.array(self.region.center)
-        # At first the mean of all displacements.
-        share = max(share, 1 / self.age) if share == NEW_SHARE else share
-        velocity = self.velocity + share * (step / (frame - self.frame) - self.velocity)
-        return Subject(self.id, pose.region, parts, velocity, frame, self.age + 1)
+    def seen_as(self, pose: Pose, frame: int, crowded: bool) -> Subject:
+        """Return it as a pose shows it, alone or where another subject is so near that poses may be mistaken."""
+        parts, free, free_frame = sure_of(pose), self.free, self.free_frame
+        velocity = self.velocity
+        crowded = crowded and self.age >= LEAST_AGE
+        if not crowded:
+            both = np.isfinite(self.parts).all(axis=1) & np.isfinite(parts).all(axis=1)
+            if both.any():
+                step = (parts[both] - self.parts[both]).mean(axis=0)
+            else:
+                step = np.array(pose.region.center) - np.array(self.region.center)
+            # At first the mean of all displacements.
+            velocity = velocity + max(NEW_SHARE, 1 / self.age) * (step / (frame - self.frame) - velocity)
+        elif frame - free_frame > LOST_FRAMES:
+            # Nobody keeps a velocity for long.
+            velocity = (np.array(pose.region.center) - np.array(free)) / (frame - free_frame)
+        if not crowded or frame - free_frame > LOST_FRAMES:
+            free, free_frame = pose.region.center, frame
+        return Subject(self.id, pose.region, parts, velocity, frame, free, free_frame, self.age + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         parts = [[float(value) if np.isfinite(value) else None for value in point] for point in self.parts]
         return {"id": self.id, "center": self.region.center, "side": self.region.side, "parts": parts,
-                "velocity": self.velocity.tolist(), "frame": self.frame, "age": self.age}  # fmt: skip
+                "velocity": self.velocity.tolist(), "frame": self.frame, "free": self.free,
+                "free_frame": self.free_frame, "age": self.age}  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Subject:
@@ -112,7 +141,8 @@ class Subject:
         x, y = values["center"]
         parts = np.array(values["parts"], np.float64).reshape(-1, 2)
         return cls(int(values["id"]), Roi((x, y), values["side"]), parts, np.array(values["velocity"], np.float64),
-                   int(values["frame"]), int(values["age"]))  # fmt: skip
+                   int(values["frame"]), (float(values["free"][0]), float(values["free"][1])),
+                   int(values["free_frame"]), int(values["age"]))  # fmt: skip
 
 
 class Following(Tracker):
@@ -163,7 +193,9 @@ class Following(Tracker):
             found = looked(self.looks, self.engine, self.settings, image, f"frame {now} of {self.name}")
             rois += [on_grid(roi) for roi in found if all(overlap(roi, other) <= KNOWN_OVERLAP for other in seen)]
         poses = self._poses(image, rois, len(expected))
-        alike = np.array([[one.alike(pose) for pose in poses] for one in expected]).reshape(len(expected), len(poses))
+        alike = np.array([[one.alike(pose, now) for pose in poses] for one in expected]).reshape(
+            len(expected), len(poses)
+        )
         pairs = dict(best_pairs(alike, LEAST_ALIKE))
         followed: dict[int, Pose] = {}
         kept: list[Subject] = []
@@ -172,7 +204,7 @@ class Following(Tracker):
                 pose = poses[pairs[place]]
                 others = [each.region for each in expected if each.id != subject.id]
                 crowded = any(overlap(there.region, other) > CROWDED_OVERLAP for other in others)
-                kept.append(subject.seen_as(pose, now, CROWDED_SHARE if crowded else NEW_SHARE))
+                kept.append(subject.seen_as(pose, now, crowded))
                 followed[subject.id] = pose
             elif now - subject.frame <= LOST_FRAMES and _inside(there.region, image):
                 kept.append(subject)
@@ -181,7 +213,8 @@ class Following(Tracker):
             regions = [subject.region for subject in kept]
             known = any(overlap(pose.region, region) > KNOWN_OVERLAP for region in regions)
             if place not in taken and pose.new and not known and len(kept) != self.most:
-                kept.append(Subject(self.next_id, pose.region, sure_of(pose), np.zeros(2), now))
+                parts, center = sure_of(pose), pose.region.center
+                kept.append(Subject(self.next_id, pose.region, parts, np.zeros(2), now, center, now))
                 followed[self.next_id] = pose
                 self.next_id += 1
         self.subjects = kept
