@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from cpm_fast.ops.plans.measured import VARIABLE as PLAN_VARIABLE
 from cpm_fast.ops.plans.measured import measured_plan
 from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.ops.spectral_conv import spectral_conv, spectral_weight_gradient, transform_weight
+from cpm_fast.system.versions import installed
 
 State = Literal["ok", "note", "problem"]
 
@@ -90,13 +90,6 @@ def report() -> Report:
     ))  # fmt: skip
 
 
-def _version(module: str) -> str | None:
-    try:
-        return version(module)
-    except PackageNotFoundError:
-        return None
-
-
 def _threads() -> str:
     text = f"{torch.get_num_threads()} of PyTorch's pool"
     if backend.native_missing("cpu") is None:
@@ -138,14 +131,14 @@ def _driver_trouble() -> str:
 
 
 def _package(name: str, module: str) -> Row:
-    found = _version(module)
+    found = installed(module)
     if found is None:
         return Row(name, "problem", "missing", f"pip install {module}")
     return Row(name, "ok", found)
 
 
 def _triton() -> Row:
-    found, gpu = _version("triton"), torch.cuda.is_available()
+    found, gpu = installed("triton"), torch.cuda.is_available()
     if found is None:
         return Row("triton", "problem" if gpu else "note", "missing", "pip install triton" if gpu else "")
     if not gpu:
