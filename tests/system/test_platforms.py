@@ -200,5 +200,5 @@ def test_a_video_with_an_odd_name_is_opened_where_links_are_refused(
     opened: list[str] = []
     monkeypatch.setattr(Path, "symlink_to", refused)
     monkeypatch.setattr("cv2.VideoCapture", opened.append)
-    video._captured(tmp_path / "50%.mp4")
+    video._captured(tmp_path / "50%.mp4", raw=False)
     assert opened == [str(tmp_path / "50%.mp4")]
