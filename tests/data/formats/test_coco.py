@@ -166,7 +166,9 @@ def test_real_file(data_dir):
     assert first.parts_image[COCO.index("nose")].tolist() == [367, 81]
     assert first.parts_image[COCO.index("right_ankle")].tolist() == [396, 341]
     assert first.box_image == pytest.approx((280.79, 44.73, 499.49, 391.41))
-    assert first.roi.center == pytest.approx((390.14, 218.07)) and first.roi.side == pytest.approx(1.25 * 346.68)
+    region = first.region(1.25)
+    assert first.roi is None, "the network's own margin makes the region"
+    assert region.center == pytest.approx((390.14, 218.07)) and region.side == pytest.approx(1.25 * 346.68)
     assert [len(sample.others_image) for sample in samples] == [0, 1, 1, 3, 3, 3, 3, 4, 4, 4, 4, 4]
     hidden = samples[1].occluded
     assert [COCO.names[i] for i in np.flatnonzero(hidden)] == ["left_hip", "right_hip", "right_ankle"]
