@@ -197,6 +197,16 @@ class Roi:
         """Return the region a pyramid factor asks for: the magnification is multiplied by `factor`."""
         return Roi(self.center, self.side / factor)
 
+    def reduced(self, reduction: float) -> Roi:
+        """Return the region in an image reduced by averages of `reduction` x `reduction` pixels.
+
+        Examples:
+            >>> Roi((3.5, 7.5), 16).reduced(4)
+            Roi(center=(0.5, 1.5), side=4.0)
+        """
+        x, y = self.center
+        return Roi(((x + 0.5) / reduction - 0.5, (y + 0.5) / reduction - 0.5), self.side / reduction)
+
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points [..., 2] through an affine [2, 3] matrix, in float64."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeGuard
 
 import numpy as np
 
+from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.detector import Detector
 from cpm_fast.inference.finder import Finder
@@ -26,6 +27,10 @@ class Looks(Protocol):
 
     def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> Sequence[Roi]:
         """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        ...
+
+    def longer_px(self, config: NetworkConfig) -> int | None:
+        """Return the longer side that an image must have at least, if it is reduced; None: it is seen as it is."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.regions import checked_boxes
 from cpm_fast.inference.settings import Settings
@@ -31,6 +32,10 @@ class Detector:
     function: Callable[[np.ndarray], Any]
     max_subjects: int | None = None
     min_find_score: float | None = None
+
+    def longer_px(self, config: NetworkConfig) -> None:
+        """Return None: the function sees images at their own size."""
+        del config
 
     def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
         """Return the regions about the boxes, with the margin of the pose network, the surest first.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from cpm_fast.config import SIDE_UNIT_PX, STRIDE
+from cpm_fast.config import SIDE_UNIT_PX, STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.search import MOST_OVERLAP, Search, overlap
 from cpm_fast.inference.settings import Settings
@@ -46,6 +46,11 @@ class Finder:
 
     engine: Engine
     search: Search
+
+    def longer_px(self, config: NetworkConfig) -> int:
+        """Return the longer side of the finest level."""
+        del config
+        return max(LEVELS_PX)
 
     def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
         """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""

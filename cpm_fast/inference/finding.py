@@ -13,7 +13,8 @@ import torch
 from tqdm import tqdm
 
 from cpm_fast.engine import Engine
-from cpm_fast.inference.asking import AUTO, SEARCH, Asked, looked
+from cpm_fast.inference.asking import AUTO, SEARCH, Asked
+from cpm_fast.inference.pixels import read_to_look, regions_in
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.sources import list_images
@@ -76,12 +77,12 @@ def find(
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):
         try:
-            image = source.read()
+            picture = read_to_look(source, search.longer_px(network.config))
         except (OSError, ValueError) as error:
             if not (several and isinstance(source.item, Path)):
                 raise
             warnings.warn(f"left out {error}", stacklevel=2)
             found.append([])
             continue
-        found.append(list(looked(search, engine, settings, image, source.name)))
+        found.append(regions_in(picture, search, engine, settings, source.name))
     return found

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
-from cpm_fast.inference.asking import Asked, Looks, looked
+from cpm_fast.inference.asking import Asked, Looks
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
+from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, regions_in
 from cpm_fast.inference.regions import Regions, given_regions
 from cpm_fast.inference.settings import Settings, find_network
-from cpm_fast.media.image import MAX_PIXELS
+from cpm_fast.media.image import MAX_PIXELS, Picture
 from cpm_fast.media.reading import read_ahead
 from cpm_fast.media.sources import Source, list_images
 from cpm_fast.model.cpm import CPM
@@ -223,23 +224,41 @@ class Job:
         source = self.sources[index]
         started = time.perf_counter()
         try:
-            image = source.read()
+            read = self._first_read(index)
         except (OSError, ValueError) as error:
-            if not (self.several and isinstance(source.item, Path)):
-                raise
-            return Failure(source.name, str(error)), Subjects((), ())
+            return self._failed(source, error), Subjects((), ())
         decode = time.perf_counter() - started
-        size = (image.shape[0], image.shape[1])
-        searched = self.search is not None
-        rois = (
-            self.regions.of(index, size)
-            if self.search is None
-            else looked(self.search, self.engine, self.settings, image, source.name)
-        )
-        cuts = cut_subjects(image, rois, self.engine.config, self.settings)
+        if self.search is None:
+            rois: Sequence[Roi] = self.regions.of(index, read.size)
+        else:
+            rois = regions_in(read, self.search, self.engine, self.settings, source.name)
+            started = time.perf_counter()
+            try:
+                read = fine_enough(read, source, rois, self.engine.config, self.settings.pyramid)
+            except (OSError, ValueError) as error:
+                return self._failed(source, error), Subjects((), ())
+            decode += time.perf_counter() - started
+        there = [roi.reduced(read.reduction) for roi in rois]
+        cuts = cut_subjects(read.pixels, there, self.engine.config, self.settings)
         few = self.settings.scales * len(rois) <= AHEAD_BATCHES * self.settings.batch
-        picture = _Picture(source, size, rois, "found" if searched else self.regions.source, decode)
+        roi_source = self.regions.source if self.search is None else "found"
+        picture = _Picture(source, read.size, rois, roi_source, decode)
         return picture, Subjects(rois, list(cuts) if few else cuts)
+
+    def _failed(self, source: Source, error: Exception) -> Failure:
+        """Return what happened to one file among others; the only image there is raises its error."""
+        if not (self.several and isinstance(source.item, Path)):
+            raise error
+        return Failure(source.name, str(error))
+
+    def _first_read(self, index: int) -> Picture:
+        """Read an image as finely as its crops need it, or a look for subjects."""
+        source, config, pyramid = self.sources[index], self.engine.config, self.settings.pyramid
+        if self.search is not None:
+            return read_to_look(source, self.search.longer_px(config))
+        if self.regions.given is None:
+            return read_whole(source, config, pyramid)
+        return read_for(source, [region.roi for region in self.regions.given[index]], config, pyramid)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ best windows are looked at as crops, and each look is centered and scaled by the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cpm_fast.config import STRIDE
+from cpm_fast.config import STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.parts import look
 from cpm_fast.inference.settings import Settings
@@ -62,6 +63,10 @@ class Search:
         score = self.min_find_score
         if not is_finite(score):
             raise ValueError(f"min_find_score must be a finite number, got {score!r}")
+
+    def longer_px(self, config: NetworkConfig) -> int:
+        """Return the longer side of an image whose smallest windows fill the network's box."""
+        return math.ceil(max(config.input_size) / min(SIDES))
 
     def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
         """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""

@@ -7,13 +7,14 @@ import math
 import stat
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from cpm_fast.media.containers import first_picture
+from cpm_fast.media.containers import JPEG_START, FirstPicture, first_picture
 from cpm_fast.media.decoder_log import heard
 
 # Suffixes that make a file of a folder a picture; each is read by OpenCV or Pillow, or reported.
@@ -33,12 +34,56 @@ MAX_FILE_BYTES = 1 << 30
 # ISO base media files that hold HEVC pictures.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # The EXIF tag, and its values that exchange height and width.
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+EXIF, ORIENTATION, UPRIGHT, TURNED = b"Exif\0", 0x0112, 1, (5, 6, 7, 8)
 PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"RIFF", b"\x89PNG")
 SEQUENCES = (b"ftypavis", b"ftypmsf1", b"ftyphevc")
+# The decoder of JPEG makes these from fewer coefficients of a block, in less time.
+REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as it was read.
+
+    Args:
+        pixels: [h, w, 3] uint8 BGR, each the mean of `reduction` x `reduction` pixels of the picture.
+        size: the picture's own (height, width).
+        reduction: 1, 2, 4 or 8.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    reduction: int = 1
+
+    @classmethod
+    def whole(cls, pixels: np.ndarray) -> Picture:
+        """Return a picture at its own size."""
+        return cls(pixels, (pixels.shape[0], pixels.shape[1]))
+
+
+# For a picture's longer side in pixels, the reduction at which it may be read.
+Reduction = Callable[[int], int]
+
+
+def as_it_is(longer: int) -> int:
+    """Return 1: a picture of any size is read whole."""
+    del longer
+    return 1
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a picture file, [H, W, 3] uint8 BGR; as `read_picture`, at its own size."""
+    return read_picture(path, max_pixels).pixels
+
+
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode the bytes of a picture file; as `read_image`, with `name` in messages."""
+    return decode_picture(data, name, max_pixels).pixels
+
+
+def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS, reduction: Reduction = as_it_is) -> Picture:
     """Read a picture file, upright by its EXIF orientation.
 
     The first page of a file with several is read. Samples of 16 bits become 8; where they use fewer bits, as 12-bit
@@ -47,9 +92,11 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Args:
         path: of a regular file of at most 1 GiB.
         max_pixels: a picture whose header announces more is refused before it takes memory.
+        reduction: longer side in pixels -> 1, 2, 4 or 8, asked for JPEG files only: a JPEG of 12 million pixels is read
+            in a third of the time at an eighth of its size. Other files are read at their own size.
 
     Returns:
-        [H, W, 3] uint8 BGR; gray is repeated, an alpha channel is dropped.
+        The picture; gray is repeated to three channels, an alpha channel is dropped.
 
     Raises:
         FileNotFoundError: no such file.
@@ -66,19 +113,23 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ValueError(f"{path}: a picture file must have at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
     with path.open("rb") as file:
         data = file.read(MAX_FILE_BYTES + 1)
-    return decode_image(data, shown(path), max_pixels)
+    return decode_picture(data, shown(path), max_pixels, reduction)
 
 
-def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode the bytes of a picture file; as `read_image`, with `name` in messages."""
+def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS, reduction: Reduction = as_it_is) -> Picture:
+    """Decode the bytes of a picture file; as `read_picture`, with `name` in messages."""
     try:
         first = first_picture(data)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     _check_pixels(first.size or _size_by_pillow(first.data, name, max_pixels), name, max_pixels)
+    factor = 1
+    if first.size and first.data.startswith(JPEG_START):
+        factor = _whole_blocks(first, reduction(max(first.size)))
     try:
-        image, damage = heard(lambda: _by_opencv(first.data))
+        image, damage = heard(lambda: _by_opencv(first.data, factor))
         if image is None:
+            factor = 1
             image = _by_pillow(first.data, name)
     except MemoryError:
         raise ValueError(f"{name}: too large for this machine's memory") from None
@@ -90,12 +141,18 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.nda
     pages = _pages(first.data)
     if pages > 1:
         warnings.warn(f"{name}: has {pages} pages or frames; only the first is used", stacklevel=2)
-    return _as_bytes(image, name)
+    pixels = _as_bytes(image, name)
+    if factor == 1 or first.size is None:
+        return Picture.whole(pixels)
+    height, width = first.size
+    # The header's size is that of the sensor, which may have been turned.
+    upright = pixels.shape[:2] == (-(-height // factor), -(-width // factor))
+    return Picture(pixels, (height, width) if upright else (width, height), factor)
 
 
 def exif_turns(path: Path) -> bool:
     """Return whether the EXIF orientation of a picture file exchanges its height and width."""
-    return bool(_with_pillow(path.read_bytes(), lambda image: image.getexif().get(ORIENTATION, 1) in TURNED))
+    return _with_pillow(path.read_bytes(), _orientation) in TURNED
 
 
 def shown(path: Path) -> str:
@@ -128,11 +185,24 @@ def _size_by_pillow(data: bytes, name: str, max_pixels: int) -> tuple[int, int] 
     return None
 
 
-def _by_opencv(data: bytes) -> np.ndarray | None:
+def _whole_blocks(first: FirstPicture, factor: int) -> int:
+    """Lower the reduction of a JPEG that is not stored upright until its blocks fill it: cut ones would come first."""
+    if factor > 1 and EXIF in first.data and _with_pillow(first.data, _orientation) != UPRIGHT:
+        while first.size and any(side % factor for side in first.size):
+            factor //= 2
+    return factor
+
+
+def _orientation(image: Any) -> int:
+    return int(image.getexif().get(ORIENTATION, UPRIGHT))
+
+
+def _by_opencv(data: bytes, reduction: int) -> np.ndarray | None:
     if not data:
         return None
+    way = REDUCED.get(reduction, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), way)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from None

@@ -14,7 +14,17 @@ import numpy as np
 import torch
 
 from cpm_fast.media.containers import starts_as_picture
-from cpm_fast.media.image import IMAGE_SUFFIXES, MAX_PIXELS, UNREAD_SUFFIXES, decode_image, read_image, shown
+from cpm_fast.media.image import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    UNREAD_SUFFIXES,
+    Picture,
+    Reduction,
+    as_it_is,
+    decode_picture,
+    read_picture,
+    shown,
+)
 from cpm_fast.media.video import VIDEO_SUFFIXES
 from cpm_fast.system.output_folder import written_files
 
@@ -52,10 +62,17 @@ class Source:
             OSError: the file can't be read.
             ValueError: it is not a picture, or cut short.
         """
+        return self.picture().pixels
+
+    def picture(self, reduction: Reduction = as_it_is) -> Picture:
+        """Read the image, a JPEG at the reduction that its longer side allows; errors are those of `read`."""
         if isinstance(self.item, Path):
-            return read_image(self.item, self.max_pixels)
+            return read_picture(self.item, self.max_pixels, reduction)
         if isinstance(self.item, bytes):
-            return decode_image(self.item, self.name, self.max_pixels)
+            return decode_picture(self.item, self.name, self.max_pixels, reduction)
+        return Picture.whole(self._pixels())
+
+    def _pixels(self) -> np.ndarray:
         if isinstance(self.item, torch.Tensor):
             tensor = self.item.detach().cpu()
             if tensor.is_floating_point():

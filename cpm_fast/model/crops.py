@@ -37,7 +37,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: i
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
     linear = matrix[:, :2]
     source = (corners - matrix[:, 2]) @ np.linalg.inv(linear).T  # box corners in image pixels
-    shrink = 2 ** max(0, math.floor(-math.log2(math.sqrt(abs(np.linalg.det(linear))))))
+    shrink = reduction_at(math.sqrt(abs(np.linalg.det(linear))))
     reach = CUBIC_REACH * shrink
     low = np.maximum(np.floor(source.min(axis=0)) - reach, 0).astype(np.int64)
     high = np.minimum(np.ceil(source.max(axis=0)) + reach + 1, image.shape[1::-1]).astype(np.int64)
@@ -63,6 +63,11 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: i
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(border,) * 3,
     )
+
+
+def reduction_at(magnification: float) -> int:
+    """Return the power of two by which an image is reduced before it is warped at a magnification."""
+    return 2 ** max(0, math.floor(-math.log2(magnification)))
 
 
 def crop(image: np.ndarray, roi: Roi, config: NetworkConfig) -> np.ndarray:

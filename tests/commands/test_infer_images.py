@@ -33,8 +33,8 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
     assert main([*PICTURES, "-o", "out", "--resume", "--flip"]) == BAD_USE
     assert "other settings: flip False, not True" in capsys.readouterr().err
     read = []
-    real = inference.Source.read
-    monkeypatch.setattr(inference.Source, "read", lambda self: (read.append(self.name), real(self))[1])
+    real = inference.Source.picture
+    monkeypatch.setattr(inference.Source, "picture", lambda self, *how: (read.append(self.name), real(self, *how))[1])
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_RESULT
     # Seven lines: six results and the bad picture, which is tried again.
     assert read == ["in/05-bad.png", *(f"in/{i:02}.png" for i in range(6, 11))]

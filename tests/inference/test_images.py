@@ -133,8 +133,8 @@ def test_images_are_read_only_as_they_are_needed(folder, monkeypatch, picture):
     monkeypatch.setattr(model, "forward", lambda *args: (events.append("forward"), forward(*args))[1])
     from cpm_fast.media import sources
 
-    read = sources.read_image
-    monkeypatch.setattr(sources, "read_image", lambda *args: (events.append("read"), read(*args))[1])
+    read = sources.read_picture
+    monkeypatch.setattr(sources, "read_picture", lambda *args: (events.append("read"), read(*args))[1])
     infer(folder, model=model, batch=4, readers=0)
     assert events[:10] == ["read"] * 4 + ["forward"] + ["read"] * 4 + ["forward"]
     for readers in (1, 3):

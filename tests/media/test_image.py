@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cpm_fast.media.decoder_log import heard
-from cpm_fast.media.image import decode_image, read_image
+from cpm_fast.media.image import decode_image, decode_picture, read_image
 
 EXIF_ORIENTATION = 0x0112
 # How an upright picture is stored in a file with this orientation.
@@ -62,6 +62,37 @@ def test_exif_orientation_is_upright(tmp_path, orientation):
     image = read_image(saved(tmp_path, encode(stored, "JPEG", quality=95, subsampling=0, exif=exif)))
     assert image.shape == (24, 40, 3)
     assert np.abs(image.astype(int) - picture()).mean() < 8
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """BGR: a slope across in blue, down in green."""
+    down, across = np.indices((height, width))
+    return np.stack([across * 200 / width, down * 200 / height, np.full((height, width), 90)], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize(("height", "width"), [(120, 200), (117, 203)], ids=["whole blocks", "cut blocks"])
+def test_reduced_jpeg_has_the_means_of_its_pixels(orientation, reduction, height, width):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    wanted = smooth(height, width)
+    data = encode(STORED[orientation](wanted[..., ::-1]), "JPEG", quality=98, subsampling=0, exif=exif)
+    asked = []
+    found = decode_picture(data, "photo.jpg", reduction=lambda longer: asked.append(longer) or reduction)
+    assert asked == [width] and found.size == (height, width)
+    assert found.reduction == reduction or (orientation > 1 and height % 2)
+    assert found.pixels.shape[:2] == (-(-height // found.reduction), -(-width // found.reduction))
+    rows, columns = height // found.reduction, width // found.reduction
+    whole = wanted[: rows * found.reduction, : columns * found.reduction].astype(float)
+    means = whole.reshape(rows, found.reduction, columns, found.reduction, 3).mean((1, 3))
+    assert np.abs(found.pixels[:rows, :columns] - means).max() < 4
+
+
+def test_only_jpegs_are_reduced():
+    for form in ("PNG", "WEBP", "BMP"):
+        found = decode_picture(encode(smooth(80, 120), form), "photo", reduction=lambda longer: 4)
+        assert found.reduction == 1 and found.pixels.shape == (80, 120, 3)
 
 
 def test_png_is_exact(tmp_path):
