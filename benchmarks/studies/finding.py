@@ -1,8 +1,9 @@
 """Scores of finding subjects in whole pictures: python benchmarks/studies/finding.py --data person_keypoints.json.
 
-On people of a COCO key point file, three ways: each picture as one subject, a search, and the true boxes. For each way
-the mean object key point similarity of the people with at least six labeled joints of the body (a person who was not
-found counts 0), and for the search the recall and the false regions at an overlap of 0.5. It writes finding.json.
+On people of a COCO key point file, four ways: each picture as one subject, the finder of the weights, a search, and the
+true boxes. For each way the mean object key point similarity of the people with at least six labeled joints of the body
+(a person who was not found counts 0), and for finder and search the recall and the false regions at an overlap of 0.5.
+It writes finding.json.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87,
 FIRST_OF_BODY = 5
 LEAST_JOINTS, LEAST_HEIGHT_PX, LEAST_OVERLAP = 6, 60.0, 0.5
 RESAMPLES = 2000
+# The ways that look for subjects: in all pictures, also in those without people who count.
+LOOKING = ("finder", "search")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +121,12 @@ def interval(values: Sequence[float]) -> list[float]:
 
 
 def measure(people: dict[str, list[Person]], folder: Path, model: str | None) -> dict[str, Any]:
-    """Return the three ways' numbers."""
+    """Return the four ways' numbers."""
     network = cpm_fast.load("wide-lsp" if model is None else model)
     counting = [name for name, each in people.items() if any(one.body.sum() >= LEAST_JOINTS for one in each)]
     ways: dict[str, dict[str, Any]] = {
         "whole picture": {"find": False},
+        "finder": {"find": "auto"},
         "search": {"find": "search"},
         "true boxes": {},
     }
@@ -131,18 +135,18 @@ def measure(people: dict[str, list[Person]], folder: Path, model: str | None) ->
         values: list[float] = []
         tall = found = false = 0
         begin = time.perf_counter()
-        for name in counting if way != "search" else people:
+        for name in people if way in LOOKING else counting:
             given = {"boxes": [person.xyxy for person in people[name]]} if way == "true boxes" else options
             result = cpm_fast.infer(folder / name, model=network, **given)[0]
             values += similarities(people[name], result)
             counts = regions_found(people[name], result.rois, network.config.margin)
             tall, found, false = (sum(pair) for pair in zip((tall, found, false), counts, strict=True))
-        pictures = len(people if way == "search" else counting)
+        pictures = len(people if way in LOOKING else counting)
         record[way] = {
             "people": len(values), "similarity": float(np.mean(values)), "interval": interval(values),
             "seconds_per_picture": (time.perf_counter() - begin) / pictures, "pictures": pictures,
         }  # fmt: skip
-        if way == "search":
+        if way in LOOKING:
             record[way] |= {"tall_people": tall, "recall": found / max(tall, 1), "false_per_picture": false / pictures}
         print(f"{way}: " + ", ".join(f"{key} {value}" for key, value in record[way].items()), flush=True)
     return record

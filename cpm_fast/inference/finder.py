@@ -1,4 +1,10 @@
-"""Search for subjects by a finder, a network of its own that sees the whole picture at coarse scales."""
+"""Search for subjects by a finder, a network of its own that sees the whole picture at coarse scales.
+
+The pose network then looks at each region that the finder names, and at the whole picture. The belief in a center and
+the height of the peaks fail in different pictures, so the score of a subject is their mean. The whole picture counts as
+the only subject if its peaks are higher than those of all regions: a finder places the region of a subject that fills
+its picture less well.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +18,7 @@ import torch
 
 from cpm_fast.config import SIDE_UNIT_PX, STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
-from cpm_fast.inference.search import MOST_OVERLAP, Search, overlap
+from cpm_fast.inference.search import MOST_OVERLAP, SAME_SUBJECT, Search, View, overlap, sameness
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.ops.many_peaks import many_peaks
@@ -23,6 +29,10 @@ from cpm_fast.system.torch_settings import cpu_threads
 LEVELS_PX = (320, 160)
 # Peaks are further apart than so many cells.
 RADIUS = 1
+# Weaker beliefs, and more regions than these, are not looked at: each costs a pass of the pose network.
+LEAST_BELIEF, MOST_LOOKS = 0.05, 8
+# The peaks of the whole picture must be higher by so much.
+WHOLE_AHEAD = 0.03
 # A side is 2 to the power of a map's value; values beyond these are no measure.
 OCTAVES = (-4.0, 5.0)
 
@@ -41,23 +51,31 @@ class Finder:
 
     Args:
         engine: of the finder.
-        search: limits; its `min_find_score` is the least belief in a center.
+        search: limits; its `min_find_score` is the least mean of the belief in a center and the height of the peaks.
     """
 
     engine: Engine
     search: Search
 
     def longer_px(self, config: NetworkConfig) -> int:
-        """Return the longer side of the finest level."""
+        """Return twice the longer side of the finest level: the pose network looks at parts of the image."""
         del config
-        return max(LEVELS_PX)
+        return 2 * max(LEVELS_PX)
 
     def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
         """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
-        del engine
         with cpu_threads(settings.threads):
-            found = candidates(self.engine, image, self.search.min_find_score)
-        return [one.roi for one in chosen(found, self.search.max_subjects)]
+            found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS)
+        whole = Roi.whole_image(*image.shape[:2])
+        plain = Settings(batch=settings.batch, threads=settings.threads, precision=settings.precision)
+        view = View.of(engine, plain, image, [whole, *(one.roi for one in found)])
+        whole_peak, *peaks = view.scores.tolist()
+        seen = [Candidate(one.roi, (one.score + max(peak, 0.0)) / 2) for one, peak in zip(found, peaks, strict=True)]
+        kept = distinct(seen, view.parts[1:], self.search.min_find_score)
+        highest = max([peaks[i] for i in kept], default=self.search.min_find_score)
+        if whole_peak >= highest + WHOLE_AHEAD:
+            return [whole]
+        return [seen[i].roi for i in kept[: self.search.max_subjects]]
 
 
 def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence[int] = LEVELS_PX) -> list[Candidate]:
@@ -89,6 +107,22 @@ def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence
             center = ((at_x + 0.5) * across - 0.5, (at_y + 0.5) * down - 0.5)
             found.append(Candidate(Roi(center, SIDE_UNIT_PX * 2**octaves * math.sqrt(across * down)), score))
     return found
+
+
+def distinct(found: Sequence[Candidate], parts: np.ndarray, least: float) -> list[int]:
+    """Return the places of the candidates that score at least so much, the surest first.
+
+    Args:
+        found: K candidates.
+        parts: [K, P, 2], their poses; a pose like a surer one is the same subject.
+        least: score.
+    """
+    kept: list[int] = []
+    for i in sorted(range(len(found)), key=lambda each: -found[each].score):
+        new = all(sameness(parts[i], parts[j], found[j].roi.side) < SAME_SUBJECT for j in kept)
+        if new and found[i].score >= least:
+            kept.append(i)
+    return kept
 
 
 def shrunk(image: np.ndarray, longer: int) -> tuple[np.ndarray, float, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from cpm_fast.config import CENTER, Conv, NetworkConfig, preset
 from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.evaluation.finder import matched, score_of
 from cpm_fast.inference.asking import Asked
-from cpm_fast.inference.finder import Candidate, Finder, candidates, chosen
+from cpm_fast.inference.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
 from cpm_fast.inference.search import Search
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
@@ -54,9 +55,25 @@ class Given:
         return [maps]
 
 
-def regions(engine: Any, image: np.ndarray = PICTURE, **limits: Any) -> list[Roi]:
+@dataclass(frozen=True)
+class Looks:
+    """A pose network that is equally sure of every region, with all parts in its middle, and as told of the first."""
+
+    whole: float
+    peak: float
+
+    def of(self, engine: Any, settings: Any, image: np.ndarray, rois: list[Roi]) -> SimpleNamespace:
+        scores = np.array([self.whole, *[self.peak] * (len(rois) - 1)])
+        return SimpleNamespace(scores=scores, parts=np.array([[roi.center] * 14 for roi in rois]))
+
+
+def regions(
+    engine: Any, image: np.ndarray = PICTURE, whole: float = 0.0, peak: float = 0.5, **limits: Any
+) -> list[Roi]:
     finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}))
-    return list(finder.regions(engine, cpm_fast.inference.settings.Settings(), image))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cpm_fast.inference.finder.View", Looks(whole, peak))
+        return list(finder.regions(engine, cpm_fast.inference.settings.Settings(), image))
 
 
 def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
@@ -73,8 +90,37 @@ def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
 
 def test_limits() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.2, 0.6), (0.8, 0.5, 0.2, 0.35))
-    assert [len(regions(engine, min_find_score=least)) for least in (0.1, 0.5, 0.7, 0.95)] == [3, 2, 1, 0]
+    assert [len(regions(engine, min_find_score=least)) for least in (0.1, 0.5, 0.6, 0.95)] == [3, 2, 1, 0]
     assert len(regions(engine, max_subjects=2)) == 2 and regions(engine, max_subjects=1)[0].center[0] < 100
+
+
+def test_whole_picture_is_the_subject_if_its_peaks_are_higher() -> None:
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
+    whole = [Roi.whole_image(*PICTURE.shape[:2])]
+    assert regions(engine, whole=0.6) == whole and len(regions(engine, whole=0.5)) == 2
+    # Peaks that are no number are those of nobody.
+    assert len(regions(engine, whole=float("nan"))) == 2
+    nobody = Given()
+    assert regions(nobody, whole=0.6) == whole and regions(nobody, whole=0.3) == []
+    assert regions(nobody, whole=0.6, min_find_score=0.7) == []
+
+
+def test_mean_of_belief_and_peaks_is_the_score() -> None:
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.4))
+    assert [len(regions(engine, peak=peak)) for peak in (0.5, 0.1, -2.0)] == [2, 1, 1]
+    assert regions(engine, peak=-2.0, min_find_score=0.5) == []
+
+
+def test_one_pose_is_one_subject() -> None:
+    first, surer, other = (Roi((x, 100), 80) for x in (100, 140, 300))
+    found = [Candidate(first, 0.5), Candidate(surer, 0.7), Candidate(other, 0.4)]
+    parts = np.array([[[100.0, 100.0]] * 14, [[102.0, 100.0]] * 14, [[300.0, 100.0]] * 14])
+    assert distinct(found, parts, 0.3) == [1, 2] and distinct(found, parts, 0.45) == [1]
+
+
+def test_so_many_regions_are_looked_at() -> None:
+    many = [((i % 5) * 0.2 + 0.1, (i // 5) * 0.33 + 0.16, 0.08, 0.9) for i in range(15)]
+    assert len(regions(Given(*many))) == MOST_LOOKS
 
 
 def test_one_subject_at_two_levels_is_one() -> None:
@@ -143,9 +189,9 @@ def test_a_finder_is_given_as_a_file_or_a_network(finder_file: Path) -> None:
     for finder in (finder_file, str(finder_file), cpm_fast.load(finder_file)):
         with pytest.warns(UserWarning, match="no subject found"):
             assert len(cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder)[0]) == 0
-    # Beliefs of 0 are above a lower score; of a level map the first cell is its peak, one of each level.
+    # Nobody is found by any score where no belief is a candidate's, but the whole picture is.
     found = cpm_fast.find(PICTURE, model=WEIGHTS, find=finder_file, min_find_score=-0.5, max_subjects=3)[0]
-    assert len(found) == 2
+    assert found == [Roi.whole_image(*PICTURE.shape[:2])]
     finder = Asked(cpm_fast.load(finder_file)).of(cpm_fast.load(WEIGHTS))
     assert isinstance(finder, Finder) and finder.search.min_find_score == 0.5
 
