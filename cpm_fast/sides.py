@@ -99,7 +99,7 @@ def _side(name: str) -> tuple[str, Key] | None:
     sides = [_of_token(tokens[place])[0] for place in places]
     if not places or (len(places) > 1 and len(set(sides)) > 1):
         return None
-    # Of a name that holds a side several times, "left_paw_left_toe", all change.
+    # In a name that holds a side several times, "left_paw_left_toe", all change.
     for place in places:
         tokens[place] = _of_token(tokens[place])[1]
     return sides[0], tuple(tokens)

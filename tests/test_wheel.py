@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("cpm_fast", "kernels", "csrc", "cmake", "tests", "benchmarks", "examples")
 BUILT = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", "_build_failure.txt")
-# What pyproject.toml asks for, and only an isolated build would fetch.
+# The version that pyproject.toml requires, which only an isolated build would fetch.
 LEAST_SETUPTOOLS = 80
 
 

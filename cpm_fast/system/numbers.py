@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-# Of a number that is also a float without loss.
+# Decimal digits of a whole number that is also a float without loss.
 MOST_DIGITS = 15
 
 

@@ -28,8 +28,8 @@ LOST_FRAMES = 25
 # Poses are one subject's where their parts lie this near: exp(-d^2 / (2 (0.1 side)^2)), the mean over parts that both
 # have.
 SAME_SUBJECT, SAME_SHARE = 0.6, 0.1
-# Of the mean of key point similarity, overlap and steadiness with what the last frames predict: below it a pose is
-# another's.
+# The lowest mean of key point similarity, overlap and steadiness with what the last frames predict; below it a pose is
+# another subject's.
 LEAST_ALIKE = 0.1
 # A found region that overlaps a followed one more shows that subject.
 KNOWN_OVERLAP = 0.45
