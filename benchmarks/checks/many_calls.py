@@ -52,7 +52,7 @@ def call(random: np.random.Generator, number: int) -> None:
     name, threads = MODELS[int(random.integers(len(MODELS)))], int(random.integers(1, 4))
     if number % 50 == 0:
         image = random.integers(0, 255, (int(random.integers(40, 200)), int(random.integers(40, 200)), 3), np.uint8)
-        cpm_fast.infer(image, model=name, threads=threads)
+        cpm_fast.infer(image, model=name, find=False, threads=threads)
         return
     model = cpm_fast.load(name, device="cpu") if number % 10 == 0 else _model(name)
     count, height, width = int(random.integers(1, 3)), *(int(side) for side in random.choice(SIZES, 2))

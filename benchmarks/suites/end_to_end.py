@@ -90,7 +90,7 @@ def peers() -> list[Peer]:
 def cpm_fast_picture(problem: PictureProblem) -> Run:
     set_up(problem.setting)
     path, model = problem.path(), problem.model()
-    return lambda: [cpm_fast.infer(path, model=model)[0].keypoints[0]]
+    return lambda: [cpm_fast.infer(path, model=model, find=False)[0].keypoints[0]]
 
 
 def pytorch_picture(problem: PictureProblem) -> Run:
