@@ -1,9 +1,9 @@
 """Scores of finding subjects in whole pictures: python benchmarks/studies/finding.py --data person_keypoints.json.
 
-On people of a COCO key point file, four ways: each picture as one subject, the finder of the weights, a search, and the
-true boxes. For each way the mean object key point similarity of the people with at least six labeled joints of the body
-(a person who was not found counts 0), and for finder and search the recall and the false regions at an overlap of 0.5.
-It writes finding.json.
+On people of a COCO key point file, up to four ways: each picture as one subject, the finder of the weights if they have
+one, a search, and the true boxes. For each way the mean object key point similarity of the people with at least six
+labeled joints of the body (a person who was not found counts 0), and for finder and search the recall and the false
+regions at an overlap of 0.5. It writes finding.json.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 import cpm_fast
+from benchmarks.harness.record import commit, hardware, write
 from cpm_fast.inference.search import overlap
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import COCO
-from cpm_fast.system.files import atomic_write
 
 # Sigmas of COCO's 17 parts, as a share of the root of the person's area (cocodataset.org, keypoints-eval).
 SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
@@ -126,7 +126,7 @@ def measure(people: dict[str, list[Person]], folder: Path, model: str | None) ->
     counting = [name for name, each in people.items() if any(one.body.sum() >= LEAST_JOINTS for one in each)]
     ways: dict[str, dict[str, Any]] = {
         "whole picture": {"find": False},
-        "finder": {"find": "auto"},
+        **({"finder": {"find": "auto"}} if network.config.finder else {}),
         "search": {"find": "search"},
         "true boxes": {},
     }
@@ -164,10 +164,10 @@ def main(arguments: list[str] | None = None) -> int:
         "command": " ".join(["python benchmarks/studies/finding.py", *given]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": cpm_fast.__version__,
+        "commit": commit(),
+        "hardware": hardware(),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(options.out / "finding.json") as file:
-        file.write((json.dumps(about | {"ways": record}, indent=1) + "\n").encode())
+    write(options.out / "finding.json", about | {"ways": record})
     print(f"wrote {options.out / 'finding.json'}")
     return 0
 

@@ -65,3 +65,13 @@ def test_runs_on_drawn_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ways = json.loads((tmp_path / "out" / "finding.json").read_text())["ways"]
     assert set(ways) == {"whole picture", "search", "true boxes"} and ways["search"]["people"] == 2
     assert 0 <= ways["search"]["recall"] <= 1 and "wrote" in capsys.readouterr().out
+
+
+def test_weights_with_a_finder_are_measured_with_it(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "0.png"), np.full((100, 120, 3), 120, np.uint8))
+    parts = np.random.default_rng(0).uniform(0, 90, (17, 2))
+    person = Person(np.array([0, 0, 90, 90]), parts, np.ones(17, bool), 900.0)
+    with pytest.warns(UserWarning):
+        ways = finding.measure({"0.png": [person]}, tmp_path / "images", "compact-lsp")
+    assert set(ways) == {"whole picture", "finder", "search", "true boxes"} and ways["finder"]["tall_people"] == 1

@@ -95,7 +95,7 @@ def test_native_cuda_ops_that_do_not_run_are_a_line(monkeypatch, error, advice):
 
 def test_triton_kernels_are_tried(monkeypatch):
     with_a_gpu(monkeypatch, True)
-    monkeypatch.setattr(doctor, "_version", lambda module: "3.9.0")
+    monkeypatch.setattr(doctor, "installed", lambda package: "3.9.0")
     monkeypatch.setattr(doctor, "_convolution", lambda device: lambda: (torch.zeros(1),))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: (9, 0))
     assert doctor._triton().state == "ok"
