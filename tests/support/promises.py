@@ -87,9 +87,11 @@ RUN: dict[str, Promise] = {
     "cpm-fast infer folder --boxes boxes.csv -o out/boxes-csv": Promise(
         ("out/boxes-csv/results.json",), (r"2 pictures, 2 subjects", "wrote out/boxes-csv/results.json")
     ),
-    "cpm-fast infer group.jpg --find search -o out/found": Promise(
-        ("out/found/results.json", "out/found/group_pose.png"), (r"1 pictures, \d+ subjects",)
+    "cpm-fast infer group.jpg -o out/found": Promise(("out/found/results.json",), (r"1 pictures, \d+ subjects",)),
+    "cpm-fast infer group.jpg --find search -o out/searched": Promise(
+        ("out/searched/results.json",), (r"1 pictures, \d+ subjects",)
     ),
+    "cpm-fast infer group.jpg --find whole -o out/whole": located("out/whole", "group"),
     "cpm-fast infer folder/ --form csv -o out/folder": located("out/folder", "1", "2", file="results.csv"),
     "cpm-fast infer folder/ --form csv -o out/table": located("out/table", "1", "2", file="results.csv"),
     "cpm-fast infer folder/ -o out/json": located("out/json", "1", "2"),
