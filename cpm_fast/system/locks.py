@@ -31,8 +31,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """Hold a folder during the block; the lock of a dead process is taken over with a warning.
 
     The lock is a file with the holder's host and process number. The system drops it when its holder dies (POSIX record
-    locks, which a loader process that is forked meanwhile does not share; on Windows a locked byte). Where a file
-    system has no locks, the process number decides, and the lock of another host is never taken over.
+    locks, which a loader process that is forked meanwhile does not share; on Windows a locked byte). On a file
+    system without locks, the process number decides, and the lock of another host is never taken over.
 
     Args:
         folder: to hold; it must exist.
