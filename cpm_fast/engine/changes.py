@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
+from operator import is_
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -12,8 +13,8 @@ from torch import nn
 from torch.nn.modules import module as torch_modules
 
 from cpm_fast.model.cpm import CPM, ContextConv
-from cpm_fast.ops.checksum import checksum
-from cpm_fast.ops.memory import check_memory
+from cpm_fast.ops.checksum import checksum, checksum_of, spans_of
+from cpm_fast.ops.memory import check_memory, states_of
 
 _MODES = torch._C._TorchDispatchModeKey
 # Modes under which operations make a graph or shapes, not values.
@@ -31,15 +32,21 @@ class Fingerprint:
     """The state of a model's weights.
 
     Args:
-        settings: shapes and types of all tensors, and the constants of normalizations.
-        places: (address, version) of the tensors on other devices than the CPU.
+        tensors: the weights, which it keeps alive.
+        states: of their memory, by `states_of`.
+        settings: the constants of normalizations.
+        spans: of the tensors on the CPU, for their next checksum; None if there is no native code or one is not dense.
         sum: the checksum of the tensors on the CPU.
-        copies: of the others.
+        versions: PyTorch's, of the tensors on other devices.
+        copies: of those.
     """
 
+    tensors: tuple[torch.Tensor, ...]
+    states: tuple[tuple[object, ...], ...]
     settings: tuple[object, ...]
-    places: tuple[tuple[int, int], ...]
+    spans: list[tuple[int, int]] | None
     sum: int
+    versions: tuple[int, ...]
     copies: tuple[torch.Tensor, ...]
 
 
@@ -49,22 +56,25 @@ def fingerprint(model: CPM, before: Fingerprint | None) -> Fingerprint:
     Values on the CPU are summed natively. Those on a GPU are compared with copies, and the result is waited for; while
     a CUDA graph is captured, which allows no waiting, only addresses and PyTorch's versions are compared.
     """
-    tensors = list(_tensors(model))
-    settings: tuple[object, ...] = tuple(
-        (tensor.shape, tensor.stride(), tensor.dtype, tensor.device) for tensor in tensors
-    )
-    settings += tuple(norm.eps for norm in _norms(model))
-    here = [tensor for tensor in tensors if tensor.device.type == "cpu"]
-    away = [tensor.detach() for tensor in tensors if tensor.device.type != "cpu"]
-    places = tuple((tensor.data_ptr(), tensor._version) for tensor in away)
+    tensors = tuple(_tensors(model))
+    settings: tuple[object, ...] = tuple(norm.eps for norm in _norms(model))
+    if before is not None and _unmoved(tensors, before) and settings == before.settings:
+        if before.spans is not None and not before.copies:
+            if checksum_of(before.spans) == before.sum:
+                return before
+        elif _unchanged(tensors, before):
+            return before
+    here, away = _by_place(tensors)
     total = checksum(here)
-    if (
-        before is not None
-        and (settings, places, total) == (before.settings, before.places, before.sum)
-        and (not away or torch.cuda.is_current_stream_capturing() or _equal(away, before.copies))
-    ):
-        return before
-    return Fingerprint(settings, places, total, tuple(tensor.clone() for tensor in away))
+    return Fingerprint(
+        tensors,
+        states_of(tensors),
+        settings,
+        spans_of(here),
+        total,
+        tuple(tensor._version for tensor in away),
+        tuple(tensor.clone() for tensor in away),
+    )
 
 
 def odd(model: CPM) -> str | None:
@@ -74,22 +84,29 @@ def odd(model: CPM) -> str | None:
     if getattr(model.forward, "__func__", None) is not CPM.forward:
         return "a forward of its own"
     relu = {layer.name: layer.relu for layer in model.layers if layer.kind == "conv"}
-    modules: list[tuple[str, nn.Module, object]] = [("the model", model, CPM.forward)]
-    modules.append(("convs", model.convs, nn.ModuleDict.forward))
+    strange = _strange(model, CPM.forward, "the model") or _strange(model.convs, nn.ModuleDict.forward, "convs")
+    if strange is not None:
+        return strange
     for name, conv in model.convs._modules.items():
         if not isinstance(conv, ContextConv) or conv.relu != relu.get(name):
             return f"another layer {name} than it was built with"
-        modules.append((name, conv, ContextConv.forward))
+        strange = _strange(conv, ContextConv.forward, name)
         norm = conv.norm
-        if norm is not None:
+        if norm is not None and strange is None:
             if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.weight is None:
                 return f"another normalization in {name} than it was built with"
-            modules.append((f"{name}.norm", norm, nn.BatchNorm2d.forward))
-    for name, module, forward in modules:
-        if module._forward_hooks or module._forward_pre_hooks:
-            return f"forward hooks on {name}"
-        if type(module).forward is not forward or "forward" in module.__dict__:
-            return f"another forward in {name} than it was built with"
+            strange = _strange(norm, nn.BatchNorm2d.forward, name, ".norm")
+        if strange is not None:
+            return strange
+    return None
+
+
+def _strange(module: nn.Module, forward: object, name: str, part: str = "") -> str | None:
+    """Return what keeps one module from being run by its layer; None if nothing does."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return f"forward hooks on {name}{part}"
+    if type(module).forward is not forward or "forward" in module.__dict__:
+        return f"another forward in {name}{part} than it was built with"
     return None
 
 
@@ -152,6 +169,31 @@ def _tensors(model: CPM) -> Iterator[torch.Tensor]:
 
 def _norms(model: CPM) -> Iterator[nn.BatchNorm2d]:
     return (conv.norm for conv in model.convs._modules.values() if conv is not None and conv.norm is not None)  # type: ignore[misc]
+
+
+def _unmoved(tensors: tuple[torch.Tensor, ...], before: Fingerprint) -> bool:
+    """Return whether the tensors are those of `before`, in the same memory and form."""
+    return (
+        len(tensors) == len(before.tensors)
+        and all(map(is_, tensors, before.tensors))
+        and states_of(tensors) == before.states
+    )
+
+
+def _unchanged(tensors: tuple[torch.Tensor, ...], before: Fingerprint) -> bool:
+    """Return whether unmoved tensors, some of them on a GPU or not dense, have the values of `before`."""
+    here, away = _by_place(tensors)
+    return (
+        tuple(tensor._version for tensor in away) == before.versions
+        and checksum(here) == before.sum
+        and (not away or torch.cuda.is_current_stream_capturing() or _equal(away, before.copies))
+    )
+
+
+def _by_place(tensors: tuple[torch.Tensor, ...]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Return the tensors on the CPU and those elsewhere."""
+    here = [tensor for tensor in tensors if tensor.device.type == "cpu"]
+    return here, [tensor.detach() for tensor in tensors if tensor.device.type != "cpu"]
 
 
 def _equal(tensors: list[torch.Tensor], copies: tuple[torch.Tensor, ...]) -> bool:

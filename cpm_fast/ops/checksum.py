@@ -21,18 +21,31 @@ def checksum(tensors: Sequence[torch.Tensor]) -> int:
     Raises:
         RuntimeError: a tensor is on another device, or has no memory of its own.
     """
-    pieces = []
     for tensor in tensors:
         if tensor.device.type != "cpu":
             raise RuntimeError(f"tensors must be on the CPU, got {tensor.device}")
         check_memory("a weight", tensor)
-        # A dense tensor is one piece whatever its order.
-        if not (tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)):
-            tensor = tensor.detach().contiguous()
-        pieces.append(tensor)
     if backend.native_missing("cpu") is not None:
-        return _plain(pieces)
-    return backend.native().checksum_cpu([(each.data_ptr(), each.nbytes) for each in pieces], backend.threads())
+        return _plain(tensors)
+    pieces = [tensor if _dense(tensor) else tensor.detach().contiguous() for tensor in tensors]
+    return checksum_of([(piece.data_ptr(), piece.nbytes) for piece in pieces])
+
+
+def spans_of(tensors: Sequence[torch.Tensor]) -> list[tuple[int, int]] | None:
+    """Return (address, bytes) of tensors that `checksum` accepts, for `checksum_of`; None if it would not read them."""
+    if backend.native_missing("cpu") is not None or not all(map(_dense, tensors)):
+        return None
+    return [(tensor.data_ptr(), tensor.nbytes) for tensor in tensors]
+
+
+def checksum_of(spans: list[tuple[int, int]]) -> int:
+    """Return the `checksum` of tensors by their spans, whose memory is the caller's to keep."""
+    return backend.native().checksum_cpu(spans, backend.threads())
+
+
+def _dense(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is one piece of memory, whatever its order."""
+    return tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _plain(tensors: Sequence[torch.Tensor]) -> int:

@@ -88,6 +88,10 @@ CHANGES: dict[str, Callable[[CPM], object]] = {
     ],
     "detach": lambda model: [parameter.detach().mul_(0.5) for parameter in model.parameters()],
     "numpy": lambda model: [parameter.detach().numpy().__imul__(0.5) for parameter in model.parameters()],
+    "moved": lambda model: [setattr(each, "data", each.data.clone().mul_(0.5)) for each in model.parameters()],
+    "turned in place": lambda model: setattr(
+        first_conv(model).weight, "data", first_conv(model).weight.data.transpose(2, 3)
+    ),
     "two values swapped": lambda model: _swap(first_conv(model).weight.data[0, 0, 0]),
     "signs": lambda model: [parameter.data.neg_() for parameter in model.parameters()],
     "inference mode": scale_inference,
@@ -147,6 +151,32 @@ def test_a_frozen_engine_does_not_look_again() -> None:
     assert all(map(torch.equal, engine(x), before))
     with torch.no_grad():
         assert error(Engine(model)(x), model(x)) < BOUND
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda weight: weight.untyped_storage().resize_(0), "it was released"),
+        (lambda weight: weight.untyped_storage().resize_(weight.nbytes // 2), "it was released"),
+        (lambda weight: setattr(weight, "data", torch._neg_view(weight.data)), "a negative view"),
+    ],
+)
+def test_weights_that_lose_their_memory_are_refused(damage: Callable[[nn.Parameter], object], message: str) -> None:
+    model, x = network(), crops()
+    engine = Engine(model)
+    for _ in range(2):
+        engine(x)
+    damage(first_conv(model).weight)
+    with pytest.raises(RuntimeError, match=message):
+        engine(x)
+
+
+def test_unchanged_weights_cost_one_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = network(), crops()
+    engine = Engine(model)
+    engine(x)
+    monkeypatch.setattr(changes, "checksum", lambda _: pytest.fail("the weights were checked one by one"))
+    engine(x)
 
 
 def test_hooks_are_refused_where_the_model_cannot_run_itself() -> None:
