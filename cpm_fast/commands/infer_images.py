@@ -18,6 +18,7 @@ import numpy as np
 from cpm_fast.commands.inputs import Inputs
 from cpm_fast.data.formats.boxes import BoxFile
 from cpm_fast.inference.asking import AUTO, SEARCH, Asked, Looks
+from cpm_fast.inference.center_finder import CenterFinder
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.finder import Finder
 from cpm_fast.inference.images import Failure, Job
@@ -78,7 +79,7 @@ def asked_find(options: argparse.Namespace) -> Any:
 
 def found_by(looks: Looks | None) -> str:
     """Describe the search for subjects and its limits; equal descriptions find the same subjects."""
-    if isinstance(looks, Finder):
+    if isinstance(looks, Finder | CenterFinder):
         return f"finder {fingerprint(looks.engine.model)} {looks.search!r}"
     return repr(looks)
 

@@ -1,7 +1,7 @@
 """The description of a network, and the networks that have a name."""
 
 from cpm_fast.config.network import CENTER, SIDE_UNIT_PX, STRIDE, Conv, NetworkConfig
-from cpm_fast.config.presets import PRESETS, base, compact, finder, large, mmpose, preset, small, vgg, widened
+from cpm_fast.config.presets import PRESETS, base, compact, finder, large, mmpose, person, preset, small, vgg, widened
 
 __all__ = [
     "CENTER",
@@ -15,6 +15,7 @@ __all__ = [
     "finder",
     "large",
     "mmpose",
+    "person",
     "preset",
     "small",
     "vgg",

@@ -91,6 +91,8 @@ class NetworkConfig:
         margin: `Roi.from_box` margin the network was trained for.
         kind: "pose": the maps are parts; "find": the network is a finder, which sees whole pictures. Its two maps are
             the belief in a subject's center and the logarithm to base 2 of the subject's side (`SIDE_UNIT_PX`).
+        side_map: of a finder: whether it has the second map. Without it, as in the release, the region of every subject
+            is a square as high as the picture.
         finder: name or file of the finder that belongs to a pose network; empty: none.
         find_score: of a finder: the least belief in a center that counts as a subject, calibrated on held-out scenes.
 
@@ -129,6 +131,7 @@ class NetworkConfig:
     padding_value: int = 128
     margin: float = 1.25
     kind: Literal["pose", "find"] = "pose"
+    side_map: bool = True
     finder: str = ""
     find_score: float = 0.3
 
@@ -149,7 +152,7 @@ class NetworkConfig:
             _check_sums("trunk", block)
         for name in ("tail", "features", "first", "refine"):
             _check_sums(name, getattr(self, name))
-        for name in ("shared_trunk", "center_map", "background"):
+        for name in ("shared_trunk", "center_map", "background", "side_map"):
             require(isinstance(getattr(self, name), bool), name, "true or false")
         require(is_whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
         fine = is_whole(self.pool_padding) and self.pool_padding in ((0, 1) if self.pool_kernel == 3 else (0,))
@@ -177,6 +180,7 @@ class NetworkConfig:
         fine = is_whole(self.padding_value) and 0 <= self.padding_value <= 255
         require(fine, "padding_value", "a whole number from 0 to 255")
         require(self.kind in ("pose", "find"), "kind", "'pose' or 'find'")
+        require(self.side_map or self.kind == "find", "side_map", "true with kind 'pose'")
         require(isinstance(self.finder, str), "finder", "a name or file of weights, or empty")
         require(is_finite(self.find_score), "find_score", "a finite number")
         if self.kind == "find":
@@ -192,7 +196,7 @@ class NetworkConfig:
     @property
     def maps(self) -> int:
         """The number of belief maps: P + 1, or P without background; a finder's map of sides counts as one."""
-        return self.parts + int(self.background) + int(self.kind == "find")
+        return self.parts + int(self.background) + int(self.kind == "find" and self.side_map)
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -208,7 +212,7 @@ class NetworkConfig:
             values[name] = _described(getattr(self, name))
         # Files of networks that have nothing to do with finders stay as they were.
         for entry in dataclasses.fields(self):
-            if entry.name in ("kind", "finder", "find_score") and values[entry.name] == entry.default:
+            if entry.name in ("kind", "side_map", "finder", "find_score") and values[entry.name] == entry.default:
                 del values[entry.name]
         return values
 

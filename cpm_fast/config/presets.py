@@ -116,6 +116,25 @@ def vgg(skeleton: Skeleton = LSP) -> NetworkConfig:
     )
 
 
+def person() -> NetworkConfig:
+    """Return the released network that finds people: on more of VGG-19, with one map, the belief in a person's center.
+
+    It sees the whole picture, brought to a height of 368 px; a belief above 0.5 is a person.
+    """
+    return dataclasses.replace(
+        vgg(CENTER),
+        stages=4,
+        input_size=(376, 656),
+        tail=(*(Conv(3, 512),) * 5, Conv(3, 128)),
+        center_map=False,
+        background=False,
+        concat=("beliefs", "features"),
+        kind="find",
+        side_map=False,
+        find_score=0.5,
+    )
+
+
 def mmpose(skeleton: Skeleton = MPII) -> NetworkConfig:
     """Return the network as mmpose 1.x builds and trains it: normalized, without center map and background."""
     return NetworkConfig(
@@ -160,6 +179,7 @@ PRESETS = {
     "cpm6": NetworkConfig(),
     "flic": NetworkConfig(skeleton=FLIC, stages=4),
     "vgg": vgg(),
+    "person": person(),
     "mmpose": mmpose(),
     "compact": compact(),
     "small": small(),

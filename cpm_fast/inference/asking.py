@@ -11,6 +11,7 @@ import numpy as np
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
+from cpm_fast.inference.center_finder import CenterFinder
 from cpm_fast.inference.detector import Detector
 from cpm_fast.inference.finder import Finder
 from cpm_fast.inference.search import Search
@@ -106,7 +107,7 @@ def is_function(find: Find) -> TypeGuard[Callable[[np.ndarray], Any]]:
     return callable(find) and not isinstance(find, CPM)
 
 
-def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder:
+def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder | CenterFinder:
     """Return a finder that a user or a network's weights name, on the network's device."""
     from cpm_fast.weights import shared
 
@@ -115,7 +116,8 @@ def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder:
     if finder.config.kind != "find":
         shown = "a network" if isinstance(named, CPM) else str(named)
         raise ValueError(f"find must be a finder, got {shown}, which locates the parts of subjects")
-    return Finder(Engine(finder, frozen=not isinstance(named, CPM)), asked.limits(finder.config.find_score))
+    engine, limits = Engine(finder, frozen=not isinstance(named, CPM)), asked.limits(finder.config.find_score)
+    return Finder(engine, limits) if finder.config.side_map else CenterFinder(engine, limits)
 
 
 def looked(looks: Looks, engine: Engine, settings: Settings, image: np.ndarray, name: str) -> Sequence[Roi]:

@@ -92,10 +92,8 @@ def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence
         picture, across, down = shrunk(image, level)
         config = engine.config
         height, width = picture.shape[:2]
-        border = (config.padding_value,) * 3
-        cells = cv2.copyMakeBorder(picture, 0, -height % STRIDE, 0, -width % STRIDE, cv2.BORDER_CONSTANT, value=border)
         with torch.inference_mode():
-            maps = engine(network_input(cells[None], config, engine.device))[-1].float()  # [1, 2, h, w]
+            maps = maps_of(engine, picture)  # [1, 2, h, w]
             points, scores = (each[0].cpu().numpy() for each in many_peaks(maps[:, 0].contiguous(), least, RADIUS))
         sides = maps[0, 1].cpu().numpy()
         there = scores > least
@@ -107,6 +105,18 @@ def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence
             center = ((at_x + 0.5) * across - 0.5, (at_y + 0.5) * down - 0.5)
             found.append(Candidate(Roi(center, SIDE_UNIT_PX * 2**octaves * math.sqrt(across * down)), score))
     return found
+
+
+def maps_of(engine: Engine, picture: np.ndarray) -> torch.Tensor:
+    """Return the last stage's maps [1, M, h, w] float32 of a whole picture [H, W, 3] uint8 BGR.
+
+    The picture is filled up to whole cells on the right and below.
+    """
+    config = engine.config
+    height, width = picture.shape[:2]
+    border = (config.padding_value,) * 3
+    cells = cv2.copyMakeBorder(picture, 0, -height % STRIDE, 0, -width % STRIDE, cv2.BORDER_CONSTANT, value=border)
+    return engine(network_input(cells[None], config, engine.device))[-1].float()
 
 
 def distinct(found: Sequence[Candidate], parts: np.ndarray, least: float) -> list[int]:

@@ -111,11 +111,19 @@ class Find:
 
     Args:
         network, config: the network and the training.
+
+    Raises:
+        ValueError: the network has no map of sides, or the training is one of networks that locate parts.
     """
 
     def __init__(self, network: NetworkConfig, config: TrainingConfig) -> None:
         if config.teacher or config.robust:
             raise ValueError("teacher and robust are for networks that locate parts, got a finder")
+        if not network.side_map:
+            raise ValueError(
+                "a finder that is trained must have a map of sides, got one without, as the release's person network; "
+                "--preset finder has one"
+            )
         self.network, self.config = network, config
 
     def items(self, data: Sequence[Dataset], seed: int) -> SceneItems:

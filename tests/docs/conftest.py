@@ -12,7 +12,7 @@ from cpm_fast import weights
 from cpm_fast.commands import train as command
 from cpm_fast.config import PRESETS, Conv
 from cpm_fast.media import video
-from support.stand_ins import TINY, TINY_VGG, write_all
+from support.stand_ins import TINY, TINY_PERSON, TINY_VGG, write_all
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def small_presets(monkeypatch):
     """Make the networks that commands train small."""
     monkeypatch.setitem(PRESETS, "compact", TINY)
     monkeypatch.setitem(PRESETS, "vgg", TINY_VGG)
+    monkeypatch.setitem(PRESETS, "person", TINY_PERSON)
     small = ((Conv(3, 4),),) * 3
     tiny_finder = replace(PRESETS["finder"], trunk=small, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),))
     monkeypatch.setitem(PRESETS, "finder", tiny_finder)

@@ -222,6 +222,8 @@ def test_rejects(finder_file: Path) -> None:
         ({"skeleton": cpm_fast.load(WEIGHTS).skeleton}, "skeleton must be of the part center with kind 'find'"),
         ({"background": True}, "background must be false with kind 'find'"),
         ({"kind": "guess"}, "kind must be 'pose' or 'find'"),
+        ({"kind": "pose", "side_map": False}, "side_map must be true with kind 'pose'"),
+        ({"side_map": 1}, "side_map must be true or false"),
         ({"find_score": float("nan")}, "find_score must be a finite number"),
         ({"finder": 3}, "finder must be a name or file of weights"),
     ],
@@ -232,7 +234,8 @@ def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> No
 
 
 def test_files_of_pose_networks_say_nothing_of_finders() -> None:
-    assert not {"kind", "finder", "find_score"} & set(NetworkConfig().to_dict())
+    assert not {"kind", "side_map", "finder", "find_score"} & set(NetworkConfig().to_dict())
+    assert "side_map" not in SMALL.to_dict() and preset("person").to_dict()["side_map"] is False
     assert replace(SMALL, find_score=0.4).to_dict()["find_score"] == 0.4 and SMALL.skeleton == CENTER
 
 

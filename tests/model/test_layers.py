@@ -16,6 +16,7 @@ def test_released_parameter_counts():
     assert parameter_count(preset("cpm6")) == 31_219_866
     assert parameter_count(preset("flic")) == 21_323_816
     assert parameter_count(preset("vgg")) == 29_852_058
+    assert parameter_count(preset("person")) == 25_714_372
     # mmpose's convolutions have no bias where batch normalization follows.
     config = preset("mmpose")
     biases = sum(layer.channels for layer in network_layers(config) if layer.norm)
@@ -26,6 +27,7 @@ def test_released_mac_counts():
     assert mac_count(preset("cpm6")) / 1e9 == pytest.approx(175.438, abs=5e-4)
     assert mac_count(preset("flic")) / 1e9 == pytest.approx(154.500, abs=5e-4)
     assert mac_count(preset("vgg")) / 1e9 == pytest.approx(88.420, abs=5e-4)
+    assert mac_count(preset("person")) / 1e9 == pytest.approx(145.102, abs=5e-4)
 
 
 @pytest.mark.parametrize(

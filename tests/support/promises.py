@@ -78,6 +78,9 @@ RUN: dict[str, Promise] = {
     "cpm-fast infer group.jpg --finder runs/finder/best.safetensors -o out/by-finder": Promise(
         ("out/by-finder/results.json",), (r"1 pictures, \d+ subjects",)
     ),
+    "cpm-fast infer group.jpg --model cpm_vgg.safetensors --finder person.safetensors -o out/released": Promise(
+        ("out/released/results.json",), (r"1 pictures, 0 subjects",)
+    ),
     "cpm-fast infer folder --boxes detections.json --min-find-score 0.5 -o out/boxes": Promise(
         ("out/boxes/results.json", "out/boxes/1_pose.png"), (r"2 pictures, 2 subjects", "wrote out/boxes/results.json")
     ),
@@ -173,6 +176,8 @@ RUN: dict[str, Promise] = {
     # Weights
     "cpm-fast import pose_iter_320000.caffemodel -o cpm_vgg.safetensors":
         Promise(("cpm_vgg.safetensors",), (r"conv1_1", r"wrote cpm_vgg\.safetensors")),
+    "cpm-fast import pose_iter_70000.caffemodel -o person.safetensors":
+        Promise(("person.safetensors",), (r"conv6_1_CPM", r"centers of subjects", r"wrote person\.safetensors")),
     "cpm-fast import cpm_mpii_368x368.pth -o cpm_mmpose.safetensors":
         Promise(("cpm_mmpose.safetensors",), (r"16 parts", r"wrote cpm_mmpose\.safetensors")),
     "cpm-fast export compact-lsp -o pose.onnx": Promise(("pose.onnx",), (r"equals PyTorch", r"wrote pose\.onnx")),

@@ -16,7 +16,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.model.layers import network_layers
 from cpm_fast.skeleton import MPII
-from cpm_fast.weights.importers.caffe_layouts import vgg_names
+from cpm_fast.weights.importers.caffe_layouts import person_names, vgg_names
 from cpm_fast.weights.importers.mmpose import NORM, PREFIX, mmpose_names
 from support import caffe_file, clips
 from support.pages import blocks
@@ -26,6 +26,10 @@ TINY = replace(
     first=(Conv(3, 4),), refine=(Conv(3, 4),),
 )  # fmt: skip
 TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, first=(Conv(1, 4),))
+TINY_PERSON = replace(
+    preset("person"), stages=2, trunk=((Conv(3, 4),) * 2, (Conv(3, 4),) * 2, (Conv(3, 4),) * 4), tail=(Conv(3, 4),) * 6,
+    first=(Conv(1, 4),), refine=(*(Conv(3, 4),) * 5, Conv(1, 4)),
+)  # fmt: skip
 PICTURES = {"photo.jpg": (560, 400), "group.jpg": (500, 480), "folder/1.png": (60, 50), "folder/2.png": (60, 50),
             "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140),
             "mouse3.png": (200, 210), "mouse4.png": (120, 140), "a.jpg": (560, 400),
@@ -45,7 +49,7 @@ def write_all(folder: Path) -> None:
     (folder / "mice.csv").write_text(blocks("docs/own-data.md", "csv")[0] + "\n")
     (folder / "skeleton.toml").write_text(blocks("docs/own-data.md", "toml")[0])
     write_boxes(folder)
-    write_finder(folder)
+    write_finders(folder)
     write_animals(folder)
     write_lsp(folder)
     write_vgg(folder)
@@ -54,15 +58,15 @@ def write_all(folder: Path) -> None:
         save_model(CPM(TINY), folder / name)
 
 
-def write_finder(folder: Path) -> None:
-    """Write a finder that is sure of nobody."""
+def write_finders(folder: Path) -> None:
+    """Write finders, ours and the released one, that are sure of nobody."""
     small = ((Conv(3, 4),),) * 3
-    model = CPM(
-        replace(preset("finder"), trunk=small, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),), find_score=0.5)
-    )
-    for parameter in model.parameters():
-        torch.nn.init.zeros_(parameter)
-    save_model(model, folder / "finder.safetensors")
+    tiny = replace(preset("finder"), trunk=small, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),), find_score=0.5)
+    for name, config in (("finder", tiny), ("person", TINY_PERSON)):
+        model = CPM(config)
+        for parameter in model.parameters():
+            torch.nn.init.zeros_(parameter)
+        save_model(model, folder / f"{name}.safetensors")
 
 
 def write_boxes(folder: Path) -> None:
@@ -127,12 +131,16 @@ def write_imports(folder: Path) -> None:
     def values(*shape: int) -> np.ndarray:
         return (0.05 * random.standard_normal(shape)).astype(np.float32)
 
-    names, blobs = vgg_names(TINY_VGG), {}
-    for layer in network_layers(TINY_VGG):
-        if layer.kind == "conv":
-            weight = values(layer.channels, layer.in_channels, layer.kernel, layer.kernel)
-            blobs[names[layer.name]] = [weight, values(layer.channels)]
-    (folder / "pose_iter_320000.caffemodel").write_bytes(caffe_file.net(blobs))
+    for stem, config, names in (
+        ("pose_iter_320000", TINY_VGG, vgg_names(TINY_VGG)),
+        ("pose_iter_70000", TINY_PERSON, person_names(TINY_PERSON)),
+    ):
+        blobs = {}
+        for layer in network_layers(config):
+            if layer.kind == "conv":
+                weight = values(layer.channels, layer.in_channels, layer.kernel, layer.kernel)
+                blobs[names[layer.name]] = [weight, values(layer.channels)]
+        (folder / f"{stem}.caffemodel").write_bytes(caffe_file.net(blobs))
     network = replace(mmpose(MPII), stages=1)
     sources, tensors = mmpose_names(network), {}
     for layer in network_layers(network):

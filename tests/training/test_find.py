@@ -76,3 +76,5 @@ def test_rejects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--find must go with the preset finder, got --preset small" in capsys.readouterr().err
     with pytest.raises(ValueError, match="teacher and robust are for networks that locate parts"):
         train(SMALL, replace(CONFIG, robust=1.0), DATA, [], tmp_path / "other", options=QUIET)
+    with pytest.raises(ValueError, match="a finder that is trained must have a map of sides, got one without"):
+        train(replace(SMALL, side_map=False), CONFIG, DATA, [], tmp_path / "other", options=QUIET)

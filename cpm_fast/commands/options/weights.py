@@ -11,11 +11,11 @@ def add_import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         type=Path,
-        help="a .caffemodel of the released networks (MPII, LSP, FLIC, VGG), or "
+        help="a .caffemodel of the released networks (MPII, LSP, FLIC, VGG, person), or "
         "a checkpoint of mmpose's CPM (.pth, .safetensors)",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--preset", help="cpm6, flic, vgg or mmpose (default: by the names in the file)")
+    parser.add_argument("--preset", help="cpm6, flic, vgg, person or mmpose (default: by the names in the file)")
     parser.add_argument(
         "--skeleton",
         help="part names: a .toml file, or one of lsp, mpii, flic, coco and jhmdb (default: by the number of parts)",

@@ -53,11 +53,13 @@ class ImportReport:
 
     def __str__(self) -> str:
         config, problems = self.mapping.config, self.mapping.problems
+        parts = f"{config.parts} parts ({config.skeleton.name})"
+        maps = "centers of subjects" if config.kind == "find" else parts
         unused = ", ".join(self.mapping.unused[:8]) + (" ..." if len(self.mapping.unused) > 8 else "")
         lines = [
             f"file      {self.source}, sha256 {self.sha256}",
-            f"network   {self.mapping.layout}: {config.stages} stages, {config.parts} parts ({config.skeleton.name}), "
-            f"box {config.input_size}, {parameter_count(config):,} parameters",
+            f"network   {self.mapping.layout}: {config.stages} stages, {maps}, box {config.input_size}, "
+            f"{parameter_count(config):,} parameters",
             f"input     {describe_input(config)}",
             self.mapping.table(),
             f"filled    {len(self.mapping.rows) - len(problems)} of {len(self.mapping.rows)} convolutions",
@@ -86,7 +88,7 @@ def import_weights(
     Args:
         source: a .caffemodel; any other suffix is read as a checkpoint of mmpose, .safetensors or PyTorch's.
         output: the file to write, .safetensors; nothing is written if a layer can't be filled.
-        preset: "cpm6", "flic", "vgg" or "mmpose"; if None, found by the names in the file.
+        preset: "cpm6", "flic", "vgg", "person" or "mmpose"; if None, found by the names in the file.
         skeleton: names of the parts; if None, by their number.
         input_size: (height, width) of mmpose's box; if None, mmpose's default for such parts.
         fold_norm: fold batch normalization into the weights; if not, it is kept and can be trained.

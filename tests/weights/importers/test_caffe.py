@@ -334,7 +334,7 @@ def test_what_does_not_match_is_in_the_table(tmp_path):
         ({"conv1_stage1": []}, {}, "no layer 'conv7_stage1'"),
         ({"conv1_stage1": [], "conv7_stage1": []}, {}, "no layer 'conv7_stage1'"),
         ({"conv1_stage1": [], "conv7_stage1": [np.float32(1).reshape(())]}, {}, "-1 parts"),
-        ({"conv1_stage1": []}, {"name": "compact"}, "must be one of .*'cpm6', 'flic', 'vgg'.*, got 'compact'"),
+        ({"conv1_stage1": []}, {"name": "compact"}, "one of .*'cpm6', 'flic', 'person', 'vgg'.*, got 'compact'"),
     ],
     ids=["other names", "no beliefs", "no arrays", "no axes", "other preset"],
 )
