@@ -1,6 +1,8 @@
 """Subjects of a video that come, cross, hide and go: who is followed, and under which number."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,10 +102,69 @@ def test_figures_that_cross_keep_their_numbers(follow, seed):
 def test_without_motion_they_are_exchanged(follow, monkeypatch):
     """The crossing test can fail: subjects that are expected to stand still take one another's numbers."""
     monkeypatch.setattr(following.Subject, "moved", lambda subject, frame: subject)
+    monkeypatch.setattr(following.Subject, "steady", lambda subject, frame: np.array(subject.region.center))
     monkeypatch.setattr(following, "sameness", lambda *_: 0.5)
     frames = crossing(1)
     kept = identities(iter(follow(frames)), frames)
     assert kept.exchanged + kept.renewed > 0
+
+
+LIGHT, DARK = np.full((14, 3), 200.0), np.full((14, 3), 40.0)
+
+
+def someone(place: int, colors: np.ndarray, parts: np.ndarray) -> following.Subject:
+    x, y = parts.mean(0).tolist()
+    region = Roi((x, y), 168.0)
+    return following.Subject(place, region, parts, np.array([3.0, 0.0]), colors, 4, region.center, 4, age=9)
+
+
+def pose_of(colors: np.ndarray, parts: np.ndarray) -> following.Pose:
+    x, y = parts.mean(0).tolist()
+    found = Found(parts[None], np.full((1, 14), 0.8), None, 0, 0, 0)
+    return following.Pose(Roi((x, y), 168.0), found, parts, found.scores[-1], Roi((x, y), 168.0), colors, False)
+
+
+def test_two_in_one_place_are_told_apart_by_their_colors():
+    light, dark = someone(0, LIGHT, figure(200)), someone(1, DARK, figure(200))
+    for colors, (one, other) in ((LIGHT, (light, dark)), (DARK, (dark, light))):
+        pose = pose_of(colors, figure(209))
+        a, b = (each.moved(7).alike(pose, 7) for each in (one, other))
+        assert a > 2 * b > 0
+    # Of unknown colors both are alike, and the same colors make nobody of somebody far away.
+    a, b = (each.moved(7).alike(pose_of(np.full((14, 3), np.nan), figure(209)), 7) for each in (light, dark))
+    assert a == b > 0.5
+    assert light.moved(7).alike(pose_of(LIGHT, figure(420)), 7) < following.LEAST_ALIKE
+
+
+def test_colors_and_velocity_stay_where_poses_may_be_mistaken():
+    subject = someone(0, LIGHT, figure(200)).moved(5)
+    seen, crowded = (subject.seen_as(pose_of(DARK, figure(230)), 5, near) for near in (False, True))
+    assert (seen.colors < LIGHT).all() and seen.velocity[0] > 3 and seen.free_frame == 5
+    assert (crowded.colors == LIGHT).all() and crowded.velocity[0] == 3 and crowded.free_frame == 4
+
+
+def test_state_of_a_subject_is_plain_and_whole():
+    parts, colors = figure(200), LIGHT.copy()
+    parts[3], colors[5] = np.nan, np.nan
+    subject = replace(someone(3, colors, figure(200)), parts=parts)
+    again = following.Subject.from_dict(json.loads(json.dumps(subject.to_dict(), allow_nan=False)))
+    for name, value in vars(subject).items():
+        if isinstance(value, np.ndarray):
+            assert np.array_equal(getattr(again, name), value, equal_nan=True), name
+        else:
+            assert getattr(again, name) == value, name
+
+
+def test_a_small_pose_within_another_is_nobody_new(follow):
+    """Until it is beside: a child who stands in front of somebody."""
+    big = figure(200)
+
+    def small(x: float) -> np.ndarray:
+        return 0.15 * figure(0, 0, seed=1) + np.array([x, 160])
+
+    frames = [np.array([big, small(212 if i < 10 else 330)]) for i in range(20)]
+    results = follow(frames, hidden=0.0)
+    assert [result.ids for result in results] == [(0,)] * 10 + [(0, 1)] * 10
 
 
 def test_one_comes_while_another_is_followed(follow):

@@ -15,7 +15,9 @@ from cpm_fast.inference.images import make_result
 from cpm_fast.inference.parts import Found, look
 from cpm_fast.inference.search import overlap
 from cpm_fast.inference.settings import Settings
+from cpm_fast.inference.tracking.appearance import blended, color_sameness, limb_colors
 from cpm_fast.inference.tracking.assignment import best_pairs
+from cpm_fast.inference.tracking.extent import inside, shared
 from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, on_grid, sure_parts
 from cpm_fast.media.video import VideoFrame
 from cpm_fast.results.result import Result
@@ -35,9 +37,12 @@ LEAST_ALIKE = 0.1
 KNOWN_OVERLAP = 0.45
 # How far from a steady motion poses are still alike, as a share of the region's side.
 STEADY_SHARE = 0.15
-# The share of a new displacement in the velocity. It stays as it is where another subject is so near that poses may be
-# mistaken, unless it was seen too few times to have one.
-NEW_SHARE, CROWDED_OVERLAP, LEAST_AGE = 0.25, 0.15, 5
+# The share of a new displacement in the velocity, which is a mean over about seven frames, and of a new color in the
+# colors. Both stay as they are where another subject is so near that poses may be mistaken (so much of the smaller box
+# about the parts is in the other one), unless it was seen too few times to have any.
+NEW_SHARE, COLOR_SHARE, CROWDED_SHARE, LEAST_AGE = 0.15, 0.1, 0.1, 5
+# How much of its likeness a pose loses whose colors are wholly other ones.
+COLOR_WEIGHT = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +55,7 @@ class Pose:
         parts: [P, 2] image pixels.
         scores: [P].
         region: about the parts that it was sure of.
+        colors: [L, 3] of its limbs, see `limb_colors`.
         new: whether the region was found, and not followed.
     """
 
@@ -58,6 +64,7 @@ class Pose:
     parts: np.ndarray
     scores: np.ndarray
     region: Roi
+    colors: np.ndarray
     new: bool
 
 
@@ -70,6 +77,7 @@ class Subject:
         region: about its parts, when it was last seen.
         parts: [P, 2] image pixels then, and NaN where the network was not sure.
         velocity: [2] image pixels per frame.
+        colors: [L, 3] of its limbs, NaN for those that were never seen.
         frame: when it was last seen.
         free: (x, y) where it was last seen apart from others.
         free_frame: when that was.
@@ -80,6 +88,7 @@ class Subject:
     region: Roi
     parts: np.ndarray
     velocity: np.ndarray
+    colors: np.ndarray
     frame: int
     free: tuple[float, float]
     free_frame: int
@@ -102,16 +111,21 @@ class Subject:
         return replace(self, region=on_grid(Roi((x, y), self.region.side)), parts=self.parts + step)
 
     def alike(self, pose: Pose, frame: int) -> float:
-        """Return how alike this subject, moved to a frame, and a pose are, 0 to 1: parts, regions and long motion."""
+        """Return how alike this subject, moved to a frame, and a pose are, 0 to 1.
+
+        It is the mean over parts, regions and long motion, less where the colors are others. Two in one place differ by
+        their colors alone, and colors alone make nobody of somebody far away.
+        """
         side = max(self.region.side, pose.region.side)
         away = float(np.linalg.norm(self.steady(frame) - np.array(pose.region.center)))
         steady = math.exp(-(away**2) / (2 * (STEADY_SHARE * side) ** 2))
-        return (sameness(self.parts, sure_of(pose), side) + overlap(self.region, pose.region) + steady) / 3
+        near = (sameness(self.parts, sure_of(pose), side) + overlap(self.region, pose.region) + steady) / 3
+        return near * (1 - COLOR_WEIGHT * (1 - color_sameness(self.colors, pose.colors)))
 
     def seen_as(self, pose: Pose, frame: int, crowded: bool) -> Subject:
         """Return it as a pose shows it, alone or where another subject is so near that poses may be mistaken."""
         parts, free, free_frame = sure_of(pose), self.free, self.free_frame
-        velocity = self.velocity
+        velocity, colors = self.velocity, self.colors
         crowded = crowded and self.age >= LEAST_AGE
         if not crowded:
             both = np.isfinite(self.parts).all(axis=1) & np.isfinite(parts).all(axis=1)
@@ -121,27 +135,28 @@ class Subject:
                 step = np.array(pose.region.center) - np.array(self.region.center)
             # At first the mean of all displacements.
             velocity = velocity + max(NEW_SHARE, 1 / self.age) * (step / (frame - self.frame) - velocity)
+            colors = blended(colors, pose.colors, max(COLOR_SHARE, 1 / (self.age + 1)))
         elif frame - free_frame > LOST_FRAMES:
             # Nobody keeps a velocity for long.
             velocity = (np.array(pose.region.center) - np.array(free)) / (frame - free_frame)
         if not crowded or frame - free_frame > LOST_FRAMES:
             free, free_frame = pose.region.center, frame
-        return Subject(self.id, pose.region, parts, velocity, frame, free, free_frame, self.age + 1)
+        return Subject(self.id, pose.region, parts, velocity, colors, frame, free, free_frame, self.age + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
-        parts = [[float(value) if np.isfinite(value) else None for value in point] for point in self.parts]
-        return {"id": self.id, "center": self.region.center, "side": self.region.side, "parts": parts,
-                "velocity": self.velocity.tolist(), "frame": self.frame, "free": self.free,
-                "free_frame": self.free_frame, "age": self.age}  # fmt: skip
+        return {"id": self.id, "center": self.region.center, "side": self.region.side, "parts": _plain(self.parts),
+                "velocity": self.velocity.tolist(), "colors": _plain(self.colors), "frame": self.frame,
+                "free": self.free, "free_frame": self.free_frame, "age": self.age}  # fmt: skip
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Subject:
         """Undo `to_dict`."""
         x, y = values["center"]
         parts = np.array(values["parts"], np.float64).reshape(-1, 2)
+        colors = np.array(values["colors"], np.float64).reshape(-1, 3)
         return cls(int(values["id"]), Roi((x, y), values["side"]), parts, np.array(values["velocity"], np.float64),
-                   int(values["frame"]), (float(values["free"][0]), float(values["free"][1])),
+                   colors, int(values["frame"]), (float(values["free"][0]), float(values["free"][1])),
                    int(values["free_frame"]), int(values["age"]))  # fmt: skip
 
 
@@ -202,8 +217,8 @@ class Following(Tracker):
         for place, (subject, there) in enumerate(zip(self.subjects, expected, strict=True)):
             if place in pairs:
                 pose = poses[pairs[place]]
-                others = [each.region for each in expected if each.id != subject.id]
-                crowded = any(overlap(there.region, other) > CROWDED_OVERLAP for other in others)
+                others = [each.parts for each in expected if each.id != subject.id]
+                crowded = any(shared(there.parts, other) > CROWDED_SHARE for other in others)
                 kept.append(subject.seen_as(pose, now, crowded))
                 followed[subject.id] = pose
             elif now - subject.frame <= LOST_FRAMES and _inside(there.region, image):
@@ -212,9 +227,12 @@ class Following(Tracker):
         for place, pose in enumerate(poses):
             regions = [subject.region for subject in kept]
             known = any(overlap(pose.region, region) > KNOWN_OVERLAP for region in regions)
+            # A small pose within that of someone who is followed, or that is surer, was seen on a limb of theirs.
+            larger = [other for i, other in enumerate(poses) if i in taken or i < place]
+            known = known or any(inside(sure_of(pose), sure_of(other)) for other in larger)
             if place not in taken and pose.new and not known and len(kept) != self.most:
                 parts, center = sure_of(pose), pose.region.center
-                kept.append(Subject(self.next_id, pose.region, parts, np.zeros(2), now, center, now))
+                kept.append(Subject(self.next_id, pose.region, parts, np.zeros(2), pose.colors, now, center, now))
                 followed[self.next_id] = pose
                 self.next_id += 1
         self.subjects = kept
@@ -222,13 +240,15 @@ class Following(Tracker):
 
     def _poses(self, image: np.ndarray, rois: Sequence[Roi], known: int) -> list[Pose]:
         """Return the poses in regions, the first `known` of which are followed; of those of one subject the surest."""
-        config = self.engine.config
+        config, limbs = self.engine.config, self.engine.config.skeleton.limb_indices
         poses: list[Pose] = []
         for place, (roi, one) in enumerate(zip(rois, look(self.engine, self.settings, image, rois), strict=True)):
             parts, scores = roi.to_image(one.parts_box[-1], config.input_size), one.scores[-1]
             region = about_parts(parts, scores, config.margin, roi if place < known else None)
             if region is not None:
-                poses.append(Pose(roi, one, parts, scores, region, place >= known))
+                sure = np.where(sure_parts(parts, scores)[:, None], parts, np.nan)
+                colors = limb_colors(image, sure, limbs)
+                poses.append(Pose(roi, one, parts, scores, region, colors, place >= known))
         poses.sort(key=lambda pose: -float(np.nanmean(pose.scores)))
         kept: list[Pose] = []
         for pose in poses:
@@ -255,6 +275,10 @@ def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
     squared = ((parts - others) ** 2).sum(axis=-1)
     known = np.isfinite(squared)
     return float(np.exp(-squared[known] / (2 * (SAME_SHARE * side) ** 2)).mean()) if known.any() else 0.0
+
+
+def _plain(values: np.ndarray) -> list[list[float | None]]:
+    return [[float(value) if np.isfinite(value) else None for value in row] for row in values]
 
 
 def _same(pose: Pose, other: Pose) -> float:
