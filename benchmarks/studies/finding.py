@@ -22,7 +22,7 @@ import numpy as np
 
 import cpm_fast
 from benchmarks.harness.record import commit, hardware, write
-from cpm_fast.inference.search import overlap
+from cpm_fast.inference.finders.search import overlap
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import COCO
 

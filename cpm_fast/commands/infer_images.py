@@ -18,9 +18,9 @@ import numpy as np
 from cpm_fast.commands.inputs import Inputs
 from cpm_fast.data.formats.boxes import BoxFile
 from cpm_fast.inference.asking import AUTO, SEARCH, Asked, Looks
-from cpm_fast.inference.center_finder import CenterFinder
 from cpm_fast.inference.doubts import doubts
-from cpm_fast.inference.finder import Finder
+from cpm_fast.inference.finders.center_finder import CenterFinder
+from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp

@@ -12,8 +12,8 @@ from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.data.scenes.compose import compose
 from cpm_fast.data.scenes.scene import Scene, ignored_of, scene_of, subjects_of
 from cpm_fast.engine import Engine
-from cpm_fast.inference.finder import Candidate, candidates, chosen
-from cpm_fast.inference.search import overlap
+from cpm_fast.inference.finders.finder import Candidate, candidates, chosen
+from cpm_fast.inference.finders.search import overlap
 from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import RECIPES
 from cpm_fast.roi import Roi

@@ -18,9 +18,9 @@ from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader
 from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.inference.asking import Looks, looked
+from cpm_fast.inference.finders.search import overlap
 from cpm_fast.inference.parts import Subjects as Cuts
 from cpm_fast.inference.parts import cut_subjects, find_parts
-from cpm_fast.inference.search import overlap
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media.image import read_image
 from cpm_fast.metrics import scores

@@ -11,10 +11,10 @@ import numpy as np
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
-from cpm_fast.inference.center_finder import CenterFinder
-from cpm_fast.inference.detector import Detector
-from cpm_fast.inference.finder import Finder
-from cpm_fast.inference.search import Search
+from cpm_fast.inference.finders.center_finder import CenterFinder
+from cpm_fast.inference.finders.detector import Detector
+from cpm_fast.inference.finders.finder import Finder
+from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi

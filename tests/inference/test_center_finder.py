@@ -15,8 +15,8 @@ import torch
 import cpm_fast
 from cpm_fast.config import Conv, preset
 from cpm_fast.inference.asking import Asked
-from cpm_fast.inference.center_finder import LONGEST_PX, MOST_CENTERS, CenterFinder
-from cpm_fast.inference.search import Search
+from cpm_fast.inference.finders.center_finder import LONGEST_PX, MOST_CENTERS, CenterFinder
+from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model

@@ -16,8 +16,8 @@ from cpm_fast.config import CENTER, Conv, NetworkConfig, preset
 from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.evaluation.finder import matched, score_of
 from cpm_fast.inference.asking import Asked
-from cpm_fast.inference.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
-from cpm_fast.inference.search import Search
+from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
+from cpm_fast.inference.finders.search import Search
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
@@ -72,7 +72,7 @@ def regions(
 ) -> list[Roi]:
     finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cpm_fast.inference.finder.View", Looks(whole, peak))
+        patch.setattr("cpm_fast.inference.finders.finder.View", Looks(whole, peak))
         return list(finder.regions(engine, cpm_fast.inference.settings.Settings(), image))
 
 

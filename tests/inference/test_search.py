@@ -8,7 +8,7 @@ import pytest
 import cpm_fast
 from cpm_fast.data.drawn.figures import draw_figure
 from cpm_fast.engine import Engine
-from cpm_fast.inference.search import Search, overlap, region_of_parts, sameness, windows_of_side
+from cpm_fast.inference.finders.search import Search, overlap, region_of_parts, sameness, windows_of_side
 from cpm_fast.inference.settings import Settings
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP

@@ -16,7 +16,7 @@ import numpy as np
 from cpm_fast.data.files.csv_file import number, read_csv_text
 from cpm_fast.data.files.json_file import numbers, read_json, whole
 from cpm_fast.data.image_names import SHOWN, MatchError, Names
-from cpm_fast.inference.detector import surest
+from cpm_fast.inference.finders.detector import surest
 from cpm_fast.results.formats.coco import CocoIds
 from cpm_fast.results.formats.csv import BOX_COLUMNS, original
 from cpm_fast.system.numbers import identifier

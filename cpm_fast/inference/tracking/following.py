@@ -11,9 +11,9 @@ import numpy as np
 
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Looks, looked
+from cpm_fast.inference.finders.search import overlap
 from cpm_fast.inference.images import make_result
 from cpm_fast.inference.parts import Found, look
-from cpm_fast.inference.search import overlap
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.tracking.appearance import blended, color_sameness, limb_colors
 from cpm_fast.inference.tracking.assignment import best_pairs

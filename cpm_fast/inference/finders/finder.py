@@ -18,7 +18,7 @@ import torch
 
 from cpm_fast.config import SIDE_UNIT_PX, STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
-from cpm_fast.inference.search import MOST_OVERLAP, SAME_SUBJECT, Search, View, overlap, sameness
+from cpm_fast.inference.finders.search import MOST_OVERLAP, SAME_SUBJECT, Search, View, overlap, sameness
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.ops.many_peaks import many_peaks

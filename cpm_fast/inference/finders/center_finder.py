@@ -3,7 +3,7 @@
 The steps are those of the release's demo. The picture is brought to the height of the pose network's box, 368 px, and
 the map to the pixels of that picture. Every pixel whose belief is high, and the highest among its neighbors, is a
 center. The pose network then looks at the square about each center that is as high as the picture; unlike in
-`inference.finder`, it has no say in who is a subject.
+`finders.finder`, it has no say in who is a subject.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch.nn.functional as F
 
 from cpm_fast.config import STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
-from cpm_fast.inference.finder import Candidate, maps_of, shrunk
-from cpm_fast.inference.search import Search
+from cpm_fast.inference.finders.finder import Candidate, maps_of, shrunk
+from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.decode import scale_frames
 from cpm_fast.ops.many_peaks import many_peaks
