@@ -1,6 +1,6 @@
 """Triton kernels and their launchers, imported as `cpm_fast.kernels`; used by cpm_fast.ops only.
 
-One file per op, under the op's name. Nothing here imports Triton until one of those files is imported.
+One file per op, under the op's name. This package does not import Triton; those files do.
 """
 
 if __name__ != "cpm_fast.kernels":

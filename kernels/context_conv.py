@@ -15,7 +15,7 @@ def forward(
 ) -> torch.Tensor:
     """Compute y [N, O, h, w], packed channels_last, of x [N, C, h, w], weight [O, C, k, k], bias [O] in any format.
 
-    Runs on the current stream of the current device, which must be x's; waits for nothing.
+    It runs on the current stream of the current device, which must be x's, without waiting.
 
     Args:
         x, weight, bias: of one dtype and device.
@@ -61,7 +61,8 @@ def backward(
     if need_dbias or (y is not None and (need_dx or need_dweight)):
         dy, dbias = _gate(dy, None if y is None else packed(y), capability)
     if need_dx:
-        # The gradient of a same-size convolution is one with the kernel turned about and the channels swapped.
+        # The gradient of a same-size convolution is a convolution with the kernel rotated by 180 degrees and channels
+        # swapped.
         turned = packed(weight.flip(2, 3).transpose(0, 1))
         dx = forward(dy, turned, weight.new_zeros(weight.shape[1]), False, mode, capability)
     if need_dweight:
@@ -75,7 +76,7 @@ def packed(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _gate(dy: torch.Tensor, y: torch.Tensor | None, capability: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """dy where y > 0, and its sums over pixels."""
+    """Return dy where y > 0, and its sums over pixels."""
     if not dy.numel():
         return dy, dy.new_zeros(dy.shape[1])
     dbias = torch.empty((dy.shape[1],), dtype=dy.dtype, device=dy.device)

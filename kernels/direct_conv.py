@@ -2,7 +2,7 @@
 
 In channels_last the k C values that one row of the kernel meets lie side by side in memory, x[n, y, x-p .. x+p, :], and
 so do those of a weight, [O, k, k, C]. A program therefore walks k rows and, in each, blocks of consecutive values: both
-pointers only move on, a picture's border is an interval of the row, and 3 channels fill a block as well as 128 do.
+pointers only advance, a picture's border is an interval of the row, and 3 channels fill a block as well as 128 do.
 
            depth of a row (k C)                       out
          +---------------------+                  +---------+
@@ -58,7 +58,7 @@ def context_conv_forward_kernel(
     """y [pixels, O] from x [pixels, C] and weight [O, k, k, C], all packed; SHORT: a row of the kernel is one block."""
     out_blocks = tl.cdiv(out_channels, BLOCK_OUT)
     pid = tl.program_id(0)
-    # Programs side by side share their pixels, the larger operand, in L2.
+    # Neighboring programs share their pixels, the larger operand, in L2.
     pixel = (pid // out_blocks).to(tl.int64) * BLOCK_PIXELS
     out = pid % out_blocks * BLOCK_OUT
     i_pixel = pixel + tl.arange(0, BLOCK_PIXELS)
@@ -68,7 +68,7 @@ def context_conv_forward_kernel(
     i_y = (i_pixel // width % height).to(tl.int32)
     pad = kernel // 2
     row = kernel * in_channels
-    # Only the block's own base is 64 bits wide; within the block 32 do.
+    # Only the base of a block needs 64 bits; within the block 32 are enough.
     o_x = tl.arange(0, BLOCK_PIXELS) * in_channels
     o_weight = tl.arange(0, BLOCK_OUT) * (kernel * row)
     weight_ptr += out.to(tl.int64) * (kernel * row)
@@ -78,9 +78,9 @@ def context_conv_forward_kernel(
     for kh in range(0, kernel):
         i_from = i_y + kh - pad
         inside = (i_pixel < pixels) & (i_from >= 0) & (i_from < height)
-        # The values first <= i < last of a kernel row lie in the picture; of one above or below it, none. The product
-        # stands outside tl.where, beyond which the compiler does not see that it is a multiple of 16, as it must for
-        # copies of 16 bytes.
+        # The values first <= i < last of a kernel row lie in the picture; a row above or below it has none. The product
+        # is outside tl.where, beyond which the compiler does not see that it is a multiple of 16, as it must for copies
+        # of 16 bytes.
         last = (pad - i_x + tl.where(inside, width, 0)) * in_channels
         row_x_ptr = x_ptr + (kh - pad) * width.to(tl.int64) * in_channels
         row_weight_ptr = weight_ptr + kh * row
@@ -96,7 +96,7 @@ def context_conv_forward_kernel(
                     row, PRECISION,
                 )  # fmt: skip
     b_y = acc + tl.load(bias_ptr + i_out, mask=m_out, other=0.0).to(tl.float32)[None, :]
-    # Written so that NaN stays NaN.
+    # This comparison keeps NaN.
     b_y = tl.where((relu != 0) & (b_y < 0), 0.0, b_y)
     m_y = (i_pixel < pixels)[:, None] & m_out[None, :]
     o_y = tl.arange(0, BLOCK_PIXELS)[:, None] * out_channels + i_out[None, :]

@@ -1,17 +1,18 @@
-"""dweight and dbias of the direct form, by sums whose order depends on nothing but the sizes.
+"""dweight and dbias of the direct form, by sums whose order depends only on the sizes.
 
 dweight [O, k, k, C] is, for one row of the kernel, the product of dy^T [O, pixels] and the pixels' rows x[pixel, :] of
-k C consecutive values (see `direct_conv.py`). There are few results and many pixels to add, so the pixels are split in
-runs; each writes partial sums, float32, which a second pass adds in order. No atomics: equal input gives equal bits.
+k C consecutive values (see `direct_conv.py`). There are few results and many pixels to add, so the pixels are split
+into runs; each writes partial float32 sums, which a second pass adds in order. There are no atomics, so equal input
+gives equal bits.
 
             pixels of a run                  depth of a row (k C)
          +-----------------+              +---------------------+
      out |      dy^T       |  times pixel | x[pixel + kh - p, :]|  ->  partial[run] [out, kh, depth]
          +-----------------+              +---------------------+
 
-The ReLU's mask is applied once, by the pass over dy that adds up dbias. Masked on load, dy would come from L2 together
-with y for every row of the kernel and every block of channels: half as many bytes again where L2 is the bound, to save
-a pass over dy that takes 4 % of the time of dx and dweight (both predicted, over the 6-stage network).
+The ReLU's mask is applied once, by the pass over dy that adds up dbias. If it were applied on load, dy would come from
+L2 together with y for every row of the kernel and every block of channels: half as many bytes again where L2 is the
+bound, to save a pass over dy that takes 4 % of the time of dx and dweight (both predicted, over the 6-stage network).
 
 Counts: as many FLOP as the forward pass; workspace at most 64 MiB, or one float32 copy of the weight if that is more.
 Predicted on an H200: a third of peak in 16 bit, bound by L2; 1.0 ms per image for the 6-stage network at batch 32. tf32
@@ -48,7 +49,7 @@ def context_conv_dweight_kernel(
     out_blocks = tl.cdiv(out_channels, BLOCK_OUT)
     row_blocks = tl.cdiv(row, BLOCK_ROW)
     pid = tl.program_id(0)
-    # Programs side by side share their pixels in L2.
+    # Neighboring programs share their pixels in L2.
     i_out = (pid % out_blocks) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     pid = pid // out_blocks
     i_row = (pid % row_blocks) * BLOCK_ROW + tl.arange(0, BLOCK_ROW)
@@ -65,7 +66,7 @@ def context_conv_dweight_kernel(
     i_y = ((begin + i_local) // width % height).to(tl.int32)
     step_x = BLOCK_PIXELS % width
     step_y = BLOCK_PIXELS // width % height
-    # Only the base of a block is 64 bits wide; within the block 32 do.
+    # Only the base of a block needs 64 bits; within the block 32 are enough.
     o_x = i_local * in_channels
     o_dy = i_local * out_channels
     x_ptr += ((kh - pad) * width.to(tl.int64) - pad) * in_channels
@@ -82,7 +83,7 @@ def context_conv_dweight_kernel(
         m_dy = m_pixel[:, None] & m_out[None, :]
         b_dy = tl.load(dy_ptr + start * out_channels + (o_dy[:, None] + i_out[None, :]), mask=m_dy, other=0.0)
         acc = tl.dot(tl.trans(b_dy), b_x, acc, input_precision=PRECISION)
-        # (x, y) a block further on; both steps are below their size, so each carries at most once.
+        # (x, y) of the next block; both steps are below their size, so each carries at most once.
         i_x += step_x
         carry = i_x >= width
         i_x = tl.where(carry, i_x - width, i_x)
@@ -114,7 +115,7 @@ def context_conv_gate_kernel(
         b_dy = tl.load(dy_ptr + o_dy, mask=m_dy, other=0.0)
         if RELU:
             b_y = tl.load(y_ptr + o_dy, mask=m_dy, other=0.0)
-            # As PyTorch has it: NaN in y lets the gradient through.
+            # As in PyTorch, NaN in y lets the gradient through.
             b_dy = tl.where(b_y <= 0, 0.0, b_dy)
             tl.store(gated_ptr + o_dy, b_dy, mask=m_dy)
         acc += b_dy.to(tl.float32)
@@ -216,7 +217,7 @@ def sum_launch(partial: torch.Tensor, total: torch.Tensor) -> Launch:
         kernel=context_conv_sum_kernel,
         programs=triton.cdiv(total.numel(), SUM_BLOCK),
         arguments={"partial_ptr": partial, "sum_ptr": total, "runs": len(partial), "count": total.numel()},
-        # Few sums of many runs (dbias) take more runs at a time, to wait for memory less often.
+        # With few sums of many runs (dbias), a program reads more runs at a time, to wait for memory less often.
         constants={"BLOCK_RUNS": 64 if len(partial) > 64 else 8, "BLOCK": SUM_BLOCK},
         warps=4,
         stages=1,

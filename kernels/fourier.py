@@ -1,8 +1,8 @@
-"""Tiles of a map and the real Fourier matrices that take one there and back; needs neither Triton nor a GPU.
+"""Tiles of a map and the real Fourier matrices for both directions; needs neither Triton nor a GPU.
 
-On each axis a real tile has t real coefficients, t even: cosines 0 to t/2 - 1, and sines of which number 0, always
-zero, gives its place to the cosine t/2. Both axes together give four blocks of t/2 x t/2: cosine or sine down, by
-cosine or sine across. Sums and differences of the four are the complex spectrum (`spectral_transform.py`).
+On each axis a real tile has t real coefficients, t even: cosines 0 to t/2 - 1, and sines. Sine 0 is always zero, so the
+cosine t/2 takes its place. Both axes together give four blocks of t/2 x t/2: cosine or sine down, by cosine or sine
+across. Sums and differences of the four are the complex spectrum (`spectral_transform.py`).
 
                 cosines      sines
               +-----------+-----------+
@@ -74,7 +74,7 @@ def block_side(cells: int) -> int:
     return max(LEAST_SIDE, 1 << (cells - 1).bit_length())
 
 
-# Kept for good, 16 KB at most each: captured graphs hold their addresses.
+# Never freed, 16 KB at most each: captured graphs hold their addresses.
 @cache
 def forward_matrices(
     tile: int, first: int, count: int, scale: float, reverse: bool, dtype: torch.dtype, device: torch.device
@@ -98,7 +98,7 @@ def inverse_matrices(
 ) -> torch.Tensor:
     """Coefficients to cells first to first + count - 1 of a tile: [2, t/2, cells] in blocks; as `forward_matrices`."""
     cosines, sines = _waves(tile, first, count, reverse)
-    # Every frequency but 0 and t/2 stands for its conjugate too.
+    # Every frequency except 0 and t/2 also represents its conjugate.
     weights = torch.full((tile // 2,), 2.0, dtype=torch.float64)
     weights[0] = 1.0
     return _blocks(torch.stack([cosines, sines]).mul(weights * scale).transpose(1, 2), dtype, device)

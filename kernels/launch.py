@@ -1,4 +1,4 @@
-"""One kernel launch as data: what runs it on a GPU also compiles it ahead of time, with the very same constants."""
+"""One kernel launch as data, so that running it and compiling it ahead of time use the same constants."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The tiles of convolutions: static tables by arithmetic, chosen by shape. Needs neither Triton nor a GPU.
 
-Blocks that were measured on the chip, if a file has any, go before the tables (`cpm_fast.ops.plans.measured`).
+Blocks measured on the chip, if a file has any, take precedence over the tables (`cpm_fast.ops.plans.measured`).
 None of these numbers has been measured on a GPU yet. They follow from what the compiler reports (the largest tiles that
 keep all accumulators in registers, with Triton 3.6 and 3.9; `python benchmarks/studies/kernel_table.py` prints it) and
 from traffic: a program reads (pixels + out) * depth values from L2 for 2 * pixels * out * depth FLOP, so 256 x 128 in
-16 bit needs 7 TB/s at 600 TFLOP/s, about what L2 gives on Hopper. Smaller tiles need more; they are there to fill the
-chip at small batches and to waste fewer channels.
+16 bit needs 7 TB/s at 600 TFLOP/s, about the rate of L2 on Hopper. Smaller tiles need more; they fill the chip at small
+batches and waste fewer channels.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Tile:
     stages: int
 
 
-# The case that a block is chosen for: "direct" or "product", width of the mode, rows (pixels, or tiles of maps), input
-# channels, output channels and k; 0 where the choice does not depend on it.
+# The key of a block: "direct" or "product", width of the mode, rows (pixels, or tiles of maps), input channels, output
+# channels and k; 0 where the choice does not depend on it.
 BlockKey = tuple[str, str, int, int, int, int]
 LAUNCHES = ("direct", "product")
 _measured: Mapping[BlockKey, Tile] = {}
@@ -105,7 +105,7 @@ def forward_tile(pixels: int, in_channels: int, out_channels: int, kernel: int, 
         return _FORWARD_SHORT[width(mode)]
     tiles = forward_tiles(mode, capability)
     if in_channels % ALIGNED_CHANNELS:
-        # Its loads pass through registers, which larger tiles have not to spare.
+        # Its loads pass through registers, of which larger tiles have none to spare.
         return tiles[-1]
 
     def traffic(tile: Tile) -> int:
@@ -121,7 +121,7 @@ def forward_tiles(mode: str, capability: int) -> tuple[Tile, ...]:
 
 
 def use_measured_blocks(blocks: Mapping[BlockKey, Tile]) -> Mapping[BlockKey, Tile]:
-    """Let these go before the tables from now on, in every thread; the ones before."""
+    """Give these blocks precedence over the tables in every thread, and return the previous ones."""
     global _measured
     before, _measured = _measured, blocks
     return before
@@ -155,9 +155,9 @@ def gate_tile(out_channels: int) -> Tile:
 
 
 def dweight_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capability: int) -> int:
-    """Into how many runs the pixels are split, each of which writes its own partial sums.
+    """Return the number of runs into which the pixels are split; each writes its own partial sums.
 
-    Two programs a multiprocessor in all, each of sixteen blocks of pixels or more, so that writing is a small part.
+    There are two programs per multiprocessor, each with sixteen blocks of pixels or more, so writing is a small part.
 
     Args:
         tiles: blocks of the result.
@@ -170,7 +170,7 @@ def dweight_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capabili
 
 
 def gate_splits(tiles: int, pixels: int, tile: Tile, set_bytes: int, capability: int) -> int:
-    """As `dweight_splits`, of dbias: four programs per multiprocessor, for bandwidth, of two blocks or more."""
+    """Return the runs of dbias, as `dweight_splits`: four programs per multiprocessor, each with two blocks or more."""
     return _splits(4 * multiprocessors(capability), tiles, pixels, 2 * tile.pixels, set_bytes)
 
 
@@ -183,10 +183,10 @@ def _splits(programs: int, tiles: int, pixels: int, least_pixels: int, set_bytes
 
 
 def generation(capability: int) -> int:
-    """90 for Hopper and the large Blackwell chips; 120, the small ones, have the shared memory of generation 80."""
+    """Return 90 for Hopper and large Blackwell chips, else 80; small ones (120) have the shared memory of 80."""
     return 90 if 90 <= capability < 120 else 80
 
 
 def width(mode: str) -> str:
-    """bf16 runs as fp16 does."""
+    """Return the mode's width; bf16 has that of fp16."""
     return "fp16" if mode == "bf16" else mode

@@ -25,9 +25,9 @@ __all__ = ["FORWARD_SPECTRA", "backward", "forward", "transform_weight"]
 
 
 def transform_weight(weight: torch.Tensor, tile: int, adjoint: bool, spectra: torch.dtype, mode: str) -> torch.Tensor:
-    """Spectra [F, O, 2, C'] of weight [O, C, k, k]; with adjoint [F, C, 2, O'], of the convolution that gives dx.
+    """Compute spectra [F, O, 2, C'] of weight [O, C, k, k]; with adjoint [F, C, 2, O'], those of dx's convolution.
 
-    Runs on the current stream of the current device, which must be the weight's; waits for nothing.
+    It runs on the current stream of the current device, which must be the weight's, without waiting.
 
     Args:
         weight: in any memory format.
@@ -55,7 +55,7 @@ def forward(
     capability: int,
     gate: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """y [N, O, h, w], packed channels_last, of x [N, C, h, w] and what `transform_weight` made of a weight.
+    """Compute y [N, O, h, w], packed channels_last, from x [N, C, h, w] and the spectra of `transform_weight`.
 
     Args:
         x: in any memory format.
@@ -93,10 +93,10 @@ def backward(
     mode: str,
     capability: int,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """Gradients of x, weight and bias, each None where it is not needed; from one transform of dy.
+    """Compute the gradients of x, weight and bias, each None if it is not needed, with one transform of dy.
 
-    dx has the same tiles as dy, which overlap by k - 1. dweight multiplies them with those cells of x's tiles that are
-    outputs, so that every pair of cells is met once.
+    dx has the same tiles as dy, which overlap by k - 1. dweight multiplies them with the output cells of x's tiles
+    only, so every pair of cells counts once.
 
     Args:
         dy: [N, O, h, w], the gradient of the result.
@@ -179,7 +179,7 @@ def _finish(
     kind: Arithmetic,
     capability: int,
 ) -> None:
-    """Product and way back of transformed x."""
+    """Multiply transformed x and transform the product back."""
     product = x.new_empty((*x.shape[:3], padded_channels(spectra.shape[1])), dtype=kind.product)
     product_launch(x, spectra, product, kind, capability).run()
     inverse_launch(product, bias, y, relu, tiles, kind).run()

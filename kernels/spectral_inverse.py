@@ -1,7 +1,7 @@
 """Spectra to tiles of a channels_last map, as products with real Fourier matrices on the tensor cores.
 
-The steps of `spectral_transform.py` in the other order: along y, the block turned about in shared memory, along x. Only
-the cells that are outputs are computed, and bias and ReLU join here.
+The steps of `spectral_transform.py` run in reverse: along y, a transposition in shared memory, along x. Only output
+cells are computed; bias and ReLU are applied here.
 
     spectrum [F, tile, 2, channel]  ->  [(kx, channel), ky]  .  [ky, row]  ->  [(row, channel), kx]  .  [kx, x]
 
@@ -42,7 +42,7 @@ def spectral_conv_inverse_kernel(
     row_blocks: tl.constexpr = DOWN // BLOCK_ROWS
     channel_blocks = tl.cdiv(channels, BLOCK_CHANNELS)
     pid = tl.program_id(0)
-    # Programs side by side read the same spectra.
+    # Neighboring programs read the same spectra.
     row = pid % row_blocks * BLOCK_ROWS
     channel = pid // row_blocks % channel_blocks * BLOCK_CHANNELS
     tile = (pid // (row_blocks * channel_blocks)).to(tl.int64)
@@ -89,7 +89,7 @@ def spectral_conv_inverse_kernel(
     i_channel = channel + tl.arange(0, BLOCK_ROWS * BLOCK_CHANNELS) % BLOCK_CHANNELS
     if BIAS:
         acc += tl.load(bias_ptr + i_channel, mask=i_channel < channels, other=0.0).to(tl.float32)[:, None]
-    # Written so that NaN stays NaN.
+    # This comparison keeps NaN.
     acc = tl.where((relu != 0) & (acc < 0), 0.0, acc)
     m_row = (i_row < step_y) & (top + i_row < height) & (i_channel < channels)
     m = m_row[:, None] & ((i_x < step_x) & (left + i_x < width))[None, :]

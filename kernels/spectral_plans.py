@@ -17,10 +17,10 @@ CHANNELS = 16
 # Most bytes of spectra of maps, unless one image needs more: larger batches run in parts.
 WORKSPACE_BYTES = 1 << 30
 
-# Spectra of 16-bit maps are fp16, whose range is known to do; not so of gradients, which keep the exponents of their
-# arguments. Spectra of float32 maps are float32 in TF32 too: with 10 bits, results on trained networks were 2 to 3
-# times as far from float64 as direct TF32 (`benchmarks/results/spectra-study.json`; 1.2 times on random numbers), since
-# sums over a tile gather in few frequencies, whose rounding nothing averages out.
+# Spectra of 16-bit maps are fp16, whose range suffices for maps, but not for gradients, which keep the exponents of
+# their arguments. Spectra of float32 maps are float32 in TF32 too: with 10 bits, results on trained networks were 2 to
+# 3 times as far from float64 as direct TF32 (`benchmarks/results/spectra-study.json`; 1.2 times on random numbers),
+# since sums over a tile gather in few frequencies, whose rounding nothing averages out.
 FORWARD_SPECTRA = {
     "fp16": torch.float16,
     "bf16": torch.float16,
@@ -52,9 +52,9 @@ class Arithmetic:
 def arithmetic(maps: torch.dtype, spectra: torch.dtype, mode: str) -> Arithmetic:
     """Return the types for maps (or weights) of one type and spectra of one type, in a mode of the former.
 
-    float32 maps are transformed as exactly as float32 is, and products stored in float32, whatever type spectra have;
-    float32 spectra are multiplied in 3xTF32 in place of TF32, which would round them to 10 bits. For 16-bit maps, whose
-    own rounding is part of the result, everything is rounded.
+    float32 maps are transformed with the exactness of float32, and products are stored in float32, for any type of
+    spectra; float32 spectra are multiplied in 3xTF32 in place of TF32, which would round them to 10 bits. For 16-bit
+    maps, whose own rounding is part of the result, everything is rounded.
     """
     exact = "ieee" if mode == "ieee" else "tf32x3"
     multiplied = {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(spectra, exact)
@@ -98,7 +98,7 @@ _TRANSFORM = {
     ("tf32", 16): Block(16, 32, 16, 16, 8, 2),
     ("tf32", 32): Block(16, 32, 16, 8, 8, 2),
     ("tf32x3", 16): Block(16, 32, 16, 16, 8, 2),
-    # With loads in flight, the ReLU's mask spills on generation 80.
+    # With loads in flight, the ReLU's mask spills registers on generation 80.
     ("tf32x3", 32): Block(16, 32, 16, 8, 8, 1),
     ("ieee", 16): Block(16, 32, 16, 8, 8, 2),
     ("ieee", 32): Block(16, 32, 8, 8, 8, 2),
@@ -124,7 +124,7 @@ _PRODUCT = {
     (80, "tf32x3"): (Tile(64, 32, 16, 8, 3),),
     (80, "ieee"): (Tile(64, 32, 16, 8, 3),),
 }
-# At a time tiles of maps; output channels and input channels of the result.
+# Tiles of maps at a time; output channels and input channels of the result.
 _DWEIGHT = {
     (90, "fp16"): Tile(32, 64, 64, 8, 3),
     (90, "tf32"): Tile(32, 64, 64, 8, 3),
@@ -138,13 +138,13 @@ _DWEIGHT = {
 
 
 def transform_block(side: int, half: int, kind: Arithmetic) -> Block:
-    """Return the block of the way there, of tiles of `side` cells with `half` frequencies an axis, both padded."""
+    """Return the forward transform's block, for tiles of `side` cells with `half` frequencies per axis, both padded."""
     block = _TRANSFORM[kind.transform_mode, half]
     return replace(block, rows=min(block.rows, side), cells=min(block.cells, side))
 
 
 def inverse_block(half: int, down: int, across: int, kind: Arithmetic) -> Block:
-    """Return the block of the way back, from `half` frequencies an axis to down x across cells, all padded."""
+    """Return the inverse transform's block, from `half` frequencies per axis to down x across cells, all padded."""
     block = _INVERSE[kind.transform_mode, half]
     return replace(block, rows=min(block.rows, down), cells=across)
 

@@ -2,9 +2,9 @@
 
 Spectra are [F, rows, 2, C'], so that the values of a frequency are two matrices, real and imaginary parts. Three sums
 are kept: real times real, imaginary times imaginary, and the mixed ones; the difference of the first two comes last, so
-no operand has to be negated on its way to the tensor cores. Two entries of F hold two real frequencies each (0 and t/2
-along both axes) in place of a complex one: their products are the first two sums themselves, the second with the sign
-that imaginary parts are stored with.
+no operand has to be negated before the tensor cores. Two entries of F hold two real frequencies each (0 and t/2 along
+both axes) in place of a complex one: their products are the first two sums themselves, the second with the stored sign
+of imaginary parts.
 
       x [tiles, in, 2] of a frequency  .  weight [out, in, 2]^T   ->   y [tiles, out, 2]           (forward, dx)
       dy [tiles, out, 2]^T  .  conj x [tiles, in, 2]              ->   conj dweight [out, in, 2]   (dweight)
@@ -38,7 +38,7 @@ def spectral_conv_product_kernel(
     out_blocks = tl.cdiv(padded_out, BLOCK_OUT)
     tile_blocks = tl.cdiv(tiles, BLOCK_TILES)
     pid = tl.program_id(0)
-    # Programs side by side share their tiles, and those of one frequency its weights, in L2.
+    # Neighboring programs share their tiles in L2, and those of one frequency share its weights.
     i_out = pid % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     pid = pid // out_blocks
     i_tile = pid % tile_blocks * BLOCK_TILES + tl.arange(0, BLOCK_TILES)

@@ -1,9 +1,9 @@
 """Tiles of a channels_last map to spectra, as products with real Fourier matrices on the tensor cores.
 
 A program takes one tile and a block of channels. It first transforms along x, rows of the tile side by side with the
-channels, then turns the block about in shared memory and transforms along y; of the four results that come out,
-cosines and sines by cosines and sines, sums and differences are the complex spectrum (`fourier.py`). The way back is in
-`spectral_inverse.py`.
+channels, then transposes the block in shared memory and transforms along y. The sums and differences of the four
+results, cosines and sines by cosines and sines, are the complex spectrum (`fourier.py`). `spectral_inverse.py` has the
+inverse.
 
     x [(row, channel), t]  .  [t, kx]   ->   [(kx, channel), row]  .  [row, ky]   ->   spectrum [F, tile, 2, channel]
 
@@ -63,7 +63,7 @@ def spectral_conv_transform_kernel(
     wave_blocks: tl.constexpr = HALF // BLOCK_WAVES
     channel_blocks = tl.cdiv(padded_channels, BLOCK_CHANNELS)
     pid = tl.program_id(0)
-    # Programs side by side read the same cells.
+    # Neighboring programs read the same cells.
     wave = pid % wave_blocks * BLOCK_WAVES
     channel = pid // wave_blocks % channel_blocks * BLOCK_CHANNELS
     tile = (pid // (wave_blocks * channel_blocks)).to(tl.int64)
@@ -76,7 +76,7 @@ def spectral_conv_transform_kernel(
     i_cell = tl.arange(0, BLOCK_CELLS)
     i_ky = tl.arange(0, HALF)
     dtype: tl.constexpr = down_ptr.dtype.element_ty
-    # Only the tile's own base is 64 bits wide; within the tile 32 do.
+    # Only the base of a tile needs 64 bits; within the tile 32 are enough.
     o_tile = ((image * height + top) * width + left) * channels
     cc = tl.zeros((BLOCK_WAVES * BLOCK_CHANNELS, HALF), dtype=tl.float32)
     cs = tl.zeros((BLOCK_WAVES * BLOCK_CHANNELS, HALF), dtype=tl.float32)
@@ -95,7 +95,7 @@ def spectral_conv_transform_kernel(
             o_x = (row * (width * channels) + i_channel)[:, None] + (i_x * channels)[None, :]
             b_x = tl.load(x_ptr + o_tile + o_x, mask=m, other=0.0)
             if GATE:
-                # As PyTorch has it: NaN in the gate lets the gradient through.
+                # As in PyTorch, NaN in the gate lets the gradient through.
                 b_x = tl.where(tl.load(gate_ptr + o_tile + o_x, mask=m, other=0.0) <= 0, 0.0, b_x)
             if SUMS:
                 m_out_y = (row >= origin_y) & (row < origin_y + step_y)
