@@ -2,8 +2,8 @@
 # Here products and sums are fused where the machine can: nothing is compared with a GPU's bits.
 
 set(SPECTRAL csrc/cpu/spectral)
-target_sources(cpm_core PRIVATE ${SPECTRAL}/checksum.cpp ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/plan.cpp ${SPECTRAL}/portable.cpp
-    ${SPECTRAL}/weight_gradient.cpp)
+target_sources(cpm_core PRIVATE ${SPECTRAL}/checksum.cpp ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/portable.cpp
+    ${SPECTRAL}/split.cpp ${SPECTRAL}/weight_gradient.cpp)
 # A compiler with other options builds the portable form alone.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang|AppleClang)$")
     return()

@@ -16,7 +16,7 @@
 #include <algorithm>
 
 #include "cpm/sizes.h"
-#include "spectral/plan.h"
+#include "spectral/split.h"
 
 namespace cpm {
 namespace {

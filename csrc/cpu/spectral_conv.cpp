@@ -47,7 +47,7 @@
 #include <cstring>
 
 #include "cpm/sizes.h"
-#include "spectral/plan.h"
+#include "spectral/split.h"
 
 namespace cpm {
 namespace {
@@ -92,47 +92,47 @@ struct Layout {
     int64_t pair_floats;    // of finished rows that wait for their maximum
     int64_t column_floats;  // of weights
 
-    explicit Layout(const Plan& plan)
-        : in(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
-          out(plan.side(plan.chunk_blocks * kBlock, kComplex, plan.output_rows())),
-          pair_floats(plan.params.pool == 0 ? 0 : 2 * plan.params.width * kBlock),
-          column_floats(WeightPasses(plan.params).floats()) {}
+    explicit Layout(const Split& split)
+        : in(split.side(split.params.inputs, kTriple, split.input_rows())),
+          out(split.side(split.chunk_blocks * kBlock, kComplex, split.output_rows())),
+          pair_floats(split.params.pool == 0 ? 0 : 2 * split.params.width * kBlock),
+          column_floats(WeightPasses(split.params).floats()) {}
 
     int64_t member_floats(int tile) const {
         return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats + column_floats;
     }
     // The memory that grows with the chunk.
-    int64_t chunk_floats(const Plan& plan) const {
-        const int tile = plan.params.tile;
-        return in.strip_floats(tile) + out.strip_floats(tile) + plan.team * (member_floats(tile) - column_floats);
+    int64_t chunk_floats(const Split& split) const {
+        const int tile = split.params.tile;
+        return in.strip_floats(tile) + out.strip_floats(tile) + split.team * (member_floats(tile) - column_floats);
     }
-    int64_t floats(const Plan& plan) const { return kBlock + chunk_floats(plan) + plan.team * column_floats; }
+    int64_t floats(const Split& split) const { return kBlock + chunk_floats(split) + split.team * column_floats; }
 };
 
-Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
+Split split_for(const SpectralConv& params, int64_t budget, int threads) {
     const int64_t frequencies = int64_t{params.tile} * params.tile / 2 + 2;
     const int64_t weights = frequencies * params.inputs * blocks_of(params.outputs) * kComplex;
     const bool few = weights * static_cast<int64_t>(sizeof(float)) <= kFewWeightBytes;
-    return fit_plan(params, few ? std::min(budget, kCacheBytes) : budget, threads,
-                    [](const Plan& plan) { return Layout(plan).chunk_floats(plan); });
+    return fit_split(params, few ? std::min(budget, kCacheBytes) : budget, threads,
+                     [](const Split& split) { return Layout(split).chunk_floats(split); });
 }
 
-// The strips of a chunk's input through the product with plan.chunk_blocks blocks of output channels.
+// The strips of a chunk's input through the product with split.chunk_blocks blocks of output channels.
 void convolve_blocks(const Strips& in, float* product_strips, const float* spectra, const float* bias, float* out,
-                     bool relu, unsigned char* broken, const Plan& plan, const Layout& layout, const Chunk& chunk,
+                     bool relu, unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
                      int64_t first_block, float* workspace) {
     const Kernels& run = kernels();
-    const SpectralConv& params = plan.params;
+    const SpectralConv& params = split.params;
     const int tile = params.tile;
-    const int64_t blocks = std::min(plan.chunk_blocks, blocks_of(params.outputs) - first_block);
-    const Strips products{product_strips, layout.out.strip_step, chunk.images,       plan.across.tiles,
+    const int64_t blocks = std::min(split.chunk_blocks, blocks_of(params.outputs) - first_block);
+    const Strips products{product_strips, layout.out.strip_step, chunk.images,       split.across.tiles,
                           blocks,         chunk.outputs,         chunk.first_output};
     const auto unit_spectra = [&](int place, bool product) -> UnitSpectra {
         float* own = workspace + place * layout.member_floats(tile) + (product ? layout.in.unit_floats(tile) : 0);
         return {own, product ? layout.out.frequency_step : layout.in.frequency_step, chunk.first_down,
                 chunk.tiles_down};
     };
-    const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
+    const int64_t tiles = chunk.images * split.across.tiles * chunk.tiles_down;
     const int64_t weight_block = params.inputs * params.kernel * kComplex;
     const int64_t weight_unit = blocks_of(params.outputs) * weight_block;
     const WeightPasses passes(params);
@@ -169,67 +169,68 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     const auto stage = [&](int i, int member, int place, int64_t unit, int64_t begin, int64_t end) {
         const UnitSpectra left = unit_spectra(place, false), right = unit_spectra(place, true);
         if (i == 0) {
-            run.columns_forward({in, unit, left, plan.down, Cover::all, tile}, begin, end);
+            run.columns_forward({in, unit, left, split.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
             multiply(member, left, right, unit, begin, end);
         } else {
-            run.columns_inverse({products, unit, right, plan.down, Cover::outputs, tile}, begin, end);
+            run.columns_inverse({products, unit, right, split.down, Cover::outputs, tile}, begin, end);
         }
     };
     const auto tasks = [&](int i, int64_t) {
         return i == 1 ? passes.tasks(blocks)
                       : tiles * (i == 0 ? in.blocks : products.blocks);
     };
-    share_units(plan.team, tile / 2, 3, tasks, stage);
+    share_units(split.team, tile / 2, 3, tasks, stage);
 
-    const WriteRows write{products, bias, relu, broken, out, params.height, params.outputs, params.out_pitch, first_block,
-                          plan.across, tile};
+    const WriteRows write{products, bias, relu, broken, out, params.height,
+                          params.outputs, params.out_pitch, first_block, split.across, tile};
     if (params.pool == 0) {
-        threads::parallel_ranges(plan.team, row_tasks(products),
+        threads::parallel_ranges(split.team, row_tasks(products),
                     [&](int, int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
         return;
     }
     // Two bands share a pair of rows, which is transformed twice, so there are no more bands than the shares need.
-    const int64_t bands = blocks * chunk.images < plan.team ? plan.team : 1;
-    threads::parallel_ranges(plan.team, blocks * chunk.images * bands, [&](int member, int64_t begin, int64_t end) {
+    const int64_t bands = blocks * chunk.images < split.team ? split.team : 1;
+    threads::parallel_ranges(split.team, blocks * chunk.images * bands, [&](int member, int64_t begin, int64_t end) {
         float* pair = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats - layout.pair_floats;
         run.write_pooled(write, {params.pool, params.pool_padding, bands, pair}, begin, end);
     });
 }
 
 void convolve_chunk(const float* x, const float* gate, const float* spectra, const float* bias, float* out, bool relu,
-                    unsigned char* broken, const Plan& plan, const Layout& layout, const Chunk& chunk,
+                    unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
                     float* workspace) {
     const Kernels& run = kernels();
-    const SpectralConv& params = plan.params;
+    const SpectralConv& params = split.params;
     const int tile = params.tile;
     const int64_t x_image = params.height * params.width * params.x_pitch;
     const int64_t out_image = params.height * params.width / (params.pool == 0 ? 1 : 4) * params.out_pitch;
-    float* strips = workspace + plan.team * layout.member_floats(tile);
-    const Strips in{strips, layout.in.strip_step, chunk.images, plan.across.tiles, layout.in.blocks, chunk.rows,
+    float* strips = workspace + split.team * layout.member_floats(tile);
+    const Strips in{strips, layout.in.strip_step, chunk.images, split.across.tiles, layout.in.blocks, chunk.rows,
                     chunk.first_row};
     const int64_t x_start = chunk.first_image * x_image;
     const ReadRows read{x + x_start, gate == nullptr ? nullptr : gate + x_start, params.height, params.inputs,
-                        params.x_pitch, plan.across, Cover::all, tile, in};
-    threads::parallel_ranges(plan.team, row_tasks(in), [&](int, int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
+                        params.x_pitch, split.across, Cover::all, tile, in};
+    threads::parallel_ranges(split.team, row_tasks(in),
+                             [&](int, int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
 
-    for (int64_t block = 0; block < blocks_of(params.outputs); block += plan.chunk_blocks) {
+    for (int64_t block = 0; block < blocks_of(params.outputs); block += split.chunk_blocks) {
         convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
-                        out + chunk.first_image * out_image, relu, broken + chunk.first_image, plan, layout, chunk, block,
-                        workspace);
+                        out + chunk.first_image * out_image, relu, broken + chunk.first_image, split, layout, chunk,
+                        block, workspace);
     }
 }
 
 // Images whose blocks' magnitudes lie further apart than kMostRange, or that are not finite.
-void find_wide_ranges(const float* x, const float* gate, const Plan& plan, unsigned char* broken) {
-    const SpectralConv& params = plan.params;
+void find_wide_ranges(const float* x, const float* gate, const Split& split, unsigned char* broken) {
+    const SpectralConv& params = split.params;
     // Every window of the kernel holds a whole block.
     const int64_t side = (params.kernel + 1) / 2, bands = (params.height + side - 1) / side;
     std::vector<int32_t> found(static_cast<size_t>(2 * params.images * bands));
     int32_t *largest = found.data(), *smallest = largest + params.images * bands;
     const Kernels& run = kernels();
     const Ranges job{x, gate, params.height, params.width, params.inputs, params.x_pitch, side, largest, smallest};
-    threads::parallel_ranges(plan.team, params.images * bands,
+    threads::parallel_ranges(split.team, params.images * bands,
                              [&](int, int64_t begin, int64_t end) { run.find_ranges(job, begin, end); });
     for (int64_t image = 0; image < params.images; ++image) {
         const int32_t most = *std::max_element(largest + image * bands, largest + (image + 1) * bands);
@@ -259,8 +260,8 @@ void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, 
 int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threads) {
     check_sizes(params);
     if (is_empty(params)) return 0;
-    const Plan plan = plan_for(with_pitches(params), budget, threads);
-    return Layout(plan).floats(plan);
+    const Split split = split_for(with_pitches(params), budget, threads);
+    return Layout(split).floats(split);
 }
 
 std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias,
@@ -268,15 +269,15 @@ std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const 
                                        int64_t budget, int threads) {
     check_sizes(params);
     if (is_empty(params)) return {};
-    const Plan plan = plan_for(with_pitches(params), budget, threads);
-    const Layout layout(plan);
+    const Split split = split_for(with_pitches(params), budget, threads);
+    const Layout layout(split);
     std::vector<unsigned char> broken(static_cast<size_t>(params.images));
-    find_wide_ranges(x, gate, plan, broken.data());
-    advise_large_pages(workspace, layout.floats(plan));
+    find_wide_ranges(x, gate, split, broken.data());
+    advise_large_pages(workspace, layout.floats(split));
     advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) *
-                                plan.params.out_pitch);
-    for (int64_t i = 0; i < plan.chunk_count(); ++i) {
-        convolve_chunk(x, gate, spectra, bias, out, relu, broken.data(), plan, layout, plan.chunk(i),
+                                split.params.out_pitch);
+    for (int64_t i = 0; i < split.chunk_count(); ++i) {
+        convolve_chunk(x, gate, spectra, bias, out, relu, broken.data(), split, layout, split.chunk(i),
                        aligned(workspace));
     }
     std::vector<int64_t> images;

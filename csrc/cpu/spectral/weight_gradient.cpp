@@ -14,7 +14,7 @@
 
 #include "cpm/sizes.h"
 #include "cpm/spectral_conv.h"
-#include "plan.h"
+#include "split.h"
 
 namespace cpm {
 namespace {
@@ -31,12 +31,12 @@ struct Layout {
     int64_t row_floats;
     int64_t part_blocks, part_step;  // of outputs, whose products with 16 inputs are made together; floats a frequency
 
-    explicit Layout(const Plan& plan)
-        : x(plan.side(plan.params.inputs, kTriple, plan.input_rows())),
-          gradient(plan.side(plan.params.outputs, kComplex, plan.output_rows())),
-          pair_floats(blocks_of(plan.params.outputs) * plan.params.inputs * kComplex),
-          row_floats(plan.params.tile / 2 * pair_floats * plan.params.kernel),
-          part_blocks(std::clamp<int64_t>(kProductBytes / ((plan.params.tile + 2) * kPairBytes), 1,
+    explicit Layout(const Split& split)
+        : x(split.side(split.params.inputs, kTriple, split.input_rows())),
+          gradient(split.side(split.params.outputs, kComplex, split.output_rows())),
+          pair_floats(blocks_of(split.params.outputs) * split.params.inputs * kComplex),
+          row_floats(split.params.tile / 2 * pair_floats * split.params.kernel),
+          part_blocks(std::clamp<int64_t>(kProductBytes / ((split.params.tile + 2) * kPairBytes), 1,
                                           std::max<int64_t>(gradient.blocks, 1))),
           part_step(odd_lines(part_blocks * kBlock * kComplex)) {}
 
@@ -44,17 +44,17 @@ struct Layout {
     int64_t member_floats(int tile) const { return unit_floats(tile) + (tile + 2) * part_step; }
     int64_t part_count() const { return (gradient.blocks + part_blocks - 1) / part_blocks * x.blocks; }
     // The memory that grows with the chunk.
-    int64_t chunk_floats(const Plan& plan) const {
-        const int tile = plan.params.tile;
-        return x.strip_floats(tile) + gradient.strip_floats(tile) + plan.team * unit_floats(tile);
+    int64_t chunk_floats(const Split& split) const {
+        const int tile = split.params.tile;
+        return x.strip_floats(tile) + gradient.strip_floats(tile) + split.team * unit_floats(tile);
     }
-    int64_t floats(const Plan& plan) const {
-        return kBlock + chunk_floats(plan) + plan.team * (plan.params.tile + 2) * part_step + row_floats;
+    int64_t floats(const Split& split) const {
+        return kBlock + chunk_floats(split) + split.team * (split.params.tile + 2) * part_step + row_floats;
     }
 };
 
-Plan plan_for(const SpectralConv& params, int64_t budget, int threads) {
-    return fit_plan(params, budget, threads, [](const Plan& plan) { return Layout(plan).chunk_floats(plan); });
+Split split_for(const SpectralConv& params, int64_t budget, int threads) {
+    return fit_split(params, budget, threads, [](const Split& split) { return Layout(split).chunk_floats(split); });
 }
 
 // spectra: frequency 0 of the gradient's tiles, [tiles, blocks, complex block], each number the sum of a tile, doubled.
@@ -66,29 +66,29 @@ void add_bias(const float* spectra, int64_t tiles, int64_t outputs, std::vector<
 }
 
 void add_chunk(const float* gradient, const float* gate, const float* x, std::vector<double>& dbias, bool first_time,
-               const Plan& plan, const Layout& layout, const Chunk& chunk, float* workspace) {
+               const Split& split, const Layout& layout, const Chunk& chunk, float* workspace) {
     const Kernels& run = kernels();
-    const SpectralConv& params = plan.params;
+    const SpectralConv& params = split.params;
     const int tile = params.tile;
     const int64_t cells = params.height * params.width;
-    float* rows = workspace + plan.team * layout.member_floats(tile);
+    float* rows = workspace + split.team * layout.member_floats(tile);
     float* strips = rows + layout.row_floats;
-    const Strips x_strips{strips, layout.x.strip_step, chunk.images, plan.across.tiles, layout.x.blocks, chunk.rows,
+    const Strips x_strips{strips, layout.x.strip_step, chunk.images, split.across.tiles, layout.x.blocks, chunk.rows,
                           chunk.first_row};
     const Strips gradient_strips{strips + layout.x.strip_floats(tile), layout.gradient.strip_step, chunk.images,
-                                 plan.across.tiles, layout.gradient.blocks, chunk.outputs, chunk.first_output};
+                                 split.across.tiles, layout.gradient.blocks, chunk.outputs, chunk.first_output};
     const int64_t x_start = chunk.first_image * cells * params.inputs;
     const int64_t start = chunk.first_image * cells * params.outputs;
-    const ReadRows read_x{x + x_start, nullptr, params.height, params.inputs, params.inputs, plan.across, Cover::all, tile,
-                          x_strips};
+    const ReadRows read_x{x + x_start, nullptr, params.height, params.inputs, params.inputs, split.across, Cover::all,
+                          tile, x_strips};
     const ReadRows read{gradient + start, gate == nullptr ? nullptr : gate + start, params.height, params.outputs,
-                        params.outputs, plan.across, Cover::outputs, tile, gradient_strips};
+                        params.outputs, split.across, Cover::outputs, tile, gradient_strips};
     for (const ReadRows& job : {read_x, read}) {
-        threads::parallel_ranges(plan.team, row_tasks(job.strips),
+        threads::parallel_ranges(split.team, row_tasks(job.strips),
                     [&](int, int64_t begin, int64_t end) { run.read_rows(job, begin, end); });
     }
 
-    const int64_t tiles = chunk.images * plan.across.tiles * chunk.tiles_down;
+    const int64_t tiles = chunk.images * split.across.tiles * chunk.tiles_down;
     const int64_t row_floats = params.kernel * kComplex;
     // Products of 16 inputs with some blocks of outputs, and at once their rows.
     const auto multiply = [&](int member, const UnitSpectra& left, const UnitSpectra& right, int64_t unit,
@@ -116,9 +116,9 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
         const UnitSpectra right{own + layout.x.unit_floats(tile), layout.gradient.frequency_step, chunk.first_down,
                                 chunk.tiles_down};
         if (i == 0) {
-            run.columns_forward({x_strips, unit, left, plan.down, Cover::all, tile}, begin, end);
+            run.columns_forward({x_strips, unit, left, split.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
-            run.columns_forward({gradient_strips, unit, right, plan.down, Cover::outputs, tile}, begin, end);
+            run.columns_forward({gradient_strips, unit, right, split.down, Cover::outputs, tile}, begin, end);
         } else {
             multiply(member, left, right, unit, begin, end);
             if (unit == 0 && begin == 0) add_bias(right.data, tiles, params.outputs, dbias);
@@ -127,7 +127,7 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
     const auto tasks = [&](int i, int64_t) {
         return i == 0 ? tiles * layout.x.blocks : i == 1 ? tiles * layout.gradient.blocks : layout.part_count();
     };
-    share_units(plan.team, tile / 2, 3, tasks, stage);
+    share_units(split.team, tile / 2, 3, tasks, stage);
 }
 
 }  // namespace
@@ -135,8 +135,8 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
 int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads) {
     check_sizes(params);
     if (is_empty(params)) return 0;
-    const Plan plan = plan_for(params, budget, threads);
-    return Layout(plan).floats(plan);
+    const Split split = split_for(params, budget, threads);
+    return Layout(split).floats(split);
 }
 
 void spectral_weight_gradient_cpu(const float* gradient, const float* gate, const float* x, float* dweight,
@@ -148,18 +148,18 @@ void spectral_weight_gradient_cpu(const float* gradient, const float* gate, cons
         std::fill_n(dbias, params.outputs, 0.0f);
         return;
     }
-    const Plan plan = plan_for(params, budget, threads);
-    const Layout layout(plan);
-    advise_large_pages(workspace, layout.floats(plan));
+    const Split split = split_for(params, budget, threads);
+    const Layout layout(split);
+    advise_large_pages(workspace, layout.floats(split));
     std::vector<double> sums(static_cast<size_t>(params.outputs));
     float* own = aligned(workspace);
-    for (int64_t i = 0; i < plan.chunk_count(); ++i) {
-        add_chunk(gradient, gate, x, sums, i == 0, plan, layout, plan.chunk(i), own);
+    for (int64_t i = 0; i < split.chunk_count(); ++i) {
+        add_chunk(gradient, gate, x, sums, i == 0, split, layout, split.chunk(i), own);
     }
     std::copy(sums.begin(), sums.end(), dbias);
-    const GradientRows job{own + plan.team * layout.member_floats(params.tile), dweight, params.outputs, params.inputs,
+    const GradientRows job{own + split.team * layout.member_floats(params.tile), dweight, params.outputs, params.inputs,
                            params.kernel, params.tile};
-    threads::parallel_ranges(plan.team, layout.gradient.blocks * params.inputs,
+    threads::parallel_ranges(split.team, layout.gradient.blocks * params.inputs,
                 [&](int, int64_t begin, int64_t end) { kernels().gradient_rows(job, begin, end); });
 }
 

@@ -28,7 +28,7 @@ struct Side {
     int64_t unit_floats(int tile) const { return (tile + 2) * frequency_step; }
 };
 
-struct Plan {
+struct Split {
     SpectralConv params;
     Axis down, across;
     int team;
@@ -64,27 +64,27 @@ float* aligned(float* workspace);
 // weights come at 27 GB/s where they could come at 35.
 void advise_large_pages(float* memory, int64_t floats);
 
-Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
-               int threads);
+Split make_split(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
+                 int threads);
 
-// The plan with the largest chunks for which floats(plan) stays within the budget: fewer images, then fewer rows of
+// The split with the largest chunks for which floats(split) stays within the budget: fewer images, then fewer rows of
 // tiles, then fewer output channels.
 template <typename Floats>
-Plan fit_plan(const SpectralConv& params, int64_t budget, int threads, Floats floats) {
+Split fit_split(const SpectralConv& params, int64_t budget, int threads, Floats floats) {
     const int64_t limit = budget / static_cast<int64_t>(sizeof(float)), blocks = blocks_of(params.outputs);
-    Plan plan = make_plan(params, params.images, -1, blocks, threads);
-    const int64_t down = plan.down.tiles;
-    const auto fits = [&] { return floats(plan) <= limit; };
-    for (int64_t parts = 2; !fits() && plan.chunk_images > 1; ++parts) {
-        plan = make_plan(params, (params.images + parts - 1) / parts, down, blocks, threads);
+    Split split = make_split(params, params.images, -1, blocks, threads);
+    const int64_t down = split.down.tiles;
+    const auto fits = [&] { return floats(split) <= limit; };
+    for (int64_t parts = 2; !fits() && split.chunk_images > 1; ++parts) {
+        split = make_split(params, (params.images + parts - 1) / parts, down, blocks, threads);
     }
-    for (int64_t parts = 2; !fits() && plan.chunk_down > 1; ++parts) {
-        plan = make_plan(params, 1, (down + parts - 1) / parts, blocks, threads);
+    for (int64_t parts = 2; !fits() && split.chunk_down > 1; ++parts) {
+        split = make_split(params, 1, (down + parts - 1) / parts, blocks, threads);
     }
-    for (int64_t parts = 2; !fits() && plan.chunk_blocks > 1; ++parts) {
-        plan = make_plan(params, 1, 1, (blocks + parts - 1) / parts, threads);
+    for (int64_t parts = 2; !fits() && split.chunk_blocks > 1; ++parts) {
+        split = make_split(params, 1, 1, (blocks + parts - 1) / parts, threads);
     }
-    return plan;
+    return split;
 }
 
 // Units in turn. stage(i, member, place, unit, i-th tasks' begin, end): as long as there is one for each of the team, a

@@ -1,4 +1,4 @@
-#include "plan.h"
+#include "split.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -106,12 +106,12 @@ void advise_large_pages([[maybe_unused]] float* memory, [[maybe_unused]] int64_t
 #endif
 }
 
-int64_t Plan::chunk_count() const {
+int64_t Split::chunk_count() const {
     const int64_t parts = (down.tiles + chunk_down - 1) / chunk_down;
     return (params.images + chunk_images - 1) / chunk_images * parts;
 }
 
-Chunk Plan::chunk(int64_t index) const {
+Chunk Split::chunk(int64_t index) const {
     const int64_t parts = (down.tiles + chunk_down - 1) / chunk_down;
     Chunk chunk{};
     chunk.first_image = index / parts * chunk_images;
@@ -128,26 +128,26 @@ Chunk Plan::chunk(int64_t index) const {
     return chunk;
 }
 
-int64_t Plan::input_rows() const {
+int64_t Split::input_rows() const {
     return std::min(params.height, (chunk_down - 1) * down.step + params.tile + 2 * (down.first % 2));
 }
 
-int64_t Plan::output_rows() const { return std::min(params.height, chunk_down * down.step); }
+int64_t Split::output_rows() const { return std::min(params.height, chunk_down * down.step); }
 
-Side Plan::side(int64_t channels, int width, int64_t rows) const {
+Side Split::side(int64_t channels, int width, int64_t rows) const {
     const int64_t blocks = blocks_of(channels);
     return {blocks, width, rows, odd_lines(chunk_images * across.tiles * blocks * rows * kComplex),
             odd_lines(tiles * blocks * width)};
 }
 
-Plan make_plan(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
-               int threads) {
-    Plan plan{params, make_axis(params.height, params.kernel, params.tile),
-              make_axis(params.width, params.kernel, params.tile), std::max(threads, 1), chunk_images, chunk_down,
-              chunk_blocks, 0};
-    if (chunk_down < 0) plan.chunk_down = plan.down.tiles;
-    plan.tiles = plan.chunk_images * plan.chunk_down * plan.across.tiles;
-    return plan;
+Split make_split(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
+                 int threads) {
+    Split split{params, make_axis(params.height, params.kernel, params.tile),
+                make_axis(params.width, params.kernel, params.tile), std::max(threads, 1), chunk_images, chunk_down,
+                chunk_blocks, 0};
+    if (chunk_down < 0) split.chunk_down = split.down.tiles;
+    split.tiles = split.chunk_images * split.chunk_down * split.across.tiles;
+    return split;
 }
 
 }  // namespace spectral
