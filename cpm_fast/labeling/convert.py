@@ -20,7 +20,7 @@ from cpm_fast.data.formats.sleap import SleapFrame, SleapLabels
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.own_skeleton import SKELETON_FILE
 from cpm_fast.labeling.folder import PRIVATE
-from cpm_fast.labeling.frames import Frame, read_manifest, write_manifest
+from cpm_fast.labeling.frames import ExtractedFrame, read_manifest, write_manifest
 from cpm_fast.labeling.naming import find_skeleton, write_skeleton
 from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.store import LABELS_FILE
@@ -102,7 +102,7 @@ def _import_sleap(labels: SleapLabels, output: Path, progress: bool) -> tuple[in
     target = _Target.new(output, labels.skeleton)
     (output / PRIVATE).mkdir()
     predictions = Predictions(output / PRIVATE, labels.skeleton, SLEAP_PREDICTIONS)
-    manifest: list[Frame] = []
+    manifest: list[ExtractedFrame] = []
     subjects = 0
     by_video: dict[int, dict[int, SleapFrame]] = defaultdict(dict)
     for frame in labels.frames:
@@ -127,7 +127,7 @@ def _import_sleap(labels: SleapLabels, output: Path, progress: bool) -> tuple[in
             if len(frame.predicted):
                 predictions.put(name, list(frame.predicted))
             subjects += len(placed)
-            manifest.append(Frame(name, labels.videos[video], number, 0.0, "sleap"))
+            manifest.append(ExtractedFrame(name, labels.videos[video], number, 0.0, "sleap"))
             bar.update()
     bar.close()
     target.table.write()

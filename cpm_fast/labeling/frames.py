@@ -43,8 +43,8 @@ class Small:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A written frame: the picture's name, its video, number from 0, time, and the way it was chosen."""
+class ExtractedFrame:
+    """A frame that was extracted: the picture's name, its video, number from 0, time, and how it was chosen."""
 
     image: str
     video: str
@@ -134,7 +134,7 @@ def take_frames(
     model: CPM | None = None,
     seed: int = 0,
     progress: bool | None = False,
-) -> list[Frame]:
+) -> list[ExtractedFrame]:
     """Write frames of a video as PNG into a folder, and note them in its frames.csv.
 
     Frames that look like a chosen or an earlier one are skipped, so that there may be fewer, and a second call takes
@@ -184,12 +184,12 @@ def take_frames(
         picture = folder / f"{stem}-{index:06d}.png"
         if not picture.exists():
             write_picture(image, picture)
-        written.append(Frame(picture.name, name, index, round(float(found.seconds[places[index]]), 4), by))
+        written.append(ExtractedFrame(picture.name, name, index, round(float(found.seconds[places[index]]), 4), by))
     write_manifest(folder, [*manifest, *written])
     return written
 
 
-def read_manifest(folder: Path) -> list[Frame]:
+def read_manifest(folder: Path) -> list[ExtractedFrame]:
     """Return the frames that a folder's frames.csv names; none if there is no such file.
 
     Raises:
@@ -201,14 +201,14 @@ def read_manifest(folder: Path) -> list[Frame]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return [
-                Frame(row["image"], row["video"], int(row["frame"]), float(row["seconds"]), row["by"])
+                ExtractedFrame(row["image"], row["video"], int(row["frame"]), float(row["seconds"]), row["by"])
                 for row in csv.DictReader(file, strict=True)
             ]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise ValueError(f"{path}: not a table of frames with the columns {', '.join(COLUMNS)}: {error!r}") from None
 
 
-def write_manifest(folder: Path, frames: Sequence[Frame]) -> None:
+def write_manifest(folder: Path, frames: Sequence[ExtractedFrame]) -> None:
     """Write frames.csv, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -257,7 +257,7 @@ def _video_name(path: Path, folder: Path) -> str:
         return path.resolve().as_posix()
 
 
-def _stem(path: Path, folder: Path, manifest: Sequence[Frame]) -> str:
+def _stem(path: Path, folder: Path, manifest: Sequence[ExtractedFrame]) -> str:
     """Return the stem of the names of a video's pictures; two videos of one name get two stems."""
     name = _video_name(path, folder)
     owners = {frame.image.rpartition("-")[0]: frame.video for frame in manifest}

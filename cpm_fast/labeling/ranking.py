@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cpm_fast.inference import infer
-from cpm_fast.labeling.frames import Frame, small
+from cpm_fast.labeling.frames import ExtractedFrame, small
 from cpm_fast.media.image import read_image
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results import Result
@@ -103,7 +103,7 @@ def mirrored_disagreement(result: Result, flipped: Result, width: int) -> float:
     )
 
 
-def jumps(candidates: Sequence[Candidate], frames: Sequence[Frame]) -> None:
+def jumps(candidates: Sequence[Candidate], frames: Sequence[ExtractedFrame]) -> None:
     """Set `jump`: the distance of the pose from the middle of those shortly before and after in one subject's video."""
     by_image = {candidate.image: candidate for candidate in candidates}
     videos: dict[str, list[tuple[int, Candidate]]] = {}

@@ -11,7 +11,7 @@ from cpm_fast.data.files import hdf5
 from cpm_fast.data.formats.sleap import SleapLabels
 from cpm_fast.data.open import open_dataset
 from cpm_fast.labeling.convert import import_labels
-from cpm_fast.labeling.frames import Frame, write_manifest
+from cpm_fast.labeling.frames import ExtractedFrame, write_manifest
 from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.table import LabeledSubject, LabelTable
 from cpm_fast.media.video_out import write_video
@@ -55,7 +55,7 @@ def test_coco_and_back(labeled, tmp_path):
 
 
 def test_deeplabcut_and_back(labeled, tmp_path):
-    frames = [Frame(f"run-{i:06d}.png", "../run.mp4", i, 0.0, "kmeans") for i in range(6)]
+    frames = [ExtractedFrame(f"run-{i:06d}.png", "../run.mp4", i, 0.0, "kmeans") for i in range(6)]
     write_manifest(labeled, frames)
     out = tmp_path / "dlc"
     assert main(["data", "convert", str(labeled), "--to", "deeplabcut", "--scorer", "me", "-o", str(out)]) == FINE

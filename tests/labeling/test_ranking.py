@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
-from cpm_fast.labeling.frames import Frame
+from cpm_fast.labeling.frames import ExtractedFrame
 from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.ranking import (
     Candidate,
@@ -62,10 +62,10 @@ def test_jumps_stand_out_of_their_video():
     found = [
         candidate(f"{i}", points=((10.0 + 2 * i + (30 if i == 2 else 0), 10), (20.0 + 2 * i, 10))) for i in range(5)
     ]
-    jumps(found, [Frame(f"{i}", "v", 3 * i, 0.0, "kmeans") for i in range(5)])
+    jumps(found, [ExtractedFrame(f"{i}", "v", 3 * i, 0.0, "kmeans") for i in range(5)])
     values = [one.criteria["jump"] for one in found]
     assert values[2] == max(values[1:4]) == pytest.approx(0.15) and np.isnan([values[0], values[4]]).all()
-    jumps(found, [Frame(f"{i}", "v", 300 * i, 0.0, "kmeans") for i in range(5)])
+    jumps(found, [ExtractedFrame(f"{i}", "v", 300 * i, 0.0, "kmeans") for i in range(5)])
     assert np.isnan([one.criteria["jump"] for one in found]).all()
 
 
