@@ -1,5 +1,5 @@
-// The Python module cpm_fast._C. Pointers come as integers, and all checks of shape, dtype and device have been made by
-// cpm_fast/ops; this is the only native file that knows of Python.
+// The Python module cpm_fast._C. Pointers are passed as integers, and cpm_fast/ops has made all checks of shape, dtype
+// and device; this is the only native file that uses Python.
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -169,7 +169,7 @@ void merge_peaks_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t
 }
 #endif
 
-// The sizes of the ops by name: none is another's place in a row of numbers.
+// The sizes of the ops by name, so that no size can take another's place.
 void define_sizes(py::module_& m) {
     using py::arg;
     using I = int64_t;

@@ -43,7 +43,7 @@ struct Cut {
     int64_t cells(int64_t chunk) const { return std::min(kChunk, params.cells - first(chunk)); }
 };
 
-// The sums of every chunk and channel.
+// The sums of each chunk and channel.
 struct Sums {
     std::vector<double> first, second;
 
@@ -65,7 +65,7 @@ struct Terms {
     spectral::NormTerms view() const { return {factor.data(), offset.data(), mean, slope.data(), shift.data()}; }
 };
 
-// run(chunk) for all chunks of x and, for the gradient, dy; what is written goes to y.
+// Calls run(chunk) for all chunks of x and, for the gradient, dy; the output goes to y.
 void run_chunks(const Cut& cut, void (*run)(const NormChunk&), const float* x, const float* dy, float* y,
                 const spectral::NormTerms& terms, Sums* sums, int threads) {
     const int64_t channels = cut.params.channels;

@@ -1,5 +1,5 @@
-// Rows of outputs are shared out; the kernel is in spectral/direct.h. 3x3 16->32 @96 with its pool: 85 MFLOP, 0.6 MB in,
-// 0.3 MB out.
+// Threads share the rows of outputs; the kernel is in spectral/direct.h. 3x3 16->32 @96 with its pool: 85 MFLOP, 0.6 MB
+// in, 0.3 MB out.
 //
 // Versions, ms on 2 cores of an EPYC 9004 (AVX-512, 2 x 116 GFLOP/s), fp32, batch 1, within the network:
 //
@@ -23,7 +23,7 @@ namespace {
 
 using namespace spectral;
 
-// The same sizes with the smallest tile there is, for the checks that both convolutions share.
+// The same sizes with the smallest tile, for the checks that both convolutions share.
 SpectralConv as_spectral(const DirectConv& params) {
     return {params.images, params.height, params.width, params.inputs, params.outputs, params.kernel,
             spectral_tiles()[0], params.x_pitch, params.out_pitch, params.pool, params.pool_padding};

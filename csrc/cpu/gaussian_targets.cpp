@@ -1,6 +1,6 @@
-// Only the window around each peak is visited, at most 3.035 sigma to each side. A peak is the product of one factor a
-// column and one a row, so a window of a x b cells costs a + b exponentials. The background needs no pass of its own:
-// sums only grow, so taking 1 - sum into a running minimum leaves 1 - max there when the last peak is drawn.
+// Only the window around each peak is visited, at most 3.035 sigma to each side. A peak is the product of one factor
+// per column and one per row, so a window of a x b cells costs a + b exponentials. The background needs no pass of its
+// own: sums only grow, so a running minimum of 1 - sum is 1 - max after the last peak.
 //
 //     14 parts, 46 x 46 cells, sigma 7, stride 8: 127 kB written, then 14 windows of at most 8 x 8 cells.
 
@@ -21,7 +21,7 @@ struct Window {
     int64_t begin, end;
 };
 
-// Cells that can be lit about `pixel`. One cell of slack to each side: the decision itself is is_lit's.
+// The cells around `pixel` that can be lit, with one more to each side: is_lit decides.
 Window window_about(const Gaussian& gaussian, float pixel, int64_t cells) {
     const double position = (static_cast<double>(pixel) - gaussian.first) / gaussian.stride;
     const double reach = std::sqrt(static_cast<double>(gaussian.cutoff)) / gaussian.stride + 1.0;
@@ -30,7 +30,7 @@ Window window_about(const Gaussian& gaussian, float pixel, int64_t cells) {
             static_cast<int64_t>(std::clamp(std::ceil(position + reach) + 1.0, 0.0, limit))};
 }
 
-// Adds one peak to map and takes it out of background; both [h, w]. squared and factor are scratch of w each.
+// Adds one peak to map and removes it from background; both [h, w]. squared and factor are scratch of w each.
 void draw_peak(const Gaussian& gaussian, float x, float y, int64_t height, int64_t width, float* map,
                float* background, float* squared, float* factor) {
     const Window columns = window_about(gaussian, x, width), rows = window_about(gaussian, y, height);
@@ -45,7 +45,7 @@ void draw_peak(const Gaussian& gaussian, float x, float y, int64_t height, int64
         float* rest = background + i * width;
         for (int64_t j = columns.begin; j < columns.end; ++j) {
             const float value = is_lit(gaussian, squared[j], row_squared) ? factor[j] * row_factor : 0.0f;
-            // Clipping early equals clipping the whole sum, since nothing negative is ever added.
+            // Clipping early equals clipping the whole sum, since no negative value is ever added.
             sums[j] = std::min(sums[j] + value, 1.0f);
             rest[j] = std::min(rest[j], 1.0f - sums[j]);
         }
@@ -82,7 +82,7 @@ void gaussian_targets_cpu(const float* parts, const bool* labeled, float* maps, 
     const Gaussian gaussian = make_gaussian(params.sigma, params.stride);
     const int team = static_cast<int>(std::clamp<int64_t>(threads, 1, params.images));
     const int64_t scratch_size = element_count({2, params.width});
-    // Allocated here, since nothing may throw inside the parallel region.
+    // The scratch is allocated here, since nothing may throw inside the parallel region.
     std::vector<float> scratch(static_cast<size_t>(element_count({team, scratch_size})));
 
     threads::parallel(team, params.images, [&](int member, int64_t n) {

@@ -1,5 +1,5 @@
 // A map is read once; few of its cells are above the threshold, and only those look at their windows. The peaks are
-// sorted as integers that hold height and place (cpm/peak_math.h), so that ties keep their order.
+// sorted as integers that contain height and place (cpm/peak_math.h), so ties keep their order.
 //
 //     40 x 32 cells, 6 subjects: 5 kB read, some 100 windows of 3 x 3: microseconds, of the milliseconds of a finder
 //

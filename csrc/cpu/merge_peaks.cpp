@@ -28,7 +28,7 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// A block is about a cell wide, so that it sees few intervals: pixels, a power of two of at most 32.
+// Pixels, a power of two of at most 32: a block is about a cell wide, so it sees few intervals.
 int64_t block_side(const double* frames, int64_t count) {
     double scale = 0.0;
     for (int64_t f = 0; f < count; ++f) {
@@ -41,7 +41,7 @@ int64_t block_side(const double* frames, int64_t count) {
 
 // The blocks of one axis of one frame.
 struct AxisBlocks {
-    Range used;                   // those that have pixels inside
+    Range used;                   // blocks that have pixels inside
     int64_t window = 1;           // intervals that are enough for any block
     std::vector<int32_t> start;   // [blocks] the first interval of its window
     std::vector<float> at_least;  // [blocks] 0 where some pixels lie outside, whose value is 0; else -inf
@@ -87,7 +87,7 @@ struct Best {
     int64_t index = std::numeric_limits<int64_t>::max();
 };
 
-// The largest magnitude, or NaN where there is one.
+// Returns the largest magnitude, or NaN if there is one.
 CPM_VECTORIZED float magnitude(const float* cells, int64_t count) {
     uint32_t most = 0;
     for (int64_t i = 0; i < count; ++i) most = std::max(most, bits_of(cells[i]) & 0x7fffffffu);
@@ -96,8 +96,8 @@ CPM_VECTORIZED float magnitude(const float* cells, int64_t count) {
     return value;
 }
 
-// padded [h + 4, w + 4] -> intervals [h + 1, w + 4], the most the resized map can be in each. One loop runs over the
-// ends of all rows, since many short loops are slow: of each row the last three are of no use.
+// padded [h + 4, w + 4] -> intervals [h + 1, w + 4], the most the resized map can be in each. One loop runs across the
+// ends of all rows, since many short loops are slow; the last three of each row are unused.
 CPM_VECTORIZED void bound_intervals(const float* padded, int64_t height, int64_t width, float* most_in_row,
                                     float* least_in_row, float* intervals) {
     const int64_t pitch = width + 2 * kPad, count = (height + 2 * kPad) * pitch - 3;
@@ -114,11 +114,11 @@ CPM_VECTORIZED void bound_intervals(const float* padded, int64_t height, int64_t
     }
 }
 
-// values [total]: each becomes the largest of `window` values that lie `stride` apart, the first being its own; values
-// whose window reaches beyond are of no use afterwards. copy is scratch of the same size.
+// values [total]: each becomes the largest of `window` values `stride` apart, of which it is the first; values whose
+// window reaches beyond the end are invalid afterwards. copy is scratch of the same size.
 CPM_VECTORIZED void spread(float* values, int64_t total, int64_t window, int64_t stride, float* copy) {
     for (int64_t reach = 1; reach < window;) {
-        // Windows of `reach` are done; two of them, overlapping in the last round, make a larger one.
+        // Windows of `reach` are done; two of them, which overlap in the last round, make a larger one.
         const int64_t more = std::min(reach, window - reach), count = total - more * stride;
         std::memcpy(copy, values, static_cast<size_t>(total) * sizeof(float));
         const float* __restrict__ here = copy;
@@ -285,7 +285,7 @@ void merge_peaks_cpu(const float* maps, const double* frames, float* points, flo
         search.frames.push_back({across, down, AxisBlocks(across, params.width, side, params.cell_width),
                                  AxisBlocks(down, params.height, side, params.cell_height)});
     }
-    // Allocated here, since nothing may throw inside the parallel region.
+    // The scratch is allocated here, since nothing may throw inside the parallel region.
     std::vector<Scratch> scratch;
     for (int member = 0; member < team; ++member) scratch.push_back(make_scratch(search));
 

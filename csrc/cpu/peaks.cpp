@@ -29,10 +29,10 @@ constexpr int64_t kChunk = 2048, kPiece = 16 * kChunk;  // pixels
 
 struct Best {
     float value;
-    int64_t index;  // -1 where there is nothing but NaN
+    int64_t index;  // -1 if all values are NaN
 };
 
-// The highest value of a chunk, or -inf where there is nothing above it. A NaN fails every comparison.
+// Returns the highest value of a chunk, or -inf if none is above it. A NaN fails every comparison.
 CPM_VECTORIZED float highest(const float* values) {
 #if CPM_GNU_VECTORS
     typedef float Lanes __attribute__((vector_size(4 * kLanes)));
@@ -61,7 +61,7 @@ CPM_VECTORIZED float highest(const float* values) {
 #endif
 }
 
-// The first of the highest values.
+// Returns the first of the highest values.
 Best best_of(const float* values, int64_t count) {
     const int64_t whole = count - count % kChunk;
     float most = kLowest;
@@ -73,12 +73,12 @@ Best best_of(const float* values, int64_t count) {
     for (int64_t i = whole; i < count; ++i) {
         if (values[i] > most) most = values[i], from = i;
     }
-    // If nothing is above -inf, the search begins at 0, and may find nothing.
+    // If no value is above -inf, the search begins at 0 and may find none.
     const int64_t index = std::find(values + from, values + count, most) - values;
     return {most, index == count ? -1 : index};
 }
 
-// The result for a map [H, W] from where it is highest: point [2], score [1].
+// Writes the result for a map [H, W] from its highest pixel: point [2], score [1].
 void write_peak(const float* map, int64_t index, const Peaks& params, float* point, float* score) {
     if (index < 0) {
         point[0] = point[1] = score[0] = kNan;

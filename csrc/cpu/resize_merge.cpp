@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kBandRows = 64;
 
-// The tables of one axis; returns the pixels inside, which are neighbors since the position is monotone.
+// Fills the tables of one axis; returns the pixels inside, which are contiguous since the position is monotone.
 CPM_VECTORIZED Range fill_taps(double scale, double offset, int64_t pixels, int64_t cells, int32_t* __restrict__ first,
                                float* __restrict__ w0, float* __restrict__ w1, float* __restrict__ w2,
                                float* __restrict__ w3) {
@@ -62,7 +62,7 @@ struct Scratch {
     std::vector<float> padded, rows, sums;
 };
 
-// Map p of image n, rows `band`, into merged [H, W].
+// Writes rows `band` of map p of image n into merged [H, W].
 void merge_band(const float* maps, float* merged, const ResizeMerge& params, const TapTables& tables, int64_t n,
                 int64_t p, Range band, Scratch& scratch) {
     const int64_t cells = params.cell_height * params.cell_width, count = (band.end - band.begin) * params.width;
@@ -185,7 +185,7 @@ void resize_merge_cpu(const float* maps, const double* frames, float* merged, co
     const int64_t tasks = element_count({params.images, params.maps, bands});
     const int team = static_cast<int>(std::clamp<int64_t>(threads, 1, tasks));
     const TapTables tables(frames, params, team);
-    // Allocated here, since nothing may throw inside the parallel region.
+    // The scratch is allocated here, since nothing may throw inside the parallel region.
     const size_t band_size = static_cast<size_t>(element_count({std::min(kBandRows, params.height), params.width}));
     const size_t rows_size = static_cast<size_t>(element_count({params.cell_height + 2 * kPad, params.width}));
     std::vector<Scratch> scratch(static_cast<size_t>(team));

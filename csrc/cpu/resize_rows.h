@@ -29,11 +29,11 @@ Range overlap(Range a, Range b);
 
 // One axis of one frame.
 struct AxisTaps {
-    Range inside;            // pixels that lie inside the map; the tables hold nothing for others
+    Range inside;            // pixels inside the map; the tables have no entries for others
     const int32_t* first;    // [pixels] the first of the four cells, counted in the padded map
     const float* weight[4];  // [pixels]
 
-    // First cells of the pixels, least and most; they are a monotone function of the pixel.
+    // The least and the greatest first cell of the pixels; first cells are a monotone function of the pixel.
     Range first_of(Range pixels) const;
 };
 

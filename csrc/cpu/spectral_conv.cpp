@@ -57,20 +57,20 @@ using namespace spectral;
 // Tuned on 2 cores of an EPYC 9004, with 1 MB of L2 each and a shared L3: 9x9 3->256 @368 takes 35 ms with chunks of 8
 // MB, 43 with 16 MB, 61 with 2 MB.
 constexpr int64_t kCacheBytes = 8 << 20;
-// The y transforms of weights are made for every chunk: chunks are as small as that where all of them take no more than
-// this, and as large as the budget allows where they take more.
+// The y transforms of weights are made for every chunk. If all of them take at most this, chunks have the size above;
+// if they take more, chunks are as large as the budget allows.
 constexpr int64_t kFewWeightBytes = 24 << 20;
 
-// A tile's largest magnitude leaves an error of about 1e-7 of it in all its outputs, so a window whose largest is so many
-// times smaller has outputs wrong by about 1e-3 of their size. Photographs in trained networks reach 20 within, 128 at the
-// input (docs/safety.md).
+// All outputs of a tile have an error of about 1e-7 of its largest magnitude, so a window whose largest magnitude is
+// this many times smaller has outputs wrong by about 1e-3 of their size. Photographs in trained networks reach 20
+// within, 128 at the input (docs/safety.md).
 constexpr float kMostRange = 8192.0f;
 
 // The share of a core's cache for the y transforms of weights that wait to be multiplied.
 constexpr int64_t kColumnBytes = 512 << 10;
 constexpr int64_t kMostQuads = 8;
 
-// How the weights of a unit are taken: so many blocks of outputs and fours of frequencies at a time.
+// The weights of a unit that are transformed at a time: blocks of outputs and fours of frequencies.
 struct WeightPasses {
     int64_t blocks, quads, groups, column_step;
 
@@ -89,7 +89,7 @@ struct WeightPasses {
 
 struct Layout {
     Side in, out;
-    int64_t pair_floats;    // of finished rows that wait for their maximum
+    int64_t pair_floats;    // of finished rows until their maximum is taken
     int64_t column_floats;  // of weights
 
     explicit Layout(const Split& split)
@@ -117,7 +117,7 @@ Split split_for(const SpectralConv& params, int64_t budget, int threads) {
                      [](const Split& split) { return Layout(split).chunk_floats(split); });
 }
 
-// The strips of a chunk's input through the product with split.chunk_blocks blocks of output channels.
+// Multiplies the strips of a chunk's input with split.chunk_blocks blocks of output channels.
 void convolve_blocks(const Strips& in, float* product_strips, const float* spectra, const float* bias, float* out,
                      bool relu, unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
                      int64_t first_block, float* workspace) {
@@ -147,7 +147,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
             const WeightColumns made{weights, columns, passes.column_step, unit, first, last - first, params.kernel,
                                      tile};
             run.weight_columns(made, 0, count * params.inputs);
-            // A part of the weights that come next is fetched ahead.
+            // A part of the next weights is prefetched.
             const bool more = block + passes.blocks < blocks;
             const float* next = more ? weights + passes.blocks * weight_block
                                      : spectra + (unit + 1) * weight_unit + first_block * weight_block;
@@ -189,7 +189,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
                     [&](int, int64_t begin, int64_t end) { run.write_rows(write, begin, end); });
         return;
     }
-    // Two bands share a pair of rows, which is transformed twice, so there are no more bands than the shares need.
+    // Two bands share a pair of rows, which is transformed twice, so there are only as many bands as the team needs.
     const int64_t bands = blocks * chunk.images < split.team ? split.team : 1;
     threads::parallel_ranges(split.team, blocks * chunk.images * bands, [&](int member, int64_t begin, int64_t end) {
         float* pair = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats - layout.pair_floats;
@@ -221,10 +221,10 @@ void convolve_chunk(const float* x, const float* gate, const float* spectra, con
     }
 }
 
-// Images whose blocks' magnitudes lie further apart than kMostRange, or that are not finite.
+// Marks images whose blocks' magnitudes differ by more than kMostRange, or that are not finite.
 void find_wide_ranges(const float* x, const float* gate, const Split& split, unsigned char* broken) {
     const SpectralConv& params = split.params;
-    // Every window of the kernel holds a whole block.
+    // Every window of the kernel contains a whole block.
     const int64_t side = (params.kernel + 1) / 2, bands = (params.height + side - 1) / side;
     std::vector<int32_t> found(static_cast<size_t>(2 * params.images * bands));
     int32_t *largest = found.data(), *smallest = largest + params.images * bands;

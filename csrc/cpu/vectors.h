@@ -24,19 +24,19 @@ namespace {
 
 #if CPM_GNU_VECTORS
 
-// `floor` where `value` is below it; NaN stays. Both this and `gated` take a vector or a float.
+// Returns `floor` where `value` is below it; NaN stays. This and `gated` take a vector or a float.
 template <typename Number>
 CPM_INLINE Number at_least(Number value, float floor) {
     return value < floor ? Number{} + floor : value;
 }
 
-// `value`, but 0 where `gate` is at most 0.
+// Returns `value`, but 0 where `gate` is at most 0.
 template <typename Number>
 CPM_INLINE Number gated(Number value, Number gate) {
     return gate <= 0.0f ? Number{} : value;
 }
 
-// The larger; NaN stays, as it does in PyTorch's maximum.
+// Returns the larger; NaN stays, as in PyTorch's maximum.
 template <typename Vector>
 CPM_INLINE Vector greater(Vector a, Vector b) {
     return ((b > a) | (b != b)) ? b : a;
@@ -123,7 +123,7 @@ CPM_INLINE PlainVector<N> greater(PlainVector<N> a, PlainVector<N> b) {
 
 #endif
 
-// Brings what lies at `at` into the cache, to be read or written soon.
+// Prefetches the memory at `at`, to be read or written soon.
 template <bool Write, int Locality = 3>
 CPM_INLINE void prefetch([[maybe_unused]] const float* at) {
 #if defined(__GNUC__)

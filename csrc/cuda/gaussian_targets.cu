@@ -1,5 +1,5 @@
-// One thread owns one cell of one image and walks its parts and people, so that every map is written once, in full
-// lines, and the background falls out of a running maximum. Positions are the same for a whole block and come from L1.
+// One thread computes one cell of one image over its parts and people, so that every map is written once, in full
+// lines, and a running maximum gives the background. Positions are the same for a whole block and come from L1.
 //
 //     block: 256 cells of the flat [N, h, w];  thread: P+1 values, h * w apart
 //

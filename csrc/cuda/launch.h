@@ -1,5 +1,5 @@
-// The one launch that all kernels go through, a plain function call, so that a host which supplies another
-// cuda_runtime.h (csrc/tests/host_cuda) runs the same sources.
+// The function that launches all kernels. It is a plain call, so a host that supplies another cuda_runtime.h
+// (csrc/tests/host_cuda) runs the same sources.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,12 +15,12 @@ namespace cpm {
 // Kernels stride over the rest.
 constexpr int64_t kMaxBlocks = 1 << 20;
 
-// Starts `kernel` for `tasks` tasks, at least 1, each of one block, on `stream` (a cudaStream_t) of `device`, without
-// waiting. Throws std::runtime_error when CUDA refuses.
+// Starts `kernel` for `tasks` tasks, at least 1, with one block per task, on `stream` (a cudaStream_t) of `device`,
+// without waiting. Throws std::runtime_error if CUDA refuses.
 template <typename... Wanted, typename... Given>
 void launch(const std::string& op, void (*kernel)(Wanted...), int64_t tasks, int threads, int device, void* stream,
             Given&&... arguments) {
-    // This module has its own cudart, whose idea of the current device need not be the caller's.
+    // This module has its own cudart, whose current device may differ from the caller's.
     cuda_check(cudaSetDevice(device), op + ": choosing the device");
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(std::min(tasks, kMaxBlocks)));

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kThreads)
             const int64_t at = m * most + higher;
             write_found(map, params, index_of(list[i]), points + 2 * at, scores + at);
         }
-        // The next map's counts overwrite what has been read here.
+        // The next map's counts overwrite the values read here.
         __syncthreads();
     }
 }

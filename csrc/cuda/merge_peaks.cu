@@ -1,7 +1,7 @@
 // One block finds the peak of one part of one image: it bounds every tile of the output from the cells that the tile
 // sees, evaluates the tile with the highest bound, then those that could still hold a higher value or tie with it. The
-// steps stand in cpm/tile_search.h; here they are only put behind each other. Blocks do not need each other, so one
-// launch does a batch, and candidates are ordered, so that the order of visits does not matter.
+// steps are in cpm/tile_search.h; this file only calls them in order. Blocks are independent, so one launch does a
+// batch; candidates are ordered, so the order of visits does not matter.
 //
 //     tile: 8 x 8 pixels of the output;  block: 256 threads, 4 tiles at a time;  grid: N P
 //
@@ -21,7 +21,7 @@
 namespace cpm {
 namespace {
 
-// Leaves the best value in values[0].
+// Puts the best value into values[0].
 __device__ void reduce_block(TileSearch& shared) {
     __syncthreads();
     for (int half = kSearchThreads / 2; half > 0; half /= 2) {
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kSearchThreads, 2)
             const int64_t tile = first + thread;
             const bool open = tile < tiles && is_open(shared, own_bounds, tile);
             if (open) shared.open[atomicAdd(&shared.open_count, 1)] = static_cast<int>(tile);
-            // Not the shared count: a fast thread may be adding to it for the next tiles already.
+            // A copy, not the shared count: a fast thread may already add to that for the next tiles.
             if (!__syncthreads_or(open)) continue;
             visit_tiles(stack, shared, thread);
             reduce_block(shared);
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kSearchThreads, 2)
             __syncthreads();
         }
         if (thread == 0) write_peak(stack, shared, refine, points + 2 * task, scores + task);
-        // The next part's first reduction overwrites what has been read here.
+        // The next part's first reduction overwrites the values read here.
         __syncthreads();
     }
 }

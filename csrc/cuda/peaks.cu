@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kThreads)
             points[2 * m + 1] = y;
             scores[m] = score;
         }
-        // The next map's candidates overwrite what has been read here.
+        // The next map's candidates overwrite the values read here.
         __syncthreads();
     }
 }

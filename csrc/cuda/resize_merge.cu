@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kThreads)
                     rounded_quotient(sum, static_cast<float>(params.scales));
             }
         }
-        // The next tile's taps overwrite what has been read here.
+        // The next tile's taps overwrite the values read here.
         __syncthreads();
     }
 }

@@ -1,4 +1,4 @@
-// The sizes on which an op's CPU and CUDA forms are tested alike: no part or person, one cell, tails, many images.
+// The sizes for which both forms of an op, CPU and CUDA, are tested: no part or person, one cell, tails, many images.
 #pragma once
 
 #include "cpm/gaussian_targets.h"

@@ -1,4 +1,4 @@
-// The few lines that a unit test needs: CHECK counts and prints failures, finish() is main's result.
+// Helpers of the unit tests: CHECK counts and prints failures, finish() is main's result.
 #pragma once
 
 #include <cstdio>

@@ -1,6 +1,6 @@
-// Random sizes, frames, positions and cells, NaN and infinities among them, through one op, for a while, against plain
-// loops in double: fuzz_ops <op>. Meant for a build with sanitizers (the preset `sanitize` runs it by ctest).
-// CPM_FAST_FUZZ_SECONDS sets how long, CPM_FAST_FUZZ_SEED repeats a run.
+// Runs one op on random sizes, frames, positions and cells, including NaN and infinities, against plain loops in
+// double: fuzz_ops <op>. It is meant for a build with sanitizers (the preset `sanitize` runs it by ctest).
+// CPM_FAST_FUZZ_SECONDS sets its duration, CPM_FAST_FUZZ_SEED repeats a run.
 
 #include <chrono>
 #include <cmath>
@@ -31,7 +31,7 @@ using cpm_test::kNan;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Cells of at most 2, through float weights whose magnitudes sum to 1.56.
 constexpr double kTolerance = 3e-6;
-// Beyond this float may overflow where double does not; such stacks are only run.
+// Beyond this, float may overflow where double does not; such stacks run without a comparison.
 constexpr float kComparable = 1e30f;
 
 double odd_number(Generator& generator) {
@@ -115,7 +115,7 @@ void fuzz_merge_peaks(Generator& generator) {
 }
 
 void fuzz_peaks(Generator& generator) {
-    // Now and then of many chunks and of several pieces, see csrc/cpu/peaks.cpp.
+    // Sometimes the map has many chunks and several pieces (csrc/cpu/peaks.cpp).
     const int64_t most = between(generator, 0, 19) ? 30 : 300, maps = between(generator, 0, 4);
     const int64_t height = between(generator, 1, most), width = between(generator, 1, most);
     std::vector<float> values;
@@ -234,7 +234,7 @@ void fuzz_direct_conv(Generator& generator) {
     cpm_test::check_direct(generator, params, static_cast<int>(between(generator, -1, 3)));
 }
 
-// Any values: no sum may depend on who made it. Compared by bits, for NaN is unequal to itself.
+// Any values: no sum may depend on the thread. The comparison is by bits, since NaN is unequal to itself.
 void fuzz_batch_norm(Generator& generator) {
     const cpm::BatchNorm params{between(generator, 1, 700), between(generator, 0, 40), 1e-5, between(generator, 0, 1) == 1};
     const auto draw = [&](int64_t count) {

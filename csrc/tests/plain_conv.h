@@ -1,4 +1,4 @@
-// Random convolutions, and plain loops in double that spectral_conv and its gradients must agree with.
+// Random convolutions, and plain loops in double with which spectral_conv and its gradients must agree.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace cpm_test {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr double kPi = 3.14159265358979323846;
-// Relative to the norm of what is wanted, or of what a gradient's sums are of: measured 3e-7.
+// Relative to the norm of the expected result, or of the terms of a gradient's sums; 3e-7 was measured.
 constexpr double kSpectralTolerance = 2e-6;
 
 inline std::vector<float> random_floats(std::mt19937& generator, int64_t count) {
@@ -30,7 +30,7 @@ struct Conv {
     cpm::SpectralConv params;
     std::vector<float> x, weight, bias, gradient;  // [N, h, w, C], [O, C, k, k], [O], [N, h, w, O]
 
-    // f(output [N, h, w, O], input [N, h, w, C], weight) for every product that the sum has, as indices.
+    // Calls f(output [N, h, w, O], input [N, h, w, C], weight), all indices, for every product in the sum.
     template <typename Action>
     void for_each_product(Action f) const {
         const int64_t h = params.height, w = params.width, k = params.kernel, radius = k / 2;
@@ -83,7 +83,7 @@ inline double norm(const std::vector<float>& values) {
     return std::sqrt(sum);
 }
 
-// Maxima of windows of [N, h, w, O], as params says.
+// Returns the maxima of windows of [N, h, w, O], as params says.
 inline std::vector<double> pooled(const std::vector<double>& maps, const cpm::SpectralConv& params) {
     const int64_t h = params.height, w = params.width, outputs = params.outputs;
     std::vector<double> found;
@@ -105,7 +105,7 @@ inline std::vector<double> pooled(const std::vector<double>& maps, const cpm::Sp
     return found;
 }
 
-// [cells, channels] to [cells, pitch] with NaN between, or back, with a check that NaN is still there.
+// Spreads [cells, channels] to [cells, pitch] with NaN between, or back, and then checks that NaN is still there.
 inline std::vector<float> spread(const std::vector<float>& packed, int64_t channels, int64_t pitch) {
     std::vector<float> wide(channels == 0 ? 0 : packed.size() / channels * pitch, kNan);
     for (size_t i = 0; i < packed.size(); ++i) wide[i / channels * pitch + i % channels] = packed[i];

@@ -47,7 +47,7 @@ inline std::vector<double> plain_resize_merge(const std::vector<float>& maps, co
     return merged;
 }
 
-// The first of the highest values that are not NaN; -1 where all are.
+// Returns the first of the highest values that are not NaN; -1 if all are.
 template <typename T>
 int64_t plain_peak(const T* map, int64_t count) {
     int64_t best = -1;

@@ -1,4 +1,4 @@
-// Random inputs of gaussian_targets: some points beyond the box, some unlabeled and not a number.
+// Random inputs of gaussian_targets: some points lie beyond the box, some are unlabeled and NaN.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// Random inputs of resize_merge and merge_peaks that try what is hard: plateaus, equal maxima, all-negative maps, crops
-// that end inside the output, mirrored and shrinking frames; and, where asked for, NaN and infinities.
+// Random difficult inputs of resize_merge and merge_peaks: plateaus, equal maxima, all-negative maps, crops that end
+// inside the output, mirrored and shrinking frames, and, on request, NaN and infinities.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +30,7 @@ inline double real(Generator& generator, double low, double high) {
     return std::uniform_real_distribution<double>(low, high)(generator);
 }
 
-// 0 to 1, quickly.
+// A fast random number from 0 to 1.
 inline float unit(Generator& generator) { return static_cast<float>(generator() >> 8) * 0x1p-24f; }
 
 // One map [h, w] of a kind drawn at random.
@@ -55,7 +55,7 @@ inline void append_map(Generator& generator, int64_t h, int64_t w, std::vector<f
     }
 }
 
-// A pyramid about the output's middle, or anything at all.
+// A pyramid about the output's middle, or arbitrary frames.
 inline void append_frame(Generator& generator, const cpm::ResizeMerge& params, bool wild, std::vector<double>& frames) {
     const auto axis = [&](int64_t pixels, int64_t cells, double factor) {
         const double scale = factor * static_cast<double>(cells) / static_cast<double>(std::max<int64_t>(pixels, 1));

@@ -67,7 +67,7 @@ void check_channel(const Problem& given, const Results& found, int64_t c) {
         const double plain = distance * given.weight[c] + given.bias[c];
         const double y = given.relu && plain < 0.0 ? 0.0 : plain;
         CHECK(near(found.y[at(i)], y, 3.0 * (scale / deviation + std::abs(plain))));
-        // The mask is what the tested code itself made, as rounding may turn a sign.
+        // The mask comes from the tested code itself, as rounding may change a sign.
         const double gradient = given.relu && found.y[at(i)] <= 0.0f ? 0.0 : given.dy[at(i)];
         sum += gradient;
         product += gradient * distance;
@@ -96,7 +96,7 @@ void test_matches_plain_loops() {
     }
 }
 
-// A value far from all others, and the first of all: sums of squares about 0 or about it would lose the rest.
+// The first value is far from all others: sums of squares about 0 or about it would lose the rest.
 void test_outlier() {
     std::mt19937 generator(4);
     Problem given(generator, 3000, 4, false, 0.0f);

@@ -1,4 +1,4 @@
-// direct_conv against plain loops in double, on every instruction set; and the sizes that are refused or passed over.
+// direct_conv against plain loops in double, on every instruction set, and sizes that are refused or skipped.
 
 #include "cpm/direct_conv.h"
 

@@ -1,4 +1,4 @@
-// gaussian_targets_cpu against a plain loop over every cell, and the sizes it must refuse or pass over.
+// gaussian_targets_cpu against a plain loop over every cell, and sizes that it must refuse or skip.
 
 #include "cpm/gaussian_targets.h"
 
@@ -29,7 +29,7 @@ std::vector<float> run(const Input& input, const cpm::GaussianTargets& params, i
     return maps;
 }
 
-// The definition in double; the lit decision alone is the float one, which gaussian_math.h defines.
+// The definition in double; only the decision whether a cell is lit is in float, as gaussian_math.h defines it.
 std::vector<double> plain(const Input& input, const cpm::GaussianTargets& params) {
     const cpm::Gaussian gaussian = cpm::make_gaussian(params.sigma, params.stride);
     std::vector<double> maps;
@@ -103,7 +103,7 @@ void test_sizes() {
     CHECK(cpm_test::throws<std::invalid_argument>([] { cpm::element_count({2, -1}); }));
     CHECK(cpm_test::throws<std::invalid_argument>([] { cpm::element_count({int64_t{1} << 40, int64_t{1} << 40}); }));
 
-    // Null pointers: nothing may be touched.
+    // Null pointers: no memory may be accessed.
     for (const cpm::GaussianTargets& params : {cpm::GaussianTargets{0, 1, 14, 46, 46, 7.0, 8.0},
                                                cpm::GaussianTargets{2, 1, 14, 0, 46, 7.0, 8.0},
                                                cpm::GaussianTargets{2, 1, 14, 46, 0, 7.0, 8.0}}) {

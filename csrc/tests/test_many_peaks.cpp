@@ -16,7 +16,7 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// The places of a map's peaks, the highest first, one comparison of two cells at a time.
+// Returns the places of a map's peaks, the highest first, by comparing two cells at a time.
 std::vector<int64_t> plain_peaks(const float* map, const cpm::ManyPeaks& params) {
     std::vector<int64_t> found;
     const int64_t cells = params.height * params.width;

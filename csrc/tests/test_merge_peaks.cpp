@@ -1,5 +1,5 @@
 // merge_peaks_cpu against resize_merge_cpu and peaks_cpu, index for index and bit for bit, on random small stacks.
-// CPM_FAST_STACKS sets how many; the default is a few seconds' worth. The steps of the CUDA kernel are held to the same.
+// CPM_FAST_STACKS sets their number; the default takes a few seconds. The steps of the CUDA kernel must agree too.
 
 #include "cpm/merge_peaks.h"
 
@@ -22,7 +22,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 struct Result {
     std::vector<float> points, scores;
     bool operator==(const Result& other) const {
-        // Bit for bit, so that NaN equals NaN; both zeros are one score.
+        // The comparison is bit for bit, so NaN equals NaN; both zeros are one score.
         const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
             return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                               [](float x, float y) { return x == y || (std::isnan(x) && std::isnan(y)); });
@@ -150,7 +150,7 @@ void test_nothing_but_nan() {
 }
 
 void test_sizes() {
-    // Null pointers: nothing may be touched.
+    // Null pointers: no memory may be accessed.
     for (const cpm::ResizeMerge& params : {cpm::ResizeMerge{0, 3, 15, 46, 46, 368, 368, 1},
                                            cpm::ResizeMerge{2, 3, 1, 46, 46, 368, 368, 1}}) {
         cpm::merge_peaks_cpu(nullptr, nullptr, nullptr, nullptr, params, true, 2);

@@ -15,7 +15,7 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Few different values, so that there are ties, of all kinds there are.
+// Few different values of all kinds, so that there are ties.
 std::vector<float> random_map(std::mt19937& generator, int64_t count) {
     const float values[] = {kNan, -kNan, kInfinity, -kInfinity, 0.0f, -0.0f, 1e-45f, -1e-45f, 3e38f, -3e38f, 1.0f, -1.0f};
     const int first = static_cast<int>(generator() % 12), kinds = 1 + static_cast<int>(generator() % 12);
@@ -47,7 +47,7 @@ void test_matches_plain_loop() {
     }
 }
 
-// Maps of many chunks and pieces, nearly all one value, so that the peak and its ties may stand anywhere.
+// Maps of many chunks and pieces, nearly all of one value, so that the peak and its ties may be anywhere.
 void test_matches_plain_loop_on_large_maps() {
     std::mt19937 generator(7);
     const int64_t heights[] = {1, 64, 211, 368}, widths[] = {32, 64, 97, 368};
@@ -80,7 +80,7 @@ void test_vertex() {
     }
 }
 
-// The work of a block of `threads` on one map: each thread reduces its stride of pixels, then the tree follows.
+// The work of a block of `threads` on one map: each thread reduces its stride of pixels, then a tree reduces those.
 cpm::Candidate reduce(const std::vector<float>& map, int threads) {
     std::vector<cpm::Candidate> shared(threads, 0);
     for (int t = 0; t < threads; ++t) {

@@ -1,4 +1,4 @@
-// resize_merge_cpu against plain loops in double, and the sizes it must refuse or pass over.
+// resize_merge_cpu against plain loops in double, and sizes that it must refuse or skip.
 
 #include "cpm/resize_merge.h"
 
@@ -54,7 +54,7 @@ void test_outside() {
     }
 }
 
-// A cell that is not a number reaches the pixels whose four by four cells it is among, and no others.
+// A NaN cell reaches the pixels whose four by four cells include it, and no others.
 void test_nan_stays_local() {
     cpm_test::Stack stack{{1, 1, 1, 9, 9, 9, 9, 1}, std::vector<float>(81, 1.0f), {1.0, 1.0, 0.0, 0.0}};
     stack.maps[4 * 9 + 4] = kNan;
@@ -67,7 +67,7 @@ void test_nan_stays_local() {
 }
 
 void test_sizes() {
-    // Null pointers: nothing may be touched.
+    // Null pointers: no memory may be accessed.
     for (const cpm::ResizeMerge& params :
          {cpm::ResizeMerge{0, 1, 2, 4, 4, 8, 8, 1}, cpm::ResizeMerge{1, 1, 0, 4, 4, 8, 8, 1},
           cpm::ResizeMerge{1, 1, 2, 4, 4, 0, 8, 1}, cpm::ResizeMerge{1, 1, 2, 4, 4, 8, 0, 1}}) {
@@ -86,7 +86,7 @@ void test_sizes() {
         const cpm_test::Stack stack{{1, 1, 2, 4, 4, 8, 8, 1}, std::vector<float>(32), {0.5, bad, 0.0, 0.0}};
         CHECK(cpm_test::throws<std::invalid_argument>([&] { run(stack, 1); }));
     }
-    // Finite, but far beyond any map: everything lies outside.
+    // Finite, but far beyond any map: all pixels lie outside.
     for (const double far : {1e300, -1e300, 1.7e308}) {
         const cpm_test::Stack stack{{1, 1, 2, 4, 4, 8, 8, 1}, std::vector<float>(32, 3.0f), {far, 1.0, far, 0.0}};
         const auto merged = run(stack, 1);

@@ -1,5 +1,5 @@
 // The transforms of every tile and instruction set against plain sums in double, the convolution and its gradients
-// against plain loops, and the sizes that are refused or passed over.
+// against plain loops, and sizes that are refused or skipped.
 
 #include "cpm/spectral_conv.h"
 
@@ -76,7 +76,7 @@ void test_matches_plain_loop() {
     });
 }
 
-// Windows that lie across tiles, chunks, bands and blocks, between the channels of wider maps.
+// Windows that cross tiles, chunks, bands and blocks, between the channels of wider maps.
 void test_pools_and_pitches() {
     std::mt19937 generator(3);
     for_each_simd([&] {
@@ -99,7 +99,7 @@ void test_pools_and_pitches() {
     });
 }
 
-// Bits do not depend on threads, and NaN goes where a maximum of PyTorch's would let it go.
+// Bits do not depend on threads, and NaN spreads as in PyTorch's maximum.
 void test_pool_is_exact() {
     std::mt19937 generator(4);
     const cpm::SpectralConv plain{1, 44, 30, 3, 16, 5, 16};
@@ -164,7 +164,7 @@ void test_sizes() {
     CHECK(cpm_test::throws<std::invalid_argument>(
         [] { cpm::transform_weight_cpu(nullptr, nullptr, -5, -5, 5, 16, false, 1); }));
     CHECK(cpm_test::throws<std::invalid_argument>([] { cpm::use_simd("mmx"); }));
-    // A budget is kept where one row of tiles fits into it.
+    // The budget is kept if one row of tiles fits into it.
     const cpm::SpectralConv params{4, 300, 40, 16, 16, 9, 32};
     CHECK(cpm::spectral_workspace(params, 8 << 20, 1) * 4 <= 8 << 20);
     CHECK(cpm::spectral_workspace(params, 0, 1) > 0);

@@ -1,4 +1,5 @@
-// The pool: every piece once, whoever asks, however many, in children too; and the CPUs that a process may use.
+// The pool runs every piece once, for any number of callers, in child processes too; and the CPUs that a process may
+// use.
 
 #include <sys/stat.h>
 
@@ -26,7 +27,7 @@ namespace {
 
 using cpm::threads::parallel;
 
-// Every piece exactly once, and no member by two threads at a time.
+// Every piece runs exactly once, and no two threads are the same member at a time.
 bool region_is_right(int members, int64_t pieces) {
     std::vector<int> taken(static_cast<size_t>(pieces));
     std::vector<std::atomic<int>> inside(static_cast<size_t>(members));
@@ -57,7 +58,7 @@ void test_ranges_cover_all_tasks() {
     }
 }
 
-// More than there are slots; some of them ask from within a piece.
+// There are more callers than slots; some call from within a piece.
 void test_callers_at_once(int callers, int regions) {
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
@@ -76,7 +77,7 @@ void test_callers_at_once(int callers, int regions) {
 #if !defined(__SANITIZE_THREAD__)
 bool child_is_right() {
     const pid_t child = fork();
-    // In a child of a process with threads; _exit runs nothing of the parent's.
+    // Runs in a child of a process with threads; _exit runs none of the parent's exit code.
     if (child == 0) _exit(cpm::threads::started_workers() == 0 && region_is_right(3, 100) ? 0 : 1);
     int status = -1;
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
@@ -161,7 +162,7 @@ int main() {
     test_callers_at_once(64, 40);
 #if defined(__linux__)
 #if !defined(__SANITIZE_THREAD__)
-    // QEMU's user mode loses track of the threads of a process that forks.
+    // QEMU's user mode loses the threads of a process that forks.
     if (std::getenv("CPM_FAST_EMULATED") == nullptr) test_forks(200);
 #endif
     test_affinity();

@@ -1,5 +1,5 @@
-// Rows are shared out. PyTorch's own copy does the same on its own threads, which spin for milliseconds afterwards on
-// the cores that the next layer would use.
+// Threads share the rows. PyTorch's copy does the same on its own threads, which then spin for milliseconds on the
+// cores that the next layer needs.
 
 #include "cpm/copy_maps.h"
 
@@ -11,7 +11,7 @@
 namespace cpm {
 namespace {
 
-// With less to copy it takes longer to share it.
+// Sharing smaller copies takes longer than one thread does.
 constexpr int64_t kAloneFloats = 16 << 10;
 
 void copy_row(const float* from, float* to, const CopyMaps& params) {

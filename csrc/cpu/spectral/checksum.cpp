@@ -1,5 +1,5 @@
-// Parts of the pieces are shared out and summed by themselves, whatever the number of threads; the kernel is in
-// checksum.h. Reads every byte once.
+// Threads share parts of the pieces; the parts and their sums do not depend on the number of threads. The kernel is in
+// checksum.h and reads every byte once.
 
 #include "cpm/checksum.h"
 

@@ -1,6 +1,6 @@
-// A sum over memory that changes with every value and its place: 64 or 128 chains side by side, each of which takes every
-// number by a step that can be undone, so that a change of one number always changes the sum, and changes of several
-// cancel by chance only, once in 2^32 in every chain that they touch.
+// A sum over memory that changes with every value and its place: 64 or 128 parallel chains, each of which adds every
+// number by an invertible step, so that a change of one number always changes the sum, and changes of several cancel
+// only by chance, once in 2^32 in every chain that they affect.
 #pragma once
 
 #include "dft.h"

@@ -1,5 +1,5 @@
-// The y transforms of one unit, before the product and after it. Unit 0 carries two real columns as one complex, which
-// are told apart as rows are in rows.h, with the same factor 2.
+// The y transforms of one unit, before the product and after it. Unit 0 holds two real columns as one complex column,
+// which are separated like rows in rows.h, with the same factor 2.
 #pragma once
 
 #include "rows.h"
@@ -28,7 +28,7 @@ CPM_INLINE void combine_columns(const float* from, int64_t step, int tile, float
     for (int k = 0; k <= tile / 2; ++k) {
         const Complex a = load_complex(from + k * step), b = load_complex(from + k * step + second);
         store_complex(z + (tile - k) % tile * kComplex, {a.re + b.im, b.re - a.im});
-        // Last, for k of 0 and t/2: their numbers are real, and both forms agree.
+        // This comes last, for k of 0 and t/2: their numbers are real, and both forms agree.
         store_complex(z + k * kComplex, {a.re - b.im, a.im + b.re});
     }
 }

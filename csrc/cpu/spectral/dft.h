@@ -26,7 +26,7 @@ constexpr double series(double x, int power) {
     return sum;
 }
 
-// The angle 2 pi k / n, brought to (-pi, pi].
+// The angle 2 pi k / n, reduced to (-pi, pi].
 constexpr double angle(int k, int n) {
     const int turn = ((k % n) + n) % n;
     return 2.0 * kPi * (2 * turn > n ? turn - n : turn) / n;
@@ -39,7 +39,7 @@ CPM_INLINE void unroll_sequence([[maybe_unused]] Body body, std::integer_sequenc
     (body(std::integral_constant<int, I>{}), ...);
 }
 
-// body(0) ... body(N - 1), each argument a compile-time constant.
+// Calls body(0) ... body(N - 1); each argument is a compile-time constant.
 template <int N, typename Body>
 CPM_INLINE void unroll(Body body) {
     unroll_sequence(body, std::make_integer_sequence<int, N>{});

@@ -22,7 +22,7 @@ constexpr int kDirectCells = 2, kDirectBlocks = 1;
 #endif
 constexpr int kBlockVectors = kBlock / kLanes;
 
-// The place of a block's results: 16 channels of cell i at data + i * pitch.
+// The place of a block's results: the 16 channels of cell i are at data + i * pitch.
 struct Target {
     float* data;
     int64_t pitch, channels;
@@ -78,7 +78,7 @@ void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_
     });
 }
 
-// The last cells are taken together with some before them, which come out the same again.
+// The last group of cells overlaps the one before it; the shared cells get the same results again.
 template <int B>
 void sum_row(const Direct& job, const float* const* rows, int64_t cells, int64_t cell_step, int64_t first_block,
              const Target* targets) {
@@ -91,7 +91,7 @@ void sum_row(const Direct& job, const float* const* rows, int64_t cells, int64_t
     }
 }
 
-// All outputs of a row of cells. target_of(block): where its results go.
+// Computes all outputs of a row of cells. target_of(block) is the place of its results.
 template <typename TargetOf>
 void sum_blocks(const Direct& job, const float* const* rows, int64_t cells, int64_t cell_step, TargetOf target_of) {
     const int64_t blocks = blocks_of(job.outputs), groups = (blocks + kDirectBlocks - 1) / kDirectBlocks;
@@ -111,7 +111,7 @@ CPM_INLINE Target output(const Direct& job, int64_t cell, int64_t block) {
     return {job.out + cell * job.out_pitch + block * kBlock, job.out_pitch, least(kBlock, job.outputs - block * kBlock)};
 }
 
-// A 1x1 convolution sees no neighbors: cells go by the chunk, whatever their row.
+// A 1x1 convolution reads no neighbors, so chunks of cells need not follow rows.
 void direct_cells(const Direct& job, int64_t begin, int64_t end) {
     const int64_t all = job.images * job.height * job.width;
     for (int64_t task = begin; task < end; ++task) {
@@ -122,7 +122,7 @@ void direct_cells(const Direct& job, int64_t begin, int64_t end) {
     }
 }
 
-// The rows that an output row sees, padded, in a ring that holds on to what the next one sees too.
+// The padded rows that an output row reads, in a ring that keeps those which the next output row reads too.
 struct PaddedRows {
     const Direct& job;
     int64_t image, row_floats, first = 0, last = 0;  // held: [first, last)
@@ -155,7 +155,7 @@ struct PaddedRows {
         }
     }
 
-    // Those about an output row, the next after the last one or any.
+    // Returns the rows around an output row, which may be the one after the last or any other.
     const float* const* about(int64_t row) {
         const int64_t radius = job.kernel / 2, begin = row - radius, end = row + radius + 1;
         for (int64_t each = begin < last && begin >= first ? last : begin; each < end; ++each) fill(each);

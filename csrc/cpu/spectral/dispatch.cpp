@@ -1,4 +1,4 @@
-// Which instruction set runs: the widest that the machine has, or the one that was asked for.
+// The choice of the instruction set: the widest that the machine supports, or the requested one.
 
 #include <atomic>
 #include <cstdlib>

@@ -37,7 +37,7 @@ void gather_columns(const GradientColumns& job) {
                 const int far = T / 2 - k;
                 FrequencyPair near = load_pair(from + k * step, from + second_of(T, job.unit, k) * step, two_columns);
                 FrequencyPair off = load_pair(from + far * step, from + second_of(T, job.unit, far) * step, two_columns);
-                // Values that would otherwise come twice count once.
+                // These values would otherwise count twice.
                 if (k == 0) near.down = off.down = {Vector{}, Vector{}};
                 if (4 * k == T) off.up = off.down = {Vector{}, Vector{}};
                 const Complex even_up = near.up + off.down, even_down = near.down + off.up;
@@ -98,7 +98,7 @@ void gradient_rows(const GradientRows& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile);
     alignas(64) float z[kMaxTile * kComplex];
     const int64_t row_floats = job.kernel * kComplex, unit_step = blocks_of(job.outputs) * job.inputs * row_floats;
-    // 1 / t^2 of the inverse transform, and the halves left to be taken of both sides.
+    // 1 / t^2 of the inverse transform, and the remaining factor 1/2 of both sides.
     const float scale = 0.25f / static_cast<float>(job.tile * job.tile);
     for (int64_t task = begin; task < end; ++task) {
         const int64_t first = task / job.inputs * kBlock, input = task % job.inputs;

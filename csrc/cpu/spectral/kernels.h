@@ -1,5 +1,5 @@
 // The vector code of the spectral convolution, one table of functions for each instruction set; spectral_conv.cpp and
-// weight_gradient.cpp call them over ranges of tasks, so that nothing here depends on threads.
+// weight_gradient.cpp call them over ranges of tasks, so this code does not depend on threads.
 //
 // A block is 16 channels, whatever the vector width. A complex block is re[16] im[16]; a triple adds re + im, which the
 // three-multiplication product needs. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
@@ -26,13 +26,14 @@ inline int64_t unit_frequencies(int tile, int64_t unit) { return unit == 0 ? til
 // two.
 inline int unit_quads(int tile) { return tile / 4 + 1; }
 
-// The frequency of the unit that belongs to k as -k does, in unit 0 that of column t/2.
+// The frequency of the unit that corresponds to -k; in unit 0, that of column t/2.
 constexpr int64_t second_of(int tile, int64_t unit, int64_t k) {
     return unit == 0 ? tile / 2 + 1 + k : (tile - k) % tile;
 }
 
 // The places of the i-th frequencies of the fours from `first` to `last` in the unit: that of the first four, and the
-// step from four to four. The first `skipped` fours are left out and `count` are taken, so that none comes twice.
+// step from four to four. The first `skipped` fours are left out and `count` are used, so that no frequency occurs
+// twice.
 struct QuadRun {
     int64_t frequency, step, skipped, count;
 };
@@ -51,7 +52,7 @@ struct Axis {
     int64_t cells, tiles, step, first;
 };
 
-// Whether a tile takes all cells it covers (overlap-save), or only those that are its outputs, and zeros about them.
+// Whether a tile uses all cells it covers (overlap-save), or only its outputs, with zeros around them.
 enum class Cover { all, outputs };
 
 // Rows of a chunk after the x transform: [t/2 units][images][tiles across][blocks][rows][complex block].
@@ -98,7 +99,7 @@ struct WriteRows {
 struct Pool {
     int side, padding;
     int64_t bands;
-    float* pair;  // two rows of a block, [2, w, 16], of the one who calls
+    float* pair;  // two rows of a block, [2, w, 16], owned by the caller
 };
 
 struct Columns {
@@ -180,7 +181,7 @@ struct Direct {
     int kernel;
     bool relu;
     int64_t x_pitch, out_pitch;
-    float* rows;  // [k, w + k - 1, inputs], of the one who calls
+    float* rows;  // [k, w + k - 1, inputs], owned by the caller
     Pool pool;    // pair: [blocks of outputs, 2, w, 16]; side 0: none
 };
 
@@ -227,10 +228,10 @@ struct Kernels {
     uint64_t (*checksum)(const unsigned char* from, int64_t bytes, uint64_t seed);
 };
 
-// Cells of a 1x1 convolution that take all its weights while those are in cache.
+// Cells of a 1x1 convolution that use all its weights while those are in cache.
 constexpr int64_t kCellChunk = 64;
 
-// Rows go in bands, whose cells stay in cache while all blocks of channels are taken from them.
+// Rows are processed in bands, whose cells stay in cache while all blocks of channels are read from them.
 constexpr int64_t kBandRows = 16;
 inline int64_t bands_of(const Strips& strips) { return (strips.rows + kBandRows - 1) / kBandRows; }
 inline int64_t row_tasks(const Strips& strips) {
@@ -243,12 +244,12 @@ inline int64_t column_tasks(const Strips& strips, const UnitSpectra& spectra) {
     return strips.images * strips.tiles * spectra.tiles_down * strips.blocks;
 }
 
-// The tables that are compiled in; null for one that this machine cannot run.
+// The compiled tables; null for one that this machine cannot run.
 const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
 const Kernels* portable_kernels();
 
-// The one in use: the widest, unless use_simd or CPM_FAST_SIMD chose another.
+// The table in use: the widest, unless use_simd or CPM_FAST_SIMD chose another.
 const Kernels& kernels();
 
 }  // namespace cpm::spectral

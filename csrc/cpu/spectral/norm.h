@@ -1,5 +1,5 @@
-// Batch normalization of a chunk of cells, which stays in cache: a vector holds channels, and those that fill none are
-// taken one by one by the same code.
+// Batch normalization of a chunk of cells, which stays in cache: a vector holds channels, and the same code processes
+// the remaining channels one by one.
 #pragma once
 
 #include "kernels.h"
@@ -22,7 +22,7 @@ CPM_INLINE void put(float* to, Vector value) { store(to, value); }
 CPM_INLINE float lane_of(float value, int) { return value; }
 CPM_INLINE float lane_of(Vector value, int lane) { return value[lane]; }
 
-// body(a Vector or a float, the first of its channels, how many they are)
+// Calls body(a Vector or a float, the first of its channels, their number).
 template <typename Body>
 CPM_INLINE void by_channels(int64_t channels, const Body& body) {
     int64_t c = 0;
@@ -30,7 +30,7 @@ CPM_INLINE void by_channels(int64_t channels, const Body& body) {
     for (; c < channels; ++c) body(0.0f, c, 1);
 }
 
-// Sums of add(cell) over all cells, by two accumulators each.
+// Sums add(cell) over all cells, with two accumulators each.
 template <typename Number, typename Add>
 CPM_INLINE void sum_cells(int64_t cells, const Add& add, Number& first, Number& second) {
     Number sums[2][2] = {};
@@ -58,7 +58,7 @@ void norm_sums(const NormChunk& job) {
             b += distance * distance;
         }, left, squares);
         for (int lane = 0; lane < lanes; ++lane) {
-            // Rounding has left a little of the mean.
+            // Rounding leaves a small remainder of the mean.
             const double rest = lane_of(left, lane) / static_cast<double>(job.cells);
             job.first[c + lane] = lane_of(middle, lane) + rest;
             job.second[c + lane] = lane_of(squares, lane) - rest * rest * static_cast<double>(job.cells);
@@ -74,13 +74,13 @@ void norm_write(const NormChunk& job) {
         for (int64_t i = 0; i < job.cells; ++i) {
             // Not x * factor + offset: beside a mean of many deviations, both are large and cancel.
             const Number value = (take<Number>(job.x + i * job.channels + c) - mean) * factor + offset;
-            // NaN stays, as it does in PyTorch's ReLU.
+            // NaN stays, as in PyTorch's ReLU.
             put(job.y + i * job.channels + c, job.relu ? at_least(value, 0.0f) : value);
         }
     });
 }
 
-// dy where the ReLU was open, by the forward pass's own arithmetic.
+// Returns dy where the ReLU was open, by the forward pass's own arithmetic.
 template <typename Number>
 CPM_INLINE Number open_gradient(const NormChunk& job, int64_t at, Number distance, Number factor, Number offset) {
     const Number dy = take<Number>(job.dy + at);

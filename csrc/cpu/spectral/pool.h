@@ -4,9 +4,9 @@
 //     pair j   row 2j    first of window j, last of window j - 1      (3 cells a side, none before the map)
 //              row 2j+1  second of window j
 //
-// The first row of a window that comes along writes its maximum, every other one raises it: so a window whose rows lie
-// in two chunks needs no memory beside the output. Bands of one chunk run side by side, so a band takes the rows that it
-// shares with its neighbor itself.
+// The first finished row of a window writes its maximum, every other row raises it, so a window whose rows lie in two
+// chunks needs no memory besides the output. Bands of one chunk run in parallel, so each band transforms the rows that
+// it shares with its neighbor itself.
 #pragma once
 
 #include "rows.h"
@@ -14,7 +14,7 @@
 namespace cpm::spectral {
 namespace {
 
-// Maxima of a row's windows to `out`, or the larger of them and what is there.
+// Writes the maxima of a row's windows to `out`, or the larger of them and the values there.
 void pool_row(const float* row, int64_t width, const Pool& pool, bool first, int64_t channels, int64_t pitch,
               float* out) {
     for (int64_t i = 0; i < width / 2; ++i, out += pitch) {
@@ -44,7 +44,7 @@ struct Windows {
     int64_t from, to, rows_begin, rows_end, width;
 };
 
-// Take rows `row` and `row + 1` into the maxima of their windows.
+// Includes rows `row` and `row + 1` in the maxima of their windows.
 void pool_pair(const Windows& windows, const float* pair, int64_t row, int64_t channels, int64_t pitch,
                int64_t row_step, float* out) {
     const Pool& pool = windows.pool;
@@ -58,7 +58,7 @@ void pool_pair(const Windows& windows, const float* pair, int64_t row, int64_t c
     }
 }
 
-// Rows `row` and `row + 1` of the strips, all tiles of them, to pool.pair. Returns whether all were finite.
+// Transforms rows `row` and `row + 1` of the strips, in all tiles, to pool.pair. Returns whether all were finite.
 bool finish_pair(const WriteRows& job, const Pool& pool, const float* strip, int64_t row, Dft dft, const float* bias,
                  int64_t channels) {
     alignas(64) float z[kMaxTile * kComplex];
@@ -104,7 +104,7 @@ void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t
         if (from == to) continue;
         const Windows own{pool, from, to, most(strips.first_row, 2 * from - pool.padding),
                           least(last_row, 2 * (to - 1) - pool.padding + pool.side), width};
-        // Pairs are counted from the strips' first row, whatever the band, so that threads do not change a bit.
+        // Pairs are counted from the strips' first row in every band, so that bits do not depend on threads.
         for (int64_t row = own.rows_begin - (own.rows_begin - strips.first_row) % 2; row < own.rows_end; row += 2) {
             if (!finish_pair(job, pool, strip, row - strips.first_row, dft, bias, channels)) {
                 __atomic_store_n(job.broken + image, 1, __ATOMIC_RELAXED);

@@ -2,9 +2,9 @@
 //
 //     k = c (a + b),  re = k - b (c + d),  im = k + a (d - c);  with conj(c + id) d changes its sign
 //
-// A micro-kernel keeps R rows x one vector of columns, three sums each, in registers. a, b and a + b are stored and are
-// broadcast; c + d and d - c are formed in flight, by the adders that products leave idle. Meanwhile a part of what
-// the next products need is fetched from memory.
+// A micro-kernel keeps R rows x one vector of columns, three sums each, in registers. a, b and a + b are stored and
+// broadcast; c + d and d - c are computed on the fly, by adders that the products leave idle. Meanwhile a part of the
+// next products' data is prefetched.
 //
 // Expected of three multiplications: 4/3 of the speed of four, less what a + b costs in loads. Measured with everything
 // in cache on one core of an EPYC 9004, whose peak is 116 GFLOP/s, counting 8 FLOP a complex product: four
@@ -69,7 +69,7 @@ RowKernel row_kernel(int64_t rows) {
 }
 
 void multiply(const Product& job, int64_t begin, int64_t end) {
-    // As few passes over b as may be, and of equal size.
+    // The fewest passes over b, of equal size.
     const int64_t passes = (job.rows + kProductRows - 1) / kProductRows;
     const int64_t calls = most(1, (end - begin) * job.columns * passes);
     int64_t call = 0;

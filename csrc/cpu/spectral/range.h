@@ -1,5 +1,5 @@
-// How far apart the magnitudes of a map lie. A tile in the frequency domain rounds every value to a share of its largest
-// one, so a convolution's outputs whose windows hold only small values are lost beside a large one.
+// The range of magnitudes in a map. In the frequency domain, the rounding error of every value in a tile is a fraction
+// of the largest one, so outputs whose windows hold only small values are lost beside a large one.
 #pragma once
 
 #include "dft.h"
@@ -7,7 +7,7 @@
 namespace cpm::spectral {
 namespace {
 
-// The largest magnitude of `count` values, and of those before; where there is a gate, of those that it lets through.
+// Updates the largest magnitude with `count` values; with a gate, only with those that it lets through.
 CPM_INLINE void raise_largest(const float* from, const float* gate, int64_t count, Integers& vectors, int32_t& single) {
     if (gate != nullptr) {
         for (int64_t i = 0; i < count; ++i) {
@@ -23,7 +23,7 @@ CPM_INLINE void raise_largest(const float* from, const float* gate, int64_t coun
         }
         return;
     }
-    // The last vector is taken together with some values before it.
+    // The last vector overlaps the one before it.
     for (int64_t i = 0; i < count; i += kLanes) {
         const float* at = from + least(i, count - kLanes);
         vectors = larger(vectors, magnitudes(load(at)));

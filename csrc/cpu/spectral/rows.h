@@ -1,5 +1,5 @@
-// The x transforms. Two rows go as real and imaginary part of one complex DFT and are told apart by its symmetry, which
-// leaves every number twice too large; the weights carry the half.
+// The x transforms. Two rows are the real and imaginary part of one complex DFT and are separated by its symmetry,
+// which leaves every number twice too large; the weights include the factor 1/2.
 //
 //     Z = DFT(row0 + i row1):  2 X0[k] = Z[k] + conj Z[t-k],  2i X1[k] = Z[k] - conj Z[t-k]
 #pragma once
@@ -14,16 +14,16 @@ struct Span {
     int64_t begin, end;
 };
 
-// Which local cells of a tile are taken from the map; the others count as 0.
+// The local cells of a tile that are read from the map; the others count as 0.
 CPM_INLINE Span covered(const Axis& axis, int64_t tile, int size, Cover cover) {
     const int64_t start = tile * axis.step - axis.first;
     if (cover == Cover::outputs) return {axis.first, least(axis.first + axis.step, axis.cells - start)};
     return {most(0, -start), least(size, axis.cells - start)};
 }
 
-// From the DFT of row0 + i row1 to the half spectra of two real rows, or back. z is [t, complex block], row0 and row1
-// are complex blocks a unit apart; unit 0 holds frequencies 0 and t/2. A row without a partner is given as both: row0
-// is written last, and the other half of what comes back is not used.
+// Converts the DFT of row0 + i row1 to the half spectra of two real rows, or back. z is [t, complex block], row0 and
+// row1 are complex blocks a unit apart; unit 0 holds frequencies 0 and t/2. A row without a partner is passed as both:
+// row0 is written last, and on the way back the other half is unused.
 CPM_INLINE void separate_rows(const float* z, int tile, float* row0, float* row1, int64_t unit_step) {
     const Complex low = load_complex(z), high = load_complex(z + tile / 2 * kComplex);
     store_complex(row1, {low.im, high.im});
@@ -61,8 +61,8 @@ CPM_INLINE RowTask row_task(const Strips& strips, int64_t task) {
             strips.data + place * strips.rows * kComplex};
 }
 
-// Up to 16 channels of a row's covered cells to every second half block of z, zeros elsewhere; the gate closes where it
-// is not above 0.
+// Copies up to 16 channels of a row's covered cells to every second half block of z, with zeros elsewhere; the gate is
+// closed where it is not above 0.
 void stage_row(const float* x, const float* gate, int64_t channels, int64_t pixel_step, Span cells, int tile,
                float* z) {
     for (int64_t i = 0; i < tile; ++i) {
@@ -95,7 +95,7 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
         const Span cells = covered(job.across, task.tile, job.tile, job.cover);
         const int64_t channels = least(kBlock, job.channels - task.block * kBlock);
         const bool direct = channels == kBlock && job.gate == nullptr && cells.begin == 0 && cells.end == job.tile;
-        // May lie before the map; only covered cells are touched.
+        // This may point before the map; only covered cells are accessed.
         const int64_t start = task.tile * job.across.step - job.across.first;
         const int64_t origin = task.image * job.height * row_step + start * job.pitch + task.block * kBlock;
         for (int64_t row = task.begin; row < task.end; row += 2) {

@@ -1,6 +1,6 @@
 // Vectors of floats of the width that this file is compiled for, and complex numbers of them. Everything here and in
-// the headers over it has internal linkage: the same source is compiled once for each instruction set, and no linker
-// may take a function of one for another's.
+// the headers that include it has internal linkage: the same source is compiled once for each instruction set, and the
+// linker must not exchange their functions.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ constexpr int kProductRows = 4;
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
-// Magnitudes are compared as the integers that their bits are, in which infinity and NaN are larger than any number.
+// Magnitudes are compared by their bits as integers: infinity and NaN are then larger than any number.
 constexpr int32_t kMagnitude = 0x7fffffff, kInfinite = 0x7f800000;
 
 CPM_INLINE int32_t magnitude(float value) {
@@ -90,8 +90,8 @@ CPM_INLINE void store_complex(float* to, Complex value) {
     store(to + 16, value.im);
 }
 
-// Brings `count` pieces of `floats` each, `step` floats apart, into the cache, to be read or written soon. What
-// transforms scatter and gather lies too far apart for the hardware to see it coming.
+// Prefetches `count` pieces of `floats` each, `step` floats apart, to be read or written soon. The accesses of
+// transforms are too far apart for the hardware to predict.
 template <bool Write>
 CPM_INLINE void fetch(const float* at, int64_t count, int64_t step, int floats) {
     for (int64_t i = 0; i < count; ++i, at += step) {

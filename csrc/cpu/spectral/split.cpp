@@ -26,7 +26,7 @@ int64_t spectra_floats(int64_t outputs, int64_t inputs, int kernel, int tile) {
 namespace spectral {
 namespace {
 
-// One tile takes a whole axis where its zeros reach around: circularly, the right border is also the left one.
+// One tile takes a whole axis if its zeros reach around: circularly, the right border is also the left one.
 Axis make_axis(int64_t cells, int kernel, int tile) {
     const int64_t radius = kernel / 2;
     if (cells + radius <= tile) return {cells, 1, cells, 0};
@@ -119,8 +119,8 @@ Chunk Split::chunk(int64_t index) const {
     chunk.first_down = index % parts * chunk_down;
     chunk.tiles_down = std::min(chunk_down, down.tiles - chunk.first_down);
     const int64_t start = chunk.first_down * down.step, last = start + (chunk.tiles_down - 1) * down.step;
-    // From an even row to an even row, for rows are transformed in pairs: the same ones in every chunk, so that bits do not
-    // depend on chunks.
+    // Both ends are even, because rows are transformed in pairs: with the same pairs in every chunk, bits do not depend
+    // on chunks.
     chunk.first_row = std::max<int64_t>(0, start - down.first) / 2 * 2;
     chunk.rows = std::min(params.height, (last - down.first + params.tile + 1) / 2 * 2) - chunk.first_row;
     chunk.first_output = start;

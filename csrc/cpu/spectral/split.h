@@ -1,5 +1,5 @@
-// How a convolution is cut up: tiles along both axes, chunks of tiles whose spectra go through memory together, and
-// where everything lies in the workspace. Shared by the forward pass and the gradients.
+// The split of a convolution: tiles along both axes, chunks of tiles whose spectra are processed together, and the
+// layout of the workspace. Shared by the forward pass and the gradients.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Side {
     int64_t blocks;
     int width;  // floats of a block in a unit's spectra: kTriple or kComplex
     int64_t rows;
-    int64_t strip_step, frequency_step;  // floats, with some more against cache lines that collide
+    int64_t strip_step, frequency_step;  // floats, padded against colliding cache lines
 
     int64_t strip_floats(int tile) const { return tile / 2 * strip_step; }
     int64_t unit_floats(int tile) const { return (tile + 2) * frequency_step; }
@@ -33,7 +33,7 @@ struct Split {
     Axis down, across;
     int team;
     int64_t chunk_images, chunk_down;
-    int64_t chunk_blocks;  // of output channels, that go through memory together
+    int64_t chunk_blocks;  // of output channels that are processed together
     int64_t tiles;         // of a chunk, at most
 
     int64_t chunk_count() const;
@@ -44,31 +44,31 @@ struct Split {
     Side side(int64_t channels, int width, int64_t rows) const;
 };
 
-// As many floats or some more, so that pieces of them begin an odd number of cache lines apart: those that are written
-// in turn would else fall on the same few sets of a cache.
+// Rounds up, so that consecutive pieces begin an odd number of cache lines apart: otherwise pieces written in turn
+// would fall on the same few sets of a cache.
 inline int64_t odd_lines(int64_t floats) { return (floats / kBlock | 1) * kBlock; }
 
 // Throws std::invalid_argument.
 void check_sizes(const SpectralConv& params);
 
-// Without zeros for pitches.
+// Replaces zero pitches by the channels.
 SpectralConv with_pitches(const SpectralConv& params);
 
-// No outputs: no images, no cells or no output channels.
+// Returns whether there are no outputs: no images, no cells or no output channels.
 bool is_empty(const SpectralConv& params);
 
-// The first place in the workspace that begins a cache line; a workspace has kBlock floats to spare for it.
+// Returns the first place in the workspace that begins a cache line; a workspace has kBlock extra floats for this.
 float* aligned(float* workspace);
 
-// Asks for large pages under memory that is about to be written for the first time: streamed through 4 KB pages,
-// weights come at 27 GB/s where they could come at 35.
+// Asks for large pages for memory before its first write: weights stream at 27 GB/s through 4 KB pages, and at 35
+// through large ones.
 void advise_large_pages(float* memory, int64_t floats);
 
 Split make_split(const SpectralConv& params, int64_t chunk_images, int64_t chunk_down, int64_t chunk_blocks,
                  int threads);
 
-// The split with the largest chunks for which floats(split) stays within the budget: fewer images, then fewer rows of
-// tiles, then fewer output channels.
+// Returns the split with the largest chunks for which floats(split) stays within the budget: fewer images, then fewer
+// rows of tiles, then fewer output channels.
 template <typename Floats>
 Split fit_split(const SpectralConv& params, int64_t budget, int threads, Floats floats) {
     const int64_t limit = budget / static_cast<int64_t>(sizeof(float)), blocks = blocks_of(params.outputs);
@@ -87,9 +87,9 @@ Split fit_split(const SpectralConv& params, int64_t budget, int threads, Floats 
     return split;
 }
 
-// Units in turn. stage(i, member, place, unit, i-th tasks' begin, end): as long as there is one for each of the team, a
-// member takes a unit through all stages by itself, in its own place; what remains, fewer than members, all do
-// together, stage by stage, in the first places.
+// Runs all units by stage(i, member, place, unit, i-th tasks' begin, end). While there is a unit for each member of the
+// team, a member runs all stages of a unit alone, in its own place; the team runs the remaining units, fewer than
+// members, together, stage by stage, in the first places.
 template <typename Tasks, typename Stage>
 void share_units(int team, int64_t units, int stages, const Tasks& tasks, const Stage& stage) {
     const int64_t alone = units / team * team;

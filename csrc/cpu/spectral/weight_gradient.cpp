@@ -1,12 +1,12 @@
 // The gradient in weight and bias: for each frequency the product of all tiles' spectra of x and of the gradient, which
-// is taken as zero outside a tile's own outputs, so that a circular correlation is the one wanted. Units are summed
-// back to k rows at once, chunk after chunk. The bias's gradient is in the spectra already, as frequency 0.
+// counts as zero outside a tile's own outputs, so that the circular correlation equals the required one. Units are
+// immediately summed back to k rows, chunk after chunk. The bias's gradient is already in the spectra, as frequency 0.
 //
 //     x, gradient -> strips -> a unit's spectra, both [t, tiles, blocks]
 //                                  | x conj(gradient), summed over tiles
 //     dweight <- k rows [units, blocks, C, k] <- some of a unit's [t, some blocks, 16]
 //
-// The spectra of x are transformed anew rather than kept from the forward pass: that is a tenth of the time, where
+// The spectra of x are computed again rather than kept from the forward pass: this takes a tenth of the time, while
 // keeping them would take (t / m)^2 times the memory of x, and as much traffic as it saves.
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace {
 
 using namespace spectral;
 
-// The share of a core's cache for products that wait to be summed to rows.
+// The share of a core's cache for products before they are summed to rows.
 constexpr int64_t kProductBytes = 256 << 10;
 constexpr int64_t kPairBytes = int64_t{kBlock} * kComplex * sizeof(float);
 
@@ -90,7 +90,7 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
 
     const int64_t tiles = chunk.images * split.across.tiles * chunk.tiles_down;
     const int64_t row_floats = params.kernel * kComplex;
-    // Products of 16 inputs with some blocks of outputs, and at once their rows.
+    // Multiplies 16 inputs with some blocks of outputs, and immediately sums the products to rows.
     const auto multiply = [&](int member, const UnitSpectra& left, const UnitSpectra& right, int64_t unit,
                               int64_t begin, int64_t end) {
         float* products = workspace + (member + 1) * layout.member_floats(tile) - (tile + 2) * layout.part_step;

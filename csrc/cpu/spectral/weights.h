@@ -1,6 +1,6 @@
-// Weights to spectra. A kernel has only k rows and columns that are not 0. Only the x transforms of its k rows are kept,
-// slot s at cell s - k/2 of a tile: t/k times less than whole spectra, which would have to come from memory at every
-// call. The y transforms are made in the call, for as many weights as stay in cache until they are multiplied.
+// Weights to spectra. A kernel has only k rows and columns that are not 0. Only the x transforms of its k rows are
+// kept, slot s at cell s - k/2 of a tile: t/k times less than whole spectra, which every call would have to read from
+// memory. The y transforms are made in the call, for as many weights as stay in cache until they are multiplied.
 #pragma once
 
 #include "columns.h"
@@ -8,8 +8,8 @@
 namespace cpm::spectral {
 namespace {
 
-// Taps in the order of a tile's cells: turned around so that the product of spectra is the network's correlation, and
-// not turned for its adjoint.
+// Taps in the order of a tile's cells: reversed, so that the product of spectra is the network's correlation, and not
+// reversed for its adjoint.
 CPM_INLINE int64_t slot_of(int64_t tap, int kernel, bool turned) { return turned ? kernel - 1 - tap : tap; }
 
 // The place of a tap in a tile: the kernel lies around cell 0.
@@ -17,7 +17,7 @@ CPM_INLINE int64_t place_of(int64_t tap, int kernel, int tile, bool turned) {
     return (slot_of(tap, kernel, turned) - kernel / 2 + tile) % tile;
 }
 
-// weight[.., .., row, :] of 16 outputs and one input to every second half block of z, as it lies in a tile.
+// Copies weight[.., .., row, :] of 16 outputs and one input to every second half block of z, in a tile's order.
 void stage_taps(const Weights& job, int64_t block, int64_t input, int64_t row, float scale, float* z) {
     const int64_t outputs = job.adjoint ? job.inputs : job.outputs, taps = job.kernel * job.kernel;
     for (int64_t tap = 0; tap < job.kernel; ++tap) {
@@ -36,7 +36,7 @@ void transform_weight(const Weights& job, int64_t begin, int64_t end) {
     const int tile = job.tile, kernel = job.kernel;
     const int64_t inputs = job.adjoint ? job.outputs : job.inputs, outputs = job.adjoint ? job.inputs : job.outputs;
     const int64_t task_floats = kernel * kComplex, unit_step = blocks_of(outputs) * inputs * task_floats;
-    // 1 / t^2 of the inverse transform, and the halves that are left to be taken of weights and activations.
+    // 1 / t^2 of the inverse transform, and the remaining factors 1/2 of weights and activations.
     const float scale = 0.25f / static_cast<float>(tile * tile);
     alignas(64) float taps[kMaxTile * kComplex] = {}, z[kMaxTile * kComplex];
     for (int64_t task = begin; task < end; ++task) {
@@ -82,7 +82,7 @@ template <int T>
 constexpr Turns<T> kTurns = make_turns<T>();
 
 // Two frequencies +-k of x with cosine part a and sine part b: a -+ ib. In unit 0 real and imaginary parts of a and b
-// belong to its two columns, whose frequency k is wanted of each.
+// belong to its two columns, and the result is frequency k of each.
 CPM_INLINE void store_pair(Complex a, Complex b, bool two_columns, float* first, float* second) {
     if (two_columns) {
         store_complex(first, {a.re, -b.re});

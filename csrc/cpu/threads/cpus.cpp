@@ -1,5 +1,5 @@
-// How many CPUs this process may use. The affinity mask is read at every call, since it may change; the quota of the
-// control groups once per process.
+// The number of CPUs that this process may use. The affinity mask is read at every call, since it may change; the quota
+// of the control groups is read once per process.
 
 #include "cpus.h"
 
@@ -46,7 +46,7 @@ int group_limit(const std::string& folder) {
 
 int affinity_count() {
 #if defined(__linux__)
-    // Machines with more than 1024 CPUs need a larger mask than cpu_set_t.
+    // A machine with more than 1024 CPUs needs a larger mask than cpu_set_t.
     for (int cpus = 1024; cpus <= 1 << 16; cpus *= 4) {
         cpu_set_t* set = CPU_ALLOC(cpus);
         if (set == nullptr) break;
@@ -74,8 +74,8 @@ int quota_below(const std::string& root, const std::string& groups) {
         const bool unified = controllers == ",,";
         if (!unified && controllers.find(",cpu,") == std::string::npos) continue;
         std::string group = line.substr(second + 1);
-        // A group is held to the limits of those above it too. In a container the path may be that of the host, so
-        // the root counts in any case.
+        // The limits of parent groups apply too. In a container the path may be that of the host, so the root always
+        // counts.
         for (;;) {
             for (const char* mount : {"", "/cpu", "/cpu,cpuacct"}) limit = std::min(limit, group_limit(root + mount + group));
             const size_t slash = group.rfind('/');

@@ -1,6 +1,6 @@
-// An elastic pool: a region is a number of pieces, which any thread of the pool takes one by one, the caller among them.
-// It ends when its pieces are done; nobody waits for a thread that has taken none. So a thread that the system has not
-// scheduled costs the others at most the one piece that it holds.
+// An elastic pool: a region is a number of pieces, which any thread of the pool, including the caller, takes one by
+// one. It ends when its pieces are done; no thread waits for one that has taken none. So a thread that the system has
+// not scheduled delays the others by at most the one piece that it holds.
 //
 //     caller     opens a region, wakes sleepers, takes pieces, closes the region, waits for pieces that others hold
 //     worker     takes pieces of any open region | spins for the next one | sleeps
@@ -35,10 +35,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A worker spins so long after its last piece: longer than Python takes from one layer to the next (5 to 30 us), and
-// short beside a time slice.
+// The time that a worker spins after its last piece: longer than Python takes from one layer to the next (5 to 30 us),
+// and short compared with a time slice.
 constexpr auto kIdleSpin = std::chrono::microseconds(100);
-// The caller spins so long for pieces that others hold: about twice what it takes to be woken.
+// The time that the caller spins for pieces that others hold: about twice the time to be woken.
 constexpr auto kFinishSpin = std::chrono::microseconds(50);
 constexpr int kSlots = 32;
 constexpr int kLine = 64;
@@ -51,7 +51,7 @@ void relax() {
 #endif
 }
 
-// Whether `done` became true within the time.
+// Returns whether `done` became true within the time.
 template <typename Done>
 bool spin(std::chrono::microseconds limit, Done done) {
     if (done()) return true;
@@ -73,13 +73,13 @@ struct alignas(kLine) Segment {
 
 enum State : uint32_t { kRunning, kAwaited, kFinished };
 
-// A region in its slot. Everything but the atomics is written by the caller before the slot is opened.
+// A region in its slot. The caller writes everything except the atomics before it opens the slot.
 struct Region {
     Piece piece;
     void* context;
     int members;
     alignas(kLine) std::atomic<int> joined;
-    std::atomic<int> users{0};  // threads that look at this slot; it is not used again while there are any
+    std::atomic<int> users{0};  // threads that read this slot; it is not reused while there are any
     alignas(kLine) std::atomic<int64_t> remaining;
     WaitWord state;
     Segment segments[kMaxMembers];
@@ -97,7 +97,7 @@ struct Region {
         }
     }
 
-    // Runs pieces until none is left to take.
+    // Runs pieces until none is left.
     void take_pieces(int member) {
         int64_t done = 0;
         for (int i = 0; i < members; ++i) {
@@ -146,7 +146,7 @@ public:
     int started() const { return workers_.load(); }
 
 private:
-    // A slot that no caller has and no worker looks at, or -1.
+    // Returns a slot that no caller owns and no worker reads, or -1.
     int claim() {
         uint32_t taken = claimed_.load();
         for (int slot = 0; slot < kSlots; ++slot) {
@@ -161,7 +161,7 @@ private:
     void start_workers(int wanted) {
         if (workers_.load(std::memory_order_relaxed) >= wanted) return;
         const std::lock_guard<std::mutex> lock(starting_);
-        // A system that gives no more threads is no error: the others do the work.
+        // If the system gives no more threads, that is no error: the others do the work.
         while (workers_.load() < wanted && start_worker()) workers_.fetch_add(1);
     }
 
@@ -204,14 +204,15 @@ private:
         }
     }
 
-    // Takes pieces of every open region; whether there was one that had room for another member.
+    // Takes pieces of every open region; returns whether one had room for another member.
     bool help() {
         bool helped = false;
         for (uint32_t open = open_.load(), slot = 0; slot < kSlots; ++slot) {
             if ((open >> slot & 1) == 0) continue;
             Region& region = regions_[slot];
             region.users.fetch_add(1);
-            // Open still, or again with another region: what it holds stays until `users` is back.
+            // The slot is still open, or open again with another region; its contents stay until `users` is
+            // decremented.
             if ((open_.load() >> slot & 1) != 0) {
                 const int member = region.joined.fetch_add(1);
                 if (member < region.members) {
@@ -232,10 +233,11 @@ private:
 };
 
 std::atomic<Pool*>& current() {
-    // Never destroyed: workers sleep in it until the process is gone.
+    // It is never destroyed: workers sleep in it until the process ends.
     static std::atomic<Pool*> pool{[] {
 #if defined(__unix__) || defined(__APPLE__)
-        // A child has none of its parent's workers, and whatever they held is never let go: it begins with a new pool.
+        // A child process has none of its parent's workers, and locks that they held are never released, so it begins
+        // with a new pool.
         pthread_atfork(nullptr, nullptr, [] { current().store(new Pool); });
 #endif
         return new Pool;

@@ -1,4 +1,4 @@
-// A 32-bit number that threads can sleep on until it changes.
+// A 32-bit number; threads can sleep until it changes.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,7 @@ class WaitWord {
 public:
     std::atomic<uint32_t> value{0};
 
-    // Returns at once if value is not `seen`; may return early.
+    // Sleeps while value is `seen`; may return early.
     void sleep_while(uint32_t seen) {
 #if defined(__linux__)
         syscall(SYS_futex, address(), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
@@ -31,12 +31,12 @@ public:
 #endif
     }
 
-    // Wakes up to `count` sleepers; to be called after value has changed.
+    // Wakes up to `count` sleepers; call it after value has changed.
     void wake(int count) {
 #if defined(__linux__)
         syscall(SYS_futex, address(), FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 #else
-        // Nobody is between its look at value and its sleep while the lock is held here.
+        // While this thread holds the lock, no thread is between its check of value and its sleep.
         std::lock_guard<std::mutex> lock(mutex_);
         for (int i = 0; i < count; ++i) changed_.notify_one();
 #endif

@@ -11,8 +11,8 @@ struct Piece {
     int64_t bytes;
 };
 
-// Not against people who look for two memories with one sum. Any number of threads gives the same sum. Throws
-// std::invalid_argument for a negative size.
+// It is no protection against someone who constructs two memories with one sum. Any number of threads gives the same
+// sum. Throws std::invalid_argument for a negative size.
 uint64_t checksum_cpu(const std::vector<Piece>& pieces, int threads);
 
 }  // namespace cpm

@@ -1,7 +1,8 @@
 // The per-element maths of gaussian_targets, the same on CPU and GPU.
 //
-// Whether a cell is lit is a jump from 1 % to 0, so every backend must decide alike: in float32, each product and sum
-// rounded on its own (no fused multiply-add), against one float32 bound derived in double on the host.
+// At the edge of a peak the value jumps from 1 % to 0, so every backend must make the same decision whether a cell is
+// lit: in float32, with each product and sum rounded separately (no fused multiply-add), against one float32 bound
+// derived in double on the host.
 #pragma once
 
 #include <cmath>
@@ -27,14 +28,14 @@ inline Gaussian make_gaussian(double sigma, double stride) {
             static_cast<float>(kLogCutoff * width)};
 }
 
-// Squared distance, on one axis, of cell `cell` from box pixel `pixel`.
+// The squared distance, on one axis, of cell `cell` from box pixel `pixel`.
 CPM_HOST_DEVICE inline float squared_offset(const Gaussian& gaussian, int64_t cell, float pixel) {
     const float center = rounded_sum(rounded_product(static_cast<float>(cell), gaussian.stride), gaussian.first);
     const float offset = rounded_sum(center, -pixel);
     return rounded_product(offset, offset);
 }
 
-// False for positions that are not finite.
+// Returns false for positions that are not finite.
 CPM_HOST_DEVICE inline bool is_lit(const Gaussian& gaussian, float squared_x, float squared_y) {
     return rounded_sum(squared_x, squared_y) <= gaussian.cutoff;
 }

@@ -11,7 +11,7 @@ namespace cpm {
 CPM_HOST_DEVICE inline bool is_peak(const float* map, const ManyPeaks& params, int64_t x, int64_t y) {
     const float value = map[y * params.width + x];
     if (!(value > params.threshold)) return false;
-    // Beyond the map's own sides a radius reaches nothing.
+    // A radius beyond the map's own sides reaches no more cells.
     const int64_t up = params.radius < y ? params.radius : y, left = params.radius < x ? params.radius : x;
     const int64_t down = params.radius < params.height - 1 - y ? params.radius : params.height - 1 - y;
     const int64_t right = params.radius < params.width - 1 - x ? params.radius : params.width - 1 - x;

@@ -33,7 +33,7 @@ CPM_HOST_DEVICE inline Candidate candidate(float value, int64_t index) {
 
 CPM_HOST_DEVICE inline int64_t index_of(Candidate best) { return 0xffffffffu - static_cast<uint32_t>(best); }
 
-// The value, a negative zero having become positive.
+// Returns the value; a negative zero has become positive.
 CPM_HOST_DEVICE inline float value_of(Candidate best) {
     const uint32_t order = static_cast<uint32_t>(best >> 32);
     const uint32_t bits = order & 0x80000000u ? order ^ 0x80000000u : ~order;

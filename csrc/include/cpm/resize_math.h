@@ -24,7 +24,8 @@ CPM_HOST_DEVICE inline double cell_of(double scale, double offset, int64_t pixel
     return rounded_sum(rounded_product(scale, static_cast<double>(pixel)), offset);
 }
 
-// Whether a cell position lies within a map of `cells`, whose cells reach half a cell to each side. False for NaN.
+// Returns whether a cell position lies within a map of `cells`, whose cells reach half a cell to each side; false for
+// NaN.
 CPM_HOST_DEVICE inline bool is_inside(double cell, int64_t cells) {
     return cell >= -0.5 && cell <= static_cast<double>(cells) - 0.5;
 }
@@ -55,7 +56,7 @@ CPM_HOST_DEVICE inline float weighted_sum(float w0, float w1, float w2, float w3
                        rounded_product(w3, d));
 }
 
-// One value of map [h, w], cells beyond the border being the border's.
+// Returns one value of map [h, w]; cells beyond the border are the border's.
 CPM_HOST_DEVICE inline float resized_value(const float* map, int64_t height, int64_t width, const Taps& across,
                                            const Taps& down) {
     int64_t column[4];
@@ -74,8 +75,8 @@ CPM_HOST_DEVICE inline float resized_value(const float* map, int64_t height, int
                         rows[3]);
 }
 
-// The most and the least that one axis can make of four cells, the pixel being between `b` and `c`. There the weights
-// of b and c are positive with sum 1 + q, those of a and d negative with sum -q, and q = t (1 - t) / 2 is 0 to 1/8.
+// The most and the least that one axis can make of four cells, with the pixel between `b` and `c`. There the weights of
+// b and c are positive with sum 1 + q, those of a and d negative with sum -q, and q = t (1 - t) / 2 is 0 to 1/8.
 CPM_HOST_DEVICE inline float most_between(float a, float b, float c, float d) {
     const float most = b > c ? b : c, least = a < d ? a : d;
     const float excess = most - least;
@@ -91,9 +92,10 @@ CPM_HOST_DEVICE inline float least_between(float a, float b, float c, float d) {
 // Beyond this the bounds could overflow; such maps, and those with cells that are not finite, are not pruned.
 constexpr float kLargestPruned = 1e30f;
 
-// How much the sum over scales may exceed the sum of their bounds by rounding. Seven roundings a pass on values of at
-// most 1.25 of the largest cell, twice, make 27 half ulps a scale; six more in the bound, one each in both sums a
-// scale, two where the mean may round to a tie: below 64 + 4 S, and doubled here. The constant covers subnormals.
+// The amount by which the sum over scales may exceed the sum of their bounds through rounding. Seven roundings a pass
+// on values of at most 1.25 of the largest cell, twice, make 27 half ulps a scale; six more in the bound, one each in
+// both sums a scale, two where the mean may round to a tie: below 64 + 4 S, and doubled here. The constant covers
+// subnormals.
 CPM_HOST_DEVICE inline float rounding_slack(float magnitudes, int64_t scales) {
     constexpr float kHalfUlp = 5.9604645e-8f;
     return (128.0f + 8.0f * static_cast<float>(scales)) * kHalfUlp * magnitudes + 1e-30f;

@@ -1,4 +1,4 @@
-// Products and sums that are rounded one by one on CPU and GPU alike, so that both take the same decisions.
+// Products and sums that are rounded one by one on CPU and GPU, so that both make the same decisions.
 #pragma once
 
 #ifdef __CUDACC__

@@ -9,7 +9,7 @@
 
 namespace cpm {
 
-// The product of the sizes; throws std::invalid_argument when one is negative or the product overflows int64_t.
+// Returns the product of the sizes; throws std::invalid_argument if one is negative or the product overflows int64_t.
 inline int64_t element_count(std::initializer_list<int64_t> sizes) {
     bool empty = false;
     for (const int64_t size : sizes) {

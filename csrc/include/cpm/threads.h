@@ -5,19 +5,19 @@
 
 namespace cpm {
 
-// CPUs that this process may use: no more than its affinity mask and the CPU quota of its control groups allow.
+// The number of CPUs that this process may use by its affinity mask and the CPU quota of its control groups.
 int usable_cpus();
 
 namespace threads {
 
-// The most threads that take part in one region, the caller among them.
+// The most threads that take part in one region, including the caller.
 constexpr int kMaxMembers = 128;
 
 using Piece = void (*)(void* context, int member, int64_t index);
 
-// Calls piece(context, member, index) once for every index in [0, pieces), and returns when all calls have returned.
-// At most `members` threads take part, the caller as member 0. One member is one thread for the whole region, so it may
-// own a place in memory. Pieces must not throw. Any number of threads may call this at once, and pieces may too.
+// Calls piece(context, member, index) once for every index in [0, pieces), and returns when all calls have returned. At
+// most `members` threads take part, the caller as member 0. One member is one thread for the whole region, so it may
+// own a place in memory. Pieces must not throw. Any number of threads may call this at once, and so may pieces.
 void run_pieces(int members, int64_t pieces, Piece piece, void* context);
 
 template <typename Action>
@@ -32,11 +32,11 @@ void parallel(int members, int64_t pieces, const Action& action) {
         const_cast<Action*>(&action));
 }
 
-// Pieces per member of a range that is shared out: a thread that the system has not scheduled keeps at most one of them
-// from the others.
+// Pieces per member of a shared range: a thread that the system has not scheduled delays the others by at most one
+// piece.
 constexpr int kPiecesPerMember = 4;
 
-// action(member, begin, end) over pieces of [0, tasks).
+// Calls action(member, begin, end) over pieces of [0, tasks).
 template <typename Action>
 void parallel_ranges(int members, int64_t tasks, const Action& action) {
     if (tasks <= 0) return;

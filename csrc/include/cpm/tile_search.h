@@ -1,5 +1,6 @@
-// The steps of one block of the CUDA kernel merge_peaks, for one part of one image. A step is a function of the thread; between two steps all threads wait for each other. A host that runs the threads of a step one after the
-// other runs the same algorithm, and so do the unit tests.
+// The steps of one block of the CUDA kernel merge_peaks, for one part of one image. A step is a function of the thread;
+// between two steps all threads wait for each other. A host can run the threads of a step one after the other, as the
+// unit tests do, and runs the same algorithm.
 //
 //     magnitude of the cells, reduced -> slack
 //     bound of every tile, kept, and the highest, reduced
@@ -50,13 +51,13 @@ CPM_HOST_DEVICE inline float merged_value(const PartStack& stack, int64_t x, int
 // The intervals between cells that pixels begin to end - 1 see on one axis.
 struct Intervals {
     int64_t begin, end;  // empty where all pixels lie outside
-    bool whole;          // whether none does
+    bool whole;          // whether no pixel does
 };
 
 CPM_HOST_DEVICE inline Intervals intervals_of(double scale, double offset, int64_t begin, int64_t end, int64_t cells) {
     const double a = cell_of(scale, offset, begin), b = cell_of(scale, offset, end - 1);
     const double low = a < b ? a : b, high = a < b ? b : a, last = static_cast<double>(cells) - 0.5;
-    // A position that is not a number fails, and then no pixel is inside.
+    // A NaN position fails, and then no pixel is inside.
     if (!(low <= last && high >= -0.5)) return {0, 0, false};
     const double from = low < -0.5 ? -0.5 : low, to = high > last ? last : high;
     return {static_cast<int64_t>(floor(from)), static_cast<int64_t>(floor(to)) + 1, low >= -0.5 && high <= last};
@@ -120,7 +121,7 @@ CPM_HOST_DEVICE inline void scan_magnitude(const PartStack& stack, TileSearch& s
     shared.values[thread] = most;
 }
 
-// By one thread, after the reduction. A slack that is infinite leaves all tiles open.
+// One thread runs this after the reduction. An infinite slack leaves all tiles open.
 CPM_HOST_DEVICE inline void set_slack(const PartStack& stack, TileSearch& shared) {
     const uint32_t bits = static_cast<uint32_t>(shared.values[0]);
     float largest;
@@ -143,7 +144,7 @@ CPM_HOST_DEVICE inline void bound_tiles(const PartStack& stack, TileSearch& shar
     shared.values[thread] = highest;
 }
 
-// By one thread, after the reduction: the first tile to visit.
+// One thread runs this after the reduction: the first tile to visit.
 CPM_HOST_DEVICE inline void open_highest(TileSearch& shared) {
     shared.open_count = 1;
     shared.open[0] = static_cast<int>(index_of(shared.values[0]));
@@ -167,14 +168,14 @@ CPM_HOST_DEVICE inline void visit_tiles(const PartStack& stack, TileSearch& shar
     shared.values[thread] = best;
 }
 
-// By one thread, after the reduction. Without a candidate the threshold is NaN, and everything stays open.
+// One thread runs this after the reduction. Without a candidate the threshold is NaN, and all tiles stay open.
 CPM_HOST_DEVICE inline void keep_best(const PartStack& stack, TileSearch& shared) {
     if (shared.values[0] > shared.best) shared.best = shared.values[0];
     shared.threshold = rounded_product(value_of(shared.best), static_cast<float>(stack.scales));
     shared.open_count = 0;
 }
 
-// By one thread, at the end: point [2], score [1].
+// One thread runs this at the end: point [2], score [1].
 CPM_HOST_DEVICE inline void write_peak(const PartStack& stack, const TileSearch& shared, bool refine, float* point,
                                        float* score) {
     const float value = value_of(shared.best);

@@ -1,7 +1,7 @@
-// CUDA for a machine without it: what csrc/cuda uses of the language and of the runtime, so that a C++ compiler builds
-// the .cu files as they stand and runs them on the processor. A grid's blocks run one after the other, a block's
-// threads are threads of the machine, so that ThreadSanitizer sees a missing barrier and AddressSanitizer an access
-// beyond shared memory. See host_grid.h for the threads.
+// CUDA for a machine without it: the parts of the language and the runtime that csrc/cuda uses, so that a C++ compiler
+// builds the unchanged .cu files and runs them on the processor. A grid's blocks run one after the other, a block's
+// threads are threads of the machine, so that ThreadSanitizer finds a missing barrier and AddressSanitizer an access
+// beyond shared memory. host_grid.h has the threads.
 #pragma once
 
 #include <math.h>
@@ -13,7 +13,7 @@
 #define __global__
 #define __device__
 #define __host__
-// Blocks run one at a time, so one copy is enough; it keeps what the block before left there.
+// Blocks run one at a time, so one copy is enough; it keeps the values of the previous block.
 #define __shared__ static
 #define __launch_bounds__(...)
 
@@ -22,7 +22,7 @@ struct dim3 {
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
-// The line of the caller tells one barrier from another.
+// The line of the caller identifies the barrier.
 inline void __syncthreads(int line = __builtin_LINE()) { cpm_test::host_barrier->meet(line, false); }
 
 inline int __syncthreads_or(int predicate, int line = __builtin_LINE()) {

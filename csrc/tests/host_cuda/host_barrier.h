@@ -1,6 +1,6 @@
-// The barrier of a block. It orders what stands before it against what stands behind it, and nothing else, so that
-// ThreadSanitizer finds accesses that are not ordered by it: a mutex would also order a thread that arrives at one
-// barrier before one that is late in leaving the last.
+// The barrier of a block. It orders accesses before it against accesses after it, and nothing else, so that
+// ThreadSanitizer finds accesses without an order: a mutex would also order a thread that arrives at one barrier before
+// one that leaves the previous barrier late.
 #pragma once
 
 #include <atomic>
@@ -11,7 +11,7 @@ class HostBarrier {
 public:
     explicit HostBarrier(unsigned threads) : threads_(threads) {}
 
-    // Waits for all threads; returns whether `any` was true of one. All must come from the same line.
+    // Waits for all threads; returns whether `any` was true for one. All must call it from the same line.
     bool meet(int line, bool any);
 
 private:
@@ -23,7 +23,7 @@ private:
     };
 
     const unsigned threads_;
-    // A meeting's place is free again when all have come to the next one.
+    // The slot of a barrier is free again when all threads have reached the next one.
     Meeting meetings_[2];
     std::atomic<unsigned> past_{0};
 };

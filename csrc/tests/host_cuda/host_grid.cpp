@@ -9,7 +9,7 @@ namespace cpm_test {
 namespace {
 
 constexpr unsigned kMostThreads = 1024, kMostBlocks = 2147483647u;
-// No line of a kernel.
+// Not a line of a kernel.
 constexpr int kEndOfBlock = 0;
 
 std::vector<unsigned> blocks_of(unsigned grid) {
@@ -22,7 +22,7 @@ std::vector<unsigned> blocks_of(unsigned grid) {
 }  // namespace
 
 bool HostBarrier::meet(int line, bool any) {
-    // Nobody can go past the meeting that this thread has not come to.
+    // No thread can pass a barrier that this thread has not reached.
     const unsigned now = past_.load(std::memory_order_relaxed);
     Meeting& meeting = meetings_[now % 2];
     int first = kNoLine;

@@ -1,4 +1,4 @@
-// The threads behind cuda_runtime.h: a team the size of a block, which goes through the grid's blocks together.
+// The threads behind cuda_runtime.h: a team of the block's size, which runs the grid's blocks one by one.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,7 @@ struct HostIndex {
     unsigned x, y, z;
 };
 
-// Which thread this is. Kernels here use one axis; of the others there is one.
+// The index of this thread. Kernels here use one axis; the others have size 1.
 inline thread_local HostIndex threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cpm_test {
@@ -21,8 +21,8 @@ inline thread_local HostBarrier* host_barrier;
 using ChosenBlocks = std::function<std::vector<unsigned>(unsigned)>;
 ChosenBlocks& chosen_blocks();
 
-// False, as CUDA would refuse it, for sizes beyond CUDA's. Ends the process where threads of a block do not meet at the
-// same barriers.
+// Returns false for sizes beyond CUDA's limits, which CUDA would refuse. Ends the process if threads of a block do not
+// reach the same barriers.
 bool run_grid(unsigned blocks, unsigned threads, const std::function<void()>& kernel);
 
 }  // namespace cpm_test

@@ -16,10 +16,10 @@
 
 namespace cpm_test {
 
-// Elements that have not been written hold this number, which no kernel computes.
+// Unwritten elements hold this number, which no kernel computes.
 constexpr float kUntouched = -7.25e33f;
 
-// Equal numbers, or both not one.
+// Equal numbers, or both NaN.
 inline bool same(const float* a, const float* b, int64_t count) {
     return std::equal(a, a + count, b, [](float x, float y) { return x == y || (std::isnan(x) && std::isnan(y)); });
 }
@@ -28,15 +28,15 @@ inline bool same(const std::vector<float>& a, const std::vector<float>& b) {
     return a.size() == b.size() && same(a.data(), b.data(), static_cast<int64_t>(a.size()));
 }
 
-// While it lives, launches run these blocks alone.
+// During its lifetime, launches run only these blocks.
 class OnlyBlocks {
 public:
     explicit OnlyBlocks(ChosenBlocks chosen) { chosen_blocks() = std::move(chosen); }
     ~OnlyBlocks() { chosen_blocks() = nullptr; }
 };
 
-// Whether every element of the output is written by one block and no other: the grid's blocks are dealt to two runs,
-// each on an output of its own. `run` fills the output.
+// Returns whether exactly one block writes each element of the output: the grid's blocks are dealt to two runs, each
+// with an output of its own. `run` fills the output.
 template <typename Run>
 bool written_once(int64_t elements, unsigned seed, Run run) {
     std::vector<float> outputs[2];
@@ -56,7 +56,7 @@ bool written_once(int64_t elements, unsigned seed, Run run) {
                       [](float a, float b) { return (a == kUntouched) != (b == kUntouched); });
 }
 
-// Zeros by address alone: memory is taken where it is written, so an array may be larger than the machine's.
+// Zeros that take memory only where they are written, so an array may be larger than the machine's memory.
 template <typename T>
 class Untouched {
 public:
@@ -66,7 +66,7 @@ public:
         if (memory == MAP_FAILED) throw std::bad_alloc();
         data_ = static_cast<T*>(memory);
     }
-    // For an array that is read as a whole: one zero page stands for 2 MB.
+    // For an array that is read completely: one zero page represents 2 MB.
     void take_large_pages() const {
 #ifdef MADV_HUGEPAGE
         madvise(data_, bytes_, MADV_HUGEPAGE);
@@ -82,7 +82,7 @@ private:
     T* data_;
 };
 
-// The blocks that do these tasks, task t being done by block t modulo the grid.
+// Returns the blocks that do these tasks; block t modulo the grid does task t.
 inline ChosenBlocks blocks_of_tasks(std::vector<int64_t> tasks) {
     return [tasks](unsigned grid) {
         std::vector<unsigned> blocks;

@@ -30,7 +30,7 @@ void test_matches_cpu() {
     }
 }
 
-// Images 0 and N - 1 of so many that every array passes 2^32 elements.
+// Images 0 and N - 1 of so many that every array exceeds 2^32 elements.
 void check_ends(const cpm::GaussianTargets& params) {
     const int64_t points = params.people * params.parts, cells = params.height * params.width;
     const int64_t own = (params.parts + 1) * cells;

@@ -1,4 +1,4 @@
-// The host's grid: indices, barriers, sizes that CUDA would refuse; and two faulty kernels, test_grid race and
+// The host's grid: indices, barriers, sizes that CUDA would refuse, and two faulty kernels, test_grid race and
 // test_grid diverge, which must fail, the first of them under ThreadSanitizer.
 
 #include <cuda_runtime.h>
@@ -20,7 +20,7 @@ cudaLaunchConfig_t sizes(unsigned blocks, unsigned threads) {
     return config;
 }
 
-// values [blocks, threads] become the sum of their block's, but for themselves; any [blocks] whether one was 0.
+// Sets each of values [blocks, threads] to the sum of the others in its block, and any [blocks] to whether one was 0.
 __global__ void sum_kernel(int* values, int* any) {
     __shared__ int total;
     const unsigned index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -44,7 +44,7 @@ void test_sums() {
     }
 }
 
-// Nothing orders the write before the reads.
+// No barrier orders the write before the reads.
 __global__ void race_kernel(int* values) {
     __shared__ int first;
     if (threadIdx.x == 0) first = values[blockIdx.x];

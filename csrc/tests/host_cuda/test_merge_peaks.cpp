@@ -39,7 +39,7 @@ void test_matches_cpu() {
     cpm_test::Generator generator(31);
     for (const ResizeMerge& params : cpm_test::kMergeCases) {
         for (const bool wild : {false, true}) {
-            // Barriers are slow here, so the usual size goes once.
+            // Barriers are slow here, so the usual size runs only once.
             if (wild && params.maps == 15) continue;
             check(cpm_test::random_stack(generator, params, wild, !wild), wild);
         }
@@ -53,7 +53,7 @@ void test_matches_cpu() {
     CHECK(cpm_test::written_once(3 * parts_of(stack.params), 5, [&](float* out) { on_host(stack, true, out); }));
 }
 
-// The parts of the first, the last and the last image's block, of so many images that cells and bounds pass 2^32.
+// The parts of the first, the last and the last image's block, with so many images that cells and bounds exceed 2^32.
 void test_many_images() {
     const ResizeMerge params{(int64_t{1} << 21) + 2, 1, 2, 46, 46, 368, 368, (int64_t{1} << 21) + 2};
     const int64_t cells = 2 * 46 * 46, tiles = cpm::merge_peaks_tiles(params.height, params.width);

@@ -108,7 +108,7 @@ void test_sizes() {
 int main() {
     test_matches_cpu();
     test_many_maps();
-    // 8 GB of reads, each of which a sanitizer would look at.
+    // A sanitizer would check each of 8 GB of reads.
     if (!CPM_FAST_SANITIZED) test_large_map();
     test_sizes();
     return cpm_test::finish();

@@ -36,7 +36,7 @@ void test_matches_cpu() {
     }
 }
 
-// Images 0 and N - 1 of so many that cells and pixels pass 2^32, and that blocks do several tiles.
+// Images 0 and N - 1 of so many that cells and pixels exceed 2^32 and blocks process several tiles.
 void test_many_images() {
     const ResizeMerge params{(int64_t{1} << 21) + 5, 1, 3, 27, 27, 30, 33, (int64_t{1} << 21) + 5};
     ResizeMerge one = params;
@@ -61,8 +61,8 @@ void test_many_images() {
     }
 }
 
-// The first and the last tile of one output of more than 2^32 pixels. Frames are powers of two, so that positions are
-// exact, and the CPU op finds the same ones from the tile's corner.
+// The first and the last tile of one output of more than 2^32 pixels. Frames are powers of two, so positions are exact,
+// and the CPU op computes the same ones from the tile's corner.
 void test_large_output() {
     const int64_t side = (int64_t{1} << 16) + 8;
     const double scale = 1.0 / 8192;
