@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_visit.py --minutes 8 --out DIR
 
-Every step runs in a process of its own under a limit of its own, and results.json in the folder is rewritten whole
-after each, so that a visit may be cut short at any instant; --resume DIR continues. docs/measure-your-gpu.md has more.
+Every step runs in its own process with its own time limit, and results.json in the folder is rewritten completely after
+each, so that a visit may end at any instant; --resume DIR continues it. docs/measure-your-gpu.md has more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The case table of the tests is the benchmarks' too.
+# The benchmarks share the case table of the tests.
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-# The case table of the tests is the benchmarks' too.
+# The benchmarks share the case table of the tests.
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from benchmarks.harness import bars, record  # noqa: E402
@@ -26,7 +26,7 @@ from benchmarks.harness.measure import Case, Effort, good, measure, table  # noq
 from benchmarks.harness.problems import Setting  # noqa: E402
 from benchmarks.suites import busy, end_to_end, layers, network, post, targets, train_step  # noqa: E402
 
-# Suites of ops in this process, on every device; of peers in their own processes, on the CPU; the latter on CUDA.
+# Suites of ops run in this process, on every device; suites of peers in their own processes, on the CPU or on CUDA.
 OPS = {"targets": targets.cases, "post": post.cases}
 NETWORKS = {"layers": layers.cases, "network": network.cases, "train-step": train_step.cases}
 BUSY = "busy"
@@ -34,7 +34,7 @@ END_TO_END = "end-to-end"
 GPU = "gpu"
 SUITES = (*OPS, *NETWORKS, END_TO_END, BUSY, GPU)
 ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "tour": (3, 41), "default": (3, 41), "full": (5, 41)}
-# A case's rounds begin within so many seconds; layers are many.
+# A case's rounds begin within this many seconds; there are many layers.
 SECONDS: dict[Level, dict[str, float]] = {
     "quick": dict.fromkeys(SUITES, 0.0),
     "tour": {**dict.fromkeys(SUITES, 0.5), "network": 2.0, "train-step": 4.0},
@@ -129,7 +129,7 @@ def say_estimate(suites: list[str], level: Level, machine: Machine) -> None:
 
 
 def arguments_of(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The parsed arguments and the suites, in the order of SUITES."""
+    """Return the parsed arguments and the suites, in the order of SUITES."""
     parser = argparse.ArgumentParser(description="Benchmarks of cpm_fast; the method is in benchmarks/README.md.")
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; all when none is named")
     parser.add_argument("--suite", action="append", default=[], metavar="NAME", help="the same; may be repeated")
@@ -154,7 +154,7 @@ def arguments_of(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: all results were correct; 1: one was wrong; 2: bad use."""
+    """Return 0 if all results were correct, 1 if one was wrong, 2 for bad use."""
     given = sys.argv[1:] if arguments is None else arguments
     chosen, suites = arguments_of(given)
     asked: Level = "default" if chosen.suites or chosen.suite else "tour"
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not results:
                 continue
             measured[suite] = results
-            # Written as they come: a run that is broken off leaves what it has.
+            # Results are written as they come: an interrupted run keeps those it has.
             path = chosen.json if one_file else chosen.json / f"{suite}.json"
             values = record.record(command, machine, measured if one_file else {suite: results})
             record.write(path, values)

@@ -1,11 +1,11 @@
-"""A reader of files under a fuzzer that sees which branches its bytes reach (atheris: libFuzzer for Python).
+"""A reader of files under a coverage-guided fuzzer (atheris: libFuzzer for Python).
 
     pip install atheris
     python benchmarks/checks/fuzz.py csv -max_total_time=300 -timeout=20 -rss_limit_mb=4096 [CORPUS]
 
-The kinds of files are those of `hostile.py`, and so is the starting point: a valid file. The reader may give a result
-or raise an error that names the file, and nothing else. The readers of weights, with starting points of every form,
-are in tests/weights/importers/fuzz_readers.py.
+The kinds of files are those of `hostile.py`, and so is the starting point: a valid file. The reader may only give a
+result or raise an error that names the file. The readers of weights, with starting points of every form, are in
+tests/weights/importers/fuzz_readers.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS = (*FORMS, *LABELS, *IMAGES, *BINARY)
 
 
 def main() -> None:
-    """Fuzz the kind that the first argument names; the others are libFuzzer's."""
+    """Fuzz the kind that the first argument names; the other arguments are for libFuzzer."""
     if len(sys.argv) < 2 or sys.argv[1] not in KINDS:
         sys.exit(f"the first argument must be one of {' '.join(KINDS)}")
     kind, options = sys.argv[1], sys.argv[2:]

@@ -17,9 +17,9 @@ PRIVATE_ANONYMOUS = 0x22
 
 
 def guarded(values: torch.Tensor, strides: tuple[int, ...], at_end: bool = True, writable: bool = True) -> torch.Tensor:
-    """A tensor of these strides, filled with these values, whose memory ends, or begins, at a page that faults.
+    """Return a tensor of these strides and values, whose memory ends, or begins, at a page that faults.
 
-    The memory is never given back: it is for processes that end.
+    The memory is never freed, so use this only in short processes.
     """
     spans = ((side - 1) * step for side, step in zip(values.shape, strides, strict=True))
     floats = 1 + sum(spans) if values.numel() else 0

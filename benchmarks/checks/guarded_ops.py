@@ -2,7 +2,7 @@
 
     python -m benchmarks.checks.guarded_ops SEED SECONDS
 
-Prints how many calls agreed; a fault ends the process by a signal, a wrong result by an error.
+It prints the number of calls that agreed. A fault ends the process by a signal, a wrong result by an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Op = tuple[Callable[..., object], list[torch.Tensor]]
 
 
 def strides_of(shape: tuple[int, ...], random: np.random.Generator) -> tuple[int, ...]:
-    """Steps of one of the layouts that a tensor of the shape may have: any order of axes, gaps, steps of 0."""
+    """Return the strides of a random layout of the shape: any order of axes, gaps, strides of 0."""
     order, step, strides = random.permutation(len(shape)), 1, [0] * len(shape)
     for axis in order:
         step *= int(random.choice([1, 1, 1, 2, 3]))
@@ -50,7 +50,7 @@ def strides_of(shape: tuple[int, ...], random: np.random.Generator) -> tuple[int
 
 
 def ops(random: np.random.Generator) -> Iterator[Op]:
-    """Every op with arguments of a random small shape."""
+    """Return every op with arguments of a random small shape."""
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.from_numpy(random.standard_normal(shape).astype(np.float32))
@@ -92,10 +92,10 @@ def same(found: object, wanted: object) -> bool:
 
 
 def check_reads(op: Op, random: np.random.Generator) -> None:
-    """An op gives the same of guarded tensors, that can only be read, as of plain copies."""
+    """Check that an op gives the same result for guarded, read-only tensors as for plain copies."""
     call, arguments = op
     strides = [strides_of(tuple(each.shape), random) for each in arguments]
-    # With a step of 0 fewer values remain, and only those count.
+    # With a stride of 0 fewer values remain, and only those count.
     at_end = bool(random.random() < 0.7)
     placed = [guarded(each, steps, at_end, writable=False) for each, steps in zip(arguments, strides, strict=True)]
     plain = [each.clone(memory_format=torch.contiguous_format) for each in placed]
@@ -105,13 +105,13 @@ def check_reads(op: Op, random: np.random.Generator) -> None:
 
 
 def check_writes(random: np.random.Generator) -> None:
-    """`out=` is written, or refused, and never past its memory."""
+    """Check that `out=` is written or refused, and never beyond its memory."""
     images, outputs = int(random.choice([0, 1, 2])), int(random.choice([1, 3, 17]))
     height, width = int(random.choice([1, 2, 6])), int(random.choice([1, 2, 8]))
     pool = (2, 0) if height % 2 == width % 2 == 0 and random.random() < 0.5 else None
     x, weight, bias = torch.randn(images, 3, height, width), torch.randn(outputs, 3, 3, 3), torch.randn(outputs)
     shape = (images, outputs, height // 2, width // 2) if pool else (images, outputs, height, width)
-    if random.random() < 0.6:  # channels of a wider map, often with strides of sides of 1 that mean nothing
+    if random.random() < 0.6:  # channels of a wider map, often with arbitrary strides for sides of 1
         pitch = outputs + int(random.choice([0, 0, 5]))
         strides = [shape[2] * shape[3] * pitch, 1, shape[3] * pitch, pitch]
         strides = [
@@ -134,7 +134,7 @@ def check_writes(random: np.random.Generator) -> None:
 
 
 def run(seed: int, seconds: float) -> int:
-    """Call ops for a while; how many calls agreed."""
+    """Call ops for a while and return the number of calls that agreed."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(seed)

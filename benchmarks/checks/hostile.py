@@ -1,9 +1,10 @@
-"""Hostile inputs by the hundred thousand, over readers and ops: each gives a result or an error that names the file.
+"""Hundreds of thousands of hostile inputs to readers and ops: each gives a result or an error that names the file.
 
     python benchmarks/checks/hostile.py [--seconds 60] [--kinds json csv ops] [--out benchmarks/results/hostile.json]
 
-Every kind runs in a process of its own, so that a crash, a hang and an error of another type are counted and not the
-end. Valid files are damaged: bytes changed, cut, doubled, numbers made huge. Each kind prints its line when it is done.
+Every kind runs in its own process, so that a crash, a hang or an error of another type is counted and the check
+continues. Valid files are damaged: bytes are changed, cut or doubled, numbers made huge. Each kind prints its line when
+it is done.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ COLUMNS = [("me", part, axis) for part in ("nose", "tail") for axis in "xy"]
 POINTS = np.arange(8.0).reshape(2, 4)
 # Errors that readers of files may raise.
 ALLOWED = (ValueError, OSError)
-# One input that takes longer than this is a fault; a busy machine is not.
+# An input that takes longer than this counts as a fault; a busy machine stays below it.
 SECONDS_PER_INPUT = 60
 TOKENS = (b"1e400", b"-1", b"NaN", b"null", b"[]", b"{}", b"9" * 20, b"\x00", b"\xff\xfe", b'"', b",,,", b"\r\n")
 SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3, features=(), first=(), refine=())
@@ -65,14 +66,14 @@ COCO = {
     "categories": [{"id": 1, "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}],
     "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2, 3, 4, 1], "bbox": [0, 0, 5, 5], "area": 9.5}],
 }
-# Files of labels: (name, text, what reads it).
+# Files of labels: (name, text, reader).
 LABELS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "mpii": ("people.json", json.dumps(PEOPLE), MpiiJson),
     "coco": ("coco.json", json.dumps(COCO), CocoKeypoints),
     "table": ("table.csv", "image,left,top,right,bottom,b_x,b_y\na.png,1,2,3,4,5,6\n", PartsTable),
     "deeplabcut": ("labels.csv", "scorer,a,a,a,a\nbodyparts,b,b,c,c\ncoords,x,y,x,y\na.png,1,2,3,4\n", DeepLabCut),
 }
-# Files of HDF5 and MATLAB: what writes one, and what reads it.
+# Files of HDF5 and MATLAB: writer and reader.
 BINARY: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]]] = {
     "h5-fixed": ("labels.h5", lambda path: frames.write_fixed(path, ROWS, COLUMNS, POINTS), DeepLabCut),
     "h5-table": ("labels.h5", lambda path: frames.write_table(path, ROWS, COLUMNS, POINTS), DeepLabCut),
@@ -83,7 +84,7 @@ Reader = Callable[[bytes], object]
 
 
 def _release() -> np.ndarray:
-    """A release of MPII with one picture and one person."""
+    """Return a release of MPII with one picture and one person."""
     points = matlab.structs({"x": 3.0, "y": 4.0, "id": 0.0, "is_visible": 1.0}, {"x": 5.0, "y": 6.0, "id": 9.0})
     person = {"objpos": matlab.structs({"x": 9.0, "y": 9.0}), "scale": 1.5, "x1": 1.0, "y1": 1.0, "x2": 5.0, "y2": 5.0}
     person["annopoints"] = matlab.structs({"point": points})
@@ -92,7 +93,7 @@ def _release() -> np.ndarray:
 
 
 def valid_input(kind: str, folder: Path) -> tuple[str, bytes, Reader]:
-    """The name and bytes of a valid file of a kind, and what reads such bytes."""
+    """Return the name and bytes of a valid file of a kind, and the function that reads such bytes."""
     image = np.random.default_rng(0).integers(0, 255, (24, 20, 3), np.uint8)
     if kind in IMAGES:
         stored = io.BytesIO()
@@ -131,7 +132,7 @@ def valid_input(kind: str, folder: Path) -> tuple[str, bytes, Reader]:
 
 
 def damaged(data: bytes, choose: random.Random) -> bytes:
-    """Another file: some bytes changed, a piece cut, doubled or replaced by a token."""
+    """Return a damaged file: some bytes changed, a piece cut, doubled or replaced by a token."""
     wrong = bytearray(data)
     for _ in range(choose.randint(1, 3)):
         place, kind, length = choose.randint(0, len(wrong)), choose.randrange(6), choose.randint(1, 8)
@@ -151,7 +152,7 @@ def damaged(data: bytes, choose: random.Random) -> bytes:
 
 
 def read_hostile(kind: str, seed: int, seconds: float) -> dict[str, Any]:
-    """Read damaged files of a kind for a while; how many, how many were refused, and faults by their error."""
+    """Read damaged files of a kind for a while; return how many, how many were refused, and faults by error."""
     faults: dict[str, int] = {}
     choose, inputs, refused = random.Random(seed), 0, 0
     memory = Path("/dev/shm")
@@ -175,7 +176,7 @@ def read_hostile(kind: str, seed: int, seconds: float) -> dict[str, Any]:
 
 
 def run_ops(seed: int, seconds: float) -> dict[str, Any]:
-    """Ops over tensors of odd strides at the edge of memory."""
+    """Run ops over tensors of odd strides at the edge of memory."""
     try:
         return {"inputs": guarded_ops.run(seed, seconds), "refused": 0, "faults": {}}
     except AssertionError as error:
@@ -187,7 +188,7 @@ def _hang(*_: object) -> None:
 
 
 def child(kind: str, seed: int, seconds: float) -> None:
-    """One kind, in this process; the last line of its output is a report."""
+    """Run one kind in this process; the last line of its output is a report."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -197,7 +198,7 @@ def child(kind: str, seed: int, seconds: float) -> None:
 
 
 def run_kind(kind: str, seed: int, seconds: float) -> dict[str, Any]:
-    """One kind in a process of its own; a process that ends without a report is a fault."""
+    """Run one kind in its own process; a process that ends without a report is a fault."""
     command = [sys.executable, __file__, "--child", kind, "--seed", str(seed), "--seconds", str(seconds)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 600)

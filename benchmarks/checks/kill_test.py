@@ -2,10 +2,10 @@
 
 python benchmarks/checks/kill_test.py [--kills 50] [--commands 6] [--seed N] [--out FILE.json]
 
-A tiny network saves and validates often, so that much of the time is spent in writing. Most runs are forks of a process
-that has PyTorch in memory; `--commands` of them are whole commands (`python kill_test.py --train FOLDER`), killed at
-any instant from the start of the interpreter on. A run is killed again and again until it ends. It is lost where it
-can't be gone on with, and differs where a bit of its weights, or a line of its metrics, does.
+A tiny network saves and validates often, so that it spends much of the time in writing. Most runs are forks of a
+process that has PyTorch in memory; `--commands` of them are whole commands (`python kill_test.py --train FOLDER`),
+killed at any instant from the start of the interpreter on. A run is killed again and again until it ends. It is lost if
+it can't be resumed, and differs if a bit of its weights or a line of its metrics does.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CONFIG = replace(RECIPES["modern"], batch=4, epochs=6)
 DATA = [DrawnFigures(20)]
 VALIDATION = [DrawnFigures(3, seed=1)]
 OPTIONS = RunOptions(workers=0, device="cpu", quiet=True, save_every=2, validate_every=2)
-# Every so many runs have a loader process, which outlives a kill by some seconds.
+# One in this many runs has a loader process, which outlives a kill by some seconds.
 WORKER_EVERY = 5
 # The column that differs from run to run even with equal weights.
 TIMED = "samples_per_second"
@@ -76,7 +76,7 @@ class Fork:
 
 
 class Command:
-    """A run in a process of its own, from the start of the interpreter."""
+    """A run in its own process, from the start of the interpreter."""
 
     def __init__(self, folder: Path, workers: int) -> None:
         command = [sys.executable, __file__, "--train", str(folder), "--workers", str(workers)]
@@ -96,7 +96,7 @@ def _silently(run: Callable[[Path, int], None], folder: Path, workers: int) -> N
 
 
 def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """Final weights, and all lines of metrics but their times."""
+    """Return the final weights, and all lines of metrics without their times."""
     rows = list(MetricsLog(folder / METRICS_FILE).rows())
     return load_model(RunFolder(folder).final).state_dict(), [
         {name: value for name, value in row.items() if name != TIMED} for row in rows
@@ -104,7 +104,7 @@ def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]
 
 
 def where(folder: Path) -> str:
-    """Return what the run was doing when it was killed, judged by its folder."""
+    """Return the run's activity when it was killed, judged by its folder."""
     if not (folder / "config.json").exists():
         return "before config.json"
     if any(folder.glob(f".*{TEMPORARY_SUFFIX}")):
@@ -115,7 +115,7 @@ def where(folder: Path) -> str:
 def kill_until_done(
     start: Start, folder: Path, kills: int, longest: float, workers: int, random: np.random.Generator
 ) -> list[str]:
-    """Start a run, kill it so many times, each after a random time, and let it end; what each kill fell into.
+    """Start a run, kill it this many times, each after a random time, and let it end; return where each kill fell.
 
     Raises:
         RuntimeError: a run ended with an error of its own.
@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         longest: dict[Start, float] = {}
-        # The first run in this process loads what its forks then have.
+        # The first run in this process loads the modules that its forks then share.
         _silently(train_tiny, folder / "whole", 0)
         whole = outcome(folder / "whole")
         for start in (Fork, Command) if chosen.commands else (Fork,):

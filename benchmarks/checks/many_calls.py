@@ -20,7 +20,7 @@ import cpm_fast
 
 MODELS = ("compact-lsp", "compact-drawn")
 SIZES = (96, 128, 160, 192, 256)
-# Memory that allocators keep for themselves; a leak of one map a call would be ten times that.
+# Memory that allocators keep; a leak of one map per call would be ten times that.
 MOST_GROWTH_MB = 64
 
 
@@ -40,7 +40,7 @@ class Held:
 
 
 def held() -> Held:
-    """Count what this process holds, after a collection of garbage."""
+    """Count this process's memory, descriptors and threads, after a garbage collection."""
     gc.collect()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     memory = int(status["VmRSS"].split()[0]) / 1024
@@ -79,7 +79,7 @@ def growth(calls: int) -> tuple[Held, Held]:
 
 
 def refusal(before: Held, after: Held) -> str | None:
-    """Name what has grown; None if nothing has."""
+    """Return what has grown, in words; None if nothing has."""
     if after.memory_mb > before.memory_mb + MOST_GROWTH_MB:
         return f"memory grew from {before.memory_mb:.0f} to {after.memory_mb:.0f} MB"
     for name in ("descriptors", "threads"):
@@ -89,7 +89,7 @@ def refusal(before: Held, after: Held) -> str | None:
 
 
 def main() -> int:
-    """Run the calls and print what is held."""
+    """Run the calls and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=3000)
     before, after = growth(parser.parse_args().calls)

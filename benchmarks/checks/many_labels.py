@@ -1,4 +1,4 @@
-"""Ten thousand pictures in a folder: how soon the page shows the first and the next, and what memory the server takes.
+"""Ten thousand pictures in a folder: the time until the page shows the first and the next, and the server's memory.
 
 python benchmarks/checks/many_labels.py -o benchmarks/results/many-labels.json
 """
@@ -28,7 +28,7 @@ RIGHT = "dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}))"
 
 
 def write_folder(folder: Path, count: int) -> None:
-    """JPEGs of noise about a spot; copies of a few, hard-linked to spare the disk, and labels of all of them."""
+    """Write JPEGs of noise around a spot, each hard-linked many times to save disk space, and their labels."""
     random = np.random.default_rng(0)
     for kind in range(KINDS):
         picture = cv2.GaussianBlur(random.integers(0, 256, (*SIZE, 3), dtype=np.uint8), (9, 9), 3)
@@ -44,14 +44,14 @@ def write_folder(folder: Path, count: int) -> None:
 
 
 def resident_mb(process: int) -> float:
-    """Memory of a process."""
+    """Return the resident memory of a process, MB."""
     text = Path(f"/proc/{process}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+)", text)
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def wait(driver: Any, script: str) -> None:
-    """Until a script returns true."""
+    """Wait until a script returns true."""
     end = time.monotonic() + 60
     while not driver.execute_script(f"return {script}"):
         if time.monotonic() > end:

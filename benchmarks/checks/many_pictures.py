@@ -1,11 +1,11 @@
-"""`cpm-fast infer` on a folder of many pictures, a few of them bad: what comes out, at what rate, in how much memory.
+"""`cpm-fast infer` on a folder of many pictures, a few of them bad: its results, rate and memory.
 
 python benchmarks/checks/many_pictures.py [--pictures 1000] [--bad 5] [--readers 0 1] [--rounds 3] [--out FILE.json]
 
-Each choice of --readers is a command of its own, `cpm-fast infer` on the same folder, in turns. The resident memory of
-the process is sampled while it runs; it is level where its peak in the last quarter of the pictures is no more than in
-the second quarter, but for an allowance. The exit code is 1 where a result is missing, a bad picture is not reported,
-or memory grows.
+Each choice of --readers is a separate command, `cpm-fast infer` on the same folder; the commands take turns. The
+resident memory of the process is sampled while it runs; it is level if its peak in the last quarter of the pictures is
+no more than in the second quarter plus an allowance. The exit code is 1 if a result is missing, a bad picture is not
+reported, or memory grows.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from cpm_fast.system.versions import versions  # noqa: E402
 
 JPEG_QUALITY = 90
 SAMPLE_SECONDS = 0.02
-# By how much the peaks of a run's quarters may differ by chance: of six runs by -32 to +20 MB, both ways. Half of 1,000
-# drawn pictures, were they kept, would have 94 MB.
+# The chance difference between the peaks of a run's quarters: -32 to +20 MB in six runs. Half of 1,000 drawn pictures,
+# if kept, would take 94 MB.
 ALLOWANCE_MB = 40.0
-# Kinds of damage, in turn: what is done to the bytes of a JPEG.
+# Kinds of damage to the bytes of a JPEG, in turn.
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "half": lambda data: data[: len(data) // 2],
@@ -51,7 +51,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 def write_pictures(folder: Path, count: int, bad: int) -> set[str]:
-    """JPEGs of drawn figures, some of them damaged; the names of those."""
+    """Write JPEGs of drawn figures, some of them damaged, and return the names of those."""
     every = max(1, count // max(1, bad))
     damaged: set[str] = set()
     figures = DrawnFigures(count)
@@ -67,7 +67,7 @@ def write_pictures(folder: Path, count: int, bad: int) -> set[str]:
 
 
 def run_infer(pictures: Path, out: Path, readers: int, threads: int) -> dict[str, Any]:
-    """One command: its rate as it says itself, and its memory over time."""
+    """Run one command; return the rate that it prints, and its memory over time."""
     command = [sys.executable, "-m", "cpm_fast", "infer", str(pictures), "--readers", str(readers), "--no-pictures",
                "--model", "compact-drawn", "-o", str(out)]  # fmt: skip
     alone = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -86,7 +86,7 @@ def run_infer(pictures: Path, out: Path, readers: int, threads: int) -> dict[str
 
 
 def pictures_done(out: Path) -> int:
-    """Lines of the journal that `infer` keeps until its results are written; 0 before and behind that."""
+    """Return the lines of the journal that `infer` keeps until its results are written; 0 before and after that."""
     try:
         return (out / ".unfinished" / "0-0.jsonl").read_bytes().count(b"\n")
     except OSError:
@@ -119,7 +119,7 @@ def quarters(samples: list[tuple[int, float]]) -> dict[str, float | None]:
 
 
 def problems(run: dict[str, Any], out: Path, count: int, bad: set[str]) -> list[str]:
-    """Return a sentence for each thing that is not as it should be."""
+    """Return a sentence for each problem."""
     results = Results.load(out / "results.json")
     found = []
     if {Path(name).name for name in results.failures} != bad:
@@ -135,7 +135,7 @@ def problems(run: dict[str, Any], out: Path, count: int, bad: set[str]) -> list[
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when nothing was missing and memory level."""
+    """Return 0 if nothing was missing and memory was level."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pictures", type=int, default=1000, help="%(default)s")
     parser.add_argument("--bad", type=int, default=5, help="of them damaged (%(default)s)")

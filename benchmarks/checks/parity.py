@@ -1,9 +1,9 @@
-"""Train the fast path and the reference from one seed on the same batches, and see how far they part.
+"""Train the fast path and the reference from one seed on the same batches, and measure how far they diverge.
 
 python benchmarks/checks/parity.py [--preset compact] [--steps 40] [--batch 4] [--device auto] [--precision fp32 ...]
 
-The yardstick is the reference in float64 on the same batches: rounding alone makes any two fp32 runs part, the more the
-longer they train. The fast path is as good as the reference where it is about as far from float64 as that is.
+The standard is the reference in float64 on the same batches: rounding alone makes any two fp32 runs diverge, and more
+with every step. The fast path is as good as the reference if it is about as far from float64 as the reference is.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from cpm_fast.weights import find_device
 
 # The fast path may be this much further from float64 than the reference is: two roundings of different order.
 FURTHER = 3.0
-# Below this (relative weight difference) fp32 runs count as equal whatever their ratio.
+# Below this (relative weight difference) fp32 runs count as equal for any ratio.
 NEGLIGIBLE = 1e-6
-# SGD, as released: Adam divides by the gradient's own size, which makes noise of what should be 0, such as the gradient
-# of a bias in front of a normalization, as large as any other step. Clipped, or untrained networks diverge.
+# SGD, as released: Adam divides by the gradient's own size, which makes the noise in a gradient that should be 0, such
+# as that of a bias before a normalization, as large as any other step. Gradients are clipped, because untrained
+# networks would diverge.
 RECIPE = replace(RECIPES["paper"], learning_rate=2e-3, stage1_factor=1.0, bias_factor=1.0, clip_norm=5.0)
 
 
@@ -53,7 +54,7 @@ def train(
     network: NetworkConfig, config: TrainingConfig, batches: Sequence[Batch], device: torch.device, backend: str,
     dtype: torch.dtype = torch.float32,
 ) -> Run:  # fmt: skip
-    """A training of len(batches) steps with one backend; in float64 only the network is."""
+    """Train for len(batches) steps with one backend; of a float64 training, only the network is in float64."""
     torch.manual_seed(config.seed)
     model = CPM(network).to(device, dtype)
     optimizer = make_optimizer(model, config)
@@ -72,7 +73,7 @@ def train(
 def compare(
     network: NetworkConfig, config: TrainingConfig, batches: Sequence[Batch], device: torch.device, exact: Run
 ) -> dict[str, Any]:
-    """Both backends in the config's precision, against `exact`, the reference in float64."""
+    """Compare both backends, in the config's precision, with `exact`, the reference in float64."""
     runs = {name: train(network, config, batches, device, name) for name in ("reference", "fast")}
 
     def apart(a: Run, b: Run) -> float:
@@ -95,7 +96,7 @@ def make_batches(network: NetworkConfig, config: TrainingConfig, steps: int) -> 
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """The loss curves one over the other, and how far they are apart, a row a precision."""
+    """Draw the loss curves over each other, and their distance, with one row per precision."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -115,7 +116,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: the fast path is as close to float64 as the reference; 1: it is not; 2: bad use."""
+    """Return 0 if the fast path is as close to float64 as the reference, 1 if it is not, 2 for bad use."""
     parser = argparse.ArgumentParser(description="Training on the fast path and on the reference, side by side.")
     parser.add_argument("--preset", default="compact", help="the network (%(default)s)")
     parser.add_argument("--steps", type=int, default=40, help="of training (%(default)s)")
@@ -128,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         if getattr(chosen, name) < 1:
             parser.error(f"--{name} must be at least 1, got {getattr(chosen, name)}")
     try:
-        # Without dropout, whose random numbers are drawn in another order on every device.
+        # Dropout is off, because every device draws its random numbers in another order.
         device, network = find_device(chosen.device), replace(preset(chosen.preset), dropout=0.0, init_std=None)
     except (ValueError, RuntimeError) as error:
         parser.error(str(error))

@@ -5,7 +5,7 @@
     python benchmarks/checks/sanitized.py benchmarks.checks.guarded_ops 1 60
     python benchmarks/checks/sanitized.py pytest tests/ops -q
 
-The first memory fault or undefined operation of native code ends the process with a report. Leaks are not looked for:
+The first memory fault or undefined operation of native code ends the process with a report. Leaks are not checked:
 Python and PyTorch keep memory until the end.
 """
 
@@ -51,7 +51,7 @@ def load() -> None:
 
 
 def main() -> None:
-    """Start this file anew with the sanitizers loaded; there, run the module that is named."""
+    """Start this file again with the sanitizers loaded; there, run the named module."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     if "CPM_FAST_SANITIZED" not in os.environ:

@@ -1,4 +1,4 @@
-"""Step: the package installed from this folder without a registry, with its CUDA part where there is a toolkit."""
+"""Step: install the package from this folder without a registry, with its CUDA part if there is a toolkit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 
 def install(device: str) -> Values:
-    """The whole package; where that fails or takes too long, what needs no compiler, for Triton's kernels are there.
+    """Install the whole package; if that fails or takes too long, install without a compiler, since Triton needs none.
 
     Nothing is done if the required parts are installed already, as in a resumed visit on the same machine.
     """

@@ -1,7 +1,7 @@
-"""The inside of a step's process: cases one after the other, each of whose ends is a row for the visit.
+"""The work of a step's process: cases one after the other, each of which ends with a row for the visit.
 
-A case that fails does not stop the next. One that breaks the CUDA context, after which every call fails, ends the
-process with the code BROKEN; the visit starts another, which continues after that case.
+A case that fails does not stop the next. A case that breaks the CUDA context, after which every call fails, ends the
+process with the code BROKEN; the visit then starts another, which continues after that case.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# Exit code of a process whose CUDA context is of no more use.
+# Exit code of a process whose CUDA context is broken.
 BROKEN = 86
 Values = dict[str, Any]
 
@@ -27,7 +27,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """A part of a step: a name that no other has, and the work, which gives what goes into the results."""
+    """A part of a step: a unique name, and the work, which returns its entry in the results."""
 
     name: str
     work: Callable[[], Values]
@@ -39,8 +39,8 @@ class Rows:
 
     Args:
         descriptor: of the pipe.
-        seen: cases to leave out: an earlier process has ended them.
-        again: cases to do behind all others: an earlier visit did not get through them.
+        seen: cases to leave out: an earlier process has finished them.
+        again: cases to do after all others: an earlier visit did not finish them.
     """
 
     descriptor: int
@@ -60,7 +60,7 @@ class Rows:
 
 
 def plain(value: Any) -> Any:
-    """The same with NaN and infinities, which JSON has not, as text."""
+    """Return the same values, with NaN and infinities, which JSON lacks, as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
@@ -69,7 +69,7 @@ def plain(value: Any) -> Any:
 
 
 def run_cases(rows: Rows, cases: Iterable[Case]) -> None:
-    """Do those not seen yet, then those that are to be done again."""
+    """Run the cases not seen yet, then those to be done again."""
     later = []
     for case in cases:
         if case.name in rows.again:
@@ -89,7 +89,7 @@ def run_case(rows: Rows, case: Case) -> None:
     except Skipped as reason:
         rows.end(case.name, "skipped", reason=str(reason))
         return
-    # Any error is reported for this case; the next may be right.
+    # Every error is reported for this case; the next may succeed.
     except Exception as error:
         traceback.print_exc()
         rows.end(case.name, "failed", reason=f"{type(error).__name__}: {error}"[:2000], took_s=time.monotonic() - begin)
@@ -115,7 +115,7 @@ def context_works() -> bool:
 
 
 def need_device(device: str) -> None:
-    """Raise Skipped where there is no such device."""
+    """Raise Skipped if there is no such device."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Contestants in one process, so that on a GPU all are captured side by side, checked first and then timed in turns."""
+"""Contestants in one process: on a GPU all are captured, checked first and then timed in turns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.harness.measure import Case, Effort, measure
 from benchmarks.harness.timing import seconds_a_call
 from benchmarks.harness.worker import Run, Unavailable, WorkerFailed, _array
 
-# Rounds of a case: at least, at most, and begun within so many seconds.
+# Rounds of a case: the least, the most, and the seconds within which they begin.
 EFFORT = {"cuda": Effort(7, 31, 1.5), "cpu": Effort(2, 2, 0)}
 
 
@@ -46,7 +46,7 @@ class Entrant:
     def seconds(self, calls: int, device: str) -> float:
         assert self.call is not None
         if calls > 1:
-            # Caches hold what the contestant before has left.
+            # Caches hold the data of the previous contestant.
             self.call()
         return seconds_a_call(self.call, calls, device)
 
@@ -63,7 +63,7 @@ def contest(
     device: str,
     precision: str,
 ) -> Values:
-    """Errors and times of all, and ours over the best of the others; "failed" where a result is wrong."""
+    """Return errors and times of all, and ours over the best of the others; "failed" if a result is wrong."""
     case = Case(
         name=name, contestants=list(entrants), error=lambda arrays: worst_error(arrays, right), bound=bound,
         bytes=problem.bytes, macs=problem.macs, images=problem.batch, device=device, precision=precision,
@@ -91,7 +91,7 @@ def contest(
 
 @cache
 def peak(device: str, precision: str) -> Machine:
-    """Return the rates that shares of the peak refer to, measured once per process; any number in a rehearsal."""
+    """Return the peak rates, measured once per process; any number in a rehearsal."""
     if device == "cpu":
         return Machine({("cpu", precision): 1e11}, {"cpu": 1e10})
     return Machine({("cuda", precision): best_flops("cuda", precision, False)}, {"cuda": copy("cuda", 1024)})

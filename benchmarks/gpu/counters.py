@@ -42,7 +42,7 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 
 class Profile:
-    """Find the kernels that take longest, once."""
+    """Find the longest kernels, once."""
 
     def __init__(self, device: str) -> None:
         self.device, self.names = device, list[str]()
@@ -69,7 +69,7 @@ class Profile:
 
 
 def subject(device: str) -> Run:
-    """A call of an engine; its first is plain, and those from the third on are replayed."""
+    """Return a call of an engine; its first run is plain, and those from the third on are replayed."""
     name, batch, precision = SUBJECTS[device]
     return our_network(NetworkProblem(network(name), batch, 0, Setting(device, precision)))
 
@@ -94,7 +94,7 @@ def counted(profile: Profile, device: str) -> Values:
 
 
 def read(text: str) -> list[dict[str, str]]:
-    """The longest launch of each kernel in what ncu prints: metrics with their units in the names."""
+    """Return the longest launch of each kernel in ncu's output: metrics with their units in the names."""
     lines = text.splitlines()
     begin = next((index for index, line in enumerate(lines) if line.startswith('"ID"')), None)
     if begin is None:
@@ -112,7 +112,7 @@ def read(text: str) -> list[dict[str, str]]:
 
 
 def seconds(metrics: dict[str, str]) -> float:
-    """In whatever unit; of one run all have the same."""
+    """Return the duration in ncu's unit, which is the same within one run."""
     for name, value in metrics.items():
         if name.startswith("gpu__time_duration"):
             return float(value.replace(",", ""))

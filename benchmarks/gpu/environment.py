@@ -1,4 +1,4 @@
-"""Step: versions, the GPU, and the tools that are there."""
+"""Step: versions, the GPU, and the installed tools."""
 
 from __future__ import annotations
 

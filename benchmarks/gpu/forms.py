@@ -1,4 +1,4 @@
-"""The forms of one convolution, each as a call: direct, or spectral on a tile, as the plan of CUDA chooses from."""
+"""The forms of one convolution, each as a call: direct, or spectral on a tile; the CUDA plan chooses among them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
 
 Form = int | None
 Call = Callable[[], list[torch.Tensor]]
-# Tiles predicted to take this many times the best are not tried; nor those whose spectra take so many bytes.
+# Tiles predicted to take this many times as long as the best are not tried, nor those with more bytes of spectra.
 WORTH_TRYING = 2.0
 MOST_SPECTRA_BYTES = 4 << 30
 
@@ -45,7 +45,7 @@ class Inputs:
 
 
 def candidates(shape: ConvShape, mode: str, training: bool) -> list[Form]:
-    """Direct, and the tiles worth trying, fastest first by the predictions."""
+    """Return direct, and the tiles worth trying, fastest first by the predictions."""
     fitting = [tile for tile in TILES if tile > shape.kernel and spectra_bytes(shape, tile, mode) < MOST_SPECTRA_BYTES]
     seconds = {tile: spectral_seconds(shape, tile, mode, training) for tile in fitting}
     best = min([direct_seconds(shape, mode), *seconds.values()])
@@ -53,7 +53,7 @@ def candidates(shape: ConvShape, mode: str, training: bool) -> list[Form]:
 
 
 def forward(inputs: Inputs, form: Form, mode: str, capability: int | None) -> Call:
-    """y, with weights transformed beforehand; without a capability by the CPU's ops."""
+    """Return y, with weights transformed beforehand; without a capability, by the CPU's ops."""
     x, weight, bias = inputs.x, inputs.weight, inputs.bias
     kernel = weight.shape[-1]
     if capability is None:
@@ -71,7 +71,7 @@ def forward(inputs: Inputs, form: Form, mode: str, capability: int | None) -> Ca
 
 
 def with_gradients(inputs: Inputs, form: Form, mode: str, capability: int | None) -> Call:
-    """y, dx, dweight and dbias, as a training step calls for them: weights transformed at every call."""
+    """Return y, dx, dweight and dbias as in a training step: weights are transformed at every call."""
     x, weight, bias, dy = inputs.x, inputs.weight, inputs.bias, inputs.dy
     kernel = weight.shape[-1]
     if capability is None:

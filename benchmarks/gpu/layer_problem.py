@@ -1,4 +1,4 @@
-"""Layers on fresh numbers that are drawn on the device, which is faster by far than drawing and sending them."""
+"""Layers on fresh numbers drawn on the device, which is far faster than drawing and sending them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cpm_fast.model.layers import IMAGE
 
 
 class DeviceLayerProblem(LayerProblem):
-    """As a `LayerProblem`, whose processes must draw the same numbers; here there is one."""
+    """A `LayerProblem` in one process, so that no other process must draw the same numbers."""
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         device, layer = self.setting.device, self.layer

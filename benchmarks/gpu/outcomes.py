@@ -1,6 +1,6 @@
-"""A plugin of pytest that sends every test's outcome at once, so that a run that hangs has sent all earlier ones.
+"""A pytest plugin that sends every test's outcome at once, so that a run that hangs has sent all earlier ones.
 
-The tests come in order of worth. After one that breaks the CUDA context, the process ends, and another does the rest.
+The most useful tests come first. After one that breaks the CUDA context, the process ends, and another runs the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.gpu.processes import AGAIN, SEEN
 from benchmarks.gpu.worker import names_of
 
 DESCRIPTOR = "CPM_FAST_GPU_VISIT_ROWS"
-# Folders and files under tests/, the most worth first.
+# Folders and files under tests/, the most useful first.
 WORTH = ("kernels", "ops", "engine", "test_engine", "training", "model")
 MESSAGE = 2000
 
@@ -48,7 +48,7 @@ class Outcomes:
             self.rows.end(report.nodeid, state, **values, took_s=round(report.duration, 3))
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        # Asked after every test: an error may come up in a later one than the one that made it.
+        # The context is checked after every test: an error may appear in a later test than the one that caused it.
         self.broken = not context_works()
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
@@ -60,7 +60,7 @@ class Outcomes:
 
 
 def worth(nodeid: str) -> int:
-    """Return the rank of a test, 0 first; tests of equal worth stay in their order."""
+    """Return the rank of a test, 0 first; tests of equal rank stay in their order."""
     parts = PurePosixPath(nodeid.partition("::")[0]).parts
     names = {part.removesuffix(".py") for part in parts}
     return next((index for index, name in enumerate(WORTH) if name in names), len(WORTH))

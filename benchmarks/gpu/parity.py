@@ -1,4 +1,4 @@
-"""Step: how far networks are from float64 in every precision, stage by stage, ours beside cuDNN's."""
+"""Step: the errors of networks against float64 in every precision, stage by stage, ours beside cuDNN's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.harness.problems import NetworkProblem, Setting
 from benchmarks.harness.worker import Unavailable, WorkerFailed
 from benchmarks.peers.pytorch import exact_network
 
-# Ours may be so many times as far from float64 as cuDNN is in the same precision.
+# Our error against float64 may be this many times that of cuDNN in the same precision.
 FURTHER = 2.0
 FAR_OFF = 1e30
 
@@ -48,7 +48,7 @@ def compared(name: str, batch: int, precision: str, device: str) -> Values:
 
 
 def stage_errors(entrant: Entrant, right: list[np.ndarray]) -> list[float] | str:
-    """||found - right|| / ||right|| of every stage, or why there are none."""
+    """Return ||found - right|| / ||right|| of every stage, or the reason why there is none."""
     try:
         found = entrant.result()
     except Unavailable as reason:
@@ -56,5 +56,5 @@ def stage_errors(entrant: Entrant, right: list[np.ndarray]) -> list[float] | str
     except WorkerFailed as reason:
         return str(reason)
     errors = [np.linalg.norm((a - b).ravel()) / np.linalg.norm(b.ravel()) for a, b in zip(found, right, strict=True)]
-    # NaN counts as far off in every comparison above.
+    # NaN counts as wrong in every comparison above.
     return [float(np.nan_to_num(error, nan=FAR_OFF, posinf=FAR_OFF)) for error in errors]

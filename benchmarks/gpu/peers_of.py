@@ -31,7 +31,7 @@ def layers(problem: Any) -> list[Entrant]:
 
 
 def training_steps(problem: TrainProblem) -> list[Entrant]:
-    """Each as it is, and captured in a graph."""
+    """Return each step plain, and captured in a graph."""
     entrants = []
     for name, start in (
         (OURS, peers.cpm_fast_step),
@@ -58,7 +58,7 @@ def our_network(problem: NetworkProblem) -> Run:
 
 
 def autocast_network(problem: NetworkProblem) -> Run:
-    """Weights in float32, products in 16 bits."""
+    """Return a network with float32 weights and 16-bit products."""
     set_up(problem.setting)
     setting = Setting(problem.setting.device)
     network, crops = (

@@ -1,4 +1,4 @@
-"""The plan that a visit has measured, as the file that `cpm_fast.ops.plans.measured` reads.
+"""The measured plan of a visit, as a file that `cpm_fast.ops.plans.measured` reads.
 
 Only the standard library is used: the first steps run before anything is installed.
 """
@@ -17,7 +17,7 @@ FORMAT, VERSION = "cpm_fast cuda plan", 1
 
 
 def write_plan(results: Results) -> list[Path]:
-    """Beside results.json, by the chip's name; of what was measured so far, nothing where that is nothing."""
+    """Write the measurements so far beside results.json, by the chip's name; write no file if there are none."""
     values = plan_of(results)
     if not values["convolutions"] and not values["blocks"]:
         return []
@@ -56,7 +56,7 @@ def cases_of(results: Results, step: str) -> dict[str, dict[str, Any]]:
 
 
 def as_text(values: dict[str, Any]) -> str:
-    """JSON with a line an entry."""
+    """Return JSON with one line per entry."""
     parts = [
         f"{json.dumps(name)}: {json.dumps(value)}" for name, value in values.items() if not isinstance(value, list)
     ]

@@ -1,4 +1,4 @@
-"""Step: every form of every convolution, measured: the table that `cpm_fast.ops.plans.cuda` reads for this chip."""
+"""Step: measure every form of every convolution, for the table that `cpm_fast.ops.plans.cuda` reads for this chip."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def measured(shape: ConvShape, mode: str, training: bool, device: str) -> Values
 
 
 def capability_of(device: str) -> int | None:
-    """80, 90 and so on; None on the CPU."""
+    """Return 80, 90 and so on; None on the CPU."""
     if device == "cpu":
         return None
     major, minor = torch.cuda.get_device_capability()

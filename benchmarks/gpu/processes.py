@@ -1,4 +1,4 @@
-"""A command under a limit, killed with everything that it started; its rows are read while it runs.
+"""A command with a time limit, killed together with everything that it started; its rows are read while it runs.
 
 Only the standard library is used: the first steps run before anything is installed.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# Set in a step's processes, and inherited, so that those that left its group are found too.
+# A step's processes inherit this variable, so that those that left its group are found too.
 MARK = "CPM_FAST_GPU_VISIT_STEP"
 # Paths of JSON lists: names of cases that the process leaves out, and of those that it does again, last.
 SEEN, AGAIN = "CPM_FAST_GPU_VISIT_SEEN", "CPM_FAST_GPU_VISIT_AGAIN"
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 class Running:
-    """A process and all that it starts, marked; rows come through a pipe whose number follows `--rows`.
+    """A process and all that it starts, with a mark; rows come through a pipe whose number follows `--rows`.
 
     Args:
         command: to which `--rows NUMBER` is added.
@@ -50,7 +50,7 @@ class Running:
             os.close(writer)
 
     def watch(self, limit_s: float, take: Callable[[Row], None]) -> int | None:
-        """Hand over rows until the process ends; its code, or None where it was killed at the limit."""
+        """Pass on rows until the process ends; return its exit code, or None if it was killed at the limit."""
         deadline = time.monotonic() + limit_s
         try:
             while True:
@@ -63,7 +63,7 @@ class Running:
                     return None
                 select.select([self.reader], [], [], min(POLL_S, max(0.0, deadline - time.monotonic())))
                 if self.closed:
-                    # It may run on without a pipe; no need to turn in circles.
+                    # It may run on without a pipe, so sleep rather than spin.
                     time.sleep(POLL_S / 4)
         finally:
             self.kill()
@@ -82,7 +82,7 @@ class Running:
         *lines, self.rest = (self.rest + b"".join(chunks)).split(b"\n")
         rows = []
         for line in lines:
-            # A process that is killed may leave half a line.
+            # A killed process may leave half a line.
             with suppress(ValueError):
                 row = json.loads(line)
                 if isinstance(row, dict):
@@ -90,10 +90,10 @@ class Running:
         return rows
 
     def kill(self) -> None:
-        """The process, its group, and every process that carries its mark."""
+        """Kill the process, its group, and every process with its mark."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        # The next list holds processes that start while this one is read.
+        # The next list includes processes that start while this one is read.
         while found := marked(self.mark):
             for pid in found:
                 with suppress(ProcessLookupError, PermissionError):
@@ -103,7 +103,7 @@ class Running:
 
 
 def marked(mark: str) -> list[int]:
-    """Living processes with that mark in their environment; none where the system does not show it."""
+    """Return the living processes with that mark in their environment; none if the system does not show it."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -114,6 +114,6 @@ def marked(mark: str) -> list[int]:
 
 
 def die_with_parent() -> None:
-    """Have the system kill this process when the one that started it is gone; on Linux, else do nothing."""
+    """Have the system kill this process when its parent ends; only on Linux, elsewhere do nothing."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

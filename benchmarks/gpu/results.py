@@ -1,4 +1,4 @@
-"""results.json of a visit: read back, kept whole, and judged for what is left.
+"""results.json of a visit: reading, complete writing, and the steps that are left.
 
 Only the standard library is used: the first steps run before anything is installed.
 """
@@ -15,14 +15,14 @@ from typing import Any
 
 FORMAT = "cpm_fast gpu visit"
 FILE = "results.json"
-# States of a case that need not be done again.
+# States of cases that need not be done again.
 DONE_CASES = ("ok", "skipped")
 # Characters of a failed step's output that go into the results.
 TAIL = 4000
 
 
 class Results:
-    """The findings of a visit so far.
+    """The results of a visit so far.
 
     Args:
         folder: of results.json.
@@ -34,7 +34,7 @@ class Results:
 
     @classmethod
     def new(cls, folder: Path, rehearsal: bool) -> Results:
-        """An empty visit in a folder, which is made.
+        """Return an empty visit in a folder, which is created.
 
         Raises:
             FileExistsError: there are results already.
@@ -46,7 +46,7 @@ class Results:
 
     @classmethod
     def read(cls, folder: Path) -> Results:
-        """Those of an earlier visit.
+        """Return the results of an earlier visit.
 
         Raises:
             FileNotFoundError: there are none.
@@ -73,7 +73,7 @@ class Results:
         return steps
 
     def begin_visit(self, minutes: float) -> dict[str, Any]:
-        """The entry of a call of the command, whose seconds are yet to come."""
+        """Add the entry of a call of the command, whose seconds are set later, and return it."""
         entry: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": " ".join(["python", *sys.argv]),
@@ -86,7 +86,7 @@ class Results:
         return entry
 
     def step(self, name: str) -> dict[str, Any]:
-        """The entry of a step, made where there is none."""
+        """Return the entry of a step, which is created if there is none."""
         entry: dict[str, Any] = self.steps.setdefault(name, {"state": "not begun", "cases": {}})
         return entry
 
@@ -94,11 +94,11 @@ class Results:
         return str(self.steps.get(name, {}).get("state", "not begun"))
 
     def done(self, name: str) -> bool:
-        """Return whether a step need not be done again; a missing GPU or tool may be there the next time."""
+        """Return whether a step need not be done again; a missing GPU or tool may be available the next time."""
         return self.state(name) == "passed"
 
     def write(self) -> None:
-        """To the disk, whole at every instant."""
+        """Write the results to the disk; the file is complete at every instant."""
         path = self.folder / FILE
         temporary = path.with_name(f".{FILE}.{os.getpid()}")
         with open(temporary, "w", encoding="utf-8") as file:
@@ -110,7 +110,7 @@ class Results:
 
 
 def step_state(cases: dict[str, dict[str, Any]]) -> str:
-    """Record a step whose process came to its end."""
+    """Return the state of a step whose process has ended, by its cases."""
     states = [case["state"] for case in cases.values()]
     if any(state not in DONE_CASES for state in states):
         return "failed"

@@ -1,4 +1,4 @@
-"""Steps: the core tests once more, under one of compute-sanitizer's tools."""
+"""Steps: the core tests again, under one of compute-sanitizer's tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.gpu.cases import Case, Rows, Values, need_device
 from benchmarks.gpu.tests_run import CORE, CUDA_OPS, pytest_command, pytest_environment
 from benchmarks.gpu.tools import found, run
 
-# The exit code of an error of the tool, not of a test.
+# The exit code of the tool's own error, not of a test.
 FOUND_CODE = 99
 SUBSETS = {
     "triton-core": CORE,
@@ -23,7 +23,7 @@ SUBSET_S = 60.0
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
-    """`step` is the tool's name."""
+    """Return the cases; `step` is the tool's name."""
     need_device(device)
     tool = found("compute-sanitizer")
     for name, arguments in SUBSETS.items():
@@ -34,7 +34,7 @@ def sanitized(tool: str, kind: str, arguments: tuple[str, ...], device: str) -> 
     marked = "gpu" if device == "cuda" else "not gpu and not slow"
     command = [tool, "--tool", kind, "--target-processes", "all", "--error-exitcode", str(FOUND_CODE),
                *pytest_command("-x", "-m", marked, *arguments)]  # fmt: skip
-    # Freed memory is given back, so that the tool sees what is used after.
+    # Freed memory is returned, so that the tool finds uses after that.
     code, text = run(command, SUBSET_S, {**pytest_environment(None), "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
     summary = re.findall(r"^=+ (?:ERROR|RACECHECK) SUMMARY: .*$", text, re.MULTILINE)
     values: Values = {"code": code, "summary": summary}

@@ -10,10 +10,10 @@ from cpm_fast.config import Conv, NetworkConfig, preset
 from cpm_fast.model.layers import Layer
 
 PRECISIONS = ("bf16", "fp32", "tf32")
-# (name, batch), the most worth first.
+# (name, batch), the most useful first.
 NETWORKS = {"cuda": (("cpm6", 32), ("cpm6", 1), ("compact", 32), ("compact", 1)), "cpu": (("tiny", 2), ("tiny", 1))}
 PARITY = {"cuda": (("cpm6", 4), ("compact", 8)), "cpu": (("tiny", 2),)}
-# So that three contestants with their graphs fit 80 GB.
+# With these batches three contestants and their graphs fit 80 GB.
 TRAINING = {"cuda": (("cpm6", 16), ("compact", 32)), "cpu": (("tiny", 2),)}
 LAYER_BATCHES = {"cuda": (32, 1), "cpu": (1,)}
 TINY_SIDE = 32
@@ -24,13 +24,13 @@ TINY = replace(
 
 
 def network(name: str) -> NetworkConfig:
-    """By name, with weights that keep activations of one size through all stages, as training does."""
+    """Return the config of a network whose random weights keep activations of one size, as training does."""
     return TINY if name == "tiny" else replace(preset(name), init_std=None, dropout=0.0)
 
 
 @cache
 def distinct_layers(device: str) -> tuple[Layer, ...]:
-    """One convolution of each shape, those with the most work first."""
+    """Return one convolution of each shape, those with the most work first."""
     found = layers.distinct(preset("cpm6").input_size if device == "cuda" else (TINY_SIDE, TINY_SIDE))
     found = [layer for layer in found if layer.kernel > 1]
     if device == "cpu":

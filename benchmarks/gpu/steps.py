@@ -1,4 +1,4 @@
-"""The steps of a visit, in order of worth, each with its limit."""
+"""The steps of a visit, the most useful first, each with its limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """One part of a visit, done in a process of its own.
+    """One part of a visit, done in its own process.
 
     Args:
         name: in results.json and after --step.
@@ -45,7 +45,7 @@ NAMES = tuple(step.name for step in STEPS)
 
 
 def step_of(name: str) -> Step:
-    """The step of a name.
+    """Return the step with a name.
 
     Raises:
         ValueError: there is none.

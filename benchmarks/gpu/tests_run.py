@@ -1,4 +1,4 @@
-"""Steps: the tests marked gpu, whose outcomes pytest's process sends itself."""
+"""Steps: the tests marked gpu; pytest's own process sends their outcomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SELECTIONS: dict[str, tuple[str, ...]] = {
     "cuda-ops-tests": (*CUDA_OPS, "-k", "cuda"),
     "tests": ("tests",),
 }
-# Under --device cpu; the tests marked gpu are collected, and skip.
+# These apply with --device cpu; the tests marked gpu are collected and skipped.
 REHEARSED: dict[str, tuple[str, ...]] = {
     "core-tests": ("-m", "not gpu and not slow", *CORE),
     "cuda-ops-tests": ("-m", "gpu", *CUDA_OPS),
@@ -31,10 +31,10 @@ NEVER_S = 3600.0
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
-    """None of this process: pytest's takes its place."""
+    """Return no cases of this process: pytest takes its place."""
     need_device(device)
     arguments = REHEARSED[step] if device == "cpu" else ("-m", "gpu", *SELECTIONS[step])
-    # The step's own limit ends it.
+    # The step's limit ends it.
     code, text = run(pytest_command(*arguments), NEVER_S, pytest_environment(rows.descriptor), [rows.descriptor])
     if code not in USUAL_CODES:
         os._exit(code if 0 < code < 256 else 1)
@@ -50,6 +50,6 @@ def pytest_command(*arguments: str) -> list[str]:
 
 
 def pytest_environment(descriptor: int | None) -> dict[str, str]:
-    """With the plugin in reach; its rows go to the descriptor, nowhere if None."""
+    """Return an environment in which the plugin is found; its rows go to the descriptor, nowhere if None."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"PYTHONPATH": path, **({} if descriptor is None else {DESCRIPTOR: str(descriptor)})}

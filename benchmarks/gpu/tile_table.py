@@ -1,4 +1,4 @@
-"""Step: blocks, warps and stages of the kernels that take longest, measured; they go into the plan for this chip."""
+"""Step: measure blocks, warps and stages of the longest kernels, for the plan of this chip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REHEARSED_TILES = dict(zip(REHEARSED, (16, None), strict=True))
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
-    """The direct form where the plan takes it, else the product of spectra, the longest of its kernels."""
+    """Return the direct form where the plan uses it, else the product of spectra, its longest kernel."""
     need_device(device)
     for mode in MODES:
         wanted = [shape for name, batch in INFERENCE[:2] for shape in shapes(name, batch, joined=True)]
@@ -45,7 +45,7 @@ def forms_pixels(shape: ConvShape) -> int:
 
 
 def variants_of(tile: plans.Tile, others: tuple[plans.Tile, ...]) -> list[plans.Tile]:
-    """The plan's own first, then its relatives, then the other blocks of the table."""
+    """Return the plan's own block first, then similar ones, then the other blocks of the table."""
     relatives = [replace(tile, warps=4 if tile.warps == 8 else 8), replace(tile, stages=tile.stages - 1),
                  replace(tile, stages=tile.stages + 1), replace(tile, pixels=max(32, tile.pixels // 2)),
                  replace(tile, depth=2 * tile.depth, stages=max(2, tile.stages - 1))]  # fmt: skip
@@ -96,7 +96,7 @@ def product(shape: ConvShape, tile: int, kind: spectral_plans.Arithmetic, key: p
 
 
 def with_block(key: plans.BlockKey, block: plans.Tile, call: Call) -> Call:
-    """The call with that block in place of the plan's."""
+    """Return the call with that block in place of the plan's."""
 
     def run() -> list[torch.Tensor]:
         before = plans.use_measured_blocks({key: block})
@@ -113,7 +113,7 @@ def named(block: plans.Tile) -> str:
 
 
 def chosen(values: Values) -> Values:
-    """With the fastest block, by its five numbers."""
+    """Return the entry with the fastest block, by its five numbers."""
     times = values["milliseconds"]
     best = min(times, key=times.__getitem__) if times else None
     return {**values, "best": None if best is None else [int(part) for part in best.split()]}

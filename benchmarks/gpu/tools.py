@@ -1,4 +1,4 @@
-"""Programs that steps start: found, run under a limit, their output kept."""
+"""Programs that steps start: their path, a run with a time limit, and their output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def found(tool: str) -> str:
-    """The program's path.
+    """Return the program's path.
 
     Raises:
         Skipped: it is neither on PATH nor with CUDA.
@@ -34,7 +34,7 @@ def output(command: Sequence[str], limit_s: float = 30, environment: Mapping[str
     """Return the output of a command, stderr included.
 
     Raises:
-        RuntimeError: it fails, or takes longer than the limit; with the end of what it printed.
+        RuntimeError: it fails, or takes longer than the limit; the message has the end of its output.
     """
     code, text = run(command, limit_s, environment)
     if code:
@@ -48,9 +48,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
 ) -> tuple[int, str]:
-    """Exit code and output, which is printed as well; the code is 124 where the limit ended it."""
+    """Return exit code and output, which is printed as well; the code is 124 if the limit ended it."""
     print("$ " + " ".join(command), flush=True)
-    # In a group of its own, so that what it starts ends with it; nobody else has its output's end.
+    # It gets its own group, so that its children end with it, and no other process holds the end of its output.
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
         env={**os.environ, **(environment or {})}, pass_fds=descriptors, process_group=0, preexec_fn=die_with_parent,

@@ -1,4 +1,4 @@
-"""Variants of one piece of work: each checked against the first, then timed in turns; the median and spread of each."""
+"""Variants of one computation: each is checked against the first, then timed in turns, with median and spread."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from benchmarks.peers.pytorch import repeated
 Call = Callable[[], list[torch.Tensor]]
 ROUNDS = {"cuda": 7, "cpu": 2}
 SAMPLE_S = {"cuda": 0.004, "cpu": 0.0}
-# Two forms in one arithmetic may differ by their rounding; a wrong border or tap differs by more.
+# Two forms in one arithmetic may differ by their rounding; a wrong border or tap causes a larger difference.
 BOUNDS = {"bf16": 4e-2, "fp16": 4e-3, "tf32": 4e-3, "tf32x3": 2e-5, "ieee": 2e-5}
 
 
 def tried(variants: Mapping[str, Callable[[], Call]], mode: str, device: str) -> Values:
-    """Milliseconds by variant, and why others have none.
+    """Return milliseconds by variant, and the reason why others have none.
 
     Args:
-        variants: by name, what makes the call; the first is the one that results are compared with.
+        variants: by name, the functions that make the calls; results are compared with the first.
         mode: of the arithmetic, for how far results may differ.
         device: of the calls; on CUDA they are captured in graphs.
     """
@@ -40,14 +40,14 @@ def tried(variants: Mapping[str, Callable[[], Call]], mode: str, device: str) ->
             if wanted is None:
                 wanted = found
             error = max(relative(a, b) for a, b in zip(found, wanted, strict=True))
-            # Written so that NaN is wrong too.
+            # This comparison counts NaN as wrong.
             if not error <= BOUNDS[mode]:
                 raise ArithmeticError(f"is {error:.1e} from the first variant, at most {BOUNDS[mode]:.0e} is right")
             calls[name] = repeated(call, Setting(device))
         except Exception as reason:
             failed[name] = f"{type(reason).__name__}: {reason}"[:300]
             if device == "cuda":
-                # A broken context is this case's failure, not the variant's.
+                # A broken context is a failure of this case, not of the variant.
                 torch.cuda.synchronize()
         print(f"    {name}: {failed.get(name, 'right')}, ready after {time.monotonic() - begin:.1f} s", flush=True)
     samples: dict[str, list[float]] = {name: [] for name in calls}

@@ -1,4 +1,4 @@
-"""The visit itself: steps one after the other within the minutes, and what is left of them.
+"""The visit itself: steps one after the other within the minutes, and a list of those left.
 
 Only the standard library is used: the first steps run before anything is installed.
 """
@@ -22,12 +22,12 @@ from benchmarks.gpu.results import DONE_CASES, TAIL, Results, step_state
 from benchmarks.gpu.steps import STEPS, Step, step_of
 
 ENTRY = Path(__file__).resolve().parent.parent / "gpu_visit.py"
-# A step is not begun with less time.
+# A step does not begin with less time.
 LEAST_S = 5.0
-# A step's process is started again behind a case that killed it or broke its CUDA context, so many times, with so many
-# seconds left.
+# A step's process starts again after a case that killed it or broke its CUDA context: this many times, and with this
+# many seconds left.
 RESTARTS, RESTART_S = 8, 1.0
-# Between two writes of results.json within a step.
+# Seconds between two writes of results.json within a step.
 WRITE_S = 2.0
 LOG, LOG_BYTES, STEP_LOG_BYTES = "log.txt", 12 << 20, 1 << 19
 Cases = dict[str, dict[str, Any]]
@@ -38,7 +38,7 @@ class Interrupted(BaseException):
 
 
 class Visit:
-    """Steps that go into one results.json.
+    """Steps with one results.json.
 
     Args:
         results: to be filled.
@@ -55,7 +55,7 @@ class Visit:
         self.written = 0.0
 
     def run(self, steps: list[Step]) -> None:
-        """Do the steps in turn; results.json is whole at every instant, also after SIGTERM."""
+        """Run the steps in turn; results.json is complete at every instant, also after SIGTERM."""
         self.results.write()
         try:
             for step in steps:
@@ -75,7 +75,7 @@ class Visit:
         self.written = time.monotonic()
 
     def left(self) -> list[str]:
-        """One line a step that is not done."""
+        """Return one line per step that is not done."""
         lines = []
         for step in STEPS:
             entry = self.results.steps.get(step.name, {})
@@ -89,7 +89,7 @@ class Visit:
         return lines
 
     def do(self, step: Step) -> None:
-        """One step under its limit, its process replaced behind a case that ends it."""
+        """Run one step within its limit; after a case that ends its process, start another."""
         entry, begin = self.results.step(step.name), time.monotonic()
         if step.every_time:
             entry["cases"] = {}
@@ -111,7 +111,7 @@ class Visit:
         say(f"          {step.name}: {summary(entry)}")
 
     def processes(self, step: Step, entry: Row, again: set[str], deadline: float, scratch: Path) -> None:
-        """As many processes as the step takes, each behind the case that ended the one before."""
+        """Run as many processes as the step needs, each starting after the case that ended the previous one."""
         cases: Cases = entry["cases"]
         seen = cases.keys() - again
         for attempt in range(RESTARTS + 1):
@@ -141,7 +141,7 @@ class Visit:
     def process(
         self, step: Step, entry: Row, seen: set[str], again: set[str], ended: set[str], limit: float, log: Path
     ) -> int | None:
-        """One process, whose cases go to the entry; its exit code, None where it was killed at the limit."""
+        """Run one process, whose cases go to the entry; return its exit code, None if it was killed at the limit."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if self.device == "cpu":
             # The sizes are tiny: several threads would mostly wait for each other.
@@ -168,7 +168,7 @@ class Visit:
             return Running(command, mark, file, environment).watch(limit, take)
 
     def keep_log(self, step: Step, log: Path) -> None:
-        """The end of a process's output, at the end of log.txt, as long as that is short enough to be sent."""
+        """Append the end of a process's output to log.txt, as long as that is short enough to be sent."""
         path, data = self.results.folder / LOG, log.read_bytes()[-STEP_LOG_BYTES:]
         size = path.stat().st_size if path.exists() else 0
         if size + len(data) < LOG_BYTES:
@@ -189,7 +189,7 @@ def summary(entry: Row) -> str:
 
 
 def died(code: int, printed: str) -> str:
-    """Return why a step's process is gone, with the last line that it printed."""
+    """Return why a step's process ended, with the last line that it printed."""
     ended = f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
     last = printed.strip().rpartition("\n")[2]
     return f"{ended}: {last[:300]}" if last else ended
@@ -213,7 +213,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def chosen_steps(results: Results, names: list[str]) -> list[Step]:
-    """In order of worth: those that are not done, never begun ones first; or the named ones."""
+    """Return the steps that are not done, never begun ones first, or the named ones."""
     if names:
         return [step for step in STEPS if step.name in names]
     fresh = [step for step in STEPS if step.every_time or results.state(step.name) == "not begun"]
@@ -252,7 +252,7 @@ def main(arguments: list[str]) -> int:
 
 def visit(results: Results, chosen: argparse.Namespace) -> int:
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        # Once: what is left to do is to write.
+        # Only the first signal counts: the rest is writing the results.
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(128 + number)

@@ -14,7 +14,7 @@ from benchmarks.gpu.steps import step_of
 
 
 def names_of(variable: str) -> frozenset[str]:
-    """The list in the file that a variable names; empty where it is unset."""
+    """Return the list in the file that a variable names; empty if it is unset."""
     path = os.environ.get(variable)
     if not path:
         return frozenset()
@@ -23,7 +23,7 @@ def names_of(variable: str) -> frozenset[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """0: the step came to its end, whatever its cases say."""
+    """Return 0 when the step has ended, with any results of its cases."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--worker", required=True)
     parser.add_argument("--device", required=True)

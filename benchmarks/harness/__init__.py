@@ -1,1 +1,1 @@
-"""Measuring: workers, cases, records and pictures that every suite shares."""
+"""Measurement: workers, cases, records and pictures that all suites share."""

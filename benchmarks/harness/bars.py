@@ -1,4 +1,4 @@
-"""A picture of measured cases: one panel a case, one bar a contestant, its length the median time."""
+"""A picture of measured cases: one panel per case, one bar per contestant, whose length is the median time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PANEL_INCHES, BAR_INCHES, HEAD_INCHES = 6.5, 0.26, 0.75
 
 
 def draw(path: Path, record: dict[str, Any]) -> None:
-    """Write a PNG. Whiskers go from the 10th to the 90th percentile; who has no time is named with the reason."""
+    """Write a PNG. Whiskers go from the 10th to the 90th percentile; the reason stands in place of a missing time."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -57,7 +57,7 @@ def panel(axis: Any, result: dict[str, Any]) -> None:
         axis.text(high, place, f" {median:.3g} {unit}{rate}{ratio}", va="center", fontsize=7)
     axis.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=7)
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    # Room for the figures behind the longest bar.
+    # Space for the figures after the longest bar.
     axis.set_xlim(0, longest * factor * 1.6)
     axis.tick_params(axis="x", labelsize=7)
     axis.set_title(f"{result['case']}, {result['precision']} on {result['device']} [{unit}]", fontsize=8, loc="left")

@@ -1,4 +1,4 @@
-"""The workers of a run: one process a peer, started when first needed, and cases made of them."""
+"""The workers of a run: one process per peer, started when first needed, and their cases."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from benchmarks.harness.measure import Case
 from benchmarks.harness.worker import Start, Worker
 from benchmarks.peers.pytorch import Peer
 
-# Between two turns, so that threads of the one that has finished stop waiting for more and sleep: libgomp's do for up
-# to 15 ms at its default of 300,000 spins.
+# The pause between two turns, so that idle threads of the last contestant fall asleep: libgomp's spin for up to 15 ms
+# at its default of 300,000 spins.
 SETTLE_SECONDS = 0.02
 
 ORACLE_MEMORY_BYTES = 1 << 30
@@ -26,11 +26,11 @@ Sizes = dict[str, Any]
 
 
 class Crew:
-    """A context: its workers end with it.
+    """A context whose workers end with it.
 
     Args:
         threads: CPU threads of each worker.
-        only: names of the peers to let in; all when empty.
+        only: names of the peers to include; all if empty.
     """
 
     def __init__(self, threads: int, only: Sequence[str] = ()) -> None:
@@ -47,7 +47,7 @@ class Crew:
         self.folder.cleanup()
 
     def worker(self, name: str, environment: Mapping[str, str] | None = None) -> Worker:
-        """The process of a peer; one that died is replaced."""
+        """Return the process of a peer; a dead one is replaced."""
         worker = self.workers.get(name)
         if worker is None or worker.process.poll() is not None:
             worker = self.workers[name] = Worker(self.threads, Path(self.folder.name), environment or {})
@@ -65,9 +65,9 @@ class Crew:
     def case(
         self, name: str, problem: Any, right: Sequence[np.ndarray], peers: Sequence[Peer], bound: float, sizes: Sizes
     ) -> Case:
-        """A problem, put to peers and judged by what is right."""
+        """Return a case: a problem for peers, with the right result."""
         entered = [peer for peer in peers if not self.only or peer.name in self.only]
-        # All at once: starting is mostly importing.
+        # All workers start at once: starting is mostly importing.
         for peer in entered:
             self.worker(peer.name, peer.environment)
         return Case(
@@ -80,7 +80,7 @@ class Crew:
 
 @dataclass
 class RemoteContestant:
-    """A peer before a problem, in its worker."""
+    """A peer with a problem, in its worker."""
 
     crew: Crew
     peer: Peer
@@ -112,10 +112,10 @@ class RemoteContestant:
 
 
 def worst_error(arrays: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> float:
-    """The largest of ||out - right|| / ||right|| over the arrays; NaN if a count or shape is wrong.
+    """Return the largest of ||out - right|| / ||right|| over the arrays; NaN if a count or shape is wrong.
 
-    An array whose norm is below a thousandth of the largest is measured by that: some gradients cancel to nothing, as
-    that of a shift does before a batch normalization.
+    If an array's norm is below a thousandth of the largest norm, its error is relative to that thousandth: some
+    gradients cancel to 0, such as that of a shift before a batch normalization.
     """
     if [array.shape for array in arrays] != [array.shape for array in right]:
         return float("nan")

@@ -1,7 +1,7 @@
-"""Levels of a suite: how much of it runs.
+"""Levels of a suite: the extent of a run.
 
-"quick" checks that it works; "tour" is the command without arguments, every suite in three minutes; "default" is a
-suite that was asked for; "full" leaves nothing out.
+"quick" checks that it works; "tour" is the command without arguments, every suite in three minutes; "default" is for a
+requested suite; "full" runs all cases.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The machine's measured best rates: arithmetic, by a large product and a large convolution, and copying."""
+"""The machine's best measured rates: arithmetic, by a large product and a large convolution, and copying."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MEGABYTE = 1 << 20
 class Machine:
     """Best rates: flops[device, precision] of arithmetic, bandwidth[device] of a copy, read and written.
 
-    A spectral convolution does fewer operations than the direct form whose count a share of the peak goes by, so that
-    share may be above 1; so may that of the copy, where maps stay in cache.
+    A share of the peak uses the operations of the direct form. A spectral convolution does fewer, so its share may be
+    above 1; so may the share of the copy if maps stay in cache.
     """
 
     flops: dict[tuple[str, str], float]
@@ -40,15 +40,15 @@ class Machine:
 
 
 def measured_machine(devices: list[str], quick: bool) -> Machine:
-    """Takes about two seconds a device; `quick` a tenth of that, for rates that are less than the best."""
+    """Measure the rates in about two seconds per device; `quick` takes a tenth, for rates below the best."""
     flops = {(device, kind): best_flops(device, kind, quick) for device in devices for kind in PRECISIONS[device]}
     return Machine(flops, {device: copy(device, 32 if quick else 256) for device in devices})
 
 
 def best_flops(device: str, precision: str, quick: bool) -> float:
-    """FLOP a second of a square matrix product or a 3x3 convolution, whichever is faster.
+    """Return FLOP per second of a square matrix product or a 3x3 convolution, whichever is faster.
 
-    On a CPU they are of two libraries, and on some CPUs the one's product is at half the rate of the other.
+    On a CPU two libraries compute them, and on some CPUs one runs at half the rate of the other.
     """
     shrink = 4 if quick else 1
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
@@ -70,7 +70,7 @@ def best_flops(device: str, precision: str, quick: bool) -> float:
 
 
 def copy(device: str, megabytes: int) -> float:
-    """Bytes a second, of buffers far larger than any cache."""
+    """Return bytes per second of a copy between buffers far larger than any cache."""
     source = torch.ones(megabytes * MEGABYTE // 4, device=device)
     target = torch.empty_like(source)
     return 2 * 4 * source.numel() / fastest(lambda: target.copy_(source), device)

@@ -1,4 +1,4 @@
-"""The measurement that all suites share: contestants checked, then timed in turns, round by round; a case's table."""
+"""The measurement that all suites share: contestants are checked, then timed in turns; and the table of a case."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from benchmarks.harness.timing import seconds_a_call
 from benchmarks.harness.worker import Unavailable, WorkerFailed
 
 WARM_UP_CALLS = 3
-# A first call as slow as this has warmed up what there is.
+# A first call as slow as this has warmed up everything.
 SLOW_CALL_SECONDS = 0.3
-# Long enough that clock and Python overhead of a sample are below a percent, and a thread's waking too.
+# So long that the clock, Python's overhead and waking a thread are below a percent of a sample.
 SAMPLE_SECONDS = 0.02
 # Calls per turn when calls are timed one by one.
 CALLS_BESIDE_NEIGHBORS = 20
 
 
 class Entrant(Protocol):
-    """One way to compute a case's result. The first entrant of a case is the one that ratios refer to."""
+    """One way to compute a case's result. Ratios refer to the first entrant of a case."""
 
     name: str
     note: str
@@ -62,8 +62,8 @@ class Case:
 
     Args:
         name: of the row group.
-        contestants: the first is the one that ratios refer to.
-        error: how wrong a result is, relative, by a float64 oracle.
+        contestants: ratios refer to the first.
+        error: the relative error of a result by a float64 oracle.
         bound: the largest error that is correct.
         bytes: that must move at least; 0: not counted.
         macs: multiply-accumulates of the direct form; 0: not counted.
@@ -71,7 +71,7 @@ class Case:
         device: of the times.
         precision: whose peak the shares refer to.
         sizes: for the record.
-        neighbors: who computes beside it while it is timed, see `neighbors`; then calls are timed one by one.
+        neighbors: processes that compute beside it while it is timed, see `neighbors`; then calls are timed one by one.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Effort:
 
 
 def measure(case: Case, effort: Effort, machine: Machine) -> dict[str, Any]:
-    """Check, warm up and time a case: one row a contestant; one that is wrong, or can't run, has no time."""
+    """Check, warm up and time a case: one row per contestant; one that is wrong, or can't run, gets no time."""
     rows = [_checked(contestant, case) for contestant in case.contestants]
     entered = [(row, it) for row, it in zip(rows, case.contestants, strict=True) if row.get("correct")]
     calls = [_calls_per_sample(contestant, case.device) for _, contestant in entered]
@@ -135,12 +135,12 @@ def _checked(contestant: Entrant, case: Case) -> dict[str, Any]:
         return {**row, "skipped": str(reason)}
     except WorkerFailed as reason:
         return {**row, "failed": str(reason)}
-    # Written so that NaN is wrong too.
+    # This comparison counts NaN as wrong.
     return {**row, "error": error, "correct": error <= case.bound}
 
 
 def _calls_per_sample(contestant: Entrant, device: str) -> int:
-    """Warms up, too."""
+    """Return the calls per sample, after a warm-up."""
     if contestant.usage().get("first_s", 0.0) > SLOW_CALL_SECONDS:
         return 1
     for _ in range(WARM_UP_CALLS):
@@ -164,7 +164,7 @@ def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
 
 
 def good(result: dict[str, Any]) -> bool:
-    """Return whether nothing in a measured case was wrong or failed; absent peers are no fault."""
+    """Return whether a measured case has no wrong or failed result; absent peers are no fault."""
     return all(row.get("correct", "skipped" in row) for row in result["rows"])
 
 
@@ -177,7 +177,7 @@ FORM = "  {:<26}{:>10}  {:>18}  {:>7}  {:>9}  {:>8}  {:>8}  {:>8}"
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
-    """A measured case, as lines for the screen."""
+    """Return a measured case as lines for the screen."""
     yield f"\n{result['case']} on {result['device']}, {result['precision']}"
     yield FORM.format(*HEAD)
     for row in result["rows"]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOOP = "while True: sum(range(10000))"
-# A library's command that trains with two threads for as long as it is let.
+# A command that trains with two threads until it is stopped.
 TRAINING = ("train", "--data", "synthetic:1000000", "--preset", "compact", "--epochs", "1", "--workers", "0")
 TRAINING_STARTS_SECONDS = 20.0
 LOOP_STARTS_SECONDS = 1.0
@@ -21,7 +21,7 @@ def neighbors(kind: str) -> Iterator[None]:
     """Run neighbors of normal priority within the block.
 
     Args:
-        kind: how many computing processes, "0" to "64"; or "training": one training of `compact` with two threads.
+        kind: the number of computing processes, "0" to "64"; or "training": one training of `compact` with two threads.
     """
     with tempfile.TemporaryDirectory(prefix="cpm_fast-neighbors-") as folder:
         training = [sys.executable, "-m", "cpm_fast", *TRAINING, "-o", f"{folder}/run"]

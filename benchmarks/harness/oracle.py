@@ -10,13 +10,13 @@ from torch import nn
 
 
 def _columns(padded: torch.Tensor, kernel: int, row: int) -> torch.Tensor:
-    """padded [C, h + k - 1, w + k - 1] under one row of the window: [C k, h w]."""
+    """Return padded [C, h + k - 1, w + k - 1] under one row of the window: [C k, h w]."""
     h = padded.shape[1] - kernel + 1
     return padded[:, row : row + h].unfold(2, kernel, 1).permute(0, 3, 1, 2).flatten(2).flatten(0, 1)
 
 
 class ExactConvolution(torch.autograd.Function):
-    """Same-size k x k convolution of x [N, C, h, w] by weight [O, C, k, k] as k matrix products an image.
+    """Same-size k x k convolution of x [N, C, h, w] by weight [O, C, k, k] as k matrix products per image.
 
     PyTorch's own float64 convolution takes several times as long, and gigabytes for its columns.
     """

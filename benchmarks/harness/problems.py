@@ -15,9 +15,9 @@ from cpm_fast.model.cpm import CPM, ContextConv
 from cpm_fast.model.layers import IMAGE, Layer, mac_count
 from cpm_fast.training.targets.loss import Targets
 
-# A forward pass, and with it the gradients by input and weights.
+# A forward pass, and the same with the gradients of input and weights.
 PASSES_FORWARD, PASSES_BOTH = 1, 3
-# So small that a thousand timed steps leave the problem as it was.
+# So small that a thousand timed steps hardly change the problem.
 LEARNING_RATE = 1e-12
 
 
@@ -44,7 +44,7 @@ class LayerProblem:
     setting: Setting = Setting()
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x [N, C, h, w], weight [O, C, k, k], bias [O], dy [N, O, h, w], float32."""
+        """Return x [N, C, h, w], weight [O, C, k, k], bias [O], dy [N, O, h, w], float32."""
         generator, layer = torch.Generator().manual_seed(self.seed), self.layer
         x = torch.randn(self.batch, layer.in_channels, *layer.size, generator=generator)
         if layer.inputs[0] != IMAGE:
@@ -56,7 +56,7 @@ class LayerProblem:
         return x, weight.mul_((2 / fan_in) ** 0.5), bias, dy
 
     def conv(self) -> tuple[nn.Conv2d, torch.Tensor, torch.Tensor]:
-        """The layer as a module, x and dy."""
+        """Return the layer as a module, x and dy."""
         x, weight, bias, dy = self.tensors()
         conv = nn.Conv2d(self.layer.in_channels, self.layer.channels, self.layer.kernel, padding=self.layer.kernel // 2)
         conv.weight, conv.bias = nn.Parameter(weight), nn.Parameter(bias)
@@ -64,7 +64,7 @@ class LayerProblem:
 
     @property
     def needs_dx(self) -> bool:
-        """The picture needs no gradient."""
+        """Return whether x needs a gradient; a picture does not."""
         return self.backward and self.layer.inputs[0] != IMAGE
 
     @property
@@ -74,7 +74,7 @@ class LayerProblem:
 
     @property
     def bytes(self) -> int:
-        """Bytes of input, weights and output, each once, and of their gradients."""
+        """Return the bytes of input, weights and output, each once, and of their gradients."""
         layer = self.layer
         cells = self.batch * layer.size[0] * layer.size[1]
         once = layer.parameters + cells * layer.channels + cells * layer.in_channels
@@ -92,7 +92,7 @@ class NetworkProblem:
     setting: Setting = Setting()
 
     def model(self) -> CPM:
-        """With random weights, biases and normalization such that no term drops out of the result."""
+        """Return a model with random weights, biases and normalization, so that every term affects the result."""
         torch.manual_seed(self.seed)
         model = CPM(self.config)
         for module in model.modules():
@@ -125,9 +125,9 @@ class TrainProblem(NetworkProblem):
     """Forward, loss, backward and optimizer step of a network without dropout, whose random masks would differ."""
 
     def model(self) -> CPM:
-        """As above, but normalized activations are three deviations above 0, where ReLU switches.
+        """Return a model as above, whose normalized activations are three deviations above 0, where ReLU switches.
 
-        Else, some would round to either side of it, and each of those moves a small network's gradient by 1e-3.
+        Otherwise some would round to either side of 0, and each changes a small network's gradient by 1e-3.
         """
         model = super().model()
         for module in model.modules():
@@ -137,7 +137,7 @@ class TrainProblem(NetworkProblem):
         return model
 
     def targets(self) -> Targets:
-        """Random belief maps [N, P+1, h, w] that all count."""
+        """Return random belief maps [N, P+1, h, w] that all count."""
         generator = torch.Generator().manual_seed(self.seed + 2)
         everyone = torch.rand(self.batch, self.config.maps, *self.config.map_size, generator=generator)
         counts = torch.ones(self.batch, self.config.maps)

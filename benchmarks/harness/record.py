@@ -1,4 +1,4 @@
-"""The JSON of a run: what ran, where, with what, and everything measured."""
+"""The JSON of a run: command, machine, versions, and all measurements."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def hardware() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this checkout; a star says that files differ from it."""
+    """Return the commit of this checkout; a star means that files differ from it."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=*", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
@@ -67,7 +67,7 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python, of this checkout and of the packages that results depend on."""
+    """Return the versions of Python, of this checkout and of the packages that affect results."""
     packages = {name: _version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "cpm_fast": cpm_fast.__version__, **packages}
 

@@ -1,6 +1,6 @@
-"""One process a peer, so that thread pools and memory of peers do not disturb each other; the parent hands out turns.
+"""One process per peer, so that peers do not share thread pools and memory; the parent gives out turns.
 
-Between its turns a worker is blocked on a pipe. It reports how much it computed there nevertheless (threads that spin).
+Between its turns a worker is blocked on a pipe. It reports the CPU time that it used meanwhile (threads that spin).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Start = Callable[[Any], Run]
 
 
 class Unavailable(Exception):
-    """A peer can't run here; the message says why, and what to type."""
+    """An error: a peer can't run here; the message has the reason and the command to type."""
 
 
 class WorkerFailed(Exception):
-    """A peer raised or died; the message says what."""
+    """An error: a peer raised or died; the message says which."""
 
 
 class Worker:
@@ -34,8 +34,8 @@ class Worker:
 
     Args:
         threads: CPU threads of the worker.
-        folder: it works in; peers leave files for each other there.
-        environment: variables beside those of this process.
+        folder: the working folder, in which peers leave files for each other.
+        environment: variables in addition to those of this process.
     """
 
     def __init__(self, threads: int, folder: Path, environment: Mapping[str, str]) -> None:
@@ -47,7 +47,7 @@ class Worker:
         )
 
     def prepare(self, start: Start, problem: Any) -> None:
-        """Have it make ready for a problem, in place of the one before.
+        """Prepare the worker for a problem, in place of the previous one.
 
         Raises:
             Unavailable: the peer can't run here.
@@ -56,14 +56,14 @@ class Worker:
         self._ask("prepare", start, problem)
 
     def result(self) -> list[np.ndarray]:
-        """The arrays that one call gives; the first call is timed apart, see `usage`."""
+        """Return the arrays of one call; the first call is timed separately, see `usage`."""
         return self._ask("result")
 
     def seconds(self, calls: int, device: str) -> float:
         return self._ask("seconds", calls, device)
 
     def each(self, calls: int) -> list[float]:
-        """Seconds of so many calls, one by one; an untimed one comes first."""
+        """Return the seconds of this many calls, one by one, after an untimed one."""
         return self._ask("each", calls)
 
     def usage(self) -> dict[str, float]:
@@ -90,7 +90,7 @@ class Worker:
 
 
 class _Server:
-    """The worker's end: what it is prepared for, and what it has measured about itself."""
+    """The worker's end: its prepared problem, and measurements of itself."""
 
     def __init__(self) -> None:
         self.run: Run | None = None
@@ -113,7 +113,7 @@ class _Server:
 
         assert self.run is not None
         if calls > 1:
-            # Caches hold what the peer before has left.
+            # Caches hold the data of the previous peer.
             self.run()
         return seconds_a_call(self.run, calls, device)
 
@@ -152,7 +152,7 @@ def _array(value: Any) -> np.ndarray:
 def _peak_memory() -> int:
     """Return the largest resident size of this process in bytes; 0 if the system does not report it.
 
-    Not by getrusage, whose maximum a process takes over from the one that started it.
+    getrusage is not used, because a process inherits its maximum from its parent.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -163,11 +163,11 @@ def _peak_memory() -> int:
 
 
 def serve(threads: int) -> None:
-    """Answer until the parent is gone."""
+    """Answer requests until the parent ends."""
     # The output of peers goes to stderr; the pipe is for answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    # Ctrl-C is the parent's to handle.
+    # The parent handles Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     import torch
@@ -187,7 +187,7 @@ def serve(threads: int) -> None:
 
 
 if __name__ == "__main__":
-    # Under its own name, so that what it raises and what peers raise are the same classes.
+    # It is imported under its own name, so that its exceptions and those of peers have the same classes.
     from benchmarks.harness.worker import serve as serve_by_name
 
     serve_by_name(int(sys.argv[1]))

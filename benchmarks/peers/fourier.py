@@ -1,4 +1,4 @@
-"""The peer that anyone could write: overlap-save convolution in some twenty lines of torch.fft."""
+"""The simplest peer: overlap-save convolution in about twenty lines of torch.fft."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import nn
 from benchmarks.harness.timing import seconds_a_call
 from cpm_fast.model.layers import Layer
 
-# Sides of a tile that are fast to transform; 60 holds the whole of a 46 x 46 map.
+# Tile sides that are fast to transform; one tile of 60 holds a 46 x 46 map.
 TILES = (24, 32, 54, 60)
 # Below it the direct convolution is faster on every tile.
 SMALLEST_KERNEL = 5
 
 
 def spectra(weight: torch.Tensor, tile: int) -> torch.Tensor:
-    """weight [O, C, k, k] -> [F, C, O] complex; conjugate, since the network's convolution is a correlation."""
+    """Transform weight [O, C, k, k] to complex [F, C, O], conjugated, since the network computes a correlation."""
     return torch.fft.rfft2(weight, s=(tile, tile)).conj().flatten(2).permute(2, 1, 0).contiguous()
 
 
 def fourier_conv(x: torch.Tensor, filters: torch.Tensor, kernel: int, tile: int) -> torch.Tensor:
-    """Same-size convolution of x [N, C, h, w] with filters [F, C, O], by tiles that keep m = tile - k + 1 cells."""
+    """Convolve x [N, C, h, w] at the same size with filters [F, C, O], by tiles that keep m = tile - k + 1 cells."""
     (n, _, h, w), m = x.shape, tile - kernel + 1
     down, across = -(-h // m), -(-w // m)
     before = kernel // 2
@@ -39,7 +39,7 @@ def fourier_conv(x: torch.Tensor, filters: torch.Tensor, kernel: int, tile: int)
 @lru_cache(maxsize=64)
 @torch.no_grad()
 def fastest_tile(layer: Layer, batch: int) -> tuple[int, bool]:
-    """The fastest tile for a layer's shape, and whether it beats PyTorch's own convolution."""
+    """Return the fastest tile for a layer's shape, and whether it beats PyTorch's own convolution."""
     x = torch.randn(batch, layer.in_channels, *layer.size)
     weight = torch.randn(layer.channels, layer.in_channels, layer.kernel, layer.kernel)
     times = {}

@@ -1,4 +1,4 @@
-"""The network in plain PyTorch, without our ops: the reference that speed and error are shown against."""
+"""The network in plain PyTorch, without our ops: the reference for speed and error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeConv = Callable[[nn.Conv2d, Layer], nn.Module]
 
 
 def copy_conv(source: ContextConv, layer: Layer, training: bool) -> tuple[nn.Conv2d, list[nn.Module]]:
-    """A layer's convolution, and what stands behind it; out of training normalization is folded into it."""
+    """Return a layer's convolution and the operations after it; except in training, normalization is folded into it."""
     conv = nn.Conv2d(layer.in_channels, layer.channels, layer.kernel, padding=layer.kernel // 2)
     assert conv.bias is not None
     behind: list[nn.Module] = []
@@ -47,7 +47,7 @@ class PlainNetwork(nn.Module):
     """A copy of a model: crops [N, 3, H, W] -> list of T belief maps [N, P+1, h, w]; no dropout, subject centered.
 
     Args:
-        model: whose layers and weights to take.
+        model: the source of layers and weights.
         training: keep batch normalization; otherwise it is folded into the convolutions.
         make_conv: another form of convolution in place of nn.Conv2d.
     """

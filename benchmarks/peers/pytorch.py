@@ -1,7 +1,7 @@
 """Contestants that compute in PyTorch: ours, PyTorch in both layouts, its compiler, torch.fft, and the float64 oracle.
 
-A peer is a function from a problem to a call; it runs in a worker, imports there what it needs, and raises
-`Unavailable` with what to type where it can't run.
+A peer is a function from a problem to a call; it runs in a worker, imports its libraries there, and raises
+`Unavailable` with the command to type if it can't run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from cpm_fast.system.memory import keep_freed_memory
 from cpm_fast.training.targets.loss import Targets, stage_losses
 
 MOMENTUM = 0.9
-# By name: torch's objects are pickled as attributes of whichever loaded module imports torch, and a worker may lack it.
+# Layouts are passed by name: torch pickles its objects as attributes of any loaded module that imports torch, which a
+# worker may lack.
 Layout = Literal["contiguous", "channels_last"]
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 Module = Callable[[torch.Tensor], Any]
@@ -41,8 +42,8 @@ class Peer:
 
     Args:
         name: of the row.
-        start: how it starts: a function of a module, for it is sent to a worker.
-        note: behind the row.
+        start: the function that starts it, at the top level of a module, since it is sent to a worker. note: after the
+        row.
         environment: variables of its worker.
     """
 
@@ -53,7 +54,7 @@ class Peer:
 
 
 def set_up(setting: Setting) -> None:
-    """PyTorch at its best in a precision."""
+    """Set PyTorch to its best settings in a precision."""
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise Unavailable("PyTorch sees no CUDA device; on a machine with one, install a CUDA build of torch")
     torch.backends.cudnn.benchmark = True
@@ -71,7 +72,7 @@ def as_is(module: Module) -> Module:
 
 
 def compiled(module: Module) -> Module:
-    """By torch.compile for the very shape; on CUDA by its longest search."""
+    """Compile by torch.compile for the exact shape; on CUDA with its longest search."""
     if not torch.cuda.is_available() and not (shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")):
         raise Unavailable("torch.compile needs a C++ compiler; on Debian or Ubuntu: apt install g++")
     mode = "max-autotune-no-cudagraphs" if torch.cuda.is_available() else None
@@ -80,7 +81,7 @@ def compiled(module: Module) -> Module:
 
 
 def repeated(run: Run, setting: Setting) -> Run:
-    """The call itself; on CUDA, a graph of it: the same for ours and the peers."""
+    """Return the call itself; on CUDA, a graph of it: the same for ours and the peers."""
     if setting.device != "cuda":
         return run
     side = torch.cuda.Stream()
@@ -113,10 +114,10 @@ def without_gradients(module: Module, x: torch.Tensor) -> Run:
 
 
 def run_layer(problem: LayerProblem, module: nn.Module, forward: Module, x: torch.Tensor, dy: torch.Tensor) -> Run:
-    """Forward, or forward and backward: y, and then the gradients of x and the parameters of `module`."""
+    """Run forward, or forward and backward; return y, then the gradients of x and the parameters of `module`."""
     if not problem.backward:
         return repeated(without_gradients(forward, x), problem.setting)
-    # The gradient of sum(dy y^2 / 2), which vanishes where ReLU switches: there, rounding may go either way.
+    # The gradient of sum(dy y^2 / 2), which is 0 where ReLU switches: rounding may go either way there.
     with torch.no_grad():
         dy = dy * forward(x)
     leaves = [x.requires_grad_(), *module.parameters()] if problem.needs_dx else list(module.parameters())
@@ -157,7 +158,7 @@ def fourier_layer(problem: LayerProblem) -> Run:
 
 
 def exact_layer(problem: LayerProblem) -> Run:
-    """As `run_layer`, with one forward pass for both: float64 takes long."""
+    """Run like `run_layer`, with one forward pass for both, because float64 is slow."""
     device, wide = problem.setting.device, torch.float64
     conv, x, dy = problem.conv()
     module = nn.Sequential(ExactConv(conv), nn.ReLU() if problem.layer.relu else nn.Identity()).to(device)
@@ -192,7 +193,7 @@ def cpm_fast_network(problem: NetworkProblem) -> Run:
 
     @torch.no_grad()
     def run() -> Sequence[torch.Tensor]:
-        # Preparing is part of the first call, which is timed apart.
+        # Preparation is part of the first call, which is timed separately.
         if not made:
             made.append(engine_of(model, problem.setting))
         return made[0](crops)
@@ -209,7 +210,7 @@ def pytorch_network(problem: NetworkProblem, layout: Layout, compile_it: Compile
 
 
 def fourier_network(problem: NetworkProblem) -> Run:
-    """Transforms where they are faster than PyTorch's own convolution."""
+    """Return a network with transforms where they are faster than PyTorch's own convolution."""
 
     def make_conv(conv: nn.Conv2d, layer: Layer) -> nn.Module:
         if layer.kernel < SMALLEST_KERNEL:
@@ -232,12 +233,12 @@ def exact_network(problem: NetworkProblem) -> Run:
 
 
 def run_step(problem: TrainProblem, model: nn.Module, forward: Module, crops: torch.Tensor, targets: Targets) -> Run:
-    """One step; gives the stages' losses and the gradients of all parameters."""
+    """Run one step; return the stages' losses and the gradients of all parameters."""
     if problem.setting.device == "cpu":
-        # As `cpm-fast train` does; a step of PyTorch gains by it as well.
+        # `cpm-fast train` does the same; it also speeds up a step of PyTorch.
         keep_freed_memory()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
-    # The oracle's float64 stays what it is.
+    # The oracle stays in float64.
     mixed = problem.setting.dtype.itemsize == 2 and crops.dtype == torch.float32
 
     def run() -> Sequence[torch.Tensor]:
@@ -265,7 +266,7 @@ def cpm_fast_step(problem: TrainProblem) -> Run:
 
 def pytorch_step(problem: TrainProblem, layout: Layout, compile_it: Compile = as_is) -> Run:
     set_up(problem.setting)
-    # Weights stay float32; autocast takes 16 bits where they are asked for.
+    # Weights stay float32; autocast uses 16 bits if requested.
     setting = Setting(problem.setting.device)
     model, crops = (placed(value, setting, layout) for value in (PlainNetwork(problem.model(), True), problem.crops()))
     return run_step(problem, model, compile_it(model), crops, _moved(problem.targets(), setting.device, torch.float32))
@@ -278,7 +279,7 @@ def exact_step(problem: TrainProblem) -> Run:
 
 
 def torch_peers(ours: Start, pytorch: Callable[..., Run], with_compiler: bool) -> list[Peer]:
-    """Ours first, then PyTorch: NCHW (the reference), channels_last, and compiled."""
+    """Return ours first, then PyTorch: NCHW (the reference), channels_last, and compiled."""
     peers = [
         Peer("cpm_fast", ours),
         Peer("PyTorch", partial(pytorch, layout="contiguous"), "the reference"),

@@ -22,7 +22,7 @@ from benchmarks.peers.plain import PlainNetwork
 from benchmarks.peers.pytorch import Peer
 
 Problem = LayerProblem | NetworkProblem
-# Outputs of an input.
+# A function from an input to its outputs.
 Forward = Callable[[np.ndarray], Sequence[Any]]
 INSTALL = 'type: pip install -c constraints.txt -e ".[bench]"'
 
@@ -34,7 +34,7 @@ def need(*packages: str) -> None:
 
 
 def plain(problem: Problem) -> tuple[nn.Module, torch.Tensor]:
-    """A layer or a network as a module of plain PyTorch, and its input."""
+    """Return a layer or a network as a module of plain PyTorch, and its input."""
     if isinstance(problem, NetworkProblem):
         return PlainNetwork(problem.model()), problem.crops()
     conv, x, _ = problem.conv()
@@ -42,13 +42,13 @@ def plain(problem: Problem) -> tuple[nn.Module, torch.Tensor]:
 
 
 def export(problem: Problem) -> tuple[Path, np.ndarray]:
-    """The problem's module in a file of the current folder, written by whoever comes first, and its input."""
+    """Return the file of the problem's module in the current folder, written by the first caller, and its input."""
     module, x = plain(problem)
     path = Path(f"{hashlib.sha256(repr(problem).encode()).hexdigest()[:16]}.onnx")
     if not path.exists():
         need("onnx", "onnxscript")
         unfinished = path.with_suffix(f".{os.getpid()}")
-        # No messages about operators of packages that are not installed, or about the exporter's internals.
+        # This silences messages about operators of packages that are not installed, and about the exporter's internals.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,7 +112,7 @@ def opencv(problem: Problem) -> Forward:
 
 
 def on_its_input(problem: Problem, forward: Callable[[Problem], Forward]) -> Run:
-    """A peer on the problem's own input."""
+    """Return a peer that runs on the problem's own input."""
     ready, (_, x) = forward(problem), export(problem)
     return lambda: ready(x)
 

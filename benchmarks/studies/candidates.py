@@ -4,11 +4,11 @@ python benchmarks/studies/candidates.py --list
 python benchmarks/studies/candidates.py --data lsp/ --hold-out 200 --data lspet/ --hold-out 500 --minutes 45
     [--only base ...] [--recipe long] [--out runs/candidates]
 
-Every candidate costs what `base` does, within TOLERANCE of the milliseconds per image that the model of costs predicts
-for two AVX-512 cores. Each is timed for some steps first and then gets as many as fit into the minutes, with all of its
-schedule. They are ranked by PCK@0.2 of the last stage on what was held out of the first --data, with a bootstrap
-interval over its samples. The command may be stopped and given again: it resumes. It writes result.json in
-the folder of each candidate, then candidates.md and candidates.json.
+Every candidate costs as much as `base`, within TOLERANCE of the milliseconds per image that the cost model predicts for
+two AVX-512 cores. Some steps of each are timed first; then it gets as many as fit into the minutes, with its whole
+schedule. Candidates are ranked by PCK@0.2 of the last stage on the samples held out of the first --data, with a
+bootstrap interval over these. If the command is stopped, run it again to resume. It writes result.json in the folder of
+each candidate, then candidates.md and candidates.json.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from cpm_fast.training.loop import train  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
 
 TOLERANCE = 0.1
-# Steps that are timed, after some that warm up.
+# Steps that are timed, after some warm-up steps.
 WARM_STEPS, TIMED_STEPS = 4, 16
 RESULT_FILE = "result.json"
 
 
 def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
-    """Networks of the cost of `base`, which comes first; each is another answer to where the milliseconds should go."""
+    """Return networks that cost as much as `base`, which comes first; each spends the milliseconds in another place."""
     base = preset("base", skeleton)
     plain = replace(
         base, trunk=_without(base.trunk), tail=_without((base.tail,))[0], refine=_without((base.refine,))[0]
@@ -85,7 +85,7 @@ def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
 
 
 def _blocks(kernel: int, channels: int, count: int, depth: int) -> tuple[Conv, ...]:
-    """So many residual blocks of so many convolutions."""
+    """Return this many residual blocks of this many convolutions."""
     return (*(Conv(kernel, channels) for _ in range(depth - 1)), Conv(kernel, channels, add=depth)) * count
 
 
@@ -98,7 +98,7 @@ def _without(blocks: Sequence[tuple[Conv, ...]]) -> tuple[tuple[Conv, ...], ...]
 
 
 def predicted_milliseconds(config: NetworkConfig, images: int = 1) -> float:
-    """Milliseconds of the convolutions for so many images, by the model of costs: two threads, AVX-512."""
+    """Return milliseconds of the convolutions for this many images, by the cost model for two threads with AVX-512."""
     plan, total = CpuPlan(), 0.0
     for group in layer_groups(network_layers(config)):
         if group.kind == "conv":
@@ -111,7 +111,7 @@ def predicted_milliseconds(config: NetworkConfig, images: int = 1) -> float:
 def seconds_per_step(
     network: NetworkConfig, config: TrainingConfig, data: Sequence[Dataset], workers: int | None
 ) -> float:
-    """Measured in two short runs of the real loop; what starting takes is in both, and falls out."""
+    """Return the seconds per step from two short runs of the real loop, whose difference excludes the start."""
 
     def run(steps: int) -> float:
         started = time.perf_counter()
@@ -128,7 +128,7 @@ def carry_out(
     name: str, network: NetworkConfig, recipe: TrainingConfig, minutes: float, data: Sequence[Dataset],
     held_out: Sequence[Dataset], folder: Path, workers: int | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train, or go on, or read what was found."""
+    """Train, resume, or read the results."""
     done, planned = folder / RESULT_FILE, folder.with_name(folder.name + ".plan.json")
     if done.exists():
         return _read(done)
@@ -161,7 +161,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def listing(known: dict[str, NetworkConfig]) -> str:
-    """One row per candidate: cost and size."""
+    """Return one row per candidate: cost and size."""
     lines = ["| candidate | predicted ms | GMAC | MB in 16 bits |", "|---|---|---|---|"]
     for name, network in known.items():
         lines.append(
@@ -172,7 +172,7 @@ def listing(known: dict[str, NetworkConfig]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The candidates from the best on, by the first dataset's score."""
+    """Return the candidates, best first, by the first dataset's score."""
     names = list(rows[0]["scores"])
     lines = [
         f"| candidate | predicted ms | MB | ms a step | steps | {' | '.join(names)} |",
@@ -195,7 +195,7 @@ def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when all were tried."""
+    """Return 0 when all were tried."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--list", action="store_true", help="print the candidates and what they cost, and stop")
     parser.add_argument("--data", action="append", default=[], help="as for cpm-fast train")

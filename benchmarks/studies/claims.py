@@ -1,13 +1,13 @@
-"""Train what Wei et al. 2016 compare, at compact scale on drawn figures, and say which of their claims hold here.
+"""Repeat the comparisons of Wei et al. 2016 at compact scale on drawn figures, and report which claims hold here.
 
 python benchmarks/studies/claims.py [--minutes 5] [--out runs/claims] [--only schemes stages field] [--data lspet/]
     [--seed 0]
 
 Groups: `schemes` (Figure 6b, and 5 from its gradients), `stages` (Figure 6c) and `field` (Figure 4). Networks are small
-and boxes 152 px, half of Figure 4's 304. All networks of a group train for as many steps on the same samples; the
-slowest of them takes `--minutes`. With `--data` they learn from those pictures in place of drawn figures. The command
-may be stopped and given again: it resumes. It writes claims.md, claims.json and claims.png. claims_report.py says how a
-verdict is reached.
+and boxes 152 px, half of Figure 4's 304. All networks of a group train for the same number of steps on the same
+samples; the slowest of them takes `--minutes`. With `--data` they train on those pictures in place of drawn figures. If
+the command is stopped, run it again to resume. It writes claims.md, claims.json and claims.png. claims_report.py
+explains the verdicts.
 """
 
 from __future__ import annotations
@@ -45,13 +45,14 @@ from cpm_fast.training.options import RunOptions  # noqa: E402
 from cpm_fast.training.run import LOG_EVERY_STEPS  # noqa: E402
 
 BOX = replace(preset("compact"), input_size=(152, 152), center_sigma=9.0)
-# Figure 5 is about networks without normalization, which hides what becomes of gradients; two trunks, as released.
+# Figure 5 is about networks without normalization, which would hide the vanishing of gradients; two trunks, as
+# released.
 PLAIN = replace(BOX, norm="none", shared_trunk=False)
 STAGES = 6
 # Kernels of trunk tail, stage 1 and stage 2, from 22 to 310 px at stage 2.
 FIELD_KERNELS = ((1, 1, 1), (1, 3, 1), (1, 5, 3), (3, 5, 3), (3, 7, 5), (3, 7, 9))
 FIELD_PARAMETERS = 300_000
-# Without normalization ours of 4e-3 diverges; tried on nothing else.
+# Without normalization our rate of 4e-3 diverges; this rate was tuned on nothing else.
 PLAIN_RATE = 1e-3
 PROBE_STEPS = 2 * LOG_EVERY_STEPS
 HISTOGRAMS, VALIDATIONS = 30, 5
@@ -79,7 +80,7 @@ def experiments(batch: int, seed: int) -> dict[str, list[Experiment]]:
 
 
 def field_network(tail: int, first: int, refine: int) -> NetworkConfig:
-    """Two stages with these kernels, as wide as the common number of parameters allows."""
+    """Return two stages with these kernels, as wide as the common number of parameters allows."""
 
     def network(channels: int) -> NetworkConfig:
         return replace(BOX, stages=2, tail=(Conv(tail, channels),) * 3, first=(Conv(first, channels), Conv(1, 128)),
@@ -92,16 +93,16 @@ def field_network(tail: int, first: int, refine: int) -> NetworkConfig:
 
 
 def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: int | None) -> int:
-    """Steps that the slowest of a group does in a time, from a short probe of each network."""
+    """Return the steps that the slowest of a group does in a time, from a short probe of each network."""
     slowest = np.inf
-    # Joint training, the first of a network's schemes, does the most in a step.
+    # Joint training, the first of a network's schemes, has the slowest steps.
     for experiment in {experiment.network: experiment for experiment in reversed(group)}.values():
         with tempfile.TemporaryDirectory() as scratch:
             options = RunOptions(workers=workers, stop_after=PROBE_STEPS, quiet=True, validate_every=1e6)
             train(
                 experiment.network, replace(experiment.config, epochs=1e3), [data], [], Path(scratch), options=options
             )
-            # The first rows hold the start of the loaders.
+            # The first rows include the start of the loaders.
             rate = list(MetricsLog(Path(scratch) / METRICS_FILE).rows())[-1]["samples_per_second"]
         slowest = min(slowest, rate / experiment.config.batch)
     return max(1, int(slowest * seconds))
@@ -110,7 +111,7 @@ def steps_of(group: list[Experiment], data: Dataset, seconds: float, workers: in
 def carry_out(
     experiment: Experiment, steps: int, data: Dataset, held_out: Dataset, folder: Path, workers: int | None
 ) -> dict[str, Any]:
-    """Train, or go on, or read what was found; hits are per stage and sample, so that networks compare in pairs."""
+    """Train, resume, or read the results; hits are per stage and sample, so that networks are compared in pairs."""
     done = folder / "result.json"
     if not done.exists():
         per_epoch = max(1, len(data) // experiment.config.batch)
@@ -130,7 +131,7 @@ def carry_out(
 
 
 def sample_hits(model: CPM, dataset: Dataset) -> np.ndarray:
-    """Share of the labeled parts of every sample that are found at PCK@0.2: [T, M]."""
+    """Return the share of the labeled parts of every sample that are found at PCK@0.2: [T, M]."""
     found = evaluate(model, dataset, progress=False)
     errors = np.linalg.norm(found.predictions - found.truth, axis=-1)  # [T, M, P]
     known = np.isfinite(found.truth).all(axis=-1)
@@ -140,7 +141,7 @@ def sample_hits(model: CPM, dataset: Dataset) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when all runs were done, whatever their verdicts."""
+    """Return 0 when all runs were done, for any verdicts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="of training a run, at most (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/claims"), help="folder to write (%(default)s)")
@@ -186,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = claims_report.table(found, verdicts)
     print(text)
     (chosen.out / "claims.md").write_text(text, encoding="utf-8")
-    # Hits of every sample and histograms stay in the runs' own files.
+    # The runs' own files keep the hits of every sample and the histograms.
     short = {group: [{name: value for name, value in run.items() if name not in ("hits", "gradients")}
                      | {"pck": claims_report.scores(run).tolist()} for run in runs]
              for group, runs in found.items()}  # fmt: skip

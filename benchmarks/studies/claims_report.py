@@ -1,8 +1,8 @@
-"""Verdicts on the paper's claims, a table and a picture, from what claims.py found.
+"""Verdicts on the paper's claims, a table and a picture, from the results of claims.py.
 
 Two networks are compared sample by sample: the difference of their shares of found parts, its mean and standard error.
-A difference counts from two standard errors on; below that nothing is decided. Samples are drawn anew, but each network
-is trained once, so the error holds for other figures and not for other seeds.
+A difference counts if it is at least two standard errors; below that the claim is not decided. Each network is trained
+once, so the error covers other figures, but not other seeds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cpm_fast.training.diagnostics import LOG10_EDGES, typical_magnitude
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 STANDARD_ERRORS = 2.0
-# The first layer's gradient over the last's must be smaller by this without intermediate supervision.
+# Without intermediate supervision, the first layer's gradient over the last's must be smaller by this factor.
 VANISHED = 2.0
 EARLY_SHARE = 0.2
 FIRST_LAYER, LAST_STAGE = "trunk1_block1_conv1", "stage{}_beliefs"
@@ -39,12 +39,12 @@ class Verdict:
 
 
 def scores(run: Run) -> np.ndarray:
-    """PCK@0.2 of every stage, the mean of the samples' shares: [T]."""
+    """Return PCK@0.2 of every stage, the mean of the samples' shares: [T]."""
     return np.array(run["hits"]).mean(axis=1)
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard error of a - b over samples."""
+    """Return mean and standard error of a - b over samples."""
     apart = np.array(a) - np.array(b)
     return float(apart.mean()), float(apart.std(ddof=1) / np.sqrt(len(apart)))
 
@@ -89,7 +89,7 @@ def scheme_verdicts(runs: list[Run]) -> list[Verdict]:
 
 
 def depth_ratio(run: Run) -> float:
-    """Median gradient of the first layer over that of the last stage's beliefs, in the first steps; geometric mean."""
+    """Return the first layer's median gradient over that of the last beliefs, geometric mean of the first steps."""
     last = LAST_STAGE.format(len(run["hits"]))
     early = run["gradients"][: max(1, round(EARLY_SHARE * len(run["gradients"])))]
     ratios = [
@@ -135,7 +135,7 @@ def field_verdicts(runs: list[Run], box: int) -> list[Verdict]:
 
 
 def table(found: dict[str, list[Run]], given: Sequence[Verdict]) -> str:
-    """Markdown: the verdicts, then PCK of every run and stage."""
+    """Return Markdown: the verdicts, then PCK of every run and stage."""
     lines = ["| claim | here | grounds |", "|---|---|---|"]
     lines += [f"| {one.claim} | {one.verdict} | {one.grounds} |" for one in given]
     lines += [
@@ -153,7 +153,7 @@ def table(found: dict[str, list[Run]], given: Sequence[Verdict]) -> str:
 
 
 def draw(found: dict[str, list[Run]], path: Path) -> None:
-    """Figures 6b, 5, 6c and 4 from these runs."""
+    """Draw figures 6b, 5, 6c and 4 from these runs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -194,7 +194,7 @@ def _draw_field(axes: Any, runs: list[Run]) -> None:
 
 
 def _draw_gradients(figure: Any, runs: dict[str, Run]) -> None:
-    """Histograms of three layers from input to output, in three thirds of the training, with and without losses."""
+    """Draw histograms of three layers, input to output, in three thirds of the training, with and without losses."""
     if not {"joint", "final_only"} <= runs.keys():
         return
     last = LAST_STAGE.format(len(runs["joint"]["hits"]))

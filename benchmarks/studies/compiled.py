@@ -1,4 +1,4 @@
-"""Launches compiled without a GPU: exactly the kernel and constants that a GPU would get."""
+"""Launches compiled without a GPU, with exactly the kernel and constants that a GPU would get."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Compiled:
     spills: int  # instructions that read or write local memory
     stack: int  # bytes of local memory a thread
     tensor_core: str  # "wgmma", "mma" or "none"
-    async_copies: bool  # whether loads go to shared memory on their own
+    async_copies: bool  # whether loads go to shared memory asynchronously
     warp_grid: tuple[int, ...]  # warps by rows and columns of a matrix product's result; empty without tensor cores
 
 
@@ -40,14 +40,14 @@ Key = tuple[object, ...]
 
 
 def launch_key(launch: Launch, capability: int) -> Key:
-    """Equal for launches that share a compiled kernel."""
+    """Return a key that is equal for launches that share a compiled kernel."""
     signature, constants, attributes = _specialized(launch)
     frozen = [tuple(sorted(part.items(), key=str)) for part in (signature, constants)]
     return (launch.kernel.__name__, *frozen, str(attributes), launch.warps, launch.stages, capability)
 
 
 def compile_launch(launch: Launch, capability: int) -> Compiled:
-    """Compile for sm_80, sm_90 and so on, and read registers, memory and instructions off the result."""
+    """Compile for sm_80, sm_90 and so on, and read registers, memory and instructions from the result."""
     signature, constants, attributes = _specialized(launch)
     source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants, attrs=attributes)
     options = {"num_warps": launch.warps, "num_stages": launch.stages}
@@ -70,7 +70,7 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
 
 
 def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dict[tuple[int], list[Any]]]:
-    """Signature, constants and alignment, as Triton derives them from the arguments of a call."""
+    """Return signature, constants and alignment, as Triton derives them from the arguments of a call."""
     signature, constants, attributes = {}, dict(launch.constants), {}
     for index, parameter in enumerate(launch.kernel.params):
         name = parameter.name
@@ -91,7 +91,7 @@ def _specialized(launch: Launch) -> tuple[dict[str, str], dict[str, object], dic
 
 
 def _warp_grid(code: str) -> tuple[int, ...]:
-    """The layout of tensor-core results in Triton's intermediate code."""
+    """Return the layout of tensor-core results in Triton's intermediate code."""
     found = re.search(r"nvidia_mma<\{[^}]*warpsPerCTA = \[([\d, ]+)\]", code)
     return tuple(int(number) for number in found[1].split(",")) if found else ()
 

@@ -2,8 +2,8 @@
 
 python benchmarks/studies/decoding.py --data lsp/ --last 200 [--data lspet/ --last 500] [--model compact-lsp] [--flip]
 
-PCK at a twentieth, a tenth and a fifth of the torso, and the area under the curve up to a fifth. It writes decoding.md
-and decoding.json.
+The scores are PCK at a twentieth, a tenth and a fifth of the torso, and the area under the curve up to a fifth. It
+writes decoding.md and decoding.json.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ Decoder = Callable[[torch.Tensor, Skeleton], torch.Tensor]
 
 
 def whole_cells(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
-    """The highest cell. As all decoders: maps [M, P, h, w] -> cells (x, y) [M, P, 2]."""
+    """Return the highest cell. All decoders take maps [M, P, h, w] and return cells (x, y) [M, P, 2]."""
     return peaks(maps, False)[0]
 
 
 def quarter_step(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
-    """A quarter of a cell towards the higher neighbor (Newell et al. 2016)."""
+    """Move the highest cell by a quarter towards the higher neighbor (Newell et al. 2016)."""
     cells = peaks(maps, False)[0]
     around = neighbors(maps, cells)
     return (
@@ -61,7 +61,7 @@ def quarter_step(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
 
 
 def parabola(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
-    """The vertex of the parabola through the cell and its neighbors, on each axis."""
+    """Return the vertex of the parabola through the cell and its neighbors, on each axis."""
     return peaks(maps, True)[0]
 
 
@@ -80,7 +80,7 @@ def log_expansion(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
 
 
 def blurred_log_expansion(maps: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """The same on maps blurred by a Gaussian of one cell, as DARK has it."""
+    """Return the same on maps blurred by a Gaussian of one cell, as in DARK."""
     x = torch.arange(-4.0, 5.0)
     window = torch.exp(-(x**2) / 2)
     window = (window[:, None] * window / window.sum() ** 2)[None, None]
@@ -89,7 +89,7 @@ def blurred_log_expansion(maps: torch.Tensor, skeleton: Skeleton) -> torch.Tenso
 
 
 def centroid(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
-    """The center of mass of the highest cell and the eight about it."""
+    """Return the center of mass of the highest cell and the eight around it."""
     cells = peaks(maps, False)[0]
     mass = neighbors(maps, cells).clamp_min(SMALLEST_BELIEF)
     at = torch.tensor([-1.0, 0.0, 1.0])
@@ -98,7 +98,7 @@ def centroid(maps: torch.Tensor, _: Skeleton) -> torch.Tensor:
 
 
 def sides_apart(maps: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
-    """The parabola; where left and right of a pair stand in the same place, one moves to its second peak."""
+    """Return the parabola; if left and right of a pair are in the same place, one moves to its second peak."""
     cells, heights = peaks(maps, True)
     y, x = torch.meshgrid(*(torch.arange(float(side)) for side in maps.shape[2:]), indexing="ij")
     away = torch.hypot(x - cells[..., 0, None, None], y - cells[..., 1, None, None])
@@ -114,7 +114,7 @@ def sides_apart(maps: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
 
 
 def neighbors(maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """Values about cells [M, P, 2] of maps [M, P, h, w], those beyond the border repeated: [M, P, 3, 3]."""
+    """Return the values around cells [M, P, 2] of maps [M, P, h, w], with the border repeated: [M, P, 3, 3]."""
     padded = F.pad(maps, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)
     x, y = cells.long().unbind(-1)
     samples, parts = torch.meshgrid(*(torch.arange(count) for count in x.shape), indexing="ij")
@@ -130,12 +130,12 @@ DECODERS: dict[str, Decoder] = {
     "the same, maps blurred": blurred_log_expansion,
     "parabola, sides apart": sides_apart,
 }
-# The package's own decoders, on maps resized to the box's pixels.
+# These are the package's own decoders, on maps resized to the box's pixels.
 RELEASED, OURS = "bicubic, whole pixels (as released)", "bicubic, parabola (cpm_fast)"
 
 
 def read_maps(model: CPM, dataset: Dataset, flip: bool) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Belief maps of the parts [M, P, h, w], truth in the box [M, P, 2] and torso [M], both in its pixels."""
+    """Return belief maps of the parts [M, P, h, w], truth in the box [M, P, 2] and torso [M], both in its pixels."""
     engine, config = Engine(model), model.config
     order = config.skeleton.order_from(dataset.skeleton.names)
     if min(order) < 0:
@@ -145,7 +145,7 @@ def read_maps(model: CPM, dataset: Dataset, flip: bool) -> tuple[torch.Tensor, n
         sample = dataset[index]
         roi = sample.region(config.margin)
         crops = scale_crops(sample.image, roi, config, (1.0,), flip)
-        # The mirrored crop as a subject of its own: its belief maps are kept too.
+        # The mirrored crop is a separate subject, so its belief maps are kept too.
         subjects = Subjects([roi] * len(crops), [Cut(crop[None]) for crop in crops])
         ((_, found),) = find_parts(engine, Settings(belief_maps=True), [(index, subjects)])
         beliefs = torch.stack([torch.from_numpy(one.beliefs[-1]) for one in found if one.beliefs is not None])
@@ -160,7 +160,7 @@ def read_maps(model: CPM, dataset: Dataset, flip: bool) -> tuple[torch.Tensor, n
 
 
 def measured(maps: torch.Tensor, truth: np.ndarray, torso: np.ndarray, config: NetworkConfig) -> dict[str, Any]:
-    """Scores of every decoder, percent."""
+    """Return the scores of every decoder, percent."""
     found = {
         name: (decoder(maps, config.skeleton) * STRIDE + config.cell_offset).numpy()
         for name, decoder in DECODERS.items()
@@ -177,7 +177,7 @@ def measured(maps: torch.Tensor, truth: np.ndarray, torso: np.ndarray, config: N
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """A row a decoder, the datasets beside each other."""
+    """Return one row per decoder, the datasets beside each other."""
     columns = [f"{dataset}, {name}" for dataset, rows in results.items() for name in rows[OURS]]
     lines = [f"| decoder | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name in next(iter(results.values())):

@@ -1,12 +1,13 @@
-"""Ideas for training, compared at the same cost: each starts from the same weights, and gets as much arithmetic.
+"""Ideas for training, compared at the same cost: each starts from the same weights, and gets the same arithmetic.
 
 python benchmarks/studies/ideas.py --data lsp/ --hold-out 200 --data lspet/ --hold-out 500 [--start compact-lsp]
     [--steps 600]
 
-`plain`, the modern recipe at LEARNING_RATE, comes first, and every idea changes one thing of it. An idea is compared
-with plain sample by sample on what was held out: the mean difference of the shares of found parts, plus and minus two
-standard errors. Each is trained once, so the error is of other pictures and not of other seeds. An idea that makes a
-step dearer gets fewer steps. The command may be stopped and given again: it resumes. It writes ideas.md and ideas.json.
+`plain`, the modern recipe at LEARNING_RATE, comes first, and every idea changes one setting of it. An idea is compared
+with plain sample by sample on the held-out samples: the mean difference of the shares of found parts, plus and minus
+two standard errors. Each is trained once, so the error covers other pictures, but not other seeds. An idea that makes a
+step more expensive gets fewer steps. If the command is stopped, run it again to resume. It writes ideas.md and
+ideas.json.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from cpm_fast.training.loop import train  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
 from cpm_fast.weights import DEFAULT, load, weights_file  # noqa: E402
 
-# For going on with trained weights; the modern recipe's own is for new ones. Not searched.
+# For trained weights; the modern recipe's own rate is for new ones. It was not tuned.
 LEARNING_RATE = 1e-3
 LARGER_BOX = 4 / 3
 BETTER = {HOLDS: "yes", FAILS: "no, worse", OPEN: "not decided"}
@@ -52,10 +53,7 @@ class Idea:
     """One change.
 
     Args:
-        name: in a few words.
-        network: trained.
-        config: how.
-        repeats: how often the first dataset counts.
+        name: in a few words. network: to train. config: of the training. repeats: how often the first dataset counts.
     """
 
     name: str
@@ -65,7 +63,7 @@ class Idea:
 
 
 def ideas(network: NetworkConfig, batch: int, seed: int) -> list[Idea]:
-    """Plain first."""
+    """Return the ideas, plain first."""
     plain = replace(RECIPES["modern"], learning_rate=LEARNING_RATE, batch=batch, seed=seed)
 
     def augmented(**changes: Any) -> TrainingConfig:
@@ -113,12 +111,12 @@ def carry_out(
 
 
 def hits_of(model: CPM, held_out: Sequence[Dataset]) -> dict[str, list[float]]:
-    """The last stage's share of found parts, sample by sample."""
+    """Return the last stage's share of found parts, sample by sample."""
     return {dataset.name: sample_hits(model, dataset)[-1].round(4).tolist() for dataset in held_out}
 
 
 def table(found: Sequence[dict[str, Any]], start: dict[str, Any]) -> str:
-    """A row an idea: scores of the last stage, the difference to plain over all samples, and what it says."""
+    """Return one row per idea: scores of the last stage, the difference to plain over all samples, and the verdict."""
     names = list(start["hits"])
     lines = [f"| idea | steps | {' | '.join(names)} | against plain | better? |", "|---" * (len(names) + 4) + "|"]
     plain = found[0]
@@ -137,7 +135,7 @@ def _all(row: dict[str, Any]) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 when all were tried, whatever the results."""
+    """Return 0 when all were tried, for any results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", action="append", required=True, help="as for cpm-fast train")
     parser.add_argument("--hold-out", action="append", type=int, required=True, metavar="N", help="one a --data")

@@ -1,9 +1,9 @@
-"""Whether subjects keep their identities in videos: python benchmarks/studies/identities.py --finder my-finder.
+"""The identities of subjects in videos: python benchmarks/studies/identities.py --finder my-finder.
 
-Drawn videos of two figures that cross again and again. In every frame each figure is matched with the subject whose key
-points are nearest. An identity is exchanged where a figure, once it is apart from the other again, is a subject that
-was another figure before. It writes identities.json: exchanges, figures that were not seen, subjects that are nobody's,
-and how many numbers were given.
+The videos are drawn, with two figures that cross again and again. In every frame each figure is matched with the
+subject whose key points are nearest. An identity is exchanged if a figure, once it is apart from the other again, is a
+subject that was another figure before. It writes identities.json: exchanges, figures that were not found, subjects
+without a figure, and the count of numbers given.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cpm_fast.inference.tracking.assignment import best_pairs
 from cpm_fast.inference.tracking.following import FIND_EVERY
 from cpm_fast.system.files import atomic_write
 
-# A figure is a subject whose parts lie this near on average, as a share of the figure's height. Two figures are apart
-# whose middles are this far from one another.
+# A figure matches a subject whose parts lie this near on average, as a share of the figure's height. Two figures are
+# apart if their middles are this far from each other.
 NEAR, APART = 0.2, 0.5
 TRUTH = "truth"
 

@@ -2,8 +2,9 @@
 
     python benchmarks/studies/kernel_table.py
 
-Needs Triton and no GPU: every convolution of the network is compiled ahead of time with the constants that a GPU would
-get. Registers, shared memory, spills and instructions are read off the result; the time is predicted, not measured.
+It needs Triton but no GPU: every convolution of the network is compiled ahead of time with the constants that a GPU
+would get. Registers, shared memory, spills and instructions are read from the result; the time is predicted, not
+measured.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ MEMORY_BYTES_PER_S = 4.8e12
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution of the network: its name, how many the network has of it, and its sizes."""
+    """A convolution of the network: its name, its count in the network, and its sizes."""
 
     name: str
     count: int
@@ -56,7 +57,7 @@ class Shape:
 
 
 def shapes(name: str) -> list[Shape]:
-    """The different convolutions of a preset, and the first layers of both its trunks at once."""
+    """Return the different convolutions of a preset, and the first layers of both its trunks as one."""
     counts: Counter[tuple[Any, ...]] = Counter()
     names: dict[tuple[Any, ...], str] = {}
     for layer in network_layers(preset(name, None)):
@@ -71,7 +72,7 @@ def shapes(name: str) -> list[Shape]:
 
 
 def launches(shape: Shape, images: int, mode: str, capability: int) -> Iterator[tuple[str, Launch, int]]:
-    """Pass, launch and the bytes it must move at least; on tensors that have sizes and no memory."""
+    """Return pass, launch and the least bytes that it must move, for tensors that have sizes but no memory."""
     dtype = DTYPES.get(mode, torch.float32)
 
     def tensor(*sizes: int) -> torch.Tensor:
@@ -93,13 +94,13 @@ def launches(shape: Shape, images: int, mode: str, capability: int) -> Iterator[
 
 
 def predicted(launch: Launch, flops: int, bytes_moved: int, mode: str) -> float:
-    """Seconds on an H200: the slowest of tensor cores, L2 and memory, in whole rounds of programs."""
+    """Return seconds on an H200: the slowest of tensor cores, L2 and memory, in whole rounds of programs."""
     constants = launch.constants
     seconds = bytes_moved / MEMORY_BYTES_PER_S
     if "PRECISION" not in constants:
         return seconds
     pixels, out, depth = (int(constants[f"BLOCK_{name}"]) for name in ("PIXELS", "OUT", "ROW"))
-    # The two sides of the result's block; its values are added up over the third.
+    # The two sides of the result's block; the sum runs over the third.
     sides = (out, depth) if "run_pixels" in launch.arguments else (pixels, out)
     rounds = -(-launch.programs // multiprocessors(90)) * multiprocessors(90) / launch.programs
     products = flops / 2
@@ -109,7 +110,7 @@ def predicted(launch: Launch, flops: int, bytes_moved: int, mode: str) -> float:
 
 
 def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict[str, Any]]:
-    """One row per layer, batch, mode, chip and pass; launches that share a compiled kernel compile it once."""
+    """Return one row per layer, batch, mode, chip and pass; launches that share a compiled kernel compile it once."""
     done: dict[Key, Compiled] = {}
     for capability in capabilities:
         for mode in modes:
@@ -149,7 +150,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: done; 1: a kernel spills or needs more shared memory than the chip has; 2: bad use."""
+    """Return 0 when done, 1 if a kernel spills or needs more shared memory than the chip has, 2 for bad use."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--network", default="cpm6", help="preset (%(default)s)")
     parser.add_argument("--images", type=int, nargs="+", default=[32], help="batch sizes (%(default)s)")
@@ -183,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """JSON with a line a row."""
+    """Return JSON with one line per row."""
     head = json.dumps({key: value for key, value in record.items() if key != "rows"})
     lines = ",\n".join(json.dumps(row) for row in record["rows"])
     return f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'

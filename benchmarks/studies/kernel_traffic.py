@@ -1,7 +1,7 @@
 """The programs that a multiprocessor holds, and their traffic through L2 and shared memory: counted, not measured.
 
-L2: the bytes that all programs of a launch load and store, masks taken into account; a tensor that several programs
-read counts as often as they read it. Tests compare the counts with every load and store of an interpreted launch.
+L2: the bytes that all programs of a launch load and store, including masks; a tensor that several programs read counts
+as often as they read it. Tests compare the counts with every load and store of an interpreted launch.
 
 Shared memory: each operand of a matrix product is written there once, and read once for every row or column of warps
 that needs it; warp groups read together. Operands that stay in registers make it less.
@@ -18,18 +18,19 @@ from cpm_fast.kernels.launch import Launch
 
 KILOBYTE = 1 << 10
 WARP = 32
-# A multiprocessor of compute capability 8.0 and 9.0 (CUDA programming guide) has: warps, programs, registers, bytes of
-# shared memory; registers are given to a warp in units, and each program takes some shared memory for the system.
+# The resources of a multiprocessor of compute capability 8.0 and 9.0 (CUDA programming guide): warps, programs,
+# registers, bytes of shared memory. A warp gets registers in units, and each program takes some shared memory for the
+# system.
 MOST_WARPS, MOST_PROGRAMS, REGISTERS, REGISTER_UNIT = 64, 32, 1 << 16, 256
 SHARED_BYTES = {80: 164 * KILOBYTE, 90: 228 * KILOBYTE}
 SYSTEM_BYTES = KILOBYTE
-# An H200: multiprocessors, bytes a clock, and the clock at which it makes the data sheet's 989 TFLOP/s in 16 bit.
+# An H200: multiprocessors, bytes per clock, and the clock at which it reaches the data sheet's 989 TFLOP/s in 16 bit.
 SHARED_BYTES_PER_S = 132 * 128 * 1.83e9
 
 
 @dataclass(frozen=True)
 class Occupancy:
-    """Programs that a multiprocessor holds at once, their share of its warps, and what allows no more."""
+    """Programs that a multiprocessor holds at once, their share of its warps, and the limiting resource."""
 
     programs: int
     warps_share: float
@@ -50,7 +51,7 @@ def occupancy(compiled: Compiled, warps: int, capability: int) -> Occupancy:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Arguments and constants of a launch by name, tensors apart."""
+    """Arguments and constants of a launch by name, with tensors separate."""
 
     launch: Launch
 
@@ -69,7 +70,7 @@ class Sizes:
 
 
 def l2_bytes(launch: Launch) -> dict[str, int]:
-    """Bytes that programs load and store, by argument."""
+    """Return the bytes that programs load and store, by argument."""
     counted = {
         "context_conv_forward_kernel": _forward,
         "context_conv_dweight_kernel": _dweight,
@@ -85,13 +86,13 @@ def l2_bytes(launch: Launch) -> dict[str, int]:
 
 
 def taps(size: int, kernel: int) -> int:
-    """Cells of a map that kernels over each of its `size` cells meet, along one axis."""
+    """Return the cells of a map that kernels over each of its `size` cells read, along one axis."""
     pad = kernel // 2
     return sum(min(size, cell + pad + 1) - max(0, cell - pad) for cell in range(size))
 
 
 def met(count: int, step: int, origin: int, first: int, last: int, size: int) -> int:
-    """Cells first to last of all tiles that lie in the map, along one axis."""
+    """Return the cells first to last of all tiles that lie in the map, along one axis."""
     starts = [index * step - origin for index in range(count)]
     return sum(max(0, min(size, start + last) - max(0, start + first)) for start in starts)
 
@@ -157,7 +158,7 @@ def _product(n: Sizes) -> dict[str, int]:
 
 def _spectral_dweight(n: Sizes) -> dict[str, int]:
     out_blocks, in_blocks = n.blocks("out_channels", "BLOCK_OUT"), n.blocks("padded_in", "BLOCK_IN")
-    # Those channels of dy that fill up a block of 16 are not read.
+    # Channels of dy that pad a block to 16 are not read.
     values = n.tensor("dy_ptr").numel() // n("padded_out") * n("out_channels")
     return {
         "x_ptr": out_blocks * n.tensor("x_ptr").numel(),
@@ -179,12 +180,12 @@ def _inverse(n: Sizes) -> dict[str, int]:
     }
 
 
-# A matrix product: how often it is done in a launch, rows, columns, and what is added up over.
+# A matrix product: its count in a launch, rows, columns, and the length of the sums.
 Product = tuple[int, int, int, int]
 
 
 def products(launch: Launch) -> list[Product]:
-    """The matrix products of a launch's programs, blocks as they are, zeros included."""
+    """Return the matrix products of a launch's programs, with whole blocks, including zeros."""
     n, name, programs = Sizes(launch), launch.kernel.__name__, launch.programs
     if name == "context_conv_forward_kernel":
         blocks = 1 if n("SHORT") else -(-n("kernel") * n("in_channels") // n("BLOCK_ROW"))
@@ -217,7 +218,7 @@ def products(launch: Launch) -> list[Product]:
 
 
 def shared_bytes(launch: Launch, compiled: Compiled) -> int | None:
-    """Bytes written to and read from shared memory for the matrix products; None where no tensor core does them."""
+    """Return bytes written to and read from shared memory for the matrix products; None without tensor cores."""
     if compiled.tensor_core == "none" or not compiled.warp_grid:
         return None
     down, across = compiled.warp_grid
@@ -227,19 +228,19 @@ def shared_bytes(launch: Launch, compiled: Compiled) -> int | None:
     size = operand_size(launch)
     total = 0
     for count, rows, columns, depth in products(launch):
-        # Written once; the rows' operand is read for every column of warps, and the other way round.
+        # Each operand is written once; the rows' operand is read for every column of warps, and vice versa.
         total += count * depth * (rows * (1 + across) + columns * (1 + down)) * size
     return total
 
 
 def operand_size(launch: Launch) -> int:
-    """Bytes of a value that is multiplied: of transforms the Fourier matrices' type, else the first operand's."""
+    """Return the bytes of a multiplied value: in transforms of the Fourier matrices' type, else the first operand's."""
     name = "down_ptr" if "down_ptr" in launch.arguments else "x_ptr"
     return Sizes(launch).tensor(name).element_size()
 
 
 def traffic(launch: Launch, compiled: Compiled, capability: int) -> dict[str, object]:
-    """The columns that a table has for a launch."""
+    """Return the columns that a table has for a launch."""
     held, l2, shared = occupancy(compiled, launch.warps, capability), l2_bytes(launch), shared_bytes(launch, compiled)
     least = sum(
         value.nbytes for value in {id(v): v for v in launch.arguments.values() if isinstance(v, torch.Tensor)}.values()

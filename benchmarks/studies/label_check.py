@@ -5,16 +5,16 @@ python benchmarks/studies/label_check.py train --data lspet/ --hold-out 500 --fo
 python benchmarks/studies/label_check.py check --data lspet/ --hold-out 500 [--folds 4] [--out runs/folds]
 python benchmarks/studies/label_check.py sheet --data lspet/ [--count 200] [--out runs/folds]
 
-`train` trains the network of one fold on the samples of all others, and may be stopped and given again. `check` looks
-at every sample with the network of its own fold, in several scales and mirrored, each pass by itself. A label is judged
-by the distance from what they found, in torsos, where the passes agree and are sure:
+`train` trains the network of one fold on the samples of all others; if it is stopped, run it again to resume. `check`
+runs the network of its own fold on every sample, in several scales and mirrored, each pass separately. A label is
+judged by its distance from the predictions, in torsos, if the passes agree and have high scores:
 
 - the labels of a pair that fit after an exchange of the sides, and do not fit before, are exchanged ("exchanged");
-- a label that is far from what all passes found is moved there where they are very sure ("moved"), else left out
-  ("left out").
+- a label that is far from the predictions of all passes is moved there if the scores are very high ("moved"), else left
+out ("left out").
 
-Held-out samples are not touched. It writes corrections.json, which --data corrected:corrections.json:lspet/ applies,
-and prints how many of each there are. `sheet` draws corrections to be looked at: labels red, their new places green.
+Held-out samples are not changed. It writes corrections.json, which --data corrected:corrections.json:lspet/ applies,
+and prints the count of each kind. `sheet` draws corrections for inspection: labels red, their new places green.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from cpm_fast.training.folder import RunFolder  # noqa: E402
 from cpm_fast.training.loop import train  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
 
-# Each pass: (scale, mirrored). A mirrored picture alone is `flip` averaged with the plain one, so both are compared.
+# The passes: (scale, mirrored). `flip` averages the mirrored picture with the plain one, so both are compared.
 SCALES = (0.85, 1.0, 1.2)
 CORRECTIONS_FILE = "corrections.json"
 SHEET_SIDE_PX, SHEET_COLUMNS = 220, 5
@@ -54,11 +54,11 @@ SHEET_SIDE_PX, SHEET_COLUMNS = 220, 5
 
 @dataclass(frozen=True)
 class Limits:
-    """From when on a label is believed to be wrong. Distances are in torsos.
+    """The limits beyond which a label counts as wrong. Distances are in torsos.
 
     Args:
-        right: up to here a label and a prediction are the same place.
-        wrong: from here on they are not.
+        right: up to this distance a label and a prediction are the same place. wrong: from this distance on they are
+        not.
         spread: the passes agree within this.
         sure: least height of the belief's peak to leave a label out.
         very_sure: least height to move it.
@@ -73,7 +73,7 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """Findings of the passes of one network in M samples.
+    """Predictions of the passes of one network in M samples.
 
     Args:
         points: [M, P, 2] the median of the passes, image pixels.
@@ -87,12 +87,12 @@ class Opinion:
 
 
 def fold_of(count: int, folds: int) -> np.ndarray:
-    """The fold of every sample, [count]: neighbors in other folds."""
+    """Return the fold of every sample, [count]: neighbors are in different folds."""
     return np.arange(count) % folds
 
 
 def opinion(model: CPM, dataset: Dataset, indices: Sequence[int]) -> tuple[Opinion, list[int]]:
-    """Return the findings of a network in some samples, and which of them could be read."""
+    """Return the predictions of a network in some samples, and which samples could be read."""
     passes = [
         predict(model, dataset, indices, pyramid=(scale,), flip=flip, progress=False)
         for scale in SCALES
@@ -108,7 +108,7 @@ def opinion(model: CPM, dataset: Dataset, indices: Sequence[int]) -> tuple[Opini
 def judged(
     labels: np.ndarray, found: Opinion, torsos: np.ndarray, indices: Sequence[int], skeleton: Skeleton, limits: Limits
 ) -> list[Correction]:
-    """Corrections of samples.
+    """Return corrections of samples.
 
     Args:
         labels: [M, P, 2] image pixels, NaN where not labeled.
@@ -116,7 +116,7 @@ def judged(
         torsos: [M] image pixels, the length that distances are measured in.
         indices: [M] of the samples in the dataset.
         skeleton: the P parts.
-        limits: from when on a label is wrong.
+        limits: beyond which a label is wrong.
     """
     mirror = np.array(skeleton.mirror)
     reach = torsos[:, None]
@@ -125,7 +125,7 @@ def judged(
     off_other = np.linalg.norm(found.points - labels[:, mirror], axis=-1) / reach
     agreed = (found.spread <= limits.spread * reach) & (found.heights >= limits.sure)
     sides = (mirror != np.arange(len(mirror)))[None]
-    # Both labels of a pair lie where the other side was found, and away from their own.
+    # Both labels of a pair lie at the prediction of the other side, and away from their own.
     crossed = known & known[:, mirror] & agreed & sides & (off_other <= limits.right) & (off > limits.wrong)
     exchanged = crossed & crossed[:, mirror]
     far = known & agreed & (off > limits.wrong) & ~exchanged
@@ -145,9 +145,9 @@ def judged(
 
 
 def torsos_of(labels: np.ndarray, found: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """From left shoulder to right hip: [M], of the labels, and of what was found where one of them is missing.
+    """Return lengths from left shoulder to right hip: [M], of labels, or of predictions if a label is missing.
 
-    A wrong label of either would measure everything wrong, so the larger of both lengths counts.
+    A wrong label of either would falsify all distances, so the larger of both lengths counts.
     """
     a, b = skeleton.index("left_shoulder"), skeleton.index("right_hip")
     ours = np.linalg.norm(found[:, a] - found[:, b], axis=-1)
@@ -156,7 +156,7 @@ def torsos_of(labels: np.ndarray, found: np.ndarray, skeleton: Skeleton) -> np.n
 
 
 def check(dataset: Dataset, count: int, models: Sequence[CPM], limits: Limits) -> list[Correction]:
-    """Corrections of the first `count` samples, those of fold f judged by model f, which has not seen them."""
+    """Return corrections of the first `count` samples; model f, not trained on fold f, judges those of fold f."""
     folds = fold_of(count, len(models))
     corrections: list[Correction] = []
     for fold, model in enumerate(tqdm(models, desc="folds", unit="fold", leave=False)):
@@ -170,7 +170,7 @@ def check(dataset: Dataset, count: int, models: Sequence[CPM], limits: Limits) -
 
 
 def sheet(dataset: Dataset, corrections: Sequence[Correction], path: Path) -> None:
-    """Draw corrected samples side by side: labels red, joined with what they become, green; a cross is left out."""
+    """Draw corrected samples side by side: labels red, joined with their new places, green; a cross is left out."""
     by_sample: dict[int, list[Correction]] = {}
     for one in corrections:
         by_sample.setdefault(one.sample, []).append(one)
@@ -200,7 +200,7 @@ def sheet(dataset: Dataset, corrections: Sequence[Correction], path: Path) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 0 when it is done."""
+    """Return 0 when done."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("verb", choices=("train", "check", "sheet"))
     parser.add_argument("--data", required=True, help="as for cpm-fast train")

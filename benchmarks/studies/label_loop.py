@@ -38,12 +38,12 @@ from cpm_fast.weights import load
 HELD_OUT, FIRST, STEP, ROUNDS = 18, 20, 20, 2
 WAYS = ("suggest", "random")
 TRAINING = ("--init", "compact-lsp", "--mirror", "0", "--scale", "0.9", "1.1", "--rotate", "10", "--hold-out", "0")
-# An epoch of so many frames is measured first, to find how many fit the minutes.
+# An epoch of this many frames is measured first, to find how many fit the minutes.
 PROBE_EPOCHS = 2
 
 
 def write_folder(dataset: Dataset, indices: list[int], folder: Path) -> list[str]:
-    """Pictures of the samples as PNG; their names."""
+    """Write pictures of the samples as PNG and return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     write_skeleton(dataset.skeleton, folder / SKELETON_FILE)
     names = [f"frame-{index:03d}.png" for index in indices]
@@ -54,7 +54,7 @@ def write_folder(dataset: Dataset, indices: list[int], folder: Path) -> list[str
 
 
 def write_labels(dataset: Dataset, indices: list[int], folder: Path) -> None:
-    """labels.csv of these samples; the whole picture is the box, as where infer is given none."""
+    """Write labels.csv of these samples; the whole picture is the box."""
     table = LabelTable(folder / "labels.csv", dataset.skeleton)
     for index in indices:
         sample = dataset[index]
@@ -69,7 +69,7 @@ def write_labels(dataset: Dataset, indices: list[int], folder: Path) -> None:
 
 
 def train(labels: Path, run: Path, epochs: float, seed: int, more: list[str]) -> float:
-    """Train into a folder; seconds."""
+    """Train into a folder and return the seconds."""
     started = time.perf_counter()
     words = ["train", "--data", str(labels), "--epochs", str(epochs), "--seed", str(seed), "--workers", "0",
              "--validate-every", "1000000", *TRAINING, *more, "-o", str(run)]  # fmt: skip
@@ -79,7 +79,7 @@ def train(labels: Path, run: Path, epochs: float, seed: int, more: list[str]) ->
 
 
 def train_for(labels: Path, run: Path, minutes: float, seed: int, more: list[str]) -> float:
-    """Train for about so many minutes; epochs."""
+    """Train for about this many minutes and return the epochs."""
     with tempfile.TemporaryDirectory() as probe:
         one = train(labels, Path(probe) / "one", 1, seed, more)
         several = train(labels, Path(probe) / "several", 1 + PROBE_EPOCHS, seed, more)
@@ -90,7 +90,7 @@ def train_for(labels: Path, run: Path, minutes: float, seed: int, more: list[str
 
 
 def error(dataset: Dataset, indices: list[int], weights: Path) -> dict[str, float]:
-    """Distance of found to true parts over samples: mean and median, pixels."""
+    """Return the distance of found from true parts over samples: mean and median, pixels."""
     samples = [dataset[index] for index in indices]
     results = infer(
         [sample.image for sample in samples], model=weights, rois=[sample.roi for sample in samples], progress=False
@@ -106,7 +106,7 @@ def error(dataset: Dataset, indices: list[int], weights: Path) -> dict[str, floa
 
 def choose(way: str, dataset: Dataset, labeled: list[int], pool: list[int], folder: Path, weights: Path,
            random: np.random.Generator) -> list[int]:  # fmt: skip
-    """The next samples to label."""
+    """Return the next samples to label."""
     left = [index for index in pool if index not in labeled]
     if way == "random":
         return sorted(random.choice(left, STEP, replace=False).tolist())
@@ -117,7 +117,7 @@ def choose(way: str, dataset: Dataset, labeled: list[int], pool: list[int], fold
 
 
 def study(options: argparse.Namespace) -> dict[str, Any]:
-    """Every seed and way, rounds that the file already has left out."""
+    """Run every seed and way, without rounds that the file already has."""
     dataset = open_dataset(options.data)
     count = len(dataset)
     held_out, pool = list(range(count - HELD_OUT, count)), list(range(count - HELD_OUT))
@@ -132,7 +132,7 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
         for way in WAYS:
             labeled, random = list(first), np.random.default_rng([seed, 1])
             for number in range(ROUNDS + 1):
-                # Before the first choice, both ways are the same.
+                # Both ways are the same before the first choice.
                 key = f"{seed} {way if number else 'first'} {number}"
                 folder = options.work / f"seed-{seed}"
                 write_folder(dataset, pool, folder)
@@ -156,7 +156,7 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(done: dict[str, Any], seeds: int) -> str:
-    """Mean error at equal labels."""
+    """Return the mean error at equal numbers of labels."""
     lines = ["labels   suggest: mean px (per seed)        random: mean px (per seed)"]
     for number in range(ROUNDS + 1):
         cells = []

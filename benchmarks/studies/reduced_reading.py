@@ -1,8 +1,8 @@
-"""Large JPEGs read at reduced size, against the same read whole: python benchmarks/studies/reduced_reading.py.
+"""Large JPEGs read at reduced size, against full size: python benchmarks/studies/reduced_reading.py.
 
 Time: one drawn figure in pictures of several sizes, from the bytes of the file to key points, each picture as one
-subject; both ways in turns. Effect: people of a COCO key point file by their true boxes, how far key points move and
-what it does to the similarity with the labels. It writes reduced-reading.json.
+subject; both ways in turns. Effect: for people of a COCO key point file with their true boxes, the movement of key
+points and the change of their similarity with the labels. It writes reduced-reading.json.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def times(data: bytes, model: cpm_fast.CPM) -> dict[str, Any]:
             begin = time.perf_counter()
             cpm_fast.infer(given(), model=model, find=False)
             seconds[way].append(time.perf_counter() - begin)
-    # The first round of each is for warming up.
+    # The first round of each is a warm-up.
     return {f"{way}_ms": 1e3 * float(np.median(each[1:])) for way, each in seconds.items()}
 
 

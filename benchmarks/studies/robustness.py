@@ -3,9 +3,9 @@
 python benchmarks/studies/robustness.py --data lsp/ --last 200 [--model compact-lsp] [--out runs/robustness]
 
 Regions come from the annotation and are then disturbed: the center by 0 to 30 % of the subject's height, in DIRECTIONS
-directions a sample, evenly spread from one that chance picks; the magnification by 0.7 to 1.4. Beside them stand a box
-about the labeled parts with the network's margin, as a user would draw one, and the whole picture. Then what is gained
-at test by mirroring, a pyramid and sub-pixel peaks. It writes robustness.json and robustness.png.
+directions per sample, evenly spread from a random one; the magnification by 0.7 to 1.4. They are compared with a box
+around the labeled parts with the network's margin, as a user would draw one, and with the whole picture. A last table
+has the gain at test by mirroring, a pyramid and sub-pixel peaks. It writes robustness.json and robustness.png.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Disturbed:
 
 
 def shifted(fraction: float, turn: int, seed: int) -> Disturb:
-    """Centers off by this share of the subject's height; `turn` counts the directions."""
+    """Return regions with centers off by this share of the subject's height; `turn` counts the directions."""
 
     def disturb(index: int, sample: Sample) -> Roi:
         angle = 2 * math.pi * (np.random.default_rng((seed, index)).random() + turn / DIRECTIONS)
@@ -83,12 +83,12 @@ def shifted(fraction: float, turn: int, seed: int) -> Disturb:
 
 
 def scaled(factor: float) -> Disturb:
-    """Magnified by this much more than is right."""
+    """Return regions magnified by this factor too much."""
     return lambda index, sample: sample.region(BOX_MARGIN).zoomed(factor)
 
 
 def boxed(margin: float) -> Disturb:
-    """From the box about the labeled parts."""
+    """Return regions from the box around the labeled parts."""
 
     def disturb(index: int, sample: Sample) -> Roi:
         known = sample.parts_image[sample.labeled]
@@ -102,7 +102,7 @@ def whole_picture(index: int, sample: Sample) -> Roi:
 
 
 def pck_of(model: CPM, dataset: Dataset, disturbances: Sequence[Disturb], **how: Any) -> dict[str, float]:
-    """PCK@0.2 of the first and the last stage, percent, averaged over the disturbances."""
+    """Return PCK@0.2 of the first and the last stage, percent, averaged over the disturbances."""
     scores = []
     for disturb in disturbances:
         found = evaluate(model, Disturbed(dataset, disturb), progress=False, **how)
@@ -111,7 +111,7 @@ def pck_of(model: CPM, dataset: Dataset, disturbances: Sequence[Disturb], **how:
 
 
 def measured(model: CPM, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Every table of the page."""
+    """Return every table of the page."""
 
     def score(what: str, disturbances: Sequence[Disturb], **how: Any) -> dict[str, float]:
         score = pck_of(model, dataset, disturbances, **how)
@@ -146,7 +146,7 @@ def measured(model: CPM, dataset: Dataset, seed: int) -> dict[str, Any]:
 
 
 def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """The curves of shift and scale, a line a dataset."""
+    """Draw the curves of shift and scale, one line per dataset."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -2,12 +2,12 @@
 
     python benchmarks/studies/spectra.py [--weights compact-lsp ...] [--data synthetic:16] [--tile 16 32] [--json FILE]
 
-No GPU: the arithmetic of the CUDA kernels is emulated on the CPU, every rounding where a kernel has one and sums exact.
-Each k x k convolution with k of 5 and more gets the maps that the network has there in float64; errors are relative to
-its float64 result. Ranges are of the values that are stored in fp16, whose largest is 65504 and whose smallest with all
-its bits 6e-5. Then whole networks, every one of these convolutions in one arithmetic.
+It needs no GPU: the arithmetic of the CUDA kernels is emulated on the CPU, with every rounding of a kernel and exact
+sums. Each k x k convolution with k of 5 and more gets the maps that the network has there in float64; errors are
+relative to its float64 result. Ranges are of the values stored in fp16, whose largest value is 65504 and whose smallest
+with all its bits 6e-5. Then whole networks run with all of these convolutions in one arithmetic.
 
-Because of its findings, spectra of float32 maps are float32 in the plan of CUDA.
+Because of its results, the CUDA plan stores spectra of float32 maps as float32.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def exact(values: torch.Tensor) -> torch.Tensor:
 
 
 def to_tf32(values: torch.Tensor) -> torch.Tensor:
-    """float32 with 10 bits of mantissa, nearest."""
+    """Round float32 to 10 bits of mantissa, to nearest."""
     bits = values.float().view(torch.int32)
     half = 1 << (TF32_DROPPED_BITS - 1)
     return ((bits + half) & ~((1 << TF32_DROPPED_BITS) - 1)).view(torch.float32).double()
@@ -66,7 +66,7 @@ def to_bf16(values: torch.Tensor) -> torch.Tensor:
 
 
 def direct(x: torch.Tensor, weight: torch.Tensor, rounded: Round) -> torch.Tensor:
-    """Same-size convolution of rounded x [N, C, h, w] by rounded weight [O, C, k, k], sums in float64."""
+    """Convolve rounded x [N, C, h, w] at the same size by rounded weight [O, C, k, k], with sums in float64."""
     return F.conv2d(rounded(x), rounded(weight), padding=weight.shape[-1] // 2)
 
 
@@ -78,9 +78,8 @@ class Spectral:
     """The spectral form as the kernels compute it.
 
     Args:
-        stored: of spectra of input and weight.
-        product: of their product, as it is stored.
-        transformed: of what enters a Fourier matrix, and of the matrices.
+        stored: of spectra of input and weight. product: of their stored product. transformed: of the inputs of Fourier
+        matrices, and of the matrices.
     """
 
     def __init__(self, stored: Round, product: Round = exact, transformed: Round = exact) -> None:
@@ -134,8 +133,8 @@ class Spectral:
         return y[..., :height, :width]
 
 
-# As in kernels/spectral_plans.py, of float32 maps with fp16 spectra: transformed as float32, and products stored so.
-# For 16-bit maps everything is fp16.
+# As in kernels/spectral_plans.py: float32 maps with fp16 spectra are transformed as float32, and products are stored as
+# float32. For 16-bit maps everything is fp16.
 def fp16_spectra() -> Spectral:
     return Spectral(to_fp16)
 
@@ -152,7 +151,7 @@ ARITHMETICS: dict[str, Convolve] = {
 
 
 class Observed(nn.Module):
-    """A convolution that computes exactly and notes what every arithmetic would have given."""
+    """A convolution that computes exactly and records the result of every arithmetic."""
 
     def __init__(self, conv: nn.Conv2d, layer: Layer, tiles: list[int], rows: list[dict[str, Any]]) -> None:
         super().__init__()
@@ -190,7 +189,7 @@ class Emulated(nn.Module):
 
 
 def pictures(model: CPM, data: str, count: int) -> torch.Tensor:
-    """[N, 3, H, W] float64 network input: the subjects of the first samples."""
+    """Return [N, 3, H, W] float64 network input: the subjects of the first samples."""
     dataset = open_dataset(data)
     samples = [dataset[index] for index in range(min(count, len(dataset)))]
     crops = np.stack([crop(sample.image, sample.region(model.config.margin), model.config) for sample in samples])
@@ -203,7 +202,7 @@ def applies(layer: Layer, tile: int) -> bool:
 
 @torch.no_grad()
 def study(model: CPM, crops: torch.Tensor, tiles: list[int]) -> dict[str, Any]:
-    """A row a convolution and tile, and the error of the last belief maps a network and tile."""
+    """Return one row per convolution and tile, and the error of the last belief maps per network and tile."""
     rows: list[dict[str, Any]] = []
 
     def observed(conv: nn.Conv2d, layer: Layer) -> nn.Module:
@@ -242,7 +241,7 @@ def table(result: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: fp16 spectra are at most twice as far from float64 as direct TF32 everywhere, and in range; 1: not so."""
+    """Return 0 if fp16 spectra are in range and everywhere at most twice as far from float64 as direct TF32, else 1."""
     parser = argparse.ArgumentParser(description="fp16 spectra on the weights and maps of trained networks.")
     parser.add_argument("--weights", nargs="+", default=["compact-lsp", "compact-drawn"], help="names or files")
     parser.add_argument("--data", default="synthetic:64", help="pictures, as of cpm-fast eval (%(default)s)")

@@ -2,9 +2,9 @@
 
     python benchmarks/studies/spectral_table.py
 
-Needs Triton and no GPU. Every convolution of the network that the plan of CUDA makes spectral is compiled ahead of time
-with the constants that a GPU would get, forward and backward, beside predicted times and the bounds of memory and
-tensor cores. Nothing is measured.
+It needs Triton but no GPU. Every convolution that the CUDA plan makes spectral is compiled ahead of time with the
+constants that a GPU would get, forward and backward. The table adds predicted times and the bounds of memory and tensor
+cores; no time is measured.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def conv_shape(shape: Shape, images: int) -> ConvShape:
 
 
 def launches(shape: Shape, images: int, tile: int, mode: str, capability: int) -> Iterator[tuple[str, Launch]]:
-    """Pass and launch, on tensors that have sizes and no memory."""
+    """Return pass and launch, for tensors that have sizes but no memory."""
     maps = DTYPES.get(mode, torch.float32)
     tiles = tiling(tile, shape.kernel, *shape.size)
     inputs, outputs, kernel = shape.in_channels, shape.out_channels, shape.kernel
@@ -95,7 +95,7 @@ def launches(shape: Shape, images: int, tile: int, mode: str, capability: int) -
 
 
 def counted(launch: Launch, kind: Arithmetic) -> tuple[float, float]:
-    """Seconds that memory and tensor cores of an H200 take for a launch as it is, blocks filled with zeros included."""
+    """Return seconds that memory and tensor cores of an H200 take for a launch, including the blocks' zeros."""
     tensors = {id(value): value for value in launch.arguments.values() if isinstance(value, torch.Tensor)}
     memory = sum(tensor.nbytes for tensor in tensors.values()) / MEMORY_BYTES_PER_S
     c, a = launch.constants, launch.arguments
@@ -113,7 +113,7 @@ def counted(launch: Launch, kind: Arithmetic) -> tuple[float, float]:
 
 
 def rows(network: str, batches: list[int], modes: list[str], capabilities: list[int]) -> Iterator[dict[str, Any]]:
-    """One row per layer, batch, mode, chip and launch; launches that share a compiled kernel compile it once."""
+    """Return one row per layer, batch, mode, chip and launch; launches that share a compiled kernel compile it once."""
     done: dict[Key, Compiled] = {}
     for capability in capabilities:
         for mode in modes:
@@ -163,12 +163,12 @@ def line(row: dict[str, Any]) -> str:
 
 
 def summary(network: str, batches: list[int], modes: list[str]) -> Iterator[dict[str, Any]]:
-    """Predicted milliseconds of all convolutions of the network, direct and as planned, an image; forward."""
+    """Return predicted forward milliseconds per image of all convolutions of the network, direct and as planned."""
     for mode in modes:
         for images in batches:
             direct = planned = 0.0
             for shape in shapes(network):
-                # Both trunks' first layer at once is one of the shapes; here they count apart.
+                # One of the shapes is the first layer of both trunks; here they count separately.
                 if shape.name.endswith(" x 2"):
                     continue
                 conv = conv_shape(shape, images)
@@ -185,7 +185,7 @@ def summary(network: str, batches: list[int], modes: list[str]) -> Iterator[dict
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: done; 1: a kernel spills or needs more shared memory than the chip has; 2: bad use."""
+    """Return 0 when done, 1 if a kernel spills or needs more shared memory than the chip has, 2 for bad use."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--network", default="cpm6", help="preset (%(default)s)")
     parser.add_argument("--images", type=int, nargs="+", default=[32], help="batch sizes (%(default)s)")

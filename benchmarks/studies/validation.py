@@ -1,4 +1,4 @@
-"""Validation of weights on pictures that chose nothing but recipes: PCK with whole pictures and annotated regions, OKS.
+"""Validation of weights on pictures used only to choose recipes: PCK with whole pictures and annotated regions, OKS.
 
 python benchmarks/studies/validation.py --model wide-lsp --lsp lsp/ --lspet lspet/ --coco person_keypoints.json
     [--pyramid 0.7 0.8 0.9 1.0 1.1 1.2 1.3] [--flip] [--out runs/validation]
@@ -44,7 +44,7 @@ from cpm_fast.weights import DEFAULT, load, weights_file  # noqa: E402
 LAST_LSP, LAST_LSPET = 200, 500
 THRESHOLD = 0.2
 SWAPPED_PARTS = ("elbow", "wrist", "knee", "ankle")
-# COCO's sigmas of body joints (cocoeval), and how many of these a person must have labeled.
+# COCO's sigmas of body joints (cocoeval), and the number of these joints that a person must have labeled.
 SIGMAS = {"shoulder": 0.079, "elbow": 0.072, "wrist": 0.062, "hip": 0.107, "knee": 0.087, "ankle": 0.089}
 LEAST_JOINTS = 6
 
@@ -52,7 +52,7 @@ Figure = dict[str, Any]
 
 
 def figure(values: np.ndarray, weights: np.ndarray | None = None, **more: Any) -> Figure:
-    """A mean over samples with its interval, as JSON has it."""
+    """Return a mean over samples with its interval, for JSON."""
     if not len(values):
         return {"value": None, "interval": None, "samples": 0, **more}
     low, high = bootstrap_interval(values, weights)
@@ -61,7 +61,7 @@ def figure(values: np.ndarray, weights: np.ndarray | None = None, **more: Any) -
 
 
 def pck(found: Evaluation) -> Figure:
-    """PCK@0.2 of the last stage: the share of labeled parts that are right, as `evaluate` has it."""
+    """Return PCK@0.2 of the last stage: the share of labeled parts that are right, as in `evaluate`."""
     known = np.isfinite(found.truth).all(axis=-1)
     counted = np.isfinite(found.reference_length) & known.any(axis=1)
     right = (found.errors[-1] <= THRESHOLD * found.reference_length[:, None]) & known
@@ -74,7 +74,7 @@ def pck(found: Evaluation) -> Figure:
 
 
 def swapped(found: Evaluation) -> Figure:
-    """Share of the missed limb parts that lie on the same part of the other side."""
+    """Return the share of the missed limb parts that lie on the same part of the other side."""
     errors, shares, misses = found.errors[-1], [], []
     mirror = np.array(found.skeleton.mirror)
     chosen = [i for i, name in enumerate(found.names) if name.endswith(SWAPPED_PARTS) and mirror[i] != i]
@@ -92,7 +92,7 @@ def swapped(found: Evaluation) -> Figure:
 
 
 def similarity(predicted: np.ndarray, truth: np.ndarray, area: float, sigmas: np.ndarray) -> float:
-    """Mean object key point similarity over labeled joints (cocodataset.org).
+    """Return the mean object key point similarity over labeled joints (cocodataset.org).
 
     Args:
         predicted, truth: [K, 2] image pixels; NaN in truth where not labeled, in predicted where nothing is.
@@ -105,7 +105,7 @@ def similarity(predicted: np.ndarray, truth: np.ndarray, area: float, sigmas: np
 
 
 def everyday(model: CPM, dataset: Dataset, **how: Any) -> Figure:
-    """Mean similarity of the last stage, over people with enough labeled joints."""
+    """Return the mean similarity of the last stage, over people with enough labeled joints."""
     found = predict(model, dataset, progress=False, **how)
     names = dataset.skeleton.names
     joints = [i for i, name in enumerate(names) if name.rpartition("_")[2] in SIGMAS]
@@ -122,7 +122,7 @@ def everyday(model: CPM, dataset: Dataset, **how: Any) -> Figure:
 def validated(
     model: CPM, lsp: Dataset | None, lspet: Dataset | None, coco: Dataset | None, **how: Any
 ) -> dict[str, Figure]:
-    """All figures of the datasets that are given; `how` is pyramid and flip."""
+    """Return all figures of the given datasets; `how` is pyramid and flip."""
     figures: dict[str, Figure] = {}
     if lsp is not None:
         figures["lsp, whole pictures, PCK@0.2"] = pck(
@@ -146,7 +146,7 @@ def _last(spec: str | None, count: int) -> Dataset | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when there are figures."""
+    """Return 0 when there are figures."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default=DEFAULT, help="weights: a file or a bundled name (%(default)s)")

@@ -1,8 +1,9 @@
 """The best spinning time of PyTorch's idle threads: python benchmarks/studies/waiting.py [--json FILE].
 
 A training step and a single inference of cpm_fast, each with several values of GOMP_SPINCOUNT (how often a thread of
-libgomp, PyTorch's pool, looks for more work before it sleeps; 300,000 by default), in turns, each in a process of its
-own. PyTorch's threads that spin take processors from the threads of cpm_fast. `cpm-fast` sets what this table says.
+libgomp, PyTorch's pool, looks for more work before it sleeps; 300,000 by default), in turns, each in its own process.
+Spinning threads of PyTorch take processors from the threads of cpm_fast. `cpm-fast` sets the value that this table
+supports.
 """
 
 from __future__ import annotations

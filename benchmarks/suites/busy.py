@@ -31,7 +31,7 @@ NEIGHBORS: dict[Level, tuple[str, ...]] = {
     "full": ("0", "1", "2", "4", "training"),
 }
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-# Each at its default, and at the waiting policy that is made for busy machines. OpenVINO's threads do not spin.
+# Each peer runs with its default, and with its waiting policy for busy machines. OpenVINO's threads do not spin.
 PEERS = (
     Peer("cpm_fast", cpm_fast_network),
     Peer("PyTorch", partial(pytorch_network, layout="channels_last"), "channels_last"),
@@ -56,6 +56,6 @@ def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
 
 
 def config_of(name: str) -> NetworkConfig:
-    """The config of a preset or of bundled weights, with random weights of one size through all stages."""
+    """Return the config of a preset or of bundled weights, with random weights that keep activations of one size."""
     config = load(name).config if "-" in name else preset(name)
     return replace(config, init_std=None)

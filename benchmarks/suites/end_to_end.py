@@ -1,6 +1,6 @@
-"""A picture's file to key points, one picture a call, with the bundled compact network.
+"""From a picture file to key points, one picture per call, with the bundled compact network.
 
-Ours is `cpm_fast.infer`. A peer reads the file with OpenCV, takes the same crop, runs the network, and takes the
+Ours is `cpm_fast.infer`. A peer reads the file with OpenCV, makes the same crop, runs the network, and returns the
 highest pixel of each belief map, resized to the box by OpenCV.
 """
 
@@ -54,14 +54,14 @@ class PictureProblem(NetworkProblem):
         return cpm_fast.load(WEIGHTS, device="cpu").eval()
 
     def path(self) -> Path:
-        """The file, in the current folder, written by whoever comes first."""
+        """Return the file in the current folder, written by the first caller."""
         path = Path(f"{hashlib.sha256(repr(self).encode()).hexdigest()[:16]}.jpg")
         if not path.exists():
             image = DrawnFigures(1, seed=self.seed)[0].image
             image = cv2.resize(image, self.picture[::-1], interpolation=cv2.INTER_CUBIC)
             written, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             assert written
-            # Under a name of its own first: peers start side by side.
+            # It is first written under a unique name, because peers start at the same time.
             unfinished = path.with_suffix(f".{id(self)}-{torch.initial_seed()}")
             unfinished.write_bytes(data.tobytes())
             unfinished.replace(path)
@@ -115,7 +115,7 @@ def exact_picture(problem: PictureProblem) -> Run:
 
 
 def plain_picture(problem: PictureProblem, forward: Callable[[PictureProblem], Forward]) -> Run:
-    """As one would write it by hand around a network."""
+    """Return the simple code that one would write by hand around a network."""
     path, config, ready = problem.path(), problem.model().config, forward(problem)
     height, width = config.input_size
     cv2.setNumThreads(torch.get_num_threads())

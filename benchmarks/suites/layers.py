@@ -21,7 +21,7 @@ QUICK_SIZE = (64, 64)
 
 
 def distinct(size: tuple[int, int]) -> list[Layer]:
-    """One layer of each shape, in the order of the network, for pictures of a size."""
+    """Return one layer of each shape, in the order of the network, for pictures of a size."""
     found: dict[tuple[object, ...], Layer] = {}
     for layer in network_layers(replace(preset("cpm6"), input_size=size)):
         if layer.kind == "conv":
@@ -31,7 +31,7 @@ def distinct(size: tuple[int, int]) -> list[Layer]:
 
 def peers(backward: bool, level: Level, device: str) -> list[Peer]:
     ranks = torch_peers(cpm_fast_layer, pytorch_layer, with_compiler=device == "cuda" and level == "full")
-    # Autograd through torch.fft takes seconds per layer, and the exported forms are whole networks' for a start.
+    # Autograd through torch.fft takes seconds per layer, and only whole networks are exported so far.
     if device == "cpu" and (not backward or level == "full"):
         ranks.append(Peer("torch.fft", fourier_layer, "fastest tile"))
     if device == "cpu" and not backward and level == "full":
@@ -47,7 +47,7 @@ def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
 
 
 def both_ways(problem: LayerProblem, level: Level, crew: Crew) -> Iterator[Case]:
-    """Forward, and forward with backward."""
+    """Return forward, and forward with backward."""
     layer, precision = problem.layer, problem.setting.precision
     shape = f"{layer.kernel}x{layer.kernel} {layer.in_channels}->{layer.channels} @{layer.size[0]}x{layer.size[1]}"
     name = f"{shape}{'' if layer.relu else ' linear'}, batch {problem.batch}, forward"

@@ -1,4 +1,4 @@
-"""Whole networks, forward, as a user runs them: the small one and the released 6-stage one."""
+"""Whole networks, forward, as users run them: the small one and the released 6-stage one."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def peers(level: Level, device: str) -> list[Peer]:
     if device == "cpu":
         ranks.extend(ONNX_PEERS)
         ranks.append(Peer("torch.fft", fourier_network, "fastest tile a layer, where it pays"))
-    # The slowest to call, and the slowest to prepare.
+    # These are the slowest to call and to prepare.
     left_out = ("OpenCV DNN", "torch.fft") if level == "tour" else ()
     return [peer for peer in ranks if peer.name not in left_out]

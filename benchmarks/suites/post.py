@@ -20,10 +20,10 @@ from cpm_fast.reference.resize_merge import cubic_taps
 from cpm_fast.reference.resize_merge import resize_merge as resize_merge_reference
 from support.cases import RELATIVE_ERROR, RESIZE_MERGE_TIMED, MergeCase
 
-# How much lower, relatively, belief may be at the pixel that a peer finds. OpenCV's cubic has a = -0.75, and its crops
-# are cut to whole cells and pixels, which moves its maps by up to half a pixel each: measured up to 3 %.
+# The relative amount by which belief may be lower at a peer's pixel. OpenCV's cubic has a = -0.75, and its crops are
+# cut to whole cells and pixels, which moves its maps by up to half a pixel each: up to 3 % was measured.
 LOWER_BOUND = 0.05
-# How many of the timed cases a level has.
+# The number of timed cases in a level.
 MERGED_CASES: dict[Level, int] = {"quick": 2, "tour": 2, "default": 3, "full": len(RESIZE_MERGE_TIMED)}
 
 
@@ -38,7 +38,7 @@ def cases(level: Level, device: str) -> Iterator[Case]:
 
 
 def matrix(scale: torch.Tensor, offset: torch.Tensor, pixels: int, cells: int) -> torch.Tensor:
-    """[pixels, cells] float32: what one axis of one frame does, zero outside."""
+    """Return the matrix [pixels, cells] float32 of one axis of one frame, zero outside."""
     taps, weights, inside = cubic_taps(scale[None], offset[None], pixels, cells)
     dense = weights.new_zeros(pixels, cells).scatter_add_(1, taps[0], weights[0] * inside[0, :, None])
     return dense.float()
@@ -66,7 +66,7 @@ class Matrices:
 
 
 class OpenCV:
-    """The peer in OpenCV: cv2.resize of the cells that the output shows, to whole pixels, added up; then minMaxLoc."""
+    """The peer in OpenCV: cv2.resize of the visible cells to whole pixels, added up; then minMaxLoc."""
 
     def __init__(self, case: MergeCase, frames: torch.Tensor) -> None:
         self.size = case.size
@@ -77,13 +77,13 @@ class OpenCV:
 
     @staticmethod
     def cut(scale: float, offset: float, pixels: int, cells: int) -> tuple[slice, slice]:
-        """The cells in sight, and the pixels they go to."""
+        """Return the visible cells, and their pixels."""
         first, last = max(0, round(offset)), min(cells - 1, round(scale * (pixels - 1) + offset))
         place = max(0, round((first - 0.5 - offset) / scale)), min(pixels, round((last + 0.5 - offset) / scale))
         return slice(first, last + 1), slice(*place)
 
     def sum(self, maps: np.ndarray) -> np.ndarray:
-        """[H, W] of one part [S, h, w]."""
+        """Return the sum [H, W] of one part [S, h, w]."""
         total = np.zeros(self.size, np.float32)
         for cells, ((rows, to_rows), (columns, to_columns)) in zip(maps, self.cuts, strict=True):
             size = (to_columns.stop - to_columns.start, to_rows.stop - to_rows.start)

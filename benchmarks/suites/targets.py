@@ -1,4 +1,4 @@
-"""gaussian_targets at training's sizes: the reference, two vectorised separable forms, C++ and CUDA."""
+"""gaussian_targets at the sizes of training: the reference, two vectorized separable forms, C++ and CUDA."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cases(level: Level, device: str) -> Iterator[Case]:
 
 
 def numpy_separable(parts: np.ndarray, labeled: np.ndarray, case: TargetsCase) -> np.ndarray:
-    """One exponential a row and a column, as one would write it in a NumPy data loader: [N, P+1, h, w]."""
+    """Return maps [N, P+1, h, w] with one exponential per row and column, as in a NumPy data loader."""
     squares, factors = [], []
     for axis, cells in ((0, case.size[1]), (1, case.size[0])):
         centers = np.arange(cells, dtype=np.float32) * np.float32(case.stride) + np.float32(case.stride / 2 - 0.5)
@@ -38,7 +38,7 @@ def numpy_separable(parts: np.ndarray, labeled: np.ndarray, case: TargetsCase) -
 
 
 def torch_separable(parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCase) -> torch.Tensor:
-    """The same in PyTorch."""
+    """Return the same maps in PyTorch."""
     squares, factors = [], []
     for axis, cells in ((0, case.size[1]), (1, case.size[0])):
         centers = torch.arange(cells, dtype=parts.dtype, device=parts.device) * case.stride + (case.stride / 2 - 0.5)
@@ -53,7 +53,7 @@ def torch_separable(parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCas
 def _case(case: TargetsCase, level: Level, device: str) -> Case:
     parts, labeled = case.inputs(torch.Generator().manual_seed(torch.seed() % 2**32), device)
     settings = (case.size, case.sigma, case.stride)
-    # Float64 values where float32 lights a cell: at the border of a peak the decision is float32's by definition.
+    # The values are float64 in the cells that float32 lights: at the border of a peak float32 decides by definition.
     lit = reference(parts, labeled, *settings).cpu()[:, :-1] > 0
     wide = reference(parts.double().cpu(), labeled.cpu(), case.size, case.sigma, case.stride)
     beliefs = torch.where(lit, wide[:, :-1], 0)

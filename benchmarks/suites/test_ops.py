@@ -43,7 +43,7 @@ def test_gaussian_targets(benchmark: BenchmarkFixture, name: str, case: TargetsC
 
 @pytest.fixture(params=["reference", "cpu", "cuda"])
 def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Backend and device; those that are missing skip and say why."""
+    """Provide backend and device; missing ones skip with the reason."""
     if request.param == "reference":
         return "reference", "cpu"
     if request.param == "cuda" and not torch.cuda.is_available():
@@ -54,7 +54,7 @@ def place(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def run(benchmark: BenchmarkFixture, place: tuple[str, str], op: Callable[..., Any], *arguments: Any) -> Any:
-    """Times an op, a GPU's work included, and returns its result."""
+    """Time an op, including a GPU's work, and return its result."""
 
     def finished() -> Any:
         result = op(*arguments)
@@ -109,6 +109,6 @@ def test_context_conv(benchmark: BenchmarkFixture, place: tuple[str, str], case:
     out = run(benchmark, place, context_conv, x, weight, bias, case.relu)
     with backend.use_backend("reference"):
         wanted = context_conv(x.double(), weight.double(), bias.double(), case.relu)
-    # PyTorch's convolutions on CUDA are TF32 unless asked otherwise, and ours follow its setting.
+    # PyTorch's convolutions on CUDA are TF32 by default, and ours follow its setting.
     bound = RELATIVE_ERROR["context_conv", "tf32" if place[1] == "cuda" else torch.float32]
     assert (out - wanted).norm() <= bound * wanted.norm()
