@@ -1,10 +1,10 @@
-"""The errors of a network on held-out samples, beside two answers that need no network.
+"""The errors of a network on held-out samples, beside two baselines that need no network.
 
     python examples/held_out.py --data mouse/ --hold-out 18 --model runs/mouse/final.safetensors -o runs/mouse/held-out
 
 mean pose: where each part is on average in the training samples, within the region. nearest neighbor: the pose of the
-training sample that looks most alike. Errors are distances in image pixels, over labeled parts; PCK@t is the share of
-errors up to t times the longer side of the box about the subject's labeled parts.
+most similar training sample. Errors are distances in image pixels, over labeled parts; PCK@t is the share of errors up
+to t times the longer side of the box around the subject's labeled parts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cpm_fast.system.files import atomic_write
 from cpm_fast.weights import load
 
 THRESHOLDS = (0.02, 0.05, 0.1)
-# Pictures are compared at this size; poses are compared in regions of any.
+# Pictures are compared at this size; poses are compared in regions of any size.
 ALIKE_PX, REGION_PX = (32, 32), (1000, 1000)
 SHOWN, COLUMNS, TILE_PX = 6, 3, 360
 TRUTH_COLOR, FOUND_COLOR, GRAY = (80, 220, 80), (60, 90, 255), 128
@@ -40,14 +40,14 @@ def mean_pose(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndar
     """Return the average training pose in the region of each held-out sample: [M, P, 2] image pixels."""
     poses = np.array([sample.region(BOX_MARGIN).to_box(sample.parts_image, REGION_PX) for sample in training])
     known = np.isfinite(poses)
-    # A part that no training sample has is guessed in the middle.
+    # A part that no training sample has is placed in the middle.
     sums, counts = np.where(known, poses, 0).sum(axis=0), known.sum(axis=0)
     mean = np.where(counts > 0, sums / np.maximum(1, counts), REGION_PX[0] / 2)
     return np.array([sample.region(BOX_MARGIN).to_image(mean, REGION_PX) for sample in held_out])
 
 
 def nearest_neighbor(training: Sequence[Sample], held_out: Sequence[Sample]) -> np.ndarray:
-    """Return the pose of the training sample with the most similar picture; the mean pose where it lacks a part."""
+    """Return the pose of the training sample with the most similar picture; the mean pose if it lacks a part."""
     pictures = np.array([_small(sample) for sample in training])
     found = mean_pose(training, held_out)
     for place, sample in enumerate(held_out):
@@ -77,7 +77,7 @@ def figures(predicted: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def compare(model_path: str, training: Dataset, validation: Dataset) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return each answer's parts of the held-out samples [M, P, 2] by the answer's name, and the truth."""
+    """Return each method's parts of the held-out samples [M, P, 2] by the method's name, and the truth."""
     seen = [training[i] for i in range(len(training))]
     held = [validation[i] for i in range(len(validation))]
     answers = {"mean pose": mean_pose(seen, held), "nearest neighbor": nearest_neighbor(seen, held)}
@@ -96,7 +96,7 @@ def table(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def pictures(samples: Dataset, predicted: np.ndarray) -> np.ndarray:
-    """Draw some held-out samples: rings are the truth, dots the predictions, lines lead from one to the other."""
+    """Draw some held-out samples: rings are the truth, dots the predictions; a line joins each pair."""
     tiles = []
     for at in np.unique(np.linspace(0, len(samples) - 1, SHOWN).astype(int)):
         sample = samples[int(at)]

@@ -3,8 +3,8 @@
     python examples/ray_folder.py pictures/ poses/ --model compact-lsp
 
 FOLDER may be any that pyarrow reads (s3://bucket/pictures). OUT gets Parquet files with one row per picture: its path,
-its poses as `Result.to_json` writes them, and why it could not be read. A worker that dies is replaced, and its
-pictures are done again.
+its poses as `Result.to_json` writes them, or the reason why it could not be read. Ray replaces a worker that dies and
+repeats its pictures.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from cpm_fast.media.image import decode_image
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-# Pictures that a worker takes at a time; if it dies, so many are done again.
+# Pictures that a worker takes at a time; if it dies, this many are repeated.
 BATCH = 64
 
 
 class Poses:
-    """The work of one Ray actor: it loads the network once, and keeps it prepared between batches.
+    """The work of one Ray actor, which loads the network once and keeps it prepared between batches.
 
     Args:
         model: a bundled name, or a path that exists on every machine.
@@ -34,7 +34,7 @@ class Poses:
         self.model, self.threads = cpm_fast.load(model, device=device), threads
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Answer encoded pictures (`bytes`, `path`) with a row each, also where a picture can't be read."""
+        """Return one row per encoded picture (`bytes`, `path`), also for a picture that can't be read."""
         rows: dict[str, list[str]] = {"path": [], "poses": [], "error": []}
         pictures = []
         for path, data in zip(batch["path"], batch["bytes"], strict=True):
@@ -55,7 +55,7 @@ def locate(folder: str, model: str, *, workers: int, threads: int = 1, poses: ty
     """Prepare the work, which Ray does when the dataset is written or read.
 
     Args:
-        folder: of pictures, also those in folders within.
+        folder: of pictures, including its subfolders.
         model: see `Poses`.
         workers: actors, on all machines together.
         threads: CPUs per actor.
@@ -86,7 +86,7 @@ def main() -> None:
     import ray
     from ray.data import SaveMode
 
-    # A cluster where RAY_ADDRESS names one, else this machine.
+    # This connects to the cluster that RAY_ADDRESS names, else it uses this machine.
     ray.init(include_dashboard=False)
     # One CPU is for reading and writing.
     workers = asked.workers or max(1, (int(ray.cluster_resources()["CPU"]) - 1) // asked.threads)

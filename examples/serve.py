@@ -1,6 +1,6 @@
 """A server of poses: uvicorn --app-dir examples serve:app.
 
-POST the bytes of a picture to /poses, or to /poses?box=left,top,right,bottom; the answer is `Result.to_json`.
+POST the bytes of a picture to /poses, or to /poses?box=left,top,right,bottom; the response is `Result.to_json`.
 CPM_FAST_SERVE_MODEL names the weights, CPM_FAST_SERVE_THREADS the CPU threads per picture.
 """
 
@@ -21,7 +21,7 @@ MODEL = os.environ.get("CPM_FAST_SERVE_MODEL")
 THREADS = int(os.environ.get("CPM_FAST_SERVE_THREADS", "1"))
 LARGEST_BODY_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
-# More pictures at a time than processors only make each of them late.
+# More pictures at a time than processors would only delay each of them.
 AT_A_TIME = max(1, (os.cpu_count() or 1) // THREADS)
 
 
@@ -33,7 +33,7 @@ async def warm_up(_app: Starlette) -> AsyncIterator[None]:
 
 
 async def poses(request: Request) -> Response:
-    """Answer a picture with its poses; 400: not a picture or not a box, 413: too large."""
+    """Respond to a picture with its poses; 400: not a picture or not a box, 413: too large."""
     body = bytearray()
     async for piece in request.stream():
         body += piece

@@ -2,7 +2,7 @@
 
     python examples/torchvision_detector.py group.jpg -o out/people.png
 
-It needs torchvision beside cpm_fast. torchvision downloads the detector's weights (about 75 MB) at the first run.
+It also needs torchvision, which downloads the detector's weights (about 75 MB) in the first run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 import cpm_fast
 
-# In the labels of torchvision's detectors, which are COCO's.
+# The label of a person in torchvision's detectors, which use COCO's labels.
 PERSON = 1
 
 
@@ -30,7 +30,7 @@ def as_find(detector: Callable[[list[torch.Tensor]], list[dict[str, Any]]]) -> C
     """
 
     def people(image: np.ndarray) -> np.ndarray:
-        """Image [H, W, 3] uint8 BGR -> [N, 5] left, top, right, bottom and score of every person."""
+        """Return [N, 5] left, top, right, bottom and score of every person in an image [H, W, 3] uint8 BGR."""
         rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
             found = detector([rgb])[0]

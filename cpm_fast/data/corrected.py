@@ -25,7 +25,7 @@ class Correction:
         sample: its index in the dataset, from 0.
         part: its name.
         point: (x, y) image pixels; None: the part is not labeled.
-        why: the reason in a word, for instance "exchanged".
+        why: the reason, one word such as "exchanged".
     """
 
     sample: int
@@ -38,12 +38,11 @@ class Corrected:
     """The samples of a dataset with some parts moved, added or left out; regions are unchanged.
 
     Args:
-        dataset: of the labels.
-        corrections: of its samples.
-        file: that they were read from; a run checks that it has not changed.
+        dataset: with the labels. corrections: of its samples. file: the source of the corrections; a run checks that it
+        has not changed.
 
     Raises:
-        ValueError: a correction is of a sample or a part that the dataset does not have.
+        ValueError: a correction names a sample or a part that the dataset does not have.
     """
 
     def __init__(self, dataset: Dataset, corrections: Sequence[Correction], file: Path | None = None) -> None:

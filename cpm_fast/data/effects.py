@@ -9,17 +9,17 @@ from cpm_fast.data.augment import Draw, recolor
 from cpm_fast.data.sample import Sample
 from cpm_fast.skeleton import Skeleton
 
-# Half the width of what is kept about a limb, in shares of the longest limb of the subject; a person's upper body is
-# about twice as wide as its thigh is thick.
+# Half the width of the kept area around a limb, in shares of the longest limb of the subject; a person's upper body is
+# about twice as wide as a thigh.
 LIMB_REACH = 0.3
-# In place of the longest limb, in shares of the extent of the parts, if a skeleton has no limbs.
+# The length used in place of the longest limb if a skeleton has no limbs, in shares of the extent of the parts.
 EXTENT_SHARE = 0.25
-# The mask of a background is made on a grid of this many pixels a cell, and softened by as many cells;
-# no part has less room than so many cells.
+# The mask of a background is made on a grid of this many pixels per cell, and softened by this many cells; every part
+# keeps at least this many cells around it.
 MASK_STEP, MASK_SOFTNESS, LEAST_REACH = 4, 1.0, 3.0
-# Surroundings without the subject are taken where they are this share of a picture, at least.
+# Surroundings without the subject are used if they are at least this share of a picture.
 LEAST_SURROUNDINGS = 0.1
-# Below this share of known parts nobody can say where the subject is.
+# Below this share of known parts the subject's place is unknown.
 LEAST_KNOWN = 0.8
 
 
@@ -31,10 +31,10 @@ def altered(
     Args:
         crop: [H, W, 3] uint8 BGR; stays as it is.
         people: [K, P, 2] parts of everyone, box pixels, the subject first.
-        known: [K, P] which of them are known.
+        known: [K, P] whether they are known.
         skeleton: the P parts.
-        drawn: what was drawn.
-        other: another sample, or None, which leaves out what needs its picture.
+        drawn: the random changes.
+        other: another sample, or None, which leaves out the changes that need its picture.
     """
     if other is not None and drawn.background and known[0].mean() >= LEAST_KNOWN:
         crop = on_background(crop, subject_mask(crop.shape[:2], people, known, skeleton), surroundings(other))
@@ -76,7 +76,7 @@ def subject_mask(size: tuple[int, int], people: np.ndarray, known: np.ndarray, s
 
 
 def _trunk(points: np.ndarray, there: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return the known parts that more than one limb ends at; all known ones where those are too few."""
+    """Return the known parts at which more than one limb ends; all known ones if those are too few."""
     ends = np.bincount(np.array(skeleton.limb_indices, int).reshape(-1), minlength=len(skeleton))
     inner = points[there & (ends > 1)]
     return inner if len(inner) >= 3 else points[there]
@@ -111,7 +111,7 @@ def with_piece(
         crop: [H, W, 3] uint8.
         other: [h, w, 3] uint8.
         place: left, top, right, bottom of the piece in shares of the box.
-        source: where in the other picture it is from, (x, y), 0 to 1: at 0 it begins at the edge, at 1 it ends there.
+        source: its place in the other picture, (x, y), 0 to 1: at 0 it begins at the edge, at 1 it ends there.
         rounded: whether the piece is an ellipse.
     """
     height, width = crop.shape[:2]
@@ -119,7 +119,7 @@ def with_piece(
     wide, high = right - left, bottom - top
     if wide < 1 or high < 1:
         return crop
-    # As large a part of the other picture as the piece is of the box, at least.
+    # The share of the other picture is at least the piece's share of the box.
     part = max(high / height, wide / width)
     from_high, from_wide = (max(1, round(part * side)) for side in other.shape[:2])
     x, y = (
@@ -138,7 +138,7 @@ def with_piece(
 
 
 def recompressed(crop: np.ndarray, quality: int) -> np.ndarray:
-    """Return a crop as JPEG of a quality from 1 to 100 leaves it."""
+    """Return a crop after JPEG compression with a quality from 1 to 100."""
     done, content = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise RuntimeError("the crop could not be compressed")

@@ -1,4 +1,4 @@
-"""Drawn videos of two figures that walk to and fro and cross, whose parts are known in every frame."""
+"""Drawn videos of two figures that walk back and forth and cross, whose parts are known in every frame."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HEAD_SHARE = 0.085
 def crossing_figures(
     seconds: float, seed: int = 0, size: tuple[int, int] = (240, 426)
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the frames of two figures that walk opposite ways and cross, one behind the other, again and again.
+    """Yield the frames of two figures that walk in opposite directions and cross repeatedly, one behind the other.
 
     Clothes, sizes, steps, speeds and backgrounds depend on the seed. One figure is always in front of the other, and
-    hides the most of it where they cross.
+    hides most of it when they cross.
 
     Args:
         seconds: of the video, of `RATE` frames per second.
-        seed: which video.
+        seed: of the video.
         size: (H, W) of the frames.
 
     Returns:
@@ -44,7 +44,7 @@ def crossing_figures(
     channels = [gray + 18 * np.sin(wave * x) + 14 * np.cos(wave * y) for gray, wave in zip(grays, waves, strict=True)]
     background = np.stack(channels, axis=2)
     period, phase = random.uniform(7, 12), random.uniform(-0.6, 0.6)
-    # Seconds of a step, and heads, of each.
+    # The duration of a step in seconds, and its length in heads, of each.
     steps, heads = random.uniform(0.9, 1.3, 2), HEAD_SHARE * height * random.uniform(0.9, 1.1, 2)
     looks = random.integers(1 << 32, size=2).tolist()
     for i in range(round(seconds * RATE)):
@@ -53,7 +53,7 @@ def crossing_figures(
         for one, way in enumerate((1, -1)):
             angle = 2 * math.pi * t / period + phase
             faces = way * math.copysign(0.6, math.cos(angle))
-            # The same numbers each time: the same person in the same clothes.
+            # The random numbers are the same each time, so that the person and the clothes are too.
             figure = draw_figure(np.random.default_rng(looks[one]), faces, _step(t / steps[one], one), roll=0.0)
             origin = np.array([width * (0.5 + 0.36 * way * math.sin(angle)), height * (0.47 + 0.05 * one)])
             figure.paint(image, heads[one], origin)
@@ -62,7 +62,7 @@ def crossing_figures(
 
 
 def _step(phase: float, one: int) -> Motion:
-    """Return the joints of someone who walks, at a phase of the step; each of the two carries the arms otherwise."""
+    """Return the joints of a walking person at a phase of the step; the two persons hold their arms differently."""
     swing = math.sin(2 * math.pi * phase)
     hip, knee, bent = 22 * swing, 12 + 10 * math.cos(2 * math.pi * phase), (25, 60)[one]
     return Motion(1.0, _exactly(hip, -hip), _exactly(knee, 24 - knee), _exactly(-hip, hip),

@@ -16,7 +16,7 @@ Color = tuple[float, float, float]
 # Fixed-point bits of the vertices handed to OpenCV: 1/64 px.
 SUBPIXEL_BITS = 6
 
-# Rings about the spine: height between pelvis 0 and neck 1, half width, half depth.
+# Rings around the spine: height between pelvis 0 and neck 1, half width, half depth.
 TORSO_RINGS = np.array(
     [(-0.10, 0.50, 0.32), (0.03, 0.50, 0.33), (0.38, 0.43, 0.28), (0.76, 0.58, 0.35), (0.93, 0.68, 0.26),
      (1.02, 0.26, 0.17)]
@@ -36,7 +36,7 @@ def capsules(ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
     length = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-6)
     within = length <= np.abs(radii[:, 0] - radii[:, 1])
     if within.any():
-        # One circle holds the other: it is the outline.
+        # If one circle contains the other, it is the outline.
         larger = radii.argmax(axis=1)[within]
         ends, radii = ends.copy(), radii.copy()
         ends[within] = ends[within, larger][:, None]
@@ -90,7 +90,7 @@ def paint_polygon(image: np.ndarray, points: np.ndarray, color: Color, outline: 
 
 
 class Layer(NamedTuple):
-    """A convex polygon [n, 2] in heads (y down) with one color; the greater the depth, the nearer to the viewer."""
+    """A convex polygon [n, 2] in heads (y down) with one color; a greater depth is nearer to the viewer."""
 
     depth: float
     polygon: np.ndarray
@@ -129,7 +129,7 @@ def draw_figure(
 
 
 def _flat(points: np.ndarray) -> np.ndarray:
-    """Camera coordinates [..., 3] -> picture coordinates [..., 2], y down."""
+    """Return picture coordinates [..., 2], y down, of camera coordinates [..., 3]."""
     return points[..., :2] * (1.0, -1.0)
 
 
@@ -150,7 +150,7 @@ def _toward(left: float, up: float, forward: float) -> np.ndarray:
     return np.array([left, up, forward]) / math.sqrt(left * left + up * up + forward * forward)
 
 
-# Patches of the head, the way they face in its own axes and their half width in degrees: face, eyes, mouth, cap, hair.
+# Patches of the head, their direction in its own axes and their half width in degrees: face, eyes, mouth, cap, hair.
 PATCHES = (
     (_toward(0.0, -0.45, 0.9), 78.0),
     (_toward(-0.4, 0.08, 0.9), 8.0),
@@ -199,7 +199,7 @@ class _Tailor:
         radii = np.array([limb[3:5] for limb in self.limbs])
         glossy = self.gloss > 1.06
         if glossy:
-            # A lighter core, towards the light, makes the limb look round.
+            # A lighter core on the side of the light makes the limb look round.
             ends = np.concatenate([ends, ends + radii[:, :, None] * self.light])
             radii = np.concatenate([radii, 0.52 * radii])
         shapes = capsules(ends, radii)
@@ -240,7 +240,7 @@ class _Tailor:
                 self._capsule(upper + 0.001, hip, hip + (0.5 + cut) * (knee - hip), (0.31, 0.27), self.trousers)
 
     def _ring(self, height: np.ndarray) -> np.ndarray:
-        """Return rings about the spine at heights [n] (pelvis 0, neck 1): [n, 14, 3]."""
+        """Return rings around the spine at heights [n] (pelvis 0, neck 1): [n, 14, 3]."""
         wide, deep = (np.interp(height, TORSO_RINGS[:, 0], TORSO_RINGS[:, k]) * self.stout**0.7 for k in (1, 2))
         axes = (1 - height)[:, None, None] * self.pose.pelvis + height[:, None, None] * self.pose.chest  # [n, 3, 3]
         center = height[:, None] * self.pose["neck"]
@@ -284,7 +284,7 @@ class _Tailor:
         return hull(_flat(np.array(corners)))
 
     def _head(self, hat: bool) -> list[Layer]:
-        """Draw hair all round, the face in front of it, eyes, mouth and nose; a cap hides the hair above."""
+        """Draw hair all around, the face in front of it, eyes, mouth and nose; a cap hides the hair above."""
         frame = self.pose.head
         middle = self.pose["neck"] + HEAD_CENTER * frame[:, 1]
         matrix = frame * HEAD_AXES
@@ -294,12 +294,12 @@ class _Tailor:
         factor = np.linalg.cholesky(matrix[:2] @ matrix[:2].T)
         normal = frame[2] / HEAD_AXES  # u is visible where normal @ u > 0
         normal /= math.sqrt(normal @ normal)
-        # Points behind the horizon are moved onto it, which is right for a patch whose middle is visible.
+        # Points behind the horizon move onto it, which is right for a patch whose middle is visible.
         rims = PATCH_RIMS - np.minimum(PATCH_RIMS @ normal, 0.0)[:, :, None] * normal  # [6, 14, 3]
         rims /= np.sqrt((rims * rims).sum(axis=2, keepdims=True))
         shapes = _flat(middle + rims @ matrix.T)
         colors = (self.skin, EYE_BGR, EYE_BGR, shade(self.skin, 0.6), self.trim, self.hair)
-        # Seen from the front a face on hair, from behind hair on a face.
+        # From the front the face lies on the hair, from behind the hair lies on the face.
         from_front = float(PATCHES[0][0] @ normal) > 0
         skull = _flat(middle[:2] + RING @ factor.T)
         layers = [Layer(depth, skull, self.hair if from_front else self.skin, self.outlined)]

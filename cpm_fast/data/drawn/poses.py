@@ -1,7 +1,7 @@
 """A body with joints in three dimensions, posed at random.
 
 Lengths are in heads (neck to head top). Axes of the camera: x right, y up, z towards the viewer; of the body: l its own
-left, u up, f forward, equal to the camera's where it faces the viewer. The projection is orthographic.
+left, u up, f forward, equal to the camera's if it faces the viewer. The projection is orthographic.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from cpm_fast.skeleton import LSP
 
 Range = tuple[float, float]
 
-# Lengths in heads, near the medians of `roi.LIMB_RATIOS`; a little longer, because a picture only shortens a limb.
+# Lengths in heads, near the medians of `roi.LIMB_RATIOS`; a little longer, because projection only shortens a limb.
 TORSO, UPPER_ARM, FOREARM, THIGH, SHIN = 2.35, 1.27, 1.16, 1.75, 1.75
 SHOULDER_HALF, SHOULDER_DROP, HIP_HALF = 0.74, 0.12, 0.37
 HAND, FOOT = 0.30, 0.50
-# A foot stands at this angle to its shin, and its toes point out by the other: radians.
+# The angle between foot and shin, and the angle by which toes point out: radians.
 FOOT_BEND, TOES_OUT = 1.25, np.array([0.3, 0.3])
 OUT = np.array([[-1.0], [1.0]])  # right, left
-# Neck to ankles of a body that stands upright, with the head and the feet.
+# From neck to ankles of an upright body, with the head and the feet.
 UPRIGHT_HEADS = 1.0 + TORSO + THIGH + SHIN + 0.2
 HEAD_CENTER, HEAD_AXES = 0.61, np.array([0.31, 0.39, 0.35])
 
@@ -47,7 +47,7 @@ class Motion:
 
     @cached_property
     def ranges(self) -> np.ndarray:
-        """hip, knee, swing, raise, elbow and spread of both sides, then pitch and bend: [14, 2] radians."""
+        """Return hip, knee, swing, raise, elbow and spread of both sides, then pitch and bend: [14, 2] radians."""
         pairs = (self.hip, self.knee, self.swing, self.raise_, self.elbow, self.spread)
         return np.radians([side for pair in pairs for side in pair] + [self.pitch, self.bend])
 
@@ -93,7 +93,7 @@ class Pose:
 
 
 def rotation(axis: int, angle: float) -> np.ndarray:
-    """Right-handed rotation about a coordinate axis, radians: [3, 3]."""
+    """Return the right-handed rotation about a coordinate axis, radians: [3, 3]."""
     c, s = math.cos(angle), math.sin(angle)
     if axis == 0:
         return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
@@ -103,7 +103,7 @@ def rotation(axis: int, angle: float) -> np.ndarray:
 
 
 def draw_yaw(rng: np.random.Generator) -> float:
-    """Return the angle at which a body faces, radians: 0 to the viewer, pi away from it, positive to the right."""
+    """Draw the direction that a body faces, radians: 0 to the viewer, pi away from it, positive to the right."""
     kind = rng.random()
     if kind < FRONT_SHARE:
         return math.radians(rng.uniform(-40, 40))
@@ -133,7 +133,7 @@ def draw_pose(rng: np.random.Generator, yaw: float, motion: Motion | None = None
         np.array([swing, hip_bend, shin_bend, shin_bend + FOOT_BEND]),
         np.array([lifted, spread, 0.6 * spread, TOES_OUT]),
     )
-    # The elbow closes forward and, by a random share, inward and up.
+    # The elbow bends forward and, by a random share, inward and up.
     towards = np.ones((2, 3))
     towards[:, :2] = rng.normal(0.0, 0.45, (2, 2))
     towards[:, 0] = -OUT[:, 0] * np.abs(towards[:, 0])
@@ -143,7 +143,7 @@ def draw_pose(rng: np.random.Generator, yaw: float, motion: Motion | None = None
     lower = np.cos(elbow_bend)[:, None] * upper + np.sin(elbow_bend)[:, None] * towards
 
     neck = TORSO * chest[:, 1]
-    # Shoulders rise with arms that are raised above them.
+    # Shoulders rise if the arms are raised above them.
     lift = 0.16 * np.maximum(0.0, -np.cos(lifted)) - SHOULDER_DROP
     arms, legs = np.empty((2, 3, 3)), np.empty((2, 3, 3))  # right and left; joint; l, u, f
     arms[:, 0] = neck + OUT * SHOULDER_HALF * long[0] * chest[:, 0] + lift[:, None] * chest[:, 1]

@@ -30,8 +30,8 @@ FIGURE_HEIGHT_PX = (110.0, 200.0)
 # Room around the joints for the drawing beyond them, such as hands and feet.
 MARGIN_PX = 5.0
 OVERHANG_SHARE, OVERHANG_PX = 0.04, 12.0
-# How often there are none, one, two or three; their size over the subject's, and how far to the side of it they are,
-# in its upright heights.
+# The probabilities of none, one, two or three; their size over the subject's, and their distance to its side, in its
+# upright heights.
 OTHERS_SHARES = (0.50, 0.30, 0.14, 0.06)
 OTHER_IN_FRONT_SHARE, OTHER_SIZE, OTHER_AWAY = 0.2, (0.55, 1.05), (0.42, 0.9)
 OCCLUDER_SHARE = 0.10
@@ -41,10 +41,10 @@ class DrawnFigures:
     """Drawn, articulated people, one subject per picture; the truth is exact.
 
     The subject's limbs, clothes and facing vary; face, hair, collar, print or backpack show its own left and right, as
-    in a photograph. Around it are clutter, sticks like limbs and up to three other people; now and
-    then something covers parts of it (`Sample.occluded`, still labeled; parts that the body hides itself are not
-    marked). A part of the subject outside the picture is not labeled; those of the others keep
-    their places there. A sample depends on seed and index alone, not on count.
+    in a photograph. Around it are clutter, sticks like limbs and up to three other people; sometimes an object covers
+    parts of it (`Sample.occluded`, still labeled; parts that the body itself hides are not marked). A part of the
+    subject outside the picture is not labeled; parts of the others keep their places there. A sample depends only on
+    seed and index, not on count.
 
     Args:
         count: number of samples, at least 1.
@@ -85,7 +85,7 @@ class DrawnFigures:
 
 
 class _Placed(NamedTuple):
-    """A figure and where it stands in the picture."""
+    """A figure and its place in the picture."""
 
     figure: Figure
     head_px: float
@@ -100,7 +100,7 @@ class _Placed(NamedTuple):
 
 
 def draw_sample(rng: np.random.Generator, name: str, subject: bool = True) -> Sample:
-    """One picture, or without `subject` the same picture with all painted but the subject."""
+    """Draw one picture, or without `subject` the same picture with all but the subject."""
     figure = draw_figure(rng)
     head_px = rng.uniform(*FIGURE_HEIGHT_PX) / UPRIGHT_HEADS
     size, origin = _place(rng, figure, head_px)
@@ -115,7 +115,7 @@ def draw_sample(rng: np.random.Generator, name: str, subject: bool = True) -> Sa
             other.paint(image)
     if subject:
         placed.paint(image)
-    # Whatever changes the pixel of a part from here on hides it.
+    # Everything that changes the pixel of a part from here on hides it.
     cells = np.clip(np.rint(parts), 0, np.array(size)[::-1] - 1).astype(int)
     before = image[cells[:, 1], cells[:, 0]]
     for other in others:
@@ -140,7 +140,7 @@ def draw_sample(rng: np.random.Generator, name: str, subject: bool = True) -> Sa
 
 
 def _others(rng: np.random.Generator, center: np.ndarray, head_px: float) -> list[_Placed]:
-    """Other people, each to one side of a subject in the middle of whose parts is `center`."""
+    """Return other people, each to one side of a subject with the middle of its parts at `center`."""
     others = []
     for _ in range(int(np.searchsorted(np.cumsum(OTHERS_SHARES), rng.random()))):
         figure = draw_figure(rng)
@@ -162,7 +162,7 @@ def _inside(parts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _place(rng: np.random.Generator, figure: Figure, head_px: float) -> tuple[tuple[int, int], np.ndarray]:
-    """Size (height, width) of a picture that holds the figure, and where in it the pelvis is; rarely a bit outside."""
+    """Return a picture's size (height, width) for the figure, which rarely sticks out, and the pelvis's place in it."""
     low, high = figure.parts.min(axis=0) * head_px - MARGIN_PX, figure.parts.max(axis=0) * head_px + MARGIN_PX
     width, height = np.maximum(rng.integers(*PICTURE_SIDE_PX, size=2, endpoint=True), np.ceil(high - low) + 1)
     first, last = -low, np.array([width - 1, height - 1]) - high
@@ -174,7 +174,7 @@ def _place(rng: np.random.Generator, figure: Figure, head_px: float) -> tuple[tu
 def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Draw a gradient with a rough texture, perhaps a floor, and rectangles, lines, circles and sticks like limbs."""
     corners = np.array([any_color(rng, 0.6) for _ in range(4)]).reshape(2, 2, 3)
-    # Half of the walls are nearly even: the corners drawn together.
+    # Half of the walls are nearly even: their corners have similar colors.
     corners += (0.2 if rng.random() < 0.5 else 0.75) * (corners.mean(axis=(0, 1)) - corners)
     image: np.ndarray = cv2.resize(corners.astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.5:
@@ -218,7 +218,7 @@ def _clutter(rng: np.random.Generator, image: np.ndarray, kind: int) -> None:
 
 
 def _stick(rng: np.random.Generator, image: np.ndarray, at: np.ndarray, along: np.ndarray) -> None:
-    """One or two capsules end to end, like a limb; half of them with a color of skin."""
+    """Draw one or two capsules end to end, like a limb; half of them have a color of skin."""
     color = pick_color(rng, SKIN_BGR) if rng.random() < 0.5 else any_color(rng)
     bend = rng.uniform(-1.8, 1.8)
     turned = np.array([[math.cos(bend), math.sin(bend)], [-math.sin(bend), math.cos(bend)]]) @ along
