@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave no command behind."""
+    """Stop all commands."""
     if BESIDE in session.config.stash:
         session.config.stash[BESIDE].stop()
 
@@ -54,7 +54,7 @@ def beside(request: pytest.FixtureRequest) -> Outcome | None:
 
 @pytest.fixture
 def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory that an op allocates and forgets to write comes out as NaN (integers: their largest value)."""
+    """Fill new memory with NaN (integers: their largest value), which shows in a result that an op does not write."""
 
     def poisoned(allocate):
         def allocate_poisoned(*args, **kwargs):
@@ -84,7 +84,7 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=["avx512", "avx2", "portable"])
 def simd(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Native code held to one instruction set."""
+    """Restrict native code to one instruction set."""
     from cpm_fast.ops import backend
 
     if missing := backend.native_missing("cpu"):
@@ -101,7 +101,7 @@ def simd(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def fast(device: str) -> Iterator[str]:
-    """A device on which native code is there, with the fast backend demanded."""
+    """Provide a device with native code, and require the fast backend."""
     from cpm_fast.ops import backend
 
     missing = backend.native_missing(device)
@@ -113,7 +113,7 @@ def fast(device: str) -> Iterator[str]:
 
 @pytest.fixture
 def native_code() -> Iterator[None]:
-    """Native code on the CPU, with the fast backend demanded."""
+    """Require native code on the CPU, with the fast backend."""
     from cpm_fast.ops import backend
 
     if missing := backend.native_missing("cpu"):
@@ -124,7 +124,7 @@ def native_code() -> Iterator[None]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """One thread of PyTorch: networks and maps as small as those of tests are slower on more."""
+    """Use one thread of PyTorch: the small networks and maps of tests are slower on more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -133,7 +133,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def generator() -> torch.Generator:
-    """Fresh random numbers each run; the seed is printed with a failure, and CPM_FAST_SEED repeats it."""
+    """Provide fresh random numbers; a failure prints the seed, and CPM_FAST_SEED repeats it."""
     seed = int(os.environ.get("CPM_FAST_SEED") or torch.seed() % 2**32)
     print(f"CPM_FAST_SEED={seed}")
     return torch.Generator().manual_seed(seed)
@@ -141,7 +141,7 @@ def generator() -> torch.Generator:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of research data that CPM_FAST_DATA names."""
+    """Return the folder of research data that CPM_FAST_DATA names."""
     folder = os.environ.get("CPM_FAST_DATA")
     if not folder:
         pytest.skip("CPM_FAST_DATA is unset: it names the folder of research data")

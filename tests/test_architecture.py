@@ -1,4 +1,4 @@
-"""Imports run one way, folders are small, fast code has one door, and the core knows no PyTorch and no Python."""
+"""Imports run one way, folders are small, fast code has one entry, and the core uses neither PyTorch nor Python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAST = ("cpm_fast._C", "cpm_fast.kernels")
 
 
 def python_files() -> dict[str, Path]:
-    """Module name -> file, of cpm_fast and of kernels/ under its import name."""
+    """Return the file of each module name, of cpm_fast and of kernels/ under its import name."""
     files = {}
     for folder, prefix in ((PACKAGE, "cpm_fast"), (ROOT / "kernels", "cpm_fast.kernels")):
         for path in sorted(folder.rglob("*.py")):
@@ -47,7 +47,7 @@ FILES = python_files()
 
 
 def imports(module: str, path: Path) -> Iterator[str]:
-    """Every module of ours that a file imports, wherever in the file: an import in a function is one too."""
+    """Return our modules that a file imports anywhere, also within functions."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -57,7 +57,7 @@ def imports(module: str, path: Path) -> Iterator[str]:
             if node.level:
                 above = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1])
                 base = f"{above}.{base}" if base else above
-            # `from package import module` imports the module; `from module import name` the module it is in.
+            # `from package import module` imports the module; `from module import name` imports the module of the name.
             names = [full if is_module(full := f"{base}.{alias.name}") else base for alias in node.names]
         else:
             continue
@@ -69,7 +69,7 @@ def is_module(name: str) -> bool:
 
 
 def top(module: str) -> str:
-    """The module's name in LEVELS: cpm_fast.data.formats.lsp -> data; the package itself is empty."""
+    """Return the module's name in LEVELS: cpm_fast.data.formats.lsp -> data; the package itself is empty."""
     return [*module.split("."), ""][1]
 
 
@@ -149,7 +149,7 @@ def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
     assert len(files) <= MOST_FILES.get(folder, MOST_FILES_BELOW), f"make a folder of some of {files}"
 
 
-# Folders of tests that are not of a folder of the package.
+# Folders of tests without a folder of that name in the package.
 OTHER_TESTS = {"docs", "support", "kernels", "benchmarks", "examples"}
 
 

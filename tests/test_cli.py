@@ -1,4 +1,4 @@
-"""The command line, called in-process: help, exit codes, what is written where, and what bad use says."""
+"""The command line, called in-process: help, exit codes, written files, and the messages for bad use."""
 
 import json
 import subprocess
@@ -304,7 +304,7 @@ def test_import_prints_what_went_where(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "1 stages, 9 parts (flic)" in shown and "wrote flic.safetensors" in shown
     assert load_model("flic.safetensors").config == replace(preset("flic"), stages=1)
-    # A whole network of four stages does not come from one.
+    # Weights of one stage do not make a whole network of four.
     assert main(["import", "flic.caffemodel", "-o", "no.safetensors", "--preset", "flic"]) == BAD_RESULT
     assert "wrote nothing: 21 convolutions do not fit" in capsys.readouterr().out
     skeleton = ["--skeleton", "lsp"]

@@ -1,4 +1,4 @@
-"""Network configurations: what they refuse, and their way through JSON."""
+"""Network configurations: refused values, and JSON."""
 
 import json
 import math

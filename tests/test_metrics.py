@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand, and the laws they obey."""
+"""Metrics against numbers computed by hand, and their laws."""
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_pckh_by_hand():
     score = metrics.pckh(predicted, truth, box)
     assert score.per_part[:2].tolist() == [1, 0]
     assert score.per_part[MPII.index("pelvis")] == 0
-    assert score.mean == 13 / 14  # pelvis and thorax have no share
+    assert score.mean == 13 / 14  # pelvis and thorax do not count
     assert metrics.pckh(predicted, truth, head_length=np.array([30.0])).mean == score.mean
     assert metrics.pckh(predicted[:, :14], truth[:, :14], box, skeleton=LSP).mean == 12 / 14
 

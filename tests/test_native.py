@@ -1,4 +1,4 @@
-"""The C++ unit tests, built anew without CUDA or Python and run by ctest; and what nvcc says of every kernel."""
+"""The C++ unit tests, built without CUDA or Python and run by ctest; and nvcc's report on every kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def program(name: str) -> str:
-    """Beside this Python, or else on PATH."""
+    """Return the program's path, beside this Python or else on PATH."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed: pip install cmake ninja")
@@ -47,7 +47,7 @@ def test_ctest(tmp_path: Path) -> None:
 
 
 def nvcc() -> str:
-    """CUDACXX, or of CUDA_HOME, PATH or /usr/local/cuda, as CMake looks for it."""
+    """Return nvcc: CUDACXX, or in CUDA_HOME, PATH or /usr/local/cuda, in the order of CMake."""
     homes = [str(Path(os.environ[name]) / "bin") for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
     places = os.pathsep.join([*homes, os.environ.get("PATH", ""), "/usr/local/cuda/bin"])
     found = os.environ.get("CUDACXX") or shutil.which("nvcc", path=places)

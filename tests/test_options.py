@@ -1,4 +1,4 @@
-"""Every option of every verb is taken: each reaches what the verb does, and what is not one is an error."""
+"""Every option of every verb has its effect, and an unknown one is an error."""
 
 import argparse
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from cpm_fast import cli
 from cpm_fast.cli import BAD_USE, FINE, main, make_parser
 
-# A value for each option, and what it must become. Options that take none are turned on.
+# A value for each option, and its parsed form. Options without a value are turned on.
 VALUES: dict[str, tuple[list[str], object]] = {
     "--output": (["there"], Path("there")),
     "--figures": (["7"], 7),
@@ -43,7 +43,7 @@ NEEDED = {
 def verbs(
     parser: argparse.ArgumentParser, words: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Every verb, "data check" for one within another, with its parser."""
+    """Return every verb, such as "data check" for a nested one, with its parser."""
     inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     if not inner:
         yield " ".join(words), parser
@@ -75,7 +75,7 @@ def test_each_option_is_taken(verb, action):
     elif option in VALUES:
         given, wanted = VALUES[option]
     else:
-        # Verbs whose options are exercised by their own tests: any value of the option's type.
+        # Verbs with own tests of their options: any value of the option's type.
         kind = action.type or str
         count = action.nargs if isinstance(action.nargs, int) else 1
         given = ["1"] * count

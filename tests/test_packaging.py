@@ -36,7 +36,7 @@ def test_import_is_light(tmp_path: Path) -> None:
 
 
 def test_works_without_the_native_module(tmp_path: Path) -> None:
-    """Hidden, the compiled module is missed once, in one warning, and the results are the reference's."""
+    """If the compiled module is hidden, there is one warning, and the results are the reference's."""
     done = run(
         "import sys; sys.modules['cpm_fast._C'] = None"
         + DRAW
@@ -101,7 +101,7 @@ def test_build_rejects_an_unknown_choice(option: list[str], tmp_path: Path) -> N
 
 
 def test_type_checkers_follow_an_editable_install(tmp_path: Path) -> None:
-    """mypy, run elsewhere, finds the package's own files, not only the hook that Python imports them by."""
+    """mypy, run elsewhere, finds the package's own files, not only the hook by which Python imports them."""
     modulefinder = pytest.importorskip("mypy.modulefinder", reason="mypy is not installed")
     from mypy.options import Options
 

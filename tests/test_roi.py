@@ -50,7 +50,7 @@ def parts_of(**points: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_from_parts_by_hand():
-    # The head alone votes: 41 px stay 41 px.
+    # Only the head votes: 41 px stay 41 px.
     roi = Roi.from_parts(*parts_of(neck=(10, 100), head_top=(10, 59)))
     assert roi.side == pytest.approx(368)
     assert roi.center == (10, 79.5)
@@ -58,7 +58,7 @@ def test_from_parts_by_hand():
     roi = Roi.from_parts(*parts_of(left_wrist=(0, 0), right_knee=(304, 10)))
     assert roi.side == pytest.approx(368)
     assert roi.center == (152, 5)
-    # The head asks for 41 px, the wrist 608 px away for half the magnification.
+    # The head gives 41 px, the wrist 608 px away gives half the magnification.
     roi = Roi.from_parts(*parts_of(neck=(0, 0), head_top=(0, 41), right_knee=(608, 0)))
     assert roi.side == pytest.approx(736)
     assert Roi.from_parts(*parts_of(neck=(0, 0), head_top=(0, 41)), center=(7, 8)).center == (7, 8)
@@ -66,7 +66,7 @@ def test_from_parts_by_hand():
 
 def test_from_parts_takes_the_hazen_quantile_of_the_votes():
     # Votes of 20 (head), 30 (lower leg: 50.85 / 1.6950), 40 (upper arm: 47.7 / 1.1925) and 80.16 (neck to shoulder).
-    # Sorted they stand at 1/8, 3/8, 5/8 and 7/8: 0.75 lies halfway between the last two.
+    # Sorted, they are at 1/8, 3/8, 5/8 and 7/8: 0.75 lies halfway between the last two.
     roi = Roi.from_parts(*parts_of(
         neck=(0, 0), head_top=(0, 20), right_elbow=(30, 0), right_shoulder=(30, 47.7),
         right_ankle=(60, 0), right_knee=(60, 50.85),
@@ -173,7 +173,7 @@ def test_transform_takes_any_leading_shape():
 def test_frame_of_crop_by_hand():
     frame = Frame.of_crop(BOX)
     assert frame == Frame(0.125, 0.125, -0.4375, -0.4375)
-    assert frame.sx * 3.5 + frame.ox == 0  # cell 0 stands at pixel 3.5
+    assert frame.sx * 3.5 + frame.ox == 0  # cell 0 is at pixel 3.5
     # Magnified 1.3 times, the nominal box's middle 183.5 is still the crop's middle: cell (183.5 - 3.5) / 8 = 22.5.
     zoomed = Frame.of_crop(BOX, pyramid=1.3)
     assert zoomed.sx == pytest.approx(0.1625)
@@ -188,7 +188,7 @@ def test_frame_of_crop_by_hand():
 
 @given(rois, sizes, st.floats(0.3, 3), points)
 def test_frame_agrees_with_the_zoomed_region(roi, size, factor, points_image):
-    """A pixel of the nominal box, through the frame, is the cell where the zoomed crop shows the same image point."""
+    """The frame maps a pixel of the nominal box to the cell where the zoomed crop shows the same image point."""
     frame = Frame.of_crop(size, pyramid=factor)
     nominal = roi.to_box(points_image, size)
     cells = nominal * (frame.sx, frame.sy) + (frame.ox, frame.oy)

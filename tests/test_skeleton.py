@@ -26,7 +26,7 @@ def test_round_trip_through_json(skeleton):
 @built_in
 def test_limbs_join_every_part(skeleton):
     joined = {index for limb in skeleton.limb_indices for index in limb}
-    # FLIC is drawn by its arms alone, as in the release.
+    # FLIC is drawn only by its arms, as in the release.
     assert len(joined) == (6 if skeleton.name == "flic" else len(skeleton))
 
 

@@ -1,4 +1,4 @@
-"""The version stands in one place; everything that repeats it agrees."""
+"""The version is in one place; every copy agrees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_installed_version_is_that_of_the_source():
-    """A failure after a change of the version says: install again."""
+    """If this fails after a change of the version, install again."""
     assert version("cpm_fast") == cpm_fast.__version__
 
 

@@ -1,4 +1,4 @@
-"""A wheel and a source distribution hold the whole package; the wheel holds nothing else."""
+"""A wheel and a source distribution contain the whole package; the wheel contains nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("cpm_fast", "kernels", "csrc", "cmake", "tests", "benchmarks", "examples")
 BUILT = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__", "_build_failure.txt")
-# The version that pyproject.toml requires, which only an isolated build would fetch.
+# pyproject.toml requires this version, which only an isolated build would fetch.
 LEAST_SETUPTOOLS = 80
 
 
@@ -57,7 +57,7 @@ def files_of(sources: Path, folder: str) -> set[str]:
 
 
 def test_a_wheel_holds_the_package_and_nothing_else(sources, tmp_path):
-    # Listed first: a build leaves a note in its own folders alone.
+    # Files are listed before the build, which leaves a note in its own folders only.
     package = files_of(sources, "cpm_fast")
     kernels = {f"cpm_fast/{name}" for name in files_of(sources, "kernels")}
     with zipfile.ZipFile(build("wheel", sources, tmp_path)) as wheel:

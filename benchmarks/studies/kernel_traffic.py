@@ -1,7 +1,7 @@
 """The programs that a multiprocessor holds, and their traffic through L2 and shared memory: counted, not measured.
 
-L2: the bytes that all programs of a launch load and store, including masks; a tensor that several programs read counts
-as often as they read it. Tests compare the counts with every load and store of an interpreted launch.
+L2: the bytes that all programs of a launch load and store, without masked ones; a tensor that several programs read
+counts as often as they read it. Tests compare the counts with every load and store of an interpreted launch.
 
 Shared memory: each operand of a matrix product is written there once, and read once for every row or column of warps
 that needs it; warp groups read together. Operands that stay in registers make it less.

@@ -1,4 +1,4 @@
-"""The benchmark judges: wrong results have no time, absent peers are named, ratios come from turns in one round."""
+"""The benchmark: wrong results get no time, absent peers are named, ratios come from turns in one round."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def shown(*rows: dict) -> dict:
 
 
 def test_ratios_are_medians_over_rounds(monkeypatch) -> None:
-    """A machine that slows down hits both alike; the ratio of the medians would be another."""
+    """A machine that slows down affects both equally; the ratio of the medians would differ."""
     turns = []
 
     class Scripted(Contestant):

@@ -1,4 +1,4 @@
-"""The command that compares networks of equal cost: they cost the same, it trains, goes on after a stop, and ranks."""
+"""The command that compares networks of equal cost: their costs, training, resuming, and ranking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that checks the paper's claims: every group trains, resumes and is judged; verdicts on made-up runs."""
+"""The command that checks the paper's claims: every group trains, resumes and is judged; verdicts on invented runs."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_networks_of_the_field_series_are_of_one_size():
 
 
 def run(name: str, *stages: float, field: int = 0, gradient: tuple[int, int] = (40, 40)) -> dict:
-    """A run of 400 samples whose stages find this share of the parts, and two layers with gradients in these bins."""
+    """Return a run of 400 samples whose stages find this share of parts, with two layers' gradients in these bins."""
     random = np.random.default_rng(0)
     noise = 0.1 * random.standard_normal(400)
     layers = {}
     for layer, place in zip(("trunk1_block1_conv1", f"stage{len(stages)}_beliefs"), gradient, strict=True):
         layers[layer] = np.eye(72, dtype=int)[place].tolist()
-    # The seed is made from the name and the stage by a sum that is the same in every process; Python's hash is not.
+    # The seed is a sum of the name and the stage, which is the same in every process, unlike Python's hash.
     own = [np.random.default_rng(crc32(f"{name} {t}".encode())).normal(0, 0.02, 400) for t in range(len(stages))]
     hits = [(stage + noise + apart - apart.mean()).tolist() for stage, apart in zip(stages, own, strict=True)]
     return {"name": name, "hits": hits, "fields": [field], "gradients": [{"step": 1, "layers": layers}] * 5}

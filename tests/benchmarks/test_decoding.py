@@ -1,4 +1,4 @@
-"""Decoders that are compared: each against maps whose peak is known, and the command."""
+"""The compared decoders, each against maps with a known peak, and the command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PEAKS = torch.tensor([[[5.3, 7.4], [10.0, 3.75]], [[8.9, 2.2], [4.0, 4.0]]])
 
 
 def gaussians(peaks: torch.Tensor, height: float = 0.8, sigma: float = 1.1, side: int = 16) -> torch.Tensor:
-    """Peaks [M, P, 2] (x, y) in cells -> maps [M, P, side, side]."""
+    """Return maps [M, P, side, side] of peaks [M, P, 2] (x, y) in cells."""
     at = torch.arange(float(side))
     squares = (at - peaks[..., 0, None, None]) ** 2 + (at[:, None] - peaks[..., 1, None, None]) ** 2
     return height * torch.exp(-squares / (2 * sigma**2))
@@ -29,7 +29,7 @@ def gaussians(peaks: torch.Tensor, height: float = 0.8, sigma: float = 1.1, side
      ("expansion of the logarithm", 1e-3), ("the same, maps blurred", 1e-2), ("parabola, sides apart", 0.1)],
 )  # fmt: skip
 def test_finds_the_peak_of_a_gaussian(decoder: str, bound: float) -> None:
-    """In whole cells to half a cell; the logarithm of a Gaussian is its expansion."""
+    """Whole cells are exact to half a cell; the logarithm of a Gaussian equals its expansion."""
     off = (decoding.DECODERS[decoder](gaussians(PEAKS), PAIR) - PEAKS).abs().max().item()
     assert off <= bound + 1e-6
     assert off > bound / 5 or bound < 0.1, "a bound that says nothing"

@@ -1,4 +1,4 @@
-"""The study of finding: its matching and its counts, and a whole run on drawn people."""
+"""The study of finding: its matching, its counts, and a whole run on drawn people."""
 
 from __future__ import annotations
 

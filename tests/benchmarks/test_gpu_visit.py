@@ -1,4 +1,4 @@
-"""A visit goes on past steps that fail, hang and crash; its results are whole whatever ends it, and it resumes."""
+"""A visit continues after steps that fail, hang or crash; its results are complete after any end, and it resumes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_visit_goes_on_past_steps_that_fail_hang_and_crash(tmp_path: Path, log
     assert "of all things" in results["steps"]["fails"]["tail"]
     assert states(results, "hangs") == {"first": "ok", "hangs": "cut off"}
     assert 3 <= results["steps"]["hangs"]["seconds"] < 20 and "limit of 3 s" in results["steps"]["hangs"]["reason"]
-    # Another process does what is behind the case that killed the one before.
+    # Another process runs the cases after the one that killed the previous process.
     assert states(results, "crashes") == {"first": "ok", "dies": "crashed", "breaks": "crashed", "last": "ok"}
     assert results["steps"]["skips"]["reason"] == "no CUDA device"
     assert results["steps"]["counts"]["cases"]["0"]["value"] == "nan"
@@ -81,7 +81,7 @@ def test_resume_does_what_is_left_and_every_time_steps(tmp_path: Path, log: Path
     done = call("--resume", out, "--limit", 8)
     assert done.returncode == 1, done.stderr
     said = log.read_text().splitlines()
-    # Never begun first, in order of worth, then what had failed; the cases that were done are left out.
+    # Steps never begun come first, in their order, then the failed ones; finished cases are left out.
     assert [line for line in said if line in {"always", "fails", "hangs", "crashes", "skips", "waits", "counts"}] == [
         "always", "hangs", "crashes", "crashes", "crashes", "skips", "waits", "fails",
     ]  # fmt: skip
@@ -148,14 +148,14 @@ MEASURING = ("environment", "parity", "plan", "tiles", "memcheck", "counters")
 
 def rehearsal(folder: Path) -> Command:
     named = [word for step in MEASURING for word in ("--step", step)]
-    # The limits are those of a loaded machine.
+    # The limits are for a loaded machine.
     return script(VISIT, "--device", "cpu", "--limit", 300, "--minutes", 60, "--out", folder, *named)
 
 
 @pytest.mark.slow
 @pytest.mark.beside(command=rehearsal)
 def test_a_rehearsal_runs_the_measuring_steps(beside: Outcome) -> None:
-    """Every line but CUDA's own, on tiny sizes, and a plan that is whole but refused, since it measured nothing."""
+    """Every line except CUDA's own runs on tiny sizes; the plan is complete but refused, since it measured nothing."""
     results = read(beside.folder)
     assert beside.code == 1, beside.errors
     for step in MEASURING:

@@ -1,4 +1,4 @@
-"""The command that compares ideas for training: it trains each, goes on after a stop, and judges by pairs."""
+"""The command that compares ideas for training: it trains each, resumes after a stop, and compares in pairs."""
 
 from __future__ import annotations
 

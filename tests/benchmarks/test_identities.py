@@ -23,7 +23,7 @@ def result(ids: tuple[int, ...], *places: float) -> Result:
 
 
 def counted(frames: list[tuple[tuple[int, ...], tuple[float, ...]]]) -> study.Kept:
-    """Count with two figures that stand at 100 and 300, and cross in the frame that says so."""
+    """Count with two figures at 100 and 300, which cross in the marked frame."""
     truth = [figures(100, 300) if len(places) != 1 else figures(200, 205) for _, places in frames]
     return study.identities(iter([result(ids, *places) for ids, places in frames]), truth)
 
@@ -31,7 +31,7 @@ def counted(frames: list[tuple[tuple[int, ...], tuple[float, ...]]]) -> study.Ke
 def test_kept_and_exchanged() -> None:
     apart, close = ((0, 1), (100, 300)), ((1,), (200,))
     assert counted([apart, close, apart]) == study.Kept(0, 0, 1, 0, 6, 2)
-    # While they are close the one who is seen may be either.
+    # While they are close, the visible one may be either.
     swapped = counted([apart, close, ((1, 0), (100, 300)), ((1, 0), (100, 300))])
     assert (swapped.exchanged, swapped.renewed) == (2, 0)
     renewed = counted([apart, ((0, 2), (100, 300))])

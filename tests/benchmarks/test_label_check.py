@@ -1,4 +1,4 @@
-"""Labels that are wrong on purpose are found, by networks that have not seen them; those that are right stay."""
+"""Networks not trained on them find labels that are wrong on purpose; correct labels stay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TINY = replace(
 
 
 def truth(count: int) -> np.ndarray:
-    """A figure of 14 parts, 100 px between shoulder and hip."""
+    """Return a figure of 14 parts, 100 px between shoulder and hip."""
     points = np.random.default_rng(0).uniform(0, 1000, (count, 14, 2))
     points[:, LSP.index("left_shoulder")] = (0, 0)
     points[:, LSP.index("right_hip")] = (60, 80)
@@ -78,7 +78,7 @@ def test_folds_are_of_equal_size() -> None:
 
 
 def test_drawn_figures_with_wrong_labels() -> None:
-    """By bundled weights that have seen none of these figures; labels in four of them are wrong."""
+    """Bundled weights, not trained on these figures, check them; labels in four of them are wrong."""
     plain = DrawnFigures(10, seed=77)
     wrong: list[Correction] = []
     for index in range(4):

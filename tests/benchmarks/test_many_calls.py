@@ -1,4 +1,4 @@
-"""Many calls hold no more than some."""
+"""Many calls hold no more memory than a few."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.checks.many_calls import MOST_GROWTH_MB, Held, growth, refusal
 def test_a_hundred_calls_let_nothing_grow() -> None:
     before, after = growth(120)
     assert refusal(before, dataclasses.replace(after, memory_mb=before.memory_mb)) is None
-    # A hundred calls have not seen all shapes, so that plans may still be added.
+    # A hundred calls do not cover all shapes, so plans may still be added.
     assert after.memory_mb < before.memory_mb + 4 * MOST_GROWTH_MB
 
 

@@ -1,4 +1,4 @@
-"""The command that runs `infer` on many pictures: it counts, rates and sees what is missing or grows."""
+"""The command that runs `infer` on many pictures: its counts and rates, missing results and growing memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Neighbors compute while they are wanted, and end with the block, whatever happens in it."""
+"""Neighbors compute within the block, and end with it after any error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast path trains as the reference does, and the comparison sees it when it does not."""
+"""The fast path trains like the reference, and the comparison detects it if not."""
 
 from __future__ import annotations
 

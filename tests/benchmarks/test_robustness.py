@@ -1,4 +1,4 @@
-"""The command that disturbs regions: what it disturbs, by hand, and that it writes what it says."""
+"""The command that disturbs regions: its disturbances, by hand, and its files."""
 
 from __future__ import annotations
 

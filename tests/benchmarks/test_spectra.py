@@ -1,4 +1,4 @@
-"""The study of fp16 spectra: its emulation is the convolution where nothing is rounded, and it sees what goes wrong."""
+"""The study of fp16 spectra: without rounding its emulation is the convolution, and it detects errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_tf32_has_ten_bits():
 
 
 def test_fp16_spectra_on_a_trained_network(tmp_path):
-    """In range by far, and of the size of TF32's error; the whole study is kept under benchmarks/results."""
+    """They are far within range, with an error like TF32's; benchmarks/results has the whole study."""
     out = tmp_path / "study.json"
     study.main(["--weights", "compact-drawn", "--images", "1", "--tile", "32", "--json", str(out)])
     result = json.loads(out.read_text())["compact-drawn"]

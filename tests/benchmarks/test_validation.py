@@ -1,4 +1,4 @@
-"""Figures of validation: by hand, against the package's own scores, and through the command."""
+"""Figures of validation: by hand, against the package's own scores, and by the command."""
 
 from __future__ import annotations
 

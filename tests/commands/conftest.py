@@ -15,7 +15,7 @@ from support import clips
 
 @pytest.fixture
 def work(tmp_path, monkeypatch, one_thread):
-    """A folder with a network, 12 pictures of which one is bad, and a video of 20 frames; one thread."""
+    """Make a folder with a network, 12 pictures of which one is bad, and a video of 20 frames; use one thread."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     save_model(CPM(replace(compact(), input_size=(64, 64), stages=2)), tmp_path / "net.safetensors")

@@ -17,7 +17,7 @@ FIRST, SECOND = (5, 5, 25, 35), (20, 4, 45, 30)
 
 @pytest.fixture
 def folder(work):
-    """Pictures called by numbers, as COCO's are."""
+    """Write pictures named by numbers, like COCO's."""
     (work / "in" / "05-bad.png").unlink()
     for i in range(11):
         (work / "in" / f"{i:02}.png").rename(work / "in" / f"{i:012}.png")
@@ -34,13 +34,13 @@ def width_first(box: tuple[int, ...]) -> list[int]:
 
 
 def detections() -> list[dict]:
-    """Two subjects in picture 3, one in 7, and one in a picture that is not there."""
+    """Write two subjects in picture 3, one in 7, and one in a missing picture."""
     found = [(3, FIRST, 0.9), (3, SECOND, 0.95), (7, FIRST, 0.4), (99, FIRST, 0.8)]
     return [{"image_id": i, "category_id": 1, "bbox": width_first(box), "score": score} for i, box, score in found]
 
 
 def annotations() -> dict:
-    """The same as annotations, with a crowd and a box without width."""
+    """Write the same as annotations, with a crowd and a box without width."""
     images = [{"id": 100 + i, "file_name": f"{i:012}.png"} for i in (3, 7, 8, 99)]
     entries = [{**each, "image_id": each["image_id"] + 100, "iscrowd": 0} for each in detections()]
     entries += [{"image_id": 108, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1},
@@ -76,7 +76,7 @@ def test_every_form_gives_the_same_regions(work, folder, capsys, form):
     assert infer("--boxes", write(work / path, content())) == FINE
     results = {int(Path(result.name).stem): result for result in Results.load("out/results.json")}
     assert [len(results[i]) for i in range(11)] == [0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]
-    # The surest comes first.
+    # The one with the highest score comes first.
     assert np.allclose(results[3].boxes, [square(SECOND), square(FIRST)])
     assert np.allclose(results[7].boxes, [square(FIRST)]) and results[7].roi_source == "boxes"
     told = capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_every_form_gives_the_same_regions(work, folder, capsys, form):
 
 
 def square(box: tuple[int, ...]) -> tuple[float, ...]:
-    """The square about a box's middle, as wide as its longer side."""
+    """Return the square around a box's middle, as wide as its longer side."""
     left, top, right, bottom = box
     x, y, half = (left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) / 2
     return x - half, y - half, x + half, y + half

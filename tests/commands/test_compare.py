@@ -1,4 +1,4 @@
-"""Runs beside each other."""
+"""Comparison of runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The doctor finds out what does not run, not only what is not there."""
+"""The doctor detects parts that do not run, not only missing ones."""
 
 from __future__ import annotations
 

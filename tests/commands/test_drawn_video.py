@@ -1,4 +1,4 @@
-"""The video with the poses drawn in: with a legend beside it where the parts are not a person's."""
+"""The video with the poses drawn in, with a legend beside it if the parts are not a person's."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ DRAWN = f"walk_pose{playable_suffix()}"
 
 @pytest.fixture(autouse=True)
 def work(tmp_path, monkeypatch):
-    """Networks of a beetle and of a person, and a video."""
+    """Write networks of a beetle and of a person, and a video."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     for skeleton in (BEETLE, LSP):

@@ -1,4 +1,4 @@
-"""cpm-fast eval as it is typed: networks, files of predictions, metrics, what is written and what is refused."""
+"""cpm-fast eval as typed: networks, files of predictions, metrics, written files and refused arguments."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ WRITTEN = {"eval.json", "pck.png", "report.html", MANIFEST}
 
 @pytest.fixture
 def figures(tmp_path, monkeypatch) -> Figures:
-    """Four pictures as a table of LSP's parts, the truth as results, and a network that knows nothing."""
+    """Write four pictures with a table of LSP's parts, the truth as results, and an untrained network."""
     monkeypatch.chdir(tmp_path)
     figures = Figures(4, names=NAMES)
     columns = [f"{part}_{axis}" for part in LSP.names for axis in "xy"]
@@ -105,7 +105,7 @@ def test_average_precision_of_a_network_and_of_a_file(figures, tmp_path, monkeyp
     scored = ["eval", "--data", "truth.csv", "--predictions", "found.json", "--metric", "oks"]
     assert main([*scored, "-o", "out"]) == FINE
     assert "stage 1       100.0" in capsys.readouterr().out
-    # One more prediction than subjects: which is whose is for the similarity to say.
+    # There is one more prediction than subjects: the similarity matches them.
     (tmp_path / "found.json").write_text(json.dumps([*entries, {**entries[3], "score": 0.1}]))
     assert main(scored) == FINE
     shown = capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_what_is_wrong_is_said(figures, capsys, given, message):
 
 @pytest.fixture
 def finder(figures) -> str:
-    """Weights of a finder that is sure of nobody."""
+    """Write weights of a finder that finds nobody."""
     config = replace(preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),))
     model = CPM(replace(config, find_score=0.5))
     for parameter in model.parameters():

@@ -26,13 +26,13 @@ from support.disk import Disk, Killed
 from support.machine import LONG, run_machine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc")
-# A notebook, a table of the user's own: they lie in the output folder and stay as they are.
+# A notebook and a table of the user are in the output folder and stay unchanged.
 MINE = {"notes.txt": "mine", "more/labels.csv": "image,x\n"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def networks(tmp_path_factory):
-    """The files of two small networks; one thread."""
+    """Write the files of two small networks; use one thread."""
     folder = tmp_path_factory.mktemp("networks")
     for seed in range(2):
         torch.manual_seed(seed)
@@ -46,7 +46,7 @@ def networks(tmp_path_factory):
 
 def write_picture(path: Path, seed: int) -> None:
     cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8))
-    # Two writes within a tick of the file system's clock have the same time: a user is slower.
+    # Two writes within a tick of the file system's clock have the same time; a user is slower.
     os.utime(path, ns=(seed * 10**9, seed * 10**9))
 
 
@@ -55,7 +55,7 @@ def infer(pictures: Path, output: Path, network: Path, *more: str) -> int:
 
 
 def found(output: Path) -> object:
-    """The table without how long it took; None if there is none."""
+    """Return the table without its times; None if there is none."""
     if not (output / "results.json").exists():
         return None
     images = json.loads((output / "results.json").read_text())["images"]
@@ -67,7 +67,7 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def places(events: int) -> list[tuple[int, bool]]:
-    """Events to fail at, or to die at: in the nightly run both."""
+    """Return events for failures or deaths; the nightly run does both."""
     return [(at, kill) for at in range(events) for kill in (False, True) if LONG or kill == (at % 2 == 1)]
 
 
@@ -79,7 +79,7 @@ def test_the_disk_of_these_tests_fails_where_it_is_told(tmp_path):
 
     with Disk(tmp_path).mounted() as disk:
         write()
-    # Two writes, a sync, a rename, the folder's sync.
+    # The events: two writes, a sync, a rename, the folder's sync.
     assert disk.count == 5
     for at in range(5):
         (tmp_path / "a").write_bytes(b"old")
@@ -92,7 +92,7 @@ def test_the_disk_of_these_tests_fails_where_it_is_told(tmp_path):
 
 
 def test_infer_at_every_write(tmp_path, networks, capsys):
-    """Whatever event of `infer` it is: an error names the file, nothing is half, and --resume ends with the same."""
+    """At every event of `infer` an error names the file, no file is incomplete, and --resume gives the same results."""
     (tmp_path / "in").mkdir()
     write_picture(tmp_path / "in" / "0.png", 0)
     with Disk(tmp_path).mounted() as disk:
@@ -142,7 +142,7 @@ class OutputFolderMachine(RuleBasedStateMachine):
         write_picture(self.pictures / name, self.seeds[name])
 
     def wanted(self, network: int) -> object:
-        """Return the results of a run that nothing disturbs."""
+        """Return the results of an undisturbed run."""
         key = tuple(sorted(self.seeds.items())), network
         if key not in self.truth:
             true = self.place / "true"
@@ -195,7 +195,7 @@ class OutputFolderMachine(RuleBasedStateMachine):
                 assert (self.out / name).read_text() == text
 
     def teardown(self) -> None:
-        """However it was left: a run after the unfinished one is taken away is right."""
+        """Check that a run is right from any state, after the unfinished one is removed."""
         if hasattr(self, "out"):
             shutil.rmtree(self.out / ".unfinished", ignore_errors=True)
             assert infer(self.pictures, self.out, self.networks / "0.safetensors", "--overwrite") == FINE

@@ -1,4 +1,4 @@
-"""Few samples of one's own: a training starts from bundled weights by a recipe of its own, with no option at all."""
+"""Few samples of one's own: without options, training starts from bundled weights with its own recipe."""
 
 import json
 
@@ -16,7 +16,7 @@ from support.pages import commands
 
 @pytest.fixture(autouse=True)
 def given(tmp_path, monkeypatch):
-    """A table of seven pictures, and what the command would train with."""
+    """Write a table of seven pictures, and record the settings of the training."""
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("a.png", np.zeros((90, 90, 3), np.uint8))
     write(7)
@@ -33,7 +33,7 @@ def write(rows: int) -> None:
 
 
 def run(given, *arguments: str):
-    """Network, recipe, training data and options of the training that a command starts."""
+    """Return network, recipe, training data and options of the training that a command starts."""
     given.clear()
     assert main(["train", "--data", "m.csv", *arguments]) == FINE
     ((network, config, data, _, _), more) = given[0]
@@ -76,14 +76,14 @@ def test_other_options_stay_as_they_are(given):
 
 
 def test_without_options_72_samples_train_as_docs_own_animal_says(given):
-    """The mouse's sides have no partners, as here, so that mirroring is off by itself."""
+    """The mouse's sides have no partners, as here, so mirroring is off by default."""
     write(90)
     found = run(given, "--hold-out", "18")
     options = next(line for line in commands("docs/own-animal.md") if line.startswith("cpm-fast train --data mouse/"))
     wanted = run(given, *options.split()[4:-2])
     assert found[0] == wanted[0] and found[3]["start"] == wanted[3]["start"] == str(weights_file("compact-lsp"))
     assert found[3]["options"].validate_every == wanted[3]["options"].validate_every == 20
-    # Training makes this of it: `without_mirroring`.
+    # Training converts it by `without_mirroring`.
     assert without_mirroring(found[1], found[0]) == wanted[1] and wanted[1].epochs == 100
 
 

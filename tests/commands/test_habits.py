@@ -1,4 +1,4 @@
-"""Habits of people at a terminal: versions, typing errors, pipes that close, quiet and talkative runs."""
+"""Use in a terminal: versions, typing errors, pipes that close, quiet and verbose runs."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""cpm-fast infer that is killed and resumed, and that several processes share: the same results, nothing done twice."""
+"""cpm-fast infer, killed and resumed, or shared by several processes: the same results, no work done twice."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
     real = inference.Source.picture
     monkeypatch.setattr(inference.Source, "picture", lambda self, *how: (read.append(self.name), real(self, *how))[1])
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_RESULT
-    # Seven lines: six results and the bad picture, which is tried again.
+    # Seven lines: six results, and the bad picture, which is tried again.
     assert read == ["in/05-bad.png", *(f"in/{i:02}.png" for i in range(6, 11))]
     told = capsys.readouterr()
     assert "resuming: 6 of 12 pictures are done" in told.out and "failed: in/05-bad.png" in told.err
@@ -100,7 +100,7 @@ def launched(work, *arguments: str, processes: int = 2) -> subprocess.CompletedP
 
 @pytest.mark.slow
 def test_two_processes_share_a_folder_and_go_on(work, monkeypatch, capsys):
-    """The second run takes up the journal of a single process that was stopped."""
+    """The second run continues the journal of a single process that was stopped."""
     main([*PICTURES, "-o", "whole"])
     stop_after(monkeypatch, unfinished.Journal, "add", 4)
     main([*PICTURES, "-o", "out"])

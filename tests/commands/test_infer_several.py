@@ -18,7 +18,7 @@ PLACES = np.array([[90.0, 90.0], [220.0, 95.0]])
 
 @pytest.fixture
 def seen(work, monkeypatch):
-    """A finder and a network that see two who stand still; the second comes with the second look, at frame 5."""
+    """Mock a finder and a network with two still subjects; the second appears in the second search, at frame 5."""
     shape = np.random.default_rng(0).uniform((-25, -50), (25, 50), (14, 2))
     looks = []
 
@@ -30,7 +30,7 @@ def seen(work, monkeypatch):
         found = []
         for roi in rois:
             place = PLACES[np.linalg.norm(PLACES - roi.center, axis=1).argmin()]
-            # A little off, and otherwise in each frame, as of a network.
+            # The parts have small errors, different in each frame, like those of a network.
             parts = shape + place + 0.1 * np.sin(image[90, :14, :1].astype(float))
             parts_box = roi.to_box(parts, engine.config.input_size)
             found.append(Found(parts_box[None], np.full((1, 14), 0.8, np.float32), None, 0, 0, 0))
@@ -72,7 +72,7 @@ def test_a_run_that_was_stopped_gives_the_same_numbers(work, seen, monkeypatch, 
 
 
 def test_frames_without_anybody_are_drawn_too(work, seen, monkeypatch, capsys):
-    """The table has no rows of them; the video that a resumed run draws is as long as the other's."""
+    """The table has no rows for them; the video of a resumed run has the same length."""
 
     def nobody(image):
         return []

@@ -47,7 +47,7 @@ def test_a_video_goes_on_where_it_was_stopped(work, monkeypatch, capsys, smooth)
 
 
 def killed_behind(table, lines: int, *arguments: str) -> None:
-    """Start a command, and kill it with SIGKILL once its table has so many lines."""
+    """Start a command, and kill it with SIGKILL when its table has this many lines."""
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-m", "cpm_fast", *arguments], env=alone, stdout=subprocess.DEVNULL)
     while process.poll() is None and not (table.exists() and table.read_bytes().count(b"\n") >= lines):
@@ -59,7 +59,7 @@ def killed_behind(table, lines: int, *arguments: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 def test_what_was_killed_goes_on(work, capsys):
-    """A process that is gone at once, as a machine that loses power, in a folder and in a video."""
+    """A process ends at once, as in a power failure, in a folder and in a video."""
     for i in range(11, 90):
         (work / "in" / f"{i:02}.png").write_bytes((work / "in" / "00.png").read_bytes())
     clips.write_walk(work / "walk.mp4", 6.0)
@@ -98,7 +98,7 @@ def test_a_video_that_was_cut_is_a_bad_result(work, capsys):
 
 
 class Camera:
-    """Gives frames until Ctrl-C."""
+    """A camera that gives frames until Ctrl-C."""
 
     def __init__(self, source) -> None:
         self.left = 6

@@ -1,4 +1,4 @@
-"""Everything that cpm-fast infer can be given: folders within folders, stdin, several videos, addresses, COCO files."""
+"""All inputs of cpm-fast infer: nested folders, stdin, several videos, addresses, COCO files."""
 
 import functools
 import http.server
@@ -27,7 +27,7 @@ DRAWN = f"_pose{playable_suffix()}"
 
 @pytest.fixture(autouse=True)
 def work(tmp_path, monkeypatch):
-    """A network, two videos of one name, and pictures in folders of folders; one thread."""
+    """Write a network, two videos of one name, and pictures in nested folders; use one thread."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     save_model(CPM(replace(compact(), input_size=(64, 64), stages=2)), tmp_path / "net.safetensors")
@@ -166,7 +166,7 @@ def test_a_coco_file_names_the_pictures_and_its_ids_come_back(work, capsys):
     assert infer("in/cats.json", "--no-pictures", "--form", "coco", "-o", "out") == FINE
     entries = json.loads((work / "out" / "results_coco.json").read_text())
     assert [(entry["image_id"], entry["category_id"]) for entry in entries] == [(70, 4), (90, 4)]
-    # The same from Python, for pictures that were named otherwise.
+    # The same in Python, for pictures with other names.
     assert infer("in", "-r", "--no-pictures", "-o", "other") == FINE
     results = Results.load("other/results.json")
     results[:2].save("coco.json", form="coco", coco_file="in/cats.json")

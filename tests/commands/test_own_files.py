@@ -1,4 +1,4 @@
-"""Files of the user's own in an output folder: no command writes over them, and each ends before it works."""
+"""Files of the user in an output folder: no command overwrites them, and each stops before it works."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""infer --form csv, a correction, and train --data: the same regions, and no label where nobody was sure."""
+"""infer --form csv, a correction, and train --data: the same regions, and no label for parts with low scores."""
 
 import csv
 from dataclasses import replace
@@ -22,7 +22,7 @@ LEAST = 0.02
 
 @pytest.fixture(autouse=True)
 def work(tmp_path, monkeypatch):
-    """A network, whose peaks are low and uneven, three pictures and a video."""
+    """Write a network with low and uneven peaks, three pictures and a video."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     save_model(CPM(replace(compact(), input_size=(64, 64), stages=2)), tmp_path / "net.safetensors")
@@ -103,7 +103,7 @@ def test_a_high_least_score_changes_no_frame_that_follows(work):
 
 
 def test_the_table_of_a_video_works_on_another_machine(work, monkeypatch):
-    """The end of the video's path is what leads to it from the table's folder."""
+    """The end of the video's path leads to it from the table's folder."""
     assert main(["infer", "walk.mp4", "--model", "net.safetensors", "--min-score", str(LEAST), "--no-pictures", "-o",
                  "out"]) == FINE  # fmt: skip
     text = (work / "out/walk.csv").read_text()

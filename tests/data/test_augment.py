@@ -1,4 +1,4 @@
-"""Augmentation: image and points go through one matrix, seen on pictures of colored dots."""
+"""Augmentation: image and points use one matrix, as pictures of colored dots show."""
 
 from dataclasses import replace
 
@@ -23,12 +23,12 @@ BEETLE = Skeleton(
 )
 NETWORK = replace(preset("compact", BEETLE), input_size=(160, 192))
 PEOPLE = 2
-# One color a dot, BGR: each has a full channel, so that no dot's edge towards black looks like another dot.
+# One color per dot, BGR: each has a full channel, so that no dot's edge towards black looks like another dot.
 COLORS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255), (255, 128, 0),
                    (0, 255, 128), (128, 0, 255), (0, 128, 255), (255, 0, 128), (128, 255, 0)])  # fmt: skip
 COLOR_TOLERANCE = 40
 DOT_RADIUS_PX, SUBPIXEL_BITS = 7.0, 4
-# Half a pixel is what the picture allows: dots are painted to 1/16 px and found by whole pixels.
+# The picture allows half a pixel: dots are painted to 1/16 px and found by whole pixels.
 DOT_TOLERANCE_PX = 0.5
 ALL_TURNED = AugmentationConfig(0.7, 1.3, 180.0, 8.0, 0.5)
 
@@ -44,7 +44,7 @@ SIZES = st.sampled_from([(64, 64), (64, 96), (368, 368)])
 
 
 def dotted(seed: int) -> tuple[Sample, np.ndarray]:
-    """A black picture with a dot at every part of two people, none near another, and the dots [K, P, 2]."""
+    """Return a black picture with a dot at every part of two people, none near another, and the dots [K, P, 2]."""
     random = np.random.default_rng(seed)
     places = np.stack(np.meshgrid(np.arange(4), np.arange(3)), axis=-1).reshape(-1, 2)[random.permutation(12)]
     dots = 40 + 45 * places + random.uniform(-8, 8, (12, 2))
@@ -58,7 +58,7 @@ def dotted(seed: int) -> tuple[Sample, np.ndarray]:
 
 
 def find_dot(crop: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Centroid (x, y) of the pixels of a color."""
+    """Return the centroid (x, y) of the pixels of a color."""
     y, x = (np.abs(crop.astype(np.int16) - color.astype(np.int16)).max(axis=2) <= COLOR_TOLERANCE).nonzero()
     assert len(x), f"no dot of color {color} in the crop"
     return np.array([x.mean(), y.mean()])
@@ -77,7 +77,7 @@ def test_image_and_points_move_together(flip):
             for part, (x, y) in enumerate(item.parts_box[person].tolist()):
                 if not (reach <= x <= width - 1 - reach and reach <= y <= height - 1 - reach):
                     continue
-                # In a mirrored picture the dot of the left claw is where the right claw is said to be.
+                # In a mirrored picture the dot of the left claw is at the label of the right claw.
                 dot = person * len(BEETLE) + (BEETLE.mirror[part] if flip else part)
                 assert np.abs(find_dot(item.crops, COLORS[dot]) - (x, y)).max() < DOT_TOLERANCE_PX
                 found += 1
@@ -140,7 +140,7 @@ def test_worked_by_hand():
 
 
 def release_matrix(roi: Roi, size: tuple[int, int], drawn: Draw, image_size: tuple[int, int]) -> np.ndarray:
-    """The release's four steps one by one: scale, turn about the image's center, crop about the subject, flip."""
+    """Return the release's four steps in turn: scale, turn about the image's center, crop about the subject, flip."""
     scale = max(size) / roi.side * drawn.scale
     angle = np.deg2rad(drawn.degrees)
     scaled = np.diag([scale, scale, 1.0])
@@ -194,7 +194,7 @@ def test_draws_depend_on_the_generator_alone():
         return [draw(config, random) for _ in range(5)]
 
     assert some(RANGES) == some(RANGES)
-    # Each draw takes the same count of random numbers, whatever the ranges.
+    # Each draw takes the same count of random numbers for all ranges.
     still = some(replace(RANGES, scale_min=1.0, scale_max=1.0, rotate_degrees=0.0, shift_px=0.0))
     assert [one.flip for one in still] == [one.flip for one in some(RANGES)]
     assert {(one.scale, abs(one.degrees), abs(one.shift[0])) for one in still} == {(1.0, 0.0, 0.0)}
@@ -217,7 +217,7 @@ def test_ranges_that_are_none_are_refused(fields):
 
 
 def test_what_is_off_changes_nothing_and_later_draws_come_last():
-    """The geometry that a seed draws is that of versions without color and occlusion."""
+    """The geometry of a seed equals that of versions without color and occlusion."""
     geometry = ("scale", "degrees", "shift", "flip")
     colored = replace(ALL_TURNED, center_px=4.0, brightness=0.2, contrast=0.3, saturation=0.4, occlude_probability=1.0)
     for seed in range(20):

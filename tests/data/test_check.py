@@ -1,4 +1,4 @@
-"""data check: each fault is planted once and found, and sound data has none."""
+"""data check: each fault is planted once and found, and correct data has none."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from cpm_fast.skeleton import COCO, LSP, MPII, Skeleton
 
 @pytest.fixture
 def table(tmp_path):
-    """Six pictures of drawn figures in a table of one's own, all sound."""
+    """Write six pictures of drawn figures with a correct table."""
     figures = DrawnFigures(6)
     columns = ["image", *(f"{part}_{axis}" for part in LSP.names for axis in "xy")]
     rows = []

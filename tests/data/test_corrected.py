@@ -1,4 +1,4 @@
-"""Corrected labels: what they change, their way through a file, and as a word for --data."""
+"""Corrected labels: their effect, their file, and their form in --data."""
 
 from __future__ import annotations
 

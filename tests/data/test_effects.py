@@ -1,4 +1,4 @@
-"""Regions that are off, cut or of half a body, and what is done to pixels: seen on dots and on their labels."""
+"""Shifted and cut regions, half bodies, and changes of pixels, tested on dots and their labels."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_region_is_off_by_shares_of_its_side():
     assert off.center == pytest.approx((roi.center[0] + 0.1 * roi.side, roi.center[1] - 0.2 * roi.side))
     item = prepare(sample, NETWORK, Draw(region_error=(0.1, -0.2, 0.0)))
     plain = prepare(sample, NETWORK, NOTHING_OFF)
-    # The network is told the region's center, which is all that it is told in inference.
+    # The network gets only the region's center, as in inference.
     np.testing.assert_array_equal(item.center_box, plain.center_box)
     moved = plain.parts_box + np.array([-0.1, 0.2]) * max(NETWORK.input_size)
     np.testing.assert_allclose(item.parts_box, moved, atol=1e-3)

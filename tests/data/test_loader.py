@@ -1,4 +1,4 @@
-"""Batches: a function of seed, epoch and sample, whoever loads them and wherever they start."""
+"""Batches: a function of seed, epoch and sample, for any number of workers and any start."""
 
 from dataclasses import fields, replace
 
@@ -162,7 +162,7 @@ def test_a_bug_is_no_unreadable_sample():
 
 
 def pictured(parts: np.ndarray, labeled: np.ndarray | None = None, others: np.ndarray | None = None) -> Sample:
-    """A grey picture of 100 x 80 with the given parts."""
+    """Return a gray picture of 100 x 80 with the given parts."""
     if others is None:
         others = np.empty((0, 0, 2))
     known = np.isfinite(parts).all(axis=1) if labeled is None else labeled

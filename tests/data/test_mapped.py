@@ -1,4 +1,4 @@
-"""Datasets of other skeletons: parts go by name, and what a dataset lacks is unlabeled."""
+"""Datasets of other skeletons: parts are matched by name, and missing parts are unlabeled."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def test_no_part_in_common():
 
 
 def test_what_is_no_part_is_kept():
-    """Head length, area and the rest are the subject's, whatever its parts are called."""
+    """Head length, area and the other fields belong to the subject, for any names of its parts."""
 
     class Measured:
         name, skeleton = "measured", LSP

@@ -1,4 +1,4 @@
-"""Mirroring is switched off, with a word, where a part holds a side in its name and has no partner."""
+"""Mirroring is switched off, with a message, if a part has a side in its name and no partner."""
 
 import json
 import warnings

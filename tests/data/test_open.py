@@ -1,4 +1,4 @@
-"""Words and paths that mean a dataset."""
+"""Words and paths that name a dataset."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Pictures are found by the names that annotations give them, whatever machine these come from."""
+"""Pictures are found by the names in annotations, which may come from any machine."""
 
 import unicodedata
 import warnings

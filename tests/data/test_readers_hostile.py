@@ -1,4 +1,4 @@
-"""Readers of datasets against damaged and hostile files: a ValueError that names the file, soon, and little memory."""
+"""Readers of datasets against damaged and hostile files: a quick ValueError that names the file, and little memory."""
 
 import json
 import struct
@@ -108,13 +108,13 @@ FORMS = [(name, packed) for name, (_, write, _) in READERS.items() for packed in
 
 @pytest.fixture(autouse=True)
 def unprobed(monkeypatch):
-    """The process that reads an HDF5 file first takes half a second for each; `test_pandas_hdf5` tests it."""
+    """Skip the process that reads an HDF5 file first, which takes half a second each; `test_pandas_hdf5` tests it."""
     monkeypatch.setattr("cpm_fast.data.files.hdf5._probe", lambda *_: None)
 
 
 @pytest.fixture(params=FORMS, ids=[f"{name}, {'packed' if packed else 'plain'}" for name, packed in FORMS])
 def reader(request, tmp_path):
-    """The path and bytes of a fine file, and what reads it."""
+    """Return the path and bytes of a valid file, and its reader."""
     name, packed = request.param
     file, write, read = READERS[name]
     for needed in ("scipy", "h5py"):
@@ -125,7 +125,7 @@ def reader(request, tmp_path):
 
 
 def refuses_or_reads(path, data, read):
-    """Whether it was read; fails on any other error than ours, on a long wait and on much memory."""
+    """Return whether it was read; fail on any error but ours, on a long wait and on much memory."""
     path.write_bytes(data)
     tracemalloc.start()
     started = time.perf_counter()
@@ -144,7 +144,7 @@ def refuses_or_reads(path, data, read):
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_changed_bytes(reader, data):
-    """Some bytes changed anywhere, with a liking for the extreme values that sizes are made of."""
+    """Some bytes change anywhere, often to the extreme values that occur in sizes."""
     path, fine, read = reader
     changed = bytearray(fine)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -171,7 +171,7 @@ def test_noise_behind_a_fine_beginning(reader, noise, kept):
 
 
 def matlab_cell(count):
-    """A MATLAB file whose variable RELEASE is a cell of so many elements, of which it has none."""
+    """Return a MATLAB file whose variable RELEASE is a cell that claims this many elements and has none."""
 
     def element(kind, data):
         return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)

@@ -1,4 +1,4 @@
-"""Samples, subsets and what is held out of a dataset."""
+"""Samples, subsets and held-out samples of a dataset."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from cpm_fast.skeleton import LSP
 
 
 class Numbers:
-    """Samples named by their number; records which were read."""
+    """Samples named by their number, with a record of those that were read."""
 
     name = "numbers"
     skeleton = LSP

@@ -1,4 +1,4 @@
-"""A folder with stand-ins for what the pages name."""
+"""A folder with stand-ins for the files that the pages name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command of the documentation runs on small stand-ins, and writes and prints what it should."""
+"""Every command of the documentation runs on small stand-ins, with the promised files and output."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def call(command: str) -> int:
 
 
 def keep(promise: Promise, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Run a command, and compare what it did with its promise."""
+    """Run a command, and compare its files and output with its promise."""
     before = files()
     code = call(command)
     printed = capsys.readouterr()
@@ -99,7 +99,7 @@ def test_the_commands_of(page, stand_ins, small_presets, capsys):
 
 
 class Parsed(Exception):
-    """The options of a script were parsed; it stops there."""
+    """An error after a script has parsed its options, which stops it."""
 
 
 def parse(command: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
@@ -130,7 +130,7 @@ def parse(command: str, monkeypatch: pytest.MonkeyPatch) -> argparse.Namespace:
 )
 def test_long_commands_parse(command, monkeypatch):
     options = parse(command, monkeypatch)
-    # Something that was typed has arrived: a parser that swallowed its options would pass otherwise.
+    # A typed value has arrived: otherwise a parser that drops its options would pass.
     for name, value in re.findall(r"--(batch|minutes|steps|kills|hold-out|last) (\d+)", command.split(" -m ")[-1]):
         found = getattr(options, name.replace("-", "_"))
         assert float(value) in np.atleast_1d(found).astype(float), (name, found)
@@ -148,7 +148,7 @@ def test_extras_that_pages_name_exist():
 
 
 def test_the_commands_of_continuous_integration_are_in_its_scripts():
-    """.ci/run takes lines from the README; all others stand in .ci/run or .ci/nightly word for word."""
+    """.ci/run reads lines from the README; all others are in .ci/run or .ci/nightly word for word."""
     scripts = "\n".join(path.read_text() for path in (ROOT / ".ci").iterdir())
     install = {command for command in commands("README.md") if command.startswith("python3 -m venv")}
     for page in PAGES:
@@ -161,7 +161,7 @@ def test_the_commands_of_continuous_integration_are_in_its_scripts():
 
 @pytest.mark.slow
 def test_the_commands_for_several_processes(stand_ins):
-    """Those for one machine run as they are, with a tiny network."""
+    """Those for one machine run unchanged, with a tiny network."""
     local = [line for line in commands("docs/running-at-scale.md") if "--standalone" in line]
     wanted = ["out/two/results.json", "out/eval/eval.json"]
     assert len(local) == len(wanted)
@@ -175,7 +175,7 @@ def test_the_commands_for_several_processes(stand_ins):
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_the_python_of(page, stand_ins, capsys):
-    """Every block runs; a comment behind a print says what it prints."""
+    """Every block runs; a comment after a print has its output."""
     if page == "docs/weights.md":
         pytest.importorskip("onnxscript", reason='ONNX needs pip install -e ".[export]"')
         export_model(CPM(TINY), "pose.onnx")

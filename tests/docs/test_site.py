@@ -1,4 +1,4 @@
-"""The site builds without a warning, has every page and public name, and its pages fetch nothing from elsewhere."""
+"""The site builds without a warning, has every page and public name, and its pages load nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_pages_load_nothing_from_elsewhere(site):
         for address in loaded:
             parts = urlsplit(address)
             assert (not parts.scheme and not parts.netloc) or parts.scheme == "data", f"{page.name} loads {address}"
-    # A style sheet loads what its url() and @import name; a script could load anything, so hosts in ours are looked at.
+    # A style sheet loads the addresses in its url() and @import; a script could load any, so hosts in ours are checked.
     for sheet in site.rglob("*.css"):
         for address in re.findall(r"(?:url\(|@import )\s*[\"']?([^\"')\s]+)", sheet.read_text(encoding="utf-8")):
             assert not address.startswith(("http:", "https:", "//")), f"{sheet.name} loads {address}"
@@ -86,7 +86,7 @@ def test_the_check_of_addresses_sees_a_font(tmp_path):
 
 @pytest.mark.slow
 def test_links_in_the_site_lead_somewhere(site):
-    """Also those into the copies of files outside docs/."""
+    """This includes links into the copies of files outside docs/."""
     read_pages = {page: read(page) for page in sorted(site.rglob("*.html"))}
     for page, found in read_pages.items():
         if page.name == "404.html":
@@ -136,7 +136,7 @@ def test_every_page_is_in_the_navigation_once():
 
 
 def test_every_page_is_reached_from_the_readme():
-    """By one link; a page of the API reference through its index."""
+    """One link is enough; a page of the API reference is reached through its index."""
     named = links("README.md")
     for page in PAGES:
         if page != "README.md" and not page.startswith("docs/api/"):
@@ -155,7 +155,7 @@ def test_pictures_have_a_description(page):
 
 
 def test_error_texts_are_those_of_the_package():
-    """Every fixed piece of a message that the page quotes stands in the source."""
+    """Every fixed piece of a message that the page quotes is in the source."""
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cpm_fast").rglob("*.py"))
     source = re.sub(r'"\s*\n\s*f?"', "", source)
     quoted = re.findall(r"\*\*(.+?)\*\*", text("docs/troubleshooting.md").replace("\n", " "))

@@ -1,4 +1,4 @@
-"""An engine gives what the model gives now, or refuses: changed weights, hooks, odd layers, tracing, transforms."""
+"""An engine gives the model's present result, or refuses: changed weights, hooks, odd layers, tracing, transforms."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_change_counts_at_the_next_call(change: Callable[[CPM], object]) -> No
         wanted = model(x)
     found = engine(x)
     assert error(found, wanted) < BOUND, error(found, wanted)
-    if change is not CHANGES["hook on a normalization"]:  # in evaluation mode it is folded, and not called
+    if change is not CHANGES["hook on a normalization"]:  # in evaluation mode it is folded and not called
         assert error(found, before) > 1e-4, "the test changes nothing"
 
 
@@ -278,7 +278,7 @@ def test_a_checksum_changes_with_every_value_and_its_place(dtype: torch.dtype, c
         assert checksum([ascending]) == checksum([ascending.clone()])
         assert checksum([ascending, values]) != checksum([values, ascending])
     if count and dtype.is_floating_point:
-        # Two signs in one chain of the sum.
+        # Two signs change in one chain of the sum.
         signs = values.clone()
         signs[:: max(count // 2, 1)] *= -1
         assert torch.equal(signs, values) or checksum([signs]) != checksum([values])

@@ -1,4 +1,4 @@
-"""The engine gives what the model gives, whatever happens to the model, to the inputs and to the process."""
+"""The engine gives the model's results, for any change of the model, the inputs and the process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NETWORKS = {
 def test_gives_what_the_model_gives(config, device, centered):
     model = network(config, device)
     engine, oracle = Engine(model), copy.deepcopy(model).double()
-    for count in (1, 2, 2, 2, 0, 3):  # on CUDA the second call of a shape is captured, the third replayed
+    for count in (1, 2, 2, 2, 0, 3):  # on CUDA the second call of a shape is captured, and the third is replayed
         x = crops(config, count, device)
         center = None if centered else torch.rand(count, 1, *config.input_size, device=device)
         with torch.no_grad():

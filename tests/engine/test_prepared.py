@@ -1,4 +1,4 @@
-"""Prepared weights of an engine: shared, bounded in memory, and those of the model as it is."""
+"""Prepared weights of an engine: shared, bounded in memory, and up to date with the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine in several threads, with a number of its own, and in a forked process."""
+"""An engine in several threads, with its own thread count, and in a forked process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_threads_are_those_of_the_call(monkeypatch):
 
 
 def test_two_calls_at_once_have_threads_of_their_own():
-    """Each thread asks again and again while the other's count is another."""
+    """Each thread reads its count repeatedly while the other thread has another one."""
     wrong = []
 
     def work(count: int) -> None:

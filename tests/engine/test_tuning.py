@@ -1,4 +1,4 @@
-"""Measured tuning: what is chosen, what is kept for the next process, and what becomes of files that are damaged."""
+"""Measured tuning: the choice, the file for the next process, and damaged files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ConvShape, int]]:
-    """Record the measurements that are made; the larger a tile, the faster it seems."""
+    """Record the measurements; a larger tile has a shorter time."""
     calls: list[tuple[ConvShape, int]] = []
 
     def measured(shape: ConvShape, tile: int) -> float:

@@ -1,4 +1,4 @@
-"""Average precision of a COCO file against pycocotools on the same file: crowds, nobody labeled, empty pictures."""
+"""Average precision of a COCO file against pycocotools on the same file: crowds, unlabeled people, empty pictures."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ class People:
         self.person(1, iscrowd=1)
         self.person(2, labeled=False)
         self.person(3, iscrowd=1, labeled=False)
-        # No region can be told from one part without a box: no sample, but a person.
+        # One part without a box gives no region: this is no sample, but a person.
         self.person(3, only=1, bbox=[0, 0, 0, 0])
         for image in (1, 2, 3, 4, 4):
             self.found(image, self.random.uniform(0, 300, (17, 2)))
@@ -104,7 +104,7 @@ def test_of_a_part_of_a_file_other_people_are_ignored(tmp_path):
     samples = Subjects(reader.images, reader.truth(), np.array(reader.areas))
     truth, images = with_unsampled(samples, last, reader.indices, reader.names, COCO)
     assert images == {"3": f"{3:012}.png"} and set(truth.images) == {"3"}
-    # Two samples count, and the person whom no region can be told of; the crowd and the third sample do not.
+    # Two samples count, and the person without a region; the crowd and the third sample do not.
     assert truth.ignored.tolist() == [False, False, True, False, True]
 
 

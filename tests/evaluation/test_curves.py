@@ -1,4 +1,4 @@
-"""Names in pictures are plain text, whatever they hold."""
+"""Names in pictures are plain text for any content."""
 
 import warnings
 
@@ -17,7 +17,7 @@ NAMES = [r"$\frac{", "cost $5", "$5 and $6", "$x_{$", r"a\$b$", "_hidden", "back
 
 @pytest.fixture
 def shown(monkeypatch) -> list[str]:
-    """The texts of every figure that was drawn."""
+    """Return the texts of every figure that was drawn."""
     texts: list[str] = []
     real = Figure.savefig
 
@@ -52,7 +52,7 @@ def test_curves_of_a_training(name, shown, tmp_path):
 
 
 def test_without_the_escape_they_fail(monkeypatch):
-    """The test above could fail: Matplotlib reads these names as mathematics."""
+    """The test above can fail: Matplotlib reads these names as mathematics."""
     monkeypatch.setattr(curves, "plain", lambda text: text)
     rule = Rule(reference="torso", threshold=0.2)
     with pytest.raises(ValueError, match="frac"):

@@ -1,4 +1,4 @@
-"""Whole pictures scored: regions by their overlap, and key points of found regions beside those of true ones."""
+"""Scores of whole pictures: regions by their overlap, and key points of found regions beside those of true ones."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ PLACES = {"a.png": [(40, 40), (120, 40)], "torn.png": [(30, 30)], "b.png": [(60,
 
 
 class Scenes:
-    """One sample per subject; those of a picture are one another's others, and there is a crowd."""
+    """One sample per subject, with the other subjects of its picture, and a crowd."""
 
     name, skeleton = "scenes", LSP
 
@@ -44,7 +44,7 @@ class Scenes:
         if name == "torn.png":
             raise OSError("torn.png is torn")
         others = [self.parts(i) for i, (other, _) in enumerate(self.subjects) if other == name and i != index]
-        # Someone else who is no sample.
+        # A person who is no sample.
         others.append(np.full((14, 2), np.nan))
         others[-1][:3] = [(200, 80), (210, 90), (205, 85)]
         image = np.full((100, 220, 3), index, np.uint8)
@@ -53,7 +53,7 @@ class Scenes:
 
 
 def exact(engine, settings, pictures) -> Iterator:
-    """A network that is always right about a subject near the region's middle, and far off where there is none."""
+    """Return a network that is right for a subject near the region's middle, and far off if there is none."""
     scenes = Scenes()
     for tag, cuts in pictures:
         found = []
@@ -67,7 +67,7 @@ def exact(engine, settings, pictures) -> Iterator:
 
 
 class Looks:
-    """Finds the first of a.png, a false region, one in the crowd and one on the other; b's subject beside its place."""
+    """A finder of a.png's first subject and a false region, one in the crowd, one on the other; b's is misplaced."""
 
     def regions(self, engine, settings, image):
         if image[0, 0, 0] == 0:
@@ -140,7 +140,7 @@ def test_the_network_stays_in_training(score, monkeypatch):
 
 def test_each_region_and_each_subject_once():
     true = [Roi((0, 0), 10), Roi((4, 0), 10)]
-    # The first takes the one that it overlaps most, though the second would fit that one only.
+    # The first is matched with the one that it overlaps most, although the second fits only that one.
     assert matched_regions([Roi((3, 0), 10), Roi((5, 0), 10)], true, 0.5) == {0: 1}
     assert matched_regions([Roi((1, 0), 10), Roi((5, 0), 10)], true, 0.5) == {0: 0, 1: 1}
     assert matched_regions([], true, 0.5) == matched_regions(true, [], 0.5) == {}

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against the normal approximation, and what they refuse."""
+"""Bootstrap intervals against the normal approximation, and refused arguments."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Arrays of predictions: which axis is what, whose order of parts, which pixel is the first."""
+"""Arrays of predictions: the axes, the order of parts, and the first pixel."""
 
 import io
 
@@ -12,7 +12,7 @@ from support.annotated import FLY
 
 
 def subjects(count: int, parts: int) -> np.ndarray:
-    """[K, p, 2], every number another."""
+    """Return [K, p, 2] with all numbers different."""
     return np.arange(count * parts * 2, dtype=np.float64).reshape(count, parts, 2)
 
 

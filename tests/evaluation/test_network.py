@@ -1,4 +1,4 @@
-"""Evaluation with networks that know the truth, so that every number is known beforehand."""
+"""Evaluation with networks that return the truth, so that every number is known in advance."""
 
 import json
 import warnings
@@ -97,7 +97,7 @@ def test_wide_tables_are_wrapped():
 
 def test_written_forms(tmp_path):
     dataset = Figures(3)
-    dataset.parts_image[:, LSP.index("neck")] = np.nan  # a part with no truth at all
+    dataset.parts_image[:, LSP.index("neck")] = np.nan  # a part without any truth
     result = evaluate(Knowing(dataset, own), dataset)
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert values["stages"][1]["mean"] == 1

@@ -31,7 +31,7 @@ def test_exact_predictions_are_found_at_every_threshold():
 
 
 def test_one_part_at_a_known_similarity():
-    """The nose alone, sigma 0.026: off by 0.026 x 100 x sqrt(8 ln(1 / 0.72)) px, its similarity is 0.72."""
+    """Only the nose has an error, sigma 0.026: with 0.026 x 100 x sqrt(8 ln(1 / 0.72)) px its similarity is 0.72."""
     truth = annotated(1)
     truth.parts_image[:, 1:] = np.nan
     off = 0.026 * 100 * np.sqrt(8 * np.log(1 / 0.72))
@@ -42,7 +42,7 @@ def test_one_part_at_a_known_similarity():
 
 
 def test_a_confident_miss_comes_first():
-    """One subject, found by the second of two predictions: precision 1/2 at every recall."""
+    """The second of two predictions finds the only subject: the precision is 1/2 at every recall."""
     truth = annotated(1)
     both = np.concatenate([truth.parts_image + 1000, truth.parts_image])
     first = average_precision(truth, Subjects(["im0"] * 2, both, np.array([0.9, 0.1])), COCO)
@@ -83,7 +83,7 @@ def test_rejects():
 
 @pytest.mark.data
 def test_real_annotation_scores_itself(data_dir):
-    """COCO's own people as detections of themselves, and with left and right exchanged: all found, then fewer."""
+    """COCO's people as detections of themselves are all found; with left and right exchanged, fewer are."""
     reader = read_truth(open_dataset(data_dir / "coco" / "test_coco.json"))
     truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
     assert len(truth.images) == 12 and len(set(truth.images)) == 4

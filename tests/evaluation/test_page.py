@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing else, with the evaluation's numbers and pictures of the right samples."""
+"""The report: one self-contained page with the evaluation's numbers and pictures of the right samples."""
 
 import base64
 import re
@@ -19,7 +19,7 @@ from support.annotated import FLY, SMALL, Figures
 
 
 class Page(HTMLParser):
-    """Tags that are open, what the page refers to, its tables and its text."""
+    """The open tags, references, tables and text of a page."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 
 def off(dataset: Figures, moved: dict[int, int]) -> np.ndarray:
-    """The truth, with so many parts of these samples moved by 100 px."""
+    """Return the truth, with this many parts of these samples moved by 100 px."""
     predicted = dataset.parts_image.copy()
     for sample, parts in moved.items():
         predicted[sample, :parts] += 100
@@ -97,7 +97,7 @@ def test_the_page_of_a_network():
 
 
 def test_the_page_of_nothing():
-    """No reference length, no pairs, a part that is labeled nowhere: dashes, and no pictures of samples."""
+    """Without reference length, pairs or a labeled part, the page has dashes, and no pictures of samples."""
     dataset = Figures(2, Skeleton("line", ("a", "b")))
     dataset.parts_image[:] = np.nan
     result = evaluate_predictions(np.zeros((2, 2, 2)), dataset)

@@ -1,4 +1,4 @@
-"""Files of predictions, hand-made in every form: read, matched with their samples and scored, or refused by name."""
+"""Handmade files of predictions in every form: read, matched with their samples and scored, or refused by name."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def score_file(path, dataset, **given) -> Evaluation:
 
 
 def results_of(dataset, names=None) -> Results:
-    """The truth as results, one image a sample."""
+    """Return the truth as results, one image per sample."""
     scores = np.ones((1, len(dataset.skeleton)), np.float32)
     return Results(
         [
@@ -60,7 +60,7 @@ def test_the_release_s_files(tmp_path, skeleton, order):
     assert result.stages[0].per_part[skeleton.index(order[0])] == pytest.approx(29 / 30)
     assert np.nanmax(np.delete(result.errors, 3, axis=1)) < 1e-9
     assert "of LSP_prediction.mat, prediction_all [p, 2, K]" in result.table() and "matched by order" in result.source
-    # Unless it is said otherwise, pixels are a step off.
+    # Without that option, pixels are off by one.
     assert score_file(tmp_path / "LSP_prediction.mat", dataset, first_pixel=0).errors[0, 0] == pytest.approx(2**0.5)
 
 
@@ -273,7 +273,7 @@ def test_evaluate_predictions_rejects(shape):
 
 @pytest.mark.data
 def test_real_annotation_in_the_release_s_layout(data_dir, tmp_path):
-    """LSP's own joints as prediction_all: as the file has them they are the truth, to the last pixel."""
+    """LSP's own joints as prediction_all are the truth, to the last pixel."""
     scipy_io = pytest.importorskip("scipy.io")
     joints = scipy_io.loadmat(data_dir / "lsp" / "joints.mat")["joints"]  # [3, 14, 1000]
     scipy_io.savemat(tmp_path / "found.mat", {"prediction_all": joints[:2, :, -20:].transpose(1, 0, 2)})

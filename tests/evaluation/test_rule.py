@@ -1,4 +1,4 @@
-"""Rules: every reference length by hand, what is left open and settled, and the observer's left and right."""
+"""Rules: every reference length by hand, defaults, and the observer's left and right."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_lengths_by_hand():
 
 
 def test_pckh_of_annotated_heads_by_hand():
-    """Head lengths 10, 20 and none: errors up to 5 and 10 are right, and pelvis and thorax have no share."""
+    """With head lengths 10, 20 and none, errors up to 5 and 10 are right; pelvis and thorax do not count."""
     dataset = Figures(3, MPII, more=[{"head_length": 10.0}, {"head_length": 20.0}, {}])
     predicted = dataset.parts_image.copy()
     predicted[0, MPII.index("right_knee")] += 3, 4  # 5 off: right
@@ -107,7 +107,7 @@ def test_pixels_by_hand():
 
 
 def points(**places) -> np.ndarray:
-    """One subject of LSP with these x, everything else unlabeled."""
+    """Return one subject of LSP with these x; the other parts are unlabeled."""
     found = np.full((1, len(LSP), 2), NAN)
     for name, x in places.items():
         found[0, LSP.index(name)] = x, 0
@@ -141,7 +141,7 @@ def test_all_pairs_change_names_together_and_once():
 
 
 def test_observer_centric_forgives_a_subject_seen_the_wrong_way_about():
-    """The prediction has all sides exchanged: all wrong by the person, all right by the observer."""
+    """The prediction has all sides exchanged, so all parts are wrong by the person and right by the observer."""
     dataset = Figures(1, COCO)
     left, right = (np.array([COCO.index(pair[side]) for pair in COCO.pairs]) for side in (0, 1))
     dataset.parts_image[:, left, 0] = 20
@@ -150,7 +150,7 @@ def test_observer_centric_forgives_a_subject_seen_the_wrong_way_about():
     assert evaluate_predictions(swapped, dataset, rule=Rule(reference="box")).stages[0].mean == 1 / 17  # the nose
     result = evaluate_predictions(swapped, dataset, rule=Rule(reference="box", centric="observer"))
     assert result.stages[0].mean == 1 and "observer-centric" in result.table()
-    # Only what is predicted decides about the prediction: one that is wrong by itself stays wrong.
+    # Only the prediction decides how it is renamed: one that is wrong by itself stays wrong.
     one = dataset.parts_image.copy()
     one[0, COCO.index("left_wrist")] = one[0, COCO.index("right_wrist")]
     assert evaluate_predictions(one, dataset, rule=Rule(reference="box", centric="observer")).stages[0].mean == 16 / 17

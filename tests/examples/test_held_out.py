@@ -1,4 +1,4 @@
-"""The answers that a network must beat, worked by hand, and the example that compares them."""
+"""The baselines that a network must beat, computed by hand, and the example that compares them."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ def test_mean_pose_leaves_out_what_is_not_labeled():
 
 
 def test_mean_pose_is_that_of_the_region():
-    """Trained 1 px right of the center of a 20 px square, it is 2 px right of that of a 40 px square."""
+    """A training part 1 px right of the center of a 20 px square gives 2 px right of that of a 40 px square."""
     found = held_out.mean_pose([sample([(11, 10)])], [sample([(0, 0)], roi=Roi((100.0, 50.0), 40.0))])
     np.testing.assert_allclose(found, [[(102, 50)]])
 
@@ -48,7 +48,7 @@ def test_the_nearest_neighbor_looks_most_alike():
 
 
 def test_figures():
-    """Errors of 5, 10 and 0 pixels, a box of 200 pixels: 2.5 %, 5 % and 0."""
+    """Errors of 5, 10 and 0 pixels in a box of 200 pixels are 2.5 %, 5 % and 0."""
     truth = np.array([[(0, 0), (200, 100), UNKNOWN, (100, 50)]], float)
     predicted = np.array([[(3, 4), (200, 110), (9, 9), (100, 50)]], float)
     found = held_out.figures(predicted, truth)
@@ -74,7 +74,7 @@ def test_the_example(tmp_path, capsys):
     # Trained on noses at x = 10, 11, 12; held out are 13 and 14, tails at y = 23, 24 against 20, 21, 22.
     assert result["answers"]["mean pose"]["mean px"] == pytest.approx(2.5)
     assert result["mean px of parts"]["nose"]["mean pose"] == pytest.approx(2.5)
-    # The nearest of both is the third sample.
+    # The third sample is nearest to both.
     assert result["answers"]["nearest neighbor"]["mean px"] == pytest.approx(1.5)
     assert list(result["answers"]) == ["mean pose", "nearest neighbor", "network, stage 1", "network, stage 2"]
     assert json.loads((tmp_path / "out" / "held-out.json").read_text()) == json.loads(json.dumps(result))

@@ -1,4 +1,4 @@
-"""Key points by ONNX Runtime, OpenCV and NumPy alone are those of cpm_fast."""
+"""Key points by ONNX Runtime, OpenCV and NumPy alone equal those of cpm_fast."""
 
 import csv
 import io

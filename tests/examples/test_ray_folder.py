@@ -52,7 +52,7 @@ def encoded(index: int) -> bytes:
 
 def test_a_batch_has_a_row_per_picture():
     data = [encoded(0), b"no picture", encoded(1)]
-    # As Ray gives them: arrays of objects.
+    # Ray passes arrays of objects.
     batch = {"path": np.array(["a.jpg", "b.jpg", "c.jpg"], object), "bytes": np.array(data, object)}
     rows = ray_folder.Poses(MODEL)(batch)
     assert rows["path"] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -62,7 +62,7 @@ def test_a_batch_has_a_row_per_picture():
     found = json.loads(rows["poses"][2])
     (subject,) = found["subjects"]
     assert found["name"] == "c.jpg" and list(subject["parts"]) == list(expected.skeleton.names)
-    # Alone or in a batch, up to rounding.
+    # Single and batched results agree up to rounding.
     parts = np.array([part[:2] for part in subject["parts"].values()])
     assert np.abs(parts - expected.keypoints[0]).max() < 0.01
 

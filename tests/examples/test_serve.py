@@ -1,4 +1,4 @@
-"""The example of a server: answers over HTTP, and refusals."""
+"""The example of a server: responses over HTTP, and refusals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def address() -> Iterator[str]:
     )
     assert server.stderr is not None
     try:
-        # uvicorn says where it listens once the lifespan's first half is over.
+        # uvicorn prints its address after the first half of the lifespan.
         deadline = time.monotonic() + PATIENCE_SECONDS
         while "running on" not in (line := server.stderr.readline()):
             assert line and time.monotonic() < deadline, "the server ended"

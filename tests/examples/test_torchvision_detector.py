@@ -1,4 +1,4 @@
-"""The example with torchvision's detector, by a stand-in that answers as torchvision's do."""
+"""The example with torchvision's detector, with a mock that returns results in torchvision's form."""
 
 import runpy
 import sys
@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "torchvision_detector.py"
 
 
 def detector(images):
-    """A person, a dog (label 18) and a person of a low score, in the picture's own pixels."""
+    """Return a person, a dog (label 18) and a person of a low score, in the picture's own pixels."""
     (image,) = images
     assert image.shape == (3, 40, 60) and image.dtype == torch.float32 and image[0].max() == 1 and image[2].max() == 0
     return [{"boxes": torch.tensor([[5.0, 5, 30, 35], [1, 1, 9, 9], [30, 5, 50, 35]]),

@@ -1,4 +1,4 @@
-"""A detector of the user's own: a function from an image to boxes, given as find=."""
+"""A detector of the user: a function from an image to boxes, passed as find=."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_wrong_boxes_are_told(model: CPM, picture: np.ndarray, returned: Any, er
 
 
 def test_its_own_errors_come_through(model: CPM, folder: Any) -> None:
-    """They are no pictures that can't be read, which are left out."""
+    """Its errors do not count as unreadable pictures, which are left out."""
 
     def broken(image: np.ndarray) -> np.ndarray:
         raise OSError("the detector's weights are gone")

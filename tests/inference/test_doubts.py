@@ -1,4 +1,4 @@
-"""Poses that are probably wrong are told, once for all of a kind, with the remedy."""
+"""A warning names poses that are probably wrong, once per kind, with the remedy."""
 
 import warnings
 

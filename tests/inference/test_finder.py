@@ -1,4 +1,4 @@
-"""Regions from the maps of a finder, by a network whose maps are given; and who is asked to look."""
+"""Regions from the maps of a finder, by a network with given maps; and the choice of the finder."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Looks:
-    """A pose network that is equally sure of every region, with all parts in its middle, and as told of the first."""
+    """A pose network with equal scores for every region, all parts in its middle, and a given score for the first."""
 
     whole: float
     peak: float
@@ -98,7 +98,7 @@ def test_whole_picture_is_the_subject_if_its_peaks_are_higher() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
     whole = [Roi.whole_image(*PICTURE.shape[:2])]
     assert regions(engine, whole=0.6) == whole and len(regions(engine, whole=0.5)) == 2
-    # Peaks that are no number are those of nobody.
+    # NaN peaks belong to no subject.
     assert len(regions(engine, whole=float("nan"))) == 2
     nobody = Given()
     assert regions(nobody, whole=0.6) == whole and regions(nobody, whole=0.3) == []
@@ -124,7 +124,7 @@ def test_so_many_regions_are_looked_at() -> None:
 
 
 def test_one_subject_at_two_levels_is_one() -> None:
-    """Both levels see it, a little apart; the surer one stays."""
+    """Both levels find it at slightly different places; the one with the higher score stays."""
     near = [
         Candidate(Roi((100, 100), 80), 0.5),
         Candidate(Roi((104, 98), 90), 0.7),
@@ -160,7 +160,7 @@ def test_maps_that_are_no_numbers_find_nobody() -> None:
 
 @pytest.fixture
 def finder_file(tmp_path: Path) -> Path:
-    """Weights of a finder that is sure of nobody: all its beliefs are 0."""
+    """Return weights of a finder that finds nobody: all its beliefs are 0."""
     model = CPM(replace(SMALL, find_score=0.5))
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
@@ -189,7 +189,7 @@ def test_a_finder_is_given_as_a_file_or_a_network(finder_file: Path) -> None:
     for finder in (finder_file, str(finder_file), cpm_fast.load(finder_file)):
         with pytest.warns(UserWarning, match="no subject found"):
             assert len(cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder)[0]) == 0
-    # Nobody is found by any score where no belief is a candidate's, but the whole picture is.
+    # If no belief is a candidate's, no score finds a subject, and the whole picture is the region.
     found = cpm_fast.find(PICTURE, model=WEIGHTS, find=finder_file, min_find_score=-0.5, max_subjects=3)[0]
     assert found == [Roi.whole_image(*PICTURE.shape[:2])]
     finder = Asked(cpm_fast.load(finder_file)).of(cpm_fast.load(WEIGHTS))
@@ -245,7 +245,7 @@ def test_scores_of_what_was_found() -> None:
     found = [
         Candidate(Roi((52, 50), 42), 0.9),
         Candidate(Roi((51, 50), 40), 0.8),  # one subject twice
-        Candidate(Roi((250, 52), 30), 0.7),  # of the crowd
+        Candidate(Roi((250, 52), 30), 0.7),  # in the crowd
         Candidate(Roi((150, 50), 40), 0.6),
         Candidate(Roi((150, 200), 40), 0.2),
     ]

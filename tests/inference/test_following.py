@@ -1,4 +1,4 @@
-"""Subjects of a video that come, cross, hide and go: who is followed, and under which number."""
+"""Subjects of a video that enter, cross, hide and leave: those followed, and their numbers."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def figure(x: float, y: float = 120.0, seed: int = 0) -> np.ndarray:
-    """Parts [14, 2] of someone at a place: 60 px wide and 120 px tall."""
+    """Return parts [14, 2] of a person at a place: 60 px wide and 120 px tall."""
     return np.random.default_rng(seed).uniform((-30, -60), (30, 60), (14, 2)) + np.array([x, y])
 
 
 class Seeing:
-    """A stand-in for the network that is shown where the figures are: it sees the one next to the region's middle.
+    """A mock of the network that is given the figures' places: it finds the one nearest to the region's middle.
 
     Args:
         frames: parts [K, 14, 2] of the figures in each frame, the last one in front of the others.
-        hidden: share of a figure's width within which the one behind is not seen.
+        hidden: share of a figure's width within which the one behind is hidden.
     """
 
     def __init__(self, frames: Sequence[np.ndarray], hidden: float = 0.6) -> None:
@@ -77,7 +77,7 @@ def follow(model: CPM, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[cp
 
 
 def crossing(seed: int, frames: int = 500) -> list[np.ndarray]:
-    """Two who walk to and fro in opposite ways, with swinging limbs, and cross four or more times; one is in front."""
+    """Return two people who walk back and forth in opposite ways and cross at least four times; one is in front."""
     random = np.random.default_rng(seed)
     period, phase, height = random.uniform(150, 250), random.uniform(-0.6, 0.6), random.uniform(0, 12)
     swings = random.normal(0, 6, (2, 14, 2))
@@ -100,7 +100,7 @@ def test_figures_that_cross_keep_their_numbers(follow, seed):
 
 
 def test_without_motion_they_are_exchanged(follow, monkeypatch):
-    """The crossing test can fail: subjects that are expected to stand still take one another's numbers."""
+    """The crossing test can fail: subjects that are expected to stand still exchange their numbers."""
     monkeypatch.setattr(following.Subject, "moved", lambda subject, frame: subject)
     monkeypatch.setattr(following.Subject, "steady", lambda subject, frame: np.array(subject.region.center))
     monkeypatch.setattr(following, "sameness", lambda *_: 0.5)
@@ -177,7 +177,7 @@ def test_one_comes_while_another_is_followed(follow):
 
 
 def test_one_leaves_and_one_who_comes_back_late_is_new(follow):
-    """A gap that is short keeps the number; after a longer one, or at the border, the number is not given again."""
+    """A short gap keeps the number; after a longer one, or at the border, the number is not used again."""
 
     def frames(gap: int) -> list[np.ndarray]:
         there, gone = np.array([figure(80), figure(300, seed=1)]), np.array([figure(80)])
@@ -205,7 +205,7 @@ def test_limits_and_nobody(follow):
 
 
 def test_smoothing_belongs_to_the_subject_and_not_to_its_place(follow):
-    """When the first one is lost, the second one's filter goes on."""
+    """When the first subject is lost, the second one's filter continues."""
     stays = [figure(300 + (i % 2), seed=1) for i in range(16)]
     both = [np.array([figure(80), one]) if i < 10 else np.array([one]) for i, one in enumerate(stays)]
     alone = [np.array([one]) for one in stays]
@@ -214,7 +214,7 @@ def test_smoothing_belongs_to_the_subject_and_not_to_its_place(follow):
 
 
 def test_one_subject_is_what_it_was(model):
-    """max_subjects=1, follow=False and find=False leave a finder of the weights alone."""
+    """max_subjects=1, follow=False and find=False do not use the finder of the weights."""
     plain = [result.keypoints for result in cpm_fast.stream([GRAY] * 2, model=model)]
     for options in ({"max_subjects": 1}, {"find": False}):
         results = list(cpm_fast.stream([GRAY] * 2, model=model, **options))
@@ -242,7 +242,7 @@ def test_rejects(model):
 @drawn
 @pytest.mark.slow
 def test_the_bundled_network_keeps_those_who_cross_apart():
-    """From before they meet until they have parted."""
+    """Their numbers stay from before they meet until they are apart."""
     frames = list(crossing_figures(140 / RATE, 0))[70:]
     truth = [parts for _, parts in frames]
     images = (image for image, _ in frames)

@@ -20,7 +20,7 @@ PICTURE = np.full((40, 60, 3), 90, np.uint8)
 
 @pytest.fixture
 def looks(monkeypatch) -> list[int]:
-    """One entry each time that an engine looks at its model's weights."""
+    """Record each time that an engine reads its model's weights."""
     seen: list[int] = []
 
     def looking(*given):

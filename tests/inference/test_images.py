@@ -1,4 +1,4 @@
-"""infer: every kind of image, every way to say where the subject is, and every bad input."""
+"""infer: every kind of image, every way to give the subject's place, and every bad input."""
 
 import dataclasses
 import threading
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Dots(CPM):
-    """A network that sees exactly: its belief is where the image has marks, part i in the color (i + 1, 0, 255).
+    """An exact network: its belief is at the marks of the image, part i in the color (i + 1, 0, 255).
 
     In a mirrored crop it calls the marks of left parts right, as a trained network would: the marks of parts 0 and 1
-    tell which way round the crop is. (Soft edges of a mark may pass for another part's color: parts that are not
-    marked are not judged.)
+    show whether the crop is mirrored. (Soft edges of a mark may have another part's color, so parts without marks are
+    not judged.)
     """
 
     def __init__(self, config=CONFIG) -> None:
@@ -60,7 +60,7 @@ def marked_picture(parts: np.ndarray, size: tuple[int, int] = (200, 300), radius
     return image
 
 
-# Far enough apart that no marks touch; part 0 left of part 1.
+# The marks are so far apart that none touch; part 0 is left of part 1.
 PARTS = np.full((14, 2), np.nan)
 PARTS[[0, 1, 2, 4, 7, 10]] = [[90, 60], [150, 62], [120, 100], [95, 135], [155, 138], [122, 150]]
 

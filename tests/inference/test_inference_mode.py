@@ -51,7 +51,7 @@ def test_poses_are_the_same(loaded, within, path):
 def test_an_engine_notices_changed_weights(loaded, within):
     crops = torch.rand(1, 3, 64, 64) - 0.5
     engine = Engine(loaded, threads=1)
-    # PyTorch itself takes such weights in no graph of gradients.
+    # PyTorch itself allows such weights in no graph of gradients.
     with torch.inference_mode(within), torch.no_grad():
         before = engine(crops)[-1].clone()
         torch.testing.assert_close(before, loaded(crops)[-1], rtol=0, atol=1e-4)

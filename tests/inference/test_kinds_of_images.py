@@ -1,4 +1,4 @@
-"""infer takes every kind of image, of every size, and reports bad files among good ones."""
+"""infer accepts every kind and size of image, and reports bad files among good ones."""
 
 import io
 import warnings

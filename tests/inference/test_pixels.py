@@ -1,4 +1,4 @@
-"""Large JPEGs are read no finer than the network's crops show them, and the parts stay where they are."""
+"""Large JPEGs are read no finer than the network's crops need, and the parts keep their places."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGER = 5
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory) -> tuple[Path, Roi]:
-    """A drawn figure, enlarged five times, and the region about it."""
+    """Return a drawn figure, enlarged five times, and the region around it."""
     sample = DrawnFigures(1)[0]
     large = cv2.resize(sample.image, None, fx=LARGER, fy=LARGER, interpolation=cv2.INTER_CUBIC)
     path = tmp_path_factory.mktemp("photo") / "large.jpg"
@@ -36,7 +36,7 @@ def photo(tmp_path_factory) -> tuple[Path, Roi]:
 
 @pytest.fixture
 def reductions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The reductions at which JPEGs were decoded."""
+    """Record the reductions at which JPEGs were decoded."""
     seen: list[int] = []
     decode = reading._by_opencv
     monkeypatch.setattr(reading, "_by_opencv", lambda data, factor: seen.append(factor) or decode(data, factor))
@@ -65,7 +65,7 @@ def test_parts_are_those_of_the_picture_read_whole(photo, way, reductions):
     assert len(reductions) == 1 and reductions[0] > 1
     right = cpm_fast.infer(cv2.imread(str(path)), model=MODEL, device="cpu", **given)[0]
     assert found.size == right.size and found.rois == right.rois
-    # In crop pixels: both are read at a hundredth or so of a pixel where a peak is clear.
+    # In crop pixels: both are exact to about a hundredth of a pixel for a clear peak.
     crop_px = found.rois[0].magnification(config().input_size)
     errors = np.linalg.norm(found.keypoints - right.keypoints, axis=-1) * crop_px
     assert np.median(errors) < 0.25

@@ -20,7 +20,7 @@ def parts(threads=None):
 def same(found, wanted):
     return len(found) == len(wanted) and np.allclose(found, wanted, atol=1e-3, equal_nan=True)
 """
-# (name, program): each prints "same" for every process that gave what the parent gives.
+# (name, program): each prints "same" for every process with the parent's results.
 PROGRAMS = {
     "fork after use": (
         """

@@ -1,4 +1,4 @@
-"""infer: every bad input ends in an error that says what is wanted, what came, and where it helps, what to do."""
+"""infer: every bad input raises an error with the requirement, the value, and, if useful, the remedy."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Subjects found by the pose network itself: drawn figures somewhere in a large picture, and what is refused."""
+"""Subjects found by the pose network itself: drawn figures in a large picture, and refused arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = (360, 480)
 def scene(
     rng: np.random.Generator, middles: list[tuple[int, int]], head_px: float = 20.0
 ) -> tuple[np.ndarray, list[Roi]]:
-    """Figures of about 150 px on a plain wall, about these points; and their regions by the rule of training."""
+    """Return figures of about 150 px on a plain wall around these points, and their regions by the rule of training."""
     image = np.full((*SIZE, 3), rng.integers(90, 160, 3), np.uint8)
     regions = []
     for middle in middles:
@@ -41,7 +41,7 @@ def test_a_small_figure_is_found_wherever_it_is() -> None:
         max((overlap(roi, true) for roi in rois), default=0.0) for rois, (_, [true]) in zip(found, scenes, strict=True)
     ]
     assert sum(value > 0.5 for value in overlaps) >= 4, overlaps
-    # The whole picture is the region without a search.
+    # Without a search the whole picture is the region.
     assert all(overlap(Roi.whole_image(*SIZE), true) < 0.3 for _, (true,) in scenes)
 
 

@@ -1,4 +1,4 @@
-"""The one-euro filter: steady at rest, not far behind in motion, and never in the way of a part that comes and goes."""
+"""The one-euro filter: steady at rest, a short delay in motion, and parts that appear and disappear."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_noise_at_rest_is_damped_and_motion_is_followed():
     assert run(noise)[50:].std() < 0.6
     moving = np.linspace(0, 2000, 100)[:, None, None] * np.ones((1, 1, 2))
     behind = (moving - run(moving))[50:]
-    # 500 px, 2.5 sides, a second: less than a twelfth of a second late.
+    # At 500 px, 2.5 sides, per second, the delay is below a twelfth of a second.
     assert 0 < behind.max() < 500 / 12
 
 

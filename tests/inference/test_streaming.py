@@ -1,4 +1,4 @@
-"""stream: the region follows the pose, memory stays bounded, and every bad source says what it is."""
+"""stream: the region follows the pose, memory stays bounded, and every bad source raises a clear error."""
 
 import gc
 import threading
@@ -42,7 +42,7 @@ def test_the_region_follows_the_walker(walk):
     path, truth = walk
     results = list(stream(path, model=DRAWN))
     assert [result.frame for result in results] == list(range(50)) and results[25].seconds == 1.0
-    # The first frame is seen whole, and then once more from near by.
+    # The first frame is run as a whole, and then again on a closer region.
     assert {result.roi_source for result in results} == {"parts"} and results[0].rois[0].side < 250
     found = np.array([result.keypoints[0] for result in results])
     torso = np.linalg.norm(truth[:, 5] - truth[:, 8], axis=1)
@@ -73,7 +73,7 @@ def test_followed():
     half = followed(parts[[0, 2, 3, 3]], sure[[0, 1, 3, 3]], last, start, 1.25)
     assert half == on_grid(Roi((20.0, 15.0), 50.0 / SIDE_STEP))
     assert followed(parts, np.ones(4), last, start, 1.25).side == on_grid(Roi((0.0, 0.0), 50.0 * SIDE_STEP)).side
-    # From the first region on, any step is fine.
+    # From the first region on, any step is allowed.
     assert followed(parts, sure, start, start, 1.25) == Roi((20.0, 30.0), 50.0)
     assert followed(parts, np.array([0.9, 0.1, 0.1, 0.1]), last, start, 1.25) == start
     assert followed(np.full((4, 2), np.nan), np.ones(4), last, start, 1.25) == start

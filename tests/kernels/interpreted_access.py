@@ -1,6 +1,6 @@
-"""Reads and writes of every launch, address by address: run by test_interpreted.py in a process of its own.
+"""Reads and writes of every launch, address by address; test_interpreted.py runs this in its own process.
 
-`support/launch_audit.py` says what is checked. Sizes are those of the cases that are held against float64 elsewhere.
+`support/launch_audit.py` names the checks. Sizes are those of the cases that are compared with float64 elsewhere.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SMALL = plans.Tile(16, 32, 64, 4, 2)
 
 
 def check_counts(found: Audit) -> None:
-    """The traffic that `kernel_table.py` and `spectral_table.py` predict is that of every load and store."""
+    """Check that the traffic predicted by `kernel_table.py` and `spectral_table.py` is that of every load and store."""
     for launch, moved in found.moved():
         counted = l2_bytes(launch)
         assert sum(counted.values()) == moved, f"{launch.kernel.__name__}: {counted}, {moved} bytes in all"
 
 
 def both_ways(case: ConvCase, dtype: torch.dtype, generator: torch.Generator, tile: int | None = None) -> None:
-    """Forward and backward, direct or on a tile."""
+    """Run forward and backward, direct or on a tile."""
     x, weight, bias = case.inputs(generator, dtype=dtype)
     mode, every = MODES[dtype], (True, True, True)
     dy = torch.randn(case.images, case.out_channels, *case.size, generator=generator).to(dtype)
@@ -104,7 +104,7 @@ def test_a_batch_in_parts_adds_to_what_is_there(
 
 @pytest.mark.parametrize("mode", ["fp16", "tf32x3", "ieee"])
 def test_every_block_of_products(mode: str, poisoned_memory: None, generator: torch.Generator) -> None:
-    """As the plan takes them: more tiles of maps and channels than one block has, with tails."""
+    """The blocks are the plan's: more tiles of maps and channels than one block has, with tails."""
     dtype = torch.float16 if mode == "fp16" else torch.float32
     kind = spectral_plans.arithmetic(dtype, dtype, mode)
     for outputs in (144, 48):
@@ -117,7 +117,7 @@ def test_every_block_of_products(mode: str, poisoned_memory: None, generator: to
             spectral_product.dweight_launch(x, y, dweight, False, kind, 90).run()
 
 
-# Kernels with a fault each, which the audit must find.
+# Each of these kernels has a fault, which the audit must find.
 
 
 @triton.jit

@@ -1,6 +1,6 @@
-"""The direct kernels against float64, interpreted on the CPU: run by test_interpreted.py in a process of its own.
+"""The direct kernels against float64, interpreted on the CPU; test_interpreted.py runs this in its own process.
 
-The interpreter multiplies float32 exactly in every mode and has no bfloat16; so the tests are of indexing and masks.
+The interpreter multiplies float32 exactly in every mode and has no bfloat16, so the tests cover indexing and masks.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def test_any_layout(layout: str, poisoned_memory: None, generator: torch.Generat
 
 
 def test_an_image_sees_no_other(generator: torch.Generator) -> None:
-    """The rows before and behind an image in memory are its neighbors': NaN there must not come through."""
+    """The rows before and after an image in memory belong to its neighbors: NaN there must not affect it."""
     x, weight, bias = ConvCase("", 3, 4, 5, 7, (5, 6)).inputs(generator)
     x[0], x[2] = math.nan, math.nan
     y = kernels.forward(x, weight, bias, True, "tf32", 90)
@@ -129,7 +129,7 @@ def test_an_image_sees_no_other(generator: torch.Generator) -> None:
 
 
 def test_the_op_reaches_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    """The op on CUDA calls the kernels; the device is a stand-in that only has a capability."""
+    """The op on CUDA calls the kernels; the device is a mock with only a capability."""
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     x, weight, bias = CASES["image-9x9"].inputs(generator, dtype=torch.float16)

@@ -1,7 +1,7 @@
-"""The spectral kernels against float64, interpreted on the CPU: run by test_interpreted.py in a process of its own.
+"""The spectral kernels against float64, interpreted on the CPU; test_interpreted.py runs this in its own process.
 
-The interpreter multiplies float32 exactly in every mode and has no bfloat16; so the tests are of indexing, masks and
-the algebra of real spectra.
+The interpreter multiplies float32 exactly in every mode and has no bfloat16, so the tests cover indexing, masks and the
+algebra of real spectra.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from support.exact import relative_error
 
 @pytest.fixture(autouse=True)
 def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles of products as small as the tests' maps, which the interpreter would else fill with zeros for minutes."""
+    """Use product tiles as small as the tests' maps; the interpreter would fill larger ones with zeros for minutes."""
     monkeypatch.setattr(spectral_product, "product_tile", lambda *sizes: plans.Tile(16, 32, 64, 4, 2))
     monkeypatch.setattr(spectral_product, "dweight_tile", lambda *sizes: plans.Tile(16, 32, 64, 4, 2))
 
@@ -61,7 +61,7 @@ def test_matches_float64(case: ConvCase, tile: int, poisoned_memory: None, gener
 @pytest.mark.parametrize("mode", ["fp16", "fp16 spectra", "tf32x3", "ieee"])
 @pytest.mark.parametrize("tile", [16, 22, 36])
 def test_there_and_back(tile: int, mode: str, poisoned_memory: None, generator: torch.Generator) -> None:
-    """Maps and weights, with the blocks of every tile and arithmetic; without a product between."""
+    """Maps and weights are transformed and back without a product, with the blocks of every tile and arithmetic."""
     dtype = torch.float16 if mode == "fp16" else torch.float32
     spectra_dtype = torch.float16 if mode.startswith("fp16") else torch.float32
     kind = plans.arithmetic(dtype, spectra_dtype, "tf32" if mode == "fp16 spectra" else mode)
@@ -86,7 +86,7 @@ def test_every_mode(mode: str, poisoned_memory: None, generator: torch.Generator
 
 
 def test_parts_of_a_batch_give_the_same_bits(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    """A workspace for less than an image makes each a part of its own; nothing else may change, but dweight's order."""
+    """A workspace for less than an image makes each image its own part; only the order of dweight's sums may change."""
     x, weight, bias = ConvCase("", 2, 4, 5, 5, (13, 6)).inputs(generator)
     dy = torch.randn(2, 5, 13, 6, generator=generator)
     whole = forward(x, weight, bias, True, 16, "tf32x3")
@@ -123,7 +123,7 @@ def test_any_layout(generator: torch.Generator) -> None:
 
 
 def test_an_image_sees_no_other(generator: torch.Generator) -> None:
-    """The rows before and behind an image in memory are its neighbors': NaN there must not come through."""
+    """The rows before and after an image in memory belong to its neighbors: NaN there must not affect it."""
     x, weight, bias = ConvCase("", 3, 4, 5, 7, (5, 13)).inputs(generator)
     x[0], x[2] = math.nan, math.nan
     y = forward(x, weight, bias, True, 16, "tf32x3")
@@ -148,19 +148,19 @@ def test_too_long_a_row_is_refused() -> None:
 
 
 def products(table: dict, mode: str) -> list[plans.Tile]:
-    """The different tiles of a mode, of all generations."""
+    """Return the different tiles of a mode, of all generations."""
     entries = [entry if isinstance(entry, tuple) else (entry,) for key, entry in table.items() if key[1] == mode]
     return sorted({tile for tiles in entries for tile in tiles}, key=str)
 
 
 def spectra(*shape: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random [F, rows, 2, channels] float32, and the complex numbers [F, rows, channels] that it stands for."""
+    """Return random [F, rows, 2, channels] float32, and the complex numbers [F, rows, channels] that it represents."""
     stored = torch.randn(*shape, generator=generator)
     return stored, torch.complex(*stored.double().unbind(2))
 
 
 def product(x: torch.Tensor, weight: torch.Tensor, equation: str) -> torch.Tensor:
-    """Complex products, but two real ones where an entry holds two frequencies; stored as the kernels store it."""
+    """Return complex products, or two real ones if an entry holds two frequencies, in the layout of the kernels."""
     result = torch.einsum(equation, x, weight)
     for pair in (0, len(x) // 2):
         result[pair].real = torch.einsum(equation, x[pair : pair + 1].real, weight[pair : pair + 1].real)[0]
@@ -193,7 +193,7 @@ def test_products_with_every_tile_of_the_plan(
 
 
 def test_the_ops_reach_the_kernels(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    """The ops on CUDA call the kernels if the plan says so; the device is a stand-in that only has a capability."""
+    """The ops on CUDA call the kernels if the plan says so; the device is a mock with only a capability."""
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(context_conv, "choose_cuda_tile", lambda *shape, **training: 16)

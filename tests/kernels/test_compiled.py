@@ -1,4 +1,4 @@
-"""Every kernel of the 6-stage network, compiled ahead of time with the constants a GPU would get: no GPU needed."""
+"""Every kernel of the 6-stage network, compiled ahead of time with a GPU's constants, but without a GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SHARED_LIMIT_BYTES = {80: 163 * 1024, 90: 227 * 1024}
 TENSOR_CORE = {80: "mma", 90: "wgmma"}
 MODES = {"fp16", "bf16", "tf32", "tf32x3", "ieee"}
-# A table takes minutes, so a commit waits for one chip's alone.
+# A table takes minutes, so a commit waits for that of one chip only.
 CHIPS = pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.nightly), 90], ids="sm_{}".format)
 
 

@@ -1,4 +1,4 @@
-"""The kernels' own tests under Triton's interpreter, which a process must choose before it imports them."""
+"""The kernels' own tests under Triton's interpreter, which a process must select before it imports them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BROKEN = TRITON < (3, 9) and NUMPY >= (2, 4)
 
 def interpreted(_folder: Path, file: Path) -> Command | None:
     """Return the command that runs a file's tests in the interpreter."""
-    # Thousands of tiny products, for each of which NumPy would otherwise wake a thread.
+    # One thread: NumPy would otherwise wake another for each of thousands of tiny products.
     environment = {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     pytest_of_file = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", file)
     return None if BROKEN else script(*pytest_of_file, **environment)

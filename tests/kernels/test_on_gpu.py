@@ -1,4 +1,4 @@
-"""Tests that need a GPU: real shapes, streams, graphs, memory. Bodies that mean something on a CPU also run there.
+"""Tests that need a GPU: real shapes, streams, graphs, memory. Tests that are useful on a CPU also run there.
 
 The test named core is small enough for compute-sanitizer; CONTRIBUTING.md has the command.
 """
@@ -42,7 +42,7 @@ CORE_CASES = (
 MODEL_STEPS = {"cpu": 3, "cuda": 1000}
 
 
-# Cases that run in the spectral form, which the plan might not choose for them.
+# These cases run in the spectral form, which the plan might not choose for them.
 SPECTRAL_CASES = (
     (ConvCase("core-spectral", 2, 16, 20, 5, (19, 23)), 16),
     (ConvCase("core-spectral-odd", 1, 15, 33, 9, (17, 26), relu=False), 24),
@@ -75,7 +75,7 @@ def limit(dtype: torch.dtype) -> float:
 
 
 def check(case: ConvCase, device: str, dtype: torch.dtype, generator: torch.Generator) -> None:
-    """Result and gradients against the reference in float64 on the same device, with the op's own ReLU mask."""
+    """Compare result and gradients with the float64 reference on the same device, with the op's own ReLU mask."""
     inputs = [t.requires_grad_() for t in case.inputs(generator, device, dtype)]
     y = op(*inputs, case.relu)
     dy = torch.randn(y.shape, generator=generator).to(y)
@@ -83,7 +83,7 @@ def check(case: ConvCase, device: str, dtype: torch.dtype, generator: torch.Gene
     assert relative_error(y, exact.conv(*inputs, case.relu)) <= limit(dtype)
     gate = y.detach() if case.relu else None
     for gradient, wanted in zip(gradients, exact.conv_gradients(dy, *inputs, gate), strict=True):
-        # Random inputs gave 1.26 bounds once, in bfloat16: the sums of a gradient are over all pixels.
+        # Random inputs once gave 1.26 bounds, in bfloat16: the sums of a gradient are over all pixels.
         assert relative_error(gradient, wanted) <= 2 * limit(dtype)
 
 
@@ -106,7 +106,7 @@ def test_real_shapes(case: ConvCase, dtype: torch.dtype, gpu: str, generator: to
 def test_spectral_core_and_real_shapes(
     case: ConvCase, tile: int, mode: str, gpu: str, generator: torch.Generator
 ) -> None:
-    """On every tile and in every mode, whatever the plan takes; equal input gives equal bits."""
+    """Every tile and every mode runs, also those that the plan does not choose; equal input gives equal bits."""
     from cpm_fast.kernels import spectral_conv as kernels
 
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(mode, torch.float32)
@@ -162,7 +162,7 @@ def test_float32_is_as_exact_as_asked(precision: str, gpu: str, generator: torch
 def test_any_number_of_warps(
     warps: int, dtype: torch.dtype, gpu: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
 ) -> None:
-    """A published kernel of this kind, with one flat loop, is wrong with 8 warps on Hopper: both are tried."""
+    """A published kernel of this kind, with one flat loop, is wrong with 8 warps on Hopper; both counts are tested."""
     from cpm_fast.kernels import direct_conv, direct_conv_weight
 
     monkeypatch.setattr("cpm_fast.ops.context_conv.choose_cuda_tile", lambda *shape, **kwargs: None)
@@ -196,7 +196,7 @@ def test_gradients_are_deterministic(conv_device: str, generator: torch.Generato
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", GPU_DTYPES, ids=str)
 def test_graph_replays_with_changing_inputs(dtype: torch.dtype, gpu: str, generator: torch.Generator) -> None:
-    """Result and gradients, captured once and replayed on other pixels and other weights."""
+    """Result and gradients are captured once and replayed on other pixels and other weights."""
     case = CORE_CASES[1]
     still = [t.requires_grad_() for t in case.inputs(generator, gpu, dtype)]
     dy = torch.randn(case.images, case.out_channels, *case.size, device=gpu).to(dtype)
@@ -224,7 +224,7 @@ def test_graph_replays_with_changing_inputs(dtype: torch.dtype, gpu: str, genera
 
 @pytest.mark.gpu
 def test_runs_on_the_current_stream(gpu: str, generator: torch.Generator) -> None:
-    """The input is written late on a side stream: an op on another stream would read what was there before."""
+    """The input is written late on a side stream: an op on another stream would read the old values."""
     x, weight, bias = REAL_CASES[-2].inputs(generator, gpu)
     wanted = op(x, weight, bias, True)
     late = torch.full_like(x, float("nan"))
@@ -248,7 +248,7 @@ def test_runs_on_the_tensors_device(gpu: str, generator: torch.Generator) -> Non
 
 
 def test_two_models_at_once(conv_device: str) -> None:
-    """Two networks in two threads, each on a stream of its own: results as one after the other."""
+    """Two networks in two threads, each on its own stream, give the results of runs one after the other."""
     models = [CPM.preset("compact").to(conv_device).eval() for _ in range(2)]
     crops = [torch.rand(2, 3, *model.config.input_size, device=conv_device) for model in models]
     with torch.no_grad():
@@ -282,7 +282,7 @@ def test_two_models_at_once(conv_device: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("amp", [False, True], ids=["float32", "amp"])
 def test_training_steps_keep_memory_level(amp: bool, conv_device: str) -> None:
-    """Loss falls, nothing turns NaN, and on CUDA the thousandth step holds no more memory than the tenth."""
+    """Loss falls, no value becomes NaN, and on CUDA the thousandth step holds no more memory than the tenth."""
     torch.manual_seed(0)
     config = dataclasses.replace(preset("compact", None), input_size=(64, 64))
     model = CPM(config).to(conv_device)

@@ -9,7 +9,7 @@ from support.labeling import Served, make_beetles
 
 @pytest.fixture
 def serve():
-    """A function that serves a folder; every server is killed at the end."""
+    """Provide a function that serves a folder; every server is killed at the end."""
     running = []
 
     def start(folder: Path, port: int = 0, *options: str) -> Served:

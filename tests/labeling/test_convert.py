@@ -1,4 +1,4 @@
-"""People come with labels of other programs, and go with ours."""
+"""Labels are converted from other programs, and to them."""
 
 import json
 
@@ -24,7 +24,7 @@ TWO = LabeledSubject(((50.0, 20.0, 2), (60.0, 30.0, 2), (70.0, 30.0, 2), None))
 
 @pytest.fixture
 def labeled(tmp_path):
-    """A folder with two subjects in one picture, one in another, and one picture without any."""
+    """Make a folder with two subjects in one picture, one in another, and one picture without any."""
     folder = make_beetles(tmp_path / "beetles")
     table = LabelTable(folder / "labels.csv", SKELETON)
     table.replace("run-000000.png", [ONE, TWO], "labeled")
@@ -103,7 +103,7 @@ def test_results_become_a_table_with_likelihood(tmp_path, capsys):
 
 
 def write_slp(path, video, format_id=1.2):
-    """A project as SLEAP lays it out: two frames, a placed and a predicted subject, one prediction corrected."""
+    """Write a project in SLEAP's layout: two frames, a placed and a predicted subject, one prediction corrected."""
     h5py = pytest.importorskip("h5py", reason="needs h5py")
     kind = {"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [1]}]}
     both = {"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [2]}]}

@@ -1,4 +1,4 @@
-"""Frames out of videos: different ones, named by video and number, and none twice."""
+"""Frames from videos: different ones, named by video and number, and none twice."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from cpm_fast.media.video_out import write_video
 
 
 def write_clip(path, places, size=(96, 128)):
-    """A video of a bright spot at (x, y) in each frame."""
+    """Write a video of a bright spot at (x, y) in each frame."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_video(path, 25.0, size) as video:
         for x, y in places:
@@ -22,7 +22,7 @@ def write_clip(path, places, size=(96, 128)):
 
 @pytest.fixture
 def clip(tmp_path):
-    """Sixty frames: forty alike, then ten and ten elsewhere."""
+    """Write sixty frames: forty alike, then ten and ten at other places."""
     return write_clip(tmp_path / "walk.avi", [(20, 20)] * 40 + [(64, 50)] * 10 + [(110, 80)] * 10)
 
 

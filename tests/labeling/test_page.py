@@ -1,4 +1,4 @@
-"""The page in a real browser: a person labels, drags, goes back, and loses nothing."""
+"""The page in a real browser: a person labels, drags, goes back, and loses no change."""
 
 import csv
 
@@ -33,7 +33,7 @@ def points(row):
 
 
 def near(found, wanted, tolerance=0.6):
-    """A click lands on a whole pixel of the screen, which is a fraction of the picture's."""
+    """Compare within a pixel of the screen, on which clicks land; it is a fraction of the picture's."""
     return len(found) == len(wanted) and all(
         (a is None) == (b is None) and (a is None or b is None or max(abs(a[0] - b[0]), abs(a[1] - b[1])) <= tolerance)
         for a, b in zip(found, wanted, strict=True)
@@ -111,7 +111,7 @@ def test_two_pages_do_not_overwrite_each_other(browser, serve, beetles):
     label(one, [FIRST])
     one.saved()
     two = Page(browser, served.address)
-    # Nobody looks for changes any more, so that both begin from the same labels.
+    # Neither page polls for changes any more, so both begin from the same labels.
     for page in (one, two):
         page.run("window.setTimeout = () => 0")
     one.drag(FIRST[0], (60.0, 30.0))

@@ -1,4 +1,4 @@
-"""A project's folder says where everything is, and its verbs use it."""
+"""A project's folder names its files, and its verbs use them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Ranking of pictures to label next: each criterion measures what its name says, and the picks differ."""
+"""Ranking of pictures to label next: each criterion measures the property in its name, and the picks differ."""
 
 import csv
 
@@ -95,7 +95,7 @@ def test_contact_sheet_holds_every_pick(tmp_path):
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A tiny network of the beetle's parts."""
+    """Return a tiny network of the beetle's parts."""
     from dataclasses import replace
 
     import torch

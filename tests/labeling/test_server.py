@@ -1,4 +1,4 @@
-"""The server answers its own page and refuses everybody else."""
+"""The server answers its own page and refuses all other requests."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The table of labels keeps what nobody touched, and gives back what was put in."""
+"""The table of labels keeps unchanged cells, and returns the stored labels."""
 
 import csv
 
@@ -13,7 +13,7 @@ SKELETON = Skeleton("pair", ("a", "left_b"))
 HUNDREDTHS = st.integers(-10_000_000, 10_000_000).map(lambda n: n / 100)
 POINT = st.none() | st.tuples(HUNDREDTHS, HUNDREDTHS, st.sampled_from((1, 2)))
 SUBJECT = st.builds(LabeledSubject, st.tuples(POINT, POINT), st.none() | st.just((1.0, 2.0, 3.5, 4.25)))
-# Names may hold anything that a file system takes; CSV has no way to write a zero byte.
+# Names may hold any character of a file system; CSV can't represent a zero byte.
 NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1)
 
 

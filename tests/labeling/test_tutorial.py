@@ -23,7 +23,7 @@ PAGE = "docs/labeling.md"
 
 
 def by_hand(words: list[str], truth: np.ndarray) -> int:
-    """Do what a person does in the page that a command opens: label the pictures it shows, at most ten; how many."""
+    """Act as a person in the page that a command opens: label its pictures, at most ten, and return their number."""
     only = Path(words[words.index("--only") + 1]) if "--only" in words else None
     store = Store(Path("walkers/frames"), LSP, only=only)
     free = [number for number, name in enumerate(store.names) if store.table.state(name) is None][:10]

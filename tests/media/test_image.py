@@ -1,4 +1,4 @@
-"""Pictures are read whole or not at all, and boxes are cut where they should be."""
+"""Pictures are read completely or not at all, and boxes are cut at the right places."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from cpm_fast.media.decoder_log import heard
 from cpm_fast.media.image import decode_image, decode_picture, read_image
 
 EXIF_ORIENTATION = 0x0112
-# How an upright picture is stored in a file with this orientation.
+# The stored form of an upright picture in a file with this orientation.
 STORED = {
     1: lambda image: image,
     2: lambda image: image[:, ::-1],
@@ -29,7 +29,7 @@ STORED = {
 
 
 def picture(height=24, width=40) -> np.ndarray:
-    """BGR: red at the top left, blue at the top right, green below."""
+    """Return BGR: red at the top left, blue at the top right, green below."""
     image = np.zeros((height, width, 3), np.uint8)
     image[: height // 2, : width // 2, 2] = 255
     image[: height // 2, width // 2 :, 0] = 255
@@ -38,7 +38,7 @@ def picture(height=24, width=40) -> np.ndarray:
 
 
 def encode(image: np.ndarray, form: str, **options) -> bytes:
-    """RGB, gray or with alpha, through PIL."""
+    """Encode RGB, gray or with alpha, by PIL."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, form, **options)
     return buffer.getvalue()
@@ -65,7 +65,7 @@ def test_exif_orientation_is_upright(tmp_path, orientation):
 
 
 def smooth(height: int, width: int) -> np.ndarray:
-    """BGR: a slope across in blue, down in green."""
+    """Return BGR: a slope across in blue, down in green."""
     down, across = np.indices((height, width))
     return np.stack([across * 200 / width, down * 200 / height, np.full((height, width), 90)], -1).astype(np.uint8)
 
@@ -153,7 +153,7 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path):
 
 
 def test_jpeg_with_a_thumbnail(tmp_path):
-    """A thumbnail is a JPEG inside of an APP1 segment, with a start, a scan and an end of its own."""
+    """A thumbnail is a JPEG within an APP1 segment, with its own start, scan and end."""
     small, large = jpeg(8, 8), jpeg(240, 400)
     segment = b"Exif\x00\x00" + small
     data = large[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + large[2:]
@@ -163,7 +163,7 @@ def test_jpeg_with_a_thumbnail(tmp_path):
 
 
 def test_hostile_png_header(tmp_path):
-    """A header that promises 60000 x 60000 pixels ends in an error, not in memory."""
+    """A header that claims 60000 x 60000 pixels raises an error, and no memory is allocated."""
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
 
     def chunk(kind: bytes, body: bytes) -> bytes:
@@ -175,7 +175,7 @@ def test_hostile_png_header(tmp_path):
 
 
 def test_a_film_behind_a_jpeg_does_no_harm(tmp_path):
-    """Phones put one there; random bytes hold every marker."""
+    """Phones append one; random bytes contain every marker."""
     plain = jpeg()
     for seed in range(8):
         film = np.random.default_rng(seed).integers(0, 256, 300_000, np.uint8).tobytes()
@@ -250,7 +250,7 @@ def test_samples_that_are_no_bytes(tmp_path, mode):
 @pytest.mark.parametrize("suffix", ["tif", "webp", "gif", "avif", "png"])
 def test_of_several_pages_the_first_with_a_word(tmp_path, suffix):
     pages = [Image.fromarray(np.full((24, 40, 3), 50 * i, np.uint8)) for i in range(1, 6)]
-    # A large color profile stands before what tells of an animation.
+    # A large color profile comes before the mark of an animation.
     profile = np.random.default_rng(0).bytes(9000)
     pages[0].save(tmp_path / f"stack.{suffix}", save_all=True, append_images=pages[1:],
                   **({"icc_profile": profile} if suffix == "png" else {}))  # fmt: skip
@@ -292,7 +292,7 @@ def test_pipes_and_endless_files_are_refused(tmp_path):
 def test_a_bitmap_that_claims_more_pixels_than_pillow_reads_is_named():
     data = bytearray(cv2.imencode(".bmp", np.zeros((24, 20, 3), np.uint8))[1].tobytes())
     data[18:26] = (1 << 25).to_bytes(4, "little") + (24).to_bytes(4, "little")
-    # A kind of packing that OpenCV leaves to Pillow.
+    # OpenCV leaves this kind of compression to Pillow.
     for packing in (0, 3, 4, 7):
         data[30] = packing
         with pytest.raises(ValueError, match="bomb"):

@@ -1,4 +1,4 @@
-"""No line of OpenCV, FFmpeg or a picture library reaches the terminal, whatever is damaged."""
+"""No line of OpenCV, FFmpeg or a picture library reaches the terminal, for any damage."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def picture() -> np.ndarray:
 
 
 def damaged(data: bytes) -> dict[str, bytes]:
-    """The bytes with zeros, noise and a gap at several places, and cut short."""
+    """Return the bytes with zeros, noise and a gap at several places, and cut short."""
     noise = np.random.default_rng(0).integers(0, 256, len(data), np.uint8).tobytes()
     found = {}
     for share in (0.1, 0.3, 0.5, 0.9):
@@ -50,7 +50,7 @@ def damaged(data: bytes) -> dict[str, bytes]:
 
 
 def read_quietly(folder, count: int) -> tuple[int, int]:
-    """Read all in a process of its own; how many could be, and how many could not."""
+    """Read all in their own process; return how many could be read, and how many could not."""
     done = subprocess.run([sys.executable, "-c", READ, str(folder)], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     fine, bad = map(int, done.stdout.split())

@@ -1,4 +1,4 @@
-"""Videos: every frame once and in order, with its time; and what is said of those that are not whole."""
+"""Videos: every frame once and in order, with its time; and the messages about incomplete ones."""
 
 import os
 import re
@@ -91,7 +91,7 @@ def test_half_a_video(tmp_path):
         (tmp_path / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match="cut short"):
         Video(tmp_path / "a.mp4")
-    # Matroska needs no index to be read, and says its length in the head.
+    # A Matroska file can be read without an index, and has its length in the header.
     opened = Video(tmp_path / "a.mkv")
     with pytest.warns(UserWarning, match=r"a.mkv: ends after \d+ of the 50 frames it announces"):
         frames = list(opened.frames())
@@ -104,7 +104,7 @@ def test_a_camera_that_is_not_there():
 
 
 class Camera:
-    """Stands in for cv2.VideoCapture: a camera that tells neither rate nor times."""
+    """A mock of cv2.VideoCapture: a camera that reports neither rate nor times."""
 
     def __init__(self, source) -> None:
         self.left = 5
@@ -144,14 +144,14 @@ def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path):
     assert [frame.index for frame in frames if frame.damaged] == [29]
     assert abs(int(frames[31].image.mean()) - 4 * 31) <= 4
     np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(60) / 25, atol=2e-3)
-    # FFmpeg asks once per process how much to log, and this process may have written videos before.
+    # FFmpeg reads its log level once per process, and this process may have written videos before.
     code = "from cpm_fast.media.video import Video; print(len(list(Video('cage.avi').frames())))"
     alone = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (alone.stdout, alone.stderr) == ("60\n", "")
 
 
 def damage_pictures(path, numbers) -> None:
-    """Empty the JPEG pictures of some frames, and leave what stands about these in the file."""
+    """Empty the JPEG pictures of some frames, and keep the data around these in the file."""
     data = bytearray(path.read_bytes())
     starts = [found.start() for found in re.finditer(rb"\xff\xd8\xff", data)]
     for number in numbers:
@@ -164,7 +164,7 @@ def damage_pictures(path, numbers) -> None:
 @pytest.mark.parametrize("steps", [(40,), (20, 60, 33)], ids=["steady", "variable"])
 @pytest.mark.parametrize("kind", ["mkv", "avi"])
 def test_frames_that_can_not_be_decoded_keep_their_numbers_wherever_they_are(tmp_path, kind, steps, numbers):
-    """The decoder of a Matroska file passes over them without a word; a whole file of one bad frame is no video."""
+    """The decoder of a Matroska file skips them silently; a whole file of one bad frame is no video."""
     times = np.cumsum([0, *(steps[i % len(steps)] for i in range(19))])
     path = tmp_path / f"a.{kind}"
     if kind == "mkv":
@@ -271,7 +271,7 @@ for suffix in (".avi", ".mp4", ".mkv", ".webm"):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of files here")
 def test_a_video_that_can_not_be_written_to_its_end(tmp_path):
-    """The writer does not say that the disk is full."""
+    """The writer does not report that the disk is full."""
     done = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert re.findall(r"refused: a(\.\w+): ", done.stdout) == [".avi", ".mp4", ".mkv", ".webm"], done.stderr
     assert os.listdir(tmp_path) == []

@@ -15,7 +15,7 @@ FLY = Skeleton("fly", ("head", "left_wing", "right_wing"), pairs=(("left_wing", 
 
 
 def small(**values) -> NetworkConfig:
-    """The released shape of network with few channels and small windows."""
+    """Return the released form of network with few channels and small windows."""
     fields = {
         "skeleton": FLY,
         "stages": 3,
@@ -40,7 +40,7 @@ def make(config: NetworkConfig, seed: int = 0) -> CPM:
 
 
 def run(model: CPM, kind: str, x: torch.Tensor) -> torch.Tensor:
-    """One layer of the model by itself, the way its forward runs it."""
+    """Run one layer of the model alone, as its forward pass does."""
     layer = next(layer for layer in model.layers if layer.kind == kind)
     maps = dict.fromkeys(layer.inputs, x)
     model.run([layer], maps)
@@ -119,7 +119,7 @@ def test_default_center_is_the_middle_of_the_box():
     for left, right in zip(model(crops), model(crops, given), strict=True):
         assert torch.equal(left, right)
     moved = model(crops, given.roll(16, dims=3))
-    assert torch.equal(moved[0], model(crops)[0])  # stage 1 sees no center
+    assert torch.equal(moved[0], model(crops)[0])  # stage 1 does not read the center map
     assert not torch.allclose(moved[1], model(crops)[1])
 
 
@@ -127,7 +127,7 @@ def test_default_center_is_the_middle_of_the_box():
     "order", [("features", "beliefs", "center"), ("beliefs", "features", "center"), ("center", "beliefs", "features")]
 )
 def test_concat_order_through_the_real_forward(order):
-    """A stage whose first layer picks one channel of the concatenation shows what stands there."""
+    """A stage whose first layer picks one channel of the concatenation shows the content of that channel."""
     config = small(stages=2, concat=order, refine=(Conv(1, 9),), norm="none")
     model = make(config).double()
     crops = random_crops().double()
@@ -192,7 +192,7 @@ def test_batch_norm_is_folded_out_of_training(relu):
         plain = F.conv2d(x, conv.weight, conv.bias, padding=2)
         expected = F.batch_norm(plain, mean, variance, norm.weight, norm.bias, training, norm.momentum, norm.eps)
         torch.testing.assert_close(conv(x), F.relu(expected) if relu else expected, rtol=1e-12, atol=1e-12)
-        assert torch.equal(norm.running_mean, mean)  # moved in training, left alone out of it
+        assert torch.equal(norm.running_mean, mean)  # updated in training, unchanged outside of it
 
 
 @pytest.mark.parametrize("pool_kernel", [2, 3])
@@ -263,13 +263,13 @@ def test_gradients_reach_every_parameter():
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-            # Batch normalization takes a bias before it out again.
+            # Batch normalization removes a bias before it.
             if not (config.norm == "batch" and name.endswith("bias") and "beliefs" not in name and "norm" not in name):
                 assert parameter.grad.abs().sum() > 0, name
 
 
 def test_later_losses_reach_stage_one():
-    """Beliefs are handed on with their gradient, as in the release."""
+    """Beliefs pass their gradient to the previous stage, as in the release."""
     model = make(small())
     model(random_crops())[-1].sum().backward()
     assert model.convs["stage1_beliefs"].weight.grad.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""Crops and the network's input; targets drawn on a crop's cells come back through the decoder."""
+"""Crops and the network's input; the decoder finds targets drawn on a crop's cells."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn_maps(parts_crop: np.ndarray, config, sigma: float = 7.0, offset: float | None = None) -> np.ndarray:
-    """[P+1, h, w] Gaussians about parts_crop [P, 2] crop pixels, background last: the target of the paper."""
+    """Return [P+1, h, w] Gaussians around parts_crop [P, 2] crop pixels, background last: the target of the paper."""
     offset = config.cell_offset if offset is None else offset
     h, w = config.map_size
     x, y = 8 * np.arange(w) + offset, 8 * np.arange(h) + offset

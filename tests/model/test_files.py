@@ -1,4 +1,4 @@
-"""A network on disk: what comes back is what was saved, and every other file is named."""
+"""A network on disk: loading returns the saved network, and an error names every other file."""
 
 import json
 import re

@@ -92,7 +92,7 @@ def test_every_layer_reads_what_stands_before_it(name):
 def test_compact_is_small_and_mirror_symmetric():
     config = preset("compact")
     assert parameter_count(config) <= 3_000_000
-    # Cell g averages the 8 pixels 8g .. 8g + 7, whose middle is 8g + 3.5, in every window it sees.
+    # Cell g averages the 8 pixels 8g .. 8g + 7, whose middle is 8g + 3.5, in every window.
     assert (config.pool_kernel, config.center_pool, config.cell_offset) == (2, 8, 3.5)
     assert receptive_field(config, 1) % 2 == 0
 
@@ -103,7 +103,7 @@ def test_compact_is_small_and_mirror_symmetric():
 def test_sizes_keep_their_promises(name, megabytes, predicted):
     config = preset(name)
     assert 2e-6 * parameter_count(config) <= megabytes
-    # Milliseconds by the model of costs, which knows convolutions; compact at 256 px is at 3.8, wide-lsp at 8.2.
+    # Milliseconds by the cost model, which counts convolutions; compact at 256 px takes 3.8, wide-lsp 8.2.
     convs = [group for group in layer_groups(network_layers(config)) if group.kind == "conv"]
     shapes = [ConvShape(1, g.first.in_channels, g.channels, g.first.kernel, g.first.size) for g in convs]
     assert sum(CpuPlan().milliseconds(shape, CpuPlan().tile(shape)) for shape in shapes) <= predicted
@@ -122,5 +122,5 @@ def test_options_are_read():
     assert concat.inputs == ("stage1_beliefs", "stage2_features1", "center")
     normalized = NetworkConfig(stages=1, norm="batch", tail=(Conv(3, 7),))
     plain = dataclasses.replace(normalized, norm="none")
-    # Two numbers a channel of every convolution but the belief layer.
+    # Two numbers per channel of every convolution except the belief layer.
     assert parameter_count(normalized) - parameter_count(plain) == 2 * (3 * 128 + 7 + 32 + 512 + 512)

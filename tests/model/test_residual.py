@@ -1,4 +1,4 @@
-"""Residual blocks: what they compute, what their layers are called, and their way through files and growing."""
+"""Residual blocks: their result, the names of their layers, files, and growing."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ RESIDUAL = replace(
 
 
 def drawn(config: NetworkConfig, seed: int = 0) -> CPM:
-    """A network whose normalization does something, in evaluation mode."""
+    """Return a network whose normalization has an effect, in evaluation mode."""
     torch.manual_seed(seed)
     model = CPM(config).eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Boxes are cut out of pictures where they should be."""
+"""Boxes are cut out of pictures at the right places."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 
 
 def smooth(height=40, width=50, dx=0.0, dy=0.0) -> np.ndarray:
-    """Slow waves, seen dx, dy pixels further."""
+    """Return slow waves, shifted by dx, dy pixels."""
     y, x = np.mgrid[:height, :width].astype(np.float64)
     value = 128 + 60 * np.sin((x + dx) / 6) + 50 * np.cos((y + dy) / 7)
     return np.repeat(np.rint(value)[..., None], 3, axis=2).astype(np.uint8)
@@ -49,7 +49,7 @@ def test_box_wholly_outside(shift, scale):
 @pytest.mark.parametrize("factor", [1.0, 0.7, 0.5, 0.37, 0.25, 0.11, 1.7, 3.3])
 @pytest.mark.parametrize("degrees", [0, 30])
 def test_a_dot_stays_where_the_matrix_puts_it(factor, degrees):
-    """The centroid of a wide dot, wherever the reduction's grid falls, within 0.05 px of the box."""
+    """The centroid of a wide dot is right within 0.05 px of the box, for every position of the reduction's grid."""
     y, x = np.mgrid[:400, :500]
     turn = np.deg2rad(degrees)
     linear = factor * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -65,7 +65,7 @@ def test_a_dot_stays_where_the_matrix_puts_it(factor, degrees):
 
 
 def test_shrinking_does_not_alias():
-    """A board of single pixels becomes gray, not a pattern."""
+    """A checkerboard of single pixels becomes gray, not a pattern."""
     board = np.repeat(((np.indices((512, 512)).sum(axis=0) % 2) * 255)[..., None], 3, axis=2).astype(np.uint8)
     box = warp(board, np.array([[0.13, 0, 0], [0, 0.13, 0]]), (60, 60), 128)
     assert np.abs(box[4:-4, 4:-4].astype(int) - 128).max() < 40
@@ -75,7 +75,7 @@ def test_shrinking_does_not_alias():
 @pytest.mark.parametrize("degrees", [0, 45])
 @pytest.mark.parametrize("offset", [0.0, 0.37, 0.81])
 def test_no_border_value_gets_into_a_box_within_the_image(factor, degrees, offset):
-    """Whatever the cubic kernel and the reduction reach for at the box's edges is taken from the image."""
+    """At the box's edges the cubic kernel and the reduction read only pixels of the image."""
     turn = np.deg2rad(degrees)
     linear = factor * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     center = np.array([300 + offset, 310 - offset])
@@ -87,7 +87,7 @@ def test_no_border_value_gets_into_a_box_within_the_image(factor, degrees, offse
 
 @pytest.mark.parametrize("factor", [2.0, 1.0, 0.6, 0.5, 0.21])
 def test_only_what_is_needed_of_the_image_counts(factor):
-    """A box cut from the image equals the same box cut from a window of it, but for the reduction's own grid."""
+    """A box cut from the image equals the same box cut from a window of it, except for the reduction's own grid."""
     image = np.random.default_rng(1).integers(0, 256, (600, 700, 3), dtype=np.uint8)
     roi = Roi((350.25, 300.75), 64 / factor)
     whole = warp(image, roi.matrix((64, 64)), (64, 64), 128)

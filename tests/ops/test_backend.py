@@ -23,7 +23,7 @@ def draw() -> torch.Tensor:
 
 @pytest.fixture
 def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on an install where nothing could be compiled."""
+    """Behave like an installation without compiled code."""
     monkeypatch.setattr(backend, "_native", None)
     monkeypatch.setattr(backend, "_has_cuda", False)
     monkeypatch.setattr(backend, "_native_error", "the compiled module cpm_fast._C is missing (hidden by a test)")

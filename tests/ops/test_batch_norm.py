@@ -44,7 +44,7 @@ def test_matches_reference(
     wanted = reference(*(tensor.double() for tensor in inputs), EPS, relu)
     for one, right in zip(found, wanted, strict=True):
         assert one.shape == right.shape
-        # Channels lie up to 30 deviations from 0, and rounding is of x.
+        # Channels lie up to 30 deviations from 0, and the rounding error is relative to x.
         assert error(one, right) <= 30 * RELATIVE_ERROR["batch_norm", torch.float32]
 
 
@@ -57,7 +57,7 @@ def test_gradient_matches_reference(
     y = batch_norm(*inputs, EPS, relu)[0]
     dy = torch.randn(shape, generator=generator)
     found = torch.autograd.grad(y, inputs, dy)
-    # The mask is what the tested code itself made: rounding may turn the sign of a value near 0.
+    # The mask comes from the tested code itself: rounding may change the sign of a value near 0.
     gated = (dy * (y > 0) if relu else dy).double()
     doubles = [tensor.detach().double().requires_grad_() for tensor in inputs]
     wanted = torch.autograd.grad(reference(*doubles, EPS, False)[0], doubles, gated)
@@ -176,7 +176,7 @@ def test_network_trains_as_with_pytorchs_normalization(
         differences.append(largest_gradient_difference(ours, theirs))
     for (name, mine), other in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
         assert torch.allclose(mine.double(), other.double(), rtol=1e-4, atol=1e-6), name
-    # One in a hundred draws has a value so near 0 that rounding turns its sign, and the gradient jumps.
+    # One in a hundred draws has a value so near 0 that rounding changes its sign, and the gradient jumps.
     assert sorted(differences)[2] <= 1e-4, differences
 
 
@@ -201,7 +201,7 @@ def test_listeners_of_a_normalization_are_called(generator: torch.Generator) -> 
 
 
 def test_as_exact_as_pytorch(generator: torch.Generator) -> None:
-    # The errors of one draw differ by luck up to twice.
+    # The errors of single draws differ by chance by up to a factor of two.
     ours, theirs = 0.0, 0.0
     for _ in range(16):
         x, weight, bias = inputs_of((4, 8, 64, 64), generator)

@@ -17,7 +17,8 @@ from support import exact
 from support.cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase
 from support.exact import relative_error
 
-# Straight to the op: where it is direct on the CPU the public function calls the reference, the same arithmetic.
+# The test calls the op itself: if it is direct on the CPU, the public function calls the reference, the same
+# arithmetic.
 op = torch.ops.cpm_fast.context_conv.default
 backward_op = torch.ops.cpm_fast.context_conv_backward.default
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -60,7 +61,7 @@ def test_the_mode_on_cuda_follows_the_float32_precision(precision: str, monkeypa
 
 
 def test_the_cpu_knows_no_float32_precision(monkeypatch: pytest.MonkeyPatch, generator: torch.Generator) -> None:
-    """The setting of cuDNN changes no bit of a result on the CPU, which is as exact as float32 is."""
+    """The setting of cuDNN changes no bit of a result on the CPU, which has the exactness of float32."""
     x, weight, bias = IMAGE.inputs(generator, "cpu")
     results = []
     for precision in PRECISIONS:
@@ -100,7 +101,7 @@ def test_gradient_matches_reference(
         gradients, exact.conv_gradients(dy, *inputs, y.detach() if case.relu else None), strict=True
     ):
         assert gradient.dtype == dtype
-        # In one thread PyTorch's own sums over many pixels were off by 1.1e-6, a little more than one bound.
+        # In one thread the error of PyTorch's own sums over many pixels was 1.1e-6, a little more than one bound.
         assert relative_error(gradient, wanted) <= 2 * bound(dtype, conv_device)
 
 

@@ -18,12 +18,12 @@ from support.cases import GAUSSIAN_TARGETS, RELATIVE_ERROR, TargetsCase
 RELEASE = GAUSSIAN_TARGETS[0]
 BOUND = RELATIVE_ERROR["gaussian_targets", torch.float32]
 # A cell this close to the border of a peak, relative to its squared distance, may be lit in float32 and dark in
-# float64 or the other way about; one rounding each in the center, the offset, its square and the sum.
+# float64, or vice versa; one rounding each in the center, the offset, its square and the sum.
 BORDER = 1e-5
 
 
 def border_cells(parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCase) -> torch.Tensor:
-    """Which cells [N, h, w] float32 may decide otherwise than float64 does."""
+    """Return the cells [N, h, w] in which float32 may decide otherwise than float64."""
     height, width = case.size
     cells = [torch.arange(n, dtype=torch.float64) * case.stride + case.stride / 2 - 0.5 for n in (width, height)]
     offsets = [cells[axis] - parts[..., axis].double().cpu()[..., None] for axis in (0, 1)]
@@ -33,7 +33,7 @@ def border_cells(parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCase) 
 
 
 def assert_matches_oracle(maps: torch.Tensor, parts: torch.Tensor, labeled: torch.Tensor, case: TargetsCase) -> None:
-    """maps against float64, but for cells where float64 itself stands on the border, which are few."""
+    """Compare maps with float64, except for the few cells where float64 itself is on the border."""
     oracle = reference(parts.double().cpu(), labeled.cpu(), case.size, case.sigma, case.stride)
     assert maps.shape == oracle.shape
     assert maps.isfinite().all()
@@ -54,7 +54,7 @@ def test_matches_reference(case: TargetsCase, fast: str, poisoned_memory: None, 
 
 
 def test_matches_reference_on_the_border(fast: str) -> None:
-    """Positions walked, float by float, across the distance at which cell (0, 0) goes dark, in 64 directions."""
+    """Positions move, float by float, across the distance at which cell (0, 0) goes dark, in 64 directions."""
     case = TargetsCase("border", 64, 201, 1, (1, 1))
     cutoff = 2 * LOG_CUTOFF * case.sigma**2
     dy = torch.linspace(0, 20, 64)[:, None]
@@ -95,7 +95,7 @@ def test_matches_reference_by_hand() -> None:
 
 
 def test_matches_reference_where_nothing_is_finite(fast: str) -> None:
-    """Labeled but nowhere: as if unlabeled, on every backend."""
+    """A labeled part without a finite position counts as unlabeled, on every backend."""
     nowhere = torch.tensor([math.nan, math.inf, -math.inf, 3e38, -3e38], device=fast)
     parts = torch.full((2, 5, 1, 2), 20.0, device=fast)
     parts[0, :, 0, 0] = nowhere
@@ -122,7 +122,7 @@ def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) 
 
 
 def test_gradient_matches_reference(fast: str, generator: torch.Generator) -> None:
-    """There is none: every door says so by name, and no zero gradient slips through."""
+    """There is no gradient: every entry raises by name, and none returns zeros."""
     parts, labeled = RELEASE.inputs(generator, fast)
     parts.requires_grad_()
     for name in backend.BACKENDS:
@@ -213,7 +213,7 @@ class TestLaws:
     @given(crowd=crowds, cells=st.tuples(st.integers(-5, 5), st.integers(-5, 5)))
     @settings(max_examples=25)
     def test_shift_by_whole_cells(self, name: str, crowd: list, cells: tuple[int, int]) -> None:
-        # On a grid of 1/64 px the shift is exact, so that border decisions are too.
+        # On a grid of 1/64 px the shift is exact, so border decisions are too.
         parts = (torch.tensor(crowd)[None] * 64).round() / 64
         (dx, dy), (height, width) = cells, self.size
         still, moved = self.draw(name, parts), self.draw(name, parts + torch.tensor([8.0 * dx, 8.0 * dy]))

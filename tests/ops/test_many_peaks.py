@@ -16,7 +16,7 @@ SHAPES = ((2, 40, 32), (1, 46, 61), (3, 1, 1), (2, 1, 77), (2, 77, 1), (0, 5, 6)
 
 
 def assert_same(result: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """To the last bit: comparisons round nothing, and the fit's few operations are rounded one by one everywhere."""
+    """Compare to the last bit: comparisons do not round, and all backends round the fit's operations one by one."""
     for mine, theirs in zip(result, wanted, strict=True):
         assert mine.dtype == torch.float32 and mine.is_contiguous()
         torch.testing.assert_close(mine.cpu(), theirs.cpu(), rtol=0, atol=0, equal_nan=True)
@@ -50,7 +50,7 @@ def test_matches_reference_strided_and_offset(fast: str, generator: torch.Genera
 
 
 def test_every_peak_is_the_highest_about_it(fast: str, generator: torch.Generator) -> None:
-    """The definition, read back: a peak for every cell that no other within the radius outdoes, and none besides."""
+    """There is a peak for every cell that is the highest within the radius, and no other peak."""
     maps = torch.rand(1, 21, 34, generator=generator)
     points, scores = many_peaks(maps.to(fast), 0.3, 2)
     count = int(scores.isfinite().sum())
@@ -64,7 +64,7 @@ def test_every_peak_is_the_highest_about_it(fast: str, generator: torch.Generato
 
 
 def test_gradient_matches_reference(fast: str) -> None:
-    """There is none: every door says so by name, and no zero gradient slips through."""
+    """There is no gradient: every entry raises by name, and none returns zeros."""
     maps = torch.rand(1, 5, 5, device=fast, requires_grad=True)
     for name in backend.BACKENDS:
         with backend.use_backend(name), pytest.raises(RuntimeError, match="many_peaks has no gradient"):

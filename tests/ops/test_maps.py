@@ -1,4 +1,4 @@
-"""The sum that closes a residual block, bound to buffers."""
+"""The sum at the end of a residual block, bound to buffers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def channels_last(*shape: int) -> torch.Tensor:
 def test_matches_reference(relu, part):
     x, earlier, out = (channels_last(2, 9, 7, 6)[:, 2:7] if part else channels_last(*SIZE) for _ in range(3))
     call = bound_sum(x, earlier, relu, out)
-    for _ in range(2):  # what the maps hold when it is called counts
+    for _ in range(2):  # the content of the maps at the call counts
         x.normal_()
         earlier.normal_()
         x[0, 0, 0, 0] = float("nan")

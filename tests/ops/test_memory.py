@@ -1,4 +1,4 @@
-"""No op follows a pointer that it may not: tensors without memory, odd strides, memory that ends."""
+"""No op follows an invalid pointer: tensors without memory, odd strides, memory that ends."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_zero_tensor_counts_as_zeros(name: str, place: int) -> None:
     wanted = with_argument(name, place, torch.zeros_like)
     try:
         found = with_argument(name, place, lambda tensor: torch._efficientzerotensor(tensor.shape, dtype=tensor.dtype))
-    except RuntimeError as error:  # by name, here or by PyTorch, is as good
+    except RuntimeError as error:  # an error by name, ours or PyTorch's, is right too
         assert "ero" in str(error)
         return
     assert all(map(torch.equal, found, wanted))
@@ -192,7 +192,7 @@ def test_out_that_is_also_read_is_refused() -> None:
             spectral_conv(x, transform_weight(weight, 16), bias, False, 3, out=out)
     wanted, version = F.conv2d(x, weight, padding=1), wide._version
     assert torch.allclose(direct_conv(x, pack_weight(weight), bias, False, out=wide[:, 20:]), wanted, atol=1e-4)
-    assert wide._version > version  # autograd hears of it
+    assert wide._version > version  # autograd is notified
 
 
 def test_no_op_leaves_the_memory_of_its_tensors() -> None:

@@ -44,7 +44,7 @@ def test_matches_reference(
     _, scores = reference(maps.double().cpu(), frames.cpu(), case.size, refine)
     assert (found[1].cpu() - scores).norm() <= RELATIVE_ERROR["merge_peaks", torch.float32] * scores.norm()
     if not refine and len(maps):
-        # At a near tie of float64, float32 may choose the other pixel, which must then be as high.
+        # At a near tie in float64, float32 may choose the other pixel, which must then be equally high.
         oracle = resize_reference(maps.double().cpu(), frames.cpu(), case.size)[:, :-1].flatten(2)
         x, y = found[0].cpu().long().unbind(-1)
         there = oracle.gather(2, (y * case.size[1] + x)[..., None])[..., 0]
@@ -137,7 +137,7 @@ def test_several_python_threads_and_any_number_of_ours(generator: torch.Generato
 
 
 def test_gradient_matches_reference(fast: str, generator: torch.Generator) -> None:
-    """There is none: every door says so by name, and no zero gradient slips through."""
+    """There is no gradient: every entry raises by name, and none returns zeros."""
     maps, frames = RESIZE_MERGE[3].inputs(generator, fast)
     maps.requires_grad_()
     for name in backend.BACKENDS:

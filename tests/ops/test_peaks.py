@@ -17,7 +17,7 @@ SHAPES = ((2, 14, 46, 46), (1, 15, 368, 368), (3, 2, 1, 1), (2, 3, 1, 77), (2, 3
 
 
 def assert_same(result: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """To the last bit: a maximum rounds nothing, and the fit's few operations are rounded one by one everywhere."""
+    """Compare to the last bit: a maximum does not round, and all backends round the fit's operations one by one."""
     for mine, theirs in zip(result, wanted, strict=True):
         assert mine.dtype == torch.float32 and mine.is_contiguous()
         torch.testing.assert_close(mine.cpu(), theirs.cpu(), rtol=0, atol=0, equal_nan=True)
@@ -38,7 +38,7 @@ def test_matches_reference(
 
 @pytest.mark.parametrize("refine", [False, True], ids=["whole", "refined"])
 def test_matches_reference_where_nothing_is_finite(refine: bool, fast: str, generator: torch.Generator) -> None:
-    """Every mixture of numbers and what is none; -0 and 0 are a tie, and a map of NaN has no peak."""
+    """Numbers, infinities and NaN are mixed; -0 and 0 are a tie, and a map of NaN has no peak."""
     values = torch.tensor([NAN, INF, -INF, 0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 1.0])
     maps = torch.empty(40, 50, 3, 4)
     for i in range(40):
@@ -56,7 +56,7 @@ def test_matches_reference_strided_and_offset(fast: str, generator: torch.Genera
 
 
 def test_gradient_matches_reference(fast: str) -> None:
-    """There is none: every door says so by name, and no zero gradient slips through."""
+    """There is no gradient: every entry raises by name, and none returns zeros."""
     maps = torch.rand(1, 2, 5, 5, device=fast, requires_grad=True)
     for name in backend.BACKENDS:
         with backend.use_backend(name), pytest.raises(RuntimeError, match="peaks has no gradient"):

@@ -1,4 +1,4 @@
-"""resize_merge against its reference: values, what is outside, what is not finite, and everything it refuses."""
+"""resize_merge against its reference: values, pixels outside, values that are not finite, and refused arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAN, INF = math.nan, math.inf
 
 
 def assert_same(merged: torch.Tensor, wanted: torch.Tensor) -> None:
-    """On the CPU to the last bit, NaN where NaN is; a GPU may round otherwise."""
+    """Compare to the last bit on the CPU, with equal NaN; a GPU may round otherwise."""
     tolerance = 0.0 if merged.device.type == "cpu" else 1e-6
     torch.testing.assert_close(merged.cpu(), wanted.cpu(), rtol=tolerance, atol=tolerance, equal_nan=True)
 
@@ -61,7 +61,7 @@ def test_matches_reference_outside(fast: str, generator: torch.Generator) -> Non
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF, 3e38], ids=str)
 def test_matches_reference_where_nothing_is_finite(bad: float, fast: str, generator: torch.Generator) -> None:
-    """A bad cell reaches the pixels whose taps it is among, and no others."""
+    """A bad cell reaches the pixels whose taps include it, and no others."""
     case = MergeCase("bad-cell", 1, (1.0, 0.8), 2, (12, 12), (48, 48))
     maps, frames = case.inputs(generator, fast)
     maps[0, 1, 0, 5, 6] = bad
@@ -88,7 +88,7 @@ def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) 
 
 
 def test_gradient_matches_reference(fast: str, generator: torch.Generator) -> None:
-    """There is none: every door says so by name, and no zero gradient slips through."""
+    """There is no gradient: every entry raises by name, and none returns zeros."""
     maps, frames = RESIZE_MERGE[3].inputs(generator, fast)
     maps.requires_grad_()
     for name in backend.BACKENDS:

@@ -129,7 +129,7 @@ def test_the_default_dtype_does_not_matter(native_code: None, generator: torch.G
     case = SpectralCase("", 1, (21, 22), 10, 12, 5, 16)
     x, weight, bias = case.inputs_of(generator)
     wanted = spectral_conv(x, transform_weight(weight, 16), bias, True, 5)
-    with ThreadPoolExecutor(1) as pool:  # a thread without memory of its own yet
+    with ThreadPoolExecutor(1) as pool:  # a thread that has no memory of its own yet
         for dtype in (torch.float64, torch.bfloat16):
             torch.set_default_dtype(dtype)
             try:
@@ -149,7 +149,7 @@ def test_matches_reference_image_by_image(native_code: None, generator: torch.Ge
 
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 def test_matches_reference_pooled(pool: Pool, simd: str, poisoned_memory: None, generator: torch.Generator) -> None:
-    """The bits that pooling the whole output gives, in a map of its own or among the channels of another."""
+    """The bits equal those of pooling the whole output, in a separate map or among the channels of another."""
     for case in (SpectralCase("", 2, (26, 40), 3, 18, 9, 24), SpectralCase("", 1, (44, 30), 17, 16, 5, 16)):
         x, weight, bias = case.inputs_of(generator)
         spectra = transform_weight(weight, case.tile)
@@ -202,9 +202,9 @@ def test_matches_reference_from_two_threads(native_code: None, generator: torch.
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_matches_reference_in_a_forked_child(native_code: None, generator: torch.Generator) -> None:
-    """As in a loader's worker, after OpenMP's threads have been at work in the parent."""
+    """The child is like a loader's worker, after OpenMP's threads have run in the parent."""
     x, weight, bias = SPECTRAL_CONV[0].inputs_of(generator)
-    # PyTorch's own parallel loops do hang in the child, so it has nothing to copy, and NumPy compares.
+    # PyTorch's own parallel loops hang in the child, so it has nothing to copy, and NumPy compares.
     x, spectra = x.contiguous(memory_format=torch.channels_last), transform_weight(weight, 16)
     wanted = spectral_conv(x, spectra, bias, True, 5).numpy()
     child = os.fork()
@@ -214,7 +214,7 @@ def test_matches_reference_in_a_forked_child(native_code: None, generator: torch
 
 
 def test_matches_reference_with_tiny_and_large_numbers(native_code: None, generator: torch.Generator) -> None:
-    """Far from 1, denormal; and what is not finite stays within its window."""
+    """Numbers far from 1 and denormal ones; values that are not finite stay within their window."""
     x, weight, bias = SpectralCase("", 1, (40, 40), 3, 5, 5, 16).inputs_of(generator)
     spectra = transform_weight(weight, 16)
     # The scale of the transforms is in the weights, so products of denormals lose ten bits: 1e-42 has ten.

@@ -1,4 +1,4 @@
-"""The merge of scales: against plain loops, and the laws it obeys."""
+"""The merge of scales against plain loops, and its laws."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ def kernel(d: float) -> float:
 
 
 def loops(maps: np.ndarray, frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The definition, one output value at a time."""
+    """Compute the definition, one output value at a time."""
     n, scales, channels, h, w = maps.shape
     out = np.zeros((n, channels, *size))
     for i, s, c, y, x in np.ndindex(n, scales, channels, *size):

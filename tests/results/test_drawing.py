@@ -1,4 +1,4 @@
-"""Pictures: what is drawn stands where it should, and nothing else is touched."""
+"""Pictures: drawings are at the right places, and all other pixels are unchanged."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_belief_is_hottest_where_it_peaks():
     crop = np.full((120, 120, 3), 60, np.uint8)
     picture = belief_overlay(crop, bump(4, 10)).astype(int)
     heat = picture.sum(axis=2)
-    # Cell (4, 10) stands at pixel 8 g + 3.5 = (35.5, 83.5).
+    # Cell (4, 10) is at pixel 8 g + 3.5 = (35.5, 83.5).
     assert picture.shape == crop.shape and (crop == 60).all()
     y, x = np.unravel_index(heat.argmax(), heat.shape)
     assert abs(x - 35.5) <= 2 and abs(y - 83.5) <= 2
@@ -104,7 +104,7 @@ def test_strip_has_a_panel_for_each_stage_and_a_row_for_each_part(part):
     assert strip.shape == (rows * (TITLE_PX + PANEL_PX + GAP_PX), 3 * (PANEL_PX + GAP_PX) + GAP_PX, 3)
     panels = [strip[TITLE_PX : TITLE_PX + PANEL_PX, GAP_PX + i * (PANEL_PX + GAP_PX) :][:, :PANEL_PX] for i in range(3)]
     pose, first, last = (panel.astype(int) for panel in panels)
-    # The pose stands at the peaks of the last stage: cell (7, 9) is pixel 59.5, 75.5 of the crop, 2.5 times that here.
+    # The pose is at the peaks of the last stage: cell (7, 9) is pixel 59.5, 75.5 of the crop, 2.5 times that here.
     assert (pose[189:192, 149:152] != 60).all()
     assert np.abs(last - first).max() > 40
     titles = strip[:TITLE_PX].astype(int)

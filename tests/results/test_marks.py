@@ -1,4 +1,4 @@
-"""Pictures that people can judge by: colors and a legend of parts, numbers and colors of subjects, boxes and scores."""
+"""Readable pictures: colors and a legend of parts, numbers and colors of subjects, boxes and scores."""
 
 import json
 from itertools import pairwise
@@ -20,7 +20,7 @@ BLACK = np.zeros((160, 200, 3), np.uint8)
 
 @pytest.fixture
 def no_font(monkeypatch):
-    """A machine without fonts beside matplotlib's."""
+    """Simulate a machine that has only matplotlib's fonts."""
     fonts._of_system.cache_clear()
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
     yield
@@ -49,7 +49,7 @@ def test_parts_of_no_person_have_a_color_each_and_a_legend():
     assert all(has(picture[55:85, 20:40], color) for color in part_colors(MOUSE)), "the dots have the legend's colors"
     assert mice(1).plot(legend=False).shape == (160, 200, 3) == mice(1, LSP).plot().shape
     assert mice(1, LSP).plot(legend=True).shape[1] > 200
-    # A low picture has room for some of the names.
+    # A low picture has space for some of the names.
     assert with_legend(BLACK[:40], MOUSE).shape[0] == 40
 
 
@@ -76,7 +76,7 @@ def test_several_subjects_have_numbers_and_colors_and_details_on_request():
     one, two, details = mice(1).plot(legend=False), mice().plot(legend=False), mice().plot(legend=False, details=True)
     assert not has(one, SUBJECT_COLORS[0])
     assert has(two[:, :100], SUBJECT_COLORS[0]) and has(two[:, 100:], SUBJECT_COLORS[1])
-    # The box: 75 / 1.25 = 60 px about the region's center.
+    # The box: 75 / 1.25 = 60 px around the region's center.
     row = details[109:112, 20:60]
     assert has(row, SUBJECT_COLORS[0]) and not has(two[109:112, 20:60], SUBJECT_COLORS[0])
     outside = mice()
@@ -112,7 +112,7 @@ def test_names_in_letters_that_no_font_has_are_numbers_in_the_legend(no_font):
 
 
 def test_letters_of_other_alphabets_come_from_a_font_of_the_system(monkeypatch, recwarn):
-    """As here, where the second font has what the first lacks."""
+    """The second font has the letters that the first lacks."""
     has = {"first": "abc", "second": "\u9f3babc", fonts._own(): "abcdefghijklmnopqrstuvwxyz"}
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: ["first", "second"])
     monkeypatch.setattr(fonts, "_has", lambda path, letters: letters <= set(has[path]))

@@ -1,4 +1,4 @@
-"""Results: a sequence with pictures and files that read back as they were."""
+"""Results: a sequence with pictures, and files that read back unchanged."""
 
 import csv
 import dataclasses

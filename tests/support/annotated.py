@@ -1,4 +1,4 @@
-"""Annotated pictures of noise, and networks that know where their parts are."""
+"""Annotated pictures of noise, and networks that are given their parts."""
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class Figures:
 
 
 class Knowing(CPM):
-    """Paints a Gaussian where each part is, in the order in which crops come; stage 1 is off by so many box pixels."""
+    """A network that paints a Gaussian at each part, in the order of crops; stage 1 is off by this many box pixels."""
 
     def __init__(self, dataset, roi_of, pyramid=(1.0,), flip=False, first_stage_off=30.0, skeleton=LSP):
         super().__init__(NetworkConfig(**SMALL, skeleton=skeleton))

@@ -21,7 +21,7 @@ import pytest
 
 Command = tuple[list[str], dict[str, str]]
 ROOT = Path(__file__).resolve().parents[2]
-# The tests themselves go first.
+# The tests themselves have priority.
 NICE = [nice, "-n", "10"] if (nice := shutil.which("nice")) else []
 
 

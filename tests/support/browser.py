@@ -1,4 +1,4 @@
-"""Headless Chromium on the labeling page, in the words of a person who labels."""
+"""Headless Chromium on the labeling page, with the actions of a person who labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAIT_SECONDS = 30.0
 
 
 def start_browser() -> Any:
-    """A driver; skips where Chromium is not here."""
+    """Return a driver; skip if Chromium is missing."""
     selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium, the extra browser")
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
@@ -31,7 +31,7 @@ def start_browser() -> Any:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true answer; fails after a while."""
+    """Return the first true result; fail after a while."""
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         answer = condition()
@@ -138,7 +138,7 @@ class Page:
         self.driver.save_screenshot(str(path))
 
     def errors(self) -> list[str]:
-        """Return the browser's errors; failed requests to a server that is gone are not errors of the page."""
+        """Return the browser's errors; failed requests to a stopped server are not errors of the page."""
         self.focus()
         lines = [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
         return [line for line in lines if "ERR_CONNECTION" not in line and "409" not in line]

@@ -30,7 +30,7 @@ def unpacked(field: int, values: np.ndarray) -> bytes:
 
 
 def blob(values: np.ndarray, *, legacy: bool = False, packed: bool = True) -> bytes:
-    """BlobProto: num, channels, height, width (1 to 4) or shape (7); data (5) or double_data (8)."""
+    """Return a BlobProto: num, channels, height, width (1 to 4) or shape (7); data (5) or double_data (8)."""
     if legacy:
         sides = (*(1,) * (4 - values.ndim), *values.shape)
         shape = b"".join(number(field, side) for field, side in zip((1, 2, 3, 4), sides, strict=True))
@@ -43,7 +43,7 @@ def blob(values: np.ndarray, *, legacy: bool = False, packed: bool = True) -> by
 
 
 def layer(name: str, blobs: Iterable[bytes], *, first_form: bool = False) -> bytes:
-    """A layer of NetParameter: V1LayerParameter in field 2, LayerParameter in field 100."""
+    """Return a layer of NetParameter: V1LayerParameter in field 2, LayerParameter in field 100."""
     if first_form:
         convolution = number(5, 4)
         return content(2, content(4, name.encode()) + convolution + b"".join(content(6, data) for data in blobs))
@@ -52,7 +52,7 @@ def layer(name: str, blobs: Iterable[bytes], *, first_form: bool = False) -> byt
 
 
 def net(layers: Mapping[str, Iterable[np.ndarray]], *, first_form: bool = False, **form: bool) -> bytes:
-    """A NetParameter with a name, an input, a layer without weights, and these."""
+    """Return a NetParameter with a name, an input, a layer without weights, and these layers."""
     relu = layer("relu", (), first_form=first_form)
     learned = (
         layer(name, [blob(array, **form) for array in arrays], first_form=first_form) for name, arrays in layers.items()

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import torch
 
-# ||out - oracle|| / ||oracle|| against float64, by op and dtype. Each line says why it is what it is.
+# ||out - oracle|| / ||oracle|| against float64, by op and dtype. Each line gives its reason.
 RELATIVE_ERROR = {
     # Two float32 exponentials of 1 ulp, a product, a sum over people: measured 4e-8; CUDA's exponential has 2 ulp.
     ("gaussian_targets", torch.float32): 2e-7,
     # Eight weights of half an ulp, 15 products and sums a scale, one sum a scale: measured 1e-7 on positive maps, 2e-7
     # on noise, where the sums cancel.
     ("resize_merge", torch.float32): 5e-7,
-    # A score is one value of resize_merge and so as exact; the norm is over few of them.
+    # A score is one value of resize_merge, with its error; the norm is over few of them.
     ("merge_peaks", torch.float32): 1e-6,
     # Four transforms and a product, about log2(t^2) + log2(C) roundings deep: measured 2e-7 to 3e-7, and the direct
     # convolution of oneDNN 2e-7 to 5e-7.
@@ -36,7 +36,7 @@ RELATIVE_ERROR = {
     ("spectral_conv", "bf16"): 1e-2,
     # Sums in double precision, one product and two sums per value: measured 4e-8 to 1e-7. PyTorch's own is off by 5e-5.
     ("batch_norm", torch.float32): 3e-7,
-    # A gradient is the difference of three such terms, of which little may be left.
+    # A gradient is a difference of three such terms, which may nearly cancel.
     ("batch_norm_gradient", torch.float32): 1e-6,
     # Sums of k k C products: each rounded in float32 and added in any order, measured 1e-7 to 3e-7; float64 has 2^29 of
     # that.
@@ -46,7 +46,7 @@ RELATIVE_ERROR = {
     ("context_conv", "tf32x3"): 1e-6,
     ("context_conv", "ieee"): 1e-6,
     # Arguments in 10 bits (tf32) are off by 2.8e-4 on average each; results in 16 bits by as much again. The gradients
-    # behind a ReLU meet a few values whose sign the rounding has turned.
+    # after a ReLU include a few values whose sign the rounding has changed.
     ("context_conv", "tf32"): 1e-3,
     ("context_conv", torch.float16): 1e-3,
     ("context_conv", torch.bfloat16): 8e-3,
@@ -67,7 +67,7 @@ class TargetsCase:
     labeled: float = 0.8  # fraction of the parts that are
 
     def inputs(self, generator: torch.Generator, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-        """parts [N, K, P, 2] up to a fifth of the box outside it, NaN where unlabeled; labeled [N, K, P]."""
+        """Return parts [N, K, P, 2] up to a fifth of the box outside it, NaN where unlabeled, and labeled [N, K, P]."""
         shape = (self.images, self.people, self.parts)
         extent = torch.tensor([self.size[1], self.size[0]]) * self.stride
         parts = (torch.rand(*shape, 2, generator=generator) * 1.4 - 0.2) * extent
@@ -95,7 +95,7 @@ GAUSSIAN_TARGETS = (
     TargetsCase("large-batch", 65, 2, 3, (13, 17)),
 )
 
-# The cases that the benchmarks time: the release's maps, one person and a group.
+# The benchmarks time these cases: the release's maps, one person and a group.
 GAUSSIAN_TARGETS_TIMED = tuple(
     TargetsCase(f"{images}x{people}-people", images, people, 14, (46, 46), labeled=1.0)
     for people in (1, 5)
@@ -116,7 +116,7 @@ class MergeCase:
     own_frames: bool = False  # a set of frames for each image
 
     def frames(self, device: str = "cpu") -> torch.Tensor:
-        """[S, 4] float64, or [N, S, 4] shifted by 0.3 cells per image: all maps share the middle of the output."""
+        """Return [S, 4] float64, or [N, S, 4] shifted by 0.3 cells per image; all maps share the output's middle."""
         frames = torch.empty(len(self.factors), 4, dtype=torch.float64)
         for s, factor in enumerate(self.factors):
             for axis in (0, 1):
@@ -129,7 +129,7 @@ class MergeCase:
         return frames.to(device)
 
     def inputs(self, generator: torch.Generator, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-        """maps [N, S, P+1, h, w]: at every scale one peak of 0.9 cells per part, on a little noise; and frames."""
+        """Return maps [N, S, P+1, h, w], one peak of 0.9 cells per part and scale on a little noise, and frames."""
         frames = self.frames().expand(self.images, -1, -1)  # [N, S, 4]
         parts = torch.rand(self.images, 1, self.parts, 2, generator=generator, dtype=torch.float64) * 0.5 + 0.25
         parts = parts * torch.tensor([self.size[1], self.size[0]])  # [N, 1, P, 2] pixels
@@ -161,7 +161,7 @@ RESIZE_MERGE = (
     MergeCase("large-batch", 33, (1.0, 1.2), 2, (9, 8), (40, 41)),
 )
 
-# The cases that the benchmarks time: one image and a batch, in the box and back in the whole image.
+# The benchmarks time these cases: one image and a batch, in the box and back in the whole image.
 RESIZE_MERGE_TIMED = (
     MergeCase("1-scale-368x368", 1, (1.0,), 14, (46, 46), (368, 368)),
     MergeCase("7-scales-368x368", 1, PYRAMID, 14, (46, 46), (368, 368)),
@@ -183,7 +183,7 @@ class SpectralCase:
     tile: int
 
     def inputs_of(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x [N, C, h, w], weight [O, C, k, k] that keeps the variance, bias [O]."""
+        """Return x [N, C, h, w], weight [O, C, k, k] that keeps the variance, bias [O]."""
         x = torch.randn(self.images, self.inputs, *self.size, generator=generator)
         weight = torch.randn(self.outputs, self.inputs, self.kernel, self.kernel, generator=generator)
         bias = torch.randn(self.outputs, generator=generator)
@@ -208,7 +208,7 @@ class ConvCase:
     def inputs(
         self, generator: torch.Generator, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x [N, C, h, w], weight [O, C, k, k] that keeps x's magnitude, bias [O]; x and weight in channels_last."""
+        """Return x [N, C, h, w], weight [O, C, k, k] that keeps x's magnitude, bias [O]; x, weight channels_last."""
         x = torch.randn(self.images, self.in_channels, *self.size, generator=generator)
         weight = torch.randn(self.out_channels, self.in_channels, self.kernel, self.kernel, generator=generator) / (
             self.in_channels**0.5 * self.kernel
@@ -262,7 +262,7 @@ CONTEXT_CONV = (
     ConvCase("no-images", 0, 4, 6, 3, (5, 7)),
 )
 
-# Large enough that the CPU takes the spectral form.
+# So large that the CPU uses the spectral form.
 CONTEXT_CONV_LARGE = (
     ConvCase("large-9x9", 2, 32, 48, 9, (46, 46)),
     ConvCase("large-11x11-odd-channels", 1, 15, 33, 11, (37, 50), relu=False),

@@ -1,4 +1,4 @@
-"""Short videos of a drawn figure that walks, for the tests of streaming: exact parts in every frame."""
+"""Short videos of a drawn walking figure for the tests of streaming, with exact parts in every frame."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ STEP_SECONDS = 1.1
 
 
 def walk(seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames [H, W, 3] uint8 BGR of someone who walks to and fro, waving, and the parts [14, 2] in each."""
+    """Yield frames [H, W, 3] uint8 BGR of a person who walks back and forth, waving, and the parts [14, 2] in each."""
     height, width = size
     y, x = np.mgrid[:height, :width]
     background = np.stack([120 + x / 8, 140 - y / 4, 110 + 20 * np.sin(x / 30)], axis=2).astype(np.uint8)
@@ -27,7 +27,7 @@ def walk(seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> Iterato
         hip, knee = 22 * swing, 12 + 10 * math.cos(2 * math.pi * t / STEP_SECONDS)
         motion = Motion(1.0, _exactly(hip, -hip), _exactly(knee, 24 - knee), _exactly(-hip, hip),
                         _exactly(wave, 12), _exactly(20, 25), _exactly(4, 4), (0, 0), (0, 0))  # fmt: skip
-        # The same numbers each time: the same person in the same clothes.
+        # The random numbers are the same each time, so that the person and the clothes are too.
         figure = draw_figure(np.random.default_rng(seed), yaw=0.4, motion=motion, roll=0.0)
         origin = np.array([width / 2 + 0.32 * width * math.sin(2 * math.pi * t / 10), 0.5 * height])
         image = background.copy()
@@ -36,7 +36,7 @@ def walk(seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> Iterato
 
 
 def write_walk(path: Path, seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """The same as a file, and the parts [F, 14, 2]."""
+    """Write the same frames to a file and return the parts [F, 14, 2]."""
     codec = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
     writer = cv2.VideoWriter(str(path), codec, RATE, (size[1], size[0]))
     parts = []

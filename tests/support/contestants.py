@@ -1,4 +1,4 @@
-"""Peers of the benchmark's tests: functions of a module, so that a worker can import them."""
+"""Peers of the benchmark's tests: functions in a module, so that a worker can import them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A disk that fails, or dies with its process, at the n-th thing that is written, synced, renamed or removed."""
+"""A disk that fails, or dies with its process, at the n-th write, sync, rename or removal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PLACES = {"fsync": 0, "ftruncate": 0, "pwrite": 0, "replace": 1, "rename": 1, "u
 
 
 class Killed(BaseException):
-    """The process is gone: whatever it would still do to the disk raises this too."""
+    """An error: the process is dead; all its later disk operations raise this too."""
 
 
 class Disk:
-    """Counts what happens to files below a folder; at the n-th event it fails, or the process dies.
+    """A counter of events on files below a folder; at the n-th event the disk fails, or the process dies.
 
-    Half of a write that fails reaches the disk. After a death nothing does, so that `finally` and `except` of the code
-    under test leave what a kill would leave. Events after a failure are fine again.
+    Half of a failing write reaches the disk. After a death no write does, so that `finally` and `except` of the code
+    under test leave the files as a kill would. Events after a failure succeed again.
 
     Args:
         folder: outside it nothing counts.
@@ -55,12 +55,12 @@ class Disk:
             if self.kill:
                 self.dead = True
                 raise Killed
-            # As of the system: what is done to an open file fails without its name.
+            # Like the system's errors, those on an open file have no name.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *(() if isinstance(path, int) else (name,)))
 
     @contextmanager
     def mounted(self) -> Iterator[Disk]:
-        """Let it stand in for the real disk."""
+        """Use it in place of the real disk."""
         with pytest.MonkeyPatch.context() as patch:
             for name, path_at in PLACES.items():
                 patch.setattr(os, name, self._instead_of(getattr(os, name), path_at))

@@ -1,4 +1,4 @@
-"""Convolution and its gradients in float64, and how far from them a result is."""
+"""Convolution and its gradients in float64, and the error of a result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 class Exact(NamedTuple):
-    """A result in float64, and its norm had no two terms of a sum cancelled.
+    """A result in float64, and the norm that it would have if no terms of a sum cancelled.
 
     Rounding is relative to the terms. If there are few sums, all may come out near 0 by chance, and ReLU may leave one
     of them: an error relative to that one has no bound.
@@ -29,7 +29,7 @@ def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) 
 def conv_gradients(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, y: torch.Tensor | None
 ) -> tuple[Exact, ...]:
-    """dx, dweight and dbias of dy [N, O, h, w], where y > 0 if given: the mask is what the tested code itself made."""
+    """Compute dx, dweight and dbias of dy [N, O, h, w], where y > 0 if given: the mask of the tested code itself."""
     gated = dy.double() if y is None else dy.double() * (y > 0)
     inputs = [tensor.detach().double() for tensor in (x, weight, bias)]
 
@@ -42,7 +42,7 @@ def conv_gradients(
 
 
 def relative_error(found: torch.Tensor | None, wanted: Exact | torch.Tensor) -> float:
-    """||found - wanted|| over the larger of ||wanted|| and its size; shapes must agree and values be finite."""
+    """Return ||found - wanted|| over the larger of ||wanted|| and its size; shapes must agree, values be finite."""
     value, size = wanted if isinstance(wanted, Exact) else (wanted.double(), 0.0)
     assert found is not None and found.shape == value.shape and found.isfinite().all()
     if not value.numel():
@@ -51,7 +51,7 @@ def relative_error(found: torch.Tensor | None, wanted: Exact | torch.Tensor) -> 
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    if not x.shape[1]:  # of no channels PyTorch makes a map of none
+    if not x.shape[1]:  # from no channels PyTorch makes a map without channels
         return bias[:, None, None].expand(len(x), len(bias), *x.shape[2:])
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 

@@ -1,4 +1,4 @@
-"""Tables in HDF5 as pandas writes them, in both of its forms, for tests that do without pandas."""
+"""Tables in HDF5 as pandas writes them, in both of its forms, for tests without pandas."""
 
 import pickle
 

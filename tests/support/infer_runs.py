@@ -1,4 +1,4 @@
-"""Runs of `cpm-fast infer`: their arguments, their ends at any call, and how their results compare."""
+"""Runs of `cpm-fast infer`: their arguments, their ends at any call, and a comparison of their results."""
 
 import numpy as np
 
@@ -12,12 +12,12 @@ LABELED = f"walk_pose{playable_suffix()}"
 
 
 def shown(folder) -> set[str]:
-    """Names of files without the hidden list of what was written."""
+    """Return the names of files without the hidden list of written files."""
     return {path.name for path in folder.iterdir() if path.name != MANIFEST}
 
 
 def stop_after(monkeypatch, owner, name: str, count: int) -> None:
-    """Ctrl-C at the call after so many."""
+    """Send Ctrl-C at the call after this many."""
     real, calls = getattr(owner, name), []
 
     def stopping(*args, **kwargs):

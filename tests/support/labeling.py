@@ -1,4 +1,4 @@
-"""Folders of drawn pictures, and a server of their page in a process of its own."""
+"""Folders of drawn pictures, and a server of their page in its own process."""
 
 import os
 import re
@@ -27,7 +27,7 @@ SKELETON = Skeleton(
 
 
 def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (120, 160)) -> list[Path]:
-    """Pictures with two bright beetles each; size is (height, width)."""
+    """Draw pictures with two bright beetles each; size is (height, width)."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     paths = []
@@ -42,14 +42,14 @@ def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (120, 160)) 
 
 
 def make_beetles(folder: Path) -> Path:
-    """A folder of six pictures with a skeleton.toml."""
+    """Make a folder of six pictures with a skeleton.toml."""
     draw_pictures(folder, 6)
     write_skeleton(SKELETON, folder / "skeleton.toml")
     return folder
 
 
 class Inside:
-    """The server in a thread of this process: the quick way to ask it."""
+    """The server in a thread of this process, which makes requests quick."""
 
     def __init__(self, folder: Path) -> None:
         uvicorn = pytest.importorskip("uvicorn", reason="needs the extra label")
@@ -75,7 +75,7 @@ class Inside:
 
 
 class Served:
-    """`cpm-fast label` on a folder; `address` is what it printed."""
+    """`cpm-fast label` on a folder; `address` is the printed one."""
 
     def __init__(self, folder: Path, port: int = 0, *options: str) -> None:
         pytest.importorskip("starlette", reason="needs the extra label")
@@ -102,6 +102,6 @@ class Served:
         self.process.wait()
 
     def stop(self) -> int:
-        """Ctrl-C; the exit status."""
+        """Send Ctrl-C and return the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=120)

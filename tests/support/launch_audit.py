@@ -1,9 +1,9 @@
-"""Every address that launches touch under Triton's interpreter: checked one by one, and counted.
+"""Every address that launches access under Triton's interpreter: checked one by one, and counted.
 
-Each tensor of a launch is moved between borders of NaN. A load or store that its mask lets through must lie in a tensor
-of the launch, on an element of it; a load must not give an element that nobody has written. At the end the borders are
-what they were, every element of a result has been stored once, and by one program, and nothing else has been stored. So
-no two programs of a launch can race, whatever order a GPU runs them in.
+Each tensor of a launch is moved between borders of NaN. An unmasked load or store must access an element of a tensor of
+the launch; a load must not read an element that was never written. At the end the borders are unchanged, every element
+of a result has been stored once, by one program, and there is no other store. So no two programs of a launch can race,
+in any order in which a GPU runs them.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from triton.runtime import interpreter
 
 from cpm_fast.kernels.launch import Launch
 
-# Elements before and behind each tensor: more than any tile reaches past a map of the tests.
+# Elements before and after each tensor: more than any tile reaches beyond a map of the tests.
 BORDER = 1 << 14
 NOBODY = -1
-# Kernel -> arguments that it writes, every element once. Those that a constant of the launch switches on stand with it.
+# Kernel -> arguments that it writes, every element once. An argument that a constant of the launch enables has that
+# constant.
 RESULTS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "context_conv_forward_kernel": ("y_ptr",),
     "context_conv_dweight_kernel": ("partial_ptr",),
@@ -33,20 +34,20 @@ RESULTS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "spectral_conv_dweight_kernel": ("dweight_ptr",),
     "spectral_conv_inverse_kernel": ("y_ptr",),
 }
-# Arguments of which every element matters to the result, so that one that is never read is a mask gone wrong.
+# Arguments whose every element affects the result, so an element that is never read shows a wrong mask.
 READ_WHOLE = {
     "context_conv_forward_kernel": ("x_ptr", "weight_ptr", "bias_ptr"),
     "context_conv_dweight_kernel": ("x_ptr", "dy_ptr"),
     "context_conv_gate_kernel": ("dy_ptr",),
     "context_conv_sum_kernel": ("partial_ptr",),
     "spectral_conv_product_kernel": ("x_ptr", "weight_ptr"),
-    # Those channels of dy that fill up a block of 16 stay unread.
+    # Channels of dy that pad a block to 16 are not read.
     "spectral_conv_dweight_kernel": ("x_ptr",),
 }
 
 
 class Region:
-    """A tensor of a launch between two borders, and what was done to each of its elements.
+    """A tensor of a launch between two borders, with the accesses to each of its elements.
 
     Args:
         names: of the arguments that are this tensor.
@@ -74,7 +75,7 @@ class Region:
 
 @dataclass
 class Record:
-    """One launch: bytes that it loaded and stored, by argument, masks taken into account."""
+    """One launch: bytes that it loaded and stored, by argument, without masked ones."""
 
     launch: Launch
     loaded: dict[str, int]
@@ -90,7 +91,7 @@ class Audit:
     kernel: str = ""
 
     def moved(self) -> Iterator[tuple[Launch, int]]:
-        """Launches, and the bytes that their programs loaded and stored."""
+        """Return launches, and the bytes that their programs loaded and stored."""
         for record in self.records:
             yield record.launch, sum(record.loaded.values()) + sum(record.stored.values())
 
@@ -98,7 +99,7 @@ class Audit:
         return {record.launch.kernel.__name__ for record in self.records}
 
     def elements(self, what: str, pointers: Any, mask: Any) -> Iterator[tuple[Region, np.ndarray]]:
-        """The elements that a block of pointers means, by region."""
+        """Return the elements to which a block of pointers points, by region."""
         chosen = pointers.data.astype(np.int64).ravel()[np.asarray(mask.data, bool).ravel()]
         size = np.dtype(interpreter._get_np_dtype(pointers.get_element_ty())).itemsize
         found = np.zeros(len(chosen), bool)
@@ -161,7 +162,7 @@ def program() -> int:
 
 @contextmanager
 def audit() -> Iterator[Audit]:
-    """Within the block every launch is checked; its process must have chosen the interpreter."""
+    """Check every launch within the block; the process must have selected the interpreter."""
     found = Audit()
     builder = interpreter.InterpreterBuilder
     run, load, store = Launch.run, builder.create_masked_load, builder.create_masked_store

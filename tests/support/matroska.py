@@ -1,4 +1,4 @@
-"""Matroska files with frames at any times and no frame rate, as screen recorders and cameras of phones write them."""
+"""Matroska files with frames at any times and no frame rate, as screen recorders and phone cameras write them."""
 
 import struct
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ UNKNOWN_SIZE = b"\x01\xff\xff\xff\xff\xff\xff\xff"
 
 
 def element(name: int, content: bytes) -> bytes:
-    """An EBML element with its length in eight bytes."""
+    """Return an EBML element with its length in eight bytes."""
     return name.to_bytes((name.bit_length() + 7) // 8, "big") + (1 << 56 | len(content)).to_bytes(8, "big") + content
 
 
@@ -19,7 +19,7 @@ def number(name: int, value: int) -> bytes:
 
 
 def matroska(frames: Sequence[np.ndarray], milliseconds: Sequence[int]) -> bytes:
-    """Frames [H, W, 3] uint8 BGR as Motion JPEG, each shown at its time."""
+    """Return frames [H, W, 3] uint8 BGR as Motion JPEG, each with its time."""
     height, width = frames[0].shape[:2]
     head = element(0x1A45DFA3, number(0x4286, 1) + number(0x42F7, 1) + number(0x42F2, 4) + number(0x42F3, 8)
                    + element(0x4282, b"matroska") + number(0x4287, 2) + number(0x4285, 2))  # fmt: skip

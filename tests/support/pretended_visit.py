@@ -1,4 +1,4 @@
-"""A visit with steps that fail, hang, crash and count, run as benchmarks/gpu_visit.py is: the same code but for these.
+"""A visit with steps that fail, hang, crash and count, run like benchmarks/gpu_visit.py, with the same other code.
 
 Every step appends a line to the file that PRETENDED_LOG names.
 """
@@ -42,7 +42,7 @@ def cases(step: str) -> Iterator[Case]:
         raise ValueError("of all things")
 
     def hangs() -> dict:
-        # Children that ignore signals and leave the process group are ended with it.
+        # Children that ignore signals and leave the process group are killed with it.
         command = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
         for new_session in (False, True):
             child = subprocess.Popen([sys.executable, "-c", command], start_new_session=new_session)

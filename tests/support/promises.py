@@ -1,4 +1,4 @@
-"""Promises of the documentation: what each command on its pages writes and prints.
+"""Promises of the documentation: the files and output of each command on its pages.
 
 A command that is missing here fails tests/docs/test_commands.py. `*` in a written path stands for anything.
 """
@@ -19,7 +19,7 @@ class Promise:
 
 
 def located(out: str, *pictures: str, file: str = "results.json", stages: bool = False) -> Promise:
-    """Key points of pictures, one file for all, and a picture with the pose of each."""
+    """Return the promise of key points in one file, and a picture with the pose of each picture."""
     kinds = ("pose", "stages") if stages else ("pose",)
     drawn = tuple(f"{out}/{name}_{kind}.png" for name in pictures for kind in kinds)
     count = rf"{len(pictures)} pictures, \d+ subjects"
@@ -28,12 +28,12 @@ def located(out: str, *pictures: str, file: str = "results.json", stages: bool =
 
 
 def tracked(out: str, name: str) -> Promise:
-    """A table and a video of poses."""
+    """Return the promise of a table and a video of poses."""
     return Promise((f"{out}/{name}.csv", f"{out}/{name}_pose.*"), (r"5 frames", rf"wrote {out}/{name}\.csv"))
 
 
 def trained(run: str, held_out: int, *more: str) -> Promise:
-    """A run folder."""
+    """Return the promise of a run folder."""
     names = ("batch0.png", "best.safetensors", "config.json", "curves.png", "final.safetensors", "metrics.jsonl", *more)
     return Promise(
         tuple(f"{run}/{name}" for name in names),
@@ -42,13 +42,13 @@ def trained(run: str, held_out: int, *more: str) -> Promise:
 
 
 def checked(out: str, *names: str) -> Promise:
-    """A report on labels, and pictures of examples."""
+    """Return the promise of a report on labels, and pictures of examples."""
     prints = tuple(rf"(?m)^{re.sub('-[0-9]+$', '', name)}: \d+ samples" for name in names)
     return Promise((f"{out}/check.json", *(f"{out}/{name}-examples.png" for name in names)), prints)
 
 
 def scored(samples: int, out: str | None = None, *, predictions: bool = True) -> Promise:
-    """A table of scores, and a report if it has a folder."""
+    """Return the promise of a table of scores, and of a report if there is a folder."""
     names = ("eval.json", "pck.png", "report.html", *(("predictions.csv",) if predictions else ()))
     files = tuple(f"{out}/{name}" for name in names) if out else ()
     return Promise(files, (r"stage 1", rf"counted: {samples} samples"))
@@ -193,14 +193,14 @@ PARSED = (
     r"cpm-fast train .*--data lspet --hold-out 500 .*",
     r"cpm-fast eval --data (mpii|annotations|lsp-all)/.*",
     r"cpm-fast train --preset cpm6 --recipe paper .*",
-    # tests/labeling/test_tutorial.py labels as a person would, and runs these between.
+    # tests/labeling/test_tutorial.py labels like a person, and runs these in between.
     r"cpm-fast (label|train|suggest) --project .*",
 )
-# Run word for word by .ci/run or .ci/nightly.
+# .ci/run or .ci/nightly runs these word for word.
 CONTINUOUS = (
     rf"{re.escape(INSTALLED)}.*",
     r"pip install .*",
     r"(pytest|ruff|mypy|cmake|mkdocs|bash).*",
 )
-# Fewer steps of the same command.
+# The same command with fewer steps.
 SMALLER = {"--epochs 100": "--epochs 2", "synthetic:10400 --hold-out 400": "synthetic:8 --hold-out 4"}

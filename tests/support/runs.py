@@ -26,7 +26,7 @@ CONFIGS = {
     "modern with dropout": (replace(COMPACT, dropout=0.3), replace(RECIPES["modern"], **SHORT)),
     "paper": (RELEASED, replace(RECIPES["paper"], **SHORT, step_epochs=1.5)),
 }
-# Rare validations: each draws curves.
+# Validations are rare, because each draws curves.
 QUIET = RunOptions(workers=0, device="cpu", quiet=True, save_every=100, validate_every=100)
 
 
@@ -39,6 +39,6 @@ def losses(run) -> list[tuple[int, list[float]]]:
 
 
 def history(run) -> list[tuple[int, object]]:
-    """Losses and scores by their steps, in the order of the file."""
+    """Return losses and scores by their steps, in the order of the file."""
     rows = MetricsLog(run / "metrics.jsonl").rows()
     return [(row["step"], row.get("losses", row.get("pck"))) for row in rows]

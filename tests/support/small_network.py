@@ -1,4 +1,4 @@
-"""A small network, inputs for it, and how far its maps are from others."""
+"""A small network, inputs for it, and the error of its maps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGE = dataclasses.replace(
     SMALL, input_size=(128, 192), trunk=((Conv(9, 16),), (Conv(9, 32),), (Conv(3, 24),)), features=(Conv(5, 32),),
     refine=(Conv(11, 48), Conv(7, 32), Conv(1, 8)),
 )  # fmt: skip
-# fp32 sums in another order: joined convolutions have other blocks. Measured up to 6e-7.
+# Sums in fp32 have another order, because joined convolutions have other blocks; up to 6e-7 was measured.
 BOUND = 5e-6
 needs_native = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
 
@@ -36,7 +36,7 @@ def network(config: NetworkConfig, device: str = "cpu") -> CPM:
     model.train()
     with torch.no_grad():
         for conv in model.convs.values():
-            if conv.norm is not None:  # those of residual blocks begin at 0, where nothing could be seen
+            if conv.norm is not None:  # those of residual blocks begin at 0, where they would have no effect
                 conv.norm.weight.uniform_(0.5, 1.5)
         for _ in range(3):  # running statistics of their own
             model(torch.randn(4, 3, *config.input_size, device=device) + 0.5)

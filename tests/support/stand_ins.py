@@ -59,7 +59,7 @@ def write_all(folder: Path) -> None:
 
 
 def write_finders(folder: Path) -> None:
-    """Write finders, ours and the released one, that are sure of nobody."""
+    """Write finders, ours and the released one, that find nobody."""
     small = ((Conv(3, 4),),) * 3
     tiny = replace(preset("finder"), trunk=small, tail=(), first=(Conv(3, 8),), refine=(Conv(3, 4),), find_score=0.5)
     for name, config in (("finder", tiny), ("person", TINY_PERSON)):

@@ -1,4 +1,4 @@
-"""A folder that one process holds: refused to others, taken over from the dead."""
+"""A folder that one process holds is refused to others, and taken over from a dead process."""
 
 import json
 import os

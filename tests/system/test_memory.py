@@ -1,4 +1,4 @@
-"""glibc keeps freed memory while something trains, and returns it again afterwards."""
+"""glibc keeps freed memory during training, and returns it again afterwards."""
 
 import ctypes
 import subprocess
@@ -15,7 +15,7 @@ from cpm_fast.training.options import TrainingError
 from support.annotated import Figures
 from support.runs import CONFIGS, DATA, QUIET
 
-# More than glibc ever takes from its heap where it may map.
+# More than glibc ever takes from its heap if it may map.
 LARGE = 1 << 26
 
 
@@ -28,7 +28,7 @@ class Info(ctypes.Structure):
 
 
 def mapped_when_large() -> bool:
-    """Whether a large block is mapped by itself, so that the system has it back as soon as it is free."""
+    """Return whether a large block is mapped separately, so that the system gets it back as soon as it is free."""
     library = ctypes.CDLL(None)
     if not sys.platform.startswith("linux") or not hasattr(library, "mallinfo2"):
         pytest.skip("needs glibc 2.33")

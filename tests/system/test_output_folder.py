@@ -1,4 +1,4 @@
-"""Output folders: one process at a time, and no stranger's file is overwritten."""
+"""Output folders: one process at a time, and no foreign file is overwritten."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The forms that macOS and Windows take, by patching what differs there."""
+"""The code paths of macOS and Windows, by patching the calls that differ there."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_only_glibc_is_asked_to_keep_memory(system: str, monkeypatch: pytest.Mon
 
 
 def test_another_c_library_on_linux_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As musl's is, which has no mallopt."""
+    """musl, for instance, has no mallopt."""
     monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace())
     memory.keep_freed_memory()
 
@@ -125,7 +125,7 @@ def test_mps_is_a_device_where_pytorch_has_one(monkeypatch: pytest.MonkeyPatch) 
 
 
 class OnMps(torch.Tensor):
-    """A tensor that calls itself one of an Apple GPU, and can only be brought back."""
+    """A tensor with the device of an Apple GPU, which can only be copied back."""
 
     device = torch.device("mps")
 
@@ -144,12 +144,12 @@ def test_belief_maps_of_mps_are_decoded_on_the_cpu() -> None:
 
 @pytest.fixture
 def windows_locks(monkeypatch: pytest.MonkeyPatch) -> set[int]:
-    """Windows as far as locks.py sees it, with the numbers of the locked files."""
+    """Simulate the locks of Windows for locks.py, with the numbers of the locked files."""
     held: set[int] = set()
 
     def locking(handle: int, mode: int, count: int) -> None:
         number = os.fstat(handle).st_ino
-        # Nobody could read a locked byte.
+        # No process could read a locked byte.
         assert (mode, count) == (2, 1) and os.lseek(handle, 0, os.SEEK_CUR) > 4096
         if number in held:
             raise PermissionError(13, "Permission denied")
@@ -167,7 +167,7 @@ def test_windows_holds_a_folder(tmp_path: Path, windows_locks: set[int], monkeyp
     real, opened = Path.unlink, []
 
     def unlink(path: Path, missing_ok: bool = False) -> None:
-        # An open file can't be removed there: the first try fails.
+        # Windows can't remove an open file: the first try fails.
         opened.append(path)
         if len(opened) == 1:
             raise PermissionError(13, "Permission denied", str(path))
@@ -175,7 +175,7 @@ def test_windows_holds_a_folder(tmp_path: Path, windows_locks: set[int], monkeyp
 
     with locks.folder_lock(tmp_path):
         assert json.loads((tmp_path / locks.LOCK_FILE).read_bytes())["process"] == os.getpid()
-        # As another process sees it.
+        # This is the view of another process.
         locks.HELD.clear()
         with pytest.raises(locks.FolderInUse, match=f"in use by process {os.getpid()}"), locks.folder_lock(tmp_path):
             pass
@@ -184,7 +184,7 @@ def test_windows_holds_a_folder(tmp_path: Path, windows_locks: set[int], monkeyp
 
 
 def test_windows_takes_over_from_a_holder_that_is_gone(tmp_path: Path, windows_locks: set[int]) -> None:
-    """The system has dropped its lock."""
+    """The system has released its lock."""
     left = {"host": socket.gethostname(), "process": 1, "since": 0.0}
     (tmp_path / locks.LOCK_FILE).write_text(json.dumps(left))
     with pytest.warns(UserWarning, match="taking over from process 1"), locks.folder_lock(tmp_path):

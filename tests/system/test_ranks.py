@@ -1,4 +1,4 @@
-"""Processes that meet, agree and part: who is who, what must be equal, and no wait without an end."""
+"""Processes of torchrun: their ranks, equal settings, and limits on waiting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ assert not [name for name in threads if "gloo" in name], threads
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed in /proc")
 def test_the_threads_of_a_group_end_with_it() -> None:
-    """Though PyTorch's compiler, which is imported while there is a group, would hold on to it."""
+    """PyTorch's compiler, imported while there is a group, would otherwise keep it alive."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

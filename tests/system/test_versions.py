@@ -1,4 +1,4 @@
-"""The versions of packages, also of those that come under several names."""
+"""The versions of packages, including those with several names."""
 
 from importlib.metadata import PackageNotFoundError
 

@@ -9,13 +9,13 @@ from support.runs import LOG_EVERY
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, one_thread):
-    """Small networks run on one thread, and log often."""
+    """Run small networks on one thread, and log often."""
     monkeypatch.setattr(run, "LOG_EVERY_STEPS", LOG_EVERY)
 
 
 @pytest.fixture
 def plain_curves(monkeypatch):
-    """Curves of a few bytes: drawing them took four fifths of a short run, and their file is written as others are.
+    """Draw curves of a few bytes: real ones took four fifths of a short run; their file is written like others.
 
     Every step is logged.
     """

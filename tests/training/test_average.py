@@ -20,7 +20,7 @@ def test_by_hand():
     average = WeightAverage(model, 0.5)
     with torch.no_grad():
         model.convs["stage1_beliefs"].bias.fill_(1.0)
-    average.update(model, 1)  # forgets faster at first: 2 / 11 stays
+    average.update(model, 1)  # decays faster at first: 2 / 11 stays
     bias = average.model.convs["stage1_beliefs"].bias
     torch.testing.assert_close(bias, torch.full_like(bias, 9 / 11))
     average.update(model, 1000)  # then a half

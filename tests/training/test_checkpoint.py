@@ -1,4 +1,4 @@
-"""Checkpoints: all of a run's state, bit for bit, and every file that is none is named."""
+"""Checkpoints: all of a run's state, bit for bit; an error names every other file."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Histograms of gradients: every number counted once, in its bin, and rewound with the run."""
+"""Histograms of gradients: every number counts once, in its bin, and a resumed run restores them."""
 
 from dataclasses import replace
 

@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds the file of a descriptor by /proc"),
     pytest.mark.usefixtures("plain_curves"),
 ]
-# Events that the normal run takes, half to fail at, half to die at; the nightly run takes all, both ways.
+# Events in the normal run, half for failures, half for deaths; the nightly run uses all events, both ways.
 FEW = 4
 # Two steps, a checkpoint after each, one validation.
 CONFIG = replace(RECIPES["modern"], batch=4, epochs=1.0)
@@ -54,7 +54,7 @@ def test_a_run_that_fails_or_dies_at_any_write_goes_on(tmp_path):
                 name = Path(str(failing.failed)).name.removeprefix(".").split(".")[0]
                 assert not kill and "No space left" in str(error) and name in str(error), (at, failing.failed, error)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the lock of the one that died is taken over
+            warnings.simplefilter("ignore")  # the lock of the dead process is taken over
             if not (folder / "final.safetensors").exists() or failing.dead:
                 run(folder, resume=True)
         for name, tensor in weights(tmp_path / "whole").items():

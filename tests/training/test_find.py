@@ -55,7 +55,7 @@ def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_score_that_is_kept_is_that_of_the_last_validation() -> None:
-    """The mean over all its sets, whichever process wrote the log."""
+    """It is the mean over all sets, for any process that wrote the log."""
     rows = [{"step": 3, "threshold": 0.9}, {"step": 6, "threshold": 0.2}, {"step": 6, "threshold": 0.3}, {"step": 7}]
     task = task_of(SMALL, CONFIG, torch.device("cpu"))
     assert task.calibrated(rows).find_score == 0.25 and task.calibrated([]) == SMALL

@@ -1,4 +1,4 @@
-"""A run is resumed with the files that it was started with, or not at all; and nobody else works in its folder."""
+"""A run resumes only with the files with which it was started, and no other process works in its folder."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The loop: what a run leaves behind, and how it fails."""
+"""The loop: the files of a run, and its failures."""
 
 import json
 import math
@@ -52,7 +52,7 @@ def test_what_a_run_leaves(tmp_path):
 
 
 def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch):
-    """Scores 0.2, 0.6, 0.4: best holds the weights of the second validation, and a resumed run remembers it."""
+    """With scores 0.2, 0.6, 0.4, best holds the weights of the second validation, also after a resume."""
     scores, seen = [0.2, 0.6, 0.4], []
 
     class Found:
@@ -154,7 +154,7 @@ def test_a_rate_that_is_too_high_is_told_before_anything_is_saved(tmp_path):
 
 
 def test_the_loss_falls_on_a_few_figures(tmp_path):
-    """Four figures, always the same crops: learned by heart, and better by the second stage."""
+    """Four figures with constant crops are learned by heart, and the second stage is better."""
     network = replace(COMPACT, trunk=((Conv(3, 8),),) * 3, first=(Conv(3, 16),), refine=(Conv(3, 16),))
     still = AugmentationConfig(1.0, 1.0, 0.0, 0.0, 0.0)
     config = replace(RECIPES["modern"], batch=4, epochs=60, augmentation=still, learning_rate=1e-2)

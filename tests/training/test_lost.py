@@ -1,4 +1,4 @@
-"""Runs that can't be lost: kills, full disks, validations that fail, data that changed, loaders behind threads."""
+"""Runs that can't be lost: kills, full disks, failing validations, changed data, loaders in threads."""
 
 import errno
 import json
@@ -33,14 +33,14 @@ def kill_test(folder: Path) -> Command:
 @pytest.mark.slow
 @pytest.mark.beside(command=kill_test)
 def test_killed_at_random_instants_and_resumed(beside: Outcome):
-    """The command that does fifty does five, one of them of a whole process; it compares bit for bit."""
+    """The command with its fifty kills runs with five, one of them of a whole process; it compares bit for bit."""
     assert beside.code == 0, beside.output + beside.errors
     found = json.loads((beside.folder / "kills.json").read_text())
     assert found["kills"] >= 5 and found["lost"] == found["differing"] == 0
 
 
 def fill_the_disk(patch: pytest.MonkeyPatch, name: str, after: int) -> None:
-    """No room for a file of this name from its next but so many writings on."""
+    """Fill the disk for a file of this name, after this many more writes."""
     written, real = [], os.fsync
 
     def full(handle: int) -> None:
@@ -94,7 +94,7 @@ def test_a_full_disk_before_the_first_checkpoint(tmp_path, monkeypatch):
 
 
 class Unreadable:
-    """A validation set, none of whose pictures can be read while `broken`."""
+    """A validation set whose pictures can't be read while `broken`."""
 
     name, skeleton, broken = "torn", DATA[0].skeleton, True
 
@@ -160,7 +160,7 @@ def test_an_epoch_that_can_not_be_read_ends_the_run_with_one_message(tmp_path, w
 
 
 class Torn(DrawnFigures):
-    """Figures of which the first is gone."""
+    """Figures of which the first is missing."""
 
     def __getitem__(self, index):
         if index == 0:
@@ -169,7 +169,7 @@ class Torn(DrawnFigures):
 
 
 def test_a_step_without_readable_samples_is_skipped(tmp_path, capsys):
-    """Also behind a resume, which equals the unbroken run."""
+    """It is skipped after a resume too, which equals the unbroken run."""
     network, config = CONFIGS["modern"]
     config = replace(config, batch=1, epochs=2)
     train(network, config, [Torn(5)], [], tmp_path / "whole", options=QUIET)

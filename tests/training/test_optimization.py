@@ -24,7 +24,7 @@ MPII_SAMPLES, MPII_BATCH, MPII_STEPS = 25_925, 16, 136_106
 
 
 def settings_of(model: CPM, optimizer: torch.optim.Optimizer) -> dict[str, tuple[float, float]]:
-    """Learning rate and weight decay of every parameter by name; each stands in one group."""
+    """Return learning rate and weight decay of every parameter by name; each is in one group."""
     found = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for group in optimizer.param_groups:
@@ -129,7 +129,7 @@ def test_sgd_is_caffes_update():
 
 
 def test_first_adam_step_by_hand():
-    """The weight shrinks by rate x decay, then bias correction makes the first step -rate x sign of the gradient."""
+    """The weight shrinks by rate x decay; then, by bias correction, the first step is -rate x sign of the gradient."""
     torch.manual_seed(0)
     model = CPM(COMPACT_FORM)
     config = replace(MODERN, weight_decay=0.1)

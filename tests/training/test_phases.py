@@ -1,4 +1,4 @@
-"""The four schemes: which steps, which losses, and which weights learn."""
+"""The four schemes: their steps, losses, and trained weights."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A run that was stopped anywhere and resumed equals an unbroken one."""
+"""A run that was stopped at any point and resumed equals an unbroken one."""
 
 import shutil
 import signal
@@ -18,7 +18,7 @@ from support.runs import CONFIGS, DATA, QUIET, losses, weights
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """Weights and losses of the unbroken run of each config."""
+    """Return weights and losses of the unbroken run of each config."""
     found = {}
 
     def of(name: str):
@@ -45,7 +45,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, unbroken, name, stop):
     network, config = CONFIGS[name]
     train(network, config, DATA, [], tmp_path, options=replace(QUIET, stop_after=stop))
     assert not (tmp_path / "final.safetensors").exists()
-    torch.manual_seed(123)  # what the process drew before does not matter
+    torch.manual_seed(123)  # earlier random numbers of the process do not matter
     train(network, config, DATA, [], tmp_path, resume=True, options=QUIET)
     assert_same_run(tmp_path, unbroken(name))
 
@@ -65,7 +65,7 @@ def test_how_a_run_is_carried_out_does_not_change_it(tmp_path, unbroken):
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, unbroken, monkeypatch):
-    """The folder as a kill after step 9 leaves it: checkpoint of step 8, metrics of step 9 and half a line."""
+    """The folder is that of a kill after step 9: checkpoint of step 8, metrics of step 9 and half a line."""
     network, config = CONFIGS["modern"]
     train(network, config, DATA, [], tmp_path, options=replace(QUIET, stop_after=8))
     before = tmp_path / "last.safetensors"
@@ -96,14 +96,14 @@ def test_resume_without_a_checkpoint_starts_anew(tmp_path, unbroken):
 
 @pytest.fixture(autouse=True)
 def interrupts():
-    """Ctrl-C is heard, also where tests run in the background, with SIGINT ignored from the start."""
+    """Enable Ctrl-C, also for tests in the background, which start with SIGINT ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
-    """Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
+    """Send Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
     calls, real = [], loss.stage_losses
 
     def interrupted(*args):
@@ -157,7 +157,7 @@ def test_an_interrupt_while_data_is_awaited_saves(tmp_path, unbroken, monkeypatc
 
 
 def test_a_step_that_raises_is_not_saved(tmp_path, unbroken, monkeypatch):
-    """KeyboardInterrupt out of a step leaves weights that no step has: what stands is the checkpoint before."""
+    """KeyboardInterrupt within a step leaves weights of no step, so the previous checkpoint stays."""
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         calls, real = [], Run.step
 

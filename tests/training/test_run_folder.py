@@ -33,7 +33,7 @@ pytestmark = [
 RECIPE = replace(RECIPES["modern"], batch=4, epochs=1.0)
 OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)
 MINE = "notes.txt"
-# A place among the events of all files, of some 60, or among those of one.
+# A position among the events of all files, about 60, or among those of one file.
 FILES = ("metrics", "last", "best", "final", "config", "inputs")
 EVENTS = st.tuples(st.just(""), st.integers(0, 60)) | st.tuples(st.sampled_from(FILES), st.integers(0, 8))
 
@@ -45,7 +45,7 @@ def run(folder: Path, seed: int, resume: bool, samples: int = 8) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Bytes of every file but the lock."""
+    """Return the bytes of every file except the lock."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*")) if path.name != LOCK_FILE}
 
 
@@ -64,7 +64,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         self.seed: int | None = None
 
     def check_finished(self, seed: int) -> None:
-        """The folder holds what a run that nothing disturbs leaves."""
+        """Check that the folder equals that of an undisturbed run."""
         if seed not in self.truth:
             self.truth[seed] = self.place / f"true{seed}"
             run(self.truth[seed], seed, False)
@@ -80,7 +80,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         before = content(self.folder.path)
         begun = self.folder.config.exists()
         with Disk(self.folder.path, at, kill, only).mounted() as disk, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the lock of one that died is taken over
+            warnings.simplefilter("ignore")  # the lock of a dead process is taken over
             try:
                 run(self.folder.path, seed, resume)
             except Killed:
@@ -99,7 +99,7 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @rule(event=EVENTS, kill=st.booleans())
     def go_on(self, event: tuple[str, int], kill: bool) -> None:
-        """Start or resume, whichever is right, and fail or die."""
+        """Start or resume, as the folder requires, and fail or die."""
         begun = self.folder.config.exists()
         self.start(self.seed if begun and self.seed is not None else 0, begun, event, kill)
 
@@ -122,7 +122,7 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @rule()
     def lose_the_checkpoint(self) -> None:
-        """A user who removes it begins anew by resuming."""
+        """Remove the checkpoint: resuming then begins anew."""
         self.folder.last.unlink(missing_ok=True)
 
     @invariant()
@@ -131,7 +131,7 @@ class RunFolderMachine(RuleBasedStateMachine):
             assert (self.folder.path / MINE).read_text() == "mine"
 
     def teardown(self) -> None:
-        """However it was left, the run can be resumed and is right."""
+        """Check that the run can be resumed from any state and is right."""
         if hasattr(self, "folder"):
             seed = self.seed or 0
             with warnings.catch_warnings():

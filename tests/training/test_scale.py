@@ -39,7 +39,7 @@ def test_accumulate_is_checked(accumulate):
 
 
 def test_bf16_trains_close_to_fp32(tmp_path):
-    """Weights and losses stay fp32; eight bits of mantissa in the products, so a few percent of the loss."""
+    """Weights and losses stay fp32; products have eight bits of mantissa, so the loss differs by a few percent."""
     network, config = COMPACT, CONFIGS["modern"][1]
     for precision in ("fp32", "bf16"):
         train(network, replace(config, precision=precision), DATA, [], tmp_path / precision, options=QUIET)
@@ -50,7 +50,7 @@ def test_bf16_trains_close_to_fp32(tmp_path):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_recomputed_activations_give_the_same_weights_bit_for_bit(tmp_path, name):
-    """Dropout draws the same, and normalization counts every batch once."""
+    """Dropout draws the same numbers, and normalization counts every batch once."""
     for folder, recompute in (("kept", False), ("redone", True)):
         train(*CONFIGS[name], DATA, [], tmp_path / folder, options=replace(QUIET, recompute=recompute, stop_after=None))
     redone = weights(tmp_path / "redone")
@@ -102,12 +102,12 @@ for stop in (5, None):
 loop.train(WITHOUT_CHANCE, PARALLEL, [Half(8)], [], folder / "half", options=replace(QUIET, stop_after=2))
 assert bool(written) == main_process()
 """
-# A batch of 5 is 3 and 2 samples, and those of the first process go through in two pieces.
+# A batch of 5 is 3 and 2 samples, and the first process runs its samples in two pieces.
 PARALLEL = replace(CONFIGS["paper"][1], batch=5, epochs=3, accumulate=2)
 
 
 class Half(DrawnFigures):
-    """Figures of which one in two can be read."""
+    """Figures of which every other one can be read."""
 
     def __getitem__(self, index):
         if index % 2:
@@ -125,7 +125,7 @@ def launch(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch_to_rounding(tmp_path):
-    """Stopped after five steps and resumed by two processes, against one process that went through."""
+    """A run is stopped after five steps and resumed by two processes; the other is one unbroken process."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = launch(str(script), str(tmp_path))

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is loaded, what starts anew, and that the table says so; datasets of other skeletons in one run."""
+"""Fine-tuning: layers that are loaded or start anew, and their table; datasets of other skeletons in one run."""
 
 from dataclasses import replace
 
@@ -104,7 +104,7 @@ VGG = replace(
 
 
 def vgg19(path) -> dict[str, torch.Tensor]:
-    """The first nine convolutions of torchvision's file, as far as they are looked at, and one that is not."""
+    """Write the first convolutions of torchvision's file, those that are read and one that is not, and return them."""
     torch.manual_seed(3)
     widths = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 12: (256, 256), 14: (256, 256),
               16: (256, 256), 19: (512, 256), 21: (512, 512), 23: (512, 512)}  # fmt: skip

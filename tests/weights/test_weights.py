@@ -1,4 +1,4 @@
-"""Weights by name and path, and the devices they go to."""
+"""Weights by name and path, and their devices."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ TINY = replace(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A package that comes with one network, "tiny"."""
+    """Set up a package with one bundled network, "tiny"."""
     torch.manual_seed(0)
     CPM(TINY).save(tmp_path / "tiny.safetensors")
     monkeypatch.setattr(weights, "FOLDER", tmp_path)

@@ -86,7 +86,7 @@ def test_labeled_parts_lie_inside_the_picture(samples):
 
 
 def test_truth_lies_on_the_drawing(samples):
-    """With the subject left out of the same picture, the pixels at its parts change, and those far from it do not."""
+    """Without the subject in the same picture, the pixels at its parts change, and those far from it do not."""
     hits = total = 0
     for index, sample in enumerate(samples[:60]):
         empty = draw_sample(generator(1, index), "empty", subject=False)
@@ -105,7 +105,7 @@ def test_truth_lies_on_the_drawing(samples):
 
 
 def test_parts_are_exact_under_the_pixel_grid():
-    """A figure moved by half a pixel moves its painted mass by as much, to what OpenCV's smooth edges allow."""
+    """A figure moved by half a pixel moves its painted mass by the same amount, within OpenCV's smooth edges."""
     rng = np.random.default_rng(0)
     figure = draw_figure(rng, yaw=0.0, motion=MOTIONS[0], roll=0.0)
     middles = []

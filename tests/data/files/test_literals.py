@@ -1,4 +1,4 @@
-"""Plain values out of a pickle, and a refusal of everything else."""
+"""Plain values from a pickle, and errors for all else."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""MATLAB files: what SciPy writes is read back, in both byte orders, packed and not; claims are checked."""
+"""MATLAB files: files of SciPy are read back, in both byte orders, compressed and not; claims are checked."""
 
 import struct
 
@@ -15,7 +15,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.fixture(params=[False, True], ids=["plain", "packed"])
 def saved(request, tmp_path):
-    """Writes a variable among others and reads it back."""
+    """Write a variable among others and read it back."""
 
     def save(value, variable="wanted"):
         path = tmp_path / "a.mat"
@@ -83,10 +83,10 @@ def element(kind, data, order="<"):
 
 
 def by_hand(order, shape=(2, 2), kind=9, values=(1, 2, 3, 4), flags=6):
-    """A matrix of doubles by the format's own description."""
+    """Return a matrix of doubles by the format's own description."""
     head = element(6, struct.pack(f"{order}II", flags, 0), order)
     head += element(5, struct.pack(f"{order}{len(shape)}i", *shape), order)
-    # A short name stands in the tag itself.
+    # A short name is in the tag itself.
     name = struct.pack(f"{order}I", 1 | 1 << 16) + b"a\0\0\0"
     body = element(kind, struct.pack(f"{order}{len(values)}d", *values), order)
     mark = b"IM" if order == "<" else b"MI"

@@ -1,4 +1,4 @@
-"""Tables that pandas wrote into HDF5: blocks, missing levels, and forms that are refused."""
+"""Tables that pandas wrote in HDF5: blocks, missing levels, and forms that are refused."""
 
 import base64
 import gzip
@@ -22,7 +22,7 @@ VALUES = np.arange(12.0).reshape(3, 4)
 
 
 def test_blocks_go_by_name(tmp_path):
-    """Columns of one type stand together in a block, whatever their order in the table."""
+    """Columns of one type are together in a block, in any order of the table."""
     path = tmp_path / "a.h5"
     frames.write_fixed(path, ROWS, COLUMNS[::-1], VALUES[:, ::-1], blocks=3)
     with h5py.File(path, "a") as file:
@@ -59,7 +59,7 @@ class Harmful:
 
 
 def doubled(depth: int) -> list:
-    """A tuple that would be 2 ** depth long in print."""
+    """Return a tuple that would be 2 ** depth long in print."""
     value: tuple = ("x",)
     for _ in range(depth):
         value = (value, value)
@@ -138,7 +138,7 @@ def test_two_tables_in_a_file(tmp_path):
         read_frame(tmp_path / "a.h5")
 
 
-# A table of labels, damaged so that the library reads one of its attributes for ever.
+# A table of labels with damage that makes the library read one of its attributes forever.
 ENDLESS = (
     "H4sIALaHCmsC/+1av1MTQRjdvSRwYsSgOBPxV8axwB8wCUaGsSGOgCkcySjO2CUHOeDGy5HJBQydpXaUlJb8CZaWlpSUlpSUdJjb2+9ye3DLRG"
     "Hg4HsFm919u7fZffvt5nHfi1Mz1/qG+ogDVSVxkiJ+HHDsjot5qK/wlPL0G0+3FCinrC7Nywd4/0He3PvpaYd9EAA850/CTVWCuIwoTr8qOekn"

@@ -1,4 +1,4 @@
-"""Pictures and points in one HDF5 file: what counts as labeled, where names and pairs come from, what is refused."""
+"""Pictures and points in one HDF5 file: labeled points, the source of names and pairs, refused files."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ TREE = np.array([[-1, -1], [0, 2], [0, 1]], np.int32)
 
 
 def arrays(**changes):
-    """Frame m is of gray 10 m; part p of it stands at (m + 1, 10 p + m + 1)."""
+    """Return frames: frame m has gray 10 m, and part p is at (m + 1, 10 p + m + 1)."""
     frame, part = np.mgrid[:COUNT, :PARTS]
     fields = {
         "images": np.full((COUNT, 20, 30, 1), np.arange(COUNT).reshape(-1, 1, 1, 1) * 10, np.uint8),
@@ -71,10 +71,10 @@ def test_colored_pictures(tmp_path):
 
 
 def test_where_two_parts_disagree_the_first_counts(tmp_path):
-    """0 says 1, 1 says 2, 2 says nothing."""
+    """Part 0 names 1, part 1 names 2, part 2 names none."""
     tree = np.array([[-1, 1], [0, 2], [0, -1]])
     assert AnnotationSet(write(tmp_path, skeleton=tree)).skeleton.pairs == (("part_0", "part_1"),)
-    # A part that says it changes places with itself changes with none.
+    # A part that names itself as its partner has no partner.
     itself = np.array([[-1, 0], [0, 2], [0, 1]])
     assert AnnotationSet(write(tmp_path, skeleton=itself)).skeleton.pairs == (("part_1", "part_2"),)
 
@@ -157,7 +157,7 @@ def test_real_file(data_dir):
     dataset = AnnotationSet(data_dir / "fly" / "example_annotation_set.h5")
     assert (len(dataset), len(dataset.skeleton), len(dataset.skeleton.limbs)) == (100, 32, 25)
     assert dataset.labeled.all()
-    # Read off the file: the first and the last point of the first picture.
+    # These are from the file: the first and the last point of the first picture.
     sample = dataset[0]
     assert sample.image.shape == (192, 192, 3)
     assert sample.parts_image[[0, 31]] == pytest.approx(np.array([[145.44, 91.28], [24.32, 120.24]]), abs=1e-5)

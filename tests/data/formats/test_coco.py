@@ -1,4 +1,4 @@
-"""Key points in COCO's JSON: people and other animals, what is left out, and how each mistake is named."""
+"""Key points in COCO's JSON: people and other animals, annotations left out, and an error for each mistake."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from cpm_fast.skeleton import COCO
 
 CAT = {"id": 3, "name": "cat", "keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2], [1, 3]]}
 IMAGES = [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"}]
-# Nose seen, left ear hidden, right ear not labeled.
+# The nose is visible, the left ear hidden, the right ear not labeled.
 FIRST = {"id": 70, "image_id": 7, "category_id": 3, "keypoints": [10, 12, 2, 20, 30, 1, 0, 0, 0], "num_keypoints": 2,
          "bbox": [5, 10, 40, 20], "area": 512.5, "iscrowd": 0}  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_real_file(data_dir):
     assert len(dataset) == 12  # 14 annotations, two of which have no key points
     samples = [dataset[i] for i in range(12)]
     assert sum(int(sample.labeled.sum()) for sample in samples) == sum((17, 14, 15, 15, 15, 12, 17, 16, 16, 15, 16, 13))
-    # Worked by hand from the file.
+    # Computed by hand from the file.
     first = samples[0]
     assert (first.identity, first.area, first.name) == ((785, 442619), 27789.11055, "000000000785.jpg")
     assert first.parts_image[COCO.index("nose")].tolist() == [367, 81]
@@ -224,7 +224,7 @@ def test_pictures_of_another_size_are_refused_each(tmp_path):
     assert dataset[0].image.shape == (48, 64, 3)
     with pytest.raises(ValueError, match=r"b.png: has 64 x 48 pixels, and its annotations are for 640 x 480"):
         dataset[1]
-    # Height and width that are exchanged, absent or nonsense say nothing.
+    # Height and width are ignored if they are exchanged, absent or invalid.
     for wrong in ({"width": 48, "height": 64}, {}, {"width": 0, "height": 0}, {"width": "64", "height": None}):
         dataset = CocoKeypoints(write(tmp_path, [FIRST], [{**IMAGES[0], **wrong}]))
         assert dataset[0].parts_image[0].tolist() == [10, 12]
@@ -274,7 +274,7 @@ def test_numbers_are_names_too(tmp_path):
 
 
 def test_ids_may_be_texts_or_lack(tmp_path):
-    """Annotations need none here; digits are the number, also where images and annotations differ in that."""
+    """Annotations need no ids; digits count as the number, even if images and annotations differ in type."""
     draw(tmp_path, "a.png", "b.png")
     images = [{"id": "7", "file_name": "a.png", "height": 48, "width": 64}, {"id": "b-9", "file_name": "b.png"}]
     found = [other(id="x1", image_id=7), {**other(image_id="b-9"), "id": None}]

@@ -1,4 +1,4 @@
-"""DeepLabCut's labels: CSV and H5 of one animal and of several, projects, and how each mistake is named."""
+"""DeepLabCut's labels: CSV and H5 of one animal and of several, projects, and an error for each mistake."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from support import frames
 
 HEAD = "scorer,me,me,me,me,me,me\nbodyparts,nose,nose,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y,x,y\n"
 ROWS = "labeled-data/film/img1.png,1,2,3.5,4,5,6\nlabeled-data/film/img2.png,7,8,,,9,10.25\n"
-# The same rows as newer versions name them.
+# The same rows with the names of newer versions.
 SPLIT = (HEAD + ROWS).replace("labeled-data/film/", "labeled-data,film,")
 for level in ("scorer", "bodyparts", "coords"):
     SPLIT = SPLIT.replace(f"{level},", f"{level},,,")
@@ -47,7 +47,7 @@ def test_rows_become_samples(tmp_path, text):
     assert second.labeled.tolist() == [True, False, True] and np.isnan(second.parts_image[1]).all()
     assert second.parts_image[2].tolist() == [9, 10.25]
     assert first.name.replace("\\", "/") == "labeled-data/film/img1.png"
-    # The whole picture, as where inference is given no box.
+    # The region is the whole picture.
     assert first.roi == Roi.whole_image(30, 40) == Roi((19.5, 14.5), 50)
 
 
@@ -61,7 +61,7 @@ def test_several_animals_are_each_others_neighbors(tmp_path):
     draw(tmp_path, "img1.png", "img2.png", "img3.png")
     dataset = DeepLabCut(write(tmp_path, SEVERAL))
     assert dataset.skeleton.names == ("nose", "tail")
-    # One part has no extent, and a lamp is no animal.
+    # One part has no extent, and a lamp is not an animal.
     assert [(s.image, s.parts_image.tolist()) for s in dataset.subjects] == [
         ("img1.png", [[1, 2], [3, 4]]),
         ("img1.png", [[11, 12], [13, 14]]),
@@ -107,7 +107,7 @@ def test_a_project_has_the_labels_of_all_its_videos(tmp_path):
 
 
 def test_parts_of_several_files_are_matched_by_name(tmp_path):
-    """In another order, one more, one less: what a file does not have is not labeled in it."""
+    """Files may have another order, more or fewer parts; missing parts are not labeled."""
     write(tmp_path / "labeled-data" / "a")
     columns = "scorer,me,me,me,me\nbodyparts,tail,tail,nose,nose\ncoords,x,y,x,y\n"
     write(tmp_path / "labeled-data" / "b", columns + "img1.png,11,12,13,14\n")
@@ -215,7 +215,7 @@ def test_real_file(data_dir):
     assert (dataset.name, len(dataset), len(dataset.skeleton)) == ("mirror-mouse", 90, 17)
     sample = dataset[0]
     assert sample.name == "labeled-data/img01.png" and sample.image.shape == (406, 396, 3)
-    # Read off the file's first row, where the tail of the upper view is not labeled.
+    # These are from the file's first row, where the tail of the upper view is not labeled.
     names = dataset.skeleton.names
     assert sample.parts_image[names.index("paw1LH_top")].tolist() == [77.25, 36.25]
     assert sample.parts_image[names.index("obsLow_bot")].tolist() == [74.75, 386.25]

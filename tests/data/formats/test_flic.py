@@ -12,7 +12,7 @@ savemat = pytest.importorskip("scipy.io", reason="needs scipy").savemat
 
 
 def points(**moved) -> np.ndarray:
-    """[2, 29] of a person who faces us: the left shoulder is at our right. Column j, from 0, at y = 10 + j + 1."""
+    """Return [2, 29] of a person facing us: left shoulder at our right. Column j, from 0, is at y = 10 + j + 1."""
     x = np.full(29, np.nan)
     x[[0, 1, 2, 3, 4, 5, 6, 9, 12, 13, 16]] = 101, 111, 121, 51, 41, 31, 91, 61, 80, 72, 76
     coords = np.stack([x, np.where(np.isnan(x), np.nan, np.arange(29.0) + 11)])
@@ -57,7 +57,7 @@ def test_region_of_the_release(tmp_path):
 
 
 def test_sides_are_the_observers(tmp_path):
-    """Seen from behind the left shoulder is at our left; the release then swaps the names of all parts."""
+    """From behind, the left shoulder is at our left; the release then swaps the names of all parts."""
     behind = points(c0=(51, 11), c3=(101, 14))
     sample = FramesInCinema(write(tmp_path, example(coords=behind)))[0]
     assert sample.parts_image[FLIC.index("left_shoulder")].tolist() == [100, 13]

@@ -61,10 +61,10 @@ def test_extended_layout(tmp_path):
 
 
 def test_hidden_joints_have_no_vote_on_scale(tmp_path):
-    """As released: the flag of lsp takes a joint's limbs out of the vote, yet the joint stays a target."""
+    """As released, the flag of LSP removes a joint's limbs from the vote, but the joint stays a target."""
     joints = file_joints()
     plain = LeedsSports(write(tmp_path / "plain", joints, extended=False))
-    joints[0, 0, 0] = 2000  # a wild right ankle
+    joints[0, 0, 0] = 2000  # a right ankle that is far off
     wild = LeedsSports(write(tmp_path / "wild", joints, extended=False))
     joints[0, 2, 0] = 1
     hidden = LeedsSports(write(tmp_path / "hidden", joints, extended=False))

@@ -19,7 +19,7 @@ def point(part, x, y, **more):
 
 
 def person(*points, **more):
-    """Head box of 30 x 40 pixels, so 50 across; a person of 400 px about the file's (101, 51)."""
+    """Return a person of 400 px around the file's (101, 51), with a head box of 30 x 40 pixels, so 50 across."""
     fields = {"x1": 61, "y1": 11, "x2": 91, "y2": 51, "annopoints": {"point": structs(*points)} if points else None,
               "scale": 2.0, "objpos": {"x": 101, "y": 51}}  # fmt: skip
     return {name: value for name, value in {**fields, **more}.items() if value is not None}
@@ -30,7 +30,7 @@ SECOND = person(point(6, 5, 6, is_visible="0"), point(7, 7, 8, is_visible="1"), 
 
 
 def write(folder, *images, variable="RELEASE"):
-    """A release of pictures with lists of people."""
+    """Write a release of pictures with lists of people."""
     annolist = structs(*({"image": {"name": name}, "annorect": structs(*people) if people else np.empty((0, 0))}
                          for name, people in images))  # fmt: skip
     path = folder / "mpii_human_pose_v1_u12_1.mat"
@@ -178,7 +178,7 @@ def test_real_list(data_dir):
     samples = [dataset[i] for i in range(5)]
     assert [sample.name for sample in samples][:2] == ["005808361.jpg", "052475643.jpg"]
     assert [int(sample.labeled.sum()) for sample in samples] == [16, 16, 14, 14, 16]
-    # Worked by hand from the file: joint 10 is [869, 214], center [966, 340], scale 4.718488.
+    # Computed by hand from the file: joint 10 is [869, 214], center [966, 340], scale 4.718488.
     first = samples[0]
     assert first.parts_image[MPII.index("right_wrist")].tolist() == [868, 213]
     assert first.roi.center == (965, 339) and first.roi.side == pytest.approx(4.718488 * 314.1463, abs=0.01)

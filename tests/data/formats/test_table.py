@@ -1,4 +1,4 @@
-"""One's own pictures and a CSV file: what is read, and how every mistake is named with its line."""
+"""One's own pictures and a CSV file: accepted forms, and an error with the line for every mistake."""
 
 import os
 
@@ -36,7 +36,7 @@ def test_rows_become_samples(tmp_path):
     assert first.labeled.all() and first.image.shape == (48, 64, 3) and first.name == "a.png"
     assert first.others_image.shape == (0, 3, 2)
     assert second.labeled.tolist() == [True, False, True] and np.isnan(second.parts_image[1]).all()
-    # No limb of the scale rule is there: the network's margin about the labeled parts.
+    # Without a limb of the scale rule, the region has the network's margin around the labeled parts.
     assert first.roi is None and first.box_image == (10, 12, 40, 31)
     assert first.region(1.4) == Roi((25.0, 21.5), 42.0)
 
@@ -174,7 +174,7 @@ def test_parts_of_a_built_in_skeleton_bring_its_limbs_and_pairs(tmp_path):
 
 
 def test_pictures_may_lie_where_the_program_runs(tmp_path, monkeypatch):
-    """An inferred table names its pictures as they were given, wherever it was written."""
+    """A table of `infer` names its pictures as they were given, for any place of the table."""
     draw(tmp_path, "pictures/a.png", value=30)
     (tmp_path / "out").mkdir()
     table = PartsTable(write(tmp_path / "out", HEAD, ROW.replace("a.png", "pictures/a.png")))

@@ -1,4 +1,4 @@
-"""Scenes: where the regions are is where the subjects are, and who can't be told does not count."""
+"""Scenes: regions are at the subjects, and subjects without a known region do not count."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SQUARE = (200, 80, 120)
 
 
 def marked(side: int = 40, at: tuple[int, int] = (60, 50), size: tuple[int, int] = (120, 160)) -> Sample:
-    """A picture of noise with a plain square, which is the subject: five parts on its edges and in its middle."""
+    """Return a picture of noise with a plain square, the subject: five parts on its edges and in its middle."""
     image = np.random.default_rng(0).integers(0, 60, (*size, 3), dtype=np.uint8)
     x, y = at
     image[y : y + side, x : x + side] = SQUARE
@@ -40,7 +40,7 @@ SKELETON = Skeleton("square", ("a", "b", "c", "d", "e"))
 
 
 def found_square(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The middle and the side of the plain square in an image."""
+    """Return the middle and the side of the plain square in an image."""
     there = (np.abs(image.astype(int) - SQUARE).max(axis=2) < 30).nonzero()
     y, x = (np.quantile(each, (0.02, 0.98)) for each in there)
     return np.array([x.mean(), y.mean()]), float(max(np.ptp(x), np.ptp(y)))
@@ -104,7 +104,7 @@ def test_a_subject_that_is_cut_has_the_region_of_what_is_left() -> None:
 
 def test_crowds_and_people_in_part_do_not_count() -> None:
     others = np.full((2, 5, 2), np.nan)
-    others[0, :2] = [(10, 10), (30, 40)]  # a box of two parts tells a region
+    others[0, :2] = [(10, 10), (30, 40)]  # a box of two parts gives a region
     others[1, 0] = (140, 100)
     sample = replace(marked(), others_image=others, ignored_image=np.array([[0.0, 80.0, 40.0, 120.0]]))
     assert len(subjects_of(sample, SKELETON, NETWORK.margin)) == 2

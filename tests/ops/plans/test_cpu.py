@@ -1,4 +1,4 @@
-"""Choosing an algorithm: what is chosen exists, fits, and is the cheapest by the counts."""
+"""Choosing an algorithm: the choice exists, fits, and is the cheapest by the counts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_is_chosen_exists_fits_and_is_cheapest(shape, most):
 
 @given(side=st.integers(1, 500), kernel=st.sampled_from(range(3, 16, 2)), tile=st.sampled_from(TILES))
 def test_tiles_cover_a_side_and_none_is_idle(side, kernel, tile):
-    """A tile makes tile - kernel + 1 outputs, and one that stands alone half a kernel more."""
+    """A tile makes tile - kernel + 1 outputs, and a single tile half a kernel more."""
     if tile <= kernel:
         return
     count, made = _tiles(side, kernel, tile), tile - kernel + 1

@@ -1,4 +1,4 @@
-"""The plan of CUDA: what is chosen exists, fits and is the cheapest by the counts; the first layer stays direct."""
+"""The CUDA plan: the choice exists, fits and is the cheapest by the counts; the first layer stays direct."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_transform_of_the_weight_counts_in_training():
 
 
 def test_predictions_agree_with_the_launches_as_they_are():
-    """Counts of the plan beside those of launches with all their padding: no step is off by more than a few times."""
+    """Counts of the plan against those of launches with all their padding: no step differs by more than a few times."""
     pytest.importorskip("triton")
     from benchmarks.studies import spectral_table
 

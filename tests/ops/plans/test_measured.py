@@ -1,4 +1,4 @@
-"""A measured plan goes before the predictions, fits memory, and is refused by name where it can't be right."""
+"""A measured plan takes precedence over predictions, fits memory, and is refused by name if it is invalid."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def forgotten():
 
 @pytest.fixture
 def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Writes a plan, with changes, and names it in the variable."""
+    """Write a plan, with changes, and name it in the variable."""
 
     def write(**changes: object) -> Path:
         path = tmp_path / "plan.json"

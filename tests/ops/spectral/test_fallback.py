@@ -1,4 +1,4 @@
-"""Images that tiles would get wrong run by plain sums: the same errors and infinities as a direct convolution has."""
+"""Images that tiles would get wrong run as plain sums, with the errors and infinities of a direct convolution."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def problem() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def local_error(found: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, most: torch.Tensor | None = None) -> float:
-    """Return the largest error of an output relative to the magnitudes that it is summed from."""
+    """Return the largest error of an output relative to the magnitudes of its terms."""
     wanted = F.conv2d(x.double(), weight.double(), padding=KERNEL // 2)
     most = weight if most is None else most
     terms = F.conv2d(x.double().abs(), most.double().abs(), padding=KERNEL // 2)
@@ -53,21 +53,21 @@ def test_small_values_beside_large_ones_keep_their_digits(spread, big, scale, si
     x *= scale
     spectra = transform_weight(weight, TILE)
     found = spectral_conv(x, spectra, bias, False, KERNEL)
-    # Its weight comes from the spectra, with an error of a share of a kernel's largest tap.
+    # Its weight comes from the spectra, with an error relative to the kernel's largest tap.
     assert local_error(found[:1], x[:1], weight, torch.full_like(weight, weight.abs().max())) < BOUND
     bound = torch.empty_like(found, memory_format=torch.channels_last)
     channels_last = x.contiguous(memory_format=torch.channels_last)
     bound_spectral_conv(channels_last, spectra, bias, False, KERNEL, None, bound, weight)()
     assert local_error(bound[:1], x[:1], weight) < BOUND
     assert local_error(context_conv(x, weight, bias, False)[:1], x[:1], weight) < BOUND
-    # The other image is done as without it.
+    # The other image gets the same result as alone.
     alone = spectral_conv(x[1:], transform_weight(weight, TILE), bias, False, KERNEL)
     assert torch.equal(found[1:], alone)
 
 
 def test_ordinary_maps_stay_on_tiles() -> None:
     x, weight, bias = problem()
-    x[0, :, 4:20] = 0  # nothing at all, as behind a ReLU, is exact on tiles too
+    x[0, :, 4:20] = 0  # zeros, as after a ReLU, are exact on tiles too
     x[1, 2, 9, 9] = 1000
     found = spectral_conv(x, transform_weight(weight, TILE), bias, False, KERNEL)
     direct = direct_conv(x, pack_weight(weight), bias, False)

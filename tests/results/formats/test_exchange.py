@@ -1,4 +1,4 @@
-"""Results for other programs: COCO's own reader takes the one, OpenPose's documented keys are in the other."""
+"""Results for other programs: COCO's own reader reads one form, the other has OpenPose's documented keys."""
 
 import json
 

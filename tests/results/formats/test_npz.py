@@ -11,7 +11,7 @@ from cpm_fast.evaluation.predictions import read_predictions
 from cpm_fast.results.result import Results
 from cpm_fast.skeleton import LSP
 
-# (place in a file's head in the archive, new value of the 16 bits): one that claims what zipfile refuses by itself.
+# (place in a file's header in the archive, new value of the 16 bits): claims that zipfile itself refuses.
 CLAIMS = {"encrypted": (6, 1), "patched": (6, 1 << 5), "strongly encrypted": (6, 1 << 6), "packed, unknown": (8, 99),
           "packed, known": (8, 8)}  # fmt: skip
 
@@ -21,7 +21,7 @@ def test_an_archive_that_claims_to_be_something_else(tmp_path, claim):
     place, value = CLAIMS[claim]
     np.savez(tmp_path / "found.npz", header=np.array("{}"), predictions=np.ones((1, 14, 2)))
     data = bytearray((tmp_path / "found.npz").read_bytes())
-    # Each entry has two heads: the second one lies two bytes further.
+    # Each entry has two headers; the field is two bytes further in the second.
     for signature, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
         at = data.find(signature)
         while at >= 0:

@@ -1,4 +1,4 @@
-"""Targets of a finder: a peak per subject, sides about it, and cells that do not count."""
+"""Targets of a finder: a peak per subject, sides around it, and cells that do not count."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_peaks_and_sides() -> None:
     belief, side = targets.maps[0]
     assert belief[9, 5] == belief[12, 20] == belief.max() == 1
     assert side[9, 5] == 1 and side[12, 20] == -1
-    # The larger subject has the wider peak, and its side is learned on more cells.
+    # The larger subject has the wider peak, and its side counts on more cells.
     assert belief[9, 6] > belief[12, 21]
     learned = targets.weights[0, 1] > 0
     assert learned[9, 5] and learned[9, 6] and not learned[9, 12]

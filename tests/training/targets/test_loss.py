@@ -1,4 +1,4 @@
-"""Eq. 4 and Eq. 5 against sums done by hand: scale, who counts in which stage, and what an unlabeled part does."""
+"""Eq. 4 and Eq. 5 against sums by hand: scale, the people that count in each stage, and unlabeled parts."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,7 @@ from cpm_fast.training.targets.loss import Targets, make_targets, missed_part, s
 SIGMA_PX = 7.0
 RELEASED = NetworkConfig()
 POINT = Skeleton("point", ("tip",))
-# A map of one cell, which stands at box pixel (3.5, 3.5).
+# A map of one cell, at box pixel (3.5, 3.5).
 ONE_CELL = replace(preset("compact", POINT), input_size=(8, 8))
 TWO = Skeleton("two", ("left_tip", "right_tip"), pairs=(("left_tip", "right_tip"),))
 SMALL = replace(preset("compact", TWO), input_size=(64, 64))
@@ -28,7 +28,7 @@ SUM_TOLERANCE = 2e-6
 
 
 def batch_of(parts, drawn=None, known=None) -> Batch:
-    """A batch with parts [N, K, P, 2] in box pixels; all drawn and known unless told."""
+    """Return a batch with parts [N, K, P, 2] in box pixels; by default all are drawn and known."""
     parts = torch.as_tensor(parts, dtype=torch.float32)
     shape = parts.shape[:3]
     flags = [torch.ones(shape, dtype=torch.bool) if one is None else torch.as_tensor(one) for one in (drawn, known)]
@@ -36,14 +36,14 @@ def batch_of(parts, drawn=None, known=None) -> Batch:
 
 
 def peak(part, size) -> np.ndarray:
-    """One part's map [h, w] in float64 by the release's rule."""
+    """Return one part's map [h, w] in float64 by the release's rule."""
     y, x = np.mgrid[: size[0], : size[1]] * 8.0 + 3.5
     exponent = ((x - part[0]) ** 2 + (y - part[1]) ** 2) / (2 * SIGMA_PX**2)
     return np.where(exponent <= 4.6052, np.exp(-exponent), 0.0)
 
 
 def spread_pose() -> np.ndarray:
-    """14 parts in a 368 px box whose peaks do not meet, each at another place between the cells."""
+    """Return 14 parts in a 368 px box whose peaks do not meet, each at another place between the cells."""
     random = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2)[:14]
     return 60 + 80 * grid + random.uniform(-10, 10, (14, 2))
@@ -88,7 +88,7 @@ def test_worked_by_hand():
 
 
 def test_a_missed_part_costs_its_peak():
-    """Between the cells, on average; the release's cut of the Gaussian at 1 % takes a ten-thousandth."""
+    """The peak is between the cells, on average; the release's cut of the Gaussian at 1 % removes a ten-thousandth."""
     offsets = np.random.default_rng(0).uniform(-4, 4, (200, 2))
     cost = np.mean([(peak(183.5 + offset, (46, 46)) ** 2).sum() for offset in offsets])
     assert missed_part(SIGMA_PX) == pytest.approx(cost, rel=2e-3)
@@ -128,7 +128,7 @@ def test_eq_5_is_the_plain_sum():
     losses = stage_losses(beliefs, targets)
     assert losses.shape == (3,)
     losses.sum().backward()
-    for belief in beliefs:  # no stage weighs more, and none is averaged
+    for belief in beliefs:  # all stages have the same weight, and none is averaged
         torch.testing.assert_close(belief.grad, belief.detach() - targets.subject, rtol=0, atol=1e-6)
 
 
@@ -157,7 +157,7 @@ def test_the_same_part_of_two_people_adds_and_is_clipped(apart, cell):
     assert targets.everyone[0, 0, 3, cell].item() == pytest.approx(min(1.0, added), abs=1e-6)
 
 
-# Two pictures of one person and two parts; the second part of the second is what the cases vary.
+# Two pictures of one person and two parts; the cases vary the second part of the second picture.
 PLACES = [[[[10.0, 20.0], [40.0, 50.0]]], [[[10.0, 20.0], [40.0, 50.0]]]]
 SEEN = [[[True, True]], [[True, False]]]
 

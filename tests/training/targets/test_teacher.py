@@ -1,4 +1,4 @@
-"""Soft targets: what is mixed, on which cells, and a run that learns from them and resumes."""
+"""Soft targets: their mixture, their cells, and a run that learns from them and resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported networks: what ONNX Runtime, OpenCV and torch.export make of them, against PyTorch."""
+"""Exported networks: results of ONNX Runtime, OpenCV and torch.export against PyTorch."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def random_crops(batch: int) -> torch.Tensor:
 
 @torch.no_grad()
 def expected(model: CPM, crops: torch.Tensor) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Last beliefs, and the parts that inference takes from them."""
+    """Return the last beliefs, and the parts that inference finds in them."""
     beliefs = model(crops)[-1]
     return beliefs, *belief_to_parts(beliefs[:, None], (1.0,), model.config)
 
@@ -178,7 +178,7 @@ def test_torch_export_round_trip(model, decode, tmp_path):
 
 
 def test_beliefs_without_a_peak_are_no_difference(tmp_path):
-    """A map that is the same everywhere peaks wherever rounding has it."""
+    """A constant map has its peak at a place that rounding decides."""
     model = network(CONFIGS["mmpose"])
     with torch.no_grad():
         model.conv("stage2_beliefs").weight.zero_()

@@ -1,9 +1,9 @@
-"""Readers of weights under a fuzzer that sees which branches its bytes reach (atheris: libFuzzer for Python).
+"""Readers of weights under a coverage-guided fuzzer (atheris: libFuzzer for Python).
 
     pip install atheris
     python tests/weights/importers/fuzz_readers.py caffe -max_total_time=300 -rss_limit_mb=2048 -timeout=2 [CORPUS]
 
-A reader may give weights or raise ValueError and nothing else, within two seconds and the limit on memory. The starting
+A reader may only give weights or raise ValueError, within two seconds and the limit on memory. The starting
 points are valid files of every form. Each of `READERS` can be the first argument.
 """
 
@@ -98,7 +98,7 @@ def main() -> None:
             (Path(folder) / f"first{suffix}").write_bytes(content)
             try:
                 read(Path(folder) / f"first{suffix}")
-            except ValueError as error:  # what is read may still be no network that is known
+            except ValueError as error:  # a readable file may still hold an unknown network
                 print(f"{name} {number}: {error}")
         path = Path(folder) / f"input{suffix}"
 

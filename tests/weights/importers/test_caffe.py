@@ -152,7 +152,7 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, data):
 
 
 def random_blobs(config: NetworkConfig, layout: str) -> Blobs:
-    """Weights under Caffe's names that keep the size of what goes through them."""
+    """Return weights under Caffe's names that keep activations of one size."""
     generator = torch.Generator().manual_seed(0)
     names = NAMES[layout](config)
     blobs = {}
@@ -178,7 +178,7 @@ def plain_center(size: int) -> torch.Tensor:
 
 
 def plain_released(blobs: Blobs, image: torch.Tensor, stages: int) -> list[torch.Tensor]:
-    """The network of the release as its prototxt lists it."""
+    """Return the network of the release as its prototxt lists it."""
 
     def trunk(stage: int) -> torch.Tensor:
         x = image
@@ -230,7 +230,7 @@ def six_stages() -> Blobs:
 
 @torch.no_grad()
 def test_the_six_stage_network_from_its_file(tmp_path, six_stages):
-    """All 40 convolutions of a 125 MB file, and the beliefs of the network that the prototxt lists."""
+    """The file of 125 MB has all 40 convolutions and gives the beliefs of the network that the prototxt lists."""
     assert len(six_stages) == 40
     write(tmp_path / "pose.caffemodel", caffe_file.net(six_stages, first_form=True, legacy=True))
     report = import_weights(tmp_path / "pose.caffemodel", tmp_path / "pose.safetensors")

@@ -1,4 +1,4 @@
-"""Every reader of weights under a fuzzer for a moment, and against files that claim far more than they hold."""
+"""Every reader of weights under a fuzzer for a moment, and against files that claim far more than they contain."""
 
 import io
 import resource
@@ -33,7 +33,7 @@ def test_nothing_but_weights_or_an_error_comes_out(tmp_path, reader):
 
 
 def legacy_of_2_gb() -> bytes:
-    """A file as PyTorch wrote them before 1.6, whose one tensor says it has 2^31 numbers."""
+    """Write a file in PyTorch's format before 1.6, whose one tensor claims 2^31 numbers."""
     buffer = io.BytesIO()
     torch.save({"weight": torch.zeros(1234)}, buffer, _use_new_zipfile_serialization=False)
     content = buffer.getvalue()
@@ -46,7 +46,7 @@ def archive_of_2_gb() -> bytes:
     buffer = io.BytesIO()
     torch.save({"weight": torch.zeros(1234)}, buffer)
     content = buffer.getvalue()
-    # As many bytes as before, so that the archive stays one: 1234 becomes 65535 rows of a stride.
+    # The count of bytes stays, so that the archive stays valid: 1234 becomes 65535 rows of a stride.
     return content.replace(b"M" + struct.pack("<H", 1234), b"M" + struct.pack("<H", 65535))
 
 

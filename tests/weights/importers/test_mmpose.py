@@ -117,7 +117,7 @@ def test_six_stages_have_mmpose_s_number_of_parameters():
 
 @pytest.fixture(scope="module")
 def small() -> dict[str, torch.Tensor]:
-    """One stage, and so without the trunk of later ones."""
+    """Return a network of one stage, so without the trunk of later stages."""
     return {name: tensor for name, tensor in checkpoint(plain(16, 1)).items() if ".middle." not in name}
 
 

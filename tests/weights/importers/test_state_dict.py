@@ -1,4 +1,4 @@
-"""Foreign weight files: what is read, what is refused, and that nothing they hold is run."""
+"""Foreign weight files: those read, those refused, and that no code in them runs."""
 
 import io
 import pickle
@@ -46,7 +46,7 @@ def test_safetensors(tmp_path):
 
 
 class History:
-    """Stands for a class of the package that wrote a checkpoint."""
+    """A mock of a class of the package that wrote a checkpoint."""
 
 
 class Trap:
@@ -123,7 +123,7 @@ VALID = {suffix: data for suffix, data in (("zip.pth", saved(True)), ("legacy.pt
 @settings(max_examples=60)
 @given(data=st.data())
 def test_damaged_files_end_in_an_error_that_names_them(tmp_path_factory, data):
-    """Random bytes, truncations and flipped bits: read as something, or refused; never a crash."""
+    """Random bytes, truncations and flipped bits: read or refused, never a crash."""
     name = data.draw(st.sampled_from([*VALID, "random.pth", "random.safetensors"]))
     content = bytearray(VALID.get(name) or data.draw(st.binary(max_size=200)))
     if name in VALID:

@@ -1,4 +1,4 @@
-"""A trunk from VGG-19: the same features of the same picture, whatever the network's own input is."""
+"""A trunk from VGG-19: the same features of the same picture, for any input convention of the network."""
 
 import dataclasses
 
@@ -11,9 +11,9 @@ from cpm_fast.config import Conv, NetworkConfig, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.weights.importers.vgg import IMAGENET_MEAN, IMAGENET_STD, init_trunk
 
-# The sixteen convolutions of VGG-19 and, as "pool", the five pools: torchvision's `features`, ReLU behind each.
+# The sixteen convolutions of VGG-19 and, as "pool", the five pools: torchvision's `features`, each followed by ReLU.
 PLAN = (64, 64, "pool", 128, 128, "pool", *(256,) * 4, "pool", *(512,) * 4, "pool", *(512,) * 4, "pool")
-FAR_FROM_BORDER = 6  # cells: conv4_2 sees 84 px
+FAR_FROM_BORDER = 6  # cells: conv4_2 has a receptive field of 84 px
 
 
 def vgg19_features() -> nn.Sequential:

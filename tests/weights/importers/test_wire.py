@@ -1,4 +1,4 @@
-"""Protocol buffers: every wire type, their limits, and that nothing else gets through."""
+"""Protocol buffers: every wire type, their limits, and errors for all else."""
 
 import struct
 import time
@@ -105,7 +105,7 @@ def test_a_file_of_nothing_but_small_fields_is_given_up(pattern):
     with pytest.raises(WireError, match=f"more than {MOST_FIELDS} fields"):
         for _ in Reader().fields(data):
             pass
-    assert time.process_time() - started < 2  # 0.1 to 0.4 s where it was written
+    assert time.process_time() - started < 2  # 0.1 to 0.4 s when it was written
     tracemalloc.start()
     with pytest.raises(WireError, match="more than 100 fields"):
         for _ in Reader(100).fields(data):
