@@ -17,11 +17,11 @@ find_program(CPM_FAST_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATH_SUFFIXES 
     PATHS ${pip_toolkits} /usr/local/cuda/bin)
 
 if(CPM_FAST_NVCC)
-    # The real folder, also when what was found is a link or a script that starts the real nvcc.
+    # The real folder, even if a link or a script that starts the real nvcc was found.
     execute_process(COMMAND ${CPM_FAST_NVCC} --dryrun -E -x cu /dev/null OUTPUT_QUIET ERROR_VARIABLE dryrun)
     string(REGEX MATCH "#\\$ TOP=([^\r\n]+)" _ "${dryrun}")
     get_filename_component(toolkit "${CMAKE_MATCH_1}" REALPATH)
-    # nvcc looks in lib64 alone, pip's toolkit has lib alone.
+    # nvcc searches only lib64, and pip's toolkit has only lib.
     set(CPM_FAST_CUDA_LIBRARY_DIRS)
     foreach(folder lib64 lib)
         if(EXISTS "${toolkit}/${folder}/libcudart_static.a")

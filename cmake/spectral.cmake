@@ -1,10 +1,10 @@
-# csrc/cpu/spectral, which spectral_conv is made of: one source compiled for each instruction set, chosen when it runs.
-# Here products and sums are fused where the machine can: nothing is compared with a GPU's bits.
+# csrc/cpu/spectral, the parts of spectral_conv: one source is compiled for each instruction set and chosen at run time.
+# Here the compiler may fuse products and sums, since no result is compared with a GPU's bits.
 
 set(SPECTRAL csrc/cpu/spectral)
 target_sources(cpm_core PRIVATE ${SPECTRAL}/checksum.cpp ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/portable.cpp
     ${SPECTRAL}/split.cpp ${SPECTRAL}/weight_gradient.cpp)
-# A compiler with other options builds the portable form alone.
+# A compiler with other options builds only the portable form.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang|AppleClang)$")
     return()
 endif()

@@ -63,7 +63,7 @@ constexpr int64_t kFewWeightBytes = 24 << 20;
 
 // All outputs of a tile have an error of about 1e-7 of its largest magnitude, so a window whose largest magnitude is
 // this many times smaller has outputs wrong by about 1e-3 of their size. Photographs in trained networks reach 20
-// within, 128 at the input (docs/safety.md).
+// within, 128 at the input (docs/spectral-convolution.md).
 constexpr float kMostRange = 8192.0f;
 
 // The share of a core's cache for the y transforms of weights that wait to be multiplied.

@@ -1,4 +1,4 @@
-"""The picture of a drawn figure on its way through the network: picture, region, crop, belief maps, pose."""
+"""The picture of the data flow through the network: picture, region, crop, belief maps, pose of a drawn figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes, arrows and labels on a matplotlib canvas, and one way to write it as an SVG file that does not change."""
+"""Boxes, arrows and labels on a matplotlib canvas, written as a reproducible SVG file."""
 
 from __future__ import annotations
 

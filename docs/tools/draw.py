@@ -42,7 +42,7 @@ DRAWINGS: dict[str, Callable[[Path], list[Path]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw what is asked for, and print the names of the files."""
+    """Draw the requested pictures, and print the names of the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(DRAWINGS)} (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=DOCS, help="folder to write to (default: docs/)")

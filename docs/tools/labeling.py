@@ -28,7 +28,7 @@ FIGURES, SHOWN, SIZE = 24, 5, (1280, 800)
 
 
 def browser() -> Any:
-    """A driver of headless Chromium with pages of SIZE."""
+    """Return a driver of headless Chromium with pages of SIZE."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
@@ -40,7 +40,7 @@ def browser() -> Any:
 
 
 def wait(driver: Any, condition: str) -> None:
-    """Until a script returns true."""
+    """Wait until a script returns true."""
     end = time.monotonic() + 60
     while not driver.execute_script(f"return {condition}"):
         if time.monotonic() > end:
@@ -50,13 +50,13 @@ def wait(driver: Any, condition: str) -> None:
 
 
 def save(driver: Any, path: Path) -> None:
-    """A screenshot as JPEG, a third of the PNG."""
+    """Save a screenshot as JPEG, a third of the PNG's size."""
     data = np.frombuffer(driver.get_screenshot_as_png(), np.uint8)
     write_picture(cv2.imdecode(data, cv2.IMREAD_COLOR), path)
 
 
 def press(driver: Any, key: str) -> None:
-    """A key of the page."""
+    """Press a key in the page."""
     driver.execute_script(f"dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))")
     wait(driver, "document.body.dataset.saved !== 'waiting'")
 
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> None:
 
 
 def shoot(store: Store, image: str, out: Path) -> None:
-    """The page with a prediction, light, and with a correction, dark."""
+    """Draw the page with a prediction, light, and with a correction, dark."""
     listening = listen(0)
     port = listening.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(make_app(store, "token", port), log_level="warning", lifespan="off"))
