@@ -105,7 +105,7 @@ def similarities(people: Sequence[Person], result: cpm_fast.Result) -> list[floa
 
 
 def regions_found(people: Sequence[Person], rois: Sequence[Roi], margin: float) -> tuple[int, int, int]:
-    """Return how many tall people there are, how many of them were found, and how many regions are nobody's."""
+    """Return the numbers of tall people, of those found, and of regions without a person."""
     true = [Roi.from_box(person.xyxy, margin) for person in people]
     values = np.array([[overlap(one, roi) for roi in rois] for one in true]).reshape(len(true), len(rois))
     pairs = [(row, column) for row, column in matched(values) if values[row, column] >= LEAST_OVERLAP]

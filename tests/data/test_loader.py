@@ -166,7 +166,7 @@ def pictured(parts: np.ndarray, labeled: np.ndarray | None = None, others: np.nd
     if others is None:
         others = np.empty((0, 0, 2))
     known = np.isfinite(parts).all(axis=1) if labeled is None else labeled
-    return Sample(np.full((80, 100, 3), 90, np.uint8), parts, known, Roi((50, 40), 120), "grey", others_image=others)
+    return Sample(np.full((80, 100, 3), 90, np.uint8), parts, known, Roi((50, 40), 120), "gray", others_image=others)
 
 
 def spread_parts() -> np.ndarray:

@@ -35,10 +35,10 @@ def test_every_form_of_an_image_gives_the_same(model, picture, tmp_path):
     assert len(results) == len(forms) and results[0].name == str(path) and results[3].name == "image 3"
 
 
-def test_grey_images_are_three_equal_channels(model, picture):
-    grey = picture[..., 0]
-    wanted = infer(np.repeat(grey[..., None], 3, axis=2), model=model)[0].keypoints
-    forms = (grey, grey[..., None], Image.fromarray(grey), torch.from_numpy(grey.copy())[None])
+def test_gray_images_are_three_equal_channels(model, picture):
+    gray = picture[..., 0]
+    wanted = infer(np.repeat(gray[..., None], 3, axis=2), model=model)[0].keypoints
+    forms = (gray, gray[..., None], Image.fromarray(gray), torch.from_numpy(gray.copy())[None])
     for form in forms:
         np.testing.assert_array_equal(infer(form, model=model)[0].keypoints, wanted)
 

@@ -47,7 +47,7 @@ inline QuadRun quad_run(int tile, int64_t unit, int i, int64_t first, int64_t la
     return {unit == 0 ? half + 1 + at : tile - at, unit == 0 ? step : -step, skipped, end - k};
 }
 
-// How tiles lie along an axis: the first output of tile i is cell i * step, which is its local cell `first`.
+// The tiles along an axis: the first output of tile i is cell i * step, which is its local cell `first`.
 struct Axis {
     int64_t cells, tiles, step, first;
 };

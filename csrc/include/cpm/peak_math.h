@@ -1,4 +1,4 @@
-// Which value wins, and where its parabola peaks: the same on CPU and GPU.
+// The order of values, and the peak of a parabola: the same on CPU and GPU.
 #pragma once
 
 #include <cmath>

@@ -76,7 +76,7 @@ def test_trivial_predictions_cost_what_the_release_reports():
 
 
 def test_worked_by_hand():
-    """A part on the only cell: targets 1 and 0. Beliefs 0.5 and 0.25 cost (0.25 + 0.0625) / 2; a stage knows no other.
+    """A part on the only cell: targets 1 and 0. Beliefs 0.5 and 0.25 cost (0.25 + 0.0625) / 2, in each stage alone.
 
     With a second sample without the part (targets 0 and 1): (0.3125 + 0.25 + 0.5625) / (2 x 2).
     """
