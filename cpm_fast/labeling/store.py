@@ -17,12 +17,13 @@ from cpm_fast.labeling.folder import PRIVATE, SHOWN, inside, list_pictures
 from cpm_fast.labeling.lock import FolderLock
 from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.table import EMPTY, MAX_SUBJECTS, STATES, LabeledSubject, LabelTable
-from cpm_fast.media.image import read_image
+from cpm_fast.media.image import read_image, read_picture
 from cpm_fast.skeleton import Skeleton
 
 LABELS_FILE = "labels.csv"
 PREDICTED, UNTOUCHED = "predicted", "untouched"
-THUMB_HEIGHT = 72
+# Height and width that a small picture fits in.
+THUMB_SIZE = (72, 288)
 # A label lies nearer to the predicted mirror image than to its own part by this factor: perhaps the sides are swapped.
 MIRRORED_RATIO = 0.5
 
@@ -197,9 +198,11 @@ class Store:
 
     def thumb(self, number: int) -> bytes:
         """Make a small JPEG of a picture; errors are those of `shown`."""
-        image = read_image(self.path(number))
-        width = max(1, min(4 * THUMB_HEIGHT, round(image.shape[1] * THUMB_HEIGHT / image.shape[0])))
-        return encode(cv2.resize(image, (width, THUMB_HEIGHT), interpolation=cv2.INTER_AREA), ".jpg")
+        picture = read_picture(self.path(number), reduction=thumb_reduction)
+        height, width = picture.size
+        zoom = min(THUMB_SIZE[0] / height, THUMB_SIZE[1] / width)
+        size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+        return encode(cv2.resize(picture.pixels, size, interpolation=cv2.INTER_AREA), ".jpg")
 
     def _picture(self, number: int) -> dict[str, Any]:
         name = self.names[number]
@@ -282,6 +285,11 @@ def listed(path: Path, names: Sequence[str]) -> list[str]:
     if not found:
         raise ValueError(f"{path}: must name pictures of the folder, got none of its {len(known)}")
     return found
+
+
+def thumb_reduction(longer: int) -> int:
+    """Return the largest reduction at which a picture has all pixels that a small one of it shows."""
+    return next((factor for factor in (8, 4, 2) if longer >= factor * max(THUMB_SIZE)), 1)
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:

@@ -1,13 +1,15 @@
 """The page in a real browser: a person labels, drags, goes back, and loses no change."""
 
 import csv
+import itertools
 
 import pytest
 
 from cpm_fast.data.open import open_dataset
+from cpm_fast.labeling.naming import write_skeleton
 from cpm_fast.labeling.store import Store
 from support.browser import Page, start_browser, until
-from support.labeling import SKELETON, make_beetles
+from support.labeling import SKELETON, draw_pictures, make_beetles
 
 pytestmark = pytest.mark.slow
 UNDO, ENTER = "z", "\ue007"
@@ -58,6 +60,57 @@ def test_the_picture_stays_where_it_is(browser, serve, beetles):
         page.saved()
         assert page.place(*FIRST[0]) == before
         assert page.run("return document.documentElement.scrollWidth") <= width
+
+
+WATCH_NAMES = """
+window.names = [];
+const draw = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  window.names.push([text, x, x + this.measureText(text).width, y]); return draw.call(this, text, x, y);
+};
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+CanvasRenderingContext2D.prototype.clearRect = function (...sides) {
+  if (this.canvas.id === "marks") window.names = [];
+  return clear.apply(this, sides);
+};"""
+ZOOM_IN = """
+const [x, y] = arguments;
+for (let i = 0; i < 8; i++) document.getElementById("stage").dispatchEvent(
+  new WheelEvent("wheel", { deltaY: -240, clientX: x, clientY: y, bubbles: true, cancelable: true }));"""
+SEE_ALL_SMALL = "return [...document.querySelectorAll('#strip img')].every((image) => image.naturalWidth)"
+
+
+def test_a_large_picture_in_a_large_window(browser, serve, tmp_path):
+    """Clicks land within a pixel of the screen, zoom keeps what is under the mouse, no name covers another."""
+    folder = tmp_path / "large"
+    draw_pictures(folder, 4, (3000, 4000), ".jpg")
+    write_skeleton(SKELETON, folder / "skeleton.toml")
+    page = Page(browser, serve(folder).address, (1920, 1080))
+    until(lambda: page.run(SEE_ALL_SMALL), "small pictures")
+    assert page.run("return document.querySelectorAll('#strip figure').length") == 4
+    page.run(WATCH_NAMES)
+    parts = [(1200.0, 900.0), (1207.0, 903.0), (1215.0, 897.0), (2900.0, 2100.0)]
+    scale = page.scale()
+    assert 0.2 < scale < 0.4
+    page.click(*parts[0])
+    page.click(*parts[3])
+    at = page.place(*parts[0])
+    browser.execute_script(ZOOM_IN, *at)
+    until(lambda: page.scale() > 4, "a zoomed picture")
+    # The mouse was within half a pixel of the screen, which the zoom makes larger.
+    assert max(abs(a - b) for a, b in zip(page.place(*parts[0]), at, strict=True)) <= 0.5 * page.scale() / scale + 1
+    page.click(*parts[1])
+    page.click(*parts[2])
+    page.saved()
+    found = points(rows(folder)[0])
+    assert near([found[0], found[2], found[3]], [parts[0], parts[1], parts[2]], 0.5 / scale)
+    page.keys("0")
+    until(lambda: page.scale() == scale, "the whole picture")
+    names = page.run("return window.names")
+    assert len(names) == 2
+    for one, other in itertools.combinations(names, 2):
+        assert one[2] < other[1] or other[2] < one[1] or abs(one[3] - other[3]) > 10
+    assert not page.errors()
 
 
 def test_three_pictures_of_two_subjects_and_a_killed_server(browser, serve, beetles):

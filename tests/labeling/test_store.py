@@ -26,6 +26,24 @@ def subject(x: float, row: int | None = None) -> LabeledSubject:
     return LabeledSubject(((x, 10.0, 2), (x + 5, 20.0, 1), None, None), (1.0, 2.0, 30.0, 40.0), row)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((3000, 4000), (72, 96)), ((400, 100), (72, 18)), ((100, 3200), (9, 288)), ((20, 40), (72, 144))],
+)
+def test_small_pictures_keep_their_shape(tmp_path, size, wanted, suffix):
+    picture = np.full((*size, 3), 30, np.uint8)
+    picture[:, size[1] // 2 :] = 220
+    cv2.imwrite(str(tmp_path / f"one{suffix}"), picture)
+    store = Store(tmp_path, SKELETON)
+    thumb = cv2.imdecode(np.frombuffer(store.thumb(0), np.uint8), cv2.IMREAD_COLOR)
+    store.close()
+    assert thumb.shape[:2] == wanted
+    assert (
+        abs(int(thumb[:, : wanted[1] // 3].mean()) - 30) < 6 and abs(int(thumb[:, -wanted[1] // 3 :].mean()) - 220) < 6
+    )
+
+
 def test_what_is_saved_is_on_the_disk(store):
     base = store.picture(2)["revision"]
     saved = store.save(2, base, [subject(7), subject(70)], "labeled")

@@ -94,6 +94,10 @@ class Page:
         self.focus()
         ActionChains(self.driver).key_down(modifier).send_keys(key).key_up(modifier).perform()
 
+    def scale(self) -> float:
+        """Return the pixels of the page per pixel of the picture."""
+        return json.loads(self.run("return document.getElementById('stage').dataset.view"))[0]
+
     def place(self, x: float, y: float) -> tuple[int, int]:
         """Return the place of an image pixel in the window."""
         scale, left, top = json.loads(self.run("return document.getElementById('stage').dataset.view"))

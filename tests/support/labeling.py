@@ -26,7 +26,7 @@ SKELETON = Skeleton(
 )
 
 
-def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (120, 160)) -> list[Path]:
+def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (120, 160), suffix: str = ".png") -> list[Path]:
     """Draw pictures with two bright beetles each; size is (height, width)."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def draw_pictures(folder: Path, count: int, size: tuple[int, int] = (120, 160)) 
         for x in (0.3, 0.7):
             at = (int(size[1] * x), int(size[0] * random.uniform(0.4, 0.6)))
             cv2.ellipse(picture, at, (size[1] // 12, size[0] // 5), 0, 0, 360, (90, 180, 220), cv2.FILLED, cv2.LINE_AA)
-        paths.append(folder / f"run-{number:06d}.png")
+        paths.append(folder / f"run-{number:06d}{suffix}")
         cv2.imwrite(str(paths[-1]), picture)
     return paths
 

@@ -1,7 +1,8 @@
 // All pictures in the current order: a map of their states, and small pictures about the one that is shown.
 import { thumbAddress } from "./api.js";
 
-const CELL = 96, MAX_LOADED = 300;
+// CELL: width of a small picture and the gap behind it, as style.css has them.
+const CELL = 93, GAP = 5, MAX_LOADED = 300;
 
 export class Strip {
   constructor(strip, map, go) {
@@ -17,8 +18,9 @@ export class Strip {
     this.order = order;
     this.drawMap(order, states, number);
     const at = order.indexOf(number);
-    const half = Math.max(2, Math.floor(this.strip.clientWidth / CELL / 2));
-    const wanted = order.slice(Math.max(0, at - half), at + half + 1);
+    const room = Math.max(3, Math.floor((this.strip.clientWidth + GAP) / CELL));
+    const first = Math.max(0, Math.min(at - (room >> 1), order.length - room));
+    const wanted = order.slice(first, first + room);
     const figures = wanted.map((n) => this.cell(n, states[n], n === number, names[n]));
     this.strip.replaceChildren(...figures);
     for (const key of this.cells.keys()) {

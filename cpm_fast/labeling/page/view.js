@@ -1,6 +1,6 @@
 // The picture and the marks on it: zoom, pan, drawing, and what lies under the pointer.
 // A pixel's center is at whole coordinates: image (0, 0) is the middle of the first pixel.
-const DOT = 5.5, NEAR = 10, LARGEST_ZOOM = 60;
+const DOT = 5.5, NEAR = 10, LARGEST_ZOOM = 60, FONT = "12px system-ui, sans-serif";
 
 export const partColors = (count) => Array.from({ length: count }, (_, i) => {
   const hue = (i * 137.508 + 12) % 360;
@@ -85,6 +85,7 @@ export class View {
     if (!this.bitmap) return;
     this.stage.dataset.view = JSON.stringify([this.scale, this.x, this.y]);
     for (const figure of figures) this.drawFigure(c, figure, style);
+    if (style.showNames) this.drawNames(c, figures, style);
     if (style.draft) this.drawBox(c, style.draft, true, "");
   }
 
@@ -117,11 +118,29 @@ export class View {
     c.fillStyle = hidden ? "#0009" : style.colors[part]; c.fill();
     c.lineWidth = chosen ? 2.5 : 1.8; c.strokeStyle = hidden ? style.colors[part] : chosen ? "#fff" : "#ffffffd0"; c.stroke();
     if (chosen) { c.beginPath(); c.arc(x, y, radius + 4.5, 0, 2 * Math.PI); c.lineWidth = 1.5; c.strokeStyle = "#fff"; c.stroke(); }
-    if (style.showNames && (figure.active || figure.dim)) this.drawText(c, style.names[part], x + radius + 5, y - 7);
+  }
+
+  // Names of the parts of the active subject and of predictions. Of names that would cover each other one is drawn: the
+  // chosen part's before others, the active subject's before those of predictions.
+  drawNames(c, figures, style) {
+    const rank = ({ figure, part }) => (figure.dim ? 2 : part === style.part ? 0 : 1);
+    const named = figures.filter((figure) => figure.active || figure.dim).flatMap((figure) =>
+      figure.points.flatMap((point, part) => (point ? [{ figure, part, at: this.toScreen(point) }] : [])));
+    const taken = [];
+    c.font = FONT;
+    for (const name of named.sort((a, b) => rank(a) - rank(b))) {
+      const text = style.names[name.part], [x, y] = [name.at[0] + DOT + 6.5, name.at[1] - 7];
+      const place = [x, y - 11, x + c.measureText(text).width, y + 3];
+      if (taken.some((other) => place[0] < other[2] && other[0] < place[2] && place[1] < other[3] && other[1] < place[3])) continue;
+      taken.push(place);
+      c.globalAlpha = name.figure.dim ? 0.7 : 1;
+      this.drawText(c, text, x, y);
+    }
+    c.globalAlpha = 1;
   }
 
   drawText(c, text, x, y) {
-    c.font = "12px system-ui, sans-serif"; c.lineJoin = "round";
+    c.font = FONT; c.lineJoin = "round";
     c.lineWidth = 3.5; c.strokeStyle = "#000c"; c.strokeText(text, x, y);
     c.fillStyle = "#fff"; c.fillText(text, x, y);
   }
