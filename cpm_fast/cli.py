@@ -26,19 +26,21 @@ from cpm_fast.commands.options.loudness import let_go_of_output, loudness
 from cpm_fast.commands.options.parser import Parser
 from cpm_fast.commands.options.training import add_train_options
 from cpm_fast.commands.options.weights import add_export_options, add_import_options
+from cpm_fast.system.interrupt import Terminated, terminations_raised
 
-FINE, BAD_RESULT, BAD_USE = 0, 1, 2
+# TERMINATED is what shells show for a program that SIGTERM ended.
+FINE, BAD_RESULT, BAD_USE, TERMINATED = 0, 1, 2, 143
 # Number of times that an idle PyTorch thread looks for work before it sleeps; the default is 300,000. Spinning threads
 # take processors from the engine's: benchmarks/studies/waiting.py measures the cost.
 SPINS = "1000"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0: fine, 1: a result is bad or missing, 2: used wrongly."""
+    """Run a command; return 0: fine, 1: a result is bad or missing, 2: used wrongly, 143: ended by SIGTERM, saved."""
     _let_idle_threads_sleep()
     parser = make_parser()
     options = parser.parse_args(arguments)
-    with warnings.catch_warnings(), loudness(options):
+    with warnings.catch_warnings(), loudness(options), terminations_raised():
         warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
         try:
             if options.verb == "train" and options.project is not None:
@@ -51,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A closed output pipe is noticed here, not when Python ends.
             sys.stdout.flush()
             return found
+        except Terminated:
+            return TERMINATED
         except KeyboardInterrupt:
             return BAD_RESULT
         except BrokenPipeError:

@@ -19,7 +19,7 @@ from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import parse_json
 from cpm_fast.system.ranks import main_process
-from cpm_fast.training.folder import CONFIG_FILE, FINAL_FILE, START_FILE
+from cpm_fast.training.folder import BEST_FILE, CONFIG_FILE, FINAL_FILE, START_FILE
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import RunOptions
 from cpm_fast.weights import weights_file
@@ -55,7 +55,11 @@ def train_command(options: argparse.Namespace) -> bool:
     """Start or resume a run; return whether it came to its end."""
     main = main_process()
     folder: Path = options.resume or options.output or Path("runs") / (FIND_PRESET if options.find else options.preset)
-    run = _read_config(folder) if options.resume else _new_run(options)
+    if options.resume:
+        run = _read_config(folder)
+        _check_same(options, run, folder)
+    else:
+        run = _new_run(options)
     datasets = [open_dataset(spec) for spec in run.data]
     for spec, dataset in zip(run.data, datasets, strict=True):
         _check_labels(spec, dataset)
@@ -120,6 +124,12 @@ def _new_run(options: argparse.Namespace) -> _Run:
             f"few samples: the recipe few ({config.epochs:g} epochs), starting from {FEW_START}; --recipe or --init "
             "choose otherwise"
         )
+    network = _network(options, skeleton)
+    kept = {"validate_every": max(1.0, config.epochs / FEW_VALIDATIONS)} if few else {}
+    return _Run(network, config, specs, options.hold_out, kept, start)
+
+
+def _network(options: argparse.Namespace, skeleton: Skeleton) -> NetworkConfig:
     network = preset(options.preset, skeleton)
     if options.width is not None:
         network = widened(network, options.width)
@@ -127,8 +137,35 @@ def _new_run(options: argparse.Namespace) -> _Run:
         network = replace(network, stages=options.stages)
     if options.input_size is not None:
         network = replace(network, input_size=tuple(options.input_size))
-    kept = {"validate_every": max(1.0, config.epochs / FEW_VALIDATIONS)} if few else {}
-    return _Run(network, config, specs, options.hold_out, kept, start)
+    return network
+
+
+def _check_same(options: argparse.Namespace, run: _Run, folder: Path) -> None:
+    """Raise ValueError if options beside --resume ask for another run than the folder's, which would ignore them."""
+    recipe = run.config if options.recipe is None else _recipe(options.recipe)
+    asked, there = _training_config(options, recipe).to_dict(), run.config.to_dict()
+    asked |= asked.pop("augmentation")
+    there |= there.pop("augmentation")
+    differing = [f"{name} {value}, not {asked[name]}" for name, value in there.items() if asked[name] != value]
+    for name, given, kept in (
+        ("data", options.data, run.data),
+        ("hold_out", options.hold_out, run.hold_out),
+        ("init", options.init and str(weights_file(options.init)), run.start),
+    ):
+        if given is not None and given != kept:
+            differing.append(f"{name} {kept}, not {given}")
+    if options.find and run.network.kind != "find":
+        differing.append("no finder")
+    shape = (options.width, options.stages, options.input_size, options.skeleton)
+    if options.preset != FEW_PRESET or any(value is not None for value in shape):
+        skeleton = _skeleton(options.skeleton) if options.skeleton else run.network.skeleton
+        if _network(options, skeleton) != run.network:
+            differing.append("another network")
+    if differing:
+        raise ValueError(
+            f"--resume continues the run of {folder / CONFIG_FILE}, which has {'; '.join(differing)}: leave these "
+            f"options out, or start a new run from its weights with --init {folder / BEST_FILE}"
+        )
 
 
 def _few(options: argparse.Namespace, specs: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps, never within one."""
+"""Ctrl-C and SIGTERM: they end work between two steps, never within one."""
 
 from __future__ import annotations
 
@@ -8,35 +8,65 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
-NOTE = b"\nstopping after this step; Ctrl-C again stops at once, without saving\n"
+NOTE = b"\nstopping after this step; a second signal or Ctrl-C stops at once, without saving\n"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which schedulers and containers send before they kill: work ends and is saved as at Ctrl-C."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+# The handlers that `interrupts_held` may replace, and what they raise.
+_RAISED = {signal.default_int_handler: KeyboardInterrupt, _terminate: Terminated}
+
+
+@contextmanager
+def terminations_raised() -> Iterator[None]:
+    """Raise Terminated at SIGTERM within the block, for commands; a handler of someone else's stays."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Let a Ctrl-C wait for the end of the block and raise KeyboardInterrupt there; a second one does not wait.
+    """Let a Ctrl-C or SIGTERM wait for the end of the block and raise there; a second one does not wait.
 
-    Does nothing in other threads than the main one, and where the signal already has a handler that is not Python's.
+    Does nothing in other threads than the main one, and where a signal has another handler than Python's or that of
+    `terminations_raised`.
     """
-    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    plain: dict[int, Any] = {number: handler for number in numbers if (handler := signal.getsignal(number)) in _RAISED}
     if not plain or threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = False
+    caught: type[KeyboardInterrupt] | None = None
 
-    def hold(_number: int, _frame: FrameType | None) -> None:
+    def hold(number: int, _frame: FrameType | None) -> None:
         nonlocal caught
-        if caught:
-            raise KeyboardInterrupt
-        caught = True
+        if caught is not None:
+            raise _RAISED[plain[number]]
+        caught = _RAISED[plain[number]]
         # Not print: the signal may have come in the middle of one.
         with suppress(OSError):
             os.write(2, NOTE)
 
-    signal.signal(signal.SIGINT, hold)
+    for number in plain:
+        signal.signal(number, hold)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if caught:
-        raise KeyboardInterrupt
+        for number, handler in plain.items():
+            signal.signal(number, handler)
+    if caught is not None:
+        raise caught

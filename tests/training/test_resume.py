@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cpm_fast.cli import TERMINATED, main
 from cpm_fast.system.interrupt import interrupts_held
 from cpm_fast.training import run as run_module
 from cpm_fast.training.loop import train
@@ -31,12 +32,12 @@ def unbroken(tmp_path_factory):
     return of
 
 
-def assert_same_run(run, wanted) -> None:
+def assert_same_run(run, wanted, logged=(3, 6, 9, 11)) -> None:
     found = weights(run), losses(run)
     for name, tensor in wanted[0].items():
         assert torch.equal(tensor, found[0][name]), name
     assert found[1] == wanted[1]
-    assert [step for step, _ in found[1]] == [3, 6, 9, 11]
+    assert tuple(step for step, _ in found[1]) == logged
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -102,8 +103,8 @@ def interrupts():
     signal.signal(signal.SIGINT, before)
 
 
-def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
-    """Send Ctrl-C in the middle of a step, counted from 1: after the forward pass, before the update."""
+def interrupt_at(monkeypatch, step: int, times: int = 1, number: int = signal.SIGINT) -> None:
+    """Send a signal in the middle of a step, counted from 1: after the forward pass, before the update."""
     calls, real = [], loss.stage_losses
 
     def interrupted(*args):
@@ -111,7 +112,7 @@ def interrupt_at(monkeypatch, step: int, times: int = 1) -> None:
         result = real(*args)
         if len(calls) == step:
             for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
         return result
 
     monkeypatch.setattr(loss, "stage_losses", interrupted)
@@ -128,6 +129,19 @@ def test_an_interrupt_lets_the_step_end_and_saves(tmp_path, unbroken, monkeypatc
     assert losses(tmp_path)[-1][0] == 6
     train(*CONFIGS[name], DATA, [], tmp_path, resume=True, options=QUIET)
     assert_same_run(tmp_path, unbroken(name))
+
+
+def test_a_terminated_command_saves_and_goes_on(tmp_path, monkeypatch, capfd):
+    command = ["train", "--data", "synthetic:16", "--preset", "compact", "--input-size", "64", "64", "--stages", "2",
+               "--batch", "4", "--epochs", "2", "--workers", "0", "--quiet"]  # fmt: skip
+    assert main([*command, "-o", str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3, number=signal.SIGTERM)
+        assert main([*command, "-o", str(tmp_path / "ended")]) == TERMINATED
+    assert "stopping after this step" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert main(["train", "--resume", str(tmp_path / "ended"), "--workers", "0", "--quiet"]) == 0
+    assert_same_run(tmp_path / "ended", (weights(tmp_path / "whole"), losses(tmp_path / "whole")), (3, 6, 8))
 
 
 def test_a_second_interrupt_stops_at_once_and_saves_no_half_step(tmp_path, unbroken, monkeypatch, capfd):
