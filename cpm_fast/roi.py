@@ -204,6 +204,9 @@ class Roi:
             >>> Roi((3.5, 7.5), 16).reduced(4)
             Roi(center=(0.5, 1.5), side=4.0)
         """
+        if reduction == 1:
+            # Exactly the same, which the sums below are not.
+            return self
         x, y = self.center
         return Roi(((x + 0.5) / reduction - 0.5, (y + 0.5) / reduction - 0.5), self.side / reduction)
 

@@ -291,7 +291,7 @@ class _Finding:
             except (OSError, ValueError) as error:
                 self.reader.unreadable.append(str(error))
                 continue
-            rois = looked(self.looks, self.engine, self.settings, image, picture.name)
+            rois = [one.roi for one in looked(self.looks, self.engine, self.settings, image, picture.name)]
             every = [*rois, *(self.true_rois[row] for row in picture.rows)]
             yield (key, picture, rois), Cuts(every, cut_subjects(image, every, self.config, self.settings))
 

@@ -15,9 +15,9 @@ from cpm_fast.inference.finders.center_finder import CenterFinder
 from cpm_fast.inference.finders.detector import Detector
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.finders.search import Search
+from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
-from cpm_fast.roi import Roi
 
 AUTO, SEARCH = "auto", "search"
 Find = Literal["auto", "search"] | bool | CPM | str | Path | Callable[[np.ndarray], Any]
@@ -26,8 +26,8 @@ Find = Literal["auto", "search"] | bool | CPM | str | Path | Callable[[np.ndarra
 class Looks(Protocol):
     """A way to look for subjects."""
 
-    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> Sequence[Roi]:
-        """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+    def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> Sequence[Sighting]:
+        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
         ...
 
     def longer_px(self, config: NetworkConfig) -> int | None:
@@ -120,10 +120,10 @@ def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder | C
     return Finder(engine, limits) if finder.config.side_map else CenterFinder(engine, limits)
 
 
-def looked(looks: Looks, engine: Engine, settings: Settings, image: np.ndarray, name: str) -> Sequence[Roi]:
-    """Return the regions of the subjects in an image; an error on the way says in which image."""
+def looked(looks: Looks, engine: Engine, settings: Settings, image: np.ndarray, name: str) -> Sequence[Sighting]:
+    """Return the subjects in an image; an error on the way says in which image."""
     try:
-        return looks.regions(engine, settings, image)
+        return looks.sightings(engine, settings, image)
     except Exception as error:
         error.add_note(f"while subjects were looked for in {name}")
         raise

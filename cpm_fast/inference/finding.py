@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import AUTO, SEARCH, Asked
-from cpm_fast.inference.pixels import read_to_look, regions_in
+from cpm_fast.inference.pixels import read_to_look, sightings_in
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.sources import list_images
@@ -84,5 +84,5 @@ def find(
             warnings.warn(f"left out {error}", stacklevel=2)
             found.append([])
             continue
-        found.append(regions_in(picture, search, engine, settings, source.name))
+        found.append([one.roi for one in sightings_in(picture, search, engine, settings, source.name)])
     return found

@@ -19,7 +19,7 @@ from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Asked, Looks
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
-from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, regions_in
+from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, sightings_in
 from cpm_fast.inference.regions import Regions, given_regions
 from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.media.image import MAX_PIXELS, Picture
@@ -229,21 +229,26 @@ class Job:
         except (OSError, ValueError) as error:
             return self._failed(source, error), Subjects((), ())
         decode = time.perf_counter() - started
+        known: list[Found] = []
         if self.search is None:
             rois: Sequence[Roi] = self.regions.of(index, read.size)
         else:
-            rois = regions_in(read, self.search, self.engine, self.settings, source.name)
-            started = time.perf_counter()
+            sightings = sightings_in(read, self.search, self.engine, self.settings, source.name)
+            rois = [one.roi for one in sightings]
+            seen, started = read, time.perf_counter()
             try:
                 read = fine_enough(read, source, rois, self.engine.config, self.settings.pyramid)
             except (OSError, ValueError) as error:
                 return self._failed(source, error), Subjects((), ())
             decode += time.perf_counter() - started
+            if read is seen:
+                known = [one.found for one in sightings if one.found is not None]
+        picture = _Picture(source, read.size, rois, self.regions.source if self.search is None else "found", decode)
+        if known and len(known) == len(rois):
+            return picture, Subjects(rois, (), known)
         there = [roi.reduced(read.reduction) for roi in rois]
         cuts = cut_subjects(read.pixels, there, self.engine.config, self.settings)
         few = self.settings.scales * len(rois) <= AHEAD_BATCHES * self.settings.batch
-        roi_source = self.regions.source if self.search is None else "found"
-        picture = _Picture(source, read.size, rois, roi_source, decode)
         return picture, Subjects(rois, list(cuts) if few else cuts)
 
     def _failed(self, source: Source, error: Exception) -> Failure:

@@ -31,14 +31,6 @@ class Cut:
 
 
 @dataclass(frozen=True, eq=False)
-class Subjects:
-    """The N subjects of one picture: their regions, and their cuts, made now or when they are needed."""
-
-    rois: Sequence[Roi]
-    cuts: Iterable[Cut]
-
-
-@dataclass(frozen=True, eq=False)
 class Found:
     """The parts of one subject.
 
@@ -59,6 +51,34 @@ class Found:
     peaks: float
 
 
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """A region that shows a subject.
+
+    Args:
+        roi: the region.
+        found: its parts, if the pose network has looked at this very region as the settings say.
+    """
+
+    roi: Roi
+    found: Found | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The N subjects of one picture.
+
+    Args:
+        rois: their regions.
+        cuts: their crops, made now or when they are needed.
+        known: their parts, where they are known already; then there are no cuts.
+    """
+
+    rois: Sequence[Roi]
+    cuts: Iterable[Cut]
+    known: Sequence[Found] = ()
+
+
 def cut_subjects(image: np.ndarray, rois: Sequence[Roi], config: NetworkConfig, settings: Settings) -> Iterator[Cut]:
     """Cut the crops of each subject out of an image [H, W, 3] uint8 BGR, one subject at a time."""
     for roi in rois:
@@ -72,7 +92,8 @@ def find_parts(
 ) -> Iterator[tuple[Tag, list[Found]]]:
     """Find the parts of all subjects; the crops of several pictures share forward passes.
 
-    Memory stays bounded: crops wait until a batch is full, maps until their subject has all of them.
+    Memory stays bounded: crops wait until a batch is full, or a picture comes whose parts are known, and maps until
+    their subject has all of them.
 
     Args:
         engine: the network.
@@ -92,6 +113,10 @@ def find_parts(
             yield tag, [found.popleft() for _ in range(count)]
 
     for tag, subjects in pictures:
+        if subjects.known:
+            # Pictures come out in order, and what is known must not pile up behind a batch that is not full.
+            found.extend(passes.finish())
+            found.extend(subjects.known)
         open_pictures.append((tag, len(subjects.rois)))
         for cut in subjects.cuts:
             found.extend(passes.add(cut))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Looks, looked
+from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media.image import Picture
 from cpm_fast.media.sources import Source
@@ -44,10 +46,10 @@ def read_to_look(source: Source, longer_px: int | None) -> Picture:
     return source.picture(lambda longer: LOOKING_REDUCTION if longer >= LOOKING_REDUCTION * longer_px else 1)
 
 
-def regions_in(picture: Picture, looks: Looks, engine: Engine, settings: Settings, name: str) -> list[Roi]:
-    """Return the regions of the subjects in a picture, in its own pixels, the surest first; errors name the picture."""
+def sightings_in(picture: Picture, looks: Looks, engine: Engine, settings: Settings, name: str) -> list[Sighting]:
+    """Return the subjects in a picture, with regions in its own pixels, the surest first; errors name the picture."""
     found = looked(looks, engine, settings, picture.pixels, name)
-    return [roi.reduced(1 / picture.reduction) for roi in found]
+    return [replace(one, roi=one.roi.reduced(1 / picture.reduction)) for one in found]
 
 
 def fine_enough(

@@ -69,6 +69,10 @@ class Settings:
         """Crops per subject."""
         return len(self.pyramid) * (2 if self.flip else 1)
 
+    def plain(self) -> Settings:
+        """Return these settings for one crop per subject and refined peaks: those of a look for subjects."""
+        return replace(self, pyramid=(1.0,), flip=False, refine=True, every_stage=False)
+
     def for_network(self, config: NetworkConfig) -> Settings:
         """Return these settings, without `flip` if a part's mirror image is not known, with a warning."""
         if not (self.flip and config.skeleton.one_sided):

@@ -12,7 +12,7 @@ from cpm_fast.data.sample import Sample
 from cpm_fast.evaluation import finding
 from cpm_fast.evaluation.finding import evaluate_finding, matched_regions
 from cpm_fast.evaluation.rule import Rule
-from cpm_fast.inference.parts import Found
+from cpm_fast.inference.parts import Found, Sighting
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP
@@ -69,10 +69,11 @@ def exact(engine, settings, pictures) -> Iterator:
 class Looks:
     """A finder of a.png's first subject and a false region, one in the crowd, one on the other; b's is misplaced."""
 
-    def regions(self, engine, settings, image):
+    def sightings(self, engine, settings, image):
+        rois = [Roi((60 + 0.25 * SIDE, 60), SIDE)]
         if image[0, 0, 0] == 0:
-            return [Roi((40, 40), SIDE), Roi((40, 90), 20), Roi((175, 25), 30), Roi((205, 85), 20)]
-        return [Roi((60 + 0.25 * SIDE, 60), SIDE)]
+            rois = [Roi((40, 40), SIDE), Roi((40, 90), 20), Roi((175, 25), 30), Roi((205, 85), 20)]
+        return [Sighting(roi) for roi in rois]
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_average_precision_that_is_not_possible_is_told(score, monkeypatch):
 
 
 def test_nobody_is_found(score, monkeypatch):
-    monkeypatch.setattr(Looks, "regions", lambda *_: [])
+    monkeypatch.setattr(Looks, "sightings", lambda *_: [])
     found = score(rule=Rule(reference="pixel", threshold=3))
     assert found.regions[0].recall == 0 and math.isnan(found.regions[0].precision)
     assert math.isnan(found.found.matched) and found.found.every == 0 and found.to_dict()["found"]["matched"] is None

@@ -54,7 +54,7 @@ class Given:
 
 
 def regions(engine: Any, image: np.ndarray = PICTURE, least: float = 0.5, most: int | None = None) -> Sequence[Roi]:
-    return CenterFinder(engine, Search(most, least)).regions(engine, Settings(), image)
+    return [one.roi for one in CenterFinder(engine, Search(most, least)).sightings(engine, Settings(), image)]
 
 
 def test_centers_and_regions_as_high_as_the_picture() -> None:
@@ -111,7 +111,7 @@ def test_any_size_of_picture(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     finder = CenterFinder(cpm_fast.Engine(CPM(TINY).eval()), Search(None, -1.0))
-    assert len(finder.regions(finder.engine, Settings(), image)) <= MOST_CENTERS
+    assert len(finder.sightings(finder.engine, Settings(), image)) <= MOST_CENTERS
 
 
 def test_maps_that_are_no_numbers_find_nobody() -> None:

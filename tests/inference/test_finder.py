@@ -18,6 +18,7 @@ from cpm_fast.evaluation.finder import matched, score_of
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
 from cpm_fast.inference.finders.search import Search
+from cpm_fast.inference.parts import Sighting
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
@@ -64,7 +65,8 @@ class Looks:
 
     def of(self, engine: Any, settings: Any, image: np.ndarray, rois: list[Roi]) -> SimpleNamespace:
         scores = np.array([self.whole, *[self.peak] * (len(rois) - 1)])
-        return SimpleNamespace(scores=scores, parts=np.array([[roi.center] * 14 for roi in rois]))
+        parts = np.array([[roi.center] * 14 for roi in rois])
+        return SimpleNamespace(scores=scores, parts=parts, sightings=lambda _: [Sighting(roi) for roi in rois])
 
 
 def regions(
@@ -73,7 +75,7 @@ def regions(
     finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cpm_fast.inference.finders.finder.View", Looks(whole, peak))
-        return list(finder.regions(engine, cpm_fast.inference.settings.Settings(), image))
+        return [one.roi for one in finder.sightings(engine, cpm_fast.inference.settings.Settings(), image)]
 
 
 def test_peaks_become_regions_in_pixels_of_the_picture() -> None:

@@ -13,6 +13,7 @@ import cpm_fast
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.inference.images import Job
+from cpm_fast.inference.parts import Found, Sighting
 from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, reduction_for
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media import image as reading
@@ -87,6 +88,26 @@ def test_picture_is_read_again_for_small_subjects(photo, reductions):
     assert read_whole(source, config(), (1.0,)).reduction > 1
 
 
+def test_parts_of_a_look_count_unless_the_picture_is_read_again(photo):
+    path, _ = photo
+    seen = Found(np.full((1, 14, 2), 7.0), np.full((1, 14), 0.9), None, 0, 0, 0)
+
+    @dataclasses.dataclass
+    class Looks:
+        side: float
+
+        def longer_px(self, network):
+            return 320
+
+        def sightings(self, engine, settings, image):
+            return [Sighting(Roi((400.0, 300.0), self.side).reduced(2), seen)]
+
+    job = job_of(path)
+    (once,), (twice,) = (dataclasses.replace(job, search=Looks(side)).run() for side in (900.0, 120.0))
+    assert (once.scores == np.float32(0.9)).all() and not (twice.scores == np.float32(0.9)).any()
+    assert np.allclose(once.keypoints, once.rois[0].to_image(seen.parts_box[0], config().input_size))
+
+
 @pytest.mark.parametrize("side", [900.0, 120.0], ids=["read once", "read twice"])
 def test_found_regions_are_in_pixels_of_the_picture(photo, side):
     path, _ = photo
@@ -96,9 +117,9 @@ def test_found_regions_are_in_pixels_of_the_picture(photo, side):
         def longer_px(self, network):
             return 320
 
-        def regions(self, engine, settings, image):
+        def sightings(self, engine, settings, image):
             seen.append(image.shape)
-            return [Roi((400.0, 300.0), side).reduced(2)]
+            return [Sighting(Roi((400.0, 300.0), side).reduced(2))]
 
     job = dataclasses.replace(job_of(path), search=Looks())
     (found,) = job.run()

@@ -52,7 +52,8 @@ def test_two_figures_are_two_subjects_and_infer_looks_at_them() -> None:
     best = [max(overlap(roi, one) for roi in result.rois) for one in true]
     assert min(best) > 0.4, best
     again = cpm_fast.infer(image, model=WEIGHTS, rois=list(result.rois))[0]
-    assert np.array_equal(result.keypoints, again.keypoints)
+    # Sums of other batches may be in another order.
+    assert np.allclose(result.keypoints, again.keypoints, atol=1e-3)
     assert [list(rois) for rois in cpm_fast.find([image], model=WEIGHTS, max_subjects=2)] == [list(result.rois)]
 
 
@@ -101,8 +102,8 @@ def test_rejects(options: dict, said: str) -> None:
 def test_any_size_of_picture(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     engine = Engine(cpm_fast.load(WEIGHTS))
-    for roi in Search(min_find_score=-1.0).regions(engine, Settings(), image):
-        assert roi.side > 0 and np.isfinite(roi.center).all()
+    for one in Search(min_find_score=-1.0).sightings(engine, Settings(), image):
+        assert one.roi.side > 0 and np.isfinite(one.roi.center).all()
 
 
 def test_overlap_and_sameness() -> None:

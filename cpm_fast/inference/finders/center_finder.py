@@ -18,6 +18,7 @@ from cpm_fast.config import STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.finders.finder import Candidate, maps_of, shrunk
 from cpm_fast.inference.finders.search import Search
+from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.decode import scale_frames
 from cpm_fast.ops.many_peaks import many_peaks
@@ -50,12 +51,12 @@ class CenterFinder:
         del config
         return LONGEST_PX
 
-    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
-        """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+    def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
+        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
         del engine
         with cpu_threads(settings.threads):
             found = centers(self.engine, image, self.search.min_find_score)
-        return [one.roi for one in found[: self.search.max_subjects]]
+        return [Sighting(one.roi) for one in found[: self.search.max_subjects]]
 
 
 def centers(engine: Engine, image: np.ndarray, least: float) -> list[Candidate]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
+from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.regions import checked_boxes
 from cpm_fast.inference.settings import Settings
-from cpm_fast.roi import Roi
 
 # left, top, right, bottom, and the score where the function gives one.
 BOX, SCORED = 4, 5
@@ -37,7 +37,7 @@ class Detector:
         """Return None: the function sees images at their own size."""
         del config
 
-    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
+    def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
         """Return the regions about the boxes, with the margin of the pose network, the surest first.
 
         Raises:
@@ -56,7 +56,7 @@ class Detector:
         for region in regions:
             region.check_inside(image.shape[0], image.shape[1])
         order = surest(len(boxes), scores, self.max_subjects, self.min_find_score)
-        return [regions[i].roi for i in order]
+        return [Sighting(regions[i].roi) for i in order]
 
 
 def boxes_and_scores(found: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -19,6 +19,7 @@ import torch
 from cpm_fast.config import SIDE_UNIT_PX, STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.finders.search import MOST_OVERLAP, SAME_SUBJECT, Search, View, overlap, sameness
+from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.ops.many_peaks import many_peaks
@@ -62,20 +63,20 @@ class Finder:
         del config
         return 2 * max(LEVELS_PX)
 
-    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
-        """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+    def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
+        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
         with cpu_threads(settings.threads):
             found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS)
         whole = Roi.whole_image(*image.shape[:2])
-        plain = Settings(batch=settings.batch, threads=settings.threads, precision=settings.precision)
-        view = View.of(engine, plain, image, [whole, *(one.roi for one in found)])
+        view = View.of(engine, settings.plain(), image, [whole, *(one.roi for one in found)])
+        views = view.sightings(settings)
         whole_peak, *peaks = view.scores.tolist()
         seen = [Candidate(one.roi, (one.score + max(peak, 0.0)) / 2) for one, peak in zip(found, peaks, strict=True)]
         kept = distinct(seen, view.parts[1:], self.search.min_find_score)
         highest = max([peaks[i] for i in kept], default=self.search.min_find_score)
         if whole_peak >= highest + WHOLE_AHEAD:
-            return [whole]
-        return [seen[i].roi for i in kept[: self.search.max_subjects]]
+            return views[:1]
+        return [views[1 + i] for i in kept[: self.search.max_subjects]]
 
 
 def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence[int] = LEVELS_PX) -> list[Candidate]:

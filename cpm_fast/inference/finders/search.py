@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from cpm_fast.config import STRIDE, NetworkConfig
 from cpm_fast.engine import Engine
-from cpm_fast.inference.parts import look
+from cpm_fast.inference.parts import Found, Sighting, look
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.roi import Roi
@@ -68,24 +68,24 @@ class Search:
         """Return the longer side of an image whose smallest windows fill the network's box."""
         return math.ceil(max(config.input_size) / min(SIDES))
 
-    def regions(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Roi]:
-        """Return the regions of the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
-        plain = Settings(batch=settings.batch, threads=settings.threads, precision=settings.precision)
+    def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
+        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        plain = settings.plain()
         views = [View.of(engine, plain, image, windows_of(engine, plain, image))]
         for _ in range(LOOKS):
             views.append(View.of(engine, plain, image, views[-1].centered()))
         scores = np.stack([view.scores for view in views])  # [looks, candidates]
         best = scores.argmax(0)
         order = sorted(range(len(best)), key=lambda i: -scores[best[i], i])
-        chosen: list[tuple[Roi, np.ndarray]] = []
+        chosen: list[tuple[Sighting, np.ndarray]] = []
         for i in order:
             view = views[best[i]]
-            roi, parts = view.rois[i], view.parts[i]
+            parts = view.parts[i]
             if view.scores[i] < self.min_find_score or len(chosen) == self.max_subjects:
                 break
-            if all(sameness(parts, other, kept.side) < SAME_SUBJECT for kept, other in chosen):
-                chosen.append((roi, parts))
-        return [roi for roi, _ in chosen]
+            if all(sameness(parts, other, kept.roi.side) < SAME_SUBJECT for kept, other in chosen):
+                chosen.append((view.sightings(settings)[i], parts))
+        return [one for one, _ in chosen]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,9 @@ class View:
     """One look at K regions: parts [K, P, 2] in image pixels, peaks [K, P], and their means [K]."""
 
     skeleton: Skeleton
+    settings: Settings
     rois: Sequence[Roi]
+    found: Sequence[Found]
     parts: np.ndarray
     peaks: np.ndarray
     scores: np.ndarray
@@ -106,7 +108,12 @@ class View:
         peaks = np.array([one.scores[-1] for one in found]).reshape(-1, config.parts)
         # A belief that is NaN gives a peak that is NaN.
         scores = np.nan_to_num(peaks, nan=0.0).mean(1)
-        return cls(config.skeleton, rois, np.array(parts).reshape(-1, config.parts, 2), peaks, scores)
+        return cls(config.skeleton, settings, rois, found, np.array(parts).reshape(-1, config.parts, 2), peaks, scores)
+
+    def sightings(self, settings: Settings) -> list[Sighting]:
+        """Return the regions, and what was found there if the look was as these settings say."""
+        found = self.found if self.settings == settings else [None] * len(self.rois)
+        return [Sighting(roi, one) for roi, one in zip(self.rois, found, strict=True)]
 
     def centered(self) -> list[Roi]:
         """Return the regions about the parts, by the rule of training; a region stays if too few parts are sure."""

@@ -206,7 +206,8 @@ class Following(Tracker):
             # One who was lost a frame ago may be where something is found, though it was expected beside.
             seen = [each.region for each, was in zip(expected, self.subjects, strict=True) if was.frame == now - 1]
             found = looked(self.looks, self.engine, self.settings, image, f"frame {now} of {self.name}")
-            rois += [on_grid(roi) for roi in found if all(overlap(roi, other) <= KNOWN_OVERLAP for other in seen)]
+            new = [one.roi for one in found if all(overlap(one.roi, other) <= KNOWN_OVERLAP for other in seen)]
+            rois += [on_grid(roi) for roi in new]
         poses = self._poses(image, rois, len(expected))
         alike = np.array([[one.alike(pose, now) for pose in poses] for one in expected]).reshape(
             len(expected), len(poses)

@@ -1,0 +1,144 @@
+"""What was found while subjects were looked for is not looked at again, wherever that would give the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cpm_fast.config import preset
+from cpm_fast.engine import Engine
+from cpm_fast.inference.asking import Looks
+from cpm_fast.inference.finders.finder import Finder
+from cpm_fast.inference.finders.search import Search
+from cpm_fast.inference.images import Job
+from cpm_fast.inference.parts import Cut, Found, Subjects, find_parts
+from cpm_fast.inference.settings import Settings
+from cpm_fast.model.cpm import CPM
+from cpm_fast.results.result import Result
+from cpm_fast.roi import Roi
+
+# Centers of three subjects, and the pictures' size: no finder sees them smaller.
+PLACES, SIDE, SIZE = ((40, 60), (150, 70), (250, 160)), 64.0, (240, 320)
+
+
+class Counting:
+    """A network that counts its passes and its crops."""
+
+    def __init__(self, model: CPM) -> None:
+        self.engine = Engine(model)
+        self.model, self.config, self.device = model, self.engine.config, self.engine.device
+        self.passes = self.crops = 0
+
+    def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+        self.passes += 1
+        self.crops += len(crops)
+        return self.engine(crops)
+
+
+class Centers:
+    """A finder's network that sees the three subjects, in every picture and at every scale."""
+
+    config, device = preset("finder"), torch.device("cpu")
+
+    def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+        height, width = crops.shape[2:]
+        maps = torch.zeros(1, 2, height // 8, width // 8)
+        for x, y in PLACES:
+            i, j = (round((at * width / SIZE[1] - 4) / 8) for at in (y, x))
+            maps[0, 0, i, j], maps[0, 1, i, j] = 0.9, float(np.log2(SIDE * width / SIZE[1] / 64))
+        return [maps]
+
+
+FINDER = Finder(Centers(), Search(min_find_score=-1.0))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return list(np.random.default_rng(5).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def whole_picture_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpm_fast.inference.finders.finder.WHOLE_AHEAD", 10.0)
+
+
+def run(model: CPM, pictures: list[np.ndarray], search: Looks | None, **given: Any) -> tuple[list[Result], Counting]:
+    """Return the results of pictures, and the network that located the parts."""
+    rois = given.pop("rois", None)
+    job = Job.of(pictures, Settings(**given), model=model, boxes=None, rois=rois, device="cpu", color="bgr", readers=0,
+                 max_pixels=10**6)  # fmt: skip
+    engine = Counting(model)
+    results = list(dataclasses.replace(job, engine=engine, search=search).run())  # type: ignore[arg-type]
+    assert all(isinstance(each, Result) for each in results)
+    return results, engine  # type: ignore[return-value]
+
+
+def same(results: list[Result], others: list[Result]) -> bool:
+    """Return whether all numbers are the same, bit for bit."""
+    pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(results, others, strict=True)
+             for name in ("keypoints", "scores", "belief_maps")]  # fmt: skip
+    return all(a is b is None or np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("given", [{}, {"belief_maps": True}], ids=["plain", "belief maps"])
+def test_one_look_and_the_same_numbers(model, pictures, given) -> None:
+    # A pass of one crop: sums are in one order, however many crops there are.
+    found, engine = run(model, pictures, FINDER, batch=1, **given)
+    rois = [list(result.rois) for result in found]
+    assert [len(each) for each in rois] == [3, 3]
+    again, second = run(model, pictures, None, batch=1, rois=rois, **given)
+    assert same(found, again) and second.crops == 6
+    # The whole picture and three candidates of each.
+    assert engine.crops == engine.passes == 2 * 4
+
+
+def test_a_search_needs_no_more_looks(model, pictures) -> None:
+    search, picture = Search(2, -1.0), pictures[0][:48, :64].copy()
+    found, engine = run(model, [picture], search, batch=1)
+    again, _ = run(model, [picture], None, batch=1, rois=[list(found[0].rois)])
+    alone = Counting(model)
+    search.sightings(alone, Settings(batch=1), picture)  # type: ignore[arg-type]
+    assert same(found, again) and len(found[0]) == 2 and engine.crops == alone.crops
+
+
+def test_a_full_batch(model, pictures) -> None:
+    found, engine = run(model, pictures, FINDER)
+    again, _ = run(model, pictures, None, rois=[list(result.rois) for result in found])
+    assert engine.passes == 2 and engine.crops == 8
+    for one, other in zip(found, again, strict=True):
+        assert np.allclose(one.scores, other.scores, atol=1e-5)
+    assert all(result.timing.network > 0 for result in found)
+
+
+@pytest.mark.parametrize(
+    ("given", "crops"),
+    [({"flip": True}, 2), ({"pyramid": (0.8, 1.0)}, 2), ({"refine": False}, 1), ({"pyramid": (0.9,)}, 1)], ids=str,
+)  # fmt: skip
+def test_other_looks_are_made(model, pictures, given, crops) -> None:
+    found, engine = run(model, pictures[:1], FINDER, batch=1, **given)
+    again, _ = run(model, pictures[:1], None, batch=1, rois=[list(found[0].rois)], **given)
+    assert same(found, again) and engine.crops == 4 + 3 * crops
+
+
+def test_pictures_come_in_order_and_known_ones_at_once(model) -> None:
+    crop = np.zeros((1, *model.config.input_size, 3), np.uint8)
+    known = Found(np.zeros((1, 14, 2)), np.full((1, 14), 0.5), None, 0, 0, 0)
+    taken: list[str] = []
+
+    def subjects() -> Iterator[tuple[str, Subjects]]:
+        for name in "abcde":
+            taken.append(name)
+            roi = Roi((0, 0), 1)
+            yield name, Subjects([roi], (), [known]) if name in "bcd" else Subjects([roi], [Cut(crop)])
+
+    engine = Counting(model)
+    seen = []
+    for name, found in find_parts(engine, Settings(batch=16), subjects()):  # type: ignore[arg-type]
+        seen.append((name, found[0] is known, taken[-1]))
+    assert seen == [("a", False, "b"), ("b", True, "b"), ("c", True, "c"), ("d", True, "d"), ("e", False, "e")]
+    assert engine.passes == 2
