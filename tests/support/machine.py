@@ -12,14 +12,14 @@ LONG = "CPM_FAST_MACHINE_RUNS" in os.environ
 RUNS, STEPS = int(os.environ.get("CPM_FAST_MACHINE_RUNS", "2")), 6
 
 
-def run_machine(machine: type[RuleBasedStateMachine]) -> None:
-    """Run a state machine."""
+def run_machine(machine: type[RuleBasedStateMachine], steps: int = STEPS) -> None:
+    """Run a state machine for so many steps."""
     checks: list[HealthCheck] = list(HealthCheck)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
             max_examples=RUNS,
-            stateful_step_count=STEPS,
+            stateful_step_count=steps,
             deadline=None,
             suppress_health_check=checks,
             derandomize=not LONG,

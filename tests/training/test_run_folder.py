@@ -22,7 +22,7 @@ from cpm_fast.training.folder import RunFolder
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import TrainingError
 from support.disk import Disk, Killed
-from support.machine import run_machine
+from support.machine import LONG, run_machine
 from support.runs import COMPACT, QUIET, history, weights
 
 pytestmark = [
@@ -33,6 +33,9 @@ pytestmark = [
 RECIPE = replace(RECIPES["modern"], batch=4, epochs=1.0)
 OPTIONS = replace(QUIET, save_every=1, validate_every=1.0)
 MINE = "notes.txt"
+# A checkpoint is written, synced and renamed.
+SAVE_EVENTS = 3
+STEPS_AFTER_DEATHS = 4
 # A position among the events of all files, about 60, or among those of one file.
 FILES = ("metrics", "last", "best", "final", "config", "inputs")
 EVENTS = st.tuples(st.just(""), st.integers(0, 60)) | st.tuples(st.sampled_from(FILES), st.integers(0, 8))
@@ -55,13 +58,30 @@ class RunFolderMachine(RuleBasedStateMachine):
     place: Path
     truth: dict[int, Path]
 
-    @initialize()
-    def begin(self) -> None:
+    # Few runs begin with the deaths that matter most; of many, half do.
+    @initialize(
+        deaths=st.booleans() if LONG else st.just(True),
+        logged=st.integers(0, 2 * SAVE_EVENTS - 1),
+        scored=st.integers(0, SAVE_EVENTS - 1),
+        kill=st.booleans(),
+    )
+    def begin(self, deaths: bool, logged: int, scored: int, kill: bool) -> None:
         shutil.rmtree(self.place / "run", ignore_errors=True)
         self.folder = RunFolder(self.place / "run")
         self.folder.path.mkdir(parents=True)
         (self.folder.path / MINE).write_text("mine")
         self.seed: int | None = None
+        if deaths:
+            self.die_between_a_line_and_its_checkpoint(logged, scored, kill)
+
+    def die_between_a_line_and_its_checkpoint(self, logged: int, scored: int, kill: bool) -> None:
+        """Die or fail where the metrics are ahead of the checkpoint: after a step's line, and after the scores."""
+        saved = logged // SAVE_EVENTS
+        self.start(0, False, ("last", logged), kill)
+        assert len(history(self.folder.path)) == 1 + saved
+        # A resumed run first removes the temporary file that a killed one left.
+        self.start(0, True, ("last", int(kill) + SAVE_EVENTS * (2 - saved) + scored), kill)
+        assert len(history(self.folder.path)) == 3
 
     def check_finished(self, seed: int) -> None:
         """Check that the folder equals that of an undisturbed run."""
@@ -104,20 +124,21 @@ class RunFolderMachine(RuleBasedStateMachine):
         self.start(self.seed if begun and self.seed is not None else 0, begun, event, kill)
 
     @rule()
-    def resume_with_other_data(self) -> None:
-        if self.seed is not None:
-            before = content(self.folder.path)
-            with pytest.raises(ValueError, match="the run's data was"):
-                run(self.folder.path, self.seed, True, samples=9)
-            assert content(self.folder.path) == before
-
-    @rule(resume=st.booleans())
-    def a_second_process(self, resume: bool) -> None:
+    def other_runs_are_refused(self) -> None:
+        """A second process, another recipe, other data, a new run: the folder stays as it is."""
+        if self.seed is None:
+            return
         before = content(self.folder.path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with folder_lock(self.folder.path), pytest.raises(FolderInUse):
-                run(self.folder.path, 0, resume)
+                run(self.folder.path, self.seed, True)
+            with pytest.raises(ValueError, match="the run has another recipe"):
+                run(self.folder.path, 1 - self.seed, True)
+            with pytest.raises(ValueError, match="the run's data was"):
+                run(self.folder.path, self.seed, True, samples=9)
+            with pytest.raises(FileExistsError, match="holds a run already"):
+                run(self.folder.path, self.seed, False)
         assert content(self.folder.path) == before
 
     @rule()
@@ -134,6 +155,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         """Check that the run can be resumed from any state and is right."""
         if hasattr(self, "folder"):
             seed = self.seed or 0
+            self.other_runs_are_refused()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 run(self.folder.path, seed, True)
@@ -145,4 +167,4 @@ def test_any_order_of_events(tmp_path):
         pass
 
     Machine.place, Machine.truth = tmp_path, {}
-    run_machine(Machine)
+    run_machine(Machine, STEPS_AFTER_DEATHS)
