@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import cpm_fast
 from benchmarks.harness.machine import Machine
 from cpm_fast.ops import backend
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.versions import installed
 
 PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx")
 # Prefixes of environment variables that may change a peer's speed.
@@ -68,12 +68,5 @@ def commit() -> str:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of Python, of this checkout and of the packages that affect results."""
-    packages = {name: _version(name) for name in PACKAGES}
+    packages = {name: installed(name) for name in PACKAGES}
     return {"python": platform.python_version(), "cpm_fast": cpm_fast.__version__, **packages}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

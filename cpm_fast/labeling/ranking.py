@@ -18,6 +18,7 @@ from cpm_fast.media.image import read_image
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results import Result
 from cpm_fast.results.drawing import skeleton_overlay
+from cpm_fast.results.marks import INK, put_text, text_mask
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
 
@@ -26,7 +27,7 @@ CRITERIA = ("low_peaks", "stages", "mirrored", "jump", "novelty")
 BATCH = 16
 # Frames of a video further apart than this are no neighbors.
 NEIGHBOR_FRAMES = 30
-TILE_PX, COLUMNS, CAPTION_PX = 240, 4, 26
+TILE_PX, COLUMNS, CAPTION_PX, CAPTION_TEXT_PX = 240, 4, 26, 13
 
 
 @dataclass(eq=False)
@@ -212,7 +213,7 @@ def contact_sheet(folder: Path, picked: Sequence[Candidate], skeleton: Skeleton)
         top, left = (TILE_PX - size[1]) // 2, (TILE_PX - size[0]) // 2
         tile[CAPTION_PX + top : CAPTION_PX + top + size[1], left : left + size[0]] = picture
         caption = f"{number}  {candidate.score:.2f}  {Path(candidate.image).name[-24:]}"
-        cv2.putText(tile, caption, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 34, 30), 1, cv2.LINE_AA)
+        put_text(tile, text_mask(caption, CAPTION_TEXT_PX), (4, 4), INK)
         tiles.append(tile)
     while len(tiles) % COLUMNS:
         tiles.append(np.full_like(tiles[0], 255))

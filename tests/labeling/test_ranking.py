@@ -93,6 +93,15 @@ def test_contact_sheet_holds_every_pick(tmp_path):
     assert sheet.shape == (2 * 266, 4 * 240, 3) and (sheet[300, -100] == 255).all()
 
 
+def test_a_contact_sheet_writes_names_of_other_alphabets(tmp_path):
+    """Two names of as many letters are told apart; OpenCV's own font has a question mark for each."""
+    captions = []
+    for name in ("мышь.png", "тёща.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((100, 50, 3), 90, np.uint8))
+        captions.append(contact_sheet(tmp_path, [candidate(name)], PAIR)[:26, :240])
+    assert (captions[0] != captions[1]).any() and (captions[0] < 128).any()
+
+
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     """Return a tiny network of the beetle's parts."""

@@ -15,7 +15,7 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pyramid", nargs="+", type=float, metavar="FACTOR", help="average over these magnifications")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--batch", type=int, default=16, help="crops per forward pass (%(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
 
 
 def add_project_option(parser: argparse.ArgumentParser) -> None:

@@ -56,7 +56,7 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         help="show the predictions of these weights: a .safetensors file or a bundled name "
         "(default: the project's last; none: the predictions of cpm-fast suggest)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
     parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: 8765, or the next free one)")
 
 
@@ -74,7 +74,7 @@ def add_suggest_options(parser: argparse.ArgumentParser) -> None:
         choices=("low_peaks", "stages", "mirrored", "jump", "novelty"),
         help="criteria (default: all; mirrored only if the skeleton has pairs)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
     parser.add_argument(
         "-o",
         "--output",
