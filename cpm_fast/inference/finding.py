@@ -51,7 +51,7 @@ def find(
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
     Returns:
-        One list of regions per image, in order. It is empty if nobody was found, or, with a warning, if one file of
+        One list of regions per image, in order. It is empty if nobody was found, or, with a warning, if one image of
         several can't be read.
 
     Raises:
@@ -79,7 +79,7 @@ def find(
         try:
             picture = read_to_look(source, search.longer_px(network.config))
         except (OSError, ValueError) as error:
-            if not (several and isinstance(source.item, Path)):
+            if not several:
                 raise
             warnings.warn(f"left out {error}", stacklevel=2)
             found.append([])

@@ -65,9 +65,10 @@ def infer(
     """Find the parts of every subject in every image (Wei et al. 2016).
 
     The crops of all images go through the network `batch` at a time; with `readers` the next images are read and
-    cropped meanwhile, at most two batches ahead. In a folder or a list of paths, a file that can't be read is reported
-    with a warning and in `Results.failures`, and the others are done. A warning also names images in which nobody was
-    found, or the mean score of the parts is low (`doubts.LOW_SCORE`).
+    cropped meanwhile, at most two batches ahead. In a folder or a list, an image that can't be read (a file, bytes, an
+    open file or a PIL image) is reported with a warning and in `Results.failures`, and the others are done. A path that
+    does not exist, and an array or tensor of a wrong type or shape, ends the call before any work. A warning also names
+    images in which nobody was found, or the mean score of the parts is low (`doubts.LOW_SCORE`).
 
     Args:
         images: a path, a folder, the bytes of a picture file or a file open for reading bytes, an [H, W], [H, W, 3] or
@@ -159,7 +160,7 @@ class Job:
         engine: the network.
         settings: of inference.
         sources: the images.
-        several: whether they are a folder or a list; then a file that can't be read is left out.
+        several: whether they are a folder or a list; then an image that can't be read is left out.
         regions: of the subjects of each image, if there is no search.
         readers: threads that read ahead.
         search: the search for subjects in each image; None: there is none.
@@ -252,8 +253,8 @@ class Job:
         return picture, Subjects(rois, list(cuts) if few else cuts)
 
     def _failed(self, source: Source, error: Exception) -> Failure:
-        """Return what happened to one file among others; the only image there is raises its error."""
-        if not (self.several and isinstance(source.item, Path)):
+        """Return what happened to one image among others; the only image there is raises its error."""
+        if not self.several:
             raise error
         return Failure(source.name, str(error))
 

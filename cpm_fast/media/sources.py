@@ -81,9 +81,16 @@ class Source:
         if isinstance(self.item, np.ndarray):
             image = _three_channels(self.item)
             return image if self.color == "bgr" else image[..., ::-1]
+        return self._pixels_of_pil()
+
+    def _pixels_of_pil(self) -> np.ndarray:
         from PIL import ImageOps
 
-        return np.asarray(ImageOps.exif_transpose(self.item).convert("RGB"))[..., ::-1]
+        try:
+            return np.asarray(ImageOps.exif_transpose(self.item).convert("RGB"))[..., ::-1]
+        # An image from a file is read only now, by readers that raise exceptions of many kinds on damaged files.
+        except Exception as error:
+            raise ValueError(f"{self.name}: the PIL image can't be read: {error}") from error
 
 
 def list_images(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import cpm_fast
 from cpm_fast.inference import infer
 from cpm_fast.roi import Roi
 
@@ -85,6 +86,29 @@ def test_bad_files_among_good_ones_are_reported_and_left_out(model, folder, pict
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*probably wrong")
         infer(folder / "a.png", model=model)
+
+
+def test_whatever_cannot_be_read_in_a_list_is_left_out(model, picture):
+    """One rule for paths, bytes, open files and PIL images; the only image there is raises its error."""
+    png, jpg = (cv2.imencode(suffix, picture)[1].tobytes() for suffix in (".png", ".jpg"))
+
+    def bad() -> list:
+        return [b"no picture", io.BytesIO(png[:60]), Image.open(io.BytesIO(jpg[: len(jpg) // 2]))]
+
+    for verb in (infer, cpm_fast.find):
+        with pytest.warns(UserWarning) as caught:
+            found = verb([picture, *bad(), png], model=model, find=lambda image: [[1, 2, 30, 40]])
+        left = [str(warning.message) for warning in caught if "left out" in str(warning.message)]
+        assert [told.split(":")[0] for told in left] == [f"left out image {i}" for i in (1, 2, 3)], left
+        assert len(found) == (2 if verb is infer else 5)
+        for one, reason in zip(bad(), ("can be decoded", "cut short", "can't be read"), strict=True):
+            with pytest.raises(ValueError, match=f"image 0: .*{reason}"):
+                verb(one, model=model, find=lambda image: [[1, 2, 30, 40]])
+    assert set(infer([picture, b""], model=model).failures) == {"image 1"}
+    with pytest.raises(FileNotFoundError, match="gone"):
+        infer([picture, "gone.png"], model=model)
+    with pytest.raises(TypeError, match="image 1: an array must be uint8"):
+        infer([picture, picture.astype(np.float32)], model=model)
 
 
 def test_bytes_and_open_files_are_pictures(model, tmp_path, picture):
