@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.pictures import curve_figure, write_curves
 
 ABSENT, PICTURE = "-", "compare.png"
+# Fields of a validation's line: PCK of every stage of a pose network, and the recall of a finder.
+MEASURES = {"pck": "PCK@0.2", "recall": "recall"}
 LONGEST_CELL = 48
 
 
@@ -27,14 +28,14 @@ class _Run:
     Args:
         name: of the folder, or its path where names are equal.
         config: the content of config.json, flat: "training.epochs" -> value.
-        losses: (step, loss of every stage).
-        scores: dataset -> (step, PCK of every stage), of the validations.
+        losses: (step, loss of the last stage).
+        scores: dataset and measure -> (step, fraction of the last stage), of the validations.
     """
 
     name: str
     config: dict[str, Any]
-    losses: list[tuple[int, list[float]]]
-    scores: dict[str, list[tuple[int, list[float]]]]
+    losses: list[tuple[int, float]]
+    scores: dict[tuple[str, str], list[tuple[int, float]]]
 
 
 def compare_command(options: argparse.Namespace) -> bool:
@@ -66,14 +67,21 @@ def _read(folder: Path, name: str) -> _Run:
     try:
         config = dict(_flat(parse_json(path.read_text(encoding="utf-8"))))
         rows = list(MetricsLog(folder / METRICS_FILE).rows())
-        losses = [(row["step"], row["losses"]) for row in rows if "losses" in row and None not in row["losses"]]
-        scores: dict[str, list[tuple[int, list[float]]]] = {}
+        losses = [_point(row, "losses") for row in rows if "losses" in row and None not in row["losses"]]
+        scores: dict[tuple[str, str], list[tuple[int, float]]] = {}
         for row in rows:
-            if "pck" in row:
-                scores.setdefault(row["data"], []).append((row["step"], row["pck"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            for field, measure in MEASURES.items():
+                if field in row:
+                    scores.setdefault((str(row["data"]), measure), []).append(_point(row, field))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder}: not the folder of a run: {error!r}") from None
     return _Run(name, config, losses, scores)
+
+
+def _point(row: Mapping[str, Any], field: str) -> tuple[int, float]:
+    """Return a line's step, and the value of its field, of the last stage where it has several."""
+    value = row[field]
+    return int(row["step"]), float(value[-1] if isinstance(value, list) else value)
 
 
 def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
@@ -92,14 +100,14 @@ def _differences(runs: Sequence[_Run]) -> list[list[str]]:
 
 def _results(runs: Sequence[_Run]) -> list[list[str]]:
     rows = [["steps", *(str(run.losses[-1][0]) if run.losses else ABSENT for run in runs)]]
-    rows.append(["last loss", *(f"{run.losses[-1][1][-1]:.3f}" if run.losses else ABSENT for run in runs)])
-    for data in dict.fromkeys(name for run in runs for name in run.scores):
-        last, best = [f"{data}: last PCK@0.2"], [f"{data}: best PCK@0.2, step"]
+    rows.append(["last loss", *(f"{run.losses[-1][1]:.3f}" if run.losses else ABSENT for run in runs)])
+    for data, measure in dict.fromkeys(key for run in runs for key in run.scores):
+        last, best = [f"{data}: last {measure}"], [f"{data}: best {measure}, step"]
         for run in runs:
-            points = run.scores.get(data)
-            last.append(f"{100 * points[-1][1][-1]:.1f} %" if points else ABSENT)
-            top = max(points, key=lambda point: point[1][-1]) if points else None
-            best.append(f"{100 * top[1][-1]:.1f} %, {top[0]}" if top else ABSENT)
+            points = run.scores.get((data, measure))
+            last.append(f"{100 * points[-1][1]:.1f} %" if points else ABSENT)
+            top = max(points, key=lambda point: point[1]) if points else None
+            best.append(f"{100 * top[1]:.1f} %, {top[0]}" if top else ABSENT)
         rows += [last, best]
     return rows
 
@@ -108,7 +116,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [[_short(cell) for cell in row] for row in (head, *rows)]
     widths = [max((len(row[i]) for row in cells if i < len(row)), default=0) for i in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in cells)
-    return os.linesep.join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _short(text: str) -> str:
@@ -116,15 +124,20 @@ def _short(text: str) -> str:
 
 
 def _draw(runs: Sequence[_Run], path: Path) -> None:
-    """Draw the last stage's loss, and its PCK of every validation set, over the steps."""
+    """Draw the last stage's loss, and its score of every validation set, over the steps."""
     figure, left, right = curve_figure()
     for number, run in enumerate(runs):
         color = f"C{number}"
-        left.plot([step for step, _ in run.losses], [losses[-1] for _, losses in run.losses], color=color,
-                  label=plain(f"run {run.name}"))  # fmt: skip
-        for data, points in run.scores.items():
-            right.plot([step for step, _ in points], [100 * pck[-1] for _, pck in points], color=color, marker=".",
+        left.plot(*_columns(run.losses), color=color, label=plain(f"run {run.name}"))
+        for (data, _), points in run.scores.items():
+            steps, fractions = _columns(points)
+            right.plot(steps, [100 * fraction for fraction in fractions], color=color, marker=".",
                        label=plain(f"run {run.name}, {data}"))  # fmt: skip
+    measures = dict.fromkeys(measure for run in runs for _, measure in run.scores)
     left.set(ylabel="loss per sample, last stage")
-    right.set(ylabel="PCK@0.2 (%), last stage")
+    right.set(ylabel=f"{' or '.join(measures) or MEASURES['pck']} (%), last stage")
     write_curves(figure, path)
+
+
+def _columns(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in points], [value for _, value in points]

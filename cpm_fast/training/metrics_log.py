@@ -19,9 +19,12 @@ class MetricsLog:
         self.path = path
 
     def rewind(self, step: int, validated: int | None = None) -> None:
-        """Keep the lines up to a step, and scores up to the step validated: a resumed run writes the rest."""
+        """Keep the lines up to a step, and scores, which name their data, up to the step validated.
+
+        A resumed run writes the rest.
+        """
         last_scores = step if validated is None else validated
-        kept = [row for row in self.rows() if row["step"] <= (last_scores if "pck" in row else step)]
+        kept = [row for row in self.rows() if row["step"] <= (last_scores if "data" in row else step)]
         with atomic_write(self.path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 

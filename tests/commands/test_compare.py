@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from cpm_fast.cli import BAD_USE, FINE, main
 
 
@@ -27,6 +29,28 @@ def test_settings_scores_and_curves(tmp_path, capsys):
     assert ["a:", "last", "PCK@0.2", "45.0", "%", "-"] in cells
     assert ["a:", "best", "PCK@0.2,", "step", "50.0", "%,", "25", "-"] in cells
     assert (tmp_path / "out" / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_of_finders_are_compared_by_their_recall(tmp_path, capsys):
+    runs = [
+        write(tmp_path / name, 3, [{"step": 9, "losses": [1.0]}, {"step": 9, "data": "a", "recall": recall}])
+        for name, recall in (("a", 0.5), ("b", 0.75))
+    ]
+    assert main(["compare", *runs, "-o", str(tmp_path / "out")]) == FINE
+    cells = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["a:", "last", "recall", "50.0", "%", "75.0", "%"] in cells
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"step": 1, "losses": []}, {"step": 1, "data": "a", "pck": None}, {"step": 1, "data": "a", "pck": [None]},
+     {"step": [], "losses": [1.0]}, {"step": 1, "pck": [0.5]}, {"step": 1, "data": "a", "recall": "much"}],
+    ids=str,
+)  # fmt: skip
+def test_damaged_metrics_are_told(tmp_path, capsys, row):
+    runs = [write(tmp_path / "a", 3, []), write(tmp_path / "b", 3, [row])]
+    assert main(["compare", *runs, "-o", str(tmp_path / "out")]) == BAD_USE
+    assert "b: not the folder of a run" in capsys.readouterr().err
 
 
 def test_bad_use(tmp_path, capsys):

@@ -54,6 +54,16 @@ def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pyt
     assert (folder / "curves.png").is_file()
 
 
+def test_scores_of_a_lost_step_are_written_once(tmp_path: Path) -> None:
+    """A kill between a validation's line and its checkpoint: the resumed run validates again."""
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    lines = [{"step": 1, "losses": [1.0]}, {"step": 2, "losses": [0.5]}, {"step": 2, "data": "a", "recall": 0.5}]
+    for line in lines:
+        log.write(line)
+    log.rewind(2, validated=1)
+    assert list(log.rows()) == lines[:2]
+
+
 def test_the_score_that_is_kept_is_that_of_the_last_validation() -> None:
     """It is the mean over all sets, for any process that wrote the log."""
     rows = [{"step": 3, "threshold": 0.9}, {"step": 6, "threshold": 0.2}, {"step": 6, "threshold": 0.3}, {"step": 7}]
