@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import groupby
@@ -33,7 +32,7 @@ from cpm_fast.results.result import Result, Results
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import atomic_write
 from cpm_fast.system.output_folder import reserved
-from cpm_fast.system.ranks import join, main_process
+from cpm_fast.system.ranks import join, launched, main_process
 
 OKS = "oks"
 WRITTEN, PREDICTIONS, FOUND = ("eval.json", "pck.png", "report.html"), "predictions.csv", "find.json"
@@ -107,7 +106,7 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     why = "does not go with --find, which looks at whole pictures by a network"
     _refuse(options, (*FILE_OPTIONS, ("--predictions", "predictions", None), ("--protocol", "protocol", "crop"),
                       ("--centric", "centric", "person")), why)  # fmt: skip
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    if launched().world > 1:
         raise ValueError("--find is for one process: start it without torchrun")
     if options.finder is not None and options.find == SEARCH:
         raise ValueError("--finder must stand without the word search, got --find search beside it")

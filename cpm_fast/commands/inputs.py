@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cpm_fast.data.formats.coco import coco_pictures
 from cpm_fast.media.image import shown
 from cpm_fast.media.sources import Source, files_of, list_folder
 from cpm_fast.media.video import VIDEO_SUFFIXES, is_video_file
+from cpm_fast.system.ranks import launched
 from cpm_fast.system.urls import is_live
 
 
@@ -115,5 +115,5 @@ def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
         raise ValueError(f"--frames must be at least 1, got {options.frames}")
     if options.resume and any(isinstance(video, int) or is_live(video) for video in inputs.videos):
         raise ValueError("--resume is for files: frames of a camera can't be read again")
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+    if launched().world > 1:
         raise ValueError("a video is followed by one process, frame after frame: start it without torchrun")

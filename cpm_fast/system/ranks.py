@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -114,7 +116,13 @@ def launched() -> Ranks:
         ValueError: the variables are no numbers, or do not fit together.
     """
     world = _number("WORLD_SIZE", 1)
-    if world <= 1:
+    if world < 1:
+        raise ValueError(f"WORLD_SIZE must be at least 1, got {world}")
+    if world == 1:
+        # Each of several processes that do not know of the others would take itself for the only one.
+        if _number("RANK", 0) != 0:
+            size = "1" if os.environ.get("WORLD_SIZE") else "not set"
+            raise ValueError(f"RANK is {os.environ['RANK']}, but WORLD_SIZE is {size}: start with torchrun")
         return Ranks()
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
@@ -122,14 +130,28 @@ def launched() -> Ranks:
     rank = _number("RANK", 0)
     if not 0 <= rank < world:
         raise ValueError(f"RANK must be from 0 to WORLD_SIZE - 1 = {world - 1}, got {rank}")
-    return Ranks(rank, world, max(1, _number("LOCAL_WORLD_SIZE", 1)), CPU, _number("LOCAL_RANK", 0))
+    place = _number("LOCAL_RANK", 0)
+    if place < 0:
+        raise ValueError(f"LOCAL_RANK must be 0 or more, got {place}")
+    return Ranks(rank, world, max(1, _number("LOCAL_WORLD_SIZE", 1)), CPU, place)
 
 
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name) or str(default)
-    if not text.lstrip("-").isdigit():
+    if re.fullmatch("-?[0-9]+", text.strip()) is None:
         raise ValueError(f"{name} must be a whole number, got {text!r}")
     return int(text)
+
+
+def _seconds_to_wait() -> float:
+    text = os.environ.get(WAIT_VARIABLE) or str(JOIN_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= LONGEST_WAIT.total_seconds():
+        raise ValueError(f"{WAIT_VARIABLE} must be a number of seconds, at most {LONGEST_WAIT.days} days, got {text!r}")
+    return seconds
 
 
 def main_process() -> bool:
@@ -182,7 +204,7 @@ def _join(backend: str, ranks: Ranks) -> None:
     # object ends the process with SIGABRT.
     import torch.distributed.nn.functional  # noqa: F401
 
-    wait = timedelta(seconds=float(os.environ.get(WAIT_VARIABLE) or JOIN_SECONDS))
+    wait = timedelta(seconds=_seconds_to_wait())
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
         store, _, _ = next(distributed.rendezvous("env://", timeout=wait))  # type: ignore[attr-defined]

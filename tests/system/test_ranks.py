@@ -58,6 +58,15 @@ def _free_port() -> str:
         ({"WORLD_SIZE": "2", "RANK": "5", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be from 0 to .* got 5"),
         ({"WORLD_SIZE": "2", "RANK": "-1", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK must be from 0 to .* got -1"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number, got 'two'"),
+        ({"WORLD_SIZE": "\u00b2"}, "WORLD_SIZE must be a whole number, got '\u00b2'"),
+        ({"WORLD_SIZE": "--2"}, "WORLD_SIZE must be a whole number, got '--2'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE must be at least 1, got 0"),
+        ({"RANK": "1"}, "RANK is 1, but WORLD_SIZE is not set: start with torchrun"),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, "RANK is 1, but WORLD_SIZE is 1: start with torchrun"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1", "LOCAL_RANK": "-1"},
+            "LOCAL_RANK must be 0 or more, got -1",
+        ),
     ],
 )
 def test_variables_that_do_not_fit_together(monkeypatch, variables, message):
@@ -72,6 +81,15 @@ def test_variables_that_do_not_fit_together(monkeypatch, variables, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", ["soon", "inf", "nan", "-1", "0", "1e300"])
+def test_the_time_to_wait_is_a_number_of_seconds(monkeypatch, seconds):
+    variables = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in {**variables, "CPM_FAST_WAIT_SECONDS": seconds}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"CPM_FAST_WAIT_SECONDS must be a number of seconds, .* got '{seconds}'"):
+        join()
+
+
 def test_waiting_for_the_others_has_an_end() -> None:
     where = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     code = "from cpm_fast.system.ranks import join; join()"
