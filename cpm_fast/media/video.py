@@ -141,6 +141,8 @@ class Video:
         self._source = source
         self._last_read: _Read | None = None
         self._packets: PacketTimes | None = None
+        # Steps of the file's rate at which there is neither a frame nor a packet.
+        self._empty_steps = 0
         self._capture = _open(source)
         # The time of a frame is known once it is read.
         first = self._read_on()
@@ -160,7 +162,8 @@ class Video:
         # The duration is the container's; the count may be computed from it and a guessed rate.
         self.duration = announced / rate if announced and rate > 0 else None
         self.steady = self.is_camera or self._is_steady()
-        self.announced = int(announced) if announced and (self.steady or _counts_frames(source)) else None
+        self._counts = _counts_frames(source)
+        self.announced = int(announced) if announced and (self.steady or self._counts) else None
         if not self.steady and self.duration and self.announced:
             self.rate = self.announced / self.duration
         self.cut_short, self.damaged = False, 0
@@ -207,7 +210,10 @@ class Video:
             fine, image = self._read()
             if fine and image is not None and (before is None or image.shape == before.image.shape):
                 seconds, decode = self._seconds(), time.perf_counter() - started
-                lost = max(failures, 0 if before is None else self._passed_over(before.seconds, seconds))
+                lost = failures
+                if before is not None:
+                    lost = max(lost, self._passed_over(before.seconds, seconds))
+                    self._empty_steps += self._steps_without_frames(before.seconds, seconds, lost)
                 self._last_read = _Read(image, seconds, decode, lost)
                 return self._last_read
         return None
@@ -216,6 +222,11 @@ class Video:
         """Count the frames between two times that FFmpeg did not give: it passes over what it can't decode."""
         late = later - earlier > LONG_STEP / self.rate
         return self._packets_between(earlier, later) if late else 0
+
+    def _steps_without_frames(self, earlier: float, later: float, lost: int) -> int:
+        """Count the steps between two frames to which neither a frame nor one that is known to be lost belongs."""
+        steps = (later - earlier) * self.rate
+        return max(0, round(steps) - 1 - lost) if math.isfinite(steps) else 0
 
     def _lost_at_end(self, count: int) -> int:
         most = math.inf if self.announced is None else self.announced - count
@@ -254,23 +265,35 @@ class Video:
     def _check_end(self, count: int, last: float) -> None:
         announced = self.announced
         if announced is not None and self.steady:
-            missing = announced - count
-            problem = f"ends after {count} of the {announced} frames it announces"
-            if missing > max(MISSING_FRAMES, MISSING_SHARE * announced):
-                # Times that reach the end say that the frames lack in the middle.
-                self.cut_short = announced - 1 - last * self.rate > MISSING_FRAMES
-                if not self.cut_short:
-                    warnings.warn(
-                        f"{self.name}: {missing} of its {announced} frames are lost; the times of the others are right "
-                        "and their numbers are not", stacklevel=3,
-                    )  # fmt: skip
+            self._check_count(count, announced, last)
         elif self.duration is not None and count > 1:
             step = last / (count - 1)
             missing_time = self.duration - last - step
             self.cut_short = missing_time > max(MISSING_FRAMES * step, MISSING_SHARE * self.duration)
-            problem = f"ends after {last:.2f} of the {self.duration:.2f} s it announces"
+            if self.cut_short:
+                self._warn_of_cut(f"ends after {last:.2f} of the {self.duration:.2f} s it announces")
+
+    def _check_count(self, count: int, announced: int, last: float) -> None:
+        """Compare the number of frames with that of the file, which may announce a little more than it holds."""
+        missing = announced - count
+        many = missing > max(MISSING_FRAMES, MISSING_SHARE * announced)
+        # Times that reach the end say that the frames lack in the middle.
+        self.cut_short = many and announced - 1 - last * self.rate > MISSING_FRAMES
         if self.cut_short:
-            warnings.warn(f"{self.name}: {problem}; is it cut short?", stacklevel=3)
+            self._warn_of_cut(f"ends after {count} of the {announced} frames it announces")
+        elif many or 0 < missing <= self._empty_steps:
+            warnings.warn(
+                f"{self.name}: {missing} of its {announced} frames are lost; the times of the others are right "
+                "and their numbers are not", stacklevel=4,
+            )  # fmt: skip
+        elif missing > 0 and self._counts:
+            warnings.warn(
+                f"{self.name}: gives {count} of the {announced} frames it announces; if one is lost within, those "
+                "after it have too small numbers", stacklevel=4,
+            )  # fmt: skip
+
+    def _warn_of_cut(self, problem: str) -> None:
+        warnings.warn(f"{self.name}: {problem}; is it cut short?", stacklevel=5)
 
     def close(self) -> None:
         self._capture.release()

@@ -208,6 +208,32 @@ def test_matroska_without_a_frame_rate(tmp_path, recwarn, steps):
         assert abs(int(near.image.mean()) - int(frame.image.mean())) <= 8
 
 
+def test_a_frame_that_a_steady_file_lacks_is_told(tmp_path, recwarn):
+    """Neither a frame nor a packet is there: only the times and the file's count tell."""
+    times = [40 * i for i in range(60) if i != 30]
+    (tmp_path / "a.mkv").write_bytes(matroska([flat(4 * i) for i in range(59)], times))
+    opened = Video(tmp_path / "a.mkv")
+    assert len(list(opened.frames())) == 59 and not opened.cut_short
+    assert [str(warning.message).split(": ", 1)[1] for warning in recwarn] == [
+        "1 of its 60 frames are lost; the times of the others are right and their numbers are not"
+    ]
+
+
+def test_a_frame_whose_header_is_damaged_is_told(tmp_path):
+    """The reader of AVI files passes over a piece with an unknown name, and its times go on as if nothing lacked."""
+    with write_video(tmp_path / "cage.avi", 25, (120, 160)) as out:
+        for i in range(60):
+            out.write(flat(4 * i, (120, 160)))
+    data, at = bytearray((tmp_path / "cage.avi").read_bytes()), -1
+    for _ in range(31):
+        at = data.find(b"00dc", at + 1)
+    data[at : at + 4] = b"xxxx"
+    (tmp_path / "cage.avi").write_bytes(data)
+    with pytest.warns(UserWarning, match=r"cage\.avi: (gives 59 of the 60|1 of its 60 frames)"):
+        frames = list(Video(tmp_path / "cage.avi").frames())
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
 def test_matroska_that_is_cut_short(tmp_path):
     data = matroska(
         [np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8) for i in range(60)], list(range(0, 2400, 40))
