@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class FinderScore:
         false_per_picture: false regions above it, per picture.
         f_score: harmonic mean of recall and precision there.
         subjects, pictures: their numbers.
+        left_out: number of pictures that could not be read.
     """
 
     threshold: float
@@ -56,6 +57,7 @@ class FinderScore:
     f_score: float
     subjects: int
     pictures: int
+    left_out: int = 0
 
     def row(self) -> dict[str, Any]:
         """Return the scores as a line of a log."""
@@ -64,29 +66,34 @@ class FinderScore:
     def __str__(self) -> str:
         return (
             f"recall {100 * self.recall:.1f} %, {self.false_per_picture:.2f} false per picture at a belief of "
-            f"{self.threshold:.2f} ({self.subjects} subjects in {self.pictures} pictures)"
+            f"{self.threshold:.2f} ({self.subjects} subjects in {self.pictures} pictures"
+            + (f"; {self.left_out} left out, run cpm-fast data check)" if self.left_out else ")")
         )
 
 
 def evaluate_finder(model: CPM, dataset: Dataset) -> FinderScore:
     """Score a finder on composed scenes of a dataset and on its whole pictures.
 
-    A picture that can't be read is left out.
+    A picture that can't be read is left out and counted.
 
     Args:
         model: the finder, in any mode, which it keeps.
         dataset: held out from its training.
 
     Raises:
-        ValueError: no picture could be read.
+        ValueError: no picture could be read; names the dataset.
     """
     training = model.training
     engine = Engine(model.eval())
     try:
-        return score_of([(scene, chosen(candidates(engine, scene.image, LOWEST), None))
-                         for scene in held_out_scenes(dataset, model)])  # fmt: skip
+        found = [(scene, chosen(candidates(engine, scene.image, LOWEST), None))
+                 for scene in held_out_scenes(dataset, model)]  # fmt: skip
     finally:
         model.train(training)
+    wanted = sum(min(most, len(dataset)) for most in (SCENES, WHOLE))
+    if not found:
+        raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read; run cpm-fast data check")
+    return replace(score_of(found), left_out=wanted - len(found))
 
 
 def held_out_scenes(dataset: Dataset, model: CPM) -> Iterator[Scene]:

@@ -24,9 +24,13 @@ DECODER_LINE = re.compile(
 )
 # The lines among these that mean damage; libpng's remarks on color profiles, for one, mean none.
 DAMAGE_LINE = re.compile(
-    rb"corrupt|premature|damage|truncat|CRC|IDAT|bad huffman|extraneous|read error|decompress|inconsistent",
+    rb"corrupt|premature|damage|truncat|CRC|IDAT|bad huffman|extraneous|read error|decompress|inconsistent|TIFF_Error",
     re.IGNORECASE,
 )
+
+
+# What OpenCV's log puts before a message: level, time, file and line.
+LOG_START = re.compile(rb"^\[[^\]]*\] global \S+ ")
 
 
 class _Ear:
@@ -108,7 +112,7 @@ class _Ear:
 
 def _damage(text: bytes) -> list[str]:
     lines = [line for line in text.splitlines() if DECODER_LINE.search(line) and DAMAGE_LINE.search(line)]
-    return [line.decode(errors="replace").strip() for line in lines]
+    return [LOG_START.sub(b"", line).decode(errors="replace").strip() for line in lines]
 
 
 _ear = _Ear()

@@ -37,6 +37,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 EXIF, ORIENTATION, UPRIGHT, TURNED = b"Exif\0", 0x0112, 1, (5, 6, 7, 8)
 PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"RIFF", b"\x89PNG")
 SEQUENCES = (b"ftypavis", b"ftypmsf1", b"ftyphevc")
+TIFF_ERROR = "TIFF_Error"
 # The decoder of JPEG makes these from fewer coefficients of a block, in less time.
 REDUCED = {
     2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8,
@@ -131,6 +132,8 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS, reducti
         if image is None:
             factor = 1
             image = _by_pillow(first.data, name)
+            # Kinds of TIFF that OpenCV does not read are no damage.
+            damage = [line for line in damage if image is None or not line.startswith(TIFF_ERROR)]
     except MemoryError:
         raise ValueError(f"{name}: too large for this machine's memory") from None
     if image is None:

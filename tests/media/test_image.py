@@ -200,6 +200,22 @@ def noisy_jpeg() -> bytearray:
     return bytearray(cv2.imencode(".jpg", cv2.resize(noise, (400, 300)))[1].tobytes())
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_damage_inside_a_tiff_is_said(tmp_path, compression):
+    """Its reader fills the rest of a strip with whatever was there before."""
+    stored = io.BytesIO()
+    y, x = np.mgrid[:96, :128]
+    Image.fromarray((127 + 120 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8)).save(
+        stored, "TIFF", compression=compression
+    )
+    whole = read_image(saved(tmp_path, stored.getvalue(), "whole.tif"))
+    data = bytearray(stored.getvalue())
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    with pytest.warns(UserWarning, match=r"hurt\.tif: damaged inside, look at it: TIFF_Error"):
+        hurt = read_image(saved(tmp_path, bytes(data), "hurt.tif"))
+    assert (hurt != whole).mean() > 0.1
+
+
 def test_damage_inside_a_jpeg_is_said_and_nothing_leaks(tmp_path, capfd):
     data = noisy_jpeg()
     middle = len(data) // 2

@@ -12,7 +12,9 @@ from cpm_fast.cli import main
 from cpm_fast.config import PRESETS, Conv, preset
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
+from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes.loader import SceneItems
+from cpm_fast.evaluation.finder import evaluate_finder
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model
 from cpm_fast.recipes import RECIPES
@@ -52,6 +54,27 @@ def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pyt
     model = load_model(folder / "final.safetensors")
     assert model.config.kind == "find" and model.config.find_score == pytest.approx(rows[-1]["threshold"], abs=1e-3)
     assert (folder / "curves.png").is_file()
+
+
+class Torn(DrawnFigures):
+    """Figures whose files can't be read, from a number on."""
+
+    whole = 3
+
+    def __getitem__(self, index: int) -> Sample:
+        if index >= self.whole:
+            raise OSError(f"picture{index}.jpg: gone")
+        return super().__getitem__(index)
+
+
+def test_a_validation_counts_what_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = evaluate_finder(CPM(SMALL), Torn(4))
+    # A whole picture, and the scene composed about it; scenes may lack it as another's neighbor too.
+    assert found.left_out >= 2 and found.pictures + found.left_out == 8
+    assert f"{found.left_out} left out, run cpm-fast data check" in str(found)
+    monkeypatch.setattr(Torn, "whole", 0)
+    with pytest.raises(ValueError, match="none of its 4 samples could be read; run cpm-fast data check"):
+        evaluate_finder(CPM(SMALL), Torn(4))
 
 
 def test_scores_of_a_lost_step_are_written_once(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def export_model(
         The compared outputs and how closely they agree, in words.
 
     Raises:
-        ValueError: the suffix is another.
+        ValueError: the suffix is another, options do not go together, or a finder is to be decoded.
         RuntimeError: packages are missing, or the file's outputs differ; nothing is written.
     """
     suffix = Path(path).suffix
@@ -65,6 +65,8 @@ def export_model(
         raise ValueError(f"opset and half (--fp16) are for .onnx, got {str(path)!r}")
     if half and decode:
         raise ValueError("half (--fp16) must come without decode: key points need steps below a quarter pixel")
+    if decode and model.config.kind == "find":
+        raise ValueError("decode (--decode) is for networks that locate parts, got a finder: its maps have many peaks")
     if opset is not None and opset not in OPSETS:
         raise ValueError(f"opset must be from {OPSETS[0]} to {OPSETS[-1]}, got {opset}")
     network = Portable(model, decode)

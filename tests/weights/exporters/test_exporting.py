@@ -162,6 +162,15 @@ def test_options_of_onnx_are_checked(model, tmp_path):
         export_model(model, tmp_path / "net.pt2", half=True)
 
 
+def test_peaks_of_a_finder_are_not_decoded(tmp_path):
+    finder = CPM(
+        replace(preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),), input_size=(64, 64))
+    )
+    for suffix in ("onnx", "pt2"):
+        with pytest.raises(ValueError, match="is for networks that locate parts, got a finder"):
+            export_model(finder, tmp_path / f"net.{suffix}", decode=True)
+
+
 def test_torch_export_round_trip(model, decode, tmp_path):
     export_model(model, tmp_path / "net.pt2", decode=decode)
     extra = {"network": ""}
