@@ -73,6 +73,23 @@ def test_doctor_says_what_to_type_without_the_native_module(tmp_path: Path) -> N
     assert "native CPU ops   problem" in done.stdout and "pip install -e ." in done.stdout
 
 
+def test_a_damaged_native_module_is_not_called_missing(tmp_path: Path) -> None:
+    damaged = """
+import importlib.abc, importlib.machinery, sys, warnings
+class Damaged(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        return importlib.machinery.ModuleSpec(name, self) if name == "cpm_fast._C" else None
+    def create_module(self, spec):
+        raise ImportError("invalid ELF header")
+sys.meta_path.insert(0, Damaged())
+from cpm_fast.ops import backend
+print(backend.native_missing("cpu"))
+"""
+    done = run(damaged, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the compiled module cpm_fast._C is there and can't be loaded (invalid ELF header)")
+
+
 def test_typed_and_licensed() -> None:
     import cpm_fast
 

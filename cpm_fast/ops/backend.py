@@ -41,7 +41,11 @@ try:
             f"rebuild it: {REBUILD}"
         )
 except ImportError as error:
-    _native_error = f"the compiled module cpm_fast._C is missing ({error})"
+    _native_error = (
+        f"the compiled module cpm_fast._C is missing ({error})"
+        if find_spec("cpm_fast._C") is None
+        else f"the compiled module cpm_fast._C is there and can't be loaded ({error}); rebuild it: {REBUILD}"
+    )
 _has_triton = find_spec("triton") is not None
 _has_cuda = _native is not None and bool(_native.has_cuda)
 
