@@ -19,6 +19,7 @@ Out = TypeVar("Out")
 # passed on, but for the empty ones among lines of theirs.
 DECODER_LINE = re.compile(
     rb"^(Corrupt JPEG|Premature end|Inconsistent|Invalid (SOS|JPEG)|Unsupported marker|Application transferred"
+    rb"|Warning: unknown JFIF|Unknown Adobe"
     rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x"
     rb"|Unexpected element\.)"
 )

@@ -200,6 +200,14 @@ def noisy_jpeg() -> bytearray:
     return bytearray(cv2.imencode(".jpg", cv2.resize(noise, (400, 300)))[1].tobytes())
 
 
+def test_a_strange_revision_of_jfif_is_no_damage_and_does_not_leak(tmp_path, capfd, recwarn):
+    data = noisy_jpeg()
+    assert data[6:11] == b"JFIF\0"
+    data[11] = 3
+    assert (read_image(saved(tmp_path, bytes(data))) == decode_image(bytes(noisy_jpeg()), "whole")).all()
+    assert capfd.readouterr().err == "" and not recwarn
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
 def test_damage_inside_a_tiff_is_said(tmp_path, compression):
     """Its reader fills the rest of a strip with whatever was there before."""
