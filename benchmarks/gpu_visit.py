@@ -18,15 +18,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 def main(arguments: list[str]) -> int:
     if "--worker" in arguments:
-        from benchmarks.gpu.worker import main as work
+        from benchmarks.gpu.visit.worker import main as work
 
         return work(arguments)
     if arguments[:1] == ["--subject"]:
-        from benchmarks.gpu.counters import subject
+        from benchmarks.gpu.contests.counters import subject
 
         subject(arguments[1])()
         return 0
-    from benchmarks.gpu.visit import main as visit
+    from benchmarks.gpu.visit.run import main as visit
 
     return visit(arguments)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from benchmarks.gpu import visit, worker
-from benchmarks.gpu.cases import BROKEN, Case, Skipped
-from benchmarks.gpu.steps import Step
+from benchmarks.gpu.visit import run, worker
+from benchmarks.gpu.visit.cases import BROKEN, Case, Skipped
+from benchmarks.gpu.visit.steps import Step
 
 LIMITS = {"always": 20, "fails": 20, "hangs": 3, "crashes": 20, "skips": 20, "counts": 20, "waits": 60}
 STEPS = tuple(Step(name, limit, name, "none", every_time=name == "always") for name, limit in LIMITS.items())
@@ -90,10 +90,10 @@ def work(arguments: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     if "--worker" in arguments:
         return work(arguments)
-    visit.STEPS = STEPS
-    visit.step_of = lambda name: next(step for step in STEPS if step.name == name)
-    visit.ENTRY = Path(__file__).resolve()
-    return visit.main(arguments)
+    run.STEPS = STEPS
+    run.step_of = lambda name: next(step for step in STEPS if step.name == name)
+    run.ENTRY = Path(__file__).resolve()
+    return run.main(arguments)
 
 
 if __name__ == "__main__":

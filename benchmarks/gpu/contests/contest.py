@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.cases import Skipped, Values
+from benchmarks.gpu.visit.cases import Skipped, Values
 from benchmarks.harness.crew import worst_error
 from benchmarks.harness.machine import Machine, best_flops, copy
 from benchmarks.harness.measure import Case, Effort, measure

@@ -6,8 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 
-from benchmarks.gpu.cases import Case, Rows, Values
-from benchmarks.gpu.tools import output, python, run
+from benchmarks.gpu.visit.cases import Case, Rows, Values
+from benchmarks.gpu.visit.tools import output, python, run
 
 PROBE = """
 import json, cpm_fast, cpm_fast._C

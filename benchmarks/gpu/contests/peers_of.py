@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.contest import Entrant
+from benchmarks.gpu.contests.contest import Entrant
 from benchmarks.harness.problems import NetworkProblem, Setting, TrainProblem
 from benchmarks.harness.worker import Run, Unavailable
 from benchmarks.peers import pytorch as peers

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.cases import Case, Rows, Skipped, Values, need_device
-from benchmarks.gpu.peers_of import our_network
-from benchmarks.gpu.sizes import network
-from benchmarks.gpu.tools import found, run
+from benchmarks.gpu.contests.peers_of import our_network
+from benchmarks.gpu.contests.sizes import network
+from benchmarks.gpu.visit.cases import Case, Rows, Skipped, Values, need_device
+from benchmarks.gpu.visit.tools import found, run
 from benchmarks.harness.problems import NetworkProblem, Setting
 from benchmarks.harness.worker import Run
 
@@ -31,7 +31,7 @@ WANTED = re.compile(
     r"l1tex__t_sector_hit_rate|sm__inst_executed_pipe_tensor"
 )
 NCU_S = 60.0
-ENTRY = Path(__file__).resolve().parent.parent / "gpu_visit.py"
+ENTRY = Path(__file__).resolve().parent.parent.parent / "gpu_visit.py"
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:

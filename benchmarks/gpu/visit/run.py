@@ -16,12 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from benchmarks.gpu.plan_file import write_plan
-from benchmarks.gpu.processes import AGAIN, SEEN, Row, Running
-from benchmarks.gpu.results import DONE_CASES, TAIL, Results, step_state
-from benchmarks.gpu.steps import STEPS, Step, step_of
+from benchmarks.gpu.visit.plan_file import write_plan
+from benchmarks.gpu.visit.processes import AGAIN, SEEN, Row, Running
+from benchmarks.gpu.visit.results import DONE_CASES, TAIL, Results, step_state
+from benchmarks.gpu.visit.steps import STEPS, Step, step_of
 
-ENTRY = Path(__file__).resolve().parent.parent / "gpu_visit.py"
+ENTRY = Path(__file__).resolve().parent.parent.parent / "gpu_visit.py"
 # A step does not begin with less time.
 LEAST_S = 5.0
 # A step's process starts again after a case that killed it or broke its CUDA context: this many times, and with this

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.results import Results
+from benchmarks.gpu.visit.results import Results
 
 FORMAT, VERSION = "cpm_fast cuda plan", 1
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.gpu.cases import Case, Rows, Values
-from benchmarks.gpu.tools import python, run
+from benchmarks.gpu.visit.cases import Case, Rows, Values
+from benchmarks.gpu.visit.tools import python, run
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.gpu.cases import Skipped
-from benchmarks.gpu.processes import die_with_parent
+from benchmarks.gpu.visit.cases import Skipped
+from benchmarks.gpu.visit.processes import die_with_parent
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
 
 
 def found(tool: str) -> str:

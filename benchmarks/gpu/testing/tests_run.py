@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from benchmarks.gpu.cases import Case, Rows, Skipped, need_device
-from benchmarks.gpu.outcomes import DESCRIPTOR
-from benchmarks.gpu.tools import ROOT, python, run
+from benchmarks.gpu.testing.outcomes import DESCRIPTOR
+from benchmarks.gpu.visit.cases import Case, Rows, Skipped, need_device
+from benchmarks.gpu.visit.tools import ROOT, python, run
 
-HERE = Path(__file__).resolve().parent
 # Arguments of pytest.
 CORE = ("tests/kernels/test_on_gpu.py", "-k", "core")
 CUDA_OPS = tuple(f"tests/ops/test_{op}.py" for op in ("peaks", "merge_peaks", "resize_merge", "gaussian_targets"))
@@ -45,7 +43,15 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 def pytest_command(*arguments: str) -> list[str]:
     return python(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "benchmarks.gpu.outcomes", "--tb=short", *arguments
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "benchmarks.gpu.testing.outcomes",
+        "--tb=short",
+        *arguments,
     )
 
 

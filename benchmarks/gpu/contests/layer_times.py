@@ -7,11 +7,11 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.contest import contest, oracle
-from benchmarks.gpu.layer_problem import DeviceLayerProblem
-from benchmarks.gpu.peers_of import layers
-from benchmarks.gpu.sizes import LAYER_BATCHES, PRECISIONS, distinct_layers, layer_name
+from benchmarks.gpu.contests.contest import contest, oracle
+from benchmarks.gpu.contests.layer_problem import DeviceLayerProblem
+from benchmarks.gpu.contests.peers_of import layers
+from benchmarks.gpu.contests.sizes import LAYER_BATCHES, PRECISIONS, distinct_layers, layer_name
+from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
 from benchmarks.harness.bounds import BOUNDS
 from benchmarks.harness.problems import Setting
 from benchmarks.peers.pytorch import exact_layer

@@ -7,10 +7,10 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.contest import contest, oracle
-from benchmarks.gpu.peers_of import training_steps
-from benchmarks.gpu.sizes import PRECISIONS, TRAINING, network
+from benchmarks.gpu.contests.contest import contest, oracle
+from benchmarks.gpu.contests.peers_of import training_steps
+from benchmarks.gpu.contests.sizes import PRECISIONS, TRAINING, network
+from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
 from benchmarks.harness.bounds import BOUNDS
 from benchmarks.harness.problems import Setting, TrainProblem
 from benchmarks.peers.pytorch import exact_step

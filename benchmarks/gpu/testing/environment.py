@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from benchmarks.gpu.cases import Case, Rows, Skipped, Values
-from benchmarks.gpu.tools import found, output
+from benchmarks.gpu.visit.cases import Case, Rows, Skipped, Values
+from benchmarks.gpu.visit.tools import found, output
 
 PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "opencv-python", "safetensors", "tqdm", "matplotlib",
             "pytest", "hypothesis", "scipy", "pybind11", "setuptools", "nvidia-cudnn-cu13")  # fmt: skip

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.contest import Entrant, oracle
-from benchmarks.gpu.peers_of import networks
-from benchmarks.gpu.sizes import PARITY, PRECISIONS, network
+from benchmarks.gpu.contests.contest import Entrant, oracle
+from benchmarks.gpu.contests.peers_of import networks
+from benchmarks.gpu.contests.sizes import PARITY, PRECISIONS, network
+from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
 from benchmarks.harness.bounds import BOUNDS
 from benchmarks.harness.problems import NetworkProblem, Setting
 from benchmarks.harness.worker import Unavailable, WorkerFailed

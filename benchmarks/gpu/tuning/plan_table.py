@@ -7,9 +7,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu import forms
-from benchmarks.gpu.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.tried import tried
+from benchmarks.gpu.tuning import forms
+from benchmarks.gpu.tuning.tried import tried
+from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
 from cpm_fast.config import preset
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.model.layers import network_layers

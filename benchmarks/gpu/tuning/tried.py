@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.cases import Values
+from benchmarks.gpu.visit.cases import Values
 from benchmarks.harness.problems import Setting
 from benchmarks.harness.timing import seconds_a_call
 from benchmarks.peers.pytorch import repeated

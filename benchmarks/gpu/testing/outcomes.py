@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from benchmarks.gpu.cases import BROKEN, Rows, context_works
-from benchmarks.gpu.processes import AGAIN, SEEN
-from benchmarks.gpu.worker import names_of
+from benchmarks.gpu.visit.cases import BROKEN, Rows, context_works
+from benchmarks.gpu.visit.processes import AGAIN, SEEN
+from benchmarks.gpu.visit.worker import names_of
 
 DESCRIPTOR = "CPM_FAST_GPU_VISIT_ROWS"
 # Folders and files under tests/, the most useful first.

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.gpu.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.tests_run import CORE, CUDA_OPS, pytest_command, pytest_environment
-from benchmarks.gpu.tools import found, run
+from benchmarks.gpu.testing.tests_run import CORE, CUDA_OPS, pytest_command, pytest_environment
+from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
+from benchmarks.gpu.visit.tools import found, run
 
 # The exit code of the tool's own error, not of a test.
 FOUND_CODE = 99

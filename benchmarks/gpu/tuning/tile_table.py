@@ -8,10 +8,10 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu import forms
-from benchmarks.gpu.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.plan_table import INFERENCE, REHEARSED, capability_of, shapes
-from benchmarks.gpu.tried import Call, tried
+from benchmarks.gpu.tuning import forms
+from benchmarks.gpu.tuning.plan_table import INFERENCE, REHEARSED, capability_of, shapes
+from benchmarks.gpu.tuning.tried import Call, tried
+from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
 from cpm_fast.kernels import plans, spectral_plans
 from cpm_fast.kernels.fourier import frequencies, tiling
 from cpm_fast.ops.plans.cpu import ConvShape

@@ -8,9 +8,9 @@ import os
 import sys
 from importlib import import_module
 
-from benchmarks.gpu.cases import Rows, Skipped, run_cases
-from benchmarks.gpu.processes import AGAIN, SEEN, die_with_parent
-from benchmarks.gpu.steps import step_of
+from benchmarks.gpu.visit.cases import Rows, Skipped, run_cases
+from benchmarks.gpu.visit.processes import AGAIN, SEEN, die_with_parent
+from benchmarks.gpu.visit.steps import step_of
 
 
 def names_of(variable: str) -> frozenset[str]:

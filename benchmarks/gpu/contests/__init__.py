@@ -1,0 +1,1 @@
+"""Steps that hold networks, layers and training steps against cuDNN's, and their counters."""

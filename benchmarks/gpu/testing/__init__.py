@@ -1,0 +1,1 @@
+"""Steps that say whether everything works on this machine: build, doctor, tests, sanitizer."""

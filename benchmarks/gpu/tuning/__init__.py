@@ -1,0 +1,1 @@
+"""Steps that measure the forms of a convolution, and the plan made of them."""
