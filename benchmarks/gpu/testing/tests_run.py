@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.gpu.testing.outcomes import DESCRIPTOR
 from benchmarks.gpu.visit.cases import Case, Rows, Skipped, need_device
-from benchmarks.gpu.visit.tools import ROOT, python, run
+from benchmarks.gpu.visit.tools import NEVER_S, ROOT, python, run
 
 # Arguments of pytest.
 CORE = ("tests/kernels/test_on_gpu.py", "-k", "core")
@@ -25,14 +25,12 @@ REHEARSED: dict[str, tuple[str, ...]] = {
 }
 # pytest's own codes: all passed, some failed, none selected. Any other code means that its process died.
 USUAL_CODES = (0, 1, 5)
-NEVER_S = 3600.0
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
     """Return no cases of this process: pytest takes its place."""
     need_device(device)
     arguments = REHEARSED[step] if device == "cpu" else ("-m", "gpu", *SELECTIONS[step])
-    # The step's limit ends it.
     code, text = run(pytest_command(*arguments), NEVER_S, pytest_environment(rows.descriptor), [rows.descriptor])
     if code not in USUAL_CODES:
         os._exit(code if 0 < code < 256 else 1)

@@ -14,6 +14,8 @@ from benchmarks.gpu.visit.cases import Skipped
 from benchmarks.gpu.visit.processes import die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
+# The limit of a program that only its step's limit ends, which --limit may raise.
+NEVER_S = 3600.0
 
 
 def found(tool: str) -> str:
