@@ -9,6 +9,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.reference.batch_norm import batch_norm as reference_batch_norm
 
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -160,11 +161,7 @@ def _gradients(ctx: Any, dy: torch.Tensor, *_: torch.Tensor | None) -> tuple[tor
     return *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)), None, None
 
 
-def _no_second_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("batch_norm has no second gradient; the reference backend has")
-
-
 torch.library.impl("cpm_fast::batch_norm", "CPU", _cpu)
 torch.library.impl("cpm_fast::batch_norm_backward", "CPU", _cpu_backward)
 torch.library.register_autograd("cpm_fast::batch_norm", _gradients, setup_context=_save)
-torch.library.register_autograd("cpm_fast::batch_norm_backward", _no_second_gradient)
+refuse_gradient("batch_norm_backward", "batch_norm has no second gradient; the reference backend has one")

@@ -13,6 +13,7 @@ from cpm_fast.ops.maps import check_weight
 from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
+from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.library import conv_of_weight
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
@@ -217,10 +218,6 @@ def _gradients(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
     return *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)), None
 
 
-def _no_second_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("context_conv has no second gradient; the reference backend has")
-
-
 def _register_autocast(kind: str, key: str) -> None:
     def cast(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
         dtype = torch.get_autocast_dtype(kind)
@@ -237,6 +234,6 @@ torch.library.impl("cpm_fast::context_conv_backward", "CPU", _cpu_backward)
 torch.library.impl("cpm_fast::context_conv", "CUDA", _cuda)
 torch.library.impl("cpm_fast::context_conv_backward", "CUDA", _cuda_backward)
 torch.library.register_autograd("cpm_fast::context_conv", _gradients, setup_context=_save)
-torch.library.register_autograd("cpm_fast::context_conv_backward", _no_second_gradient)
+refuse_gradient("context_conv_backward", "context_conv has no second gradient; the reference backend has one")
 _register_autocast("cpu", "AutocastCPU")
 _register_autocast("cuda", "AutocastCUDA")

@@ -20,8 +20,9 @@ from cpm_fast.ops.maps import (
     pitch_of,
 )
 from cpm_fast.ops.memory import address, check_memory, check_storage, check_storages, storages_of
+from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.checks import check_tensors
-from cpm_fast.ops.workspace import workspaces
+from cpm_fast.ops.spectral.workspace import workspaces
 from cpm_fast.reference.direct_conv import BLOCK
 from cpm_fast.reference.direct_conv import direct_conv as reference_direct_conv
 from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
@@ -245,13 +246,9 @@ def _conv_out(
     )  # fmt: skip
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("direct_conv has no gradient; context_conv is the differentiable op")
-
-
 if backend.native_missing("cpu") is None:
     torch.library.impl("cpm_fast::pack_weight", "CPU", _pack)
     torch.library.impl("cpm_fast::direct_conv", "CPU", _conv)
     torch.library.impl("cpm_fast::direct_conv_out", "CPU", _conv_out)
 for _op in ("pack_weight", "direct_conv"):
-    torch.library.register_autograd(f"cpm_fast::{_op}", _no_gradient)
+    refuse_gradient(_op, f"{_op} has no gradient; context_conv is the differentiable op")

@@ -8,6 +8,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.registration import register_native
 from cpm_fast.reference.gaussian_targets import gaussian_targets as reference_gaussian_targets
 
 MAX_SIDE_CELLS = 32768
@@ -123,15 +124,4 @@ def _cuda(
     return maps
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("gaussian_targets has no gradient")
-
-
-if backend.native_missing("cpu") is None:
-    torch.library.impl("cpm_fast::gaussian_targets", "CPU", _cpu)
-if backend.native_missing("cuda") is None:
-    torch.library.impl("cpm_fast::gaussian_targets", "CUDA", _cuda)
-torch.library.register_autograd("cpm_fast::gaussian_targets", _no_gradient)
-for _kind in ("cpu", "cuda"):
-    # Positions need float32: half precision cannot tell pixels apart beyond 2048.
-    torch.library.register_autocast("cpm_fast::gaussian_targets", _kind, torch.float32)
+register_native("gaussian_targets", cpu=_cpu, cuda=_cuda)

@@ -8,6 +8,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.registration import register_native
 from cpm_fast.reference.many_peaks import many_peaks as reference_many_peaks
 
 MAX_SIDE_PX = 32768
@@ -103,15 +104,4 @@ def _cuda(maps: torch.Tensor, threshold: float, radius: int) -> tuple[torch.Tens
     return points, scores
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("many_peaks has no gradient")
-
-
-if backend.native_missing("cpu") is None:
-    torch.library.impl("cpm_fast::many_peaks", "CPU", _cpu)
-if backend.native_missing("cuda") is None:
-    torch.library.impl("cpm_fast::many_peaks", "CUDA", _cuda)
-torch.library.register_autograd("cpm_fast::many_peaks", _no_gradient)
-for _kind in ("cpu", "cuda"):
-    # Positions need float32: half precision cannot tell cells apart beyond 2048.
-    torch.library.register_autocast("cpm_fast::many_peaks", _kind, torch.float32)
+register_native("many_peaks", cpu=_cpu, cuda=_cuda)

@@ -6,6 +6,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.registration import register_native
 from cpm_fast.ops.resize_merge import check_finite, check_stack, native_params
 from cpm_fast.reference.merge_peaks import merge_peaks as reference_merge_peaks
 
@@ -96,15 +97,4 @@ def _cuda(
     return points, scores
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("merge_peaks has no gradient")
-
-
-if backend.native_missing("cpu") is None:
-    torch.library.impl("cpm_fast::merge_peaks", "CPU", _cpu)
-if backend.native_missing("cuda") is None:
-    torch.library.impl("cpm_fast::merge_peaks", "CUDA", _cuda)
-torch.library.register_autograd("cpm_fast::merge_peaks", _no_gradient)
-for _kind in ("cpu", "cuda"):
-    # As resize_merge and peaks.
-    torch.library.register_autocast("cpm_fast::merge_peaks", _kind, torch.float32)
+register_native("merge_peaks", cpu=_cpu, cuda=_cuda)

@@ -6,6 +6,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.registration import register_native
 from cpm_fast.reference.peaks import peaks as reference_peaks
 
 MAX_SIDE_PX = 32768
@@ -91,15 +92,4 @@ def _cuda(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
     return points, scores
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("peaks has no gradient")
-
-
-if backend.native_missing("cpu") is None:
-    torch.library.impl("cpm_fast::peaks", "CPU", _cpu)
-if backend.native_missing("cuda") is None:
-    torch.library.impl("cpm_fast::peaks", "CUDA", _cuda)
-torch.library.register_autograd("cpm_fast::peaks", _no_gradient)
-for _kind in ("cpu", "cuda"):
-    # Positions need float32: half precision cannot tell pixels apart beyond 2048.
-    torch.library.register_autocast("cpm_fast::peaks", _kind, torch.float32)
+register_native("peaks", cpu=_cpu, cuda=_cuda)

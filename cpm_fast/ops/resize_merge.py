@@ -8,6 +8,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.registration import register_native
 from cpm_fast.reference.resize_merge import resize_merge as reference_resize_merge
 
 MAX_SIDE = 32768
@@ -128,15 +129,4 @@ def _cuda(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> to
     return merged
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("resize_merge has no gradient")
-
-
-if backend.native_missing("cpu") is None:
-    torch.library.impl("cpm_fast::resize_merge", "CPU", _cpu)
-if backend.native_missing("cuda") is None:
-    torch.library.impl("cpm_fast::resize_merge", "CUDA", _cuda)
-torch.library.register_autograd("cpm_fast::resize_merge", _no_gradient)
-for _kind in ("cpu", "cuda"):
-    # The mean of many maps; frames stay float64, which autocast leaves alone.
-    torch.library.register_autocast("cpm_fast::resize_merge", _kind, torch.float32)
+register_native("resize_merge", cpu=_cpu, cuda=_cuda)

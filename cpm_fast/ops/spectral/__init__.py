@@ -1,1 +1,1 @@
-"""Code that the spectral ops share: checks, their registration with PyTorch, and plain sums in their place."""
+"""Code that the spectral ops share: checks, working memory, their registration, and plain sums in their place."""

@@ -19,9 +19,10 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import capability_of, mode_of
 from cpm_fast.ops.maps import NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.memory import address, check_memory, check_storages, optional_address, storages_of
+from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.checks import tile_of
 from cpm_fast.ops.spectral.fallback import convolve_directly, weight_of
-from cpm_fast.ops.workspace import spectra_workspaces, workspaces
+from cpm_fast.ops.spectral.workspace import spectra_workspaces, workspaces
 from cpm_fast.reference.direct_conv import BLOCK
 
 # Memory that each calling thread keeps between calls. With less the weights are read several times per image, with
@@ -40,7 +41,7 @@ def bound_conv(
     weight: torch.Tensor | None,
 ) -> Callable[[], None]:
     """Return the convolution of these very tensors, which have been checked, on the CPU; spectra are of weight."""
-    native, params = backend.native(), _params(x, spectra, len(bias), kernel, *pool, out)
+    native, params = backend.native(), _params(x, len(bias), kernel, tile_of(spectra), pool, out)
     tensors = {"x": x, "spectra": spectra, "bias": bias, "out": out}
     for name, tensor in tensors.items():
         check_memory(name, tensor)
@@ -222,7 +223,7 @@ def _run(
         x = _channels_last(x)
     gate, spectra = None if gate is None else _channels_last(gate), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
-    params = _params(x, spectra, out.shape[1], kernel, pool, pool_padding, out)
+    params = _params(x, out.shape[1], kernel, tile_of(spectra), (pool, pool_padding), out)
     workspace = workspaces.take(native.spectral_workspace(params, WORKSPACE_BYTES, threads))
     wide = native.spectral_conv_cpu(
         address("x", x), optional_address("gate", gate), address("spectra", spectra), optional_address("bias", bias),
@@ -234,7 +235,7 @@ def _run(
 
 
 def _params(
-    x: torch.Tensor, spectra: torch.Tensor, outputs: int, kernel: int, pool: int, pool_padding: int, out: torch.Tensor
+    x: torch.Tensor, outputs: int, kernel: int, tile: int, pool: Pool = NO_POOL, out: torch.Tensor | None = None
 ) -> Any:
     images, inputs, height, width = x.shape
     return backend.native().SpectralConv(
@@ -244,11 +245,11 @@ def _params(
         inputs=inputs,
         outputs=outputs,
         kernel=kernel,
-        tile=tile_of(spectra),
+        tile=tile,
         x_pitch=pitch_of(x) or 0,
-        out_pitch=pitch_of(out) or 0,
-        pool=pool,
-        pool_padding=pool_padding,
+        out_pitch=0 if out is None else pitch_of(out) or 0,
+        pool=pool[0],
+        pool_padding=pool[1],
     )
 
 
@@ -257,17 +258,8 @@ def _cpu_weight_gradient(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     native, threads = backend.native(), backend.threads()
     gradient, x, gate = _channels_last(gradient), _channels_last(x), None if gate is None else _channels_last(gate)
-    images, inputs, height, width = x.shape
     dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
-    params = native.SpectralConv(
-        images=images,
-        height=height,
-        width=width,
-        inputs=inputs,
-        outputs=gradient.shape[1],
-        kernel=kernel,
-        tile=tile,
-    )
+    params = _params(x, gradient.shape[1], kernel, tile)
     workspace = workspaces.take(native.spectral_gradient_workspace(params, WORKSPACE_BYTES, threads))
     native.spectral_weight_gradient_cpu(
         address("gradient", gradient), optional_address("gate", gate), address("x", x), address("dweight", dweight),
@@ -325,10 +317,6 @@ def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def _no_gradient(ctx: object, *gradients: torch.Tensor) -> None:
-    raise RuntimeError("spectral_conv has no gradient; context_conv is the differentiable op")
-
-
 if backend.native_missing("cpu") is None:
     torch.library.impl("cpm_fast::transform_weight", "CPU", _cpu_transform)
     torch.library.impl("cpm_fast::spectral_conv", "CPU", _cpu_conv)
@@ -338,4 +326,4 @@ torch.library.impl("cpm_fast::transform_weight", "CUDA", _cuda_transform)
 torch.library.impl("cpm_fast::spectral_conv", "CUDA", _cuda_conv)
 torch.library.impl("cpm_fast::spectral_weight_gradient", "CUDA", _cuda_weight_gradient)
 for _op in ("transform_weight", "spectral_conv", "spectral_weight_gradient"):
-    torch.library.register_autograd(f"cpm_fast::{_op}", _no_gradient)
+    refuse_gradient(_op, f"{_op} has no gradient; context_conv is the differentiable op")
