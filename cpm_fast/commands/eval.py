@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_fast import weights
+from cpm_fast.commands.options.evaluation import add_eval_options
 from cpm_fast.data.image_names import MatchError
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
@@ -36,10 +37,10 @@ from cpm_fast.system.ranks import join, launched, main_process
 
 OKS = "oks"
 WRITTEN, PREDICTIONS, FOUND = ("eval.json", "pck.png", "report.html"), "predictions.csv", "find.json"
-# Options that say how a network looks at pictures: (name, where argparse puts it, its value if not given).
-NETWORK_OPTIONS = (("--model", "model", None), ("--protocol", "protocol", "crop"), ("--pyramid", "pyramid", None),
-                   ("--flip", "flip", False))  # fmt: skip
-FILE_OPTIONS = (("--skeleton", "skeleton", None), ("--first-pixel", "first_pixel", None))
+# Options of a network's run, of a file of predictions, and of true regions, which --find does not take.
+NETWORK_OPTIONS = ("model", "protocol", "pyramid", "flip")
+FILE_OPTIONS = ("skeleton", "first_pixel")
+TRUE_REGION_OPTIONS = ("predictions", "protocol", "centric")
 
 
 def eval_command(options: argparse.Namespace) -> bool:
@@ -104,8 +105,7 @@ def _pose_network(name: str, device: str) -> CPM:
 def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bool:
     """Score whole pictures; True when there is a score."""
     why = "does not go with --find, which looks at whole pictures by a network"
-    _refuse(options, (*FILE_OPTIONS, ("--predictions", "predictions", None), ("--protocol", "protocol", "crop"),
-                      ("--centric", "centric", "person")), why)  # fmt: skip
+    _refuse(options, (*FILE_OPTIONS, *TRUE_REGION_OPTIONS), why)
     if launched().world > 1:
         raise ValueError("--find is for one process: start it without torchrun")
     if options.finder is not None and options.find == SEARCH:
@@ -198,10 +198,13 @@ def _save_predictions(found: Predictions, skeleton: Skeleton, path: Path) -> Non
     Results(results).save(path)
 
 
-def _refuse(options: argparse.Namespace, names: Sequence[tuple[str, str, object]], why: str) -> None:
-    for option, key, usual in names:
-        if getattr(options, key) != usual:
-            raise ValueError(f"{option} {why}")
+def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Refuse options that do not have their default."""
+    parser = argparse.ArgumentParser()
+    add_eval_options(parser)
+    for name in names:
+        if getattr(options, name) != parser.get_default(name):
+            raise ValueError(f"--{name.replace('_', '-')} {why}")
 
 
 def _skeleton(name: str) -> Skeleton:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
 import time
 import warnings
@@ -16,13 +15,11 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.commands.inputs import Inputs
+from cpm_fast.commands.options.values import asked_find, checked_score, found_by, settings_of
 from cpm_fast.data.formats.boxes import BoxFile
-from cpm_fast.inference.asking import AUTO, SEARCH, Asked, Looks
+from cpm_fast.inference.asking import SEARCH, Asked
 from cpm_fast.inference.doubts import doubts
-from cpm_fast.inference.finders.center_finder import CenterFinder
-from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.images import Failure, Job
-from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.media.sources import Source, list_images
 from cpm_fast.results.drawing import MIN_SCORE
@@ -37,7 +34,6 @@ from cpm_fast.system.ranks import Ranks, join
 
 SHOWN_FILES = 5
 FAILURES = "failures.txt"
-WHOLE = "whole"
 CSV = "csv"
 STEPS = ("decode", "crop", "network", "peaks")
 
@@ -51,37 +47,6 @@ def infer_pictures(options: argparse.Namespace, inputs: Inputs) -> bool:
     with locked(run.output) if ranks.main else nullcontext():
         ranks.wait()
         return run.run()
-
-
-def checked_score(score: float | None) -> float | None:
-    """Check the --min-score of the command line.
-
-    Raises:
-        ValueError: not a finite number.
-    """
-    if score is not None and not math.isfinite(score):
-        raise ValueError(f"--min-score must be a finite number, got {score}")
-    return score
-
-
-def asked_find(options: argparse.Namespace) -> Any:
-    """Return the argument `find` of `infer` that --find and --finder stand for.
-
-    Raises:
-        ValueError: they contradict each other.
-    """
-    if options.finder is not None and options.find != AUTO:
-        raise ValueError(f"--finder must stand without --find, got --find {options.find} beside it")
-    if options.find == WHOLE:
-        return False
-    return options.find if options.finder is None else options.finder
-
-
-def found_by(looks: Looks | None) -> str:
-    """Describe the search for subjects and its limits; equal descriptions find the same subjects."""
-    if isinstance(looks, Finder | CenterFinder):
-        return f"finder {fingerprint(looks.engine.model)} {looks.search!r}"
-    return repr(looks)
 
 
 class _Run:
@@ -98,9 +63,7 @@ class _Run:
             names = [source.name for source in list_images(pictures)[0]]
             boxes, self.told = file.of(names, *limits)
             boxes, limits = boxes if inputs.several else boxes[0], (None, None)
-        settings = Settings(
-            options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
-        )
+        settings = settings_of(options)
         asked = Asked(asked_find(options), boxes is not None, *limits)
         self.job = Job.of(
             pictures, settings, model=options.model, boxes=boxes, rois=None, asked=asked, color="bgr",

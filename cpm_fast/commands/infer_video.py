@@ -16,11 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from cpm_fast.commands.drawn_video import draw_again, drawn_video
-from cpm_fast.commands.infer_images import asked_find, checked_score, found_by
+from cpm_fast.commands.options.values import asked_find, checked_score, found_by, settings_of
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.doubts import LOW_SCORE, mean_score
-from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.inference.settings import find_network
 from cpm_fast.inference.smoothing import OneEuro
 from cpm_fast.inference.streaming import make_tracker, shown_source
 from cpm_fast.inference.tracking.following import Following
@@ -60,7 +60,7 @@ class _Work:
 
     def __init__(self, options: argparse.Namespace, sources: Sequence[Path | str | int]) -> None:
         self.options, self.output = options, Path(options.output)
-        self.settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, tune=options.tune)
+        self.settings = settings_of(options)
         self.network = find_network(options.model, options.device)
         self.boxes = None if options.box is None else np.array(options.box)
         self.engine = Engine(self.network, precision=self.settings.precision, tune=self.settings.tune, frozen=True)

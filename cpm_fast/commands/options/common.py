@@ -10,12 +10,22 @@ from cpm_fast.system.urls import is_url
 STDIN = "-"
 
 
+def add_model_option(parser: argparse.ArgumentParser, default: str = "bundled") -> None:
+    """Add the option that names a network; `default` describes the one that is used without it."""
+    parser.add_argument("--model", help=f"weights: a .safetensors file or a bundled name (default: {default})")
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a device."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
+
+
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a network's run over pictures."""
     parser.add_argument("--pyramid", nargs="+", type=float, metavar="FACTOR", help="average over these magnifications")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--batch", type=int, default=16, help="crops per forward pass (%(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
+    add_device_option(parser)
 
 
 def add_project_option(parser: argparse.ArgumentParser) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpm_fast.commands.options.common import add_test_options
+from cpm_fast.commands.options.common import add_model_option, add_test_options
 
 
 def add_eval_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of cpm-fast eval."""
     parser.add_argument("--data", required=True, help="as for train")
     parser.add_argument("--last", type=int, metavar="N", help="score only the last N samples")
-    parser.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
+    add_model_option(parser)
     parser.add_argument(
         "--predictions",
         type=Path,

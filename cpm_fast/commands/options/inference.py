@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpm_fast.commands.options.common import add_test_options, path_or_url
+from cpm_fast.commands.options.common import add_model_option, add_test_options, path_or_url
 
 
 def add_infer_options(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
         help="replace files of an earlier run even if they were "
         "changed since then; files that cpm-fast did not write are never replaced",
     )
-    parser.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: bundled)")
+    add_model_option(parser)
     parser.add_argument(
         "--box",
         nargs=4,

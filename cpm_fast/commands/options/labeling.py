@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpm_fast.commands.options.common import add_project_option
+from cpm_fast.commands.options.common import add_device_option, add_model_option, add_project_option
 
 
 def add_frames_options(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
         help="show the predictions of these weights: a .safetensors file or a bundled name "
         "(default: the project's last; none: the predictions of cpm-fast suggest)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
+    add_device_option(parser)
     parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: 8765, or the next free one)")
 
 
@@ -66,7 +66,7 @@ def add_suggest_options(parser: argparse.ArgumentParser) -> None:
         "folder", nargs="?", type=Path, help="folder of the pictures and labels.csv (default: the project's)"
     )
     add_project_option(parser)
-    parser.add_argument("--model", help="weights: a .safetensors file or a bundled name (default: the project's last)")
+    add_model_option(parser, default="the project's last")
     parser.add_argument("-n", "--count", type=int, default=20, help="pictures to suggest (%(default)s)")
     parser.add_argument(
         "--by",
@@ -74,7 +74,7 @@ def add_suggest_options(parser: argparse.ArgumentParser) -> None:
         choices=("low_peaks", "stages", "mirrored", "jump", "novelty"),
         help="criteria (default: all; mirrored only if the skeleton has pairs)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
+    add_device_option(parser)
     parser.add_argument(
         "-o",
         "--output",

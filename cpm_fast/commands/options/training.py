@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cpm_fast.commands.options.common import add_device_option
+
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of cpm-fast train."""
@@ -141,7 +143,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="loader processes (default: one per core, at most 8)")
     parser.add_argument("--save-every", type=int, help="steps between checkpoints (default: 500)")
     parser.add_argument("--validate-every", type=float, help="epochs between validations (default: 1)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, or mps on a Mac (%(default)s)")
+    add_device_option(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-o", "--output", type=Path, help="run folder (default: runs/PRESET)")
     where.add_argument(
