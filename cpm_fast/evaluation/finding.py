@@ -14,6 +14,7 @@ from tqdm import tqdm
 from cpm_fast.data.sample import Dataset
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.annotated import coco_source, with_unsampled
+from cpm_fast.evaluation.finding_score import MATCHED, OVERLAPS, FindingScore, PoseScore, RegionScore
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader
 from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision
 from cpm_fast.evaluation.rule import Rule
@@ -28,136 +29,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.system.progress import bar_wanted
 
-OVERLAPS = (0.5, 0.75)
-# By which a region is a subject's, when its key points are scored.
-MATCHED = OVERLAPS[0]
 NO_IMAGE = np.empty((0, 0, 3), np.uint8)
-
-
-@dataclass(frozen=True)
-class RegionScore:
-    """Regions that were found, at one overlap.
-
-    Args:
-        overlap: intersection over union of the regions, as the pose network sees them, from which one is a subject's.
-        hits: subjects that were found.
-        missed: subjects that were not.
-        false: regions that are nobody's; those of people who do not count are not among them.
-    """
-
-    overlap: float
-    hits: int
-    missed: int
-    false: int
-
-    @property
-    def recall(self) -> float:
-        """Share of the subjects that were found."""
-        return self.hits / (self.hits + self.missed) if self.hits + self.missed else math.nan
-
-    @property
-    def precision(self) -> float:
-        """Share of the regions that are a subject's."""
-        return self.hits / (self.hits + self.false) if self.hits + self.false else math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain numbers."""
-        return {**vars(self), "recall": _plain(self.recall), "precision": _plain(self.precision)}
-
-
-@dataclass(frozen=True, eq=False)
-class PoseScore:
-    """Key points of regions from one source.
-
-    Args:
-        matched: PCK over the subjects that were found.
-        every: PCK over all subjects; the parts of one that was not found are wrong.
-        precision: COCO's numbers; None where they were left out.
-    """
-
-    matched: float
-    every: float
-    precision: AveragePrecision | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain numbers."""
-        oks: dict[str, float | None] | None = None
-        if self.precision is not None:
-            oks = {name: _plain(value) for name, value in self.precision.numbers.items()}
-        return {"matched": _plain(self.matched), "every": _plain(self.every), "average_precision": oks}
-
-
-@dataclass(frozen=True, eq=False)
-class FindingScore:
-    """The outcome over whole pictures.
-
-    Args:
-        dataset, finder: names, for titles.
-        rule: of PCK, settled.
-        pictures, subjects: how many there are.
-        unreadable: samples that could not be read.
-        regions: at each of `OVERLAPS`.
-        found, true: key points of the regions that were found, and of the annotated ones.
-        left_out: why there is no average precision; empty where there is.
-    """
-
-    dataset: str
-    finder: str
-    rule: Rule
-    pictures: int
-    subjects: int
-    unreadable: int
-    regions: tuple[RegionScore, ...]
-    found: PoseScore
-    true: PoseScore
-    left_out: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain numbers, fractions, None for NaN."""
-        return {
-            "dataset": self.dataset, "finder": self.finder, "metric": self.rule.title, "reference": self.rule.over,
-            "pictures": self.pictures, "subjects": self.subjects, "unreadable": self.unreadable,
-            "regions": [one.to_dict() for one in self.regions], "found": self.found.to_dict(),
-            "true_regions": self.true.to_dict(), "average_precision_left_out": self.left_out or None,
-        }  # fmt: skip
-
-    def table(self) -> str:
-        """Two tables in percent: regions by their overlap, and key points beside those of true regions."""
-        hits = self.regions[OVERLAPS.index(MATCHED)].hits
-        lines = [f"subjects of {self.dataset} in {self.pictures} pictures, found by {self.finder}"]
-        lines += [_row("overlap of the regions", [f"{one.overlap:g}" for one in self.regions])]
-        lines += [_row("recall", [_percent(one.recall) for one in self.regions])]
-        lines += [_row("precision", [_percent(one.precision) for one in self.regions])]
-        lines += [_row("found", [str(one.hits) for one in self.regions])]
-        lines += [_row("missed", [str(one.missed) for one in self.regions])]
-        lines += [_row("false", [str(one.false) for one in self.regions])]
-        ways = (self.found, self.true)
-        title = self.rule.title
-        lines += [_row("key points, percent", ["found", "true regions"])]
-        lines += [_row(f"{title} of the {hits} found", [_percent(way.matched) for way in ways])]
-        lines += [_row(f"{title} of all {self.subjects}", [_percent(way.every) for way in ways])]
-        if self.found.precision is not None and self.true.precision is not None:
-            for name in self.found.precision.numbers:
-                values = [way.precision.numbers[name] for way in ways if way.precision is not None]
-                lines.append(_row(f"{name} (COCO's OKS)", [_percent(value) for value in values]))
-        lines.append(f"a subject is found by a region of at least {MATCHED:g} overlap; error over {self.rule.over}")
-        if self.left_out:
-            lines.append(f"average precision is left out: {self.left_out}")
-        if self.unreadable:
-            lines.append(f"unreadable: {self.unreadable} samples")
-        return "\n".join(lines)
-
-
-def _row(name: str, cells: Sequence[str]) -> str:
-    return f"{name:<28}" + "".join(f"{cell:>14}" for cell in cells)
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 @dataclass(frozen=True, eq=False)
