@@ -139,9 +139,14 @@ def arguments_of(given: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
     parser.add_argument("--rounds", type=int, help="timed rounds a case; by default as many as time allows")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME", help="only this row; may be repeated")
-    parser.add_argument("--json", "--out", type=Path, default=Path("runs/benchmarks"), metavar="FILE|FOLDER",
-                        help="a .json file for all suites, or a folder of one a suite (%(default)s); PNG beside it"
-                        )  # fmt: skip
+    parser.add_argument(
+        "--json",
+        "--out",
+        type=Path,
+        default=Path("runs/benchmarks"),
+        metavar="FILE|FOLDER",
+        help="a .json file for all suites, or a folder of one a suite (%(default)s); PNG beside it",
+    )
     chosen = parser.parse_args(given)
     named = [*chosen.suites, *chosen.suite]
     unknown = [name for name in named if name not in SUITES]

@@ -196,13 +196,18 @@ def gate_launches(
         kernel=context_conv_gate_kernel,
         programs=tiles * runs,
         arguments={
-            "dy_ptr": dy, "y_ptr": dy if y is None else y, "gated_ptr": dy if gated is None else gated,
-            "partial_ptr": partial, "pixels": pixels, "out_channels": out_channels, "run_pixels": run_pixels,
+            "dy_ptr": dy,
+            "y_ptr": dy if y is None else y,
+            "gated_ptr": dy if gated is None else gated,
+            "partial_ptr": partial,
+            "pixels": pixels,
+            "out_channels": out_channels,
+            "run_pixels": run_pixels,
         },
         constants={"RELU": int(y is not None), "BLOCK_PIXELS": tile.pixels, "BLOCK_OUT": tile.out},
         warps=tile.warps,
         stages=tile.stages,
-    )  # fmt: skip
+    )
     return add, sum_launch(partial, dbias)
 
 

@@ -132,17 +132,24 @@ def product_launch(
         kernel=spectral_conv_product_kernel,
         programs=count * triton.cdiv(tiles, tile.pixels) * triton.cdiv(padded_out, tile.out),
         arguments={
-            "x_ptr": x, "weight_ptr": weight, "y_ptr": y,
-            "tiles": tiles, "padded_in": padded_in, "out_channels": out_channels, "padded_out": padded_out,
+            "x_ptr": x,
+            "weight_ptr": weight,
+            "y_ptr": y,
+            "tiles": tiles,
+            "padded_in": padded_in,
+            "out_channels": out_channels,
+            "padded_out": padded_out,
             "real_pair": count // 2,
         },
         constants={
             "PRECISION": dot_precision(arithmetic.product_mode),
-            "BLOCK_TILES": tile.pixels, "BLOCK_OUT": tile.out, "BLOCK_IN": tile.depth,
+            "BLOCK_TILES": tile.pixels,
+            "BLOCK_OUT": tile.out,
+            "BLOCK_IN": tile.depth,
         },
         warps=tile.warps,
         stages=tile.stages,
-    )  # fmt: skip
+    )
 
 
 def dweight_launch(
@@ -161,14 +168,22 @@ def dweight_launch(
         kernel=spectral_conv_dweight_kernel,
         programs=count * triton.cdiv(out_channels, tile.out) * triton.cdiv(padded_in, tile.depth),
         arguments={
-            "x_ptr": x, "dy_ptr": dy, "dweight_ptr": dweight,
-            "tiles": tiles, "padded_in": padded_in, "out_channels": out_channels, "padded_out": dy.shape[-1],
+            "x_ptr": x,
+            "dy_ptr": dy,
+            "dweight_ptr": dweight,
+            "tiles": tiles,
+            "padded_in": padded_in,
+            "out_channels": out_channels,
+            "padded_out": dy.shape[-1],
             "real_pair": count // 2,
         },
         constants={
-            "ADD": int(add), "PRECISION": dot_precision(arithmetic.product_mode),
-            "BLOCK_TILES": tile.pixels, "BLOCK_OUT": tile.out, "BLOCK_IN": tile.depth,
+            "ADD": int(add),
+            "PRECISION": dot_precision(arithmetic.product_mode),
+            "BLOCK_TILES": tile.pixels,
+            "BLOCK_OUT": tile.out,
+            "BLOCK_IN": tile.depth,
         },
         warps=tile.warps,
         stages=tile.stages,
-    )  # fmt: skip
+    )

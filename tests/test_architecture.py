@@ -134,8 +134,11 @@ def test_native_core_knows_no_torch_and_no_python(path: Path) -> None:
 
 
 def test_every_folder_and_root_module_has_a_level() -> None:
-    found = {path.stem if path.suffix else path.name for path in PACKAGE.iterdir()
-             if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}  # fmt: skip
+    found = {
+        path.stem if path.suffix else path.name
+        for path in PACKAGE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    } - {"__init__"}
     assert found == set(LEVEL)
 
 

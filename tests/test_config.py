@@ -18,9 +18,17 @@ def test_round_trip_through_json(name):
 
 def test_round_trip_of_unusual_values():
     config = NetworkConfig(
-        skeleton=COCO, stages=1, input_size=(256, 192), tail=(Conv(3, 8),), concat=("beliefs", "features"),
-        center_map=False, background=False, init_std=None, pixel_mean=(1.5, 2, 3), color="rgb",
-    )  # fmt: skip
+        skeleton=COCO,
+        stages=1,
+        input_size=(256, 192),
+        tail=(Conv(3, 8),),
+        concat=("beliefs", "features"),
+        center_map=False,
+        background=False,
+        init_std=None,
+        pixel_mean=(1.5, 2, 3),
+        color="rgb",
+    )
     assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

@@ -67,10 +67,16 @@ def test_from_parts_by_hand():
 def test_from_parts_takes_the_hazen_quantile_of_the_votes():
     # Votes of 20 (head), 30 (lower leg: 50.85 / 1.6950), 40 (upper arm: 47.7 / 1.1925) and 80.16 (neck to shoulder).
     # Sorted, they are at 1/8, 3/8, 5/8 and 7/8: 0.75 lies halfway between the last two.
-    roi = Roi.from_parts(*parts_of(
-        neck=(0, 0), head_top=(0, 20), right_elbow=(30, 0), right_shoulder=(30, 47.7),
-        right_ankle=(60, 0), right_knee=(60, 50.85),
-    ))  # fmt: skip
+    roi = Roi.from_parts(
+        *parts_of(
+            neck=(0, 0),
+            head_top=(0, 20),
+            right_elbow=(30, 0),
+            right_shoulder=(30, 47.7),
+            right_ankle=(60, 0),
+            right_knee=(60, 50.85),
+        )
+    )
     shoulder = np.hypot(30, 47.7) / 0.7030
     assert roi.side == pytest.approx((40 + shoulder) / 2 * 368 / 41)
 

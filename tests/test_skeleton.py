@@ -98,8 +98,11 @@ def test_from_dict_rejects(values):
 
 def test_from_toml(tmp_path):
     path = tmp_path / "mouse.toml"
-    path.write_text('names = ["nose", "left ear", "right ear"]\nlimbs = [["nose", "left ear"]]\n'
-                    'pairs = [["left ear", "right ear"]]\n', encoding="utf-8")  # fmt: skip
+    path.write_text(
+        'names = ["nose", "left ear", "right ear"]\nlimbs = [["nose", "left ear"]]\n'
+        'pairs = [["left ear", "right ear"]]\n',
+        encoding="utf-8",
+    )
     mouse = Skeleton.from_toml(path)
     assert mouse.name == "mouse"
     assert mouse.mirror == (0, 2, 1)

@@ -168,8 +168,11 @@ def main(arguments: list[str] | None = None) -> int:
             run, workers = folder / str(runs), int(runs % WORKER_EVERY == WORKER_EVERY - 1)
             runs += 1
             try:
-                fell.update(kill_until_done(start, run, int(random.integers(1, chosen.each + 1)), longest[start],
-                                            workers, random))  # fmt: skip
+                fell.update(
+                    kill_until_done(
+                        start, run, int(random.integers(1, chosen.each + 1)), longest[start], workers, random
+                    )
+                )
             except RuntimeError as error:
                 print(error, file=sys.stderr)
                 lost += 1

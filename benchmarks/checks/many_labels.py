@@ -88,11 +88,15 @@ def measure(folder: Path, steps: int) -> dict[str, Any]:
                 saves.append(time.perf_counter() - saving)
         heap = driver.execute_script("return performance.memory ? performance.memory.usedJSHeapSize / 1048576 : null")
         return {
-            "first_picture_s": first, "next_median_s": float(np.median(nexts)),
-            "next_p95_s": float(np.quantile(nexts, 0.95)), "save_median_s": float(np.median(saves)),
+            "first_picture_s": first,
+            "next_median_s": float(np.median(nexts)),
+            "next_p95_s": float(np.quantile(nexts, 0.95)),
+            "save_median_s": float(np.median(saves)),
             "server_mb_before": before,
-            "server_mb_after": resident_mb(server.pid), "page_heap_mb": heap, "steps": steps,
-        }  # fmt: skip
+            "server_mb_after": resident_mb(server.pid),
+            "page_heap_mb": heap,
+            "steps": steps,
+        }
     finally:
         driver.quit()
         server.kill()

@@ -167,12 +167,20 @@ def main(arguments: list[str] | None = None) -> int:
     for problem in wrong:
         print(problem, file=sys.stderr)
     if chosen.out is not None:
-        write_json(chosen.out, {
-            "command": " ".join(["python benchmarks/checks/many_pictures.py", *sys.argv[1:]]),
-            "pictures": chosen.pictures,
-            "bad": len(bad), "threads": chosen.threads, "pictures_per_s": rates, "runs": runs, "wrong": wrong,
-            "hardware": record.hardware(), "versions": versions(),
-        })  # fmt: skip
+        write_json(
+            chosen.out,
+            {
+                "command": " ".join(["python benchmarks/checks/many_pictures.py", *sys.argv[1:]]),
+                "pictures": chosen.pictures,
+                "bad": len(bad),
+                "threads": chosen.threads,
+                "pictures_per_s": rates,
+                "runs": runs,
+                "wrong": wrong,
+                "hardware": record.hardware(),
+                "versions": versions(),
+            },
+        )
         print(f"wrote {chosen.out}")
     return 1 if wrong else 0
 

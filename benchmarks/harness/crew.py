@@ -71,11 +71,17 @@ class Crew:
         for peer in entered:
             self.worker(peer.name, peer.environment)
         return Case(
-            name=name, contestants=[RemoteContestant(self, peer, problem) for peer in entered],
-            error=lambda arrays: worst_error(arrays, right), bound=bound, bytes=problem.bytes, macs=problem.macs,
-            images=problem.batch, device=problem.setting.device, precision=problem.setting.precision,
+            name=name,
+            contestants=[RemoteContestant(self, peer, problem) for peer in entered],
+            error=lambda arrays: worst_error(arrays, right),
+            bound=bound,
+            bytes=problem.bytes,
+            macs=problem.macs,
+            images=problem.batch,
+            device=problem.setting.device,
+            precision=problem.setting.precision,
             sizes={**sizes, "batch": problem.batch},
-        )  # fmt: skip
+        )
 
 
 @dataclass

@@ -72,16 +72,24 @@ def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
         ),
         "deeper stages": replace(base, stages=4, refine=(Conv(5, 48), *_blocks(5, 48, 2, 2), Conv(1, 96))),
         "320 px, narrower": replace(
-            base, input_size=(320, 320), center_sigma=18.0, stages=4,
+            base,
+            input_size=(320, 320),
+            center_sigma=18.0,
+            stages=4,
             trunk=((Conv(3, 16),), (Conv(3, 32),), _doubled(5, 64)),
             tail=(Conv(5, 80), *_blocks(5, 80, 2, 2)),
         ),
         "192 px, wider": replace(
-            base, input_size=(192, 192), center_sigma=11.0, trunk=((Conv(3, 48),), (Conv(3, 64),), _doubled(5, 96)),
-            tail=(Conv(3, 144), *_blocks(3, 144, 2, 2)), features=(Conv(1, 64),), first=(Conv(7, 96), Conv(1, 192)),
+            base,
+            input_size=(192, 192),
+            center_sigma=11.0,
+            trunk=((Conv(3, 48),), (Conv(3, 64),), _doubled(5, 96)),
+            tail=(Conv(3, 144), *_blocks(3, 144, 2, 2)),
+            features=(Conv(1, 64),),
+            first=(Conv(7, 96), Conv(1, 192)),
             refine=(Conv(5, 64), *_blocks(5, 64, 1, 2), Conv(1, 128)),
         ),
-    }  # fmt: skip
+    }
 
 
 def _blocks(kernel: int, channels: int, count: int, depth: int) -> tuple[Conv, ...]:
@@ -147,11 +155,18 @@ def carry_out(
         hits = sample_hits(model, dataset)[-1]
         scores[dataset.name] = {"pck": float(hits.mean()), "interval": list(bootstrap_interval(hits)),
                                 "samples": len(hits)}  # fmt: skip
-    write_json(done, {
-        "name": name, **plan, "predicted_ms": round(predicted_milliseconds(network), 2),
-        "parameters": parameter_count(network), "gmac": round(mac_count(network) / 1e9, 3), "scores": scores,
-        "network": network.to_dict(),
-    })  # fmt: skip
+    write_json(
+        done,
+        {
+            "name": name,
+            **plan,
+            "predicted_ms": round(predicted_milliseconds(network), 2),
+            "parameters": parameter_count(network),
+            "gmac": round(mac_count(network) / 1e9, 3),
+            "scores": scores,
+            "network": network.to_dict(),
+        },
+    )
     return _read(done)
 
 
@@ -230,10 +245,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     write_text(chosen.out / "candidates.md", text)
     given = sys.argv[1:] if arguments is None else arguments
-    write_json(chosen.out / "candidates.json", {
-        "command": " ".join(["python benchmarks/studies/candidates.py", *given]), "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(), "versions": versions(), "recipe": recipe.to_dict(), "candidates": ranked(rows),
-    })  # fmt: skip
+    write_json(
+        chosen.out / "candidates.json",
+        {
+            "command": " ".join(["python benchmarks/studies/candidates.py", *given]),
+            "date": time.strftime("%Y-%m-%d"),
+            "commit": commit(),
+            "versions": versions(),
+            "recipe": recipe.to_dict(),
+            "candidates": ranked(rows),
+        },
+    )
     print(f"wrote {chosen.out / 'candidates.md'} and candidates.json")
     return 0
 

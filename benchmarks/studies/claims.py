@@ -83,8 +83,13 @@ def field_network(tail: int, first: int, refine: int) -> NetworkConfig:
     """Return two stages with these kernels, as wide as the common number of parameters allows."""
 
     def network(channels: int) -> NetworkConfig:
-        return replace(BOX, stages=2, tail=(Conv(tail, channels),) * 3, first=(Conv(first, channels), Conv(1, 128)),
-                       refine=(Conv(refine, channels),) * 3 + (Conv(1, 64),))  # fmt: skip
+        return replace(
+            BOX,
+            stages=2,
+            tail=(Conv(tail, channels),) * 3,
+            first=(Conv(first, channels), Conv(1, 128)),
+            refine=(Conv(refine, channels),) * 3 + (Conv(1, 64),),
+        )
 
     return min(
         (network(channels) for channels in range(8, 320)),
@@ -116,17 +121,28 @@ def carry_out(
     if not done.exists():
         per_epoch = max(1, len(data) // experiment.config.batch)
         config = replace(experiment.config, epochs=steps / per_epoch)
-        options = RunOptions(workers=workers, save_every=200, validate_every=config.epochs / VALIDATIONS,
-                             gradients_every=max(1, steps // HISTOGRAMS))  # fmt: skip
+        options = RunOptions(
+            workers=workers,
+            save_every=200,
+            validate_every=config.epochs / VALIDATIONS,
+            gradients_every=max(1, steps // HISTOGRAMS),
+        )
         train(experiment.network, config, [data], [held_out], folder, resume=True, options=options)
         model = load_model(RunFolder(folder).final)
-        write_json(done, {
-            "name": experiment.name, "steps": steps, "parameters": parameter_count(experiment.network),
-            "fields": [receptive_field(experiment.network, t) for t in range(1, experiment.network.stages + 1)],
-            "hits": sample_hits(model, held_out).round(4).tolist(),
-            "curve": [[row["step"], row["pck"]] for row in MetricsLog(folder / METRICS_FILE).rows() if "pck" in row],
-            "gradients": list(MetricsLog(folder / GRADIENTS_FILE).rows()),
-        })  # fmt: skip
+        write_json(
+            done,
+            {
+                "name": experiment.name,
+                "steps": steps,
+                "parameters": parameter_count(experiment.network),
+                "fields": [receptive_field(experiment.network, t) for t in range(1, experiment.network.stages + 1)],
+                "hits": sample_hits(model, held_out).round(4).tolist(),
+                "curve": [
+                    [row["step"], row["pck"]] for row in MetricsLog(folder / METRICS_FILE).rows() if "pck" in row
+                ],
+                "gradients": list(MetricsLog(folder / GRADIENTS_FILE).rows()),
+            },
+        )
     return json.loads(done.read_text(encoding="utf-8"))
 
 
@@ -188,9 +204,14 @@ def main(arguments: list[str] | None = None) -> int:
     print(text)
     (chosen.out / "claims.md").write_text(text, encoding="utf-8")
     # The runs' own files keep the hits of every sample and the histograms.
-    short = {group: [{name: value for name, value in run.items() if name not in ("hits", "gradients")}
-                     | {"pck": claims_report.scores(run).tolist()} for run in runs]
-             for group, runs in found.items()}  # fmt: skip
+    short = {
+        group: [
+            {name: value for name, value in run.items() if name not in ("hits", "gradients")}
+            | {"pck": claims_report.scores(run).tolist()}
+            for run in runs
+        ]
+        for group, runs in found.items()
+    }
     write_json(
         chosen.out / "claims.json",
         {**plan, "verdicts": [vars(verdict) for verdict in verdicts], "runs": short, "versions": versions()},

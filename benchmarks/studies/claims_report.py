@@ -76,15 +76,22 @@ def scheme_verdicts(runs: list[Run]) -> list[Verdict]:
     for name, words in (("stagewise", "stage-wise training"), ("stagewise_then_joint", "stage-wise, then joint"),
                         ("final_only", "joint training without intermediate supervision")):  # fmt: skip
         verdict, apart = more(joint["hits"][-1], by_name[name]["hits"][-1])
-        given.append(Verdict(f"Figure 6b: joint training with intermediate supervision beats {words}", verdict,
-                             f"last stage {apart}"))  # fmt: skip
+        given.append(
+            Verdict(
+                f"Figure 6b: joint training with intermediate supervision beats {words}", verdict, f"last stage {apart}"
+            )
+        )
     with_losses, without = (depth_ratio(by_name[name]) for name in ("joint", "final_only"))
     shrunk = with_losses / without
     verdict = HOLDS if shrunk > VANISHED else FAILS if shrunk < 1 / VANISHED else OPEN
-    given.append(Verdict(
-        "Figure 5: without intermediate supervision gradients vanish towards the input", verdict,
-        f"median gradient of the first layer over the last stage's beliefs, early: {with_losses:.2g} with, "
-        f"{without:.2g} without (a factor of {VANISHED:g} counts)"))  # fmt: skip
+    given.append(
+        Verdict(
+            "Figure 5: without intermediate supervision gradients vanish towards the input",
+            verdict,
+            f"median gradient of the first layer over the last stage's beliefs, early: {with_losses:.2g} with, "
+            f"{without:.2g} without (a factor of {VANISHED:g} counts)",
+        )
+    )
     return given
 
 
@@ -111,9 +118,12 @@ def stage_verdicts(run: Run) -> list[Verdict]:
     flat = HOLDS if mean < before / 4 else FAILS
     return [
         Verdict("Figure 6c: accuracy rises with every stage up to the fifth", verdict, grounds),
-        Verdict("Figure 6c: the sixth stage adds little (less than the mean of the four steps before)", flat,
-                f"5 to 6: {more(hits[5], hits[4])[1]}"),
-    ]  # fmt: skip
+        Verdict(
+            "Figure 6c: the sixth stage adds little (less than the mean of the four steps before)",
+            flat,
+            f"5 to 6: {more(hits[5], hits[4])[1]}",
+        ),
+    ]
 
 
 def field_verdicts(runs: list[Run], box: int) -> list[Verdict]:

@@ -207,10 +207,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_text(chosen.out / "decoding.md", text)
-    write_json(chosen.out / "decoding.json", {
-        "command": "python benchmarks/studies/decoding.py " + " ".join(sys.argv[1:]), "model": chosen.model,
-        "seconds": round(time.perf_counter() - started, 1), "versions": versions(), "results": results,
-    })  # fmt: skip
+    write_json(
+        chosen.out / "decoding.json",
+        {
+            "command": "python benchmarks/studies/decoding.py " + " ".join(sys.argv[1:]),
+            "model": chosen.model,
+            "seconds": round(time.perf_counter() - started, 1),
+            "versions": versions(),
+            "results": results,
+        },
+    )
     print(f"wrote {chosen.out / 'decoding.md'} and decoding.json")
     return 0
 

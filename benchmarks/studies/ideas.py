@@ -172,10 +172,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         | {"pck": {name: float(np.mean(hits)) for name, hits in row["hits"].items()}}
         for row in (before, *found)
     ]
-    write_json(chosen.out / "ideas.json", {
-        "command": "python benchmarks/studies/ideas.py " + " ".join(sys.argv[1:]), "versions": versions(),
-        "table": text.splitlines(), "ideas": rows,
-    })  # fmt: skip
+    write_json(
+        chosen.out / "ideas.json",
+        {
+            "command": "python benchmarks/studies/ideas.py " + " ".join(sys.argv[1:]),
+            "versions": versions(),
+            "table": text.splitlines(),
+            "ideas": rows,
+        },
+    )
     print(f"wrote {chosen.out / 'ideas.md'} and ideas.json")
     return 0
 

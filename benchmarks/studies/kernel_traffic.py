@@ -246,8 +246,12 @@ def traffic(launch: Launch, compiled: Compiled, capability: int) -> dict[str, ob
         value.nbytes for value in {id(v): v for v in launch.arguments.values() if isinstance(v, torch.Tensor)}.values()
     )
     return {
-        "programs_a_multiprocessor": held.programs, "occupancy": held.warps_share, "occupancy_bound": held.bound,
-        "l2_bytes": sum(l2.values()), "l2_bytes_by_argument": l2, "times_its_tensors": sum(l2.values()) / max(least, 1),
+        "programs_a_multiprocessor": held.programs,
+        "occupancy": held.warps_share,
+        "occupancy_bound": held.bound,
+        "l2_bytes": sum(l2.values()),
+        "l2_bytes_by_argument": l2,
+        "times_its_tensors": sum(l2.values()) / max(least, 1),
         "shared_bytes": shared,
         "shared_s": None if shared is None or capability != 90 else shared / SHARED_BYTES_PER_S,
-    }  # fmt: skip
+    }

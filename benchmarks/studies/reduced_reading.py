@@ -72,11 +72,12 @@ def effect(path: Path, model: cpm_fast.CPM) -> dict[str, Any]:
         distance = np.linalg.norm(results["reduced"].keypoints - results["whole"].keypoints, axis=-1)
         moved += (distance * scale[:, None]).ravel().tolist()
     return {
-        "pictures": sum(bool(each) for each in people.values()), "reduced_pictures": smaller,
+        "pictures": sum(bool(each) for each in people.values()),
+        "reduced_pictures": smaller,
         "moved_px": {str(share): float(np.quantile(moved, share)) for share in (0.5, 0.9, 0.99)},
         "similarity": {way: float(np.mean(each)) for way, each in similar.items()},
         "interval": {way: interval(each) for way, each in similar.items()},
-    }  # fmt: skip
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

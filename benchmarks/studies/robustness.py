@@ -192,10 +192,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{dataset.name}: {len(dataset)} samples, PCK@0.2 in percent")
         results[dataset.name] = {"samples": len(dataset), **measured(model, dataset, chosen.seed)}
     chosen.out.mkdir(parents=True, exist_ok=True)
-    write_json(chosen.out / "robustness.json", {
-        "command": "python benchmarks/studies/robustness.py " + " ".join(sys.argv[1:]), "model": chosen.model,
-        "seconds": round(time.perf_counter() - started, 1), "versions": versions(), "results": results,
-    })  # fmt: skip
+    write_json(
+        chosen.out / "robustness.json",
+        {
+            "command": "python benchmarks/studies/robustness.py " + " ".join(sys.argv[1:]),
+            "model": chosen.model,
+            "seconds": round(time.perf_counter() - started, 1),
+            "versions": versions(),
+            "results": results,
+        },
+    )
     draw(results, chosen.out / "robustness.png")
     print(f"wrote {chosen.out / 'robustness.json'} and robustness.png, {time.perf_counter() - started:.0f} s")
     return 0

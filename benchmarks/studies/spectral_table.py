@@ -190,8 +190,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--network", default="cpm6", help="preset (%(default)s)")
     parser.add_argument("--images", type=int, nargs="+", default=[32], help="batch sizes (%(default)s)")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="arithmetic (all)")
-    parser.add_argument("--capabilities", type=int, nargs="+", choices=sorted(SHARED_LIMIT_BYTES), default=[90],
-                        help="chips, 80 for sm_80 (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--capabilities",
+        type=int,
+        nargs="+",
+        choices=sorted(SHARED_LIMIT_BYTES),
+        default=[90],
+        help="chips, 80 for sm_80 (%(default)s)",
+    )
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     chosen = parser.parse_args(arguments)
     print(

@@ -162,22 +162,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = weights_file(chosen.model)
     started = time.perf_counter()
     figures = validated(
-        load(chosen.model, device="cpu"), _last(chosen.lsp, LAST_LSP), _last(chosen.lspet, LAST_LSPET),
-        None if chosen.coco is None else open_dataset(chosen.coco), pyramid=tuple(chosen.pyramid), flip=chosen.flip,
-    )  # fmt: skip
+        load(chosen.model, device="cpu"),
+        _last(chosen.lsp, LAST_LSP),
+        _last(chosen.lspet, LAST_LSPET),
+        None if chosen.coco is None else open_dataset(chosen.coco),
+        pyramid=tuple(chosen.pyramid),
+        flip=chosen.flip,
+    )
     for name, values in figures.items():
         if values["value"] is not None:
             low, high = values["interval"]
             shown = f"{100 * values['value']:5.1f}  ({100 * low:.1f} to {100 * high:.1f})"
             print(f"{name:44} {shown}, {values['samples']} samples")
     chosen.out.mkdir(parents=True, exist_ok=True)
-    write_json(chosen.out / "validation.json", {
-        "command": " ".join(["python benchmarks/studies/validation.py", *given]), "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(), "versions": versions(), "weights": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "pyramid": chosen.pyramid, "flip": chosen.flip,
-        "seconds": round(time.perf_counter() - started, 1),
-        "figures": figures,
-    })  # fmt: skip
+    write_json(
+        chosen.out / "validation.json",
+        {
+            "command": " ".join(["python benchmarks/studies/validation.py", *given]),
+            "date": time.strftime("%Y-%m-%d"),
+            "commit": commit(),
+            "versions": versions(),
+            "weights": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "pyramid": chosen.pyramid,
+            "flip": chosen.flip,
+            "seconds": round(time.perf_counter() - started, 1),
+            "figures": figures,
+        },
+    )
     print(f"wrote {chosen.out / 'validation.json'}")
     return 0
 

@@ -39,14 +39,26 @@ def cases(crew: Crew, trainings: Sequence[tuple[str, int]], inferences: Sequence
     for name, batch in trainings:
         steps = TrainProblem(replace(config_of(name), dropout=0.0), batch, torch.seed() % 2**32, setting)
         peers = [Peer(f"{spins} spins", cpm_fast_step, environment={"GOMP_SPINCOUNT": spins}) for spins in SPINS]
-        case = crew.case(f"training step {name}, batch {batch}", steps, crew.oracle(exact_step, steps), peers,
-                         BOUNDS["train-step", setting.precision], {"network": name})  # fmt: skip
+        case = crew.case(
+            f"training step {name}, batch {batch}",
+            steps,
+            crew.oracle(exact_step, steps),
+            peers,
+            BOUNDS["train-step", setting.precision],
+            {"network": name},
+        )
         yield from _beside(case)
     for name, batch in inferences:
         images = NetworkProblem(config_of(name), batch, torch.seed() % 2**32, setting)
         peers = [Peer(f"{spins} spins", cpm_fast_network, environment={"GOMP_SPINCOUNT": spins}) for spins in SPINS]
-        case = crew.case(f"{name}, batch {batch}", images, crew.oracle(exact_network, images), peers,
-                         BOUNDS["network", setting.precision], {"network": name})  # fmt: skip
+        case = crew.case(
+            f"{name}, batch {batch}",
+            images,
+            crew.oracle(exact_network, images),
+            peers,
+            BOUNDS["network", setting.precision],
+            {"network": name},
+        )
         yield from _beside(case)
 
 

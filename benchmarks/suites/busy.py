@@ -49,9 +49,13 @@ def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
         for kind in NEIGHBORS[level]:
             beside = "a training" if kind == "training" else f"{kind} computing processes"
             case = crew.case(
-                f"{name}, batch 1, beside {beside}", problem, right, PEERS, BOUNDS["network", setting.precision],
+                f"{name}, batch 1, beside {beside}",
+                problem,
+                right,
+                PEERS,
+                BOUNDS["network", setting.precision],
                 {"network": name, "neighbors": kind},
-            )  # fmt: skip
+            )
             yield replace(case, neighbors=kind)
 
 

@@ -76,10 +76,13 @@ def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
     for height, width in PICTURES[level]:
         problem = picture_problem(setting, (height, width))
         yield crew.case(
-            f"end to end {WEIGHTS}, {height}x{width} JPEG to key points, batch 1", problem,
-            crew.oracle(exact_picture, problem), peers(), BOUNDS["end-to-end", setting.precision],
+            f"end to end {WEIGHTS}, {height}x{width} JPEG to key points, batch 1",
+            problem,
+            crew.oracle(exact_picture, problem),
+            peers(),
+            BOUNDS["end-to-end", setting.precision],
             {"network": WEIGHTS, "size": [height, width]},
-        )  # fmt: skip
+        )
 
 
 def peers() -> list[Peer]:

@@ -55,6 +55,10 @@ def both_ways(problem: LayerProblem, level: Level, crew: Crew) -> Iterator[Case]
     right = crew.oracle(exact_layer, problem)
     for backward, results, what in ((False, right[:1], ""), (True, right, "+backward")):
         yield crew.case(
-            name + what, replace(problem, backward=backward), results,
-            peers(backward, level, problem.setting.device), BOUNDS["layer", precision], {**sizes, "backward": backward},
-        )  # fmt: skip
+            name + what,
+            replace(problem, backward=backward),
+            results,
+            peers(backward, level, problem.setting.device),
+            BOUNDS["layer", precision],
+            {**sizes, "backward": backward},
+        )

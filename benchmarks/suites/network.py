@@ -45,10 +45,13 @@ def case(name: str, batch: int, level: Level, crew: Crew, setting: Setting) -> C
     problem = NetworkProblem(config, batch, torch.seed() % 2**32, setting)
     height, width = config.input_size
     return crew.case(
-        f"network {name}, {height}x{width}, batch {batch}, forward", problem, crew.oracle(exact_network, problem),
-        peers(level, setting.device), BOUNDS["network", setting.precision],
+        f"network {name}, {height}x{width}, batch {batch}, forward",
+        problem,
+        crew.oracle(exact_network, problem),
+        peers(level, setting.device),
+        BOUNDS["network", setting.precision],
         {"network": name, "size": [height, width]},
-    )  # fmt: skip
+    )
 
 
 def peers(level: Level, device: str) -> list[Peer]:

@@ -128,9 +128,14 @@ def _merge_peaks(case: MergeCase, maps: torch.Tensor, frames: torch.Tensor) -> C
         cv2.setNumThreads(torch.get_num_threads())
         contestants.append(Contestant("OpenCV resize", partial(OpenCV(case, frames).peaks, maps.numpy()), "a = -0.75"))
     return Case(
-        name=_name("merge_peaks", case), contestants=contestants, error=error, bound=LOWER_BOUND,
-        bytes=4 * maps[:, :, :-1].numel() + 12 * case.images * case.parts, device=device, sizes=_sizes(case),
-    )  # fmt: skip
+        name=_name("merge_peaks", case),
+        contestants=contestants,
+        error=error,
+        bound=LOWER_BOUND,
+        bytes=4 * maps[:, :, :-1].numel() + 12 * case.images * case.parts,
+        device=device,
+        sizes=_sizes(case),
+    )
 
 
 def _resize_merge(case: MergeCase, maps: torch.Tensor, frames: torch.Tensor) -> Case:
@@ -143,11 +148,14 @@ def _resize_merge(case: MergeCase, maps: torch.Tensor, frames: torch.Tensor) -> 
     matrices = Matrices(case, frames)
     contestants.append(Contestant("PyTorch matrices", partial(matrices.merge, maps), "parts only"))
     return Case(
-        name=_name("resize_merge", case), contestants=contestants,
+        name=_name("resize_merge", case),
+        contestants=contestants,
         error=lambda merged: relative_error(merged, oracle[:, : merged.shape[1]]),
-        bound=RELATIVE_ERROR["resize_merge", torch.float32], bytes=4 * (maps.numel() + oracle.numel()),
-        device=device, sizes=_sizes(case),
-    )  # fmt: skip
+        bound=RELATIVE_ERROR["resize_merge", torch.float32],
+        bytes=4 * (maps.numel() + oracle.numel()),
+        device=device,
+        sizes=_sizes(case),
+    )
 
 
 def _peaks(case: MergeCase, merged: torch.Tensor) -> Case:
@@ -158,6 +166,11 @@ def _peaks(case: MergeCase, merged: torch.Tensor) -> Case:
         contestants.append(Contestant(_native(device), lambda: peaks(merged, False)[1]))
     contestants.append(Contestant("PyTorch max", lambda: merged.flatten(2).max(-1).values))
     return Case(
-        name=_name("peaks", case), contestants=contestants, error=lambda scores: relative_error(scores, oracle),
-        bound=1e-7, bytes=4 * merged.numel(), device=device, sizes=_sizes(case),
-    )  # fmt: skip
+        name=_name("peaks", case),
+        contestants=contestants,
+        error=lambda scores: relative_error(scores, oracle),
+        bound=1e-7,
+        bytes=4 * merged.numel(),
+        device=device,
+        sizes=_sizes(case),
+    )

@@ -36,7 +36,10 @@ def case(name: str, batch: int, level: Level, crew: Crew, setting: Setting) -> C
     problem = TrainProblem(config, batch, torch.seed() % 2**32, setting)
     height, width = config.input_size
     return crew.case(
-        f"training step {name}, {height}x{width}, batch {batch}", problem, crew.oracle(exact_step, problem),
+        f"training step {name}, {height}x{width}, batch {batch}",
+        problem,
+        crew.oracle(exact_step, problem),
         torch_peers(cpm_fast_step, pytorch_step, with_compiler=level == "full"),
-        BOUNDS["train-step", setting.precision], {"network": name, "size": [height, width]},
-    )  # fmt: skip
+        BOUNDS["train-step", setting.precision],
+        {"network": name, "size": [height, width]},
+    )

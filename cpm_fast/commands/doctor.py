@@ -76,18 +76,22 @@ def report() -> Report:
     Returns:
         A Report. Nothing raises: a failure becomes a row.
     """
-    return Report((
-        _python(),
-        _torch(),
-        *(_package(name, module) for name, module in (("numpy", "numpy"), ("opencv", "opencv-python"),
-                                                      ("safetensors", "safetensors"))),
-        _triton(),
-        _native_cpu(),
-        _native_cuda(),
-        _cuda_plan(),
-        Row("threads", "ok", _threads()),
-        _weights(),
-    ))  # fmt: skip
+    return Report(
+        (
+            _python(),
+            _torch(),
+            *(
+                _package(name, module)
+                for name, module in (("numpy", "numpy"), ("opencv", "opencv-python"), ("safetensors", "safetensors"))
+            ),
+            _triton(),
+            _native_cpu(),
+            _native_cuda(),
+            _cuda_plan(),
+            Row("threads", "ok", _threads()),
+            _weights(),
+        )
+    )
 
 
 def _threads() -> str:

@@ -66,20 +66,36 @@ class _Run:
         settings = settings_of(options)
         asked = Asked(asked_find(options), boxes is not None, *limits)
         self.job = Job.of(
-            pictures, settings, model=options.model, boxes=boxes, rois=None, asked=asked, color="bgr",
-            device=ranks.device_of(options.device), readers=options.readers, max_pixels=options.max_pixels,
-        )  # fmt: skip
+            pictures,
+            settings,
+            model=options.model,
+            boxes=boxes,
+            rois=None,
+            asked=asked,
+            color="bgr",
+            device=ranks.device_of(options.device),
+            readers=options.readers,
+            max_pixels=options.max_pixels,
+        )
         network = self.job.engine.model
         self.coco_file = inputs.coco_file
         self.min_score = checked_score(options.min_score)
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
         ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})
-        self.unfinished = Unfinished(self.output, {
-            "weights": fingerprint(network), "pyramid": list(settings.pyramid), "flip": settings.flip,
-            "box": options.box, "find": found_by(self.job.search), "pictures": not options.no_pictures,
-            "stages": options.stages, "boxes": None if file is None else self._box_settings(file),
-        })  # fmt: skip
+        self.unfinished = Unfinished(
+            self.output,
+            {
+                "weights": fingerprint(network),
+                "pyramid": list(settings.pyramid),
+                "flip": settings.flip,
+                "box": options.box,
+                "find": found_by(self.job.search),
+                "pictures": not options.no_pictures,
+                "stages": options.stages,
+                "boxes": None if file is None else self._box_settings(file),
+            },
+        )
         self.folder = OutputFolder(self.output)
         self.steps = dict.fromkeys(STEPS, 0.0)
         self.done = self.drawn = 0
@@ -245,8 +261,12 @@ class _Run:
         form = self.options.form
         # A table is what a next training reads: parts that are not there must not become labels.
         least = self._shown_from if form == CSV else self.min_score
-        results.save(self.table, form=form if form in (COCO, OPENPOSE) else None, min_score=least,
-                     coco_file=self.coco_file if form == COCO else None)  # fmt: skip
+        results.save(
+            self.table,
+            form=form if form in (COCO, OPENPOSE) else None,
+            min_score=least,
+            coco_file=self.coco_file if form == COCO else None,
+        )
         failed = self.output / FAILURES
         failed.unlink(missing_ok=True)
         if results.failures:

@@ -84,10 +84,14 @@ class _Work:
         }, stem if several else "")  # fmt: skip
         least = MIN_SCORE if checked_score(options.min_score) is None else options.min_score
         table = VideoTable(
-            self.output / f"{stem}.csv", config.skeleton,
+            self.output / f"{stem}.csv",
+            config.skeleton,
             None if isinstance(tracker, Following) else 1 if self.boxes is None else len(self.boxes),
-            OneEuro() if options.smooth else None, name, least, config.margin,
-        )  # fmt: skip
+            OneEuro() if options.smooth else None,
+            name,
+            least,
+            config.margin,
+        )
         labeled = None if options.no_pictures else self.output / f"{stem}_pose{playable_suffix()}"
         other = None if options.form in (None, CSV) else self.output / (stem + FORM_FILES[options.form])
         resumed = unfinished.check(options.resume)

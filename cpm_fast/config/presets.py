@@ -170,9 +170,13 @@ def widened(config: NetworkConfig, factor: float) -> NetworkConfig:
         )
 
     return dataclasses.replace(
-        config, trunk=tuple(wide(block) for block in config.trunk), tail=wide(config.tail),
-        features=wide(config.features), first=wide(config.first), refine=wide(config.refine),
-    )  # fmt: skip
+        config,
+        trunk=tuple(wide(block) for block in config.trunk),
+        tail=wide(config.tail),
+        features=wide(config.features),
+        first=wide(config.first),
+        refine=wide(config.refine),
+    )
 
 
 PRESETS = {

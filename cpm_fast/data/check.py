@@ -99,8 +99,14 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Return counts and all findings as plain values."""
         labeled = {name: int(count) for name, count in zip(self.skeleton.names, self.labeled, strict=True)}
-        return {"name": self.name, "samples": self.samples, "read": self.read, "labeled": labeled,
-                "mirroring": self.skeleton.mirroring, **self.findings()}  # fmt: skip
+        return {
+            "name": self.name,
+            "samples": self.samples,
+            "read": self.read,
+            "labeled": labeled,
+            "mirroring": self.skeleton.mirroring,
+            **self.findings(),
+        }
 
 
 class Checker:

@@ -97,11 +97,18 @@ class FindingScore:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain numbers, fractions, None for NaN."""
         return {
-            "dataset": self.dataset, "finder": self.finder, "metric": self.rule.title, "reference": self.rule.over,
-            "pictures": self.pictures, "subjects": self.subjects, "unreadable": self.unreadable,
-            "regions": [one.to_dict() for one in self.regions], "found": self.found.to_dict(),
-            "true_regions": self.true.to_dict(), "average_precision_left_out": self.left_out or None,
-        }  # fmt: skip
+            "dataset": self.dataset,
+            "finder": self.finder,
+            "metric": self.rule.title,
+            "reference": self.rule.over,
+            "pictures": self.pictures,
+            "subjects": self.subjects,
+            "unreadable": self.unreadable,
+            "regions": [one.to_dict() for one in self.regions],
+            "found": self.found.to_dict(),
+            "true_regions": self.true.to_dict(),
+            "average_precision_left_out": self.left_out or None,
+        }
 
     def table(self) -> str:
         """Two tables in percent: regions by their overlap, and key points beside those of true regions."""

@@ -91,8 +91,13 @@ class Evaluation:
         return tuple(self._scores(stage, self.rule.curve) for stage in range(len(self.predictions)))
 
     def _scores(self, stage: int, thresholds: Sequence[float]) -> list[Score]:
-        return scores(self.predictions[stage], self.truth, self.reference_length, thresholds,
-                      in_mean=self.rule.in_mean(self.names))  # fmt: skip
+        return scores(
+            self.predictions[stage],
+            self.truth,
+            self.reference_length,
+            thresholds,
+            in_mean=self.rule.in_mean(self.names),
+        )
 
     def curves(self) -> np.ndarray:
         """Return the mean of every stage at the thresholds of the rule's curve: [T, K] fractions."""

@@ -105,11 +105,15 @@ def average_precision(
         ],
     }  # fmt: skip
     detections = [
-        {"image_id": numbers[image], "category_id": PERSON, "keypoints": _triples(points, 1),
-         "score": float(np.nan_to_num(value))}
+        {
+            "image_id": numbers[image],
+            "category_id": PERSON,
+            "keypoints": _triples(points, 1),
+            "score": float(np.nan_to_num(value)),
+        }
         for image, points, value in zip(found.images, found.parts_image[:, shared], found.values, strict=True)
         if image in numbers
-    ]  # fmt: skip
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
         reference.dataset = content

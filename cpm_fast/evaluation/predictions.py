@@ -183,8 +183,9 @@ def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
     # An image without a subject has no prediction: its samples are missed.
     empty = {name for name, result in zip(called, results, strict=True) if not len(result)}
     about = f"results, parts {order_in_words(names)}"
-    return PredictedParts(points - (first_pixel or 0.0), heights, names, about, images,
-                          frozenset(empty | set(failures)))  # fmt: skip
+    return PredictedParts(
+        points - (first_pixel or 0.0), heights, names, about, images, frozenset(empty | set(failures))
+    )
 
 
 def _of_coco(
@@ -205,8 +206,14 @@ def _of_coco(
     images = tuple(str(entry["image_id" if by_number else "file_name"]) for entry in entries)
     # A subject is ranked by its own score; the parts' third numbers are scores for some, flags for others.
     scores = np.array([[float(entry.get("score", np.nan))] * len(names) for entry in entries])
-    return PredictedParts(table[None, ..., :2] - (first_pixel or 0.0), scores[None], names,
-                          f"COCO's results, parts {order_in_words(names)}", images, by_number=by_number)  # fmt: skip
+    return PredictedParts(
+        table[None, ..., :2] - (first_pixel or 0.0),
+        scores[None],
+        names,
+        f"COCO's results, parts {order_in_words(names)}",
+        images,
+        by_number=by_number,
+    )
 
 
 def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleton: Skeleton) -> Subjects:

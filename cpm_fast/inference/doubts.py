@@ -33,8 +33,14 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
         low = mean_score(result)
         if low is not None and low < LOW_SCORE:
             found[result.roi_source].append((result.name, low))
-    messages = [_named(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
-            "(--box) says where they are"] if empty else []  # fmt: skip
+    messages = (
+        [
+            _named(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
+            "(--box) says where they are"
+        ]
+        if empty
+        else []
+    )
     for source, low_ones in found.items():
         names = _named([name for name, _ in low_ones], "")
         mean = np.mean([low for _, low in low_ones])

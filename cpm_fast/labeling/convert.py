@@ -292,12 +292,18 @@ def export_coco(folder: Path, output: Path) -> None:
                 continue
             xs, ys = [point[0] for point in placed], [point[1] for point in placed]
             left, top, right, bottom = subject.box or (min(xs), min(ys), max(xs), max(ys))
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": len(images), "category_id": 1, "iscrowd": 0,
-                "keypoints": [value for point in subject.points for value in (point or (0, 0, 0))],
-                "num_keypoints": len(placed), "bbox": [left, top, right - left, bottom - top],
-                "area": (right - left) * (bottom - top),
-            })  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "keypoints": [value for point in subject.points for value in (point or (0, 0, 0))],
+                    "num_keypoints": len(placed),
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": (right - left) * (bottom - top),
+                }
+            )
     limbs = [[a + 1, b + 1] for a, b in skeleton.limb_indices]
     category = {"id": 1, "name": skeleton.name, "keypoints": list(skeleton.names), "skeleton": limbs}
     content = {"images": images, "annotations": annotations, "categories": [category]}

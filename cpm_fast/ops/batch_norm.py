@@ -123,9 +123,17 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, 
     y, mean, variance = _fake(x, weight, bias, eps, relu)
     x, weight, bias = _dense(x), weight.contiguous(), bias.contiguous()
     backend.native().batch_norm_cpu(
-        address("x", x), address("weight", weight), address("bias", bias), address("y", y), address("mean", mean),
-        address("variance", variance), *_sizes(y), eps, relu, backend.threads(),
-    )  # fmt: skip
+        address("x", x),
+        address("weight", weight),
+        address("bias", bias),
+        address("y", y),
+        address("mean", mean),
+        address("variance", variance),
+        *_sizes(y),
+        eps,
+        relu,
+        backend.threads(),
+    )
     return y, mean, variance
 
 
@@ -143,9 +151,17 @@ def _cpu_backward(
     dy, x = _dense(dy), _dense(x)
     vectors = [vector.contiguous() for vector in (weight, bias, mean, variance)]
     backend.native().batch_norm_gradient_cpu(
-        address("dy", dy), address("x", x), *(address("a vector", vector) for vector in vectors), address("dx", dx),
-        address("dweight", dweight), address("dbias", dbias), *_sizes(dx), eps, relu, backend.threads(),
-    )  # fmt: skip
+        address("dy", dy),
+        address("x", x),
+        *(address("a vector", vector) for vector in vectors),
+        address("dx", dx),
+        address("dweight", dweight),
+        address("dbias", dbias),
+        *_sizes(dx),
+        eps,
+        relu,
+        backend.threads(),
+    )
     return dx, dweight, dbias
 
 

@@ -241,9 +241,15 @@ def _conv_out(
     params = _params(x, packed, bias, (pool, pool_padding), out)
     workspace = workspaces.take(native.direct_workspace(params, threads))
     native.direct_conv_cpu(
-        address("x", x), address("packed", packed), address("bias", bias), address("out", out),
-        params, relu, workspace.data_ptr(), threads,
-    )  # fmt: skip
+        address("x", x),
+        address("packed", packed),
+        address("bias", bias),
+        address("out", out),
+        params,
+        relu,
+        workspace.data_ptr(),
+        threads,
+    )
 
 
 if backend.native_missing("cpu") is None:

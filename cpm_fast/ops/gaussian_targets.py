@@ -104,9 +104,12 @@ def _cpu(
     parts, labeled = parts.contiguous(), labeled.contiguous()
     maps = parts.new_empty((parts.shape[0], parts.shape[2] + 1, *size))
     backend.native().gaussian_targets_cpu(
-        address("parts", parts), address("labeled", labeled), address("maps", maps),
-        _params(parts, size, sigma, stride), backend.threads(),
-    )  # fmt: skip
+        address("parts", parts),
+        address("labeled", labeled),
+        address("maps", maps),
+        _params(parts, size, sigma, stride),
+        backend.threads(),
+    )
     return maps
 
 
@@ -118,9 +121,13 @@ def _cuda(
     with torch.cuda.device(parts.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().gaussian_targets_cuda(
-            address("parts", parts), address("labeled", labeled), address("maps", maps),
-            _params(parts, size, sigma, stride), parts.device.index, stream,
-        )  # fmt: skip
+            address("parts", parts),
+            address("labeled", labeled),
+            address("maps", maps),
+            _params(parts, size, sigma, stride),
+            parts.device.index,
+            stream,
+        )
     return maps
 
 

@@ -97,10 +97,14 @@ def _cuda(maps: torch.Tensor, threshold: float, radius: int) -> tuple[torch.Tens
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
         native.many_peaks_cuda(
-            address("maps", maps), address("points", points), address("scores", scores), address("found", found),
+            address("maps", maps),
+            address("points", points),
+            address("scores", scores),
+            address("found", found),
             native.ManyPeaks(maps=images, height=height, width=width, threshold=threshold, radius=radius),
-            maps.device.index, stream,
-        )  # fmt: skip
+            maps.device.index,
+            stream,
+        )
     return points, scores
 
 

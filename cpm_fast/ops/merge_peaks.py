@@ -75,9 +75,14 @@ def _cpu(
     images, parts = maps.shape[0], maps.shape[2] - 1
     points, scores = maps.new_empty((images, parts, 2)), maps.new_empty((images, parts))
     backend.native().merge_peaks_cpu(
-        address("maps", maps), address("frames", frames), address("points", points), address("scores", scores),
-        native_params(maps, frames, size), refine, backend.threads(),
-    )  # fmt: skip
+        address("maps", maps),
+        address("frames", frames),
+        address("points", points),
+        address("scores", scores),
+        native_params(maps, frames, size),
+        refine,
+        backend.threads(),
+    )
     return points, scores
 
 
@@ -91,9 +96,16 @@ def _cuda(
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().merge_peaks_cuda(
-            address("maps", maps), address("frames", frames), address("points", points), address("scores", scores),
-            address("bounds", bounds), native_params(maps, frames, size), refine, maps.device.index, stream,
-        )  # fmt: skip
+            address("maps", maps),
+            address("frames", frames),
+            address("points", points),
+            address("scores", scores),
+            address("bounds", bounds),
+            native_params(maps, frames, size),
+            refine,
+            maps.device.index,
+            stream,
+        )
     return points, scores
 
 

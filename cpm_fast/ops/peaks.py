@@ -72,9 +72,12 @@ def _cpu(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]:
     points, scores = maps.new_empty((images, count, 2)), maps.new_empty((images, count))
     native = backend.native()
     native.peaks_cpu(
-        address("maps", maps), address("points", points), address("scores", scores),
-        native.Peaks(maps=images * count, height=height, width=width, refine=refine), backend.threads(),
-    )  # fmt: skip
+        address("maps", maps),
+        address("points", points),
+        address("scores", scores),
+        native.Peaks(maps=images * count, height=height, width=width, refine=refine),
+        backend.threads(),
+    )
     return points, scores
 
 
@@ -86,9 +89,13 @@ def _cuda(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
         native.peaks_cuda(
-            address("maps", maps), address("points", points), address("scores", scores),
-            native.Peaks(maps=images * count, height=height, width=width, refine=refine), maps.device.index, stream,
-        )  # fmt: skip
+            address("maps", maps),
+            address("points", points),
+            address("scores", scores),
+            native.Peaks(maps=images * count, height=height, width=width, refine=refine),
+            maps.device.index,
+            stream,
+        )
     return points, scores
 
 

@@ -111,9 +111,12 @@ def _cpu(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> tor
     maps, frames = maps.contiguous(), frames.contiguous()
     merged = maps.new_empty((maps.shape[0], maps.shape[2], *size))
     backend.native().resize_merge_cpu(
-        address("maps", maps), address("frames", frames), address("merged", merged),
-        native_params(maps, frames, size), backend.threads(),
-    )  # fmt: skip
+        address("maps", maps),
+        address("frames", frames),
+        address("merged", merged),
+        native_params(maps, frames, size),
+        backend.threads(),
+    )
     return merged
 
 
@@ -123,9 +126,13 @@ def _cuda(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> to
     with torch.cuda.device(maps.device):
         stream = torch.cuda.current_stream().cuda_stream
         backend.native().resize_merge_cuda(
-            address("maps", maps), address("frames", frames), address("merged", merged),
-            native_params(maps, frames, size), maps.device.index, stream,
-        )  # fmt: skip
+            address("maps", maps),
+            address("frames", frames),
+            address("merged", merged),
+            native_params(maps, frames, size),
+            maps.device.index,
+            stream,
+        )
     return merged
 
 

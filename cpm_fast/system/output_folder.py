@@ -118,8 +118,11 @@ class OutputFolder:
             names: file names that they would have by themselves.
             suffix: of the file of each that tells which stems are in use.
         """
-        there = {Path(name).stem: other for name, other in self.inputs.items()
-                 if name.endswith(suffix) and (self.folder / name).exists()}  # fmt: skip
+        there = {
+            Path(name).stem: other
+            for name, other in self.inputs.items()
+            if name.endswith(suffix) and (self.folder / name).exists()
+        }
         own = {other: stem for stem, other in reversed(there.items())}
         # An input that is given twice has files of its own the second time.
         stems = [own.pop(given, None) for given in inputs]

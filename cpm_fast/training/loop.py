@@ -75,11 +75,18 @@ def train(
     config = without_mirroring(config, network)
     ranks = join(find_device(options.device))
     folder = RunFolder(run)
-    ranks.agree({
-        "network": network.to_dict(), "recipe": config.to_dict(), "run folder": str(run), "resume": resume,
-        "start": str(start), "options": options.kept(), "samples": sample_counts(data, validation),
-        "annotations": annotation_digests([*data, *validation]),
-    })  # fmt: skip
+    ranks.agree(
+        {
+            "network": network.to_dict(),
+            "recipe": config.to_dict(),
+            "run folder": str(run),
+            "resume": resume,
+            "start": str(start),
+            "options": options.kept(),
+            "samples": sample_counts(data, validation),
+            "annotations": annotation_digests([*data, *validation]),
+        }
+    )
     started = Run(network, config, data, validation, folder, options, ranks)
     with ExitStack() as held:
         # The states of PyTorch's random numbers and of the allocator are restored in the end.

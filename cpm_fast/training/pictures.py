@@ -67,10 +67,18 @@ def draw_curves(metrics: MetricsLog, path: Path) -> None:
     for name in dict.fromkeys(row["data"] for row in found):
         of_name = [row for row in found if row["data"] == name]
         right.set(ylabel="% and regions")
-        right.plot([row["step"] for row in of_name], [100 * row["recall"] for row in of_name], marker=".",
-                   label=f"recall (%), {plain(name)}")  # fmt: skip
-        right.plot([row["step"] for row in of_name], [row["false_per_picture"] for row in of_name], marker=".",
-                   label=f"false per picture, {plain(name)}")  # fmt: skip
+        right.plot(
+            [row["step"] for row in of_name],
+            [100 * row["recall"] for row in of_name],
+            marker=".",
+            label=f"recall (%), {plain(name)}",
+        )
+        right.plot(
+            [row["step"] for row in of_name],
+            [row["false_per_picture"] for row in of_name],
+            marker=".",
+            label=f"false per picture, {plain(name)}",
+        )
     write_curves(figure, path)
 
 

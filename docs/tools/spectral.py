@@ -41,9 +41,16 @@ def draw_spectral(folder: Path) -> list[Path]:
             diagram.axes.add_patch(Rectangle(corner, third, third, fill=False, edgecolor=PALE_INK, linewidth=1.2))
     halo = MAP / 12
     diagram.axes.add_patch(
-        Rectangle((0.4 + third - halo, low + third - halo), third + 2 * halo, third + 2 * halo, facecolor=ORANGE,
-                  edgecolor="#e65100", linewidth=1.6, alpha=0.75)
-    )  # fmt: skip
+        Rectangle(
+            (0.4 + third - halo, low + third - halo),
+            third + 2 * halo,
+            third + 2 * halo,
+            facecolor=ORANGE,
+            edgecolor="#e65100",
+            linewidth=1.6,
+            alpha=0.75,
+        )
+    )
     diagram.axes.add_patch(
         Rectangle((0.4 + third, low + third), third, third, fill=False, edgecolor="#e65100", linewidth=1.2)
     )
@@ -74,9 +81,15 @@ def draw_spectral(folder: Path) -> list[Path]:
     draw_stack(diagram, 21.1, low + 0.6, 3.0, 6, GREEN)
     inner = 3.0 / 6
     diagram.axes.add_patch(
-        Rectangle((21.1 + inner, low + 0.6 + inner), 3.0 - 2 * inner, 3.0 - 2 * inner, fill=False, edgecolor="#1b5e20",
-                  linewidth=2)
-    )  # fmt: skip
+        Rectangle(
+            (21.1 + inner, low + 0.6 + inner),
+            3.0 - 2 * inner,
+            3.0 - 2 * inner,
+            fill=False,
+            edgecolor="#1b5e20",
+            linewidth=2,
+        )
+    )
     diagram.text(22.9, 7.55, "4. transform back", size=11.5)
     diagram.text(22.9, 1.55, "keep m x m cells,\nadd bias, ReLU, pool", size=9)
     return [diagram.write(folder / "spectral-convolution.svg")]

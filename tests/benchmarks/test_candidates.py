@@ -31,8 +31,14 @@ def test_ten_networks_cost_what_base_does() -> None:
 
 def test_the_best_comes_first() -> None:
     def row(name: str, score: float) -> dict:
-        return {"name": name, "predicted_ms": 9.0, "parameters": 1e6, "seconds_per_step": 0.5, "steps": 100,
-                "scores": {"lsp": {"pck": score, "interval": [score - 0.02, score + 0.02], "samples": 9}}}  # fmt: skip
+        return {
+            "name": name,
+            "predicted_ms": 9.0,
+            "parameters": 1e6,
+            "seconds_per_step": 0.5,
+            "steps": 100,
+            "scores": {"lsp": {"pck": score, "interval": [score - 0.02, score + 0.02], "samples": 9}},
+        }
 
     lines = candidates.table([row("a", 0.7), row("b", 0.8)]).splitlines()
     assert lines[2] == "| b | 9.0 | 2.0 | 500 | 100 | 80.0 (78.0, 82.0) |" and lines[3].startswith("| a |")

@@ -53,10 +53,15 @@ def test_runs_on_drawn_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         low, high = parts.min(0), parts.max(0)
         points = np.zeros((17, 3))
         points[5:, :2], points[5:, 2] = parts[:12], 2
-        annotations.append({
-            "image_id": number, "iscrowd": 0, "keypoints": points.ravel().tolist(), "area": 5000.0,
-            "bbox": [*low.tolist(), *(high - low).tolist()],
-        })  # fmt: skip
+        annotations.append(
+            {
+                "image_id": number,
+                "iscrowd": 0,
+                "keypoints": points.ravel().tolist(),
+                "area": 5000.0,
+                "bbox": [*low.tolist(), *(high - low).tolist()],
+            }
+        )
     cv2.imwrite(str(tmp_path / "images" / "2.png"), np.full((200, 240, 3), 120, np.uint8))
     images = [{"id": number, "file_name": f"{number}.png"} for number in range(3)]
     (tmp_path / "people.json").write_text(json.dumps({"images": images, "annotations": annotations}))

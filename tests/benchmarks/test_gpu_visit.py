@@ -54,8 +54,14 @@ def test_a_visit_goes_on_past_steps_that_fail_hang_and_crash(tmp_path: Path, log
     assert done.returncode == 1, done.stderr
     results = read(out)
     found = {step: results["steps"][step]["state"] for step in steps}
-    assert found == {"always": "passed", "fails": "failed", "hangs": "timed out", "crashes": "failed",
-                     "skips": "skipped", "counts": "passed"}  # fmt: skip
+    assert found == {
+        "always": "passed",
+        "fails": "failed",
+        "hangs": "timed out",
+        "crashes": "failed",
+        "skips": "skipped",
+        "counts": "passed",
+    }
     assert states(results, "fails") == {"first": "ok", "fails": "failed", "last": "ok"}
     assert results["steps"]["fails"]["cases"]["fails"]["reason"] == "ValueError: of all things"
     assert "of all things" in results["steps"]["fails"]["tail"]
@@ -83,8 +89,15 @@ def test_resume_does_what_is_left_and_every_time_steps(tmp_path: Path, log: Path
     said = log.read_text().splitlines()
     # Steps never begun come first, in their order, then the failed ones; finished cases are left out.
     assert [line for line in said if line in {"always", "fails", "hangs", "crashes", "skips", "waits", "counts"}] == [
-        "always", "hangs", "crashes", "crashes", "crashes", "skips", "waits", "fails",
-    ]  # fmt: skip
+        "always",
+        "hangs",
+        "crashes",
+        "crashes",
+        "crashes",
+        "skips",
+        "waits",
+        "fails",
+    ]
     assert "counts ok" not in said and "fails ok" not in said
     results = read(out)
     assert len(results["visits"]) == 2

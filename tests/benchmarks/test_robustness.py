@@ -53,8 +53,12 @@ def test_the_command_writes_tables_and_curves(tmp_path, capsys, monkeypatch) -> 
     assert robustness.main(given) == 0
     found = json.loads((tmp_path / "robustness.json").read_text())["results"]["synthetic"]
     assert found["samples"] == 4 and set(found["shift"]) == {"0.0", "0.3"} and set(found["scale"]) == {"1.0", "1.4"}
-    scores = [score[stage] for group in ("shift", "scale", "region", "test") for score in found[group].values()
-              for stage in ("first", "last")]  # fmt: skip
+    scores = [
+        score[stage]
+        for group in ("shift", "scale", "region", "test")
+        for score in found[group].values()
+        for stage in ("first", "last")
+    ]
     assert all(0 <= score <= 100 and math.isfinite(score) for score in scores)
     assert found["region"]["annotation"] == found["test"]["plain"] == found["shift"]["0.0"]
     assert cv2.imread(str(tmp_path / "robustness.png")) is not None

@@ -43,8 +43,10 @@ def annotations() -> dict:
     """Write the same as annotations, with a crowd and a box without width."""
     images = [{"id": 100 + i, "file_name": f"{i:012}.png"} for i in (3, 7, 8, 99)]
     entries = [{**each, "image_id": each["image_id"] + 100, "iscrowd": 0} for each in detections()]
-    entries += [{"image_id": 108, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1},
-                {"image_id": 108, "category_id": 1, "bbox": [0, 0, 0, 9], "iscrowd": 0}]  # fmt: skip
+    entries += [
+        {"image_id": 108, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"image_id": 108, "category_id": 1, "bbox": [0, 0, 0, 9], "iscrowd": 0},
+    ]
     return {"images": images, "annotations": entries, "categories": [{"id": 1, "name": "person"}]}
 
 

@@ -171,8 +171,10 @@ def finder(figures) -> str:
 
 
 def test_whole_pictures(figures, finder, capsys):
-    assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--find", "--finder", finder,
-                 "-o", "out"]) == FINE  # fmt: skip
+    assert (
+        main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--find", "--finder", finder, "-o", "out"])
+        == FINE
+    )
     shown = capsys.readouterr().out
     assert "subjects of truth in 4 pictures, found by finder.safetensors" in shown and "wrote out/find.json" in shown
     numbers = json.loads(Path("out/find.json").read_text())

@@ -46,8 +46,11 @@ def test_every_row_has_its_subject_s_number(work, seen, capsys):
     assert main([*WALK, "-o", "out"]) == FINE
     rows = list(csv.DictReader((work / "out" / "walk.csv").open()))
     assert [(int(row["frame"]), row["subject"], row["id"]) for row in rows[:4]] == [
-        (0, "0", "0"), (0, "1", "1"), (1, "0", "0"), (1, "1", "1")
-    ]  # fmt: skip
+        (0, "0", "0"),
+        (0, "1", "1"),
+        (1, "0", "0"),
+        (1, "1", "1"),
+    ]
     results = Results.load(work / "out" / "walk.csv")
     assert len(results) == 20 and {result.ids for result in results} == {(0, 1)} and len(seen) == 4
     assert len(list(video.Video(work / "out" / LABELED).frames())) == 20

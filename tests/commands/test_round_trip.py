@@ -52,8 +52,12 @@ def train(table: str) -> int:
 
 
 def test_pictures(work, monkeypatch):
-    assert main(["infer", "in", "--model", "net.safetensors", "--form", "csv", "--min-score", str(LEAST), "-o",
-                 "out/deep"]) == FINE  # fmt: skip
+    assert (
+        main(
+            ["infer", "in", "--model", "net.safetensors", "--form", "csv", "--min-score", str(LEAST), "-o", "out/deep"]
+        )
+        == FINE
+    )
     correct(work / "out/deep/results.csv", 1, neck_x="7.5", neck_y="8")
     found = infer("in", model="net.safetensors")
     # The table works from another folder too.
@@ -73,8 +77,12 @@ def test_pictures(work, monkeypatch):
 
 
 def test_the_frames_of_a_video(work):
-    assert main(["infer", "walk.mp4", "--model", "net.safetensors", "--min-score", str(LEAST), "--no-pictures", "-o",
-                 "out"]) == FINE  # fmt: skip
+    assert (
+        main(
+            ["infer", "walk.mp4", "--model", "net.safetensors", "--min-score", str(LEAST), "--no-pictures", "-o", "out"]
+        )
+        == FINE
+    )
     correct(work / "out/walk.csv", 4, neck_x="7.5", neck_y="8")
     table, results = PartsTable(work / "out" / "walk.csv"), Results.load("out/walk.csv")
     assert len(table) == len(results) == 10 and results[0].name == "walk.mp4"
@@ -104,8 +112,12 @@ def test_a_high_least_score_changes_no_frame_that_follows(work):
 
 def test_the_table_of_a_video_works_on_another_machine(work, monkeypatch):
     """The end of the video's path leads to it from the table's folder."""
-    assert main(["infer", "walk.mp4", "--model", "net.safetensors", "--min-score", str(LEAST), "--no-pictures", "-o",
-                 "out"]) == FINE  # fmt: skip
+    assert (
+        main(
+            ["infer", "walk.mp4", "--model", "net.safetensors", "--min-score", str(LEAST), "--no-pictures", "-o", "out"]
+        )
+        == FINE
+    )
     text = (work / "out/walk.csv").read_text()
     (work / "elsewhere/films").mkdir(parents=True)
     (work / "walk.mp4").rename(work / "elsewhere/films/walk.mp4")

@@ -46,11 +46,19 @@ class People:
         flags[0] = 2 * labeled
         flags[only:] = 0
         table = np.concatenate([points, flags[:, None]], axis=1) * (flags > 0)[:, None]
-        self.annotations.append({
-            "id": len(self.annotations) + 1, "image_id": image, "category_id": 1, "iscrowd": 0,
-            "area": float(self.random.uniform(40**2, 110**2)), "bbox": [*corner.tolist(), 100.0, 100.0],
-            "keypoints": table.ravel().tolist(), "num_keypoints": int((flags > 0).sum()), **changes,
-        })  # fmt: skip
+        self.annotations.append(
+            {
+                "id": len(self.annotations) + 1,
+                "image_id": image,
+                "category_id": 1,
+                "iscrowd": 0,
+                "area": float(self.random.uniform(40**2, 110**2)),
+                "bbox": [*corner.tolist(), 100.0, 100.0],
+                "keypoints": table.ravel().tolist(),
+                "num_keypoints": int((flags > 0).sum()),
+                **changes,
+            }
+        )
         self.found(image, points + self.random.normal(0, 6, (17, 2)))
 
     def found(self, image, points):

@@ -64,9 +64,15 @@ def test_the_example(tmp_path, capsys):
     (tmp_path / "CollectedData.csv").write_text("\n".join(rows) + "\n")
     mouse = Skeleton("mouse", ("nose", "tail"))
     tiny = replace(
-        preset("compact", mouse), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(),
-        features=(Conv(1, 4),), first=(Conv(3, 4),), refine=(Conv(3, 4),),
-    )  # fmt: skip
+        preset("compact", mouse),
+        input_size=(64, 64),
+        stages=2,
+        trunk=((Conv(3, 4),),) * 3,
+        tail=(),
+        features=(Conv(1, 4),),
+        first=(Conv(3, 4),),
+        refine=(Conv(3, 4),),
+    )
     save_model(CPM(tiny), tmp_path / "tiny.safetensors")
     given = ["--data", str(tmp_path), "--hold-out", "2", "--model", str(tmp_path / "tiny.safetensors"),
              "-o", str(tmp_path / "out")]  # fmt: skip

@@ -78,8 +78,12 @@ def test_nothing_is_lost_when_a_worker_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES), "MARK": str(mark), "ROWS": str(rows)}
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(folder)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
-    )  # fmt: skip
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert mark.exists(), "no worker was killed"
     found = json.loads(rows.read_text())

@@ -16,8 +16,13 @@ def detector(images):
     """Return a person, a dog (label 18) and a person of a low score, in the picture's own pixels."""
     (image,) = images
     assert image.shape == (3, 40, 60) and image.dtype == torch.float32 and image[0].max() == 1 and image[2].max() == 0
-    return [{"boxes": torch.tensor([[5.0, 5, 30, 35], [1, 1, 9, 9], [30, 5, 50, 35]]),
-             "labels": torch.tensor([1, 18, 1]), "scores": torch.tensor([0.9, 0.95, 0.3])}]  # fmt: skip
+    return [
+        {
+            "boxes": torch.tensor([[5.0, 5, 30, 35], [1, 1, 9, 9], [30, 5, 50, 35]]),
+            "labels": torch.tensor([1, 18, 1]),
+            "scores": torch.tensor([0.9, 0.95, 0.3]),
+        }
+    ]
 
 
 def test_it_returns_people_with_scores():

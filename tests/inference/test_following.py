@@ -84,10 +84,14 @@ def crossing(seed: int, frames: int = 500) -> list[np.ndarray]:
     every = []
     for i in range(frames):
         angle = 2 * np.pi * i / period + phase
-        every.append(np.array([
-            figure(213 + way * 150 * np.sin(angle), 120 + height * one, seed=one) + swings[one] * np.sin(i / 4)
-            for one, way in enumerate((1, -1))
-        ]))  # fmt: skip
+        every.append(
+            np.array(
+                [
+                    figure(213 + way * 150 * np.sin(angle), 120 + height * one, seed=one) + swings[one] * np.sin(i / 4)
+                    for one, way in enumerate((1, -1))
+                ]
+            )
+        )
     return every
 
 

@@ -55,8 +55,13 @@ def marked_picture(parts: np.ndarray, size: tuple[int, int] = (200, 300), radius
     image = np.zeros((*size, 3), np.uint8)
     for i, (x, y) in enumerate(parts.tolist()):
         if np.isfinite(x):
-            cv2.rectangle(image, (int(x) - radius, int(y) - radius), (int(x) + radius, int(y) + radius),
-                          (16 * (i + 1), 0, 255), -1)  # fmt: skip
+            cv2.rectangle(
+                image,
+                (int(x) - radius, int(y) - radius),
+                (int(x) + radius, int(y) + radius),
+                (16 * (i + 1), 0, 255),
+                -1,
+            )
     return image
 
 

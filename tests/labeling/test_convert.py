@@ -117,8 +117,15 @@ def write_slp(path, video, format_id=1.2):
               "skeletons": [{"nodes": [{"id": place} for place in order], "links": links}]}  # fmt: skip
     point = np.dtype([("x", "f8"), ("y", "f8"), ("visible", "?"), ("complete", "?")])
     scored = np.dtype([*point.descr, ("score", "f8")])
-    frame = np.dtype([("frame_id", "u8"), ("video", "u4"), ("frame_idx", "u8"), ("instance_id_start", "u8"),
-                      ("instance_id_end", "u8")])  # fmt: skip
+    frame = np.dtype(
+        [
+            ("frame_id", "u8"),
+            ("video", "u4"),
+            ("frame_idx", "u8"),
+            ("instance_id_start", "u8"),
+            ("instance_id_end", "u8"),
+        ]
+    )
     instance = np.dtype([("instance_id", "i8"), ("instance_type", "u1"), ("frame_id", "u8"), ("skeleton", "u4"),
                          ("track", "i4"), ("from_predicted", "i8"), ("score", "f4"), ("point_id_start", "u8"),
                          ("point_id_end", "u8"), ("tracking_score", "f4")])  # fmt: skip

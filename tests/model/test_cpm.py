@@ -199,9 +199,13 @@ def test_batch_norm_is_folded_out_of_training(relu):
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_receptive_field_is_the_support_of_the_gradient(pool_kernel, stage):
     config = small(
-        trunk=((Conv(3, 2),), (Conv(5, 2),), (Conv(3, 2),)), features=(Conv(3, 1),), first=(Conv(3, 1),),
-        refine=(Conv(5, 1),), pool_kernel=pool_kernel, dropout=0.0,
-    )  # fmt: skip
+        trunk=((Conv(3, 2),), (Conv(5, 2),), (Conv(3, 2),)),
+        features=(Conv(3, 1),),
+        first=(Conv(3, 1),),
+        refine=(Conv(5, 1),),
+        pool_kernel=pool_kernel,
+        dropout=0.0,
+    )
     expected = receptive_field(config, stage)
     side = 8 * (expected // 8 + 6)
     model = make(config).double()

@@ -21,8 +21,16 @@ def number(name: int, value: int) -> bytes:
 def matroska(frames: Sequence[np.ndarray], milliseconds: Sequence[int]) -> bytes:
     """Return frames [H, W, 3] uint8 BGR as Motion JPEG, each with its time."""
     height, width = frames[0].shape[:2]
-    head = element(0x1A45DFA3, number(0x4286, 1) + number(0x42F7, 1) + number(0x42F2, 4) + number(0x42F3, 8)
-                   + element(0x4282, b"matroska") + number(0x4287, 2) + number(0x4285, 2))  # fmt: skip
+    head = element(
+        0x1A45DFA3,
+        number(0x4286, 1)
+        + number(0x42F7, 1)
+        + number(0x42F2, 4)
+        + number(0x42F3, 8)
+        + element(0x4282, b"matroska")
+        + number(0x4287, 2)
+        + number(0x4285, 2),
+    )
     duration = struct.pack(">d", milliseconds[-1] + milliseconds[1] - milliseconds[0])
     info = element(0x1549A966, number(0x2AD7B1, 1_000_000) + element(0x4489, duration))
     video = element(0xE0, number(0xB0, width) + number(0xBA, height))

@@ -27,13 +27,26 @@ from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, losses, weight
 def test_what_a_run_leaves(tmp_path):
     network, config = CONFIGS["modern"]
     validation = [Subset(DrawnFigures(4, seed=9), range(4))]
-    model = train(network, config, DATA, validation, tmp_path / "deep" / "run", about={"data": ["a", "b"]},
-                  options=replace(QUIET, validate_every=2.0))  # fmt: skip
+    model = train(
+        network,
+        config,
+        DATA,
+        validation,
+        tmp_path / "deep" / "run",
+        about={"data": ["a", "b"]},
+        options=replace(QUIET, validate_every=2.0),
+    )
     run = tmp_path / "deep" / "run"
     assert {path.name for path in run.iterdir()} == {
-        "config.json", "metrics.jsonl", "curves.png", "batch0.png", "last.safetensors", "best.safetensors",
-        "final.safetensors", "inputs.json",
-    }  # fmt: skip
+        "config.json",
+        "metrics.jsonl",
+        "curves.png",
+        "batch0.png",
+        "last.safetensors",
+        "best.safetensors",
+        "final.safetensors",
+        "inputs.json",
+    }
     described = json.loads((run / "config.json").read_text())
     assert described["data"] == ["a", "b"] and described["training"]["batch"] == 4
     assert described["network"]["skeleton"]["name"] == "lsp" and "torch" in described["versions"]
@@ -66,8 +79,15 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path, monkeypatch
     monkeypatch.setattr(task, "evaluate", scored)
     network, config = CONFIGS["modern"]
     for stop in (8, None):
-        train(network, config, DATA, [DATA[0]], tmp_path, resume=True,
-              options=replace(QUIET, validate_every=1.0, stop_after=stop))  # fmt: skip
+        train(
+            network,
+            config,
+            DATA,
+            [DATA[0]],
+            tmp_path,
+            resume=True,
+            options=replace(QUIET, validate_every=1.0, stop_after=stop),
+        )
     assert len(seen) == 3
     best = load_model(tmp_path / "best.safetensors").state_dict()
     assert all(torch.equal(tensor, best[name]) for name, tensor in seen[1].items())

@@ -24,7 +24,11 @@ def test_the_phases_of_every_scheme():
     assert phases("final_only") == [(0, 12, 3, (3,), None)]
     assert phases("stagewise") == [(0, 4, 1, (1,), 1), (4, 8, 2, (2,), 2), (8, 12, 3, (3,), 3)]
     assert phases("stagewise_then_joint") == [
-        (0, 2, 1, (1,), 1), (2, 4, 2, (2,), 2), (4, 6, 3, (3,), 3), (6, 12, 3, (1, 2, 3), None)]  # fmt: skip
+        (0, 2, 1, (1,), 1),
+        (2, 4, 2, (2,), 2),
+        (4, 6, 3, (3,), 3),
+        (6, 12, 3, (1, 2, 3), None),
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["joint", "stagewise", "stagewise_then_joint", "final_only"])

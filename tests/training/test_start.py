@@ -52,8 +52,11 @@ def test_other_parts_renew_beliefs_and_their_readers(source, skeleton):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     loaded = start_from(model, path)
     new = {name: fate for name, fate in fates(loaded).items() if fate != LOADED}
-    assert new == {"stage1_beliefs": "new: other parts", "stage2_conv1": "new: reads beliefs of other parts",
-                   "stage2_beliefs": "new: other parts"}  # fmt: skip
+    assert new == {
+        "stage1_beliefs": "new: other parts",
+        "stage2_conv1": "new: reads beliefs of other parts",
+        "stage2_beliefs": "new: other parts",
+    }
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, (before if name.split(".")[1] in new else wanted)[name]), name
     table = loaded.table()
@@ -166,9 +169,14 @@ def test_files_of_neither_kind(tmp_path):
 
 
 def test_nothing_that_fits(source):
-    other = replace(RELEASED, trunk=tuple((replace(block[0], kernel=5),) for block in RELEASED.trunk),
-                    features=(replace(RELEASED.features[0], kernel=5),), stages=1,
-                    first=(replace(RELEASED.first[0], kernel=5),), skeleton=FLIC)  # fmt: skip
+    other = replace(
+        RELEASED,
+        trunk=tuple((replace(block[0], kernel=5),) for block in RELEASED.trunk),
+        features=(replace(RELEASED.features[0], kernel=5),),
+        stages=1,
+        first=(replace(RELEASED.first[0], kernel=5),),
+        skeleton=FLIC,
+    )
     with pytest.raises(ValueError, match="source.safetensors: none of its layers fits the network; the first: trunk1"):
         start_from(CPM(other), source[0])
 
@@ -180,8 +188,16 @@ def test_a_run_from_weights_resumes_bit_for_bit_and_leaves_the_table(tmp_path, s
     train(network, config, data, [], tmp_path / "whole", options=QUIET, start=source[0])
     assert "new: other parts" in (tmp_path / "whole" / "start.txt").read_text()
     for stop in (0, 3, None):
-        train(network, config, data, [], tmp_path / "run", resume=True, start=source[0],
-              options=replace(QUIET, stop_after=stop))  # fmt: skip
+        train(
+            network,
+            config,
+            data,
+            [],
+            tmp_path / "run",
+            resume=True,
+            start=source[0],
+            options=replace(QUIET, stop_after=stop),
+        )
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(tmp_path / "run")[name]), name
 

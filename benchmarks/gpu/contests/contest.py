@@ -65,9 +65,16 @@ def contest(
 ) -> Values:
     """Return errors and times of all, and ours over the best of the others; "failed" if a result is wrong."""
     case = Case(
-        name=name, contestants=list(entrants), error=lambda arrays: worst_error(arrays, right), bound=bound,
-        bytes=problem.bytes, macs=problem.macs, images=problem.batch, device=device, precision=precision,
-    )  # fmt: skip
+        name=name,
+        contestants=list(entrants),
+        error=lambda arrays: worst_error(arrays, right),
+        bound=bound,
+        bytes=problem.bytes,
+        macs=problem.macs,
+        images=problem.batch,
+        device=device,
+        precision=precision,
+    )
     try:
         values = measure(case, EFFORT[device], peak(device, precision))
     finally:

@@ -103,8 +103,11 @@ def read(text: str) -> list[dict[str, str]]:
     best: dict[str, dict[str, str]] = {}
     for row in rows:
         values = dict(zip(head, row, strict=False))
-        metrics = {f"{name} {unit}".strip(): values[name] for name, unit in zip(head, units, strict=False)
-                   if WANTED.search(name) and values.get(name)}  # fmt: skip
+        metrics = {
+            f"{name} {unit}".strip(): values[name]
+            for name, unit in zip(head, units, strict=False)
+            if WANTED.search(name) and values.get(name)
+        }
         kernel = values.get("Kernel Name", "")
         if kernel not in best or seconds(metrics) > seconds(best[kernel]):
             best[kernel] = {"kernel": kernel, **metrics}

@@ -43,8 +43,13 @@ def compared(name: str, batch: int, precision: str, device: str) -> Values:
     known = [max(each) for each in others if not isinstance(each, str)]
     ratio = max(ours) / min(known) if known else None
     fine = max(ours) <= BOUNDS["network", precision] and (ratio is None or ratio <= FURTHER)
-    return {"state": "ok" if fine else "failed", "errors": found, "bound": BOUNDS["network", precision],
-            "times_as_far_as_cudnn": ratio, "bound_of_that": FURTHER}  # fmt: skip
+    return {
+        "state": "ok" if fine else "failed",
+        "errors": found,
+        "bound": BOUNDS["network", precision],
+        "times_as_far_as_cudnn": ratio,
+        "bound_of_that": FURTHER,
+    }
 
 
 def stage_errors(entrant: Entrant, right: list[np.ndarray]) -> list[float] | str:

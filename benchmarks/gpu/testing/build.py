@@ -43,8 +43,12 @@ def install(device: str) -> Values:
         return {"there": False, "environment": environment, "output": text[-3000:]}
     reason = f"pip took more than {BUILD_S:g} s" if code == 124 else f"pip ended with code {code}"
     plain = run(python(*INSTALL), PLAIN_S, {"CPM_FAST_NATIVE": "off"})[0]
-    return {"state": "failed", "reason": f"{reason}; without native code it ended with code {plain}",
-            "environment": environment, "output": text[-6000:]}  # fmt: skip
+    return {
+        "state": "failed",
+        "reason": f"{reason}; without native code it ended with code {plain}",
+        "environment": environment,
+        "output": text[-6000:],
+    }
 
 
 def imported() -> Values:

@@ -64,5 +64,9 @@ def torch_facts(device: str) -> Values:
     properties = torch.cuda.get_device_properties(0)
     names = ("name", "major", "minor", "multi_processor_count", "total_memory", "L2_cache_size",
              "shared_memory_per_block_optin", "regs_per_multiprocessor")  # fmt: skip
-    return {**facts, "cudnn": torch.backends.cudnn.version(), "devices": torch.cuda.device_count(),
-            **{name: getattr(properties, name, None) for name in names}}  # fmt: skip
+    return {
+        **facts,
+        "cudnn": torch.backends.cudnn.version(),
+        "devices": torch.cuda.device_count(),
+        **{name: getattr(properties, name, None) for name in names},
+    }

@@ -66,11 +66,18 @@ def measured(shape: ConvShape, mode: str, training: bool, device: str) -> Values
     }
     chosen = choose_cuda_tile(shape, mode, training)
     return {
-        "convolution": {"images": shape.images, "inputs": shape.inputs, "outputs": shape.outputs,
-                        "kernel": shape.kernel, "size": list(shape.size), "mode": mode, "training": training},
+        "convolution": {
+            "images": shape.images,
+            "inputs": shape.inputs,
+            "outputs": shape.outputs,
+            "kernel": shape.kernel,
+            "size": list(shape.size),
+            "mode": mode,
+            "training": training,
+        },
         "chosen_so_far": DIRECT if chosen is None else str(chosen),
         **tried(variants, mode, device),
-    }  # fmt: skip
+    }
 
 
 def capability_of(device: str) -> int | None:

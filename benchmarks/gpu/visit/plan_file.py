@@ -43,11 +43,14 @@ def plan_of(results: Results) -> dict[str, Any]:
         if case.get("best")
     ]
     return {
-        "format": FORMAT, "version": VERSION, "rehearsal": results.rehearsal,
+        "format": FORMAT,
+        "version": VERSION,
+        "rehearsal": results.rehearsal,
         "chip": "rehearsal" if results.rehearsal else facts.get("name") or "unknown",
         "made": {"torch": facts.get("torch"), "triton": versions.get("triton"), "visits": results.values["visits"]},
-        "convolutions": convolutions, "blocks": blocks,
-    }  # fmt: skip
+        "convolutions": convolutions,
+        "blocks": blocks,
+    }
 
 
 def cases_of(results: Results, step: str) -> dict[str, dict[str, Any]]:

@@ -43,9 +43,14 @@ class Running:
         os.set_blocking(self.reader, False)
         try:
             self.process = subprocess.Popen(
-                [*command, "--rows", str(writer)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                pass_fds=(writer,), start_new_session=True, env={**environment, MARK: mark},
-            )  # fmt: skip
+                [*command, "--rows", str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                start_new_session=True,
+                env={**environment, MARK: mark},
+            )
         finally:
             os.close(writer)
 

@@ -207,8 +207,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--step", action="append", default=[], metavar="NAME", help="only this one; may be repeated")
     made.add_argument("--list", action="store_true", help="the steps with their limits")
     made.add_argument("--limit", type=float, metavar="S", help="seconds of every step, in place of its own limit")
-    made.add_argument("--device", choices=("cuda", "cpu"), default="cuda",
-                      help="cpu: a rehearsal of every step on tiny sizes, which measures nothing")  # fmt: skip
+    made.add_argument(
+        "--device",
+        choices=("cuda", "cpu"),
+        default="cuda",
+        help="cpu: a rehearsal of every step on tiny sizes, which measures nothing",
+    )
     return made
 
 

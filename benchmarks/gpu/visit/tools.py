@@ -54,9 +54,16 @@ def run(
     print("$ " + " ".join(command), flush=True)
     # It gets its own group, so that its children end with it, and no other process holds the end of its output.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
-        env={**os.environ, **(environment or {})}, pass_fds=descriptors, process_group=0, preexec_fn=die_with_parent,
-    )  # fmt: skip
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        pass_fds=descriptors,
+        process_group=0,
+        preexec_fn=die_with_parent,
+    )
     code = 124
     try:
         data, _ = process.communicate(timeout=limit_s)

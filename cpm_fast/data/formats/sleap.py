@@ -141,8 +141,12 @@ def _frames(file: Any, parts: int, shift: float) -> Iterator[SleapFrame]:
             if row["instance_type"] == PREDICTED and place not in begun
         ]
         shape = (-1, parts, 3)
-        yield SleapFrame(int(frame["video"]), int(frame["frame_idx"]), np.array(labeled).reshape(shape),
-                         np.array(open_).reshape(shape))  # fmt: skip
+        yield SleapFrame(
+            int(frame["video"]),
+            int(frame["frame_idx"]),
+            np.array(labeled).reshape(shape),
+            np.array(open_).reshape(shape),
+        )
 
 
 def _points(row: Any, points: np.ndarray, parts: int, shift: float, scores: bool) -> np.ndarray:

@@ -83,9 +83,12 @@ def spectral_steps(shape: ConvShape, tile: int, mode: str, training: bool) -> li
         memory = (weights + map_bytes(mode) * shape.outputs * shape.inputs * shape.kernel**2) / MEMORY_BYTES_PER_S
         steps.append(Step("transform weight", memory, _transform(shape.outputs * inputs, shape.kernel, cells, mode)))
     steps.append(
-        Step("transform", (maps * shape.inputs + complex_bytes * count * inputs) / MEMORY_BYTES_PER_S,
-             _transform(count * inputs, tile, tiles, mode))
-    )  # fmt: skip
+        Step(
+            "transform",
+            (maps * shape.inputs + complex_bytes * count * inputs) / MEMORY_BYTES_PER_S,
+            _transform(count * inputs, tile, tiles, mode),
+        )
+    )
     flops = 8 * frequencies(tile) * count * shape.outputs * inputs
     bytes_moved = complex_bytes * count * inputs + product_bytes + weights
     rate = BEST_SHARE * PEAK_FLOPS[kind.product_mode]

@@ -164,6 +164,9 @@ def test_real_file(data_dir):
     pairs = dataset.skeleton.pairs
     assert len(pairs) == 14 and ("part_11", "part_23") in pairs and ("part_30", "part_31") in pairs
     # The subject is brighter than its surroundings under almost every point.
-    bright = [float(s.image[y, x, 0]) for s in map(dataset.__getitem__, range(0, 100, 10))
-              for x, y in s.parts_image.round().astype(int)]  # fmt: skip
+    bright = [
+        float(s.image[y, x, 0])
+        for s in map(dataset.__getitem__, range(0, 100, 10))
+        for x, y in s.parts_image.round().astype(int)
+    ]
     assert np.mean(np.array(bright) > 20) > 0.9

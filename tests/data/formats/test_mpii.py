@@ -31,8 +31,12 @@ SECOND = person(point(6, 5, 6, is_visible="0"), point(7, 7, 8, is_visible="1"), 
 
 def write(folder, *images, variable="RELEASE"):
     """Write a release of pictures with lists of people."""
-    annolist = structs(*({"image": {"name": name}, "annorect": structs(*people) if people else np.empty((0, 0))}
-                         for name, people in images))  # fmt: skip
+    annolist = structs(
+        *(
+            {"image": {"name": name}, "annorect": structs(*people) if people else np.empty((0, 0))}
+            for name, people in images
+        )
+    )
     path = folder / "mpii_human_pose_v1_u12_1.mat"
     savemat(path, {variable: {"annolist": annolist, "img_train": np.ones((1, len(images)))}}, do_compression=True)
     (folder / "images").mkdir(exist_ok=True)

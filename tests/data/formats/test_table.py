@@ -85,9 +85,12 @@ def test_saved_results_are_read_back(tmp_path):
     keypoints = random.uniform(0, 60, (3, 14, 2)).astype(np.float32)
     keypoints[2, 4] = np.nan
     scores = np.ones((3, 14), np.float32)
-    Results([
-        Result(keypoints[:2], scores[:2], LSP, "a.png"), Result(keypoints[2:], scores[2:], LSP, "b.png"),
-    ]).save(tmp_path / "found.csv")  # fmt: skip
+    Results(
+        [
+            Result(keypoints[:2], scores[:2], LSP, "a.png"),
+            Result(keypoints[2:], scores[2:], LSP, "b.png"),
+        ]
+    ).save(tmp_path / "found.csv")
     table = PartsTable(tmp_path / "found.csv")
     assert table.images == ["a.png", "a.png", "b.png"]
     assert table.skeleton.names == LSP.names and table.skeleton.mirror == LSP.mirror
@@ -191,8 +194,11 @@ def test_rows_that_cannot_be_used_are_left_out_and_named(tmp_path):
     ):
         table = PartsTable(path)
     assert len(table) == 2 and [reason.partition(":")[0] for reason in table.left_out] == [
-        "line 3", "line 4", "line 5", "line 6",
-    ]  # fmt: skip
+        "line 3",
+        "line 4",
+        "line 5",
+        "line 6",
+    ]
 
 
 def test_flags_of_visibility(tmp_path):

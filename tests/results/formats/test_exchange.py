@@ -53,10 +53,18 @@ def test_pycocotools_reads_and_scores_them(tmp_path):
     for each in truth:
         each.keypoints[:, 4] = 50
     annotations = [
-        {"id": i, "image_id": i, "category_id": 1, "iscrowd": 0, "area": 2000.0, "bbox": [10, 10, 80, 80],
-         "num_keypoints": 17, "keypoints": [v for x, y in each.keypoints[0].tolist() for v in (x, y, 2)]}
+        {
+            "id": i,
+            "image_id": i,
+            "category_id": 1,
+            "iscrowd": 0,
+            "area": 2000.0,
+            "bbox": [10, 10, 80, 80],
+            "num_keypoints": 17,
+            "keypoints": [v for x, y in each.keypoints[0].tolist() for v in (x, y, 2)],
+        }
         for i, each in enumerate(truth, 1)
-    ]  # fmt: skip
+    ]
     category = {"id": 1, "name": "person", "keypoints": list(COCO.names), "skeleton": []}
     images = [{"id": i, "file_name": f"{i}.jpg", "height": 100, "width": 100} for i in range(1, 5)]
     (tmp_path / "truth.json").write_text(

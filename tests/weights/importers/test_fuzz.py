@@ -26,8 +26,13 @@ CLAIM = 2**31
 def test_nothing_but_weights_or_an_error_comes_out(tmp_path, reader):
     pytest.importorskip("atheris", reason="fuzzing needs pip install atheris")
     limits = ["-timeout=5", "-rss_limit_mb=2048", "-max_len=4096", f"-artifact_prefix={tmp_path}/"]
-    found = subprocess.run([sys.executable, SCRIPT, reader, f"-runs={RUNS}", *limits], capture_output=True, text=True,
-                           timeout=120, check=False)  # fmt: skip
+    found = subprocess.run(
+        [sys.executable, SCRIPT, reader, f"-runs={RUNS}", *limits],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert found.returncode == 0 and f"Done {RUNS} runs" in found.stderr, found.stderr[-2000:]
     assert list(tmp_path.iterdir()) == []
 
