@@ -21,7 +21,7 @@ from cpm_fast.ops.maps import NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.memory import address, check_memory, check_storages, optional_address, storages_of
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.checks import tile_of
-from cpm_fast.ops.spectral.fallback import convolve_directly, weight_of
+from cpm_fast.ops.spectral.plain_sums import convolve_directly, weight_of
 from cpm_fast.ops.spectral.workspace import spectra_workspaces, workspaces
 from cpm_fast.reference.direct_conv import BLOCK
 

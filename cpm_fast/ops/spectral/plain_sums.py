@@ -1,7 +1,7 @@
-"""Plain sums, image by image, for images that tiles in the frequency domain would get wrong on the CPU.
+"""Convolution by plain sums, on the CPU, of images for which tiles in the frequency domain are too inaccurate.
 
-A tile rounds every value to a share of its largest one. If native code finds an image whose magnitudes lie too far
-apart, or values or sums that are not finite, it names the image, and its convolution is done here.
+The rounding error of a tile is a share of its largest value. Native code reports each image whose magnitudes lie too
+far apart, or whose values or sums are not finite; this module computes its convolution.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def convolve_directly(
     pool: Pool,
     out: torch.Tensor,
 ) -> None:
-    """Write the outputs of some images of a batch, by `direct_conv`.
+    """Compute the convolution of some images of a batch with `direct_conv`, and write it to `out`.
 
     Args:
-        images: their places in the batch.
+        images: their indices in the batch.
         x: [N, C, h, w] in channels_last or channels of such a map.
-        gate: like x: x counts as 0 where it is not above 0. None: it counts as it is.
+        gate: shaped like x; x counts as 0 where gate is not above 0. None: x counts everywhere.
         weight: [O, C, k, k].
         bias: [O]; None is 0.
-        relu, pool, out: as of `spectral_conv`, (0, 0) without pool.
+        relu, pool, out: as for `spectral_conv`; pool is (0, 0) for none.
     """
     packed = pack_weight(weight)
     bias = torch.zeros(len(weight)) if bias is None else bias.detach()
@@ -49,7 +49,7 @@ def convolve_directly(
 
 
 def weight_of(spectra: torch.Tensor, kernel: int, outputs: int) -> torch.Tensor:
-    """Return the weight [O, C, k, k] that spectra of `transform_weight` on the CPU are of, to rounding."""
+    """Return the weight [O, C, k, k] from which `transform_weight` made these CPU spectra, up to rounding."""
     taps, order = _inverse(tile_of(spectra), kernel)
     # [t/2, blocks, C, k, 2, 16] -> [blocks, 16, C, k, t]
     parts = spectra.double().permute(1, 5, 2, 3, 0, 4).flatten(4)

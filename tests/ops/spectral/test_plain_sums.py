@@ -1,4 +1,4 @@
-"""Images that tiles would get wrong run as plain sums, with the errors and infinities of a direct convolution."""
+"""Images for which tiles are inaccurate run as plain sums, with the errors and infinities of a direct convolution."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.ops.maps import POOLS
 from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
-from cpm_fast.ops.spectral.fallback import weight_of
+from cpm_fast.ops.spectral.plain_sums import weight_of
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, spectral_conv, spectral_input_gradient, transform_weight
 
 pytestmark = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason=str(backend.native_missing("cpu")))
@@ -98,7 +98,7 @@ def test_sums_that_are_finite_do_not_overflow_in_a_tile(values, weights, pool, r
     assert torch.allclose(found, wanted, rtol=1e-4)
 
 
-def test_the_gradient_of_x_falls_back_too() -> None:
+def test_the_gradient_of_x_uses_plain_sums_too() -> None:
     _, weight, _ = problem()
     gradient = torch.randn(2, 24, SIDE, SIDE)
     gradient[1, 3, 16, 16] = 1e7
