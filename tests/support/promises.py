@@ -58,6 +58,7 @@ INSTALLED = "python3 -m venv .venv && . .venv/bin/activate && pip install -c con
 MICE = "cpm-fast train --data mice.csv --hold-out 2 --epochs 1"
 BOX = "--box 120 40 310 520"
 ANIMAL = "--scale 0.9 1.1 --rotate {} --epochs 100 --validate-every 20"
+ANIMAL_FROM_ABOVE = "--rotate 180 --epochs 100 --validate-every 20"
 VGG = "--init vgg19.pth --recipe paper-vgg --epochs 1 --data synthetic:8 --hold-out 4"
 
 RUN: dict[str, Promise] = {
@@ -75,6 +76,18 @@ RUN: dict[str, Promise] = {
         ("runs/finder/best.safetensors", "runs/finder/final.safetensors"),
         (r"2 held out", r"recall [\d.]+ %, [\d.]+ false per picture", r"wrote runs/finder/final\.safetensors"),
     ),
+    "python examples/small_animal.py --pictures 60 --frames 100 -o animal": Promise(
+        ("animal/labels.csv", "animal/skeleton.toml", "animal/animal.mp4", "animal/pictures/011.jpg"),
+        (r"wrote animal/labels\.csv, animal/animal\.mp4",)
+    ),
+    f"cpm-fast train --find --data animal/labels.csv --hold-out 10 --init compact-lsp {ANIMAL_FROM_ABOVE} "
+    "-o runs/animal-finder": Promise(
+        ("runs/animal-finder/best.safetensors",), (r"2 to train on, 10 held out", r"recall [\d.]+ %")
+    ),
+    f"cpm-fast train --data animal/labels.csv --hold-out 10 {ANIMAL_FROM_ABOVE} -o runs/animal":
+        trained("runs/animal", 10),
+    "cpm-fast infer animal/animal.mp4 --model runs/animal/final.safetensors "
+    "--finder runs/animal-finder/best.safetensors -o out/animal": tracked("out/animal", "animal"),
     "cpm-fast infer group.jpg --finder runs/finder/best.safetensors -o out/by-finder": Promise(
         ("out/by-finder/results.json",), (r"1 pictures, \d+ subjects",)
     ),
@@ -203,4 +216,8 @@ CONTINUOUS = (
     r"(pytest|ruff|mypy|cmake|mkdocs|bash).*",
 )
 # The same command with fewer steps.
-SMALLER = {"--epochs 100": "--epochs 2", "synthetic:10400 --hold-out 400": "synthetic:8 --hold-out 4"}
+SMALLER = {
+    "--epochs 100": "--epochs 2",
+    "--pictures 60 --frames 100": "--pictures 12 --frames 5",
+    "synthetic:10400 --hold-out 400": "synthetic:8 --hold-out 4",
+}
