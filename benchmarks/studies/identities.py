@@ -2,14 +2,13 @@
 
 The videos are drawn, with two figures that cross again and again. In every frame each figure is matched with the
 subject whose key points are nearest. An identity is exchanged if a figure, once it is apart from the other again, is a
-subject that was another figure before. It writes identities.json: exchanges, figures that were not found, subjects
-without a figure, and the count of numbers given.
+subject that was another figure before. It writes identities.json after each video: exchanges, figures that were not
+found, subjects without a figure, and the count of numbers given.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +20,10 @@ from typing import Any
 import numpy as np
 
 import cpm_fast
+from benchmarks.harness.record import commit, write
 from cpm_fast.data.drawn.crossing import RATE, crossing_figures
 from cpm_fast.inference.tracking.assignment import best_pairs
 from cpm_fast.inference.tracking.following import FIND_EVERY
-from cpm_fast.system.files import atomic_write
 
 # A figure matches a subject whose parts lie this near on average, as a share of the figure's height. Two figures are
 # apart if their middles are this far from each other.
@@ -101,9 +100,10 @@ def about(figures: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     return boxes
 
 
-def measure(videos: int, seconds: float, model: str | None, finder: str, smooth: bool = False) -> list[dict[str, Any]]:
-    """Return a row per video."""
-    rows = []
+def measure(
+    videos: int, seconds: float, model: str | None, finder: str, smooth: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield a row per video."""
     for seed in range(videos):
         frames = list(crossing_figures(seconds, seed))
         truth = [parts for _, parts in frames]
@@ -113,9 +113,28 @@ def measure(videos: int, seconds: float, model: str | None, finder: str, smooth:
             (image for image, _ in frames), model=model, find=find, rate=RATE, smooth=smooth, threads=None
         )
         kept = identities(results, truth)
-        rows.append({"video": seed, **asdict(kept), "frames_per_second": len(frames) / (time.perf_counter() - begin)})
-        print(", ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), flush=True)
-    return rows
+        row = {"video": seed, **asdict(kept), "frames_per_second": len(frames) / (time.perf_counter() - begin)}
+        print(", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
+        yield row
+
+
+def record_of(rows: Sequence[dict[str, Any]], command: str, seconds: float, wanted: int) -> dict[str, Any]:
+    """Return the record of the videos so far, of so many wanted ones of these seconds."""
+    figures = sum(row["figures"] for row in rows)
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": cpm_fast.__version__,
+        "commit": commit(),
+        "wanted": wanted,
+        "videos": len(rows),
+        "seconds": seconds,
+        "exchanged": sum(row["exchanged"] for row in rows),
+        "renewed": sum(row["renewed"] for row in rows),
+        "unseen": sum(row["unseen"] for row in rows) / figures,
+        "nobody": sum(row["nobody"] for row in rows) / figures,
+        "rows": list(rows),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,18 +147,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/identities"), help="folder to write (%(default)s)")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
-    rows = measure(options.videos, options.seconds, options.model, options.finder)
-    record = {
-        "command": " ".join(["python benchmarks/studies/identities.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "version": cpm_fast.__version__,
-        "videos": len(rows), "seconds": options.seconds,
-        "exchanged": sum(row["exchanged"] for row in rows), "renewed": sum(row["renewed"] for row in rows),
-        "unseen": sum(row["unseen"] for row in rows) / sum(row["figures"] for row in rows),
-        "nobody": sum(row["nobody"] for row in rows) / sum(row["figures"] for row in rows), "rows": rows,
-    }  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
-    with atomic_write(options.out / "identities.json") as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
+    command = " ".join(["python benchmarks/studies/identities.py", *given])
+    rows: list[dict[str, Any]] = []
+    record: dict[str, Any] = {}
+    for row in measure(options.videos, options.seconds, options.model, options.finder):
+        rows.append(row)
+        # A run that is stopped keeps its videos.
+        record = record_of(rows, command, options.seconds, options.videos)
+        write(options.out / "identities.json", record)
     print(f"{record['exchanged']} identities exchanged, {record['renewed']} renewed in {len(rows)} videos; "
           f"wrote {options.out / 'identities.json'}")  # fmt: skip
     return 0

@@ -1,11 +1,13 @@
 """The study of identities: its counts, and a whole run on a short video."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.harness.record import commit
 from benchmarks.studies import identities as study
 from cpm_fast.results.result import Result
 from cpm_fast.skeleton import LSP
@@ -41,9 +43,25 @@ def test_kept_and_exchanged() -> None:
         study.identities(iter([]), [figures(1)])
 
 
+def test_videos_that_are_done_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"video": 0, "exchanged": 1, "renewed": 2, "unseen": 3, "nobody": 0, "figures": 12}
+
+    def stopped(*_: object) -> Iterator[dict[str, int]]:
+        yield row
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        study.main(["--out", str(tmp_path)])
+    record = json.loads((tmp_path / "identities.json").read_text())
+    assert (record["videos"], record["wanted"], record["exchanged"], record["unseen"]) == (1, 20, 1, 0.25)
+    assert record["rows"] == [row]
+
+
 @pytest.mark.skipif(not (FOLDER / f"{DRAWN}.safetensors").is_file(), reason="the bundled weights are missing")
 def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.main(["--videos", "1", "--seconds", "0.24", "--model", DRAWN, "--out", str(tmp_path)]) == 0
     record = json.loads((tmp_path / "identities.json").read_text())
-    assert record["videos"] == 1 and record["rows"][0]["figures"] == 12 and record["exchanged"] == 0
+    assert record["videos"] == record["wanted"] == 1 and record["commit"] == commit()
+    assert record["rows"][0]["figures"] == 12 and record["exchanged"] == 0
     assert "0 identities exchanged, 0 renewed in 1 videos" in capsys.readouterr().out
