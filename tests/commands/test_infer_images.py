@@ -134,6 +134,8 @@ def test_processes_without_torchrun_are_refused(monkeypatch, capsys):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     assert main([*PICTURES, "-o", "out"]) == BAD_USE
     assert "start with torchrun" in capsys.readouterr().err
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "29500")):
+        monkeypatch.setenv(name, value)
     assert main([*WALK, "-o", "out"]) == BAD_USE
     assert "a video is followed by one process" in capsys.readouterr().err
 
