@@ -18,8 +18,11 @@ from pathlib import Path
 import torch
 from tqdm import trange
 
-import cpm_fast
-from benchmarks.harness import record
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+import cpm_fast  # noqa: E402
+from benchmarks.harness import record  # noqa: E402
 
 SECONDS = 60
 SIDE = 64
