@@ -14,7 +14,7 @@ height, width = config["input_size"]
 zoom = max(height, width) / (config["margin"] * max(right - left, bottom - top))  # box pixels per image pixel
 shift = np.array([width - 1, height - 1]) / 2 - zoom * np.array([left + right, top + bottom]) / 2
 image = cv2.imread(sys.argv[2])
-# Where the box shrinks the picture by 2 or more, the needed part is averaged first.
+# If the box shrinks the picture by 2 or more, the needed part is averaged first.
 shrink = 2 ** max(0, int(np.floor(-np.log2(zoom))))
 ends = (np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]) - shift) / zoom
 low = np.maximum(np.floor(ends[0]) - 3 * shrink, 0).astype(int)

@@ -224,15 +224,6 @@ def test_train_then_resume_then_eval(tmp_path, capsys):
         assert main(["train", *options, *given, "-o", "again"]) == BAD_RESULT
     assert not (tmp_path / "again" / "final.safetensors").exists()
     capsys.readouterr()
-    for other, message in (
-        (["--epochs", "3"], "has epochs 2.0, not 3.0: leave these options out"),
-        (["--rotate", "5"], "has rotate_degrees 15.0, not 5.0"),
-        (["--data", "synthetic:12"], "not ['synthetic:12']"),
-        (["--stages", "3"], "another network"),
-        (["--find"], "no finder"),
-    ):
-        assert main(["train", "--resume", "again", *other]) == BAD_USE
-        assert message in capsys.readouterr().err
     assert main(["train", "--resume", "again", *options]) == FINE
     shown = capsys.readouterr().out
     assert "run       again" in shown and "step 3 " in shown, "the resumed run validates as often"

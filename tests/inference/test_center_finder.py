@@ -24,7 +24,7 @@ from cpm_fast.roi import Roi
 
 WEIGHTS = "compact-drawn"
 PICTURE = np.zeros((368, 656, 3), np.uint8)
-# Of the bumps in the map, network pixels.
+# Width of the bumps in the map, network pixels.
 SIGMA_PX = 21.0
 TINY = replace(
     preset("person"), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(Conv(3, 4),), first=(Conv(1, 4),),

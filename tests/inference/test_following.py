@@ -134,7 +134,7 @@ def test_two_in_one_place_are_told_apart_by_their_colors():
         pose = pose_of(colors, figure(209))
         a, b = (each.moved(7).alike(pose, 7) for each in (one, other))
         assert a > 2 * b > 0
-    # Of unknown colors both are alike, and the same colors make nobody of somebody far away.
+    # With unknown colors both are alike, and the same colors make nobody of somebody far away.
     a, b = (each.moved(7).alike(pose_of(np.full((14, 3), np.nan), figure(209)), 7) for each in (light, dark))
     assert a == b > 0.5
     assert light.moved(7).alike(pose_of(LIGHT, figure(420)), 7) < following.LEAST_ALIKE

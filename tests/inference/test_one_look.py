@@ -1,4 +1,4 @@
-"""What was found while subjects were looked for is not looked at again, wherever that would give the same."""
+"""The network does not look again at a subject that the search has seen, if a second look would give the same."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cpm_fast.cli import TERMINATED, main
+from cpm_fast.cli import BAD_USE, TERMINATED, main
 from cpm_fast.system.interrupt import interrupts_held
 from cpm_fast.training import run as run_module
 from cpm_fast.training.loop import train
@@ -140,7 +140,17 @@ def test_a_terminated_command_saves_and_goes_on(tmp_path, monkeypatch, capfd):
         assert main([*command, "-o", str(tmp_path / "ended")]) == TERMINATED
     assert "stopping after this step" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert main(["train", "--resume", str(tmp_path / "ended"), "--workers", "0", "--quiet"]) == 0
+    resume = ["train", "--resume", str(tmp_path / "ended"), "--workers", "0", "--quiet"]
+    for other, message in (
+        (["--epochs", "3"], "has epochs 2.0, not 3.0: leave these options out"),
+        (["--rotate", "5"], "has rotate_degrees 40.0, not 5.0"),
+        (["--data", "synthetic:12"], "not ['synthetic:12']"),
+        (["--stages", "3"], "another network"),
+        (["--find"], "no finder"),
+    ):
+        assert main([*resume, *other]) == BAD_USE
+        assert message in capfd.readouterr().err
+    assert main(resume) == 0
     assert_same_run(tmp_path / "ended", (weights(tmp_path / "whole"), losses(tmp_path / "whole")), (3, 6, 8))
 
 
