@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.grow import grown, grows, origin
-from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer, network_layers
+from cpm_fast.model.grow import grown, grows, origins, silenced, sums
+from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
 from cpm_fast.model.tensor_file import network_config, read_tensors
 from cpm_fast.weights.importers.state_dict import read_state_dict
 from cpm_fast.weights.importers.vgg import fill_trunk, used_tensors
@@ -47,15 +47,16 @@ class Loaded:
 
 LOADED = "loaded"
 NEW = "new: "
+BLOCK = f"{NEW}a residual block that adds nothing at first"
 FIRST_OF_VGG = "features.0.weight"
 
 
 def start_from(model: CPM, path: str | Path) -> Loaded:
     """Load the weights of a file that fit into a network; a layer is loaded whole, grows, or starts anew.
 
-    A network that is wider or has more stages than the file's grows from it (`model.grow`). If the parts differ, by
-    name or order, the belief layers and the layers that read beliefs start anew. From torchvision's VGG-19 the leading
-    convolutions of the trunk are filled (`weights.vgg.init_trunk`).
+    A network that is wider or has more stages or residual blocks than the file's grows from it (`model.grow`). If the
+    parts differ, by name or order, the belief layers and the layers that read beliefs start anew. From torchvision's
+    VGG-19 the leading convolutions of the trunk are filled (`weights.vgg.init_trunk`).
 
     Args:
         model: changed in place.
@@ -70,18 +71,23 @@ def start_from(model: CPM, path: str | Path) -> Loaded:
     tensors, metadata = read_tensors(path, "network")
     theirs = network_config(path, metadata)
     wanted = model.state_dict()
+    start_of = origins(model.config, theirs)
+    adds = sums(model.config)
     rows, taken = [], 0
     used: set[str] = set()
     kept: dict[str, torch.Tensor] = {}
     for layer in (layer for layer in model.layers if layer.kind == "conv"):
-        start = origin(layer, theirs)
-        own, given = _of_layer(wanted, layer.name), _of_layer(tensors, start)
-        fate = _fate(layer, own, given, theirs, model.config)
-        if not fate.startswith(NEW):
-            used.update(f"convs.{start}.{name}" for name in own)
-            taken += sum(given[name].numel() for name in own)
-            whole = given if fate == LOADED else grown(layer, own, given, model.config, theirs)
-            kept |= {f"convs.{layer.name}.{name}": whole[name] for name in own}
+        start, own = start_of[layer.name], _of_layer(wanted, layer.name)
+        if start is None:
+            fate, whole = BLOCK, silenced(own) if layer.name in adds else own
+        else:
+            given = _of_layer(tensors, start)
+            fate = _fate(layer, start, own, given, theirs, model.config)
+            new = fate.startswith(NEW)
+            whole = given if fate == LOADED else own if new else grown(layer, start, own, given, model.config, theirs)
+            used.update(f"convs.{start}.{name}" for name in own if not new)
+            taken += 0 if new else sum(given[name].numel() for name in own)
+        kept |= {f"convs.{layer.name}.{name}": whole[name] for name in own}
         rows.append((layer.name, sum(tensor.numel() for tensor in own.values()), fate))
     if not used:
         raise ValueError(f"{path}: none of its layers fits the network; the first: {rows[0][0]} is {rows[0][2]}")
@@ -118,14 +124,9 @@ def _start_from_vgg(model: CPM, path: Path) -> Loaded:
     return Loaded(str(path), tuple(rows), taken, tuple(name for name in tensors if name not in used))
 
 
-def _added(conv: str, config: NetworkConfig) -> str | None:
-    """Return the map that is added to a convolution's, named without its stage; None if there is none."""
-    sums = {layer.inputs[0]: layer.inputs[1] for layer in network_layers(config) if layer.kind == "add"}
-    return sums[conv].partition("_")[2] if conv in sums else None
-
-
 def _fate(
     layer: Layer,
+    start: str,
     own: dict[str, torch.Tensor],
     given: dict[str, torch.Tensor],
     theirs: NetworkConfig,
@@ -144,8 +145,7 @@ def _fate(
     for name, tensor in own.items():
         if not grows(tensor, given[name]):
             return f"{NEW}{list(tensor.shape)} here, {list(given[name].shape)} in the file"
-    start = origin(layer, theirs)
-    if _added(layer.name, ours) != _added(start, theirs):
+    if sums(ours).get(layer.name, 0) != sums(theirs).get(start, 0):
         return f"{NEW}adds another map than in the file"
     if own["weight"].shape != given["weight"].shape:
         return f"grown from {start} {list(given['weight'].shape)}"

@@ -167,6 +167,33 @@ def test_a_wider_one_begins_with_the_same_beliefs(tmp_path):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
 
 
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("wider", [False, True])
+def test_a_deeper_one_begins_with_the_same_beliefs_and_learns_in_its_blocks(tmp_path, norm, wider):
+    small = drawn(replace(RESIDUAL, norm=norm))
+    save_model(small, tmp_path / "small.safetensors")
+    block = (Conv(3, 4), Conv(3, 6, add=2))
+    deeper = replace(
+        small.config,
+        stages=3,
+        trunk=(*RESIDUAL.trunk[:2], (Conv(3, 6), Conv(3, 6, add=1))),
+        refine=(*RESIDUAL.refine[:3], *block, *block, RESIDUAL.refine[3]),
+    )
+    deep = drawn(widened(deeper, 2.0) if wider else deeper, seed=1)
+    loaded = start_from(deep, tmp_path / "small.safetensors")
+    fates = {name: fate for name, _, fate in loaded.layers}
+    assert not loaded.unused
+    assert fates["stage2_conv8"] == ("grown from stage2_conv4 [5, 6, 1, 1]" if wider else "as stage2_conv4")
+    blocks = {name for name, fate in fates.items() if fate == "new: a residual block that adds nothing at first"}
+    assert blocks == {"trunk1_block3_conv2"} | {f"stage{t}_conv{n}" for t in (2, 3) for n in (4, 5, 6, 7)}
+    crops = torch.rand(2, 3, 32, 48)
+    for found, wanted in zip(deep(crops), small(crops), strict=False):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+    deep.train()(crops)[-1].square().sum().backward()
+    closing = deep.conv("stage2_conv7")
+    assert (closing.weight if norm == "none" else closing.norm.weight).grad.any()
+
+
 def test_weights_of_other_sums_start_anew(tmp_path):
     save_model(drawn(PLAIN), tmp_path / "plain.safetensors")
     loaded = start_from(CPM(RESIDUAL), tmp_path / "plain.safetensors")
