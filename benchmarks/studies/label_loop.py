@@ -53,8 +53,8 @@ WAYS = ("suggest", "random")
 # Not --hold-out: the study holds out its own frames. The mouse's views are not mirrored.
 TRAINING = ("--init", "compact-lsp", "--mirror", "0", "--scale", "0.9", "1.1", "--rotate", "10", "--hold-out", "0",
             "--validate-every", "1000000", "--workers", "0")  # fmt: skip
-# These epochs are timed first, to find how many fit the minutes.
-PROBE_EPOCHS = 2
+# These epochs are timed first, to find how many fit the minutes: 10 to 30 seconds of them.
+PROBE_EPOCHS = 16
 WEIGHTS = "final.safetensors"
 
 
@@ -146,13 +146,20 @@ def train(labels: Path, run: Path, epochs: int, seed: int, more: Sequence[str]) 
 
 
 def fitting_epochs(labels: Path, minutes: float, seed: int, more: Sequence[str]) -> int:
-    """Measure how many epochs a training of so many minutes has."""
+    """Measure how many epochs a training of so many minutes has.
+
+    Raises:
+        RuntimeError: the times are no measure: other work took more of them than the epochs.
+    """
     if not minutes:
         return 1
     with tempfile.TemporaryDirectory() as probe:
+        train(labels, Path(probe) / "first", 1, seed, more)  # the first of a process takes seconds longer
         one = train(labels, Path(probe) / "one", 1, seed, more)
         several = train(labels, Path(probe) / "several", 1 + PROBE_EPOCHS, seed, more)
-    epoch = max((several - one) / PROBE_EPOCHS, 1e-3)
+    epoch = (several - one) / PROBE_EPOCHS
+    if epoch <= 0:
+        raise RuntimeError(f"{1 + PROBE_EPOCHS} epochs took {several:.1f} s and one {one:.1f} s: stop other work")
     return max(1, round((60 * minutes - (one - epoch)) / epoch))
 
 

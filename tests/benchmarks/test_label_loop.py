@@ -78,3 +78,14 @@ def test_what_does_not_fit_is_refused(tmp_path, data, trained):
         study(data, SMALL, 1, tmp_path / "elsewhere", tmp_path / "loop.json")
     with pytest.raises(ValueError, match="must have 20 samples, got 10"):
         study(data, Setting(10, 4, 3, 2, 0), 1, tmp_path / "work", tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(("times", "epochs"), [((9.0, 2.0, 10.0), 117), ((9.0, 2.0, 1.9), None)])
+def test_epochs_fit_the_minutes_although_the_first_training_is_slow(monkeypatch, tmp_path, times, epochs):
+    left = iter(times)
+    monkeypatch.setattr(label_loop, "train", lambda *given: next(left))
+    if epochs is None:
+        with pytest.raises(RuntimeError, match=r"17 epochs took 1\.9 s and one 2\.0 s"):
+            label_loop.fitting_epochs(tmp_path, 1.0, 0, ())
+    else:
+        assert label_loop.fitting_epochs(tmp_path, 1.0, 0, ()) == epochs
