@@ -15,6 +15,8 @@ RELEASE_BOX_PX = 368.0
 # A subject of 200 px x scale is brought to 200 x 41 / 35 px of the 368 px box.
 RELEASE_SUBJECT_PX = 200.0 * 41.0 / 35.0
 MPII_SCALE_PX = 200.0
+# Regions that are found or followed lie on a grid this fine, so that a table gives back exactly what the network saw.
+GRID_PX = 1 / 16
 WHOLE_IMAGE_MARGIN = 1.25
 BOX_MARGIN = 1.25
 
@@ -209,6 +211,16 @@ class Roi:
             return self
         x, y = self.center
         return Roi(((x + 0.5) / reduction - 0.5, (y + 0.5) / reduction - 0.5), self.side / reduction)
+
+    def on_grid(self) -> Roi:
+        """Return the region with its numbers rounded to multiples of 1/16 px; its corners are multiples of 1/32 px.
+
+        Examples:
+            >>> Roi((10.03, 20.04), 0.001).on_grid()
+            Roi(center=(10.0, 20.0625), side=0.0625)
+        """
+        x, y, side = (round(value / GRID_PX) * GRID_PX for value in (*self.center, self.side))
+        return Roi((x, y), max(side, GRID_PX))
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precisio
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.inference.asking import Looks, looked
 from cpm_fast.inference.finders.search import overlap
-from cpm_fast.inference.parts import Subjects as Cuts
-from cpm_fast.inference.parts import cut_subjects, find_parts
+from cpm_fast.inference.parts import Sighting, find_parts, subjects_in
+from cpm_fast.inference.parts import Subjects as Seen
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media.image import read_image
 from cpm_fast.metrics import scores
@@ -54,6 +54,9 @@ def evaluate_finding(
     progress: bool | None = None,
 ) -> FindingScore:
     """Score who is found in whole pictures, and the key points end to end beside those of the true regions.
+
+    The parts of who is found are those of the look that found them, as in `infer`. Pictures are seen at their own size,
+    where `infer` may read large JPEGs at half of it.
 
     A region is the subject's that it overlaps most, each subject once, the surest region first. Regions whose middle
     lies in an annotated crowd, or on a person who is no sample, count neither as right nor as false.
@@ -156,16 +159,17 @@ class _Finding:
                 squares.append(Roi((x, y), max(1.0, float((high - low).max()))))
         return _Picture(first.name, lambda: self.dataset[index].image, tuple(rows), tuple(squares))
 
-    def _looked(self) -> Iterator[tuple[tuple[str, _Picture, Sequence[Roi]], Cuts]]:
+    def _looked(self) -> Iterator[tuple[tuple[str, _Picture, Sequence[Roi]], Seen]]:
         for key, picture in self.pictures.items():
             try:
                 image = picture.read()
             except (OSError, ValueError) as error:
                 self.reader.unreadable.append(str(error))
                 continue
-            rois = [one.roi for one in looked(self.looks, self.engine, self.settings, image, picture.name)]
-            every = [*rois, *(self.true_rois[row] for row in picture.rows)]
-            yield (key, picture, rois), Cuts(every, cut_subjects(image, every, self.config, self.settings))
+            found = looked(self.looks, self.engine, self.settings, image, picture.name)
+            every = [*found, *(Sighting(self.true_rois[row]) for row in picture.rows)]
+            rois = [one.roi for one in found]
+            yield (key, picture, rois), subjects_in(image, every, self.config, self.settings)
 
     def _take(self, key: str, picture: _Picture, rois: Sequence[Roi], parts: Sequence[np.ndarray]) -> None:
         """Count the regions of a picture, and keep the parts: of the regions first, then of its samples."""

@@ -15,7 +15,7 @@ from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import OBSERVER, Rule, to_observer
-from cpm_fast.inference.parts import Subjects, cut_subjects, find_parts
+from cpm_fast.inference.parts import Sighting, Subjects, find_parts, subjects_in
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
@@ -144,7 +144,7 @@ def predict(
     def subjects() -> Iterator[tuple[Roi, Subjects]]:
         for sample in bar:
             roi = sample.region(config.margin) if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
-            yield roi, Subjects([roi], cut_subjects(sample.image, [roi], config, settings))
+            yield roi, subjects_in(sample.image, [Sighting(roi)], config, settings)
 
     found = [np.empty((config.stages, 0, config.parts, 3))]
     for roi, (one,) in find_parts(engine, settings, subjects()):

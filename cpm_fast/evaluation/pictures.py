@@ -12,7 +12,7 @@ from cpm_fast.engine import Engine
 from cpm_fast.evaluation.curves import score_curves
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import PERSON
-from cpm_fast.inference.parts import look
+from cpm_fast.inference.parts import Sighting, look
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.crops import crop, warp
@@ -93,7 +93,7 @@ def strip(found: Evaluation, number: int, sample: Sample, model: CPM) -> np.ndar
     config = model.config
     roi = sample.region(config.margin) if found.protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
     box = crop(sample.image, roi, config)
-    (seen,) = look(Engine(model), Settings(belief_maps=True), sample.image, [roi])
+    (seen,) = look(Engine(model), Settings(belief_maps=True), sample.image, [Sighting(roi)])
     # The observer's sides may be the other way about in the network's maps.
     wrong = [found.names[part] for part in wrong_parts(found, number)] if found.rule.centric == PERSON else []
     rows: Sequence[str] = [ALL_PARTS, *wrong[:1]]

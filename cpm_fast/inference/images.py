@@ -18,7 +18,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Asked, Looks
 from cpm_fast.inference.doubts import doubts
-from cpm_fast.inference.parts import Found, Subjects, cut_subjects, find_parts
+from cpm_fast.inference.parts import Found, Sighting, Subjects, find_parts, subjects_in
 from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, sightings_in
 from cpm_fast.inference.regions import Regions, given_regions
 from cpm_fast.inference.settings import Settings, find_network
@@ -230,27 +230,25 @@ class Job:
         except (OSError, ValueError) as error:
             return self._failed(source, error), Subjects((), ())
         decode = time.perf_counter() - started
-        known: list[Found] = []
+        config, settings = self.engine.config, self.settings
         if self.search is None:
-            rois: Sequence[Roi] = self.regions.of(index, read.size)
+            sightings = [Sighting(roi) for roi in self.regions.of(index, read.size)]
         else:
-            sightings = sightings_in(read, self.search, self.engine, self.settings, source.name)
-            rois = [one.roi for one in sightings]
+            sightings = sightings_in(read, self.search, self.engine, settings, source.name)
             seen, started = read, time.perf_counter()
             try:
-                read = fine_enough(read, source, rois, self.engine.config, self.settings.pyramid)
+                read = fine_enough(read, source, [one.roi for one in sightings], config, settings.pyramid)
             except (OSError, ValueError) as error:
                 return self._failed(source, error), Subjects((), ())
             decode += time.perf_counter() - started
-            if read is seen:
-                known = [one.found for one in sightings if one.found is not None]
+            if read is not seen:
+                sightings = [Sighting(one.roi) for one in sightings]
+        rois = [one.roi for one in sightings]
         picture = _Picture(source, read.size, rois, self.regions.source if self.search is None else "found", decode)
-        if known and len(known) == len(rois):
-            return picture, Subjects(rois, (), known)
-        there = [roi.reduced(read.reduction) for roi in rois]
-        cuts = cut_subjects(read.pixels, there, self.engine.config, self.settings)
-        few = self.settings.scales * len(rois) <= AHEAD_BATCHES * self.settings.batch
-        return picture, Subjects(rois, list(cuts) if few else cuts)
+        there = [replace(one, roi=one.roi.reduced(read.reduction)) for one in sightings]
+        subjects = subjects_in(read.pixels, there, config, settings)
+        few = settings.scales * len(rois) <= AHEAD_BATCHES * settings.batch
+        return picture, replace(subjects, cuts=list(subjects.cuts)) if few else subjects
 
     def _failed(self, source: Source, error: Exception) -> Failure:
         """Return what happened to one image among others; the only image there is raises its error."""

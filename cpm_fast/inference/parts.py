@@ -56,7 +56,7 @@ class Sighting:
     """A region that shows a subject.
 
     Args:
-        roi: the region.
+        roi: the region; one that was looked at is on the grid (`Roi.on_grid`).
         found: its parts, if the pose network has looked at this very region as the settings say.
     """
 
@@ -69,18 +69,23 @@ class Subjects:
     """The N subjects of one picture.
 
     Args:
-        rois: their regions.
-        cuts: their crops, made now or when they are needed.
-        known: their parts, where they are known already; then there are no cuts.
+        sightings: their regions, and the parts of those that are known already.
+        cuts: crops of the others, in this order, made now or when they are needed.
     """
 
-    rois: Sequence[Roi]
+    sightings: Sequence[Sighting]
     cuts: Iterable[Cut]
-    known: Sequence[Found] = ()
 
 
-def cut_subjects(image: np.ndarray, rois: Sequence[Roi], config: NetworkConfig, settings: Settings) -> Iterator[Cut]:
-    """Cut the crops of each subject out of an image [H, W, 3] uint8 BGR, one subject at a time."""
+def subjects_in(
+    image: np.ndarray, sightings: Sequence[Sighting], config: NetworkConfig, settings: Settings
+) -> Subjects:
+    """Return the subjects of an image [H, W, 3] uint8 BGR: who was seen already is not cut out and seen again."""
+    unseen = [one.roi for one in sightings if one.found is None]
+    return Subjects(sightings, _cuts(image, unseen, config, settings))
+
+
+def _cuts(image: np.ndarray, rois: Sequence[Roi], config: NetworkConfig, settings: Settings) -> Iterator[Cut]:
     for roi in rois:
         started = time.perf_counter()
         crops = scale_crops(image, roi, config, settings.pyramid, settings.flip)
@@ -92,8 +97,8 @@ def find_parts(
 ) -> Iterator[tuple[Tag, list[Found]]]:
     """Find the parts of all subjects; the crops of several pictures share forward passes.
 
-    Memory stays bounded: crops wait until a batch is full, or a picture comes whose parts are known, and maps until
-    their subject has all of them.
+    Memory stays bounded: crops wait until a batch is full, or as many pictures wait for them, and maps until their
+    subject has all of them.
 
     Args:
         engine: the network.
@@ -104,31 +109,30 @@ def find_parts(
         Every tag in order, with one entry per subject, as soon as the last of them is done.
     """
     passes = _Passes(engine, settings)
-    open_pictures: deque[tuple[Tag, int]] = deque()
-    found: deque[Found] = deque()
+    waiting: deque[tuple[Tag, Sequence[Sighting]]] = deque()
+    new: deque[Found] = deque()
 
     def done() -> Iterator[tuple[Tag, list[Found]]]:
-        while open_pictures and open_pictures[0][1] <= len(found):
-            tag, count = open_pictures.popleft()
-            yield tag, [found.popleft() for _ in range(count)]
+        while waiting and sum(one.found is None for one in waiting[0][1]) <= len(new):
+            tag, sightings = waiting.popleft()
+            yield tag, [new.popleft() if one.found is None else one.found for one in sightings]
 
     for tag, subjects in pictures:
-        if subjects.known:
-            # Pictures come out in order, and what is known must not pile up behind a batch that is not full.
-            found.extend(passes.finish())
-            found.extend(subjects.known)
-        open_pictures.append((tag, len(subjects.rois)))
+        waiting.append((tag, subjects.sightings))
         for cut in subjects.cuts:
-            found.extend(passes.add(cut))
+            new.extend(passes.add(cut))
         yield from done()
-    found.extend(passes.finish())
+        # Pictures come out in order, and those that need no pass must not pile up behind a batch that is not full.
+        if len(waiting) >= settings.batch:
+            new.extend(passes.finish())
+            yield from done()
+    new.extend(passes.finish())
     yield from done()
 
 
-def look(engine: Engine, settings: Settings, image: np.ndarray, rois: Sequence[Roi]) -> list[Found]:
-    """Find the parts of one picture's subjects now: [H, W, 3] uint8 BGR, N regions -> N entries."""
-    subjects = Subjects(rois, cut_subjects(image, rois, engine.config, settings))
-    ((_, found),) = find_parts(engine, settings, [(None, subjects)])
+def look(engine: Engine, settings: Settings, image: np.ndarray, sightings: Sequence[Sighting]) -> list[Found]:
+    """Find the parts of one picture's subjects now: [H, W, 3] uint8 BGR, N subjects -> N entries."""
+    ((_, found),) = find_parts(engine, settings, [(None, subjects_in(image, sightings, engine.config, settings))])
     return found
 
 

@@ -26,9 +26,9 @@ def seen(work, monkeypatch):
         looks.append(image)
         return [[x - 30, y - 55, x + 30, y + 55] for x, y in PLACES]
 
-    def look(engine, settings, image, rois):
+    def look(engine, settings, image, sightings):
         found = []
-        for roi in rois:
+        for roi in [one.roi for one in sightings]:
             place = PLACES[np.linalg.norm(PLACES - roi.center, axis=1).argmin()]
             # The parts have small errors, different in each frame, like those of a network.
             parts = shape + place + 0.1 * np.sin(image[90, :14, :1].astype(float))

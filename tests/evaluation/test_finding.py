@@ -57,7 +57,7 @@ def exact(engine, settings, pictures) -> Iterator:
     scenes = Scenes()
     for tag, cuts in pictures:
         found = []
-        for roi in cuts.rois:
+        for roi in [one.roi for one in cuts.sightings]:
             own = [i for i, (name, _) in enumerate(scenes.subjects) if name == tag[1].name]
             nearest = min(own, key=lambda i: math.dist(scenes.subjects[i][1], roi.center))
             off = 0 if math.dist(scenes.subjects[nearest][1], roi.center) < 30 else 1000

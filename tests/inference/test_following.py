@@ -11,7 +11,7 @@ import pytest
 import cpm_fast
 from benchmarks.studies.identities import about, identities
 from cpm_fast.data.drawn.crossing import RATE, crossing_figures
-from cpm_fast.inference.parts import Found
+from cpm_fast.inference.parts import Found, Sighting
 from cpm_fast.inference.tracking import following
 from cpm_fast.inference.tracking.following import FIND_EVERY, LOST_FRAMES
 from cpm_fast.model.cpm import CPM
@@ -55,9 +55,9 @@ class Seeing:
     def boxes(self, image: np.ndarray) -> np.ndarray:
         return np.array([[*one.min(0), *one.max(0)] for one in self.seen()]).reshape(-1, 4)
 
-    def look(self, engine: Any, settings: Any, image: np.ndarray, rois: Sequence[Roi]) -> list[Found]:
+    def look(self, engine: Any, settings: Any, image: np.ndarray, sightings: Sequence[Sighting]) -> list[Found]:
         found = []
-        for roi in rois:
+        for roi in [one.roi for one in sightings]:
             near = sorted(self.seen(), key=lambda one: float(np.linalg.norm(one.mean(0) - roi.center)))
             there = bool(near) and np.linalg.norm(near[0].mean(0) - roi.center) < roi.side / 2
             parts = (near[0] if there else figure(*roi.center)) + self.random.normal(0, 1, (14, 2))

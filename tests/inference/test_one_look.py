@@ -1,4 +1,7 @@
-"""The network does not look again at a subject that the search has seen, if a second look would give the same."""
+"""The network does not look again at a subject that the search has seen, if a second look would give the same.
+
+This is so in `infer`, in `stream` and in the scores of whole pictures, which give the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,22 @@ import pytest
 import torch
 
 from cpm_fast.config import preset
+from cpm_fast.data.sample import Sample
 from cpm_fast.engine import Engine
+from cpm_fast.evaluation import finding
 from cpm_fast.inference.asking import Looks
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.images import Job
-from cpm_fast.inference.parts import Cut, Found, Subjects, find_parts
+from cpm_fast.inference.parts import Cut, Found, Sighting, Subjects, find_parts
 from cpm_fast.inference.settings import Settings
+from cpm_fast.inference.tracking import following, tracker
+from cpm_fast.inference.tracking.following import Following
+from cpm_fast.media.video import VideoFrame
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result
 from cpm_fast.roi import Roi
+from cpm_fast.skeleton import LSP
 
 # Centers of three subjects, and the pictures' size: no finder sees them smaller.
 PLACES, SIDE, SIZE = ((40, 60), (150, 70), (250, 160)), 64.0, (240, 320)
@@ -106,6 +115,58 @@ def test_a_search_needs_no_more_looks(model, pictures) -> None:
     assert same(found, again) and len(found[0]) == 2 and engine.crops == alone.crops
 
 
+def test_stream_takes_the_parts_of_that_look(model, pictures, monkeypatch) -> None:
+    monkeypatch.setattr(tracker, "FOLLOWED_SCORE", -10.0)
+    monkeypatch.setattr(following, "FIND_EVERY", 1)
+    wanted, _ = run(model, pictures[:1], FINDER, batch=1, belief_maps=True)
+    engine = Counting(model)
+    stream = Following(engine, Settings(batch=1, belief_maps=True), "video", FINDER, None)  # type: ignore[arg-type]
+    crops = []
+    for index in range(2):
+        (result,) = stream.results(iter([VideoFrame(pictures[0], index, index / 25)]))
+        crops.append(engine.crops)
+        if not index:
+            assert same([result], wanted) and result.rois == wanted[0].rois and result.roi_source == "found"
+    # The whole picture and three candidates; then again, and the three that are followed.
+    assert crops == [4, 4 + 4 + 3]
+
+
+class Annotated:
+    """A dataset of the three subjects of each picture, whose true regions are beside those of the finder."""
+
+    name, skeleton = "annotated", LSP
+
+    def __init__(self, pictures: list[np.ndarray]) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(PLACES) * len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample:
+        picture, place = divmod(index, len(PLACES))
+        x, y = PLACES[place]
+        parts = np.random.default_rng(index).uniform(-20, 20, (14, 2)) + np.array([x, y])
+        return Sample(self.pictures[picture], parts, np.ones(14, bool), Roi((x + 2.0, y), 60.0), f"{picture}.png")
+
+
+def test_scores_of_whole_pictures_are_of_the_parts_of_that_look(model, pictures, monkeypatch) -> None:
+    engine, seen = Counting(model), []
+
+    def heard(*given: Any) -> Iterator[Any]:
+        for tag, found in find_parts(*given):
+            seen.append(np.array([one.scores[-1] for one in found]))
+            yield tag, found
+
+    monkeypatch.setattr(finding, "find_parts", heard)
+    monkeypatch.setattr(finding, "Engine", lambda _: engine)
+    score = finding.evaluate_finding(model, FINDER, Annotated(pictures), oks=False, settings=Settings(batch=8))
+    wanted, alone = run(model, pictures, FINDER, batch=8)
+    assert [np.array_equal(found[:3], one.scores) for found, one in zip(seen, wanted, strict=True)] == [True, True]
+    assert score.regions[0].hits == 6 and [len(found) for found in seen] == [6, 6]
+    # Beside the looks of `infer` one crop for each true region; those of both pictures are one pass.
+    assert (engine.crops, engine.passes) == (alone.crops + 6, alone.passes + 1)
+
+
 def test_a_full_batch(model, pictures) -> None:
     found, engine = run(model, pictures, FINDER)
     again, _ = run(model, pictures, None, rois=[list(result.rois) for result in found])
@@ -134,11 +195,12 @@ def test_pictures_come_in_order_and_known_ones_at_once(model) -> None:
         for name in "abcde":
             taken.append(name)
             roi = Roi((0, 0), 1)
-            yield name, Subjects([roi], (), [known]) if name in "bcd" else Subjects([roi], [Cut(crop)])
+            seen = name in "bcd"
+            yield name, Subjects([Sighting(roi, known if seen else None)], () if seen else [Cut(crop)])
 
     engine = Counting(model)
     seen = []
-    for name, found in find_parts(engine, Settings(batch=16), subjects()):  # type: ignore[arg-type]
+    for name, found in find_parts(engine, Settings(batch=2), subjects()):  # type: ignore[arg-type]
         seen.append((name, found[0] is known, taken[-1]))
     assert seen == [("a", False, "b"), ("b", True, "b"), ("c", True, "c"), ("d", True, "d"), ("e", False, "e")]
     assert engine.passes == 2

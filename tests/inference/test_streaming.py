@@ -12,7 +12,7 @@ import torch
 import cpm_fast
 from cpm_fast.config import compact
 from cpm_fast.inference.streaming import stream
-from cpm_fast.inference.tracking.tracker import SIDE_STEP, followed, on_grid
+from cpm_fast.inference.tracking.tracker import SIDE_STEP, followed
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.weights import DRAWN, FOLDER
@@ -71,8 +71,8 @@ def test_followed():
     assert followed(parts, sure, last, start, 1.25) == Roi((20.0, 30.0), 50.0)
     # Half of the parts are enough; then the side shrinks no faster than by its step.
     half = followed(parts[[0, 2, 3, 3]], sure[[0, 1, 3, 3]], last, start, 1.25)
-    assert half == on_grid(Roi((20.0, 15.0), 50.0 / SIDE_STEP))
-    assert followed(parts, np.ones(4), last, start, 1.25).side == on_grid(Roi((0.0, 0.0), 50.0 * SIDE_STEP)).side
+    assert half == Roi((20.0, 15.0), 50.0 / SIDE_STEP).on_grid()
+    assert followed(parts, np.ones(4), last, start, 1.25).side == Roi((0.0, 0.0), 50.0 * SIDE_STEP).on_grid().side
     # From the first region on, any step is allowed.
     assert followed(parts, sure, start, start, 1.25) == Roi((20.0, 30.0), 50.0)
     assert followed(parts, np.array([0.9, 0.1, 0.1, 0.1]), last, start, 1.25) == start

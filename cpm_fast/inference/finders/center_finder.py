@@ -85,5 +85,5 @@ def centers(engine: Engine, image: np.ndarray, least: float) -> list[Candidate]:
     there = (scores > least) & (points <= (picture.shape[1] - 1, picture.shape[0] - 1)).all(axis=1)
     peaks = zip(points[there].tolist(), scores[there].tolist(), strict=True)
     side = RELEASE_BOX_PX * down
-    found = [Candidate(Roi(((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5), side), score) for (x, y), score in peaks]
-    return found[:MOST_CENTERS]
+    found = [(Roi(((x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5), side), score) for (x, y), score in peaks]
+    return [Candidate(roi.on_grid(), score) for roi, score in found[:MOST_CENTERS]]

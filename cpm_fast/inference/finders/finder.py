@@ -104,7 +104,8 @@ def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence
             if not math.isfinite(octaves) or at_x >= width or at_y >= height:
                 continue
             center = ((at_x + 0.5) * across - 0.5, (at_y + 0.5) * down - 0.5)
-            found.append(Candidate(Roi(center, SIDE_UNIT_PX * 2**octaves * math.sqrt(across * down)), score))
+            side = SIDE_UNIT_PX * 2**octaves * math.sqrt(across * down)
+            found.append(Candidate(Roi(center, side).on_grid(), score))
     return found
 
 

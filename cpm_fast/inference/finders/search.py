@@ -103,7 +103,7 @@ class View:
     @classmethod
     def of(cls, engine: Engine, settings: Settings, image: np.ndarray, rois: Sequence[Roi]) -> View:
         """Run the network on the regions."""
-        found, config = look(engine, settings, image, rois), engine.config
+        found, config = look(engine, settings, image, [Sighting(roi) for roi in rois]), engine.config
         parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
         peaks = np.array([one.scores[-1] for one in found]).reshape(-1, config.parts)
         # A belief that is NaN gives a peak that is NaN.
@@ -127,7 +127,7 @@ def region_of_parts(parts: np.ndarray, peaks: np.ndarray, skeleton: Skeleton) ->
     """Return the region about parts [P, 2] whose peaks [P] are sure; None if they are fewer than two, or one point."""
     sure = (peaks > LEAST_PEAK) & np.isfinite(parts).all(1)
     try:
-        return Roi.from_parts(parts, sure, skeleton)
+        return Roi.from_parts(parts, sure, skeleton).on_grid()
     except ValueError:
         return None
 
@@ -164,7 +164,7 @@ def windows_of_side(engine: Engine, settings: Settings, image: np.ndarray, side:
         scores = averaged[0, 0].float().cpu().numpy()
     rows, columns = np.indices(scores.shape).reshape(2, -1) * WINDOW_STEP
     centers = (np.stack([columns, rows], 1) * STRIDE + config.cell_offset + 0.5) / magnification - 0.5
-    rois = [Roi((float(x), float(y)), side) for x, y in centers]
+    rois = [Roi((float(x), float(y)), side).on_grid() for x, y in centers]
     return list(zip(scores.ravel().tolist(), rois, strict=True))
 
 

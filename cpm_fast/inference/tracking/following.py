@@ -13,12 +13,12 @@ from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Looks, looked
 from cpm_fast.inference.finders.search import overlap
 from cpm_fast.inference.images import make_result
-from cpm_fast.inference.parts import Found, look
+from cpm_fast.inference.parts import Found, Sighting, look
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.tracking.appearance import blended, color_sameness, limb_colors
 from cpm_fast.inference.tracking.assignment import best_pairs
 from cpm_fast.inference.tracking.extent import inside, shared
-from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, on_grid, sure_parts
+from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, sure_parts
 from cpm_fast.media.video import VideoFrame
 from cpm_fast.results.result import Result
 from cpm_fast.roi import Roi
@@ -108,7 +108,7 @@ class Subject:
         if frame - self.frame > 1:
             step = self.steady(frame) - np.array(self.region.center)
         x, y = (np.array(self.region.center) + step).tolist()
-        return replace(self, region=on_grid(Roi((x, y), self.region.side)), parts=self.parts + step)
+        return replace(self, region=Roi((x, y), self.region.side).on_grid(), parts=self.parts + step)
 
     def alike(self, pose: Pose, frame: int) -> float:
         """Return how alike this subject, moved to a frame, and a pose are, 0 to 1.
@@ -163,6 +163,11 @@ class Subject:
 class Following(Tracker):
     """Subjects that come and go.
 
+    The parts of a new subject are those of the look that found it, as in `infer`. A subject that is followed is looked
+    at in every frame in the region that its last parts give, also where somebody looked for new subjects: there the
+    finder's region of the same subject is coarser and elsewhere, so that its parts would jump in every fifth frame, and
+    identities, which rely on steady regions, with them.
+
     Args:
         engine: the pose network.
         settings: how it looks at a subject.
@@ -201,14 +206,15 @@ class Following(Tracker):
         """Return the pose of each subject that is seen, by its id."""
         image, now = frame.image, frame.index
         expected = [subject.moved(now) for subject in self.subjects]
-        rois = [subject.region for subject in expected]
+        sightings = [Sighting(subject.region) for subject in expected]
         if now % FIND_EVERY == 0:
             # One who was lost a frame ago may be where something is found, though it was expected beside.
             seen = [each.region for each, was in zip(expected, self.subjects, strict=True) if was.frame == now - 1]
             found = looked(self.looks, self.engine, self.settings, image, f"frame {now} of {self.name}")
-            new = [one.roi for one in found if all(overlap(one.roi, other) <= KNOWN_OVERLAP for other in seen)]
-            rois += [on_grid(roi) for roi in new]
-        poses = self._poses(image, rois, len(expected))
+            new = [one for one in found if all(overlap(one.roi, other) <= KNOWN_OVERLAP for other in seen)]
+            # Those that the network has looked at are there already.
+            sightings += [replace(one, roi=one.roi.on_grid()) for one in new]
+        poses = self._poses(image, sightings, len(expected))
         alike = np.array([[one.alike(pose, now) for pose in poses] for one in expected]).reshape(
             len(expected), len(poses)
         )
@@ -239,11 +245,12 @@ class Following(Tracker):
         self.subjects = kept
         return followed
 
-    def _poses(self, image: np.ndarray, rois: Sequence[Roi], known: int) -> list[Pose]:
+    def _poses(self, image: np.ndarray, sightings: Sequence[Sighting], known: int) -> list[Pose]:
         """Return the poses in regions, the first `known` of which are followed; of those of one subject the surest."""
         config, limbs = self.engine.config, self.engine.config.skeleton.limb_indices
         poses: list[Pose] = []
-        for place, (roi, one) in enumerate(zip(rois, look(self.engine, self.settings, image, rois), strict=True)):
+        found = look(self.engine, self.settings, image, sightings)
+        for place, (roi, one) in enumerate(zip([each.roi for each in sightings], found, strict=True)):
             parts, scores = roi.to_image(one.parts_box[-1], config.input_size), one.scores[-1]
             region = about_parts(parts, scores, config.margin, roi if place < known else None)
             if region is not None:

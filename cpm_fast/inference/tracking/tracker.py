@@ -10,7 +10,7 @@ import numpy as np
 
 from cpm_fast.engine import Engine
 from cpm_fast.inference.images import make_result
-from cpm_fast.inference.parts import look
+from cpm_fast.inference.parts import Sighting, look
 from cpm_fast.inference.regions import RoiSource, given_regions
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media.reading import prefetched
@@ -25,8 +25,6 @@ FOLLOWED_SCORE, FOLLOWED_SHARE = 0.25, 0.5
 # By how much the side of the region may change from one followed frame to the next: an arm that is lost for a moment
 # must not make the region jump.
 SIDE_STEP = 1.1
-# Regions lie on a grid this fine, so that a table gives back exactly what the network saw.
-GRID_PX = 1 / 16
 
 
 class PassingImage:
@@ -83,7 +81,7 @@ class Tracker:
         Raises:
             ValueError: a box lies outside.
         """
-        self.start = [on_grid(roi) for roi in self.regions.of(0, size)]
+        self.start = [roi.on_grid() for roi in self.regions.of(0, size)]
         self.rois = self.start
 
     def results(self, frames: Iterator[VideoFrame]) -> Iterator[Result]:
@@ -119,7 +117,7 @@ class Tracker:
         return dataclasses.replace(second, timing=timing)
 
     def _find(self, frame: VideoFrame, passing: PassingImage) -> Result:
-        found = look(self.engine, self.settings, frame.image, self.rois)
+        found = look(self.engine, self.settings, frame.image, [Sighting(roi) for roi in self.rois])
         source: RoiSource | Literal["parts"] = self.regions.source if self.rois == self.start else "parts"
         size = (frame.image.shape[0], frame.image.shape[1])
         return make_result(found, self.rois, self.engine.config, passing, size, source, self.settings.belief_maps,
@@ -161,15 +159,9 @@ def about_parts(parts_image: np.ndarray, scores: np.ndarray, margin: float, last
     if last is not None:
         side = min(max(side, last.side / SIDE_STEP), last.side * SIDE_STEP)
     center = (low + high) / 2
-    return on_grid(Roi((float(center[0]), float(center[1])), max(side, 1.0)))
+    return Roi((float(center[0]), float(center[1])), max(side, 1.0)).on_grid()
 
 
 def sure_parts(parts_image: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return which parts [P, 2] have a place, and a score [P] that the next region may rely on: [P] bool."""
     return np.isfinite(parts_image).all(axis=1) & (scores >= FOLLOWED_SCORE)
-
-
-def on_grid(roi: Roi) -> Roi:
-    """Return the region with its numbers rounded to the grid; its corners are on one twice as fine."""
-    x, y, side = (round(value / GRID_PX) * GRID_PX for value in (*roi.center, roi.side))
-    return Roi((x, y), max(side, GRID_PX))
