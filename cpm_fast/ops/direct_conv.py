@@ -20,7 +20,7 @@ from cpm_fast.ops.maps import (
     pitch_of,
 )
 from cpm_fast.ops.memory import address, check_memory, check_storage, check_storages, storages_of
-from cpm_fast.ops.registration import refuse_gradient
+from cpm_fast.ops.registration import check_no_gradient, refuse_gradient
 from cpm_fast.ops.spectral.checks import check_tensors
 from cpm_fast.ops.spectral.workspace import workspaces
 from cpm_fast.reference.direct_conv import BLOCK
@@ -40,7 +40,7 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: weight has another shape.
         TypeError: weight is not float32.
-        RuntimeError: weight is on another device.
+        RuntimeError: weight is on another device, or requires a gradient in grad mode.
 
     Examples:
         >>> pack_weight(torch.rand(20, 3, 5, 5)).shape  # 2 blocks of 16 outputs
@@ -50,8 +50,8 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
     check_tensors("weight", weight=weight)
     if weight.device.type != "cpu":
         raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
+    check_no_gradient("pack_weight", weight=weight)
     check_storage(weight=weight)
-    weight = weight.detach()
     if not backend.use_fast("pack_weight", "cpu", backend.native_missing("cpu")):
         return reference_pack_weight(weight)
     return torch.ops.cpm_fast.pack_weight(weight)
@@ -85,12 +85,12 @@ def direct_conv(
     Raises:
         ValueError: a shape does not fit.
         TypeError: a tensor is not float32.
-        RuntimeError: a tensor is not on the CPU, or the backend is missing.
+        RuntimeError: a tensor is not on the CPU, or requires a gradient in grad mode, or the backend is missing.
     """
     _check(x, packed, bias, pool, out)
+    check_no_gradient("direct_conv", x=x, packed=packed, bias=bias, out=out)
     check_storage(x=x, packed=packed, bias=bias, out=out)
     side, padding = pool or NO_POOL
-    x, packed, bias = x.detach(), packed.detach(), bias.detach()
     if not backend.use_fast("direct_conv", "cpu", backend.native_missing("cpu")):
         made = reference_direct_conv(x, packed, bias, relu, pool)
         return made if out is None else out.copy_(made)

@@ -8,7 +8,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
-from cpm_fast.ops.registration import register_native
+from cpm_fast.ops.registration import check_no_gradient, register_native
 from cpm_fast.reference.gaussian_targets import gaussian_targets as reference_gaussian_targets
 
 MAX_SIDE_CELLS = 32768
@@ -42,7 +42,7 @@ def gaussian_targets(
     Raises:
         ValueError: a shape does not fit, or a number is out of range.
         TypeError: parts is not float32, or labeled not bool.
-        RuntimeError: the tensors are on different devices, parts asks for a gradient, or the backend is missing.
+        RuntimeError: the devices differ, parts requires a gradient in grad mode, or the backend is missing.
 
     Examples:
         >>> parts, labeled = torch.tensor([[[[27.5, 19.5]]]]), torch.ones(1, 1, 1, dtype=torch.bool)
@@ -74,8 +74,7 @@ def _check(parts: torch.Tensor, labeled: torch.Tensor, size: tuple[int, int], si
     for name, value, (low, high) in (("sigma", sigma, SIGMA_RANGE_PX), ("stride", stride, STRIDE_RANGE_PX)):
         if not low <= value <= high:
             raise ValueError(f"{name} must be {low:g} to {high:g} box pixels, got {value}")
-    if parts.requires_grad:
-        raise RuntimeError("gaussian_targets has no gradient: parts must not require one, pass parts.detach()")
+    check_no_gradient("gaussian_targets", parts=parts)
 
 
 torch.library.define(

@@ -8,7 +8,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
-from cpm_fast.ops.registration import register_native
+from cpm_fast.ops.registration import check_no_gradient, register_native
 from cpm_fast.reference.many_peaks import many_peaks as reference_many_peaks
 
 MAX_SIDE_PX = 32768
@@ -37,7 +37,7 @@ def many_peaks(maps: torch.Tensor, threshold: float, radius: int) -> tuple[torch
     Raises:
         ValueError: maps has another shape, threshold is NaN, or radius is out of its range.
         TypeError: maps is not float32.
-        RuntimeError: maps asks for a gradient, or the backend is missing.
+        RuntimeError: maps requires a gradient in grad mode, or the backend is missing.
 
     Examples:
         >>> maps = torch.zeros(1, 4, 5)
@@ -54,8 +54,7 @@ def many_peaks(maps: torch.Tensor, threshold: float, radius: int) -> tuple[torch
         raise ValueError(f"threshold must be a number, got {threshold}")
     if not 1 <= radius <= MAX_SIDE_PX:
         raise ValueError(f"radius must be 1 to {MAX_SIDE_PX} cells, got {radius}")
-    if maps.requires_grad:
-        raise RuntimeError("many_peaks has no gradient: maps must not require one, pass maps.detach()")
+    check_no_gradient("many_peaks", maps=maps)
     check_storage(maps=maps)
     kind = maps.device.type
     if backend.use_fast("many_peaks", kind, backend.native_missing(kind)):

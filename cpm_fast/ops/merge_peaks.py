@@ -36,7 +36,7 @@ def merge_peaks(
     Raises:
         ValueError: a shape does not fit, a size is out of range, or frames are not finite.
         TypeError: maps is not float32, or frames not float64.
-        RuntimeError: the tensors are on different devices, maps asks for a gradient, or the backend is missing.
+        RuntimeError: the devices differ, maps requires a gradient in grad mode, or the backend is missing.
 
     Examples:
         >>> maps = torch.zeros(1, 1, 2, 6, 6)

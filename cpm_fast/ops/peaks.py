@@ -6,7 +6,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
-from cpm_fast.ops.registration import register_native
+from cpm_fast.ops.registration import check_no_gradient, register_native
 from cpm_fast.reference.peaks import peaks as reference_peaks
 
 MAX_SIDE_PX = 32768
@@ -36,7 +36,7 @@ def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
     Raises:
         ValueError: maps has another shape.
         TypeError: maps is not float32.
-        RuntimeError: maps asks for a gradient, or the backend is missing.
+        RuntimeError: maps requires a gradient in grad mode, or the backend is missing.
 
     Examples:
         >>> maps = torch.zeros(1, 1, 4, 5)
@@ -49,8 +49,7 @@ def peaks(maps: torch.Tensor, refine: bool) -> tuple[torch.Tensor, torch.Tensor]
         raise ValueError(f"maps must be [N, M, H, W] with H and W 1 to {MAX_SIDE_PX}, got {list(maps.shape)}")
     if maps.dtype != torch.float32:
         raise TypeError(f"maps must be torch.float32, got {maps.dtype}")
-    if maps.requires_grad:
-        raise RuntimeError("peaks has no gradient: maps must not require one, pass maps.detach()")
+    check_no_gradient("peaks", maps=maps)
     check_storage(maps=maps)
     kind = maps.device.type
     if backend.use_fast("peaks", kind, backend.native_missing(kind)):

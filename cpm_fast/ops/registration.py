@@ -1,4 +1,4 @@
-"""Registration of ops with PyTorch: implementations by device, and errors in place of gradients."""
+"""Registration of ops with PyTorch: implementations by device, and errors in place of missing gradients."""
 
 from __future__ import annotations
 
@@ -30,3 +30,18 @@ def refuse_gradient(op: str, message: str) -> None:
         raise RuntimeError(message)
 
     torch.library.register_autograd(f"cpm_fast::{op}", refuse)
+
+
+def check_no_gradient(op: str, **tensors: torch.Tensor | None) -> None:
+    """Refuse tensors that require a gradient, for an op that has none.
+
+    Under `torch.no_grad` or `torch.inference_mode` nobody asks for one, and any tensor passes.
+
+    Raises:
+        RuntimeError: gradients are recorded, and a tensor requires one.
+    """
+    if not torch.is_grad_enabled():
+        return
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.requires_grad:
+            raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")

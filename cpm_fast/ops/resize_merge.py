@@ -8,7 +8,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, check_storage
-from cpm_fast.ops.registration import register_native
+from cpm_fast.ops.registration import check_no_gradient, register_native
 from cpm_fast.reference.resize_merge import resize_merge as reference_resize_merge
 
 MAX_SIDE = 32768
@@ -38,7 +38,7 @@ def resize_merge(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]
     Raises:
         ValueError: a shape does not fit, a size is out of range, or frames are not finite.
         TypeError: maps is not float32, or frames not float64.
-        RuntimeError: the tensors are on different devices, maps asks for a gradient, or the backend is missing.
+        RuntimeError: the devices differ, maps requires a gradient in grad mode, or the backend is missing.
 
     Examples:
         >>> maps = torch.rand(1, 2, 3, 6, 6)
@@ -74,8 +74,7 @@ def check_stack(op: str, maps: torch.Tensor, frames: torch.Tensor, size: tuple[i
         raise RuntimeError(f"frames must be on {maps.device} as maps is, got {frames.device}")
     if len(size) != 2 or not all(1 <= side <= MAX_SIDE for side in size):
         raise ValueError(f"size must be (H, W), each 1 to {MAX_SIDE} pixels, got {size}")
-    if maps.requires_grad:
-        raise RuntimeError(f"{op} has no gradient: maps must not require one, pass maps.detach()")
+    check_no_gradient(op, maps=maps)
 
 
 def check_finite(frames: torch.Tensor) -> None:

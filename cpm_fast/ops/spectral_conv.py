@@ -12,12 +12,12 @@ import torch
 from cpm_fast.ops import backend
 from cpm_fast.ops.maps import NO_POOL, Pool, check_out, check_pool, check_weight, note_written, pitch_of
 from cpm_fast.ops.memory import check_storage
+from cpm_fast.ops.registration import check_no_gradient
 from cpm_fast.ops.spectral.checks import (
     TILES,
     check_conv,
     check_gate,
     check_kernel,
-    check_no_gradient,
     check_tensors,
     check_types,
     named,
@@ -51,7 +51,7 @@ def transform_weight(
     Raises:
         ValueError: weight has another shape, or there is no such tile.
         TypeError: weight or dtype is not one of those.
-        RuntimeError: weight asks for a gradient, or the backend is missing.
+        RuntimeError: weight requires a gradient in grad mode, or the backend is missing.
 
     Examples:
         >>> transform_weight(torch.rand(20, 3, 5, 5), 16).shape[0]  # rows of 9 frequencies, packed
@@ -107,12 +107,12 @@ def spectral_conv(
     Raises:
         ValueError: a shape does not fit.
         TypeError: a tensor is of another dtype.
-        RuntimeError: a tensor asks for a gradient, the devices differ, or the backend is missing.
+        RuntimeError: a tensor requires a gradient in grad mode, the devices differ, or the backend is missing.
     """
     check_conv("x", x, spectra, bias.shape, kernel, bias=bias)
     check_pool(x, pool)
     check_out(x, len(bias), pool, out, spectra=spectra, bias=bias)
-    check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias, **_given(out=out))
+    check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias, out=out)
     check_storage(x=x, spectra=spectra, bias=bias, out=out)
     side, padding = pool or NO_POOL
     if not _use_fast("spectral_conv", x):
@@ -176,7 +176,7 @@ def spectral_input_gradient(
     check_conv("gradient", gradient, spectra, (inputs,), kernel, **_given(out=out))
     check_gate(gradient, out)
     check_storage(gradient=gradient, spectra=spectra, out=out)
-    check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, **_given(out=out))
+    check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, out=out)
     if _use_fast("spectral_input_gradient", gradient):
         return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
     gated = gradient.float() if out is None else gradient.float() * (out > 0)

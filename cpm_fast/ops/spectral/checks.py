@@ -69,13 +69,6 @@ def check_types(**tensors: torch.Tensor) -> None:
             raise TypeError(f"{name} must be {named(types(tensor.device))}, got {tensor.dtype}")
 
 
-def check_no_gradient(op: str, **tensors: torch.Tensor) -> None:
-    """Refuse tensors that require a gradient, for an op that has none."""
-    for name, tensor in tensors.items():
-        if tensor.requires_grad and torch.is_grad_enabled():
-            raise RuntimeError(f"{op} has no gradient: {name} must not require one, pass {name}.detach()")
-
-
 def tile_of(spectra: torch.Tensor) -> int:
     """Return the tile by the number of frequencies, on CUDA t*t/2, elsewhere t/2; 0 if there is no such tile."""
     by_frequencies = {tile * tile // 2 if spectra.ndim == 4 else tile // 2: tile for tile in TILES}
