@@ -271,7 +271,8 @@ class _Run:
         failed.unlink(missing_ok=True)
         if results.failures:
             with atomic_write(failed) as file:
-                file.writelines(f"{name}\t{reason}\n".encode() for name, reason in results.failures.items())
+                lines = (f"{name}\t{reason}\n" for name, reason in results.failures.items())
+                file.writelines(line.encode(errors="backslashreplace") for line in lines)
 
     def _speed(self, seconds: float) -> str:
         """Say how long this run took, and per picture; with several processes the first one's times."""

@@ -36,8 +36,9 @@ def run(options: argparse.Namespace) -> bool:
     try:
         if model is not None:
             from cpm_fast.labeling.predictor import Predictor
+            from cpm_fast.system.files import text_of_name
 
-            predictor = Predictor(store, model, Path(weights).stem)
+            predictor = Predictor(store, model, text_of_name(Path(weights).stem))
             predictor.start()
         labeled = len([name for name in store.names if store.table.state(name)])
         print(f"{len(store.names)} pictures, {labeled} labeled; labels go to {table}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cpm_fast.sides import mirror_pairs
 from cpm_fast.skeleton import BUILT_IN, Skeleton
+from cpm_fast.system.files import text_of_name
 
 SKELETON_FILE = "skeleton.toml"
 
@@ -30,4 +31,4 @@ def skeleton_of(name: str, parts: Sequence[str], limbs: Iterable[tuple[str, str]
     for skeleton in BUILT_IN.values():
         if skeleton.names == tuple(parts):
             return skeleton
-    return Skeleton(name, tuple(parts), tuple(limbs), mirror_pairs(parts))
+    return Skeleton(text_of_name(name), tuple(parts), tuple(limbs), mirror_pairs(parts))

@@ -15,6 +15,7 @@ from cpm_fast.data.sample import Sample
 from cpm_fast.media.image import exif_turns, read_image
 from cpm_fast.roi import LIMB_RATIOS, Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.files import text_of_name
 
 # Fewer points from 0 to 1 may be pixels.
 FEWEST_FRACTIONS = 4
@@ -67,7 +68,7 @@ class Subjects:
         files: Sequence[Path] = (),
         left_out: Sequence[str] = (),
     ) -> None:
-        self._name, self._skeleton = name, skeleton
+        self._name, self._skeleton = text_of_name(name), skeleton
         self.subjects, self.left_out, self.annotation_files = subjects, tuple(left_out), tuple(files)
         self.pictures = pictures if isinstance(pictures, Pictures) else Pictures(pictures)
         # By picture: boxes around people without parts in the file.

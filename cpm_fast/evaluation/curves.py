@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cpm_fast.evaluation.rule import PIXEL, Rule
+from cpm_fast.system.files import text_of_name
 
 DPI = 110
 # More curves than this can't be told apart by their colors.
@@ -40,9 +41,9 @@ def score_curves(rule: Rule, lines: Mapping[str, np.ndarray], title: str) -> byt
 
 
 def plain(text: str) -> str:
-    """Escape a text for Matplotlib, which reads text between dollars as mathematics.
+    """Escape a text for Matplotlib, which reads text between dollars as mathematics, and refuses what is not UTF-8.
 
     Matplotlib leaves lines whose names begin with an underscore out of a legend; a space before it keeps them.
     """
-    escaped = text.replace("$", r"\$")
+    escaped = text_of_name(text).replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped

@@ -81,7 +81,8 @@ def report_page(found: Evaluation, dataset: Dataset, model: CPM | None = None, e
         body.insert(2, "<p>No sample has a reference length: nothing could be scored.</p>")
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     page = f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
-    return page.encode()
+    # Paths are shown in it, and may be no text.
+    return page.encode(errors="backslashreplace")
 
 
 def _figures(found: Evaluation) -> str:

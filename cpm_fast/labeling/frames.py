@@ -18,7 +18,7 @@ from cpm_fast.media.image import read_image
 from cpm_fast.media.video import Video
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.drawing import write_picture
-from cpm_fast.system.files import atomic_write
+from cpm_fast.system.files import atomic_write, text_of_name
 
 KMEANS, UNIFORM, UNCERTAINTY = "kmeans", "uniform", "uncertainty"
 WAYS = (KMEANS, UNIFORM, UNCERTAINTY)
@@ -250,11 +250,12 @@ def _frames(path: Path, wanted: Sequence[int]) -> list[np.ndarray]:
 
 
 def _video_name(path: Path, folder: Path) -> str:
-    """Return the video's path in the manifest, relative to the folder if possible."""
+    """Return the video's path in the manifest, relative to the folder if possible, as text."""
     try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        name = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
     except ValueError:
-        return path.resolve().as_posix()
+        name = path.resolve().as_posix()
+    return text_of_name(name)
 
 
 def _stem(path: Path, folder: Path, manifest: Sequence[ExtractedFrame]) -> str:
@@ -264,8 +265,9 @@ def _stem(path: Path, folder: Path, manifest: Sequence[ExtractedFrame]) -> str:
     for stem, owner in owners.items():
         if owner == name:
             return stem
-    stem, number = path.stem, 1
+    own = text_of_name(path.stem)
+    stem, number = own, 1
     while stem in owners:
         number += 1
-        stem = f"{path.stem}-v{number}"
+        stem = f"{own}-v{number}"
     return stem

@@ -11,9 +11,10 @@ from typing import Any
 from cpm_fast.data.own_skeleton import SKELETON_FILE
 from cpm_fast.labeling.naming import write_skeleton
 from cpm_fast.labeling.store import LABELS_FILE
+from cpm_fast.media.image import shown
 from cpm_fast.media.video import VIDEO_SUFFIXES
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.system.files import atomic_write
+from cpm_fast.system.files import atomic_write, is_utf8, text_of_name
 
 PROJECT_FILE = "project.toml"
 MAX_FILE_BYTES = 65_536
@@ -125,10 +126,14 @@ def new_project(folder: Path, skeleton: Skeleton, videos: tuple[str, ...] = ("vi
 
     Raises:
         FileExistsError: the folder holds something.
+        ValueError: the name of a video is not UTF-8, as project.toml is.
     """
+    for name in videos:
+        if not is_utf8(name):
+            raise ValueError(f"videos must have names in UTF-8, got {shown(Path(name))}; rename it")
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder}: is not empty; a project begins in a new folder")
-    project = Project(folder, folder.resolve().name, videos)
+    project = Project(folder, text_of_name(folder.resolve().name), videos)
     for part in (project.frames_folder, folder / "videos", folder / project.runs):
         part.mkdir(parents=True, exist_ok=True)
     write_skeleton(skeleton, project.frames_folder / SKELETON_FILE)

@@ -19,6 +19,7 @@ from cpm_fast.labeling.predictions import Predictions
 from cpm_fast.labeling.table import EMPTY, MAX_SUBJECTS, STATES, LabeledSubject, LabelTable
 from cpm_fast.media.image import read_image, read_picture
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.files import text_of_name
 
 LABELS_FILE = "labels.csv"
 PREDICTED, UNTOUCHED = "predicted", "untouched"
@@ -86,7 +87,7 @@ class Store:
         with self._lock:
             self._refresh()
             return {
-                "folder": self.folder.name,
+                "folder": text_of_name(self.folder.name),
                 "skeleton": {**self.skeleton.to_dict(), "mirror": self.skeleton.mirror},
                 "pictures": self.names,
                 "states": [self._state(name) for name in self.names],

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
@@ -121,9 +122,11 @@ def write_video(path: Path, rate: float, size: tuple[int, int]) -> Iterator[Vide
 
 def _writer(path: Path, codec: str, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
     fourcc = cv2.VideoWriter.fourcc(*codec)
+    # A string that is not UTF-8 ends the process in OpenCV; bytes are the same name on every system.
+    name: Any = os.fsencode(os.path.abspath(path))
     with quiet_opencv():
         # It prints that the codec of a WebM has another tag, and takes that.
-        writer, _ = heard(lambda: cv2.VideoWriter(os.path.abspath(path), fourcc, rate, (size[1], size[0])))
+        writer, _ = heard(lambda: cv2.VideoWriter(name, fourcc, rate, (size[1], size[0])))
     return writer
 
 
@@ -131,7 +134,8 @@ def _check(temporary: Path, path: Path, wanted: int) -> None:
     """Count the frames by reading back: the writer does not report a full disk."""
     count = 0
     with quiet_opencv():
-        capture = cv2.VideoCapture(os.path.abspath(temporary))
+        name: Any = os.fsencode(os.path.abspath(temporary))
+        capture = cv2.VideoCapture(name)
         while capture.grab():
             count += 1
         capture.release()

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.files import atomic_write, parse_json, utf8_path
 
 # The version of what tensors and metadata mean; fields that a network config lacks take their defaults.
 FAMILY = "cpm_fast/"
@@ -36,7 +36,7 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
 
 TEMPORARY_SUFFIX = ".cpm_fast.tmp"
@@ -69,9 +70,9 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8, whole or not at all; names in it that are not UTF-8 are written as escapes."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -92,6 +93,28 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def utf8_path(path: str | Path) -> Iterator[Path]:
+    """Yield a path of a file in UTF-8, for libraries that accept no other: its own, or that of a temporary link."""
+    path = Path(path)
+    if is_utf8(path):
+        yield path
+        return
+    with TemporaryDirectory(prefix="cpm_fast") as folder:
+        link = Path(folder) / f"file{text_of_name(path.suffix)}"
+        link.symlink_to(path.absolute())
+        yield link
+
+
+def is_utf8(path: str | Path) -> bool:
+    """Return whether a path is text: the names of some file systems are any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def free_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """Return a file name's stem for each image, no two the same even on a file system that ignores case.
 
@@ -102,7 +125,7 @@ def free_stems(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     used = {stem.casefold() for stem in taken}
     stems = []
     for name in names:
-        stem = short_name(_text(Path(name).stem) or "picture", " " * STEM_ROOM).rstrip()
+        stem = short_name(text_of_name(Path(name).stem) or "picture", " " * STEM_ROOM).rstrip()
         free, number = stem, 1
         while free.casefold() in used:
             number += 1
@@ -121,7 +144,7 @@ def short_name(stem: str, suffix: str) -> str:
     return stem + suffix
 
 
-def _text(name: str) -> str:
+def text_of_name(name: str) -> str:
     """Return a file's name as text that can be written anywhere: bytes that are not UTF-8 as _NN."""
     return "".join(f"_{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 

@@ -14,6 +14,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.grow import grown, grows, origins, silenced, sums
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
 from cpm_fast.model.tensor_file import network_config, read_tensors
+from cpm_fast.system.files import utf8_path
 from cpm_fast.weights.importers.state_dict import read_state_dict
 from cpm_fast.weights.importers.vgg import fill_trunk, used_tensors
 
@@ -105,7 +106,7 @@ def _is_ours(path: Path) -> bool:
     if path.suffix != ".safetensors" or not path.is_file():
         return path.suffix == ".safetensors"
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
             return FIRST_OF_VGG not in file.keys()  # noqa: SIM118
     except (SafetensorError, OSError):
         return True

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from io import TextIOWrapper
 
 from cpm_fast.system.progress import quietly
 
@@ -18,7 +19,8 @@ LOGGER = "cpm_fast"
 def loudness(options: argparse.Namespace) -> Iterator[None]:
     """Set the amount of output by -q and -v.
 
-    -q drops standard output and progress bars; warnings and errors stay. -v shows the package's log.
+    -q drops standard output and progress bars; warnings and errors stay. -v shows the package's log. Letters of names
+    that standard output can't take are printed as escapes, as in errors.
     """
     logger, handler = logging.getLogger(LOGGER), logging.StreamHandler(sys.stderr)
     before = logger.level
@@ -28,13 +30,30 @@ def loudness(options: argparse.Namespace) -> Iterator[None]:
         logger.setLevel(logging.DEBUG)
     try:
         if options.quiet:
-            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), quietly():
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), _any_text(), quietly():
                 yield
         else:
-            yield
+            with _any_text():
+                yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+@contextmanager
+def _any_text() -> Iterator[None]:
+    """Let standard output take the names of any files, whose bytes may be no text of its encoding."""
+    stream = sys.stdout
+    if not isinstance(stream, TextIOWrapper) or stream.errors != "strict":
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        # It writes what is left, which a closed pipe refuses.
+        with suppress(OSError, ValueError):
+            stream.reconfigure(errors="strict")
 
 
 def let_go_of_output() -> None:

@@ -12,6 +12,7 @@ from cpm_fast.data.own_skeleton import skeleton_file
 from cpm_fast.data.sample import Sample
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.files import text_of_name
 
 IMAGES, ANNOTATIONS, ANNOTATED, SKELETON = "images", "annotations", "annotated", "skeleton"
 GRAY, COLOR = 1, 3
@@ -72,7 +73,7 @@ class AnnotationSet:
             return skeleton
         names = tuple(f"part_{part}" for part in range(count))
         if tree is None:
-            return Skeleton(self.path.stem, names)
+            return Skeleton(self.name, names)
         if tree.shape != (count, 2) or (tree >= count).any():
             raise ValueError(f"skeleton must be [{count}, 2] places of parts or -1, got {list(tree.shape)}")
         parents, partners = tree.T.tolist()
@@ -82,7 +83,7 @@ class AnnotationSet:
             if other >= 0 and other != part and not {part, other} & {*pairs, *pairs.values()}:
                 pairs[part] = other
         named = tuple((names[part], names[other]) for part, other in pairs.items())
-        return Skeleton(self.path.stem, names, limbs, named)
+        return Skeleton(self.name, names, limbs, named)
 
     @property
     def annotation_files(self) -> list[Path]:
@@ -90,7 +91,7 @@ class AnnotationSet:
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return text_of_name(self.path.stem)
 
     @property
     def skeleton(self) -> Skeleton:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from cpm_fast.system.files import utf8_path
+
 # Keys under which checkpoints keep the weights beside optimizer and history: mmengine's and mmcv's, and common ones.
 INSIDE = ("state_dict", "model_state_dict", "model")
 # The end of PyTorch's own message, after advice to read the file unsafely, and its way of naming a class.
@@ -59,7 +61,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a .safetensors file that can be read: {error}") from None
