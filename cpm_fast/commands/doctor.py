@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.backend import REBUILD
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.ops.merge_peaks import merge_peaks
@@ -22,6 +21,7 @@ from cpm_fast.ops.plans.measured import VARIABLE as PLAN_VARIABLE
 from cpm_fast.ops.plans.measured import measured_plan
 from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.ops.spectral_conv import spectral_conv, spectral_weight_gradient, transform_weight
+from cpm_fast.system.installation import rebuild_command
 from cpm_fast.system.versions import installed
 
 State = Literal["ok", "note", "problem"]
@@ -159,12 +159,12 @@ def _native_cpu() -> Row:
     missing = backend.native_missing("cpu")
     if missing is not None:
         note = backend.build_info()["note"]
-        advice = f"Everything runs on the slower reference. Install a C++17 compiler and type: {REBUILD}"
+        advice = f"Everything runs on the slower reference. Install a C++17 compiler and type: {rebuild_command()}"
         return Row("native CPU ops", "problem", missing, f"{note}\n{advice}".strip())
     info = backend.build_info()
     failure = _self_test("cpu")
     if failure:
-        return Row("native CPU ops", "problem", failure, f"Build anew: {REBUILD}")
+        return Row("native CPU ops", "problem", failure, f"Build anew: {rebuild_command()}")
     return Row("native CPU ops", "ok", f"live, built by {info['compiler']}")
 
 
@@ -174,7 +174,8 @@ def _native_cuda() -> Row:
     if missing is not None:
         if not gpu:
             return Row(name, "note", f"{missing}; there is no GPU, so they are not needed")
-        advice = f"With a C++ compiler and no CUDA toolkit, type\n{PIP_TOOLKIT}\nand then\nCPM_FAST_CUDA=on {REBUILD}"
+        rebuild = f"CPM_FAST_CUDA=on {rebuild_command()}"
+        advice = f"With a C++ compiler and no CUDA toolkit, type\n{PIP_TOOLKIT}\nand then\n{rebuild}"
         return Row(name, "problem", missing, advice)
     info = backend.build_info()
     built = f"compiled by CUDA {info['cuda']} for {' '.join('sm_' + arch for arch in info['cuda_archs'].split())}"
@@ -186,7 +187,7 @@ def _native_cuda() -> Row:
         advice = (
             NEWER_DRIVER
             if old
-            else f'Build for this GPU: CPM_FAST_CUDA=on CPM_FAST_CUDA_ARCHS="{_architecture()}" {REBUILD}'
+            else f'Build for this GPU: CPM_FAST_CUDA=on CPM_FAST_CUDA_ARCHS="{_architecture()}" {rebuild_command()}'
         )
         return Row(name, "problem", f"{built}; {failure}", advice)
     return Row(name, "ok", f"live, {built}")
@@ -275,4 +276,6 @@ def _weights() -> Row:
     files = sorted(path.name for path in WEIGHTS.glob("*.safetensors"))
     if files:
         return Row("bundled weights", "ok", ", ".join(files))
-    return Row("bundled weights", "problem", f"none in {WEIGHTS}", f"The install is incomplete; type: {REBUILD}")
+    return Row(
+        "bundled weights", "problem", f"none in {WEIGHTS}", f"The install is incomplete; type: {rebuild_command()}"
+    )

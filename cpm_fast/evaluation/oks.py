@@ -11,6 +11,7 @@ import numpy as np
 
 from cpm_fast.skeleton import COCO as COCO_SKELETON
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.installation import install_command
 
 PERSON = 1
 LABELED = 2
@@ -78,7 +79,7 @@ def average_precision(
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError:
-        raise RuntimeError("OKS needs pycocotools: python -m pip install 'cpm_fast[eval]'") from None
+        raise RuntimeError(f"OKS needs pycocotools; type: {install_command('eval')}") from None
     shared = [i for i, name in enumerate(skeleton.names) if name in COCO_SKELETON.names]
     if not shared:
         raise ValueError(f"OKS has sigmas for COCO's parts {list(COCO_SKELETON.names)}, got {list(skeleton.names)}")

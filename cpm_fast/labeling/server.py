@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cpm_fast.labeling.guard import App, Guard
 from cpm_fast.labeling.store import Conflict, Store, read_change
 from cpm_fast.system.files import parse_json
+from cpm_fast.system.installation import install_command
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,7 +24,6 @@ HOST, PORT, PORTS_TRIED = "127.0.0.1", 8765, 20
 MAX_BODY_BYTES = 1 << 20
 BODY_SECONDS = 20
 MEDIA = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-INSTALL = "cpm-fast label needs Starlette and uvicorn; type: pip install 'cpm_fast[label]'"
 
 
 class _Refused(Exception):
@@ -50,7 +50,7 @@ def make_app(store: Store, token: str, port: int, predictor: Predictor | None = 
         from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
         from starlette.routing import Route
     except ImportError as error:
-        raise RuntimeError(f"{INSTALL} ({error})") from None
+        raise _missing(error) from None
 
     assets = page_files()
 
@@ -148,6 +148,10 @@ async def read_json(request: Request) -> Any:
     return parse_json(bytes(body))
 
 
+def _missing(error: ImportError) -> RuntimeError:
+    return RuntimeError(f"cpm-fast label needs Starlette and uvicorn; type: {install_command('label')} ({error})")
+
+
 def page_files() -> dict[str, bytes]:
     """Return the files of the page by name."""
     folder = resources.files("cpm_fast.labeling") / "page"
@@ -169,7 +173,7 @@ def serve(store: Store, port: int | None = None, predictor: Predictor | None = N
     try:
         import uvicorn
     except ImportError as error:
-        raise RuntimeError(f"{INSTALL} ({error})") from None
+        raise _missing(error) from None
 
     listening = listen(port)
     token = secrets.token_urlsafe(24)

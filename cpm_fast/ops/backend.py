@@ -17,6 +17,7 @@ from types import ModuleType
 
 import torch
 
+from cpm_fast.system.installation import rebuild_command
 from cpm_fast.system.torch_settings import wanted_threads
 
 BACKENDS = ("fast", "reference")
@@ -24,7 +25,6 @@ BACKENDS = ("fast", "reference")
 LEAST_CAPABILITY = (8, 0)
 # As csrc/include/cpm/abi.h; a module of another number was compiled from other sources.
 ABI = 2
-REBUILD = "pip install -e ."
 FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
 
 _native: ModuleType | None = None
@@ -38,13 +38,13 @@ try:
     else:
         _native_error = (
             f"the compiled module cpm_fast._C is from other sources: it has interface {found}, these need {ABI}; "
-            f"rebuild it: {REBUILD}"
+            f"rebuild it: {rebuild_command()}"
         )
 except ImportError as error:
     _native_error = (
         f"the compiled module cpm_fast._C is missing ({error})"
         if find_spec("cpm_fast._C") is None
-        else f"the compiled module cpm_fast._C is there and can't be loaded ({error}); rebuild it: {REBUILD}"
+        else f"the compiled module cpm_fast._C is there and can't be loaded ({error}); rebuild it: {rebuild_command()}"
     )
 _has_triton = find_spec("triton") is not None
 _has_cuda = _native is not None and bool(_native.has_cuda)

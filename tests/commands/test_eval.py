@@ -17,6 +17,7 @@ from cpm_fast.data.formats.lsp import FILE_ORDER
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Results
 from cpm_fast.skeleton import COCO, LSP
+from cpm_fast.system.installation import install_command
 from cpm_fast.system.output_folder import MANIFEST
 from support.annotated import SMALL, Figures
 
@@ -119,7 +120,7 @@ def test_pycocotools_missing_is_said(figures, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     monkeypatch.setattr(command, "open_dataset", lambda spec: people(2))
     assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--metric", "oks"]) == BAD_RESULT
-    assert "OKS needs pycocotools: python -m pip install 'cpm_fast[eval]'" in capsys.readouterr().err
+    assert f"OKS needs pycocotools; type: {install_command('eval')}" in capsys.readouterr().err
 
 
 def test_no_score_is_a_bad_result(figures, capsys):

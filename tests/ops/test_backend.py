@@ -15,6 +15,7 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.gaussian_targets import gaussian_targets
+from cpm_fast.system.installation import rebuild_command
 
 
 def draw() -> torch.Tensor:
@@ -129,7 +130,7 @@ print(backend.native_missing("cpu"))
 def test_a_module_of_other_sources_is_told_at_import(abi: str, number: int) -> None:
     code = STALE.replace("ABI", abi) + CALL
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    wanted = f"it has interface {number}, these need {backend.ABI}; rebuild it: pip install -e ."
+    wanted = f"it has interface {number}, these need {backend.ABI}; rebuild it: {rebuild_command()}"
     assert done.stdout.splitlines()[0].endswith(wanted)
     assert "gaussian_targets on cpu runs on the slower reference backend" in done.stderr and wanted in done.stderr
     request = {**os.environ, "CPM_FAST_BACKEND": "fast"}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.files.limits import check_file
+from cpm_fast.system.installation import install_command
 
 # Arrays that claim more than so many times their bytes in the file, and more than this besides, are refused.
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 24
@@ -125,4 +126,4 @@ def array(parent: Any, name: str, kinds: str, axes: int) -> np.ndarray:
 
 def _require_h5py(path: Path) -> None:
     if importlib.util.find_spec("h5py") is None:
-        raise RuntimeError(f"reading {path.name} needs h5py: pip install 'cpm_fast[data]'")
+        raise RuntimeError(f"reading {path.name} needs h5py; type: {install_command('data')}")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cpm_fast.model.cpm import CPM
 from cpm_fast.reference.peaks import peaks
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.installation import install_command
 from cpm_fast.weights.exporters.portable import INPUT, Portable
 from cpm_fast.weights.importers.importing import describe_input
 
@@ -82,9 +83,7 @@ def export_model(
 def _onnx(network: Portable, about: dict[str, str], opset: int | None, half: bool) -> tuple[bytes, Run]:
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise RuntimeError(
-            f'ONNX needs {", ".join(missing)}: python -m pip install {" ".join(missing)}, or ".[export]"'
-        )
+        raise RuntimeError(f"ONNX needs {', '.join(missing)}; type: {install_command('export')}")
     import onnxruntime
 
     program = torch.onnx.export(
