@@ -37,10 +37,11 @@ from cpm_fast.system.ranks import join, launched, main_process
 
 OKS = "oks"
 WRITTEN, PREDICTIONS, FOUND = ("eval.json", "pck.png", "report.html"), "predictions.csv", "find.json"
-# Options of a network's run, of a file of predictions, and of true regions, which --find does not take.
+# Options of a network's run, of a file of predictions, of true regions, which --find does not take, and of --find.
 NETWORK_OPTIONS = ("model", "protocol", "pyramid", "flip")
 FILE_OPTIONS = ("skeleton", "first_pixel")
 TRUE_REGION_OPTIONS = ("predictions", "protocol", "centric")
+FIND_OPTIONS = ("max_subjects", "min_find_score")
 
 
 def eval_command(options: argparse.Namespace) -> bool:
@@ -53,6 +54,8 @@ def eval_command(options: argparse.Namespace) -> bool:
     metric = PCK if options.metric == OKS else options.metric
     rule = Rule(metric, options.reference, options.threshold, options.centric)
     finds = options.find is not None or options.finder is not None
+    if not finds:
+        _refuse(options, FIND_OPTIONS, "is for subjects that are looked for: give --find too")
     names = [FOUND] if finds else [*WRITTEN, *([PREDICTIONS] if options.predictions is None else [])]
     with reserved(options.output, names) if options.output is not None and main_process() else nullcontext():
         return (_score_finding if finds else _score)(options, dataset, rule)
@@ -113,7 +116,7 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     name = options.model or weights.DEFAULT
     model = _pose_network(name, options.device)
     asked = options.finder or options.find
-    looks = Asked(asked).of(model)
+    looks = Asked(asked, False, options.max_subjects, options.min_find_score).of(model)
     if looks is None:
         raise ValueError(f"{name}: names no finder; give one with --finder, or --find search")
     finder = "a search" if asked == SEARCH else model.config.finder if asked == AUTO else asked
@@ -123,7 +126,8 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     print(result.table())
     if options.output is not None:
         with atomic_write(options.output / FOUND) as file:
-            file.write((json.dumps(result.to_dict(), indent=1) + "\n").encode())
+            limits = {name: getattr(options, name) for name in FIND_OPTIONS}
+            file.write((json.dumps({**result.to_dict(), **limits}, indent=1) + "\n").encode())
         print(f"wrote {options.output / FOUND}")
     return True
 

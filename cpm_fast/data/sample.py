@@ -34,6 +34,10 @@ class Sample:
             from 1 as there, and the place among the examples in FLIC, from 1.
         ignored_image: [K, 4] left, top, right, bottom around people without labeled parts, crowds among them, image
             pixels: neither a subject nor background.
+
+    Raises:
+        ValueError: the image has another shape, or no pixel.
+        TypeError: the image is no array of uint8.
     """
 
     image: np.ndarray
@@ -48,6 +52,17 @@ class Sample:
     area: float | None = None
     identity: tuple[int | str, ...] | None = None
     ignored_image: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+            came = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+            raise TypeError(f"{self.name}: image must be an array of uint8, got {came}")
+        if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            hint = "; np.repeat(image[..., None], 3, axis=2) makes one of a gray image" if image.ndim == 2 else ""
+            raise ValueError(
+                f"{self.name}: image must be [H, W, 3] BGR of at least one pixel, got {list(image.shape)}{hint}"
+            )
 
     def region(self, margin: float) -> Roi:
         """Return the region that a network sees.

@@ -29,7 +29,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.system.progress import bar_wanted
 
-NO_IMAGE = np.empty((0, 0, 3), np.uint8)
+# In place of the picture of a sample that was read.
+ONE_PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +99,10 @@ class _Finding:
                 f"{list(model.skeleton.names)}"
             )
         self.reader = Reader(dataset, range(len(dataset)))
-        self.samples = [replace(sample, image=NO_IMAGE) for sample in self.reader]
+        self.samples = [replace(sample, image=ONE_PIXEL) for sample in self.reader]
         if not self.samples:
-            raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read")
+            reason = f"; the first: {self.reader.unreadable[0]}" if self.reader.unreadable else ""
+            raise ValueError(f"{dataset.name}: none of its {len(dataset)} samples could be read{reason}")
         self.rule = (rule or Rule()).settled(self.skeleton, heads=bool(np.isfinite(self.reader.heads).any()))
         self.true_rois = [sample.region(self.config.margin) for sample in self.samples]
         self.counts = {at: np.zeros(3, int) for at in OVERLAPS}  # hits, missed, false

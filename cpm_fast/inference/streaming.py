@@ -19,7 +19,7 @@ from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.inference.tracking.following import Following
 from cpm_fast.inference.tracking.tracker import Tracker
 from cpm_fast.media.image import shown
-from cpm_fast.media.sources import list_images
+from cpm_fast.media.sources import check_color, sources_of
 from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result
@@ -100,6 +100,7 @@ def stream(
     )
     if not isinstance(smooth, bool | OneEuro):
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
+    check_color(color)
     network = find_network(model, device)
     name = f"camera {source}" if isinstance(source, int) else shown_source(source) if _is_path(source) else "video"
     # Nobody else can change weights that were loaded here.
@@ -178,7 +179,7 @@ def _is_path(source: object) -> bool:
 
 def _frames(images: Iterable[Any], color: Literal["bgr", "rgb"], rate: float) -> Iterator[VideoFrame]:
     for index, image in zip(itertools.count(), images, strict=False):
-        sources, _ = list_images([image], color)
+        sources = sources_of(image, f"frame {index}", color)
         if len(sources) != 1:
             raise TypeError(f"frame {index} must be one image, got a folder")
         yield VideoFrame(sources[0].read(), index, index / rate)

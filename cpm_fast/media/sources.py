@@ -110,20 +110,33 @@ def list_images(
         TypeError: an image is of no such type, or its dtype is wrong.
         ValueError: an image is empty or of the wrong shape or range, a folder has no images, or a list is empty.
     """
-    if color not in ("bgr", "rgb"):
-        raise ValueError(f"color must be 'bgr' or 'rgb', got {color!r}")
+    check_color(color)
     if not isinstance(max_pixels, int) or max_pixels < 1:
         raise ValueError(f"max_pixels must be a positive whole number, got {max_pixels!r}")
     if isinstance(images, (list, tuple)):
         if not images:
             raise ValueError("images must hold at least one image, got an empty list")
         named = [(f"image {i}", item) for i, item in enumerate(images)]
-        return [source for name, item in named for source in _sources(item, name, color, max_pixels)], True
+        return [source for name, item in named for source in sources_of(item, name, color, max_pixels)], True
     is_folder = isinstance(images, (str, os.PathLike)) and Path(images).is_dir()
-    return _sources(images, "image 0", color, max_pixels), is_folder
+    return sources_of(images, "image 0", color, max_pixels), is_folder
 
 
-def _sources(item: Any, name: str, color: Literal["bgr", "rgb"], max_pixels: int) -> list[Source]:
+def check_color(color: str) -> None:
+    """Raise ValueError if a name of a channel order is none."""
+    if color not in ("bgr", "rgb"):
+        raise ValueError(f"color must be 'bgr' or 'rgb', got {color!r}")
+
+
+def sources_of(
+    item: Any, name: str, color: Literal["bgr", "rgb"] = "bgr", max_pixels: int = MAX_PIXELS
+) -> list[Source]:
+    """Return the sources that one entry of a list names: one, or those of a folder.
+
+    Args:
+        item, color, max_pixels: as for `list_images`, which says the errors too.
+        name: of an image that is no file, for results and messages.
+    """
     if isinstance(item, (str, os.PathLike)):
         path = Path(item)
         if not path.exists():

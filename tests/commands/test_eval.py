@@ -181,6 +181,12 @@ def test_whole_pictures(figures, finder, capsys):
     numbers = json.loads(Path("out/find.json").read_text())
     assert numbers["regions"][0]["missed"] == 4 and numbers["found"]["every"] == 0
     assert numbers["metric"] == "PCK@0.2" and numbers["true_regions"]["every"] is not None
+    # Below the score of nobody the whole picture is the region.
+    find = ["--finder", finder, "--min-find-score", "-0.5", "--max-subjects", "1", "-o", "all"]
+    assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", *find]) == FINE
+    numbers = json.loads(Path("all/find.json").read_text())
+    assert numbers["regions"][0]["hits"] + numbers["regions"][0]["false"] == 4
+    assert numbers["min_find_score"] == -0.5 and numbers["max_subjects"] == 1
 
 
 @pytest.mark.parametrize(
@@ -195,6 +201,10 @@ def test_whole_pictures(figures, finder, capsys):
         (["--find", "--protocol", "lsp"], "--protocol does not go with --find"),
         (["--find", "--predictions", "truth.csv"], "--predictions does not go with --find"),
         (["--find", "--centric", "observer"], "--centric does not go with --find"),
+        (["--find", "search", "--max-subjects", "0"], "max_subjects must be a positive whole number or None, got 0"),
+        (["--finder", "finder.safetensors", "--min-find-score", "nan"], "min_find_score must be a finite number, got"),
+        (["--max-subjects", "1"], "--max-subjects is for subjects that are looked for: give --find too"),
+        (["--find", "--min-find-score", "0.5"], "min_find_score is for subjects that are looked for, got 0.5 with"),
     ],
 )  # fmt: skip
 def test_bad_use_of_find_is_told(figures, finder, capsys, arguments, message):

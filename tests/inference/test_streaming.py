@@ -147,7 +147,7 @@ def test_rejects_at_once(model, error, message, source, options):
 def test_rejects_at_the_first_frame(model):
     with pytest.raises(ValueError, match="must touch the image"):
         list(stream([GREY], model=model, boxes=[900, 900, 950, 950]))
-    with pytest.raises(TypeError, match="image 0 must be"):
+    with pytest.raises(TypeError, match="frame 0 must be"):
         list(stream([3], model=model))
 
 

@@ -28,6 +28,25 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     add_device_option(parser)
 
 
+def add_limit_options(parser: argparse.ArgumentParser, boxes: bool = False) -> None:
+    """Add the limits of looking for subjects; `boxes`: of those of --boxes too."""
+    parser.add_argument(
+        "--max-subjects",
+        type=int,
+        metavar="N",
+        help=f"keep at most so many subjects of a finder{', a search or --boxes' if boxes else ' or a search'} per "
+        "picture, the surest first",
+    )
+    parser.add_argument(
+        "--min-find-score",
+        type=float,
+        metavar="SCORE",
+        help="lowest score of a found subject: with a finder the mean of the belief in its center and of its peaks "
+        "(default: the finder's own), with a search the mean peak (default: 0.3)"
+        + (", with --boxes the box's score (default: all)" if boxes else ""),
+    )
+
+
 def add_project_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that names a project."""
     parser.add_argument("--project", type=Path, help="a folder with a project.toml, see cpm-fast project")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpm_fast.commands.options.common import add_model_option, add_test_options
+from cpm_fast.commands.options.common import add_limit_options, add_model_option, add_test_options
 
 
 def add_eval_options(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +79,7 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
         "(the default): by the finder that the weights name, or --finder; search: by the pose network",
     )
     parser.add_argument("--finder", metavar="FILE", help="for --find: weights of a finder, a file or a bundled name")
+    add_limit_options(parser)
     parser.add_argument(
         "-o",
         "--output",

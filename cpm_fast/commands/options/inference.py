@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cpm_fast.commands.options.common import add_model_option, add_test_options, path_or_url
+from cpm_fast.commands.options.common import add_limit_options, add_model_option, add_test_options, path_or_url
 
 
 def add_infer_options(parser: argparse.ArgumentParser) -> None:
@@ -60,19 +60,7 @@ def add_infer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finder", metavar="FILE", help="weights of a finder for the subjects: a file or a bundled name"
     )
-    parser.add_argument(
-        "--max-subjects",
-        type=int,
-        metavar="N",
-        help="keep at most so many subjects of a finder, a search or --boxes per picture, the surest first",
-    )
-    parser.add_argument(
-        "--min-find-score",
-        type=float,
-        metavar="SCORE",
-        help="lowest score of a found subject: with a finder the belief in its center (default: the finder's own), "
-        "with a search the mean peak (default: 0.3), with --boxes the box's score (default: all)",
-    )
+    add_limit_options(parser, boxes=True)
     parser.add_argument(
         "--form",
         choices=("json", "csv", "npz", "coco", "openpose"),
