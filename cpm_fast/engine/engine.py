@@ -129,10 +129,11 @@ class Engine:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
         check_eager(crops, center_map)
         with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            if not (self.frozen and self._checked) and self._check_odd():
+            same = self._same()
+            if not same and self._check_odd():
                 with evaluating(self.model):
                     return self.model(crops, center_map)
-            weights = self._fresh()
+            weights = self._fresh(same)
             if weights.graphs is not None and len(crops):
                 return weights.graphs(crops, center_map)
             return weights.run(crops, center_map)
@@ -153,7 +154,7 @@ class Engine:
             seconds[name] = min(taken, seconds.get(name, taken))
 
         with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            weights = self._fresh()
+            weights = self._fresh(self._same())
             choices = weights.choices(batch, size)
             if measure:
                 crops = torch.randn(batch, 3, *size, device=self.device)
@@ -182,8 +183,13 @@ class Engine:
             lines.append(f"predicted: {prediction_source()}")
         return "\n".join(lines)
 
-    def _fresh(self) -> Prepared:
-        """Return the prepared weights, made anew if the model's have changed."""
+    def _same(self) -> bool:
+        """Return whether the model's modules are those of the last call, or this engine is frozen."""
+        checked = self._checked
+        return checked is not None and (self.frozen or checked.versions.structure.same(self.model))
+
+    def _fresh(self, same: bool = False) -> Prepared:
+        """Return the prepared weights, made anew if the model's have changed; `same` is what `_same` has said."""
         # Without native code there is nothing to choose from, and a forked process can't measure.
         tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
         tuned_for = backend.threads() if tunes else None
@@ -192,8 +198,10 @@ class Engine:
             shared = _prepared.setdefault(self.model, {})
             if self.frozen and self._checked is not None and shared.get(key) is self._checked:
                 return self._checked
-            versions = fingerprint(self.model, shared[key].versions if key in shared else None)
-            if key not in shared or shared[key].versions is not versions:
+            before = shared[key].versions if key in shared else None
+            same = same and self._checked is shared.get(key)
+            versions = fingerprint(self.model, before, same)
+            if before is not versions:
                 check_not_capturing(self.device, "its weights are prepared")
                 tuned = None if tuned_for is None else TunedPlan()
                 shared[key] = Prepared(self.model, versions, self.groups, self.device, self.dtype, self.memory, tuned)

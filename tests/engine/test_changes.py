@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize, prune
 from cpm_fast import CPM, Engine, NetworkConfig
 from cpm_fast.config import Conv
 from cpm_fast.engine import changes
+from cpm_fast.model.cpm import ContextConv
 from cpm_fast.ops import backend
 from cpm_fast.ops.checksum import checksum
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
@@ -32,8 +33,8 @@ CONFIG = NetworkConfig(
 BOUND = 5e-6
 
 
-def network() -> CPM:
-    torch.manual_seed(3)
+def network(seed: int = 3) -> CPM:
+    torch.manual_seed(seed)
     return CPM(CONFIG).eval()
 
 
@@ -79,6 +80,11 @@ class Doubled(nn.Module):
         return 2 * x
 
 
+class DoubledConv(ContextConv):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
 CHANGES: dict[str, Callable[[CPM], object]] = {
     "data.mul_": lambda model: [parameter.data.mul_(0.5) for parameter in model.parameters()],
     "data.copy_": lambda model: [parameter.data.copy_(torch.randn_like(parameter)) for parameter in model.parameters()],
@@ -112,6 +118,18 @@ CHANGES: dict[str, Callable[[CPM], object]] = {
     "prune": lambda model: prune.custom_from_mask(first_conv(model), "weight", mask_of(first_conv(model))),
     "parametrize": lambda model: parametrize.register_parametrization(first_conv(model), "weight", Doubled()),
     "relu": lambda model: setattr(first_conv(model), "relu", False),
+    "another parameter": lambda model: setattr(first_conv(model), "weight", nn.Parameter(-first_conv(model).weight)),
+    "another layer": lambda model: model.convs.update({next(iter(model.convs)): first_conv(network(4))}),
+    "another normalization": lambda model: setattr(first_conv(model), "norm", nn.BatchNorm2d(6, eps=0.5).eval()),
+    "another class": lambda model: setattr(first_conv(model), "__class__", DoubledConv),
+    "all of another model": lambda model: first_conv(model).__dict__.update(first_conv(network(4)).__dict__),
+    "swapped tensors": lambda model: torch.utils.swap_tensors(
+        first_conv(model).weight, nn.Parameter(-first_conv(model).weight)
+    ),
+    "hook that is gone": lambda model: (
+        first_conv(model).register_forward_hook(lambda *_: None).remove(),
+        first_conv(model).weight.data.neg_(),
+    ),
 }
 
 
@@ -141,6 +159,34 @@ def test_a_change_counts_at_the_next_call(change: Callable[[CPM], object]) -> No
     assert error(found, wanted) < BOUND, error(found, wanted)
     if change is not CHANGES["hook on a normalization"]:  # in evaluation mode it is folded and not called
         assert error(found, before) > 1e-4, "the test changes nothing"
+
+
+def test_a_class_that_changes_and_a_plan_that_is_shown_first() -> None:
+    class Layer(ContextConv):
+        forward = ContextConv.forward
+
+    model, x = network(), crops()
+    first_conv(model).__class__ = Layer
+    engine = Engine(model)
+    before = engine(x)
+    Layer.forward = lambda layer, x: 2 * ContextConv.forward(layer, x)
+    engine.describe()
+    with torch.no_grad():
+        assert error(engine(x), model(x)) < BOUND < error(engine(x), before)
+
+
+def test_a_hook_on_all_modules_counts() -> None:
+    model, x = network(), crops()
+    engine = Engine(model)
+    before = engine(x)
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, _, found: 2 * found if isinstance(module, ContextConv) else None
+    )
+    try:
+        assert error(engine(x), before) > BOUND
+    finally:
+        handle.remove()
+    assert all(map(torch.equal, engine(x), before))
 
 
 def test_a_frozen_engine_does_not_look_again() -> None:
