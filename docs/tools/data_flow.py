@@ -9,7 +9,7 @@ import numpy as np
 
 import cpm_fast
 from cpm_fast.data.drawn.synthetic import DrawnFigures
-from cpm_fast.media.image import warp
+from cpm_fast.model.crops import warp
 from cpm_fast.results.drawing import parts_overlay
 
 SEED, FIGURE = 11, 2

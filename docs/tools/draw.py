@@ -18,6 +18,7 @@ from architecture import draw_architecture
 from box import draw_box
 from cpm_fast.cli import main as cpm_fast
 from data_flow import draw_data_flow
+from finding import draw_finding
 from spectral import draw_spectral
 
 DOCS = Path(__file__).resolve().parent.parent
@@ -37,6 +38,7 @@ DRAWINGS: dict[str, Callable[[Path], list[Path]]] = {
     "box": draw_box,
     "data-flow": draw_data_flow,
     "demo": draw_demo,
+    "finding": draw_finding,
     "spectral": draw_spectral,
 }
 
