@@ -2,10 +2,10 @@
 
 python benchmarks/studies/candidates.py --list
 python benchmarks/studies/candidates.py --data lsp/ --hold-out 200 --data lspet/ --hold-out 500 --minutes 45
-    [--only base ...] [--recipe long] [--out runs/candidates]
+    [--only "five stages" ...] [--recipe long] [--out runs/candidates]
 
-Every candidate costs as much as `base`, within TOLERANCE of the milliseconds per image that the cost model predicts for
-two AVX-512 cores. Some steps of each are timed first; then it gets as many as fit into the minutes, with its whole
+Every candidate costs as much as the first, within TOLERANCE of the milliseconds per image that the cost model predicts
+for two AVX-512 cores. Some steps of each are timed first; then it gets as many as fit into the minutes, with its whole
 schedule. Candidates are ranked by PCK@0.2 of the last stage on the samples held out of the first --data, with a
 bootstrap interval over these. If the command is stopped, run it again to resume. It writes result.json in the folder of
 each candidate, then candidates.md and candidates.json.
@@ -51,28 +51,38 @@ RESULT_FILE = "result.json"
 
 
 def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
-    """Return networks that cost as much as `base`, which comes first; each spends the milliseconds in another place."""
-    base = preset("base", skeleton)
+    """Return networks that cost as much as the first; each spends the milliseconds in another place."""
+    first = replace(
+        preset("compact", skeleton),
+        stages=5,
+        input_size=(256, 256),
+        trunk=((Conv(3, 32),), (Conv(3, 48),), _doubled(5, 64)),
+        tail=(Conv(5, 96), *_blocks(5, 96, 2, 2)),
+        features=(Conv(1, 48),),
+        first=(Conv(7, 64), Conv(1, 160)),
+        refine=(Conv(7, 48), *_blocks(7, 48, 1, 2), Conv(1, 96)),
+        center_sigma=14.5,
+    )
     plain = replace(
-        base, trunk=_without(base.trunk), tail=_without((base.tail,))[0], refine=_without((base.refine,))[0]
+        first, trunk=_without(first.trunk), tail=_without((first.tail,))[0], refine=_without((first.refine,))[0]
     )
     return {
-        "base": base,
+        "five stages": first,
         "no residual blocks": plain,
-        "wider 3x3 tail": replace(base, tail=(Conv(3, 96), *_blocks(3, 96, 2, 2))),
-        "7x7 tail, one stage more": replace(base, stages=6, tail=(Conv(7, 64), *_blocks(7, 64, 2, 2))),
+        "wider 3x3 tail": replace(first, tail=(Conv(3, 96), *_blocks(3, 96, 2, 2))),
+        "7x7 tail, one stage more": replace(first, stages=6, tail=(Conv(7, 64), *_blocks(7, 64, 2, 2))),
         "11x11 stages": replace(
-            base, features=(Conv(1, 32),), refine=(Conv(11, 32), *_blocks(11, 32, 1, 2), Conv(1, 96))
+            first, features=(Conv(1, 32),), refine=(Conv(11, 32), *_blocks(11, 32, 1, 2), Conv(1, 96))
         ),
         "more, narrower stages": replace(
-            base, stages=8, features=(Conv(1, 32),), refine=(Conv(7, 32), *_blocks(7, 32, 1, 2), Conv(1, 64))
+            first, stages=8, features=(Conv(1, 32),), refine=(Conv(7, 32), *_blocks(7, 32, 1, 2), Conv(1, 64))
         ),
         "fewer, wider stages": replace(
-            base, stages=3, features=(Conv(1, 64),), refine=(Conv(7, 64), *_blocks(7, 64, 1, 2), Conv(1, 128))
+            first, stages=3, features=(Conv(1, 64),), refine=(Conv(7, 64), *_blocks(7, 64, 1, 2), Conv(1, 128))
         ),
-        "deeper stages": replace(base, stages=4, refine=(Conv(5, 48), *_blocks(5, 48, 2, 2), Conv(1, 96))),
+        "deeper stages": replace(first, stages=4, refine=(Conv(5, 48), *_blocks(5, 48, 2, 2), Conv(1, 96))),
         "320 px, narrower": replace(
-            base,
+            first,
             input_size=(320, 320),
             center_sigma=18.0,
             stages=4,
@@ -80,7 +90,7 @@ def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
             tail=(Conv(5, 80), *_blocks(5, 80, 2, 2)),
         ),
         "192 px, wider": replace(
-            base,
+            first,
             input_size=(192, 192),
             center_sigma=11.0,
             trunk=((Conv(3, 48),), (Conv(3, 64),), _doubled(5, 96)),
@@ -224,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/candidates"), help="folder to write (%(default)s)")
     chosen = parser.parse_args(arguments)
     opened = [open_dataset(spec) for spec in chosen.data]
-    known = candidates(opened[0].skeleton if opened else preset("base").skeleton)
+    known = candidates(opened[0].skeleton if opened else preset("compact").skeleton)
     if chosen.list:
         print(listing(known))
         return 0

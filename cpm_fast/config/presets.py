@@ -50,17 +50,12 @@ def small(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def base(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Return our base network: five stages, residual blocks of 5x5 and 7x7, which cost little more than 3x3; 6 MB."""
+    """Return our base network: the one of `wide-lsp`, from which it grows, with residual blocks of 5x5; 6 MB."""
+    start = widened(dataclasses.replace(compact(skeleton), stages=4, input_size=(256, 256)), 1.5)
     return dataclasses.replace(
-        compact(skeleton),
-        stages=5,
-        input_size=(256, 256),
-        trunk=((Conv(3, 32),), (Conv(3, 48),), (Conv(3, 64), Conv(5, 64, add=1))),
-        tail=(Conv(5, 96), Conv(5, 96), Conv(5, 96, add=2), Conv(5, 96), Conv(5, 96, add=2)),
-        features=(Conv(1, 48),),
-        first=(Conv(7, 64), Conv(1, 160)),
-        refine=(Conv(7, 48), Conv(7, 48), Conv(7, 48, add=2), Conv(1, 96)),
-        center_sigma=14.5,
+        start,
+        tail=(*start.tail, *(Conv(5, 48), Conv(5, 144, add=2)) * 2),
+        refine=(*start.refine[:3], Conv(5, 48), Conv(5, 48, add=2), *start.refine[3:]),
     )
 
 

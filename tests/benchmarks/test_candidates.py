@@ -18,15 +18,15 @@ TINY = replace(
 )  # fmt: skip
 
 
-def test_ten_networks_cost_what_base_does() -> None:
+def test_ten_networks_cost_the_same() -> None:
     known = candidates.candidates(LSP)
-    assert len(known) == 10 and len(set(known.values())) == 10 and known["base"] == preset("base")
-    cost = candidates.predicted_milliseconds(known["base"])
+    assert len(known) == 10 and len(set(known.values())) == 10
+    cost = candidates.predicted_milliseconds(known["five stages"])
     for name, network in known.items():
         predicted = candidates.predicted_milliseconds(network)
         assert abs(predicted / cost - 1) <= candidates.TOLERANCE, f"{name}: {predicted:.2f} ms"
         assert f"| {name} | {predicted:.2f} |" in candidates.listing(known)
-    assert candidates.predicted_milliseconds(known["base"], 8) > 4 * cost
+    assert candidates.predicted_milliseconds(known["five stages"], 8) > 4 * cost
 
 
 def test_the_best_comes_first() -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 
-from cpm_fast.config import Conv, NetworkConfig, widened
+from cpm_fast.config import Conv, NetworkConfig, preset, widened
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
 from cpm_fast.model.layers import belief_field, mac_count, network_layers, parameter_count, receptive_field
@@ -192,6 +192,16 @@ def test_a_deeper_one_begins_with_the_same_beliefs_and_learns_in_its_blocks(tmp_
     deep.train()(crops)[-1].square().sum().backward()
     closing = deep.conv("stage2_conv7")
     assert (closing.weight if norm == "none" else closing.norm.weight).grad.any()
+
+
+def test_base_grows_from_wide_lsp():
+    base, wide = CPM(preset("base")).eval(), load_model(weights_file("wide-lsp")).eval()
+    loaded = start_from(base, weights_file("wide-lsp"))
+    moved = {f"as stage{stage}_conv4" for stage in (2, 3, 4)}
+    fates = {"loaded", "new: a residual block that adds nothing at first"} | moved
+    assert not loaded.unused and {fate for _, _, fate in loaded.layers} == fates
+    crops = torch.rand(1, 3, 64, 64) - 0.5
+    assert all(map(torch.equal, base(crops), wide(crops)))
 
 
 def test_weights_of_other_sums_start_anew(tmp_path):
