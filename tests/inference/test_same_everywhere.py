@@ -16,6 +16,7 @@ from cpm_fast.config import Conv, preset
 from cpm_fast.data.sample import Sample
 from cpm_fast.evaluation.finding import evaluate_finding
 from cpm_fast.inference.asking import Asked
+from cpm_fast.inference.finders.finder import candidates
 from cpm_fast.media.image import read_image
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
@@ -105,6 +106,17 @@ def test_any_picture(model: CPM, tmp_path: Path, shown: str, way: str) -> None:
 @pytest.mark.filterwarnings("ignore:.*no subject found")
 def test_a_search_in_the_smallest_picture(model: CPM) -> None:
     assert [found(verb, PICTURES["1 x 1"], model, "search") for verb in VERBS] == [0] * 4
+
+
+@pytest.mark.parametrize("way", ["finder", "centers", "search"])
+def test_found_regions_lie_on_the_grid(model: CPM, way: str) -> None:
+    """So a video's table gives back exactly what the network saw."""
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    if way == "finder":
+        rois = [one.roi for one in candidates(cpm_fast.Engine(FINDS[way]), image, -1.0)]
+    else:
+        (rois,) = cpm_fast.find(image, model=model, find=FINDS[way], min_find_score=-10.0)
+    assert rois and all(roi == roi.on_grid() for roi in rois)
 
 
 @pytest.mark.parametrize("verb", VERBS)
