@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cpm_fast.evaluation.cells import percent, plain_number
 from cpm_fast.evaluation.oks import AveragePrecision
 from cpm_fast.evaluation.rule import Rule
 
@@ -44,7 +45,7 @@ class RegionScore:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain numbers."""
-        return {**vars(self), "recall": _plain(self.recall), "precision": _plain(self.precision)}
+        return {**vars(self), "recall": plain_number(self.recall), "precision": plain_number(self.precision)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,8 @@ class PoseScore:
         """Return it as plain numbers."""
         oks: dict[str, float | None] | None = None
         if self.precision is not None:
-            oks = {name: _plain(value) for name, value in self.precision.numbers.items()}
-        return {"matched": _plain(self.matched), "every": _plain(self.every), "average_precision": oks}
+            oks = {name: plain_number(value) for name, value in self.precision.numbers.items()}
+        return {"matched": plain_number(self.matched), "every": plain_number(self.every), "average_precision": oks}
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,20 +116,20 @@ class FindingScore:
         hits = self.regions[OVERLAPS.index(MATCHED)].hits
         lines = [f"subjects of {self.dataset} in {self.pictures} pictures, found by {self.finder}"]
         lines += [_row("overlap of the regions", [f"{one.overlap:g}" for one in self.regions])]
-        lines += [_row("recall", [_percent(one.recall) for one in self.regions])]
-        lines += [_row("precision", [_percent(one.precision) for one in self.regions])]
+        lines += [_row("recall", [percent(one.recall) for one in self.regions])]
+        lines += [_row("precision", [percent(one.precision) for one in self.regions])]
         lines += [_row("found", [str(one.hits) for one in self.regions])]
         lines += [_row("missed", [str(one.missed) for one in self.regions])]
         lines += [_row("false", [str(one.false) for one in self.regions])]
         ways = (self.found, self.true)
         title = self.rule.title
         lines += [_row("key points, percent", ["found", "true regions"])]
-        lines += [_row(f"{title} of the {hits} found", [_percent(way.matched) for way in ways])]
-        lines += [_row(f"{title} of all {self.subjects}", [_percent(way.every) for way in ways])]
+        lines += [_row(f"{title} of the {hits} found", [percent(way.matched) for way in ways])]
+        lines += [_row(f"{title} of all {self.subjects}", [percent(way.every) for way in ways])]
         if self.found.precision is not None and self.true.precision is not None:
             for name in self.found.precision.numbers:
                 values = [way.precision.numbers[name] for way in ways if way.precision is not None]
-                lines.append(_row(f"{name} (COCO's OKS)", [_percent(value) for value in values]))
+                lines.append(_row(f"{name} (COCO's OKS)", [percent(value) for value in values]))
         lines.append(f"a subject is found by a region of at least {MATCHED:g} overlap; error over {self.rule.over}")
         if self.left_out:
             lines.append(f"average precision is left out: {self.left_out}")
@@ -139,11 +140,3 @@ class FindingScore:
 
 def _row(name: str, cells: Sequence[str]) -> str:
     return f"{name:<28}" + "".join(f"{cell:>14}" for cell in cells)
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cpm_fast.evaluation.cells import percent, plain_number
 from cpm_fast.evaluation.curves import score_curves
 from cpm_fast.evaluation.rule import FLIC_RULE, OBSERVER, Rule
 from cpm_fast.metrics import Score, area_below, errors, scores
@@ -217,21 +217,21 @@ class Evaluation:
         score, distances = self.stages[stage], self.errors[stage]
         return {
             "threshold": score.threshold,
-            "mean": _plain(score.mean),
-            "area_under_curve": _plain(self.areas[stage]),
-            "per_part": [_plain(value) for value in score.per_part],
+            "mean": plain_number(score.mean),
+            "area_under_curve": plain_number(self.areas[stage]),
+            "per_part": [plain_number(value) for value in score.per_part],
             "sides_averaged": {
-                name: _plain(value) for name, value in zip(self.groups(), self.group_means(score), strict=True)
+                name: plain_number(value) for name, value in zip(self.groups(), self.group_means(score), strict=True)
             },
             "counts": score.counts.tolist(),
             "samples": score.samples,
             "left_out": score.left_out,
-            "mean_error_px": _plain(_mean(distances)),
-            "median_error_px": _plain(_median(distances)),
-            "mean_error_px_per_part": [_plain(_mean(distances[:, part])) for part in range(len(self.names))],
-            "curve": [_plain(value) for value in self.curves()[stage]],
+            "mean_error_px": plain_number(_mean(distances)),
+            "median_error_px": plain_number(_median(distances)),
+            "mean_error_px_per_part": [plain_number(_mean(distances[:, part])) for part in range(len(self.names))],
+            "curve": [plain_number(value) for value in self.curves()[stage]],
             "curve_per_part": [
-                [_plain(at.per_part[part]) for at in self.curve_scores[stage]] for part in range(len(self.names))
+                [plain_number(at.per_part[part]) for at in self.curve_scores[stage]] for part in range(len(self.names))
             ],
         }
 
@@ -280,14 +280,10 @@ def _blocks(columns: Sequence[tuple[str, Sequence[float]]]) -> list[str]:
 def _column(name: str, values: Sequence[float]) -> list[str]:
     """Format two lines of head and one per value, all of one width."""
     first, _, second = name.replace(" ", "_").rpartition("_")
-    texts = [first, second, *("-" if math.isnan(value) else f"{100 * value:.1f}" for value in values)]
+    texts = [first, second, *map(percent, values)]
     width = 1 + max(len("100.0"), *(len(text) for text in texts))
     return [text.rjust(width) for text in texts]
 
 
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

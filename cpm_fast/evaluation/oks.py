@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cpm_fast.evaluation.cells import percent
 from cpm_fast.skeleton import COCO as COCO_SKELETON
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.installation import install_command
@@ -145,7 +146,7 @@ def precision_table(stages: Sequence[AveragePrecision]) -> str:
     lines = ["average precision by object key point similarity (COCO), percent"]
     lines.append(" " * 8 + "".join(f"{name:>11}" for name in NUMBERS))
     for stage, found in enumerate(stages, 1):
-        cells = ("-" if np.isnan(value) else f"{100 * value:.1f}" for value in found.numbers.values())
+        cells = map(percent, found.numbers.values())
         lines.append(f"stage {stage:<2}" + "".join(f"{cell:>11}" for cell in cells))
     if len(stages[-1].parts) < len(COCO_SKELETON):
         lines.append(f"over {len(stages[-1].parts)} of COCO's {len(COCO_SKELETON)} parts")
