@@ -51,9 +51,13 @@ class Run:
 
 
 def train(
-    network: NetworkConfig, config: TrainingConfig, batches: Sequence[Batch], device: torch.device, backend: str,
+    network: NetworkConfig,
+    config: TrainingConfig,
+    batches: Sequence[Batch],
+    device: torch.device,
+    backend: str,
     dtype: torch.dtype = torch.float32,
-) -> Run:  # fmt: skip
+) -> Run:
     """Train for len(batches) steps with one backend; of a float64 training, only the network is in float64."""
     torch.manual_seed(config.seed)
     model = CPM(network).to(device, dtype)

@@ -151,9 +151,13 @@ def _calls_per_sample(contestant: Entrant, device: str) -> int:
 def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
     ordered, median = sorted(times), statistics.median(times)
     row: dict[str, Any] = {
-        "median_s": median, "p10_s": ordered[len(ordered) // 10], "p90_s": ordered[-1 - len(ordered) // 10],
-        "p95_s": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], "rounds": len(times), "seconds": times,
-    }  # fmt: skip
+        "median_s": median,
+        "p10_s": ordered[len(ordered) // 10],
+        "p90_s": ordered[-1 - len(ordered) // 10],
+        "p95_s": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+        "rounds": len(times),
+        "seconds": times,
+    }
     if case.images:
         row["images_per_s"] = case.images / median
     if case.macs:

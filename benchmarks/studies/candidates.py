@@ -163,8 +163,11 @@ def carry_out(
     scores = {}
     for dataset in held_out:
         hits = sample_hits(model, dataset)[-1]
-        scores[dataset.name] = {"pck": float(hits.mean()), "interval": list(bootstrap_interval(hits)),
-                                "samples": len(hits)}  # fmt: skip
+        scores[dataset.name] = {
+            "pck": float(hits.mean()),
+            "interval": list(bootstrap_interval(hits)),
+            "samples": len(hits),
+        }
     write_json(
         done,
         {

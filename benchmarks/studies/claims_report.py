@@ -73,8 +73,11 @@ def scheme_verdicts(runs: list[Run]) -> list[Verdict]:
     by_name = {run["name"]: run for run in runs}
     joint = by_name["joint"]
     given = []
-    for name, words in (("stagewise", "stage-wise training"), ("stagewise_then_joint", "stage-wise, then joint"),
-                        ("final_only", "joint training without intermediate supervision")):  # fmt: skip
+    for name, words in (
+        ("stagewise", "stage-wise training"),
+        ("stagewise_then_joint", "stage-wise, then joint"),
+        ("final_only", "joint training without intermediate supervision"),
+    ):
         verdict, apart = more(joint["hits"][-1], by_name[name]["hits"][-1])
         given.append(
             Verdict(

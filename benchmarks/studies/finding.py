@@ -143,9 +143,12 @@ def measure(people: dict[str, list[Person]], folder: Path, model: str | None) ->
             tall, found, false = (sum(pair) for pair in zip((tall, found, false), counts, strict=True))
         pictures = len(people if way in LOOKING else counting)
         record[way] = {
-            "people": len(values), "similarity": float(np.mean(values)), "interval": interval(values),
-            "seconds_per_picture": (time.perf_counter() - begin) / pictures, "pictures": pictures,
-        }  # fmt: skip
+            "people": len(values),
+            "similarity": float(np.mean(values)),
+            "interval": interval(values),
+            "seconds_per_picture": (time.perf_counter() - begin) / pictures,
+            "pictures": pictures,
+        }
         if way in LOOKING:
             record[way] |= {"tall_people": tall, "recall": found / max(tall, 1), "false_per_picture": false / pictures}
         print(f"{way}: " + ", ".join(f"{key} {value}" for key, value in record[way].items()), flush=True)

@@ -139,8 +139,9 @@ def record_of(rows: Sequence[dict[str, Any]], command: str, seconds: float, want
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--finder", default=TRUTH, help="weights of a finder, or search, or truth: always right "
-                        "(%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--finder", default=TRUTH, help="weights of a finder, or search, or truth: always right (%(default)s)"
+    )
     parser.add_argument("--model", help="weights of the pose network (default: bundled)")
     parser.add_argument("--videos", type=int, default=20, help="(%(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each video (%(default)s)")
@@ -155,8 +156,10 @@ def main(arguments: list[str] | None = None) -> int:
         # A run that is stopped keeps its videos.
         record = record_of(rows, command, options.seconds, options.videos)
         write(options.out / "identities.json", record)
-    print(f"{record['exchanged']} identities exchanged, {record['renewed']} renewed in {len(rows)} videos; "
-          f"wrote {options.out / 'identities.json'}")  # fmt: skip
+    print(
+        f"{record['exchanged']} identities exchanged, {record['renewed']} renewed in {len(rows)} videos; "
+        f"wrote {options.out / 'identities.json'}"
+    )
     return 0
 
 

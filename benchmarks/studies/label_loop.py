@@ -220,8 +220,12 @@ def study(data: str, setting: Setting, seeds: int, work: Path, output: Path, mor
         raise ValueError(f"data must have {needed} samples, got {count}")
     held_out, pool = range(count - setting.held_out, count), range(count - setting.held_out)
     done = opened(output, setting, count)
-    done |= {"command": " ".join(["label_loop.py", *sys.argv[1:]]), "commit": commit(), "versions": versions(),
-             "cores": os.cpu_count()}  # fmt: skip
+    done |= {
+        "command": " ".join(["label_loop.py", *sys.argv[1:]]),
+        "commit": commit(),
+        "versions": versions(),
+        "cores": os.cpu_count(),
+    }
     pictures = work / "frames"
     made = 0
     for turn in all_rounds(seeds, setting):
@@ -248,9 +252,13 @@ def study(data: str, setting: Setting, seeds: int, work: Path, output: Path, mor
         seconds = train(labels, run, done["epochs"][number], turn.seed, more)
         found = error(dataset, held_out, run / WEIGHTS)
         done["rounds"][turn.key] = {
-            "labels": len(labeled), "frames": labeled, "epochs": done["epochs"][number], "seconds": round(seconds, 1),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"), **found,
-        }  # fmt: skip
+            "labels": len(labeled),
+            "frames": labeled,
+            "epochs": done["epochs"][number],
+            "seconds": round(seconds, 1),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            **found,
+        }
         write_json(output, done)
         made += 1
         print(f"{turn.key}: {len(labeled)} labels, {found['mean_px']:.2f} px", flush=True)

@@ -97,9 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(record["people"], indent=1))
     about = {
         "command": " ".join(["python benchmarks/studies/reduced_reading.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "hardware": hardware(),
-        "versions": versions(), "model": options.model, "rounds": ROUNDS,
-    }  # fmt: skip
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "model": options.model,
+        "rounds": ROUNDS,
+    }
     write(options.out / "reduced-reading.json", about | record)
     print(f"wrote {options.out / 'reduced-reading.json'}")
     return 0

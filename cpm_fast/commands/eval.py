@@ -121,8 +121,9 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
         raise ValueError(f"{name}: names no finder; give one with --finder, or --find search")
     finder = "a search" if asked == SEARCH else model.config.finder if asked == AUTO else asked
     settings = Settings(options.pyramid or (1.0,), options.flip, options.batch)
-    result = evaluate_finding(model, looks, dataset, finder=finder, rule=rule, oks=options.metric == OKS or None,
-                              settings=settings)  # fmt: skip
+    result = evaluate_finding(
+        model, looks, dataset, finder=finder, rule=rule, oks=options.metric == OKS or None, settings=settings
+    )
     print(result.table())
     if options.output is not None:
         with atomic_write(options.output / FOUND) as file:

@@ -67,8 +67,11 @@ def train_command(options: argparse.Namespace) -> bool:
     parts = [hold_out(dataset, count) for dataset, count in zip(datasets, counts, strict=True)]
     if main:
         _describe(run.network, datasets, parts, folder)
-    given = {"save_every": options.save_every, "validate_every": options.validate_every,
-             "recompute": options.recompute or None}  # fmt: skip
+    given = {
+        "save_every": options.save_every,
+        "validate_every": options.validate_every,
+        "recompute": options.recompute or None,
+    }
     train(
         run.network,
         run.config,

@@ -102,9 +102,12 @@ def on_background(crop: np.ndarray, mask: np.ndarray, other: np.ndarray) -> np.n
 
 
 def with_piece(
-    crop: np.ndarray, other: np.ndarray, place: tuple[float, float, float, float], source: tuple[float, float],
+    crop: np.ndarray,
+    other: np.ndarray,
+    place: tuple[float, float, float, float],
+    source: tuple[float, float],
     rounded: bool,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return a crop with a piece of another picture over it.
 
     Args:

@@ -86,8 +86,9 @@ def evaluate_finder(model: CPM, dataset: Dataset) -> FinderScore:
     training = model.training
     engine = Engine(model.eval())
     try:
-        found = [(scene, chosen(candidates(engine, scene.image, LOWEST), None))
-                 for scene in held_out_scenes(dataset, model)]  # fmt: skip
+        found = [
+            (scene, chosen(candidates(engine, scene.image, LOWEST), None)) for scene in held_out_scenes(dataset, model)
+        ]
     finally:
         model.train(training)
     wanted = sum(min(most, len(dataset)) for most in (SCENES, WHOLE))

@@ -116,10 +116,13 @@ class _Finding:
             for (key, picture, rois), found in find_parts(self.engine, self.settings, self._looked()):
                 bar.update()
                 parts = [
-                    self._in_order(np.concatenate([roi.to_image(one.parts_box[-1], self.config.input_size),
-                                                   one.scores[-1][:, None]], axis=1))
+                    self._in_order(
+                        np.concatenate(
+                            [roi.to_image(one.parts_box[-1], self.config.input_size), one.scores[-1][:, None]], axis=1
+                        )
+                    )
                     for roi, one in zip([*rois, *(self.true_rois[row] for row in picture.rows)], found, strict=True)
-                ]  # fmt: skip
+                ]
                 self._take(key, picture, rois, parts)
 
     def _in_order(self, parts: np.ndarray) -> np.ndarray:

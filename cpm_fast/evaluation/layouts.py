@@ -160,8 +160,12 @@ def order_of(parts: int, wanted: Skeleton, theirs_first: bool = False) -> tuple[
 
 def order_in_words(names: Sequence[str]) -> str:
     """Return an order of parts in words."""
-    known = {FILE_ORDER: "in the order of LSP's file", FLIC.names: "in FLIC's order", MPII.names: "in MPII's order",
-             COCO.names: "in COCO's order"}  # fmt: skip
+    known = {
+        FILE_ORDER: "in the order of LSP's file",
+        FLIC.names: "in FLIC's order",
+        MPII.names: "in MPII's order",
+        COCO.names: "in COCO's order",
+    }
     return known.get(tuple(names), f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
 
 

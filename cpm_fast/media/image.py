@@ -40,8 +40,10 @@ SEQUENCES = (b"ftypavis", b"ftypmsf1", b"ftyphevc")
 TIFF_ERROR = "TIFF_Error"
 # The decoder of JPEG makes these from fewer coefficients of a block, in less time.
 REDUCED = {
-    2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8,
-}  # fmt: skip
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -284,13 +284,15 @@ class Video:
         elif many or 0 < missing <= self._empty_steps:
             warnings.warn(
                 f"{self.name}: {missing} of its {announced} frames are lost; the times of the others are right "
-                "and their numbers are not", stacklevel=4,
-            )  # fmt: skip
+                "and their numbers are not",
+                stacklevel=4,
+            )
         elif missing > 0 and self._counts:
             warnings.warn(
                 f"{self.name}: gives {count} of the {announced} frames it announces; if one is lost within, those "
-                "after it have too small numbers", stacklevel=4,
-            )  # fmt: skip
+                "after it have too small numbers",
+                stacklevel=4,
+            )
 
     def _warn_of_cut(self, problem: str) -> None:
         warnings.warn(f"{self.name}: {problem}; is it cut short?", stacklevel=5)

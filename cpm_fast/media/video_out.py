@@ -18,9 +18,13 @@ from cpm_fast.system.files import short_name
 
 # By the suffix of the file: codecs that OpenCV's wheels bring with them, the one that browsers play first.
 CODECS = {
-    ".mp4": ("avc1", "mp4v"), ".m4v": ("avc1", "mp4v"), ".mov": ("avc1", "mp4v"), ".mkv": ("avc1", "mp4v"),
-    ".webm": ("VP80",), ".avi": ("MJPG",),
-}  # fmt: skip
+    ".mp4": ("avc1", "mp4v"),
+    ".m4v": ("avc1", "mp4v"),
+    ".mov": ("avc1", "mp4v"),
+    ".mkv": ("avc1", "mp4v"),
+    ".webm": ("VP80",),
+    ".avi": ("MJPG",),
+}
 CODEC_NAMES = {"avc1": "H.264", "VP80": "VP8", "mp4v": "MPEG-4 part 2", "MJPG": "Motion JPEG"}
 # For a source whose frames come at times of their own: so many frames per second keep them to 8 ms.
 LARGEST_RATE = 60.0

@@ -101,9 +101,13 @@ def grows(tensor: torch.Tensor, small: torch.Tensor) -> bool:
 
 
 def grown(
-    layer: Layer, start: str, tensors: Mapping[str, torch.Tensor], small: Mapping[str, torch.Tensor],
-    config: NetworkConfig, smaller: NetworkConfig,
-) -> dict[str, torch.Tensor]:  # fmt: skip
+    layer: Layer,
+    start: str,
+    tensors: Mapping[str, torch.Tensor],
+    small: Mapping[str, torch.Tensor],
+    config: NetworkConfig,
+    smaller: NetworkConfig,
+) -> dict[str, torch.Tensor]:
     """Return a convolution whose first channels equal the output of the smaller one on the channels that it has.
 
     Those channels read no new inputs; the others keep their initial weights, and read everything.

@@ -77,8 +77,12 @@ def words(found) -> list[str]:
 
 
 def test_schemes_are_judged_by_the_last_stage_and_two_standard_errors():
-    runs = [run("joint", 0.2, 0.8), run("stagewise", 0.9, 0.7), run("stagewise_then_joint", 0.2, 0.8),
-            run("final_only", 0.1, 0.9, gradient=(30, 40))]  # fmt: skip
+    runs = [
+        run("joint", 0.2, 0.8),
+        run("stagewise", 0.9, 0.7),
+        run("stagewise_then_joint", 0.2, 0.8),
+        run("final_only", 0.1, 0.9, gradient=(30, 40)),
+    ]
     assert words(claims_report.scheme_verdicts(runs)) == ["holds", "not decided", "does not hold", "holds"]
     runs[3] = run("final_only", 0.1, 0.7, gradient=(40, 40))
     assert words(claims_report.scheme_verdicts(runs))[2:] == ["holds", "not decided"]

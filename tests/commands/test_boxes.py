@@ -67,9 +67,11 @@ def write(path: Path, content) -> str:
 
 
 FORMS = {
-    "detections": ("given/boxes.json", detections), "annotations": ("given/boxes.json", annotations),
-    "table": ("given/boxes.csv", table), "table of another country": ("given/boxes.csv", lambda: table(";")),
-}  # fmt: skip
+    "detections": ("given/boxes.json", detections),
+    "annotations": ("given/boxes.json", annotations),
+    "table": ("given/boxes.csv", table),
+    "table of another country": ("given/boxes.csv", lambda: table(";")),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)

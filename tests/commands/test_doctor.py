@@ -60,10 +60,13 @@ def with_a_gpu(monkeypatch, there: bool, init=lambda: None):
 
 @pytest.mark.parametrize(
     ("said", "state"),
-    [("The NVIDIA driver on your system is too old (found version 11040). Please update", "problem"),
-     ("Found no NVIDIA driver on your system. Please check", "ok"), ("No CUDA GPUs are available", "ok")],
+    [
+        ("The NVIDIA driver on your system is too old (found version 11040). Please update", "problem"),
+        ("Found no NVIDIA driver on your system. Please check", "ok"),
+        ("No CUDA GPUs are available", "ok"),
+    ],
     ids=["old driver", "no driver", "no GPU"],
-)  # fmt: skip
+)
 def test_a_driver_too_old_for_torch_is_a_line(monkeypatch, said, state):
     def init():
         raise RuntimeError(said + "\nmore")

@@ -192,8 +192,11 @@ def test_whole_pictures(figures, finder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "finder.safetensors"], "finder.safetensors: must be a network that locates parts, got a finder; "
-         "score it with cpm-fast eval --find --finder finder.safetensors"),
+        (
+            ["--model", "finder.safetensors"],
+            "finder.safetensors: must be a network that locates parts, got a finder; "
+            "score it with cpm-fast eval --find --finder finder.safetensors",
+        ),
         (["--find", "--model", "finder.safetensors"], "must be a network that locates parts, got a finder"),
         (["--find"], "net.safetensors: names no finder; give one with --finder, or --find search"),
         (["--finder", "net.safetensors"], "find must be a finder, got net.safetensors"),
@@ -206,7 +209,7 @@ def test_whole_pictures(figures, finder, capsys):
         (["--max-subjects", "1"], "--max-subjects is for subjects that are looked for: give --find too"),
         (["--find", "--min-find-score", "0.5"], "min_find_score is for subjects that are looked for, got 0.5 with"),
     ],
-)  # fmt: skip
+)
 def test_bad_use_of_find_is_told(figures, finder, capsys, arguments, message):
     model = [] if "--model" in arguments else ["--model", "net.safetensors"]
     assert main(["eval", "--data", "truth.csv", *model, *arguments]) == BAD_USE

@@ -29,14 +29,16 @@ def work(tmp_path, monkeypatch):
     ("command", "names"),
     [
         (["data", "check", "own.csv"], ["check.json", "own-examples.png", "own-suspicious.png"]),
-        (["eval", "--data", "own.csv", "--model", "compact-drawn"],
-         ["eval.json", "pck.png", "report.html", "predictions.csv"]),
+        (
+            ["eval", "--data", "own.csv", "--model", "compact-drawn"],
+            ["eval.json", "pck.png", "report.html", "predictions.csv"],
+        ),
         (["eval", "--data", "own.csv", "--predictions", "own.csv"], ["eval.json", "pck.png", "report.html"]),
         (["demo", "--figures", "1"], ["poses.png", "stages0.png", "results.json", "results.csv"]),
         (["compare", "one", "two"], ["compare.png"]),
     ],
     ids=["data check", "eval", "eval of a file", "demo", "compare"],
-)  # fmt: skip
+)
 def test_they_are_refused(work, capsys, command, names):
     for name in names:
         (work / "out" / name).write_text("mine")

@@ -202,10 +202,14 @@ def test_draws_are_as_often_and_as_large_as_asked_for():
     random = np.random.default_rng(3)
     drawn = [draw(config, random) for _ in range(6000)]
     shares = {
-        "whole": config.whole_probability, "background": config.background_probability,
-        "half": config.half_probability, "border": config.border_probability, "piece": config.paste_probability,
-        "blur": config.blur_probability, "jpeg_quality": config.jpeg_probability,
-    }  # fmt: skip
+        "whole": config.whole_probability,
+        "background": config.background_probability,
+        "half": config.half_probability,
+        "border": config.border_probability,
+        "piece": config.paste_probability,
+        "blur": config.blur_probability,
+        "jpeg_quality": config.jpeg_probability,
+    }
     for name, wanted in shares.items():
         happened = [getattr(one, name) not in (None, False, 0.0) or (name == "half" and one.half == 0) for one in drawn]
         assert np.mean(happened) == pytest.approx(wanted, abs=0.02), name

@@ -72,8 +72,9 @@ def test_centers_are_those_of_the_release() -> None:
     """Its demo in words: the map to pixels by cubics, the highest of 3 x 3 pixels, and above 0.5."""
     random = np.random.default_rng(0)
     for _ in range(3):
-        places = [(x + random.uniform(-30, 30), random.uniform(60, 300), random.uniform(0.6, 1))
-                  for x in (80, 240, 400, 560)]  # fmt: skip
+        places = [
+            (x + random.uniform(-30, 30), random.uniform(60, 300), random.uniform(0.6, 1)) for x in (80, 240, 400, 560)
+        ]
         engine = Given(*places)
         belief = engine(torch.zeros(1, 3, 368, 656))[0][0, 0].numpy()
         pixels = cv2.resize(belief, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)

@@ -253,8 +253,12 @@ def test_scores_of_what_was_found() -> None:
     ]
     matches = matched(scene, found)
     assert [(one.right, one.counts) for one in matches] == [
-        (True, True), (False, True), (False, False), (True, True), (False, True)
-    ]  # fmt: skip
+        (True, True),
+        (False, True),
+        (False, False),
+        (True, True),
+        (False, True),
+    ]
     score = score_of([(scene, found), (Scene(PICTURE), [])])
     assert (score.recall, score.false_per_picture, score.subjects, score.pictures) == (1.0, 0.5, 2, 2)
     assert 0.2 < score.threshold < 0.6

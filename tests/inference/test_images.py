@@ -112,9 +112,13 @@ def test_each_subject_of_each_image_has_its_own_place(picture):
 
 @pytest.mark.parametrize(
     ("images", "pyramid", "flip", "batch", "forwards"),
-    [(7, (1.0,), False, 3, [3, 3, 1]), (3, (0.8, 1.0), True, 5, [5, 5, 2]), (1, (1.0, 1.1, 1.2), False, 2, [2, 1]),
-     (4, (1.0,), False, 16, [4])],
-)  # fmt: skip
+    [
+        (7, (1.0,), False, 3, [3, 3, 1]),
+        (3, (0.8, 1.0), True, 5, [5, 5, 2]),
+        (1, (1.0, 1.1, 1.2), False, 2, [2, 1]),
+        (4, (1.0,), False, 16, [4]),
+    ],
+)
 def test_crops_of_all_images_share_batches(images, pyramid, flip, batch, forwards):
     model = Dots()
     infer([GREY] * images, model=model, pyramid=pyramid, flip=flip, batch=batch)

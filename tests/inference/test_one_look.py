@@ -89,8 +89,11 @@ def run(model: CPM, pictures: list[np.ndarray], search: Looks | None, **given: A
 
 def same(results: list[Result], others: list[Result]) -> bool:
     """Return whether all numbers are the same, bit for bit."""
-    pairs = [(getattr(a, name), getattr(b, name)) for a, b in zip(results, others, strict=True)
-             for name in ("keypoints", "scores", "belief_maps")]  # fmt: skip
+    pairs = [
+        (getattr(a, name), getattr(b, name))
+        for a, b in zip(results, others, strict=True)
+        for name in ("keypoints", "scores", "belief_maps")
+    ]
     return all(a is b is None or np.array_equal(a, b) for a, b in pairs)
 
 
@@ -178,8 +181,9 @@ def test_a_full_batch(model, pictures) -> None:
 
 @pytest.mark.parametrize(
     ("given", "crops"),
-    [({"flip": True}, 2), ({"pyramid": (0.8, 1.0)}, 2), ({"refine": False}, 1), ({"pyramid": (0.9,)}, 1)], ids=str,
-)  # fmt: skip
+    [({"flip": True}, 2), ({"pyramid": (0.8, 1.0)}, 2), ({"refine": False}, 1), ({"pyramid": (0.9,)}, 1)],
+    ids=str,
+)
 def test_other_looks_are_made(model, pictures, given, crops) -> None:
     found, engine = run(model, pictures[:1], FINDER, batch=1, **given)
     again, _ = run(model, pictures[:1], None, batch=1, rois=[list(found[0].rois)], **given)

@@ -51,8 +51,12 @@ BAD = [
     ("roi outside", ValueError, "roi 0 of image 0 must touch", {"rois": Roi((-50.0, 5.0), 20.0)}),
     ("three numbers", ValueError, r"boxes of image 0 must be \[N, 4\]", {"boxes": [1, 2, 3]}),
     ("words for a box", TypeError, "boxes of image 0 must be numbers", {"boxes": "left"}),
-    ("boxes for one of two", ValueError, "one entry for each of the 2 images, got 1",
-     {"images": [GREY, GREY], "boxes": [BOX]}),
+    (
+        "boxes for one of two",
+        ValueError,
+        "one entry for each of the 2 images, got 1",
+        {"images": [GREY, GREY], "boxes": [BOX]},
+    ),
     ("one roi for two", TypeError, "rois must be a list", {"images": [GREY, GREY], "rois": Roi((5, 5), 9)}),
     ("no roi", TypeError, "rois of image 0 must be a Roi", {"rois": [BOX]}),
     ("no pyramid", ValueError, "pyramid must be one or more", {"pyramid": ()}),
@@ -74,7 +78,7 @@ BAD = [
     ("model type", TypeError, "model must be a CPM", {"model": 3}),
     ("other device", RuntimeError, "device must be cpu, where the given model is", {"device": "meta"}),
     ("unknown word", TypeError, "box_size", {"box_size": 3}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("error", "message", "given"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])

@@ -28,8 +28,12 @@ from support import launch_audit
 from support.cases import CONTEXT_CONV, SPECTRAL_CONV_TILES, ConvCase
 from support.launch_audit import Audit, audit
 
-DIRECT = {"context_conv_forward_kernel", "context_conv_dweight_kernel", "context_conv_gate_kernel",
-          "context_conv_sum_kernel"}  # fmt: skip
+DIRECT = {
+    "context_conv_forward_kernel",
+    "context_conv_dweight_kernel",
+    "context_conv_gate_kernel",
+    "context_conv_sum_kernel",
+}
 SPECTRAL = {kernel for kernel in launch_audit.RESULTS if kernel.startswith("spectral")}
 MODES = {torch.float32: "tf32x3", torch.float16: "fp16"}
 SMALL = plans.Tile(16, 32, 64, 4, 2)

@@ -110,9 +110,13 @@ def write_slp(path, video, format_id=1.2):
     # The skeleton's nodes are in another order than the file's.
     nodes = ["tail", "head", "left_wing", "right_wing"]
     order = [1, 2, 3, 0]
-    links = [{"source": 1, "target": 2, "type": kind}, {"source": 1, "target": 3, "type": {"py/id": 1}},
-             {"source": 1, "target": 0, "type": {"py/id": 1}}, {"source": 2, "target": 3, "type": both},
-             {"source": 3, "target": 2, "type": {"py/id": 2}}]  # fmt: skip
+    links = [
+        {"source": 1, "target": 2, "type": kind},
+        {"source": 1, "target": 3, "type": {"py/id": 1}},
+        {"source": 1, "target": 0, "type": {"py/id": 1}},
+        {"source": 2, "target": 3, "type": both},
+        {"source": 3, "target": 2, "type": {"py/id": 2}},
+    ]
     header = {"nodes": [{"name": name} for name in nodes], "videos": [], "tracks": [], "version": "2.0.0",
               "skeletons": [{"nodes": [{"id": place} for place in order], "links": links}]}  # fmt: skip
     point = np.dtype([("x", "f8"), ("y", "f8"), ("visible", "?"), ("complete", "?")])
@@ -133,8 +137,12 @@ def write_slp(path, video, format_id=1.2):
     places = ((10, 20, True), (5, 30, False), (np.nan, np.nan, False), (10, 60, True))
     placed = [(x + shift, y + shift, seen, True) for x, y, seen in places]
     guessed = [(40.0 + shift + i, 20.0 + shift, True, True, 0.5) for i in range(4)]
-    rows = [(0, 1, 0, 0, -1, -1, 0.9, 0, 4, 0), (1, 0, 0, 0, -1, 0, 0, 0, 4, 0), (2, 1, 0, 0, -1, -1, 0.9, 4, 8, 0),
-            (3, 0, 1, 0, -1, -1, 0, 0, 4, 0)]  # fmt: skip
+    rows = [
+        (0, 1, 0, 0, -1, -1, 0.9, 0, 4, 0),
+        (1, 0, 0, 0, -1, 0, 0, 0, 4, 0),
+        (2, 1, 0, 0, -1, -1, 0.9, 4, 8, 0),
+        (3, 0, 1, 0, -1, -1, 0, 0, 4, 0),
+    ]
     with h5py.File(path, "w") as file:
         group = file.create_group("metadata")
         group.attrs["format_id"], group.attrs["json"] = format_id, json.dumps(header)
@@ -222,8 +230,11 @@ def test_hostile_slp_is_named(tmp_path, monkeypatch):
         broken(header(text))
     broken(lambda file: file.__delitem__("frames"))
     broken(lambda file: file.__delitem__("metadata"))
-    for key, field, value in (("instances", "point_id_end", 99), ("instances", "point_id_start", 5),
-                              ("frames", "instance_id_end", 1000)):  # fmt: skip
+    for key, field, value in (
+        ("instances", "point_id_end", 99),
+        ("instances", "point_id_start", 5),
+        ("frames", "instance_id_end", 1000),
+    ):
 
         def change(file, key=key, field=field, value=value):
             rows = file[key][()]

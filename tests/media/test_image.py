@@ -276,8 +276,12 @@ def test_of_several_pages_the_first_with_a_word(tmp_path, suffix):
     pages = [Image.fromarray(np.full((24, 40, 3), 50 * i, np.uint8)) for i in range(1, 6)]
     # A large color profile comes before the mark of an animation.
     profile = np.random.default_rng(0).bytes(9000)
-    pages[0].save(tmp_path / f"stack.{suffix}", save_all=True, append_images=pages[1:],
-                  **({"icc_profile": profile} if suffix == "png" else {}))  # fmt: skip
+    pages[0].save(
+        tmp_path / f"stack.{suffix}",
+        save_all=True,
+        append_images=pages[1:],
+        **({"icc_profile": profile} if suffix == "png" else {}),
+    )
     with pytest.warns(UserWarning, match=rf"stack\.{suffix}: has 5 pages or frames; only the first is used"):
         image = read_image(tmp_path / f"stack.{suffix}")
     assert image.shape == (24, 40, 3) and abs(int(image.mean()) - 50) <= 3

@@ -276,8 +276,9 @@ def test_videos_are_known_whatever_they_are_called(tmp_path):
     for name in ("light.hdr", "light.pfm"):
         cv2.imwrite(str(tmp_path / name), np.random.default_rng(0).random((40, 50, 3), dtype=np.float32))
     assert is_video_file(tmp_path / "moving.gif") and len(list(Video(tmp_path / "moving.gif").frames())) == 20
-    assert not any(is_video_file(tmp_path / name) for name in (
-        "still.gif", "odd", "text.txt", "none", "light.hdr", "light.pfm"))  # fmt: skip
+    assert not any(
+        is_video_file(tmp_path / name) for name in ("still.gif", "odd", "text.txt", "none", "light.hdr", "light.pfm")
+    )
 
 
 LIMITED = """

@@ -73,9 +73,12 @@ def test_refine_recovers_a_gaussian_center(cx, cy, sigma):
 
 
 @given(
-    arrays.arrays(np.float32, st.tuples(*[st.integers(1, 3)] * 2, *[st.integers(1, 6)] * 2),
-                  elements=st.integers(-3, 3).map(float) | st.just(NAN))
-)  # fmt: skip
+    arrays.arrays(
+        np.float32,
+        st.tuples(*[st.integers(1, 3)] * 2, *[st.integers(1, 6)] * 2),
+        elements=st.integers(-3, 3).map(float) | st.just(NAN),
+    )
+)
 def test_agrees_with_numpy(maps):
     points, scores = peaks(torch.from_numpy(maps), False)
     refined, same_scores = peaks(torch.from_numpy(maps), True)

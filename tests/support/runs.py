@@ -12,9 +12,13 @@ from cpm_fast.training.metrics_log import MetricsLog
 from cpm_fast.training.options import RunOptions
 
 FEW = {
-    "input_size": (64, 64), "stages": 2, "trunk": ((Conv(3, 4),),) * 3, "features": (Conv(1, 4),),
-    "first": (Conv(3, 8),), "refine": (Conv(3, 4),),
-}  # fmt: skip
+    "input_size": (64, 64),
+    "stages": 2,
+    "trunk": ((Conv(3, 4),),) * 3,
+    "features": (Conv(1, 4),),
+    "first": (Conv(3, 8),),
+    "refine": (Conv(3, 4),),
+}
 COMPACT = replace(preset("compact"), **FEW, tail=())
 RELEASED = replace(preset("cpm6"), **FEW)  # two trunks, dropout 0.5, no normalization
 DATA = [DrawnFigures(12), DrawnFigures(5, seed=1)]

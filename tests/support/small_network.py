@@ -22,9 +22,12 @@ SMALL = NetworkConfig(
 )
 # Large enough that its 7x7 and 9x9 convolutions are spectral.
 LARGE = dataclasses.replace(
-    SMALL, input_size=(128, 192), trunk=((Conv(9, 16),), (Conv(9, 32),), (Conv(3, 24),)), features=(Conv(5, 32),),
+    SMALL,
+    input_size=(128, 192),
+    trunk=((Conv(9, 16),), (Conv(9, 32),), (Conv(3, 24),)),
+    features=(Conv(5, 32),),
     refine=(Conv(11, 48), Conv(7, 32), Conv(1, 8)),
-)  # fmt: skip
+)
 # Sums in fp32 have another order, because joined convolutions have other blocks; up to 6e-7 was measured.
 BOUND = 5e-6
 needs_native = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")

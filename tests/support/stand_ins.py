@@ -27,9 +27,13 @@ TINY = replace(
 )  # fmt: skip
 TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, first=(Conv(1, 4),))
 TINY_PERSON = replace(
-    preset("person"), stages=2, trunk=((Conv(3, 4),) * 2, (Conv(3, 4),) * 2, (Conv(3, 4),) * 4), tail=(Conv(3, 4),) * 6,
-    first=(Conv(1, 4),), refine=(*(Conv(3, 4),) * 5, Conv(1, 4)),
-)  # fmt: skip
+    preset("person"),
+    stages=2,
+    trunk=((Conv(3, 4),) * 2, (Conv(3, 4),) * 2, (Conv(3, 4),) * 4),
+    tail=(Conv(3, 4),) * 6,
+    first=(Conv(1, 4),),
+    refine=(*(Conv(3, 4),) * 5, Conv(1, 4)),
+)
 PICTURES = {"photo.jpg": (560, 400), "group.jpg": (500, 480), "folder/1.png": (60, 50), "folder/2.png": (60, 50),
             "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140),
             "mouse3.png": (200, 210), "mouse4.png": (120, 140), "a.jpg": (560, 400),
@@ -94,8 +98,11 @@ def write_animals(folder: Path) -> None:
         labels.append(f"labeled-data/{number}.png," + ",".join(f"{value:.2f}" for value in frame.ravel()))
     (folder / "mouse" / "CollectedData.csv").write_text("\n".join(labels) + "\n")
     cat = {"id": 1, "image_id": 1, "keypoints": [*points[0, 0], 2, *points[0, 1], 1], "bbox": [0, 0, 40, 40]}
-    content = {"images": [{"id": 1, "file_name": "0.png"}], "annotations": [cat, {**cat, "id": 2}],
-               "categories": [{"keypoints": ["a", "b"]}]}  # fmt: skip
+    content = {
+        "images": [{"id": 1, "file_name": "0.png"}],
+        "annotations": [cat, {**cat, "id": 2}],
+        "categories": [{"keypoints": ["a", "b"]}],
+    }
     (folder / "cats" / "cats.json").write_text(json.dumps(content))
     cv2.imwrite(str(folder / "cats" / "0.png"), frames[0])
     h5py = pytest.importorskip("h5py", reason='HDF5 needs pip install -e ".[data]"')

@@ -101,8 +101,11 @@ def test_a_folder_is_no_file(tmp_path):
         load_checkpoint(tmp_path, *start("modern"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"PK\x03\x04 a zip", pickle.dumps({"a": 1})],
-                         ids=["empty", "zeros", "a zip", "a pickle"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00" * 64, b"PK\x03\x04 a zip", pickle.dumps({"a": 1})],
+    ids=["empty", "zeros", "a zip", "a pickle"],
+)
 def test_not_a_safetensors_file(tmp_path, content):
     (tmp_path / "last.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=r"last.safetensors: not a .safetensors file"):
@@ -123,10 +126,13 @@ def test_a_checkpoint_of_another_network(saved):
 
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPES["paper"], replace(RECIPES["paper"], stage1_factor=1.0, bias_factor=1.0),
-     replace(RECIPES["modern"], stage1_factor=2.0)],
+    [
+        RECIPES["paper"],
+        replace(RECIPES["paper"], stage1_factor=1.0, bias_factor=1.0),
+        replace(RECIPES["modern"], stage1_factor=2.0),
+    ],
     ids=["paper", "another optimizer with as many groups", "another count of groups"],
-)  # fmt: skip
+)
 def test_a_checkpoint_of_another_recipe(saved, recipe):
     model, _ = start("modern")
     with pytest.raises(ValueError, match=r"last.safetensors: the checkpoint does not fit the run's recipe"):

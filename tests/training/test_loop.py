@@ -220,11 +220,15 @@ def test_pictures_that_cannot_be_read_are_reported_and_left_out(tmp_path, capsys
 
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
-    [({"save_every": 0}, ValueError, "save_every must be at least 1"), ({"workers": -1}, ValueError, "workers must be"),
-     ({"validate_every": 0.0}, ValueError, "validate_every"), ({"validate_every": math.inf}, ValueError, "validate_e"),
-     ({"validate_every": math.nan}, ValueError, "validate_every")],
+    [
+        ({"save_every": 0}, ValueError, "save_every must be at least 1"),
+        ({"workers": -1}, ValueError, "workers must be"),
+        ({"validate_every": 0.0}, ValueError, "validate_every"),
+        ({"validate_every": math.inf}, ValueError, "validate_e"),
+        ({"validate_every": math.nan}, ValueError, "validate_every"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_options_out_of_range(fields, error, message):
     with pytest.raises(error, match=message):
         RunOptions(**fields)

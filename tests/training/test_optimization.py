@@ -14,9 +14,13 @@ from cpm_fast.recipes import RECIPES
 from cpm_fast.training.optimization import MOMENTUM, make_optimizer, rate_factor, set_rate
 
 FEW = {
-    "input_size": (32, 32), "stages": 3, "trunk": ((Conv(3, 2),),) * 3, "features": (Conv(1, 2),),
-    "first": (Conv(3, 2), Conv(1, 2)), "refine": (Conv(3, 2), Conv(1, 2)),
-}  # fmt: skip
+    "input_size": (32, 32),
+    "stages": 3,
+    "trunk": ((Conv(3, 2),),) * 3,
+    "features": (Conv(1, 2),),
+    "first": (Conv(3, 2), Conv(1, 2)),
+    "refine": (Conv(3, 2), Conv(1, 2)),
+}
 RELEASED_FORM = replace(preset("cpm6"), **FEW)
 COMPACT_FORM = replace(preset("compact"), **FEW, tail=())
 PAPER, MODERN = RECIPES["paper"], RECIPES["modern"]

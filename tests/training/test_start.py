@@ -44,8 +44,11 @@ def test_the_same_network_is_loaded_whole(source):
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("skeleton", [MPII, FLIC, Skeleton("turned", tuple(reversed(COMPACT.skeleton.names)))],
-                         ids=["more parts", "fewer parts", "as many in another order"])  # fmt: skip
+@pytest.mark.parametrize(
+    "skeleton",
+    [MPII, FLIC, Skeleton("turned", tuple(reversed(COMPACT.skeleton.names)))],
+    ids=["more parts", "fewer parts", "as many in another order"],
+)
 def test_other_parts_renew_beliefs_and_their_readers(source, skeleton):
     path, wanted = source
     model = CPM(replace(COMPACT, skeleton=skeleton))

@@ -46,9 +46,13 @@ def forms_pixels(shape: ConvShape) -> int:
 
 def variants_of(tile: plans.Tile, others: tuple[plans.Tile, ...]) -> list[plans.Tile]:
     """Return the plan's own block first, then similar ones, then the other blocks of the table."""
-    relatives = [replace(tile, warps=4 if tile.warps == 8 else 8), replace(tile, stages=tile.stages - 1),
-                 replace(tile, stages=tile.stages + 1), replace(tile, pixels=max(32, tile.pixels // 2)),
-                 replace(tile, depth=2 * tile.depth, stages=max(2, tile.stages - 1))]  # fmt: skip
+    relatives = [
+        replace(tile, warps=4 if tile.warps == 8 else 8),
+        replace(tile, stages=tile.stages - 1),
+        replace(tile, stages=tile.stages + 1),
+        replace(tile, pixels=max(32, tile.pixels // 2)),
+        replace(tile, depth=2 * tile.depth, stages=max(2, tile.stages - 1)),
+    ]
     return list(dict.fromkeys(each for each in (tile, *relatives, *others) if each.stages > 0))
 
 

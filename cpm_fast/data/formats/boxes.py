@@ -225,9 +225,7 @@ def _detection(entry: Any, ids: Mapping[int | str, str], where: str) -> Row | No
     return _row(image, [left, top, left + width, top + height], where, score, category)
 
 
-def _row(
-    image: str, box: Sequence[float], where: str, score: float | None = None, category: int | None = None
-) -> Row:  # fmt: skip
+def _row(image: str, box: Sequence[float], where: str, score: float | None = None, category: int | None = None) -> Row:
     left, top, right, bottom = box
     if not all(map(math.isfinite, box)) or right <= left or bottom <= top:
         raise ValueError(f"{where}: the box of {image} must have left < right and top < bottom, got {list(box)}")

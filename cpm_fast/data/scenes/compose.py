@@ -84,9 +84,12 @@ def compose(
 
 
 def _whole(
-    sample: Sample, skeleton: Skeleton, network: NetworkConfig, augmentation: AugmentationConfig,
+    sample: Sample,
+    skeleton: Skeleton,
+    network: NetworkConfig,
+    augmentation: AugmentationConfig,
     random: np.random.Generator,
-) -> Scene:  # fmt: skip
+) -> Scene:
     """Return a whole picture at some scale, cut by the scene or with nothing around it."""
     size = network.input_size
     height, width = sample.image.shape[:2]
@@ -114,9 +117,13 @@ def _whole(
 
 
 def _pasted(
-    sample: Sample, another: Another, skeleton: Skeleton, network: NetworkConfig, augmentation: AugmentationConfig,
+    sample: Sample,
+    another: Another,
+    skeleton: Skeleton,
+    network: NetworkConfig,
+    augmentation: AugmentationConfig,
     random: np.random.Generator,
-) -> Scene:  # fmt: skip
+) -> Scene:
     """Return several cut-out subjects on a background."""
     size = network.input_size
     canvas, doubtful = _background(another, size, random)

@@ -36,9 +36,7 @@ def best_pairs(values: np.ndarray, least: float = 0.0) -> list[tuple[int, int]]:
     return sorted((row, column) for row, column in pairs if gains[row, column] > 0)
 
 
-def _augment(
-    costs: np.ndarray, start: int, owner: np.ndarray, row_price: np.ndarray, column_price: np.ndarray
-) -> None:  # fmt: skip
+def _augment(costs: np.ndarray, start: int, owner: np.ndarray, row_price: np.ndarray, column_price: np.ndarray) -> None:
     """Give one more row a column, by the cheapest chain of rows that change theirs; all arrays but costs change."""
     count = costs.shape[1]
     distance, before = np.full(count, np.inf), np.full(count, -1)

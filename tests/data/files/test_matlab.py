@@ -133,9 +133,12 @@ def test_cells_within_cells_within_cells(tmp_path):
 def test_all_arrays_of_a_file(tmp_path, compressed):
     """Numbers and texts keep their shapes; structs are left out."""
     content = {
-        "prediction_all": np.arange(84.0).reshape(14, 2, 3), "count": 3, "images": np.array(["a", "bc"], dtype=object),
-        "lines": np.array(["ab", "cd"]), "about": {"by": "us"},
-    }  # fmt: skip
+        "prediction_all": np.arange(84.0).reshape(14, 2, 3),
+        "count": 3,
+        "images": np.array(["a", "bc"], dtype=object),
+        "lines": np.array(["ab", "cd"]),
+        "about": {"by": "us"},
+    }
     path = tmp_path / "a.mat"
     scipy_io.savemat(path, content, do_compression=compressed)
     data = path.read_bytes()

@@ -34,8 +34,11 @@ def draw(folder, *names, value=50):
         cv2.imwrite(str(folder / name), np.full((30, 40, 3), value, np.uint8))
 
 
-@pytest.mark.parametrize("text", [HEAD + ROWS, SPLIT, (HEAD + ROWS).replace("film/", "film\\")],
-                         ids=["one cell a name", "three cells", "backslashes"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [HEAD + ROWS, SPLIT, (HEAD + ROWS).replace("film/", "film\\")],
+    ids=["one cell a name", "three cells", "backslashes"],
+)
 def test_rows_become_samples(tmp_path, text):
     draw(tmp_path, "labeled-data/film/img1.png", "labeled-data/film/img2.png")
     dataset = DeepLabCut(write(tmp_path, text))

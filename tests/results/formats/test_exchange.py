@@ -39,8 +39,11 @@ def test_coco_entries(tmp_path):
         assert entry["score"] == pytest.approx(results[which].scores[i].mean(), abs=1e-6)
 
 
-@pytest.mark.parametrize("names", [("a.jpg", "b.jpg"), ("1/7.jpg", "2/7.jpg"), ("1.jpg", "b.jpg")],
-                         ids=["words", "the same number twice", "a word among numbers"])  # fmt: skip
+@pytest.mark.parametrize(
+    "names",
+    [("a.jpg", "b.jpg"), ("1/7.jpg", "2/7.jpg"), ("1.jpg", "b.jpg")],
+    ids=["words", "the same number twice", "a word among numbers"],
+)
 def test_images_without_numbers_are_counted(tmp_path, names):
     Results([result(name) for name in names]).save(tmp_path / "coco.json", form="coco")
     assert [entry["image_id"] for entry in json.loads((tmp_path / "coco.json").read_text())] == [1, 2]

@@ -164,10 +164,13 @@ SEEN = [[[True, True]], [[True, False]]]
 
 @pytest.mark.parametrize(
     ("mode", "known", "counts"),
-    [("mask", SEEN, [[1, 1, 1], [1, 0, 0]]), ("zero", SEEN, [[1, 1, 1], [1, 1, 1]]),
-     ("mask", [[[True, True]], [[True, True]]], [[1, 1, 1], [1, 1, 1]])],
+    [
+        ("mask", SEEN, [[1, 1, 1], [1, 0, 0]]),
+        ("zero", SEEN, [[1, 1, 1], [1, 1, 1]]),
+        ("mask", [[[True, True]], [[True, True]]], [[1, 1, 1], [1, 1, 1]]),
+    ],
     ids=["mask drops map and background", "zero penalises", "known to be outside counts"],
-)  # fmt: skip
+)
 def test_an_unlabeled_part(mode, known, counts):
     targets = make_targets(batch_of(PLACES, SEEN, known), SMALL, SIGMA_PX, mode)
     assert targets.subject_counts.tolist() == targets.everyone_counts.tolist() == counts

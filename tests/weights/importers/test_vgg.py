@@ -104,10 +104,13 @@ def test_networks_that_do_not_fit(file, config, message):
 
 @pytest.mark.parametrize(
     "tensors",
-    [{"features.0.weight": torch.zeros(64, 3, 3, 3)}, {"conv1.weight": torch.zeros(64, 3, 7, 7)},
-     {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(3)}],
+    [
+        {"features.0.weight": torch.zeros(64, 3, 3, 3)},
+        {"conv1.weight": torch.zeros(64, 3, 7, 7)},
+        {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(3)},
+    ],
     ids=["no bias", "another network", "half a bias"],
-)  # fmt: skip
+)
 def test_files_of_another_network(tmp_path, tensors):
     torch.save(tensors, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"other.pth: must be VGG-19 as torchvision has it.*features.0"):
