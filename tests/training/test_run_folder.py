@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import warnings
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from safetensors import safe_open
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.sample import Subset
@@ -53,7 +55,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 class RunFolderMachine(RuleBasedStateMachine):
-    """Trainings of two recipes in one folder."""
+    """Trainings of two recipes in one folder.
+
+    Shown to find, within the two runs of a commit: a final.safetensors written under its own name instead of renamed
+    once whole, by `files_are_whole` after the first write of that file fails.
+    """
 
     place: Path
     truth: dict[int, Path]
@@ -63,9 +69,11 @@ class RunFolderMachine(RuleBasedStateMachine):
         deaths=st.booleans() if LONG else st.just(True),
         logged=st.integers(0, 2 * SAVE_EVENTS - 1),
         scored=st.integers(0, SAVE_EVENTS - 1),
+        # The first event of a file is its write, of which half reaches the disk.
+        ended=st.integers(0, SAVE_EVENTS - 1) if LONG else st.just(0),
         kill=st.booleans(),
     )
-    def begin(self, deaths: bool, logged: int, scored: int, kill: bool) -> None:
+    def begin(self, deaths: bool, logged: int, scored: int, ended: int, kill: bool) -> None:
         shutil.rmtree(self.place / "run", ignore_errors=True)
         self.folder = RunFolder(self.place / "run")
         self.folder.path.mkdir(parents=True)
@@ -73,6 +81,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         self.seed: int | None = None
         if deaths:
             self.die_between_a_line_and_its_checkpoint(logged, scored, kill)
+            self.start(0, True, ("final", ended), kill)
 
     def die_between_a_line_and_its_checkpoint(self, logged: int, scored: int, kill: bool) -> None:
         """Die or fail where the metrics are ahead of the checkpoint: after a step's line, and after the scores."""
@@ -145,6 +154,16 @@ class RunFolderMachine(RuleBasedStateMachine):
     def lose_the_checkpoint(self) -> None:
         """Remove the checkpoint: resuming then begins anew."""
         self.folder.last.unlink(missing_ok=True)
+
+    @invariant()
+    def files_are_whole(self) -> None:
+        """Check that a file with a name of its own can be read, whatever happened to the run."""
+        if hasattr(self, "folder"):
+            for path in self.folder.path.glob("[!.]*.safetensors"):
+                with safe_open(path, framework="pt") as file:
+                    assert list(file.keys()), path
+            for path in self.folder.path.glob("[!.]*.json"):
+                json.loads(path.read_text())
 
     @invariant()
     def what_is_mine_stays(self) -> None:
