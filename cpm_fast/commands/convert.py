@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from cpm_fast.labeling.convert import export_coco, export_deeplabcut, import_labels, write_deeplabcut
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> bool:
         pictures, subjects = import_labels(options.source, options.output, bar_wanted())
         print(f"{pictures} pictures, {subjects} subjects")
         print(f"wrote {options.output / LABELS_FILE}")
-        print(f"next: cpm-fast label {options.output}")
+        print("next:", shlex.join(["cpm-fast", "label", str(options.output)]))
         return True
     if options.to == COCO:
         options.output.parent.mkdir(parents=True, exist_ok=True)

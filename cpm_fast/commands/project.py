@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
+import shlex
 
 from cpm_fast.labeling.folder import list_pictures
 from cpm_fast.labeling.naming import find_skeleton
@@ -20,7 +20,7 @@ def new(options: argparse.Namespace) -> bool:
     skeleton = BUILT_IN.get(options.skeleton) or Skeleton.from_toml(options.skeleton)
     project = new_project(options.folder, skeleton, tuple(options.videos))
     print(f"wrote {project.folder / PROJECT_FILE}, {project.frames_folder / 'skeleton.toml'}")
-    print(f"put videos into {project.folder / 'videos'}, then: cpm-fast frames --project {project.folder}")
+    print(f"put videos into {project.folder / 'videos'}, then: {_with_project('frames', project)}")
     return True
 
 
@@ -34,7 +34,8 @@ def show(options: argparse.Namespace) -> bool:
     print(f"pictures  {len(pictures)}, {labeled} labeled, {len(states) - labeled} without a subject")
     model = project.model()
     print(f"trainings {len(project.run_folders())}, the last weights: {model or 'none yet'}")
-    print(f"next      cpm-fast {_next(project, len(pictures), labeled, model)}")
+    verb = "frames" if not pictures else "label" if not labeled else "train" if model is None else "suggest"
+    print(f"next      {_with_project(verb, project)}")
     return True
 
 
@@ -69,6 +70,5 @@ def _states(project: Project) -> list[str]:
     return [state for name in table.rows if (state := table.state(name))]
 
 
-def _next(project: Project, pictures: int, labeled: int, model: Path | None) -> str:
-    verb = "frames" if not pictures else "label" if not labeled else "train" if model is None else "suggest"
-    return f"{verb} --project {project.folder}"
+def _with_project(verb: str, project: Project) -> str:
+    return shlex.join(["cpm-fast", verb, "--project", str(project.folder)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -61,5 +62,5 @@ def run(options: argparse.Namespace) -> bool:
     predictions.save()
     print(f"{len(picked)} of {len(left)} pictures without labels")
     print(f"wrote {output / TABLE}, {output / SHEET}, {predictions.path}")
-    print(f"label them: cpm-fast label {folder} --only {output / TABLE}")
+    print("label them:", shlex.join(["cpm-fast", "label", str(folder), "--only", str(output / TABLE)]))
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def load_model(path: str | Path) -> CPM:
     """
     tensors, metadata = read_tensors(path, "network")
     if "checkpoint" in metadata:
+        run = shlex.quote(str(Path(path).parent))
         raise ValueError(
-            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {Path(path).parent}` resumes; "
+            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {run}` resumes; "
             "the networks beside it are best.safetensors and final.safetensors"
         )
     config = network_config(path, metadata)

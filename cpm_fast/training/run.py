@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -184,7 +185,8 @@ class Run:
             else:
                 done = f"stopped within step {progress.step + 1}, which is lost with all after the last checkpoint"
             if self.ranks.main:
-                tqdm.write(f"{done}; resume with: cpm-fast train --resume {self.folder.path}")
+                resume = shlex.join(["cpm-fast", "train", "--resume", str(self.folder.path)])
+                tqdm.write(f"{done}; resume with: {resume}")
             raise
         finally:
             bar.close()

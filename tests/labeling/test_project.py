@@ -1,5 +1,7 @@
 """A project's folder names its files, and its verbs use them."""
 
+import shlex
+
 import pytest
 
 from cpm_fast.cli import BAD_USE, FINE, main, make_parser
@@ -37,6 +39,13 @@ def test_show_says_what_comes_next(project, capsys):
         prepare()
         assert main(["project", "show", str(project.folder)]) == FINE
         assert f"next      cpm-fast {verb} --project {project.folder}" in capsys.readouterr().out
+
+
+def test_commands_that_are_shown_can_be_typed(tmp_path, capsys):
+    folder = tmp_path / "my mice; $(touch x)"
+    assert main(["project", "new", str(folder), "--skeleton", "lsp"]) == FINE
+    shown = capsys.readouterr().out.partition("then: ")[2]
+    assert shlex.split(shown) == ["cpm-fast", "frames", "--project", str(folder)]
 
 
 def test_the_last_training_that_ended_counts(project):
