@@ -221,7 +221,7 @@ def study(data: str, setting: Setting, seeds: int, work: Path, output: Path, mor
     held_out, pool = range(count - setting.held_out, count), range(count - setting.held_out)
     done = opened(output, setting, count)
     done |= {
-        "command": " ".join(["label_loop.py", *sys.argv[1:]]),
+        "command": " ".join(["python benchmarks/studies/label_loop.py", *sys.argv[1:]]),
         "commit": commit(),
         "versions": versions(),
         "cores": os.cpu_count(),
