@@ -11,7 +11,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, SUM, Layer, network_layers
 
 # Kernel and `Conv.add` of a convolution.
-Kind = tuple[int, int]
+Form = tuple[int, int]
 
 
 def origins(config: NetworkConfig, smaller: NetworkConfig) -> dict[str, str | None]:
@@ -53,9 +53,9 @@ def _number(name: str) -> int:
     return int(re.findall(r"\d+$", name)[0])
 
 
-def _sequences(config: NetworkConfig) -> dict[str, list[Kind]]:
+def _sequences(config: NetworkConfig) -> dict[str, list[Form]]:
     """Return the convolutions that stand one behind the other, by their names without the number."""
-    found: dict[str, list[Kind]] = {}
+    found: dict[str, list[Form]] = {}
     adds = sums(config)
     for layer in network_layers(config):
         if layer.kind == "conv" and layer.name != CPM_STAGE_OUTPUT.format(layer.stage):
@@ -64,7 +64,7 @@ def _sequences(config: NetworkConfig) -> dict[str, list[Kind]]:
     return found
 
 
-def _matched(ours: Sequence[Kind], theirs: Sequence[Kind]) -> list[int | None]:
+def _matched(ours: Sequence[Form], theirs: Sequence[Form]) -> list[int | None]:
     """Return the numbers of ours among theirs, None in blocks of ours alone; 1, 2, ... if more than these differ."""
     places: list[int | None] = []
     number = 0

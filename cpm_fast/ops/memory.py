@@ -98,8 +98,8 @@ def states_of(
 ) -> tuple[tuple[object, ...], ...]:
     """Return forms, strides, addresses, kinds and storage sizes of tensors that `check_memory` accepts.
 
-    `check_memory` says the same of the same tensors as long as their states are equal, and this takes a fifth of its
-    time: weights are asked at every call of an engine.
+    `check_memory` says the same of the same tensors as long as their states are equal, and this is quicker: the
+    weights are asked at every call of an engine.
 
     Args:
         tensors: any.
