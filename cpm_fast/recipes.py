@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from cpm_fast.system.numbers import is_finite, is_whole
+from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 
 # Larger values prevent learning, and overflow.
 SCALES = (0.01, 100.0)
@@ -72,6 +72,10 @@ class AugmentationConfig:
     jpeg_quality: int = 20
 
     def __post_init__(self) -> None:
+        make_plain(self)
+        for field in dataclasses.fields(self):
+            if not is_finite(getattr(self, field.name)):
+                raise ValueError(f"{field.name} must be a finite number, got {getattr(self, field.name)!r}")
         low, high = SCALES
         if not low <= self.scale_min <= self.scale_max <= high:
             raise ValueError(
@@ -165,8 +169,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         def require(fine: bool, name: str, wanted: str) -> None:
             if not fine:
-                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
+        make_plain(self)
         require(self.optimizer in ("sgd", "adamw"), "optimizer", "'sgd' or 'adamw'")
         require(self.schedule in ("step", "cosine"), "schedule", "'step' or 'cosine'")
         require(self.loss_mode in ("zero", "mask"), "loss_mode", "'zero' or 'mask'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -10,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from cpm_fast.skeleton import LSP, Skeleton
+from cpm_fast.system.numbers import is_finite, make_plain, number_array
 
 RELEASE_BOX_PX = 368.0
 # A subject of 200 px x scale is brought to 200 x 41 / 35 px of the 368 px box.
@@ -63,10 +63,11 @@ class Roi:
     side: float
 
     def __post_init__(self) -> None:
-        if len(self.center) != 2 or not all(math.isfinite(value) for value in self.center):
-            raise ValueError(f"center must be two finite numbers (x, y), got {self.center}")
-        if not math.isfinite(self.side) or self.side <= 0:
-            raise ValueError(f"side must be a positive number of pixels, got {self.side}")
+        make_plain(self)
+        if not isinstance(self.center, tuple) or len(self.center) != 2 or not all(map(is_finite, self.center)):
+            raise ValueError(f"center must be two finite numbers (x, y), got {self.center!r}")
+        if not is_finite(self.side) or self.side <= 0:
+            raise ValueError(f"side must be a positive number of pixels, got {self.side!r}")
 
     @classmethod
     def from_box(cls, xyxy: np.ndarray | Sequence[float], margin: float = BOX_MARGIN) -> Self:
@@ -79,13 +80,14 @@ class Roi:
             margin: side of the square over the longer side of the box.
 
         Raises:
+            TypeError: xyxy is no array of numbers.
             ValueError: not four finite numbers, or right <= left, or bottom <= top.
 
         Examples:
             >>> Roi.from_box((0, 0, 100, 200), margin=1.25)
             Roi(center=(50.0, 100.0), side=250.0)
         """
-        values = np.asarray(xyxy, dtype=np.float64)
+        values = number_array(xyxy, "box")
         if values.shape != (4,) or not np.isfinite(values).all():
             raise ValueError(f"box must be four finite numbers left, top, right, bottom, got {np.asarray(xyxy)}")
         left, top, right, bottom = values.tolist()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cpm_fast.skeleton import LSP, Skeleton
-from cpm_fast.system.numbers import is_finite, is_whole
+from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 
 STRIDE = 8
 CONCAT_SOURCES = ("features", "beliefs", "center")
@@ -45,6 +45,7 @@ class Conv:
     add: int = 0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if not is_whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd and from 1 to 15, got {self.kernel!r}")
         if not is_whole(self.channels) or not 1 <= self.channels <= MOST_CHANNELS:
@@ -140,6 +141,7 @@ class NetworkConfig:
             if not fine:
                 raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
+        make_plain(self)
         fine = is_whole(self.stages) and 1 <= self.stages <= MOST_STAGES
         require(fine, "stages", f"a whole number of at least 1 and at most {MOST_STAGES}")
         sides = self.input_size

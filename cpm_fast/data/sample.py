@@ -10,6 +10,7 @@ import numpy as np
 
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.numbers import is_whole
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def hold_out(dataset: Dataset, count: int) -> tuple[Subset, Subset]:
     Raises:
         ValueError: count is negative or leaves no sample to train on.
     """
-    if not 0 <= count < len(dataset):
-        raise ValueError(f"hold-out must be from 0 to {len(dataset) - 1} samples of {dataset.name}, got {count}")
+    if not is_whole(count) or not 0 <= count < len(dataset):
+        raise ValueError(f"hold-out must be from 0 to {len(dataset) - 1} samples of {dataset.name}, got {count!r}")
     first = len(dataset) - count
     return Subset(dataset, range(first)), Subset(dataset, range(first, len(dataset)))

@@ -17,7 +17,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cuda import prediction_source
-from cpm_fast.system.numbers import is_whole
+from cpm_fast.system.numbers import is_whole, plain
 from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
 
@@ -89,7 +89,7 @@ class Engine:
         check_threads(threads)
         if memory is not None and (not is_whole(memory) or memory < 0):
             raise ValueError(f"memory must be a whole number of bytes, 0 or more, got {memory!r}")
-        self.memory = default_memory() if memory is None else memory
+        self.memory = default_memory() if memory is None else int(memory)
         self.model = model
         self.config = model.config
         self.device = next(model.parameters()).device if device == "auto" else find_device(str(device))
@@ -100,7 +100,7 @@ class Engine:
             raise RuntimeError(f"tune is for the CPU, got device {self.device}")
         self.tune = tune
         self.dtype, self.allow_tf32 = STORAGE[self.precision]
-        self.threads = threads
+        self.threads = plain(threads)
         self.groups = layer_groups(tuple(model.layers))
         self.frozen = frozen
         self._checked: Prepared | None = None

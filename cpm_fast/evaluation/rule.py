@@ -15,6 +15,7 @@ from cpm_fast.metrics import (
     in_mpii_mean,
 )
 from cpm_fast.skeleton import FLIC, Skeleton
+from cpm_fast.system.numbers import is_finite, make_plain
 
 AUTO, PCK, PCKH, FLIC_RULE = "auto", "pck", "pckh", "flic"
 METRICS = (PCK, PCKH, FLIC_RULE, AUTO)
@@ -60,8 +61,9 @@ class Rule:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
         if self.centric not in (PERSON, OBSERVER):
             raise ValueError(f"centric must be {PERSON} or {OBSERVER}, got {self.centric!r}")
-        if self.threshold is not None and not (np.isfinite(self.threshold) and self.threshold >= 0):
-            raise ValueError(f"threshold must be a finite number, 0 or more, got {self.threshold}")
+        make_plain(self)
+        if self.threshold is not None and not (is_finite(self.threshold) and self.threshold >= 0):
+            raise ValueError(f"threshold must be a finite number, 0 or more, got {self.threshold!r}")
         words = (None, TORSO, HEAD, BOX, PIXEL)
         if self.reference not in words and str(self.reference).count(":") != 1:
             raise ValueError(

@@ -18,6 +18,7 @@ from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
+from cpm_fast.system.numbers import make_plain
 
 AUTO, SEARCH = "auto", "search"
 Find = Literal["auto", "search"] | bool | CPM | str | Path | Callable[[np.ndarray], Any]
@@ -57,6 +58,7 @@ class Asked:
     min_find_score: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         find = self.find
         if find is True or find == "" or not (isinstance(find, (str, Path, CPM, bool)) or callable(find)):
             raise ValueError(f'find must be "auto", "search", False, a finder or a function, got {find!r:.80}')

@@ -201,7 +201,7 @@ class Job:
         frozen = not isinstance(model, CPM)
         engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=frozen)
         search = None if asked is None else asked.of(network)
-        return cls(engine, settings, sources, several, regions, readers, search)
+        return cls(engine, settings, sources, several, regions, int(readers), search)
 
     def only(self, indices: Sequence[int]) -> Job:
         """Return the same for some of the images, in this order."""

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from cpm_fast.roi import Roi
+from cpm_fast.system.numbers import number_array
 
 RoiSource = Literal["whole image", "boxes", "rois", "found"]
 # Narrower regions hold no picture; larger numbers leave the range in which pixels can be told apart.
@@ -127,10 +126,7 @@ def checked_boxes(boxes: Any, name: str, margin: float) -> list[Region]:
         TypeError: boxes are no numbers.
         ValueError: the shape is another, a box is not one, or it is in fractions of the picture.
     """
-    try:
-        array = np.asarray(boxes, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"boxes of {name} must be numbers [N, 4], got {boxes!r}") from None
+    array = number_array(boxes, f"boxes of {name}", " [N, 4]")
     if array.shape == (4,):
         array = array[None]
     if array.size == 0:

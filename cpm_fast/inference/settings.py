@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine.engine import PRECISIONS
 from cpm_fast.model.cpm import CPM
-from cpm_fast.system.numbers import is_whole
+from cpm_fast.system.numbers import is_number, is_whole, make_plain
 from cpm_fast.system.torch_settings import check_threads
 
 # A factor outside these shows the network less than a pixel, or more empty border than picture.
@@ -54,6 +54,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pyramid", checked_pyramid(self.pyramid))
+        make_plain(self)
         if self.belief_maps and 1.0 not in self.pyramid:
             raise ValueError(
                 f"belief_maps are those of pyramid factor 1, which must be in pyramid, got {list(self.pyramid)}"
@@ -89,10 +90,13 @@ def checked_pyramid(pyramid: Sequence[float]) -> tuple[float, ...]:
         ValueError: there is no factor, too many, or one is out of its range.
     """
     try:
-        factors = tuple(float(factor) for factor in pyramid)
-    except (TypeError, ValueError):
-        raise TypeError(f"pyramid must be a sequence of numbers, got {pyramid!r}") from None
-    fine = all(math.isfinite(factor) and SMALLEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors)
+        given: tuple[Any, ...] = tuple(pyramid)
+    except TypeError:
+        given = (None,)
+    if not all(is_number(factor) for factor in given):
+        raise TypeError(f"pyramid must be a sequence of numbers, got {pyramid!r:.80}")
+    factors = tuple(map(float, given))
+    fine = all(SMALLEST_FACTOR <= factor <= LARGEST_FACTOR for factor in factors)
     if not fine or not 1 <= len(factors) <= MOST_FACTORS:
         raise ValueError(
             f"pyramid must be one or more positive numbers from 1/64 to 64, at most {MOST_FACTORS}, got "

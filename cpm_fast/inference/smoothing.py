@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cpm_fast.system.numbers import is_finite, make_plain
+
 
 @dataclass(frozen=True)
 class OneEuro:
@@ -34,10 +36,11 @@ class OneEuro:
     speed_cutoff: float = 1.0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name in ("cutoff", "speed_weight", "speed_cutoff"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (value == 0 and name != "speed_weight"):
-                raise ValueError(f"{name} must be a positive number of Hz, got {value}")
+            if not is_finite(value) or value < 0 or (value == 0 and name != "speed_weight"):
+                raise ValueError(f"{name} must be a positive number of Hz, got {value!r}")
 
 
 class Smoother:

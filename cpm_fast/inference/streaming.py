@@ -23,6 +23,7 @@ from cpm_fast.media.sources import check_color, sources_of
 from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result
+from cpm_fast.system.numbers import is_finite, is_whole, plain
 from cpm_fast.system.urls import is_url, shown_url
 
 
@@ -98,6 +99,9 @@ def stream(
     settings = Settings(
         pyramid, flip, batch, precision, refine=refine, belief_maps=belief_maps, threads=threads, tune=tune
     )
+    source = plain(source) if is_whole(source) else source
+    if isinstance(source, bool):
+        raise TypeError(f"source must be a video file, a camera's number or frames, got {source}")
     if not isinstance(smooth, bool | OneEuro):
         raise TypeError(f"smooth must be True, False or a OneEuro, got {smooth!r}")
     check_color(color)
@@ -111,9 +115,9 @@ def stream(
     if isinstance(source, int) or _is_path(source):
         results = tracker.run(Video(source))  # type: ignore[arg-type]
     elif isinstance(source, Iterable) and not isinstance(source, np.ndarray | torch.Tensor):
-        if not 0 < rate < float("inf"):
-            raise ValueError(f"rate must be a positive number of frames per second, got {rate}")
-        results = tracker.results(_frames(source, color, rate))
+        if not is_finite(rate) or rate <= 0:
+            raise ValueError(f"rate must be a positive number of frames per second, got {rate!r}")
+        results = tracker.results(_frames(source, color, float(rate)))
     else:
         raise TypeError(f"source must be a video file, a camera's number or frames, got {type(source).__name__}")
     filtering = OneEuro() if smooth is True else smooth

@@ -14,11 +14,13 @@ import cv2
 import numpy as np
 
 from cpm_fast.inference import infer
-from cpm_fast.media.image import read_image
+from cpm_fast.media.image import read_image, shown
+from cpm_fast.media.sources import Source
 from cpm_fast.media.video import Video
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.files import atomic_write, text_of_name
+from cpm_fast.system.numbers import is_whole
 
 KMEANS, UNIFORM, UNCERTAINTY = "kmeans", "uniform", "uncertainty"
 WAYS = (KMEANS, UNIFORM, UNCERTAINTY)
@@ -154,8 +156,8 @@ def take_frames(
         FileNotFoundError: no such video.
         ValueError: it can't be decoded, count or by is wrong, or a network is missing.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+    if not is_whole(count) or count < 1:
+        raise ValueError(f"count must be at least 1, got {count!r}")
     if by not in WAYS:
         raise ValueError(f"by must be one of {', '.join(WAYS)}, got {by!r}")
     if (by == UNCERTAINTY) != (model is not None):
@@ -220,7 +222,11 @@ def write_manifest(folder: Path, frames: Sequence[ExtractedFrame]) -> None:
 
 def _by_doubt(path: Path, found: Small, looked: list[int], model: CPM, progress: bool | None) -> list[int]:
     """Return the places of frames, those with the lowest mean peak first."""
-    images = _frames(path, [int(found.frames[place]) for place in looked])
+    wanted = [int(found.frames[place]) for place in looked]
+    images = [
+        Source(f"{shown(path)} frame {frame}", image)
+        for frame, image in zip(wanted, _frames(path, wanted), strict=True)
+    ]
     results = infer(images, model=model, progress=progress)
     heights = [float(result.scores.mean(axis=1).min()) if len(result) else 0.0 for result in results]
     return [looked[i] for i in np.argsort(heights, kind="stable")]

@@ -14,6 +14,7 @@ from cpm_fast.inference import infer
 from cpm_fast.labeling.predictions import arranged
 from cpm_fast.labeling.store import Store
 from cpm_fast.model.cpm import CPM
+from cpm_fast.system.numbers import is_finite
 
 SAVE_EVERY_SECONDS = 20.0
 # The background waits after a request, so that the page stays quick on few cores.
@@ -70,7 +71,7 @@ class Predictor:
             ValueError: the box is not one.
         """
         self.first(number)
-        fine = isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box)
+        fine = isinstance(box, list) and len(box) == 4 and all(map(is_finite, box))
         if box is not None and not fine:
             raise ValueError(f"box must be four numbers or null, got {box!r:.80}")
         found = self._look(self.store.path(number), box)

@@ -26,6 +26,7 @@ from cpm_fast.media.image import (
     shown,
 )
 from cpm_fast.media.video import VIDEO_SUFFIXES
+from cpm_fast.system.numbers import is_whole
 from cpm_fast.system.output_folder import written_files
 
 CHANNELS = (1, 3, 4)
@@ -44,7 +45,7 @@ class Source:
     """One image that has not been read yet.
 
     Args:
-        name: the path, or "image 0" for the first of a list.
+        name: the path, or "image 0" for the first of a list whose file is not known.
         item: path, bytes of a picture file, array, tensor or PIL image, checked for form but not read.
         color: channel order of an array.
         max_pixels: a file whose header announces more is refused.
@@ -111,7 +112,7 @@ def list_images(
         ValueError: an image is empty or of the wrong shape or range, a folder has no images, or a list is empty.
     """
     check_color(color)
-    if not isinstance(max_pixels, int) or max_pixels < 1:
+    if not is_whole(max_pixels) or max_pixels < 1:
         raise ValueError(f"max_pixels must be a positive whole number, got {max_pixels!r}")
     if isinstance(images, (list, tuple)):
         if not images:
@@ -135,7 +136,7 @@ def sources_of(
 
     Args:
         item, color, max_pixels: as for `list_images`, which says the errors too.
-        name: of an image that is no file, for results and messages.
+        name: of an image whose file is not known, for results and messages.
     """
     if isinstance(item, (str, os.PathLike)):
         path = Path(item)
@@ -148,7 +149,7 @@ def sources_of(
     if isinstance(item, (bytearray, memoryview)):
         item = bytes(item)
     elif not isinstance(item, (bytes, torch.Tensor, np.ndarray)) and not _is_pil(item) and hasattr(item, "read"):
-        item = item.read()
+        name, item = _file_name(getattr(item, "name", None), name), item.read()
         if not isinstance(item, bytes):
             raise TypeError(
                 f"{name}: a file must be open for reading bytes, got {type(item).__name__}; open it as 'rb'"
@@ -160,10 +161,16 @@ def sources_of(
     elif isinstance(item, np.ndarray):
         _check_array(item, name)
     elif _is_pil(item):
+        name = _file_name(getattr(item, "filename", None), name)
         _check_pil(item, name)
     else:
         raise TypeError(f"{name} must be {WANTED}, got {type(item).__name__}")
     return [Source(name, item, color)]
+
+
+def _file_name(file: Any, name: str) -> str:
+    """Return the name of the file behind an open file or a PIL image, as far as it has one (`<stdin>` is none)."""
+    return shown(Path(file)) if isinstance(file, str | os.PathLike) and file and "<" not in str(file)[:1] else name
 
 
 def _is_pil(item: Any) -> bool:

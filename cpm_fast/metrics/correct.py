@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from cpm_fast.system.numbers import is_finite
+
 PCK_THRESHOLD = 0.2
 # Thresholds of the LSP leaderboard's curve: 0, 0.01, ..., 0.2.
 CURVE_THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(21))
@@ -129,8 +131,8 @@ def checked_points(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _threshold(threshold: float) -> float:
-    if not np.isfinite(threshold) or threshold < 0:
-        raise ValueError(f"threshold must be a finite number, 0 or more, got {threshold}")
+    if not is_finite(threshold) or threshold < 0:
+        raise ValueError(f"threshold must be a finite number, 0 or more, got {threshold!r}")
     return float(threshold)
 
 

@@ -1,25 +1,94 @@
-"""Checks of single numbers that come from callers and files."""
+"""Checks of single numbers that come from callers and files.
+
+A whole number is an int of Python or NumPy, a number also a float of either. A bool is neither, and so is an array or
+tensor of no axes, whose value may lie on another device or be traced.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Decimal digits of a whole number that is also a float without loss.
 MOST_DIGITS = 15
 
 
 def is_whole(value: Any) -> bool:
-    """Return whether a value is a whole number, and not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Return whether a value is a whole number, of Python or NumPy, and not a bool.
+
+    >>> import numpy as np
+    >>> is_whole(3), is_whole(np.int64(3)), is_whole(3.0), is_whole(True), is_whole(np.array(3))
+    (True, True, False, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, of Python or NumPy, not a finite one perhaps, and not a bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_finite(value: Any) -> bool:
-    """Return whether a value is a finite number within the range of a float, and not a bool."""
+    """Return whether a value is a finite number within the range of a float, of Python or NumPy, and not a bool.
+
+    >>> import numpy as np
+    >>> is_finite(3), is_finite(np.float32(0.5)), is_finite(float("nan")), is_finite(True), is_finite("3")
+    (True, True, False, False, False)
+    """
     try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return is_number(value) and math.isfinite(value)
     except OverflowError:  # an int of hundreds of digits, as JSON may have it
         return False
+
+
+def plain(value: Any) -> Any:
+    """Return a number of NumPy as one of Python, a list or an array of one axis as a tuple of such, others as they are.
+
+    >>> import numpy as np
+    >>> plain(np.int64(3)), plain(np.array([0.5, 1.0])), plain([np.uint8(8), "a"]), plain(True)
+    (3, (0.5, 1.0), (8, 'a'), True)
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple) or getattr(value, "ndim", None) == 1:
+        return tuple(plain(entry) for entry in value)
+    return value
+
+
+def make_plain(config: Any) -> None:
+    """Put `plain` values into the fields of a frozen dataclass, so that it compares, hashes and goes into JSON."""
+    for field in dataclasses.fields(config):
+        object.__setattr__(config, field.name, plain(getattr(config, field.name)))
+
+
+def number_array(values: Any, name: str, shape: str = "") -> np.ndarray:
+    """Return an array, tensor or nested list of numbers as float64.
+
+    Raises:
+        TypeError: it holds something else (texts, bools, None), is ragged, or is a tensor on another device.
+
+    >>> number_array([[1, 2.5]], "boxes").tolist()
+    [[1.0, 2.5]]
+    """
+    import numpy as np
+
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "iuf" or not array.ndim:
+            raise TypeError
+        return array.astype(np.float64)
+    # A ragged list, and a tensor that requires a gradient or lies on another device.
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} must be numbers{shape}, got {values!r:.80}") from None
 
 
 def identifier(value: Any, what: str) -> int | str:

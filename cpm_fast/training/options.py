@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
+
+from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 
 MOST_WORKERS, LARGEST_WORKERS = 8, 256
 
@@ -39,14 +40,17 @@ class RunOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        if self.workers is not None and not 0 <= self.workers <= LARGEST_WORKERS:
-            raise ValueError(f"workers must be 0 or more and at most {LARGEST_WORKERS}, got {self.workers}")
-        if self.save_every < 1:
-            raise ValueError(f"save_every must be at least 1 step, got {self.save_every}")
-        if self.gradients_every < 0:
-            raise ValueError(f"gradients_every must be 0 or more steps, got {self.gradients_every}")
-        if not 0 < self.validate_every < math.inf:
-            raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every}")
+        make_plain(self)
+        if self.workers is not None and not (is_whole(self.workers) and 0 <= self.workers <= LARGEST_WORKERS):
+            raise ValueError(f"workers must be 0 or more and at most {LARGEST_WORKERS}, got {self.workers!r}")
+        if not is_whole(self.save_every) or self.save_every < 1:
+            raise ValueError(f"save_every must be at least 1 step, got {self.save_every!r}")
+        if not is_whole(self.gradients_every) or self.gradients_every < 0:
+            raise ValueError(f"gradients_every must be 0 or more steps, got {self.gradients_every!r}")
+        if not is_finite(self.validate_every) or self.validate_every <= 0:
+            raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every!r}")
+        if self.stop_after is not None and not is_whole(self.stop_after):
+            raise ValueError(f"stop_after must be a number of steps, got {self.stop_after!r}")
 
     def loader_workers(self, processes: int) -> int:
         """Return the loader processes of each of several training processes on this machine."""

@@ -111,6 +111,22 @@ def test_whatever_cannot_be_read_in_a_list_is_left_out(model, picture):
         infer([picture, picture.astype(np.float32)], model=model)
 
 
+def test_open_files_and_pil_images_of_files_keep_their_names(model, tmp_path, picture):
+    """Warnings and errors of one name the file, not a place in a list."""
+    good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
+    good.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
+    bad.write_bytes(data[: len(data) // 2])
+    pil, pil_half = Image.open(good), Image.open(bad)
+    with good.open("rb") as whole, bad.open("rb") as half, pytest.warns(UserWarning) as caught:
+        results = infer([pil, whole, half, pil_half], model=model)
+    assert [result.name for result in results] == [str(good), str(good)]
+    left = [str(warning.message) for warning in caught if "left out" in str(warning.message)]
+    assert len(left) == 2
+    assert all(told.startswith(f"left out {bad}: ") for told in left)
+    assert set(results.failures) == {str(bad)}
+
+
 def test_bytes_and_open_files_are_pictures(model, tmp_path, picture):
     data = cv2.imencode(".png", picture)[1].tobytes()
     (tmp_path / "a.png").write_bytes(data)
@@ -118,7 +134,7 @@ def test_bytes_and_open_files_are_pictures(model, tmp_path, picture):
     with (tmp_path / "a.png").open("rb") as file:
         forms = [data, bytearray(data), memoryview(data), io.BytesIO(data), file]
         results = infer(forms, model=model)
-    assert [result.name for result in results] == [f"image {i}" for i in range(5)]
+    assert [result.name for result in results] == [*(f"image {i}" for i in range(4)), str(tmp_path / "a.png")]
     for result in results:
         np.testing.assert_allclose(result.keypoints, wanted, atol=1e-3)
     assert (results[3].image() == picture).all()

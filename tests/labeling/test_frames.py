@@ -67,7 +67,11 @@ def test_uncertainty_takes_what_the_network_is_unsure_of(tmp_path, monkeypatch):
         def __len__(self):
             return 1
 
-    monkeypatch.setattr(module, "infer", lambda images, **_: [Found(image) for image in images])
+    def infer(images, **_):
+        assert all(image.name.startswith(f"{clip} frame ") for image in images)
+        return [Found(image.read()) for image in images]
+
+    monkeypatch.setattr(module, "infer", infer)
     frames = take_frames(clip, tmp_path / "out", 3, by="uncertainty", model=object())  # type: ignore[arg-type]
     assert len(frames) == 3 and min(frame.frame for frame in frames) > 25
 

@@ -24,6 +24,7 @@ from cpm_fast.data.drawn.poses import UPRIGHT_HEADS
 from cpm_fast.data.sample import Sample
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, Skeleton
+from cpm_fast.system.numbers import is_whole
 
 PICTURE_SIDE_PX = (200, 300)
 FIGURE_HEIGHT_PX = (110.0, 200.0)
@@ -55,8 +56,8 @@ class DrawnFigures:
     """
 
     def __init__(self, count: int, seed: int = 0) -> None:
-        if count < 1:
-            raise ValueError(f"count must be at least 1, got {count}")
+        if not is_whole(count) or count < 1:
+            raise ValueError(f"count must be at least 1, got {count!r}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         self.count = count

@@ -13,6 +13,7 @@ from cpm_fast.engine import Engine
 from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.regions import checked_boxes
 from cpm_fast.inference.settings import Settings
+from cpm_fast.system.numbers import number_array
 
 # left, top, right, bottom, and the score where the function gives one.
 BOX, SCORED = 4, 5
@@ -66,12 +67,7 @@ def boxes_and_scores(found: Any, name: str) -> tuple[np.ndarray, np.ndarray | No
         TypeError: found is no array of numbers.
         ValueError: it has another shape, or a score that is not a number.
     """
-    try:
-        array = np.asarray(found, np.float64)
-        if not array.ndim:
-            raise TypeError
-    except (TypeError, ValueError):
-        raise TypeError(f"boxes of {name} must be numbers [N, 4] or [N, 5], got {found!r:.80}") from None
+    array = number_array(found, f"boxes of {name}", " [N, 4] or [N, 5]")
     if array.size == 0:
         return np.empty((0, BOX)), None
     if array.ndim == 1:

@@ -23,7 +23,7 @@ from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.system.numbers import is_finite, is_whole
+from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 from cpm_fast.system.torch_settings import cpu_threads
 
 # Sides of the windows, as shares of the picture's longer side: from a subject that fills it to one a sixth as long.
@@ -58,6 +58,7 @@ class Search:
     min_find_score: float = 0.3
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.max_subjects is not None and (not is_whole(self.max_subjects) or self.max_subjects < 1):
             raise ValueError(f"max_subjects must be a positive whole number or None, got {self.max_subjects!r}")
         score = self.min_find_score

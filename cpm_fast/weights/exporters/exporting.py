@@ -18,6 +18,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.reference.peaks import peaks
 from cpm_fast.system.files import atomic_write
 from cpm_fast.system.installation import install_command
+from cpm_fast.system.numbers import is_whole
 from cpm_fast.weights.exporters.portable import INPUT, Portable
 from cpm_fast.weights.importers.importing import describe_input
 
@@ -68,8 +69,8 @@ def export_model(
         raise ValueError("half (--fp16) must come without decode: key points need steps below a quarter pixel")
     if decode and model.config.kind == "find":
         raise ValueError("decode (--decode) is for networks that locate parts, got a finder: its maps have many peaks")
-    if opset is not None and opset not in OPSETS:
-        raise ValueError(f"opset must be from {OPSETS[0]} to {OPSETS[-1]}, got {opset}")
+    if opset is not None and not (is_whole(opset) and opset in OPSETS):
+        raise ValueError(f"opset must be from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}")
     network = Portable(model, decode)
     about = {"network": json.dumps(model.config.to_dict()), "input": describe_input(model.config)}
     with torch.no_grad(), _quiet():
