@@ -14,10 +14,9 @@ from cpm_fast.labeling.frames import read_manifest, small
 from cpm_fast.labeling.naming import find_skeleton
 from cpm_fast.labeling.predictions import Predictions, arranged
 from cpm_fast.labeling.project import read_project
-from cpm_fast.labeling.ranking import contact_sheet, jumps, look, novelty, rank, save_table
+from cpm_fast.labeling.ranking import contact_sheet, jumps, look, novelty, rank, readable, save_table
 from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.labeling.table import LabelTable
-from cpm_fast.media.image import read_image
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.progress import bar_wanted
 from cpm_fast.weights import load
@@ -47,9 +46,11 @@ def run(options: argparse.Namespace) -> bool:
         return False
     mirror = "mirrored" in options.by if options.by else bool(skeleton.pairs)
     candidates = look(folder, left, model, mirror, bar_wanted())
+    if not candidates:
+        raise ValueError(f"{folder}: none of its {len(left)} pictures without labels can be read")
     jumps(candidates, read_manifest(folder))
-    done = [small(read_image(folder / name)) for name in names if table.state(name) is not None]
-    novelty(candidates, np.array(done))
+    done = [name for name in names if table.state(name) is not None]
+    novelty(candidates, np.array([small(picture) for _, picture in readable(folder, done)]))
     picked = rank(candidates, options.count, dict.fromkeys(options.by, 1.0) if options.by else None)
     output.mkdir(parents=True, exist_ok=True)
     save_table(picked, output / TABLE)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from tqdm import tqdm
 from cpm_fast.inference import infer
 from cpm_fast.labeling.frames import ExtractedFrame, small
 from cpm_fast.media.image import read_image
+from cpm_fast.media.sources import Source
 from cpm_fast.model.cpm import CPM
-from cpm_fast.results import Result
+from cpm_fast.results import Result, Results
 from cpm_fast.results.drawing import skeleton_overlay
 from cpm_fast.results.marks import INK, put_text, text_mask
 from cpm_fast.skeleton import Skeleton
@@ -47,6 +49,8 @@ class Candidate:
 def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress: bool) -> list[Candidate]:
     """Run the network over pictures and compute the criteria that need one picture only.
 
+    A picture that can't be read is left out with a warning.
+
     Args:
         folder: of the pictures.
         images: their names.
@@ -58,11 +62,13 @@ def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress
     with tqdm(total=len(images), desc="suggest", unit="image", disable=not progress) as bar:
         for first in range(0, len(images), BATCH):
             names = images[first : first + BATCH]
-            pictures = [read_image(folder / name) for name in names]
-            results = infer(pictures, model=model, belief_maps=True, progress=False)
-            mirrored = [picture[:, ::-1].copy() for picture in pictures] if mirror else []
-            flipped = infer(mirrored, model=model, progress=False) if mirrored else None
-            for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+            pictures = dict(readable(folder, names))
+            bar.update(len(names))
+            if not pictures:
+                continue
+            results = infer(named(pictures), model=model, belief_maps=True, progress=False)
+            flipped = infer_mirrored(pictures, model) if mirror else None
+            for i, (name, picture) in enumerate(pictures.items()):
                 result = results[i]
                 criteria = {
                     "low_peaks": low_peaks(result),
@@ -71,8 +77,29 @@ def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress
                 }
                 kept = Result(result.keypoints, result.scores, result.skeleton, name, result.size, result.rois)
                 found.append(Candidate(name, kept, small(picture), criteria))
-            bar.update(len(names))
     return found
+
+
+def readable(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read pictures of a folder one by one; warn of those that can't be read, and leave them out."""
+    for name in names:
+        try:
+            yield name, read_image(folder / name)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"left out {error}", stacklevel=2)
+
+
+def named(pictures: dict[str, np.ndarray]) -> list[Source]:
+    """Return images [H, W, 3] uint8 BGR under the names that warnings and errors shall give them."""
+    return [Source(name, picture) for name, picture in pictures.items()]
+
+
+def infer_mirrored(pictures: dict[str, np.ndarray], model: CPM) -> Results:
+    """Run the network over mirrored pictures, without the warnings that the pictures themselves cause."""
+    mirrored = {f"{name}, mirrored": picture[:, ::-1].copy() for name, picture in pictures.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return infer(named(mirrored), model=model, progress=False)
 
 
 def low_peaks(result: Result) -> float:

@@ -143,6 +143,29 @@ def test_suggest_writes_table_sheet_and_predictions(network, tmp_path, capsys):
     assert main([*arguments[:4], "-n", "0"]) == BAD_USE
 
 
+def test_suggest_names_pictures_and_leaves_out_damaged_ones(network, tmp_path, capsys):
+    """Without labels and with them; a network without training is unsure of every picture."""
+    folder, out = make_beetles(tmp_path / "beetles"), tmp_path / "out"
+    (folder / "labels.csv").write_text(
+        "image,head_x,head_y,left_wing_x,left_wing_y,right_wing_x,right_wing_y,tail_x,tail_y,label_state\n"
+        "run-000001.png,1,2,3,4,,,,,labeled\n"
+    )
+    for name in ("run-000001.png", "run-000003.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:80])
+    arguments = ["suggest", str(folder), "--model", str(network), "-n", "9", "-o", str(out)]
+    assert main(arguments) == FINE
+    told = capsys.readouterr().err.splitlines()
+    for name in ("run-000001.png", "run-000003.png"):
+        assert any(line.startswith(f"warning: left out {folder / name}: ") for line in told), told
+    doubts = [line for line in told if "probably wrong" in line]
+    assert len(doubts) == 1 and doubts[0].startswith("warning: run-000000.png and 3 others: ")
+    rows = list(csv.DictReader((out / "suggestions.csv").open()))
+    assert sorted(row["image"] for row in rows) == [f"run-{i:06d}.png" for i in (0, 2, 4, 5)]
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"")
+    assert main(arguments) == BAD_USE
+
+
 def test_suggest_says_when_all_is_labeled(network, tmp_path, capsys):
     folder = make_beetles(tmp_path / "beetles")
     rows = "".join(f"run-{i:06d}.png,1,2,3,4,,,,\n" for i in range(6))
