@@ -282,12 +282,24 @@ RECIPES["long"] = dataclasses.replace(
     epochs=100.0,
     average=0.999,
     augmentation=AugmentationConfig(
-        scale_min=0.65, scale_max=1.35, rotate_degrees=45.0, brightness=0.2, contrast=0.25, saturation=0.4,
-        occlude_probability=0.1, region_center=0.05, region_scale=0.08, whole_probability=0.15, half_probability=0.1,
-        border_probability=0.15, background_probability=0.1, paste_probability=0.3, blur_probability=0.1,
+        scale_min=0.65,
+        scale_max=1.35,
+        rotate_degrees=45.0,
+        brightness=0.2,
+        contrast=0.25,
+        saturation=0.4,
+        occlude_probability=0.1,
+        region_center=0.05,
+        region_scale=0.08,
+        whole_probability=0.15,
+        half_probability=0.1,
+        border_probability=0.15,
+        background_probability=0.1,
+        paste_probability=0.3,
+        blur_probability=0.1,
         jpeg_probability=0.15,
     ),
-)  # fmt: skip
+)
 # Ours for a finder, whose scenes are composed at all sizes: the scales and regions of crops have no part in them.
 RECIPES["find"] = dataclasses.replace(
     RECIPES["modern"],
@@ -295,10 +307,16 @@ RECIPES["find"] = dataclasses.replace(
     epochs=20.0,
     average=0.998,
     augmentation=AugmentationConfig(
-        rotate_degrees=25.0, brightness=0.2, contrast=0.25, saturation=0.4, occlude_probability=0.1,
-        occlude_share=0.3, blur_probability=0.15, jpeg_probability=0.15,
+        rotate_degrees=25.0,
+        brightness=0.2,
+        contrast=0.25,
+        saturation=0.4,
+        occlude_probability=0.1,
+        occlude_share=0.3,
+        blur_probability=0.15,
+        jpeg_probability=0.15,
     ),
-)  # fmt: skip
+)
 # For few samples, which start from the weights of a network for people: little random change, and as many steps as a
 # mouse on a wheel (72 frames) needed until more gained nothing.
 FEW_STEPS = 400

@@ -203,6 +203,7 @@ def _side(side: str, *stems: str) -> tuple[str, ...]:
 
 _ARM = ("shoulder", "elbow", "wrist")
 _LEG = ("hip", "knee", "ankle")
+_JHMDB_STEMS = ("shoulder", "hip", "elbow", "knee", "wrist", "ankle")
 _LIMBS_14 = (
     *_chain("head_top", "neck", *_side("right", *_ARM)),
     *_chain("neck", *_side("left", *_ARM)),
@@ -213,25 +214,34 @@ _LIMBS_14 = (
 # The order of the released 14-part networks.
 LSP = Skeleton(
     name="lsp",
-    names=("head_top", "neck", *_side("right", *_ARM), *_side("left", *_ARM), *_side("right", *_LEG),
-           *_side("left", *_LEG)),
+    names=(
+        *("head_top", "neck"),
+        *_side("right", *_ARM),
+        *_side("left", *_ARM),
+        *_side("right", *_LEG),
+        *_side("left", *_LEG),
+    ),
     limbs=_LIMBS_14,
     pairs=_pairs(*_ARM, *_LEG),
-)  # fmt: skip
+)
 
 # The order of the 16 points of an MPII annotation.
 MPII = Skeleton(
     name="mpii",
-    names=("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax",
-           "neck", "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow",
-           "left_wrist"),
+    names=(
+        *_side("right", *reversed(_LEG)),
+        *_side("left", *_LEG),
+        *("pelvis", "thorax", "neck", "head_top"),
+        *_side("right", *reversed(_ARM)),
+        *_side("left", *_ARM),
+    ),
     limbs=(
         *_chain("head_top", "neck", "thorax", "pelvis"),
         *(limb for side in ("right", "left") for limb in _chain("thorax", *_side(side, *_ARM))),
         *(limb for side in ("right", "left") for limb in _chain("pelvis", *_side(side, *_LEG))),
     ),
     pairs=_pairs(*_ARM, *_LEG),
-)  # fmt: skip
+)
 
 # The order of the released 9-part network; the head point is the nose.
 FLIC = Skeleton(
@@ -257,15 +267,13 @@ COCO = Skeleton(
 # The order of a JHMDB annotation; the subject's face is its head.
 JHMDB = Skeleton(
     name="jhmdb",
-    names=("neck", "belly", "head",
-           *(f"{side}_{stem}" for stem in ("shoulder", "hip", "elbow", "knee", "wrist", "ankle")
-             for side in ("right", "left"))),
+    names=("neck", "belly", "head", *(f"{side}_{stem}" for stem in _JHMDB_STEMS for side in ("right", "left"))),
     limbs=(
         *_chain("head", "neck", "belly"),
         *(limb for side in ("right", "left") for limb in _chain("neck", *_side(side, *_ARM))),
         *(limb for side in ("right", "left") for limb in _chain("belly", *_side(side, *_LEG))),
     ),
     pairs=_pairs(*_ARM, *_LEG),
-)  # fmt: skip
+)
 
 BUILT_IN = {skeleton.name: skeleton for skeleton in (LSP, MPII, FLIC, COCO, JHMDB)}

@@ -141,8 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     )
     print(table(rows), table(parts), sep="\n\n")
     options.output.mkdir(parents=True, exist_ok=True)
-    result = {"command": ["examples/held_out.py", *(arguments or sys.argv[1:])], "training": len(training),
-              "held_out": len(validation), "answers": rows, "mean px of parts": parts}  # fmt: skip
+    result = {
+        "command": ["examples/held_out.py", *(arguments or sys.argv[1:])],
+        "training": len(training),
+        "held_out": len(validation),
+        "answers": rows,
+        "mean px of parts": parts,
+    }
     with atomic_write(options.output / "held-out.json") as file:
         file.write((json.dumps(result, indent=1) + "\n").encode())
     write_picture(pictures(validation, answers[last]), options.output / "held-out.png")

@@ -1,6 +1,7 @@
 """The command line, called in-process: help, exit codes, written files, and the messages for bad use."""
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 
 from cpm_fast import weights
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
-from cpm_fast.config import PRESETS, Conv, preset
+from cpm_fast.config import PRESETS, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model, save_model
 from cpm_fast.results.result import Results
@@ -20,13 +21,10 @@ from cpm_fast.system.output_folder import MANIFEST
 from cpm_fast.training import task
 from cpm_fast.training.targets import loss
 from support import caffe_file
+from support.small_network import TINY
 
-VERBS = ("demo", "infer", "train", "eval", "data", "frames", "label", "suggest", "project", "import", "export",
-         "doctor")  # fmt: skip
-TINY = replace(
-    preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
-    first=(Conv(3, 4),), refine=(Conv(3, 4),),
-)  # fmt: skip
+LABEL_VERBS = ("frames", "label", "suggest", "project")
+VERBS = ("demo", "infer", "train", "eval", "data", *LABEL_VERBS, "import", "export", "doctor")
 
 
 @pytest.fixture(autouse=True)
@@ -83,21 +81,26 @@ def test_the_verbs_are_listed(capsys):
 
 
 def test_as_a_module():
-    found = subprocess.run([sys.executable, "-m", "cpm_fast", "--help"], capture_output=True, text=True, timeout=120,
-                           cwd=weights.FOLDER.parents[1], check=False)  # fmt: skip
+    command = [sys.executable, "-m", "cpm_fast", "--help"]
+    folder = weights.FOLDER.parents[1]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder, check=False)
     assert found.returncode == FINE and "usage: cpm-fast" in found.stdout and found.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [([], "required: VERB"), (["dance"], "invalid choice: 'dance'"),
-     (["infer", "a.png", "--form", "xml"], "invalid choice: 'xml'"), (["infer", "a.png", "--mod", "x"], "--mod"),
-     (["infer", "a.png", "--box", "1", "2", "3"], "expected 4 arguments"), (["eval"], "required: --data"),
-     (["infer", "a.png", "--box", "1", "2", "3", "x"], "invalid float value: 'x'"),
-     (["train", "--resume", "a", "-o", "b"], "not allowed with"), (["train", "--batch", "many"], "invalid int value")],
-    ids=["no verb", "unknown verb", "unknown form", "shortened option", "three numbers", "no data",
-         "a word in a box", "resume elsewhere", "a word for a number"],
-)  # fmt: skip
+BAD_USES = {
+    "no verb": ([], "required: VERB"),
+    "unknown verb": (["dance"], "invalid choice: 'dance'"),
+    "unknown form": (["infer", "a.png", "--form", "xml"], "invalid choice: 'xml'"),
+    "shortened option": (["infer", "a.png", "--mod", "x"], "--mod"),
+    "three numbers": (["infer", "a.png", "--box", "1", "2", "3"], "expected 4 arguments"),
+    "no data": (["eval"], "required: --data"),
+    "a word in a box": (["infer", "a.png", "--box", "1", "2", "3", "x"], "invalid float value: 'x'"),
+    "resume elsewhere": (["train", "--resume", "a", "-o", "b"], "not allowed with"),
+    "a word for a number": (["train", "--batch", "many"], "invalid int value"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_USES.values(), ids=BAD_USES)
 def test_bad_use(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
 
@@ -122,8 +125,8 @@ def test_infer_writes_the_form_asked_for(model, pictures, form):
 
 
 def test_infer_with_boxes(model, pictures):
-    assert main(["infer", "pictures/a.jpg", "--model", model, "-o", "out", "--box", "2", "3", "30", "40",
-                 "--box", "5", "5", "20", "20"]) == FINE  # fmt: skip
+    boxes = shlex.split("--box 2 3 30 40 --box 5 5 20 20")
+    assert main(["infer", "pictures/a.jpg", "--model", model, "-o", "out", *boxes]) == FINE
     result = Results.load("out/results.json")[0]
     assert len(result) == 2 and result.rois[1].center == (12.5, 12.5) and result.roi_source == "boxes"
 
@@ -206,8 +209,8 @@ def test_what_is_wrong_is_said_and_exits_with_2(model, pictures, capsys, argumen
 
 
 def test_train_then_resume_then_eval(tmp_path, capsys):
-    options = ["--preset", "tiny", "--data", "synthetic:24", "--hold-out", "4", "--batch", "8", "--epochs", "2",
-               "--workers", "0", "--device", "cpu", "--scale", "0.8", "1.1", "--rotate", "15"]  # fmt: skip
+    data = shlex.split("--data synthetic:24 --hold-out 4 --batch 8 --epochs 2 --workers 0")
+    options = [*data, *shlex.split("--preset tiny --device cpu --scale 0.8 1.1 --rotate 15")]
     assert main(["train", *options, "-o", "run"]) == FINE
     augmentation = json.loads((tmp_path / "run" / "config.json").read_text())["training"]["augmentation"]
     assert [augmentation[name] for name in ("scale_min", "scale_max", "rotate_degrees")] == [0.8, 1.1, 15.0]
@@ -247,11 +250,12 @@ def test_a_recipe_that_is_none(tmp_path, capsys):
 
 def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
     (tmp_path / "recipe.json").write_text('{"optimizer": "adamw", "learning_rate": 0.001, "stage_factors": [1, 2]}')
-    options = ["--preset", "tiny", "--data", "synthetic:12", "--hold-out", "2", "--batch", "4", "--epochs", "1",
-               "--skeleton", "mpii", "--init", model, "--recipe", "recipe.json", "--loss", "mask", "--accumulate", "2",
-               "--recompute", "--center-error", "3", "--color", "0.2", "--occlude", "0.5", "--average", "0.9",
-               "--robust", "1", "--scheme", "stagewise", "--workers", "0", "--precision", "bf16",
-               "--input-size", "64", "72", "--width", "1.5", "--stages", "3"]  # fmt: skip
+    data = (
+        "--data synthetic:12 --hold-out 2 --batch 4 --epochs 1 --workers 0 --color 0.2 --occlude 0.5"
+    )
+    network = f"--preset tiny --skeleton mpii --init {model} --input-size 64 72 --width 1.5 --stages 3"
+    training = "--recipe recipe.json --loss mask --accumulate 2 --recompute --average 0.9 --robust 1 --precision bf16"
+    options = shlex.split(f"{data} {network} {training} --scheme stagewise --center-error 3")
     assert main(["train", *options, "-o", "run"]) == FINE
     shown = capsys.readouterr().out
     assert "3 stages, 16 parts" in shown and "new: other parts" in shown and "numbers from tiny.safetensors" in shown
@@ -336,7 +340,6 @@ def test_doctor_reports(capsys):
 def test_the_demo_finds_the_figures(tmp_path, capsys):
     torch.set_num_threads(2)
     assert main(["demo", "-o", "demo", "--figures", "16"]) == FINE
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
-        "poses.png", "stages0.png", "stages1.png", "results.json", "results.csv", MANIFEST,
-    }  # fmt: skip
+    pictures = {"poses.png", "stages0.png", "stages1.png"}
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {*pictures, "results.json", "results.csv", MANIFEST}
     assert "wrote" in capsys.readouterr().out

@@ -59,8 +59,8 @@ TOKENS = (b"1e400", b"-1", b"NaN", b"null", b"[]", b"{}", b"9" * 20, b"\x00", b"
 SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3, features=(), first=(), refine=())
 FORMS = ("json", "csv", "npz")
 IMAGES = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "gif": "GIF"}
-PEOPLE = [{"image": "a.png", "center": [9, 9], "scale": 1.5, "joints": [[1.0 + part, 2.0 * part] for part in range(16)],
-           "joints_vis": [1] * 16}] * 2  # fmt: skip
+JOINTS = [[1.0 + part, 2.0 * part] for part in range(16)]
+PEOPLE = [{"image": "a.png", "center": [9, 9], "scale": 1.5, "joints": JOINTS, "joints_vis": [1] * 16}] * 2
 COCO = {
     "images": [{"id": 1, "file_name": "a.png"}],
     "categories": [{"id": 1, "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}],

@@ -41,9 +41,15 @@ from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.options import RunOptions
 
 NETWORK = replace(
-    preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
-    first=(Conv(3, 8),), refine=(Conv(3, 4),),
-)  # fmt: skip
+    preset("compact"),
+    input_size=(64, 64),
+    stages=2,
+    trunk=((Conv(3, 4),),) * 3,
+    tail=(),
+    features=(Conv(1, 4),),
+    first=(Conv(3, 8),),
+    refine=(Conv(3, 4),),
+)
 CONFIG = replace(RECIPES["modern"], batch=4, epochs=6)
 DATA = [DrawnFigures(20)]
 VALIDATION = [DrawnFigures(3, seed=1)]
@@ -184,8 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{count:6}  {place}")
     if chosen.out:
         with atomic_write(chosen.out) as file:
-            found = {"kills": fell.total(), "runs": runs, "lost": lost, "differing": differ, "seed": chosen.seed,
-                     "places": dict(fell), "versions": versions()}  # fmt: skip
+            counts = {"kills": fell.total(), "runs": runs, "lost": lost, "differing": differ}
+            found = {**counts, "seed": chosen.seed, "places": dict(fell), "versions": versions()}
             file.write((json.dumps(found, indent=1) + "\n").encode())
     return int(lost + differ > 0)
 

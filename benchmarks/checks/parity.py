@@ -152,10 +152,17 @@ def main(arguments: list[str] | None = None) -> int:
         )
     chosen.out.mkdir(parents=True, exist_ok=True)
     given = sys.argv[1:] if arguments is None else arguments
-    record = {"command": " ".join(["python benchmarks/checks/parity.py", *given]),
-              "preset": chosen.preset, "steps": chosen.steps, "batch": chosen.batch, "device": str(device),
-              "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None, "versions": versions(),
-              "float64": exact.losses, "results": rows}  # fmt: skip
+    record = {
+        "command": " ".join(["python benchmarks/checks/parity.py", *given]),
+        "preset": chosen.preset,
+        "steps": chosen.steps,
+        "batch": chosen.batch,
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
+        "versions": versions(),
+        "float64": exact.losses,
+        "results": rows,
+    }
     with atomic_write(chosen.out / "parity.json") as file:
         file.write((json.dumps(record, indent=1) + "\n").encode())
     draw(rows, chosen.out / "parity.png")

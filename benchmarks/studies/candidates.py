@@ -143,9 +143,15 @@ def seconds_per_step(
 
 
 def carry_out(
-    name: str, network: NetworkConfig, recipe: TrainingConfig, minutes: float, data: Sequence[Dataset],
-    held_out: Sequence[Dataset], folder: Path, workers: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    network: NetworkConfig,
+    recipe: TrainingConfig,
+    minutes: float,
+    data: Sequence[Dataset],
+    held_out: Sequence[Dataset],
+    folder: Path,
+    workers: int | None,
+) -> dict[str, Any]:
     """Train, resume, or read the results."""
     done, planned = folder / RESULT_FILE, folder.with_name(folder.name + ".plan.json")
     if done.exists():

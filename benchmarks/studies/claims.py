@@ -177,8 +177,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--minutes, --samples, --held-out and --batch must be positive")
     chosen.out.mkdir(parents=True, exist_ok=True)
     plan_file = chosen.out / "plan.json"
-    asked = {"minutes": chosen.minutes, "steps": chosen.steps, "samples": chosen.samples, "batch": chosen.batch,
-             "held_out": chosen.held_out, "seed": chosen.seed, "data": chosen.data}  # fmt: skip
+    asked = {
+        "minutes": chosen.minutes,
+        "steps": chosen.steps,
+        "samples": chosen.samples,
+        "batch": chosen.batch,
+        "held_out": chosen.held_out,
+        "seed": chosen.seed,
+        "data": chosen.data,
+    }
     plan = json.loads(plan_file.read_text()) if plan_file.exists() else {"asked": asked, "steps": {}}
     if plan["asked"] != asked:
         parser.error(f"{plan_file} is of {plan['asked']}; name another --out, or remove it")

@@ -90,9 +90,14 @@ def ideas(network: NetworkConfig, batch: int, seed: int) -> list[Idea]:
 
 
 def carry_out(
-    idea: Idea, steps: int, data: Sequence[Dataset], held_out: Sequence[Dataset], start: Path, folder: Path,
+    idea: Idea,
+    steps: int,
+    data: Sequence[Dataset],
+    held_out: Sequence[Dataset],
+    start: Path,
+    folder: Path,
     workers: int | None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Train, or resume, or read the result."""
     done = folder / "result.json"
     if not done.exists():

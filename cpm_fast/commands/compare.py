@@ -131,8 +131,8 @@ def _draw(runs: Sequence[_Run], path: Path) -> None:
         left.plot(*_columns(run.losses), color=color, label=plain(f"run {run.name}"))
         for (data, _), points in run.scores.items():
             steps, fractions = _columns(points)
-            right.plot(steps, [100 * fraction for fraction in fractions], color=color, marker=".",
-                       label=plain(f"run {run.name}, {data}"))  # fmt: skip
+            label = plain(f"run {run.name}, {data}")
+            right.plot(steps, [100 * fraction for fraction in fractions], color=color, marker=".", label=label)
     measures = dict.fromkeys(measure for run in runs for _, measure in run.scores)
     left.set(ylabel="loss per sample, last stage")
     right.set(ylabel=f"{' or '.join(measures) or MEASURES['pck']} (%), last stage")

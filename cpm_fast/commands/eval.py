@@ -75,8 +75,16 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
         asked = {f"--{option.replace('_', '-')}": value for option, value in vars(options).items() if option != "run"}
         ranks.agree({**asked, "weights": fingerprint(model), "number of samples": len(dataset)})
     mine = ranks.part(range(len(dataset)))
-    found = predict(model, dataset, mine, protocol=options.protocol, pyramid=pyramid, flip=options.flip,
-                    batch=options.batch, progress=None if ranks.main else False)  # fmt: skip
+    found = predict(
+        model,
+        dataset,
+        mine,
+        protocol=options.protocol,
+        pyramid=pyramid,
+        flip=options.flip,
+        batch=options.batch,
+        progress=None if ranks.main else False,
+    )
     everyone = ranks.gather(found)
     if not everyone:
         return True

@@ -75,13 +75,16 @@ class _Work:
         options, config = self.options, self.network.config
         name = f"camera {source}" if isinstance(source, int) else shown_source(source)
         tracker = make_tracker(self.engine, self.settings, name, self.asked, self.boxes)
-        unfinished = Unfinished(self.output, {
-            "video": name, "weights": fingerprint(self.network), "pyramid": list(self.settings.pyramid),
-            "flip": self.settings.flip, "box": options.box, "smooth": options.smooth, "frames": options.frames,
-            "min_score": options.min_score, "find": found_by(tracker.looks) if isinstance(tracker, Following) else None,
-            "max_subjects": options.max_subjects,
+        identity = {
+            "video": name,
+            "weights": fingerprint(self.network),
+            "pyramid": list(self.settings.pyramid),
+            "flip": self.settings.flip,
+            "find": found_by(tracker.looks) if isinstance(tracker, Following) else None,
             "input": input_stamp(source) if isinstance(source, Path) and source.is_file() else None,
-        }, stem if several else "")  # fmt: skip
+            **{name: getattr(options, name) for name in ("box", "smooth", "frames", "min_score", "max_subjects")},
+        }
+        unfinished = Unfinished(self.output, identity, stem if several else "")
         least = MIN_SCORE if checked_score(options.min_score) is None else options.min_score
         table = VideoTable(
             self.output / f"{stem}.csv",
@@ -142,8 +145,7 @@ class _Work:
                 last, first = None, 0
             if first:
                 print(f"resuming: {first} frames are done")
-            count = _follow(opened, tracker, table, log, video.labeled if first == 0 else None, first, last,
-                            self.options.frames, self.options.details)  # fmt: skip
+            count = self._follow(video, opened, log, first, last)
         if video.labeled is not None and first:
             draw_again(video.source, table, video.labeled, self.options.details, count)
         if video.other is not None:
@@ -151,6 +153,44 @@ class _Work:
         unfinished.end()
         print("wrote " + ", ".join(str(path) for path in video.files))
         return not opened.cut_short
+
+    def _follow(self, video: _Video, opened: Video, log: SubjectLog | None, first: int, last: Result | None) -> int:
+        """Write the rows of frames from number `first` on, and the drawn video if that is 0; return their end."""
+        frames, labeled = self.options.frames, video.labeled if first == 0 else None
+        total = opened.announced if frames is None else frames
+        started, done = time.perf_counter(), 0
+        scores: list[float] = []
+        with ExitStack() as stack:
+            out = None
+            if labeled is not None:
+                out = stack.enter_context(drawn_video(labeled, opened, video.table, self.options.details))
+            results = stack.enter_context(closing(video.tracker.run(opened, first, last)))
+            wanted = islice(results, None if frames is None else max(0, frames - first))
+            bar = tqdm(wanted, total=total, initial=first, desc=opened.name, unit="frame", disable=not bar_wanted())
+            with _camera_ends_well(opened):
+                for found in bar:
+                    shown = video.table.add(found)
+                    if log is not None and found.frame is not None:
+                        log.add(found.frame)
+                    if out is not None:
+                        out.add(shown, found.image(), shown.seconds)
+                    done += 1
+                    score = mean_score(found)
+                    if score is not None:
+                        scores.append(score)
+        print(f"{first + done} frames, {done / (time.perf_counter() - started):.1f} frames/s")
+        if done and not scores and log is not None:
+            warnings.warn(
+                f"{video.tracker.name}: no subject found in any frame; try a lower --min-find-score, or give a --box",
+                stacklevel=2,
+            )
+        if scores and np.mean(scores) < LOW_SCORE:
+            warnings.warn(
+                f"{opened.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} "
+                "(a sure pose has about 1); give the subject's place in the first frame with --box",
+                stacklevel=2,
+            )
+        return first + done
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,45 +236,6 @@ def _save_form(video: _Video, form: str, size: tuple[int, int]) -> None:
         name = f"{video.stem}_{result.frame:012}" if form == OPENPOSE else video.name
         results.append(dataclasses.replace(result, name=name, size=size, roi_source="parts"))
     Results(results).save(video.other, form=form if form in (COCO, OPENPOSE) else None)
-
-
-def _follow(
-    video: Video, tracker: Tracker, table: VideoTable, log: SubjectLog | None, labeled: Path | None, first: int,
-    last: Result | None, frames: int | None, details: bool,
-) -> int:  # fmt: skip
-    """Write frames from number `first` on to the table and, if given, to the drawn video; return their end."""
-    total = video.announced if frames is None else frames
-    started, done = time.perf_counter(), 0
-    scores: list[float] = []
-    with ExitStack() as stack:
-        out = stack.enter_context(drawn_video(labeled, video, table, details)) if labeled is not None else None
-        results = stack.enter_context(closing(tracker.run(video, first, last)))
-        wanted = islice(results, None if frames is None else max(0, frames - first))
-        bar = tqdm(wanted, total=total, initial=first, desc=video.name, unit="frame", disable=not bar_wanted())
-        with _camera_ends_well(video):
-            for found in bar:
-                shown = table.add(found)
-                if log is not None and found.frame is not None:
-                    log.add(found.frame)
-                if out is not None:
-                    out.add(shown, found.image(), shown.seconds)
-                done += 1
-                score = mean_score(found)
-                if score is not None:
-                    scores.append(score)
-    print(f"{first + done} frames, {done / (time.perf_counter() - started):.1f} frames/s")
-    if done and not scores and log is not None:
-        warnings.warn(
-            f"{tracker.name}: no subject found in any frame; try a lower --min-find-score, or give a --box",
-            stacklevel=2,
-        )
-    if scores and np.mean(scores) < LOW_SCORE:
-        warnings.warn(
-            f"{video.name}: probably wrong, the mean score of the parts over all frames is {np.mean(scores):.2f} (a "
-            "sure pose has about 1); give the subject's place in the first frame with --box",
-            stacklevel=2,
-        )
-    return first + done
 
 
 @contextmanager

@@ -197,18 +197,18 @@ def _skeleton(word: str) -> Skeleton:
 
 
 def _training_config(options: argparse.Namespace, recipe: TrainingConfig) -> TrainingConfig:
-    given = {
-        "epochs": options.epochs, "batch": options.batch, "accumulate": options.accumulate,
-        "learning_rate": options.learning_rate, "loss_mode": options.loss, "precision": options.precision,
-        "average": options.average, "robust": options.robust, "scheme": options.scheme, "seed": options.seed,
-    }  # fmt: skip
+    same = ("epochs", "batch", "accumulate", "learning_rate", "precision", "average", "robust", "scheme", "seed")
+    given = {field: getattr(options, field) for field in same} | {"loss_mode": options.loss}
     low, high = options.scale or (None, None)
-    color = options.color
     changes = {
-        "scale_min": low, "scale_max": high, "rotate_degrees": options.rotate,
-        "flip_probability": options.mirror, "center_px": options.center_error,
-        "brightness": color, "contrast": color, "saturation": color, "occlude_probability": options.occlude,
-    }  # fmt: skip
+        "scale_min": low,
+        "scale_max": high,
+        "rotate_degrees": options.rotate,
+        "flip_probability": options.mirror,
+        "center_px": options.center_error,
+        "occlude_probability": options.occlude,
+        **dict.fromkeys(("brightness", "contrast", "saturation"), options.color),
+    }
     augmentation = replace(recipe.augmentation, **_changed({}, changes))
     return replace(recipe, augmentation=augmentation, **_changed({}, given))
 

@@ -210,8 +210,9 @@ class _Finding:
                     left_out = str(error)
             ways.append(PoseScore(self._pck(every, right), self._pck(every, np.ones(len(right), bool)), precision))
         regions = tuple(RegionScore(at, *self.counts[at].tolist()) for at in OVERLAPS)
-        return FindingScore(self.dataset.name, finder, self.rule, len(self.pictures), len(self.samples),
-                            len(self.reader.unreadable), regions, ways[0], ways[1], left_out)  # fmt: skip
+        counts = len(self.pictures), len(self.samples), len(self.reader.unreadable)
+        in_found, in_true = ways
+        return FindingScore(self.dataset.name, finder, self.rule, *counts, regions, in_found, in_true, left_out)
 
     def _pck(self, parts: np.ndarray, chosen: np.ndarray) -> float:
         shared = np.flatnonzero(self.order >= 0)
@@ -220,8 +221,9 @@ class _Finding:
         assert self.rule.threshold is not None
         if not chosen.any():
             return math.nan
-        return scores(parts[chosen][:, shared, :2], truth[chosen][:, shared], lengths[chosen], [self.rule.threshold],
-                      in_mean=self.rule.in_mean(names))[0].mean  # fmt: skip
+        predicted, counted = parts[chosen][:, shared, :2], self.rule.in_mean(names)
+        found = scores(predicted, truth[chosen][:, shared], lengths[chosen], [self.rule.threshold], in_mean=counted)
+        return found[0].mean
 
     def _precision(self, images: Sequence[str], parts: np.ndarray) -> AveragePrecision:
         """COCO's numbers; a subject's score is the mean over its parts."""

@@ -71,8 +71,17 @@ def evaluate(
         >>> len(result.stages)
         3
     """
-    found = predict(model, dataset, protocol=protocol, pyramid=pyramid, flip=flip, refine=refine, batch=batch,
-                    device=device, progress=progress)  # fmt: skip
+    found = predict(
+        model,
+        dataset,
+        protocol=protocol,
+        pyramid=pyramid,
+        flip=flip,
+        refine=refine,
+        batch=batch,
+        device=device,
+        progress=progress,
+    )
     return score([found], dataset, rule)
 
 

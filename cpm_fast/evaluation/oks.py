@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,14 +77,28 @@ def average_precision(
         RuntimeError: pycocotools is missing.
         ValueError: the skeleton shares no part with COCO's, or a subject has no area.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError:
-        raise RuntimeError(f"OKS needs pycocotools; type: {install_command('eval')}") from None
+    _pycocotools()  # if it is missing, say so before any other error
     shared = [i for i, name in enumerate(skeleton.names) if name in COCO_SKELETON.names]
     if not shared:
         raise ValueError(f"OKS has sigmas for COCO's parts {list(COCO_SKELETON.names)}, got {list(skeleton.names)}")
+    numbers = {name: number for number, name in enumerate(dict.fromkeys([*truth.images, *images]), 1)}
+    annotations = _annotations(truth, shared, numbers)
+    detections = _detections(found, shared, numbers)
+    names = [skeleton.names[i] for i in shared]
+    stats = _summary(list(numbers.values()), annotations, detections, names)
+    return AveragePrecision(
+        dict(zip(NUMBERS, stats, strict=True)),
+        tuple(names),
+        tuple(name for name in skeleton.names if name not in COCO_SKELETON.names),
+    )
+
+
+def _annotations(truth: Subjects, shared: Sequence[int], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return annotated subjects as COCO's file has them.
+
+    Raises:
+        ValueError: a subject that counts has no area.
+    """
     parts = truth.parts_image[:, shared]
     labeled = np.isfinite(parts).all(axis=2).sum(axis=1)
     ignored = np.zeros(len(parts), bool) if truth.ignored is None else truth.ignored
@@ -94,19 +109,26 @@ def average_precision(
     if unknown:
         raise ValueError(f"OKS needs the area of every subject, as COCO's annotation has it; {unknown} have none")
     areas = np.where(np.isfinite(truth.values), truth.values, [box[2] * box[3] for box in boxes])
-    numbers = {name: number for number, name in enumerate(dict.fromkeys([*truth.images, *images]), 1)}
-    content = {
-        "images": [{"id": number} for number in numbers.values()],
-        "categories": [{"id": PERSON}],
-        "annotations": [
-            {"id": number, "image_id": numbers[image], "category_id": PERSON, "iscrowd": int(crowd),
-             "area": float(area), "bbox": box, "keypoints": _triples(points, LABELED), "num_keypoints": int(count)}
-            for number, (image, points, area, box, crowd, count) in enumerate(
-                zip(truth.images, parts, areas, boxes, crowds, np.where(ignored, 0, labeled), strict=True), 1
-            )
-        ],
-    }  # fmt: skip
-    detections = [
+    return [
+        {
+            "id": number,
+            "image_id": numbers[image],
+            "category_id": PERSON,
+            "iscrowd": int(crowd),
+            "area": float(area),
+            "bbox": box,
+            "keypoints": _triples(points, LABELED),
+            "num_keypoints": int(count),
+        }
+        for number, (image, points, area, box, crowd, count) in enumerate(
+            zip(truth.images, parts, areas, boxes, crowds, np.where(ignored, 0, labeled), strict=True), 1
+        )
+    ]
+
+
+def _detections(found: Subjects, shared: Sequence[int], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return predictions for the numbered images as a file of COCO's results has them."""
+    return [
         {
             "image_id": numbers[image],
             "category_id": PERSON,
@@ -116,29 +138,48 @@ def average_precision(
         for image, points, value in zip(found.images, found.parts_image[:, shared], found.values, strict=True)
         if image in numbers
     ]
+
+
+def _pycocotools() -> tuple[Any, Any]:
+    """Return its classes of annotations and of scores.
+
+    Raises:
+        RuntimeError: it is missing.
+    """
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError:
+        raise RuntimeError(f"OKS needs pycocotools; type: {install_command('eval')}") from None
+    return COCO, COCOeval
+
+
+def _summary(
+    images: Sequence[int],
+    annotations: list[dict[str, Any]],
+    detections: list[dict[str, Any]],
+    parts: Sequence[str],
+) -> list[float]:
+    """Return the numbers that pycocotools prints, NaN where there is no such subject."""
+    annotated, scored = _pycocotools()
+    content = {"images": [{"id": number} for number in images], "categories": [{"id": PERSON}]}
     with contextlib.redirect_stdout(io.StringIO()):
-        reference = COCO()
-        reference.dataset = content
+        reference = annotated()
+        reference.dataset = {**content, "annotations": annotations}
         reference.createIndex()
         if detections:
             results = reference.loadRes(detections)
         else:
-            results = COCO()
+            results = annotated()
             results.dataset = {**content, "annotations": []}
             results.createIndex()
-        evaluation = COCOeval(reference, results, "keypoints")
-        order = COCO_SKELETON.names
-        sigmas = dict(zip(order, evaluation.params.kpt_oks_sigmas, strict=True))
-        evaluation.params.kpt_oks_sigmas = np.array([sigmas[skeleton.names[i]] for i in shared])
+        evaluation = scored(reference, results, "keypoints")
+        sigmas = dict(zip(COCO_SKELETON.names, evaluation.params.kpt_oks_sigmas, strict=True))
+        evaluation.params.kpt_oks_sigmas = np.array([sigmas[name] for name in parts])
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        stats = np.where(evaluation.stats < 0, np.nan, evaluation.stats)
-    return AveragePrecision(
-        dict(zip(NUMBERS, stats.tolist(), strict=True)),
-        tuple(skeleton.names[i] for i in shared),
-        tuple(name for name in skeleton.names if name not in COCO_SKELETON.names),
-    )
+    return np.where(evaluation.stats < 0, np.nan, evaluation.stats).tolist()
 
 
 def precision_table(stages: Sequence[AveragePrecision]) -> str:

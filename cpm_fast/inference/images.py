@@ -128,9 +128,17 @@ def infer(
     )
     asked = Asked(find, boxes is not None or rois is not None, max_subjects, min_find_score)
     job = Job.of(
-        images, settings, model=model, boxes=boxes, rois=rois, asked=asked, device=device, color=color,
-        readers=readers, max_pixels=max_pixels,
-    )  # fmt: skip
+        images,
+        settings,
+        model=model,
+        boxes=boxes,
+        rois=rois,
+        asked=asked,
+        device=device,
+        color=color,
+        readers=readers,
+        max_pixels=max_pixels,
+    )
     results: list[Result] = []
     failures: dict[str, str] = {}
     for outcome in job.run(progress):
@@ -290,11 +298,8 @@ def make_result(
     roi_source: str,
     belief_maps: bool,
     decode: float,
-    frame: int | None = None,
-    seconds: float | None = None,
-    ids: tuple[int, ...] = (),
 ) -> Result:
-    """Return the result of an image whose subjects are found; decode is in seconds; the rest is of a video."""
+    """Return the result of an image whose subjects are found; decode is in seconds."""
     parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
     stage_maps = (config.stages, config.maps, *config.map_size)
     beliefs = np.array([one.beliefs for one in found], np.float32).reshape(-1, *stage_maps) if belief_maps else None
@@ -312,7 +317,4 @@ def make_result(
         margin=config.margin,
         source=source,
         timing=Timing(decode, *(sum(getattr(one, step) for one in found) for step in ("crop", "network", "peaks"))),
-        frame=frame,
-        seconds=seconds,
-        ids=ids,
     )

@@ -39,9 +39,15 @@ class VideoTable:
     """
 
     def __init__(
-        self, path: Path, skeleton: Skeleton, subjects: int | None, smooth: OneEuro | None, name: str, min_score: float,
+        self,
+        path: Path,
+        skeleton: Skeleton,
+        subjects: int | None,
+        smooth: OneEuro | None,
+        name: str,
+        min_score: float,
         margin: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self.skeleton, self.subjects, self.smooth = path, skeleton, subjects, smooth
         self.name, self.min_score, self.margin = name_beside(name, path.parent), min_score, margin
         # Parts from this score on decide the next frame's region.

@@ -17,16 +17,18 @@ import numpy as np
 from cpm_fast.media.containers import JPEG_START, FirstPicture, first_picture
 from cpm_fast.media.decoder_log import heard
 
+
+def suffixes(names: str) -> frozenset[str]:
+    """Return {".a", ".b"} of "a b"."""
+    return frozenset(f".{name}" for name in names.split())
+
+
 # Suffixes that make a file of a folder a picture; each is read by OpenCV or Pillow, or reported.
-IMAGE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm",
-    ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".ras", ".sgi", ".sr", ".tga", ".tif", ".tiff", ".webp",
-})  # fmt: skip
+IMAGE_SUFFIXES = suffixes(
+    "avif bmp dib gif heic heif jfif jp2 jpe jpeg jpg mpo pbm pcx pgm png pnm ppm ras sgi sr tga tif tiff webp"
+)
 # Suffixes of pictures that neither reads as the camera meant them.
-UNREAD_SUFFIXES = frozenset({
-    ".arw", ".bpg", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".heics", ".jxl", ".jxr", ".nef", ".orf", ".pdf",
-    ".pfm", ".psd", ".raf", ".raw", ".rw2", ".srw", ".svg", ".xcf",
-})  # fmt: skip
+UNREAD_SUFFIXES = suffixes("arw bpg cr2 cr3 dng eps exr hdr heics jxl jxr nef orf pdf pfm psd raf raw rw2 srw svg xcf")
 
 # 600 MB as bytes in three channels; a PNG of 30000 x 30000 pixels takes 2.6 MB on disk.
 MAX_PIXELS = 200_000_000

@@ -16,16 +16,15 @@ import cv2
 import numpy as np
 
 from cpm_fast.media.decoder_log import heard, quiet_opencv
-from cpm_fast.media.image import IMAGE_SUFFIXES, shown
+from cpm_fast.media.image import IMAGE_SUFFIXES, shown, suffixes
 from cpm_fast.media.lost_frames import PacketTimes
 from cpm_fast.system.urls import is_live, is_url, shown_url
 
 # Suffixes that make a file of a folder a video; a file that is named itself is a video if the decoder reads it.
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpe",
-    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
-})  # fmt: skip
-ANIMATED_SUFFIXES = frozenset({".gif", ".webp", ".png", ".avif"})
+VIDEO_SUFFIXES = suffixes(
+    "3g2 3gp asf avi divx f4v flv m2ts m2v m4v mkv mov mp4 mpe mpeg mpg mts mxf ogv ts vob webm wmv y4m"
+)
+ANIMATED_SUFFIXES = suffixes("gif webp png avif")
 DEFAULT_RATE, LARGEST_RATE = 25.0, 1000.0
 # A file may announce a little more than it holds; one that lacks more than this was cut short.
 MISSING_FRAMES, MISSING_SHARE = 2, 0.01

@@ -157,16 +157,21 @@ class Run:
         with self.folder.writing(self.folder.path / INPUTS_FILE):
             if not (self.folder.path / INPUTS_FILE).exists():
                 write_inputs(self.folder.path / INPUTS_FILE, inputs)
-        self.folder.describe({
-            **about, "network": self.network.to_dict(), "training": self.config.to_dict(), "samples": self.samples,
-            "options": self.options.kept(), "processes": self.ranks.world,
-        })  # fmt: skip
+        description = {
+            **about,
+            "network": self.network.to_dict(),
+            "training": self.config.to_dict(),
+            "samples": self.samples,
+            "options": self.options.kept(),
+            "processes": self.ranks.world,
+        }
+        self.folder.describe(description)
 
     def steps_from(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
         """Run the remaining steps, or those up to `stop_after`, and leave a checkpoint behind."""
         workers = self.options.loader_workers(self.ranks.local)
-        batches = training_batches(self.items, self.batch, self.config.seed, progress.step, self.last, workers,
-                                   self.ranks.rank, self.ranks.world)  # fmt: skip
+        steps, rank, world = (progress.step, self.last), self.ranks.rank, self.ranks.world
+        batches = training_batches(self.items, self.batch, self.config.seed, *steps, workers, rank, world)
         self.window = [torch.tensor(losses, device=self.device) for losses in progress.unlogged]
         self.seen, self.clock = 0, time.monotonic()
         silent = self.options.quiet or not self.ranks.main
@@ -241,11 +246,9 @@ class Run:
         self.check_finite(step, model)
         means = torch.stack(self.window).mean(dim=0).tolist() if self.window else [None] * self.network.stages
         per_second = self.seen / (time.monotonic() - self.clock)
-        self.write_row({
-            "step": step, "epoch": step / self.per_epoch, "losses": means,
-            "rate": optimizer.param_groups[0]["lr"], "samples_per_second": per_second,
-            **({"unreadable": self.unreadable} if self.unreadable else {}),
-        })  # fmt: skip
+        row = {"step": step, "epoch": step / self.per_epoch, "losses": means}
+        row |= {"rate": optimizer.param_groups[0]["lr"], "samples_per_second": per_second}
+        self.write_row(row | ({"unreadable": self.unreadable} if self.unreadable else {}))
         self.window.clear()
         self.unreadable = 0
         self.seen, self.clock = 0, time.monotonic()
@@ -293,9 +296,16 @@ class Run:
         factor = rate_factor(self.config, step - phase.first, phase.steps, len(self.items) / self.batch)
         set_rate(optimizer, self.config.learning_rate * factor)
         losses = update(
-            model, optimizer, batch, targets, self.config, forward=self.forward, ranks=self.ranks, samples=samples,
+            model,
+            optimizer,
+            batch,
+            targets,
+            self.config,
+            forward=self.forward,
+            ranks=self.ranks,
+            samples=samples,
             supervised=phase.supervised,
-        )  # fmt: skip
+        )
         if self.average is not None:
             self.average.update(model, step + 1)
         every = self.options.gradients_every

@@ -40,9 +40,18 @@ class Diagram:
     def arrow(self, start: tuple[float, float], end: tuple[float, float], corner: str = "arc3,rad=0") -> None:
         """Draw an arrow; corner is matplotlib's connection style."""
         self.axes.add_patch(
-            FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=PALE_INK, connectionstyle=corner,
-                            shrinkA=0, shrinkB=1, linewidth=1.1)
-        )  # fmt: skip
+            FancyArrowPatch(
+                start,
+                end,
+                arrowstyle="-|>",
+                mutation_scale=9,
+                color=PALE_INK,
+                connectionstyle=corner,
+                shrinkA=0,
+                shrinkB=1,
+                linewidth=1.1,
+            )
+        )
 
     def line(self, *points: tuple[float, float]) -> None:
         """Draw a line through points, without a head."""

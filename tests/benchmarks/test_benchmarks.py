@@ -30,14 +30,18 @@ from benchmarks.suites import end_to_end, layers, network, post, train_step
 from cpm_fast.config import Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.reference.context_conv import context_conv
-from support import contestants
+from support import contestants, small_network
 
 MACHINE = Machine({("cpu", "fp32"): 1e11}, {"cpu": 1e10})
 ONCE = Effort(2, 2, 0)
 TINY = replace(
-    preset("compact"), input_size=(32, 32), stages=2, trunk=((Conv(3, 4),), (Conv(5, 4),), (Conv(3, 4),)), tail=(),
-    features=(Conv(1, 4),), first=(Conv(5, 4),), refine=(Conv(7, 4),), dropout=0.0,
-)  # fmt: skip
+    small_network.TINY,
+    input_size=(32, 32),
+    trunk=((Conv(3, 4),), (Conv(5, 4),), (Conv(3, 4),)),
+    first=(Conv(5, 4),),
+    refine=(Conv(7, 4),),
+    dropout=0.0,
+)
 
 
 @pytest.fixture(scope="module")

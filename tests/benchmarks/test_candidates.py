@@ -8,14 +8,12 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.studies import candidates
-from cpm_fast.config import Conv, preset
+from cpm_fast.config import Conv
 from cpm_fast.skeleton import LSP
+from support import small_network
 
 FEW = ["--data", "synthetic:24", "--hold-out", "6", "--minutes", "0.001", "--batch", "2", "--workers", "0"]
-TINY = replace(
-    preset("compact"), input_size=(32, 32), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), first=(Conv(3, 4),),
-    refine=(Conv(3, 4), Conv(3, 4, add=1)),
-)  # fmt: skip
+TINY = replace(small_network.TINY, input_size=(32, 32), refine=(Conv(3, 4), Conv(3, 4, add=1)))
 
 
 def test_ten_networks_cost_the_same() -> None:

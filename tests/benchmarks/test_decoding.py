@@ -25,9 +25,16 @@ def gaussians(peaks: torch.Tensor, height: float = 0.8, sigma: float = 1.1, side
 
 @pytest.mark.parametrize(
     ("decoder", "bound"),
-    [("the highest cell", 0.5), ("a quarter step", 0.25), ("parabola on cells", 0.1), ("centroid of nine cells", 0.25),
-     ("expansion of the logarithm", 1e-3), ("the same, maps blurred", 1e-2), ("parabola, sides apart", 0.1)],
-)  # fmt: skip
+    [
+        ("the highest cell", 0.5),
+        ("a quarter step", 0.25),
+        ("parabola on cells", 0.1),
+        ("centroid of nine cells", 0.25),
+        ("expansion of the logarithm", 1e-3),
+        ("the same, maps blurred", 1e-2),
+        ("parabola, sides apart", 0.1),
+    ],
+)
 def test_finds_the_peak_of_a_gaussian(decoder: str, bound: float) -> None:
     """Whole cells are exact to half a cell; the logarithm of a Gaussian equals its expansion."""
     off = (decoding.DECODERS[decoder](gaussians(PEAKS), PAIR) - PEAKS).abs().max().item()

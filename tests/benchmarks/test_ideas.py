@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -10,8 +11,8 @@ from benchmarks.studies import ideas
 from cpm_fast.config import preset
 from cpm_fast.weights import DRAWN
 
-FEW = ["--data", "synthetic:40", "--hold-out", "8", "--data", "synthetic:24:5", "--hold-out", "6", "--start", DRAWN,
-       "--steps", "2", "--batch", "2", "--workers", "0", "--only", "a box a third larger"]  # fmt: skip
+DATA = shlex.split("--data synthetic:40 --hold-out 8 --data synthetic:24:5 --hold-out 6")
+FEW = [*DATA, "--start", DRAWN, *shlex.split("--steps 2 --batch 2 --workers 0 --only 'a box a third larger'")]
 
 
 def test_every_idea_changes_one_thing_of_plain() -> None:

@@ -10,17 +10,14 @@ import pytest
 
 from benchmarks.studies import label_check
 from benchmarks.studies.label_check import Limits, Opinion, check, fold_of, judged, torsos_of
-from cpm_fast.config import Conv, preset
 from cpm_fast.data.corrected import Corrected, Correction
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.open import open_dataset
 from cpm_fast.skeleton import LSP
 from cpm_fast.weights import DRAWN, load
+from support import small_network
 
-TINY = replace(
-    preset("compact"), input_size=(32, 32), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), first=(Conv(3, 4),),
-    refine=(Conv(3, 4),),
-)  # fmt: skip
+TINY = replace(small_network.TINY, input_size=(32, 32))
 
 
 def truth(count: int) -> np.ndarray:

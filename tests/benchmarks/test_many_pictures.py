@@ -27,12 +27,16 @@ def test_memory_is_compared_by_quarters_of_the_pictures():
     assert many_pictures.quarters([(0, 9.0)]) == {"second_quarter_mb": None, "last_quarter_mb": None}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({}, ""), ({"exit_code": 0}, "exit code 0"), ({"last_quarter_mb": 350.0}, "memory grew from 300.0 to 350.0"),
-     ({"bad": {"1.jpg", "2.jpg"}}, "reported"), ({"count": 3}, "0 results of 2")],
-    ids=["fine", "exit code", "memory", "unreported", "missing"],
-)  # fmt: skip
+FAULTS = {
+    "fine": ({}, ""),
+    "exit code": ({"exit_code": 0}, "exit code 0"),
+    "memory": ({"last_quarter_mb": 350.0}, "memory grew from 300.0 to 350.0"),
+    "unreported": ({"bad": {"1.jpg", "2.jpg"}}, "reported"),
+    "missing": ({"count": 3}, "0 results of 2"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
 def test_what_is_wrong_is_named(tmp_path, change, message):
     Results([], {"folder/1.jpg": "torn"}).save(tmp_path / "results.json")
     run = {"exit_code": 1, "second_quarter_mb": 300.0, "last_quarter_mb": 310.0, **change}

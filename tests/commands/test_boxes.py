@@ -1,6 +1,7 @@
 """cpm-fast infer --boxes: boxes of detectors and annotations, matched with pictures by their names."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -105,8 +106,8 @@ def test_limits(work, folder):
 
 def test_the_table_that_infer_writes_gives_its_boxes_again(work, folder):
     assert infer("--boxes", write(work / "boxes.json", detections()), "--form", "csv") == FINE
-    assert main(["infer", "in", "--model", "net.safetensors", "--no-pictures", "-o", "again", "--form", "csv",
-                 "--boxes", "out/results.csv"]) == FINE  # fmt: skip
+    options = "--model net.safetensors --no-pictures -o again --form csv --boxes out/results.csv"
+    assert main(["infer", "in", *shlex.split(options)]) == FINE
     assert (work / "again" / "results.csv").read_text() == (work / "out" / "results.csv").read_text()
 
 

@@ -16,10 +16,16 @@ def write(folder, epochs, rows):
 
 
 def test_settings_scores_and_curves(tmp_path, capsys):
-    first = write(tmp_path / "cost $5 and $6", 3, [
-        {"step": 20, "losses": [2.0, 1.5]}, {"step": 25, "data": "a", "pck": [0.4, 0.5]},
-        {"step": 40, "losses": [1.0, 0.5]}, {"step": 50, "data": "a", "pck": [0.3, 0.45]},
-    ])  # fmt: skip
+    first = write(
+        tmp_path / "cost $5 and $6",
+        3,
+        [
+            {"step": 20, "losses": [2.0, 1.5]},
+            {"step": 25, "data": "a", "pck": [0.4, 0.5]},
+            {"step": 40, "losses": [1.0, 0.5]},
+            {"step": 50, "data": "a", "pck": [0.3, 0.45]},
+        ],
+    )
     second = write(tmp_path / "b", 5, [{"step": 20, "losses": [None, None], "unreadable": 3}])
     assert main(["compare", first, second, "-o", str(tmp_path / "out")]) == FINE
     lines = capsys.readouterr().out.splitlines()
@@ -43,10 +49,16 @@ def test_runs_of_finders_are_compared_by_their_recall(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "row",
-    [{"step": 1, "losses": []}, {"step": 1, "data": "a", "pck": None}, {"step": 1, "data": "a", "pck": [None]},
-     {"step": [], "losses": [1.0]}, {"step": 1, "pck": [0.5]}, {"step": 1, "data": "a", "recall": "much"}],
+    [
+        {"step": 1, "losses": []},
+        {"step": 1, "data": "a", "pck": None},
+        {"step": 1, "data": "a", "pck": [None]},
+        {"step": [], "losses": [1.0]},
+        {"step": 1, "pck": [0.5]},
+        {"step": 1, "data": "a", "recall": "much"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_damaged_metrics_are_told(tmp_path, capsys, row):
     runs = [write(tmp_path / "a", 3, []), write(tmp_path / "b", 3, [row])]
     assert main(["compare", *runs, "-o", str(tmp_path / "out")]) == BAD_USE

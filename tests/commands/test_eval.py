@@ -1,6 +1,7 @@
 """cpm-fast eval as typed: networks, files of predictions, metrics, written files and refused arguments."""
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +43,8 @@ def figures(tmp_path, monkeypatch) -> Figures:
 
 
 def test_a_network_s_predictions_score_the_same_when_they_are_read_again(figures, tmp_path, capsys):
-    assert main(["eval", "--data", "truth.csv", "--model", "net.safetensors", "--pyramid", "0.9", "1.1", "--flip",
-                 "-o", "out"]) == FINE  # fmt: skip
+    options = "--data truth.csv --model net.safetensors --pyramid 0.9 1.1 --flip -o out"
+    assert main(["eval", *shlex.split(options)]) == FINE
     shown = capsys.readouterr().out
     assert "PCK@0.2 of truth" in shown and "left and right averaged" in shown and "error in image pixels" in shown
     assert shown.rstrip().endswith("out/report.html, out/predictions.csv")
@@ -65,8 +66,8 @@ def test_options_say_how_a_file_is_read_and_scored(figures, capsys):
     with open("order.toml", "w") as file:
         file.write(f"names = {order}")
     scored = ["eval", "--data", "truth.csv", "--predictions", "found.npz"]
-    assert main([*scored, "--skeleton", "order.toml", "--first-pixel", "10", "--metric", "pckh", "--reference",
-                 "neck:head_top", "--threshold", "0.1", "--centric", "observer", "--last", "4"]) == FINE  # fmt: skip
+    rule = "--metric pckh --reference neck:head_top --threshold 0.1 --centric observer"
+    assert main([*scored, *shlex.split(f"--skeleton order.toml --first-pixel 10 {rule} --last 4")]) == FINE
     shown = capsys.readouterr().out
     assert "PCKh@0.1 of truth, percent; error over |neck - head_top| of the truth" in shown
     assert "stage 1 100.0" in shown and "observer-centric" in shown and "first pixel 10" in shown

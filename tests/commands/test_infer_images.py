@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -92,8 +93,8 @@ def test_all_options_at_once(work, capsys, monkeypatch):
 
 
 def launched(work, *arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
-               "-m", "cpm_fast", *arguments]  # fmt: skip
+    started = shlex.split(f"-m torch.distributed.run --standalone --nproc-per-node {processes} -m cpm_fast")
+    command = [sys.executable, *started, *arguments]
     return subprocess.run(
         command,
         cwd=work,

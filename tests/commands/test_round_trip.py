@@ -1,6 +1,7 @@
 """infer --form csv, a correction, and train --data: the same regions, and no label for parts with low scores."""
 
 import csv
+import shlex
 from dataclasses import replace
 
 import cv2
@@ -47,8 +48,8 @@ def correct(path, row: int, **cells: str) -> None:
 
 
 def train(table: str) -> int:
-    return main(["train", "--data", table, "--hold-out", "1", "--recipe", "modern", "--input-size", "64", "64",
-                 "--stages", "2", "--epochs", "1", "--batch", "2", "--workers", "0", "-o", "run"])  # fmt: skip
+    options = "--hold-out 1 --recipe modern --input-size 64 64 --stages 2 --epochs 1 --batch 2 --workers 0 -o run"
+    return main(["train", "--data", table, *shlex.split(options)])
 
 
 def test_pictures(work, monkeypatch):

@@ -207,10 +207,17 @@ def test_the_release_is_the_default():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"scale_min": 0.0}, {"scale_min": 1.5}, {"rotate_degrees": -1.0}, {"rotate_degrees": 181.0}, {"shift_px": -1.0},
-     {"flip_probability": 1.5}, {"flip_probability": float("nan")}],
+    [
+        {"scale_min": 0.0},
+        {"scale_min": 1.5},
+        {"rotate_degrees": -1.0},
+        {"rotate_degrees": 181.0},
+        {"shift_px": -1.0},
+        {"flip_probability": 1.5},
+        {"flip_probability": float("nan")},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_ranges_that_are_none_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields)).split("_")[0]):
         AugmentationConfig(**fields)

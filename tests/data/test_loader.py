@@ -174,12 +174,19 @@ def spread_parts() -> np.ndarray:
 
 
 # The release counts a part as outside where x < 0, y < 0, x >= width or y >= height.
-@pytest.mark.parametrize(
-    ("point", "drawn"),
-    [((0, 0), True), ((99, 79), True), ((99.9, 79.9), True), ((-0.1, 40), False), ((50, -0.1), False),
-     ((100, 40), False), ((50, 80), False), ((5000, -5000), False)],
-    ids=["first pixel", "last pixel", "just inside", "left", "above", "right", "below", "far away"],
-)  # fmt: skip
+PLACES = {
+    "first pixel": ((0, 0), True),
+    "last pixel": ((99, 79), True),
+    "just inside": ((99.9, 79.9), True),
+    "left": ((-0.1, 40), False),
+    "above": ((50, -0.1), False),
+    "right": ((100, 40), False),
+    "below": ((50, 80), False),
+    "far away": ((5000, -5000), False),
+}
+
+
+@pytest.mark.parametrize(("point", "drawn"), PLACES.values(), ids=PLACES)
 def test_a_part_outside_the_picture_is_known_but_not_drawn(point, drawn):
     parts = spread_parts()
     parts[3] = point

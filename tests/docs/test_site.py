@@ -16,11 +16,19 @@ import cpm_fast
 from cpm_fast import evaluation, metrics
 from support.pages import DOCS, PAGES, ROOT, links, text
 
-OPS = ("context_conv", "direct_conv", "gaussian_targets", "merge_peaks", "peaks", "resize_merge", "spectral_conv",
-       "transform_weight")  # fmt: skip
+OPS = (
+    "context_conv",
+    "direct_conv",
+    "gaussian_targets",
+    "merge_peaks",
+    "peaks",
+    "resize_merge",
+    "spectral_conv",
+    "transform_weight",
+)
 # Tags and attributes whose files a browser loads when it shows a page; a plain link (<a href>) loads nothing.
-LOADED = {("script", "src"), ("img", "src"), ("img", "srcset"), ("iframe", "src"), ("source", "src"), ("video", "src"),
-          ("audio", "src"), ("object", "data"), ("embed", "src")}  # fmt: skip
+SOURCES = ("script", "img", "iframe", "source", "video", "audio", "embed")
+LOADED = {*((tag, "src") for tag in SOURCES), ("img", "srcset"), ("object", "data")}
 LOADED_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch", "preconnect", "dns-prefetch", "manifest"}
 
 

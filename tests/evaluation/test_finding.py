@@ -48,8 +48,8 @@ class Scenes:
         others.append(np.full((14, 2), np.nan))
         others[-1][:3] = [(200, 80), (210, 90), (205, 85)]
         image = np.full((100, 220, 3), index, np.uint8)
-        return Sample(image, self.parts(index), np.ones(14, bool), Roi(at, SIDE), name,
-                      others_image=np.array(others), ignored_image=np.array([CROWD]), area=self.area)  # fmt: skip
+        marks = {"others_image": np.array(others), "ignored_image": np.array([CROWD]), "area": self.area}
+        return Sample(image, self.parts(index), np.ones(14, bool), Roi(at, SIDE), name, **marks)
 
 
 def exact(engine, settings, pictures) -> Iterator:
@@ -100,9 +100,9 @@ def test_regions_and_key_points(score):
     rows = {line[:28].strip(): line[28:].split() for line in table.splitlines()}
     assert rows["recall"] == ["66.7", "33.3"] and rows["missed"] == ["1", "2"] and rows["false"] == ["1", "2"]
     assert rows["PCK@0.2 of the 2 found"] == ["100.0", "100.0"] and rows["PCK@0.2 of all 3"] == ["66.7", "100.0"]
-    assert found.to_dict()["regions"][0] == {
-        "overlap": 0.5, "hits": 2, "missed": 1, "false": 1, "recall": 2 / 3, "precision": 2 / 3
-    }  # fmt: skip
+    counts = {"hits": 2, "missed": 1, "false": 1}
+    rates = {"recall": 2 / 3, "precision": 2 / 3}
+    assert found.to_dict()["regions"][0] == {"overlap": 0.5, **counts, **rates}
 
 
 def test_average_precision_of_whole_pictures(score):

@@ -30,10 +30,17 @@ def test_it_is_the_same_for_the_same_seed():
 
 @pytest.mark.parametrize(
     ("values", "options"),
-    [([], {}), ([[1.0]], {}), ([1.0], {"weights": [1.0, 2.0]}), ([np.nan], {}), ([1.0], {"weights": [0.0]}),
-     ([1.0], {"share": 1.0}), ([1.0], {"draws": 0})],
+    [
+        ([], {}),
+        ([[1.0]], {}),
+        ([1.0], {"weights": [1.0, 2.0]}),
+        ([np.nan], {}),
+        ([1.0], {"weights": [0.0]}),
+        ([1.0], {"share": 1.0}),
+        ([1.0], {"draws": 0}),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_rejects(values, options):
     with pytest.raises(ValueError, match="must be"):
         bootstrap_interval(np.array(values), **options)

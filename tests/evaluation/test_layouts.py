@@ -16,21 +16,37 @@ def subjects(count: int, parts: int) -> np.ndarray:
     return np.arange(count * parts * 2, dtype=np.float64).reshape(count, parts, 2)
 
 
-@pytest.mark.parametrize(
-    ("arrays", "skeleton", "count", "names", "told"),
-    [
-        (lambda k: {"prediction_all": k.transpose(1, 2, 0)}, LSP, 1000, FILE_ORDER, "[p, 2, K] = [14, 2, 1000]"),
-        (lambda k: {"prediction_all": k.transpose(1, 2, 0)}, FLIC, 1016, FLIC.names, "[p, 2, K] = [9, 2, 1016]"),
-        (lambda k: {"preds": k}, MPII, 2958, MPII.names, "[K, p, 2] = [2958, 16, 2]"),
-        (lambda k: {"other": k.transpose(2, 1, 0)}, COCO, 5, COCO.names, "[2, p, K] = [2, 17, 5]"),
-        (lambda k: {"preds": np.dstack([k, k[..., :1]])}, MPII, 4, MPII.names, "[K, p, 3] = [4, 16, 3]"),
-        (lambda k: {"keypoints": k[None], "x": np.zeros((4, 14, 2))}, LSP, 4, FILE_ORDER, "[T, K, p, 2]"),
-        (lambda k: {"keypoints": k}, FLY, 14, FLY.names, "[K, p, 2] = [14, 3, 2]"),
-        (lambda k: {"keypoints": k}, Skeleton("own", tuple("abcdefghi")), 4, tuple("abcdefghi"), "[K, p, 2]"),
-    ],
-    ids=["release, LSP", "release, FLIC", "MPII", "coordinates first", "with scores", "stages", "own parts",
-         "own parts, as many as FLIC"],
-)  # fmt: skip
+MATLAB_ARRAYS = {
+    "release, LSP": (
+        lambda k: {"prediction_all": k.transpose(1, 2, 0)},
+        LSP,
+        1000,
+        FILE_ORDER,
+        "[p, 2, K] = [14, 2, 1000]",
+    ),
+    "release, FLIC": (
+        lambda k: {"prediction_all": k.transpose(1, 2, 0)},
+        FLIC,
+        1016,
+        FLIC.names,
+        "[p, 2, K] = [9, 2, 1016]",
+    ),
+    "MPII": (lambda k: {"preds": k}, MPII, 2958, MPII.names, "[K, p, 2] = [2958, 16, 2]"),
+    "coordinates first": (lambda k: {"other": k.transpose(2, 1, 0)}, COCO, 5, COCO.names, "[2, p, K] = [2, 17, 5]"),
+    "with scores": (lambda k: {"preds": np.dstack([k, k[..., :1]])}, MPII, 4, MPII.names, "[K, p, 3] = [4, 16, 3]"),
+    "stages": (lambda k: {"keypoints": k[None], "x": np.zeros((4, 14, 2))}, LSP, 4, FILE_ORDER, "[T, K, p, 2]"),
+    "own parts": (lambda k: {"keypoints": k}, FLY, 14, FLY.names, "[K, p, 2] = [14, 3, 2]"),
+    "own parts, as many as FLIC": (
+        lambda k: {"keypoints": k},
+        Skeleton("own", tuple("abcdefghi")),
+        4,
+        tuple("abcdefghi"),
+        "[K, p, 2]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arrays", "skeleton", "count", "names", "told"), MATLAB_ARRAYS.values(), ids=MATLAB_ARRAYS)
 def test_matlab_s_arrays(arrays, skeleton, count, names, told):
     values = subjects(count, len(names))
     found = from_arrays(arrays(values), skeleton, count, matlab=True)

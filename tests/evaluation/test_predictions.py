@@ -176,27 +176,29 @@ def test_names_of_images():
         names.find("im1.jpg")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("found.txt", b"", r"found.txt: predictions must be a file .mat, .json, .csv, .npz"),
-        ("found.json", b"{", "found.json: not predictions that can be read"),
-        ("found.json", b"[]", "it holds no entry"),
-        ("found.json", b"[1]", "found.json: not predictions"),
-        ("found.json", b"3", "found.json: not predictions"),
-        ("found.json", b'[{"image_id": 1}]', "KeyError.*keypoints"),
-        ("found.json", b'[{"image_id": 1, "keypoints": [1, 2]}]', "keypoints must be x, y, score of every part"),
-        ("found.json", b'[{"image_id": 1, "keypoints": [1, 2, 3]}]', "its 1 parts have no names"),
-        ("found.json", b"[" * 100_000, "found.json: not predictions"),
-        ("found.csv", b"a,b\n1,2\n", "must have the columns image and <part>_x"),
-        ("found.csv", b"image,neck_x,neck_y\n", "it holds no image"),
-        ("found.csv", b"image,neck_x,neck_y\na.png,far,2\n", "could not convert string to float"),
-        ("found.npz", b"", "not a NumPy archive"),
-        ("found.mat", b"", "not a MATLAB file"),
-    ],
-    ids=["suffix", "half", "no entry", "a number", "no list", "no points", "two numbers", "one part", "deep",
-         "other columns", "no row", "a word", "empty npz", "empty mat"],
-)  # fmt: skip
+DAMAGED_FILES = {
+    "suffix": ("found.txt", b"", r"found.txt: predictions must be a file .mat, .json, .csv, .npz"),
+    "half": ("found.json", b"{", "found.json: not predictions that can be read"),
+    "no entry": ("found.json", b"[]", "it holds no entry"),
+    "a number": ("found.json", b"[1]", "found.json: not predictions"),
+    "no list": ("found.json", b"3", "found.json: not predictions"),
+    "no points": ("found.json", b'[{"image_id": 1}]', "KeyError.*keypoints"),
+    "two numbers": (
+        "found.json",
+        b'[{"image_id": 1, "keypoints": [1, 2]}]',
+        "keypoints must be x, y, score of every part",
+    ),
+    "one part": ("found.json", b'[{"image_id": 1, "keypoints": [1, 2, 3]}]', "its 1 parts have no names"),
+    "deep": ("found.json", b"[" * 100_000, "found.json: not predictions"),
+    "other columns": ("found.csv", b"a,b\n1,2\n", "must have the columns image and <part>_x"),
+    "no row": ("found.csv", b"image,neck_x,neck_y\n", "it holds no image"),
+    "a word": ("found.csv", b"image,neck_x,neck_y\na.png,far,2\n", "could not convert string to float"),
+    "empty npz": ("found.npz", b"", "not a NumPy archive"),
+    "empty mat": ("found.mat", b"", "not a MATLAB file"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), DAMAGED_FILES.values(), ids=DAMAGED_FILES)
 def test_damage_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises((ValueError, RuntimeError), match=message):

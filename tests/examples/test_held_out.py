@@ -73,9 +73,9 @@ def test_the_example(tmp_path, capsys):
         first=(Conv(3, 4),),
         refine=(Conv(3, 4),),
     )
-    save_model(CPM(tiny), tmp_path / "tiny.safetensors")
-    given = ["--data", str(tmp_path), "--hold-out", "2", "--model", str(tmp_path / "tiny.safetensors"),
-             "-o", str(tmp_path / "out")]  # fmt: skip
+    model, output = tmp_path / "tiny.safetensors", tmp_path / "out"
+    save_model(CPM(tiny), model)
+    given = ["--data", str(tmp_path), "--hold-out", "2", "--model", str(model), "-o", str(output)]
     result = held_out.main(given)
     # Trained on noses at x = 10, 11, 12; held out are 13 and 14, tails at y = 23, 24 against 20, 21, 22.
     assert result["answers"]["mean pose"]["mean px"] == pytest.approx(2.5)

@@ -21,15 +21,15 @@ from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
+from support.small_network import TINY_LAYERS
 
 WEIGHTS = "compact-drawn"
 PICTURE = np.zeros((368, 656, 3), np.uint8)
 # Width of the bumps in the map, network pixels.
 SIGMA_PX = 21.0
 TINY = replace(
-    preset("person"), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(Conv(3, 4),), first=(Conv(1, 4),),
-    refine=(Conv(3, 4),), input_size=(64, 64),
-)  # fmt: skip
+    preset("person"), stages=2, input_size=(64, 64), tail=(Conv(3, 4),), **{**TINY_LAYERS, "first": (Conv(1, 4),)}
+)
 
 
 class Given:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import cpm_fast
-from cpm_fast.config import CENTER, Conv, NetworkConfig, preset
+from cpm_fast.config import CENTER, NetworkConfig, preset
 from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.evaluation.finder import matched, score_of
 from cpm_fast.inference.asking import Asked
@@ -22,13 +22,10 @@ from cpm_fast.inference.parts import Sighting
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
+from support.small_network import TINY_FINDER
 
 WEIGHTS = "compact-drawn"
 PICTURE = np.zeros((240, 320, 3), np.uint8)
-SMALL = replace(
-    preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),), first=(Conv(3, 8),),
-    refine=(Conv(3, 4),), input_size=(64, 64),
-)  # fmt: skip
 
 
 class Given:
@@ -139,7 +136,7 @@ def test_one_subject_at_two_levels_is_one() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 1), (9, 9), (1000, 40)], ids=str)
 def test_any_size_of_picture(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model = CPM(SMALL).eval()
+    model = CPM(TINY_FINDER).eval()
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     for one in candidates(cpm_fast.Engine(model), image, -1.0):
         assert one.roi.side > 0 and np.isfinite(one.roi.center).all()
@@ -163,7 +160,7 @@ def test_maps_that_are_no_numbers_find_nobody() -> None:
 @pytest.fixture
 def finder_file(tmp_path: Path) -> Path:
     """Return weights of a finder that finds nobody: all its beliefs are 0."""
-    model = CPM(replace(SMALL, find_score=0.5))
+    model = CPM(replace(TINY_FINDER, find_score=0.5))
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
     save_model(model, tmp_path / "finder.safetensors")
@@ -232,13 +229,13 @@ def test_rejects(finder_file: Path) -> None:
 )
 def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(SMALL, **changes)
+        replace(TINY_FINDER, **changes)
 
 
 def test_files_of_pose_networks_say_nothing_of_finders() -> None:
     assert not {"kind", "side_map", "finder", "find_score"} & set(NetworkConfig().to_dict())
-    assert "side_map" not in SMALL.to_dict() and preset("person").to_dict()["side_map"] is False
-    assert replace(SMALL, find_score=0.4).to_dict()["find_score"] == 0.4 and SMALL.skeleton == CENTER
+    assert "side_map" not in TINY_FINDER.to_dict() and preset("person").to_dict()["side_map"] is False
+    assert replace(TINY_FINDER, find_score=0.4).to_dict()["find_score"] == 0.4 and TINY_FINDER.skeleton == CENTER
 
 
 def test_scores_of_what_was_found() -> None:

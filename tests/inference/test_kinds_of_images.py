@@ -24,10 +24,16 @@ def test_every_form_of_an_image_gives_the_same(model, picture, tmp_path):
     chw = torch.from_numpy(rgb).permute(2, 0, 1)
     alpha = np.full((50, 70, 1), 7, np.uint8)
     forms = {
-        "path": path, "str": str(path), "array": picture, "alpha": np.concatenate([picture, alpha], axis=2),
-        "pil": Image.fromarray(rgb), "pil with alpha": Image.fromarray(np.concatenate([rgb, alpha], axis=2)),
-        "bytes tensor": chw, "float tensor": chw.float() / 255, "double tensor": chw.double() / 255,
-    }  # fmt: skip
+        "path": path,
+        "str": str(path),
+        "array": picture,
+        "alpha": np.concatenate([picture, alpha], axis=2),
+        "pil": Image.fromarray(rgb),
+        "pil with alpha": Image.fromarray(np.concatenate([rgb, alpha], axis=2)),
+        "bytes tensor": chw,
+        "float tensor": chw.float() / 255,
+        "double tensor": chw.double() / 255,
+    }
     wanted = infer(picture, model=model)[0].keypoints
     for name, form in forms.items():
         np.testing.assert_array_equal(infer(form, model=model)[0].keypoints, wanted, err_msg=name)

@@ -79,8 +79,8 @@ def whole_picture_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(model: CPM, pictures: list[np.ndarray], search: Looks | None, **given: Any) -> tuple[list[Result], Counting]:
     """Return the results of pictures, and the network that located the parts."""
     rois = given.pop("rois", None)
-    job = Job.of(pictures, Settings(**given), model=model, boxes=None, rois=rois, device="cpu", color="bgr", readers=0,
-                 max_pixels=10**6)  # fmt: skip
+    fixed = {"boxes": None, "device": "cpu", "color": "bgr", "readers": 0, "max_pixels": 10**6}
+    job = Job.of(pictures, Settings(**given), model=model, rois=rois, **fixed)
     engine = Counting(model)
     results = list(dataclasses.replace(job, engine=engine, search=search).run())  # type: ignore[arg-type]
     assert all(isinstance(each, Result) for each in results)

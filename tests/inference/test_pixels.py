@@ -51,8 +51,13 @@ def config() -> NetworkConfig:
 def test_reduction_is_that_of_the_crop():
     network = dataclasses.replace(config(), input_size=(256, 256))
     for side, pyramid, wanted in (
-        (256, (1,), 1), (511, (1,), 1), (512, (1,), 2), (1024, (1,), 4), (1024, (0.5, 2), 2), (9e4, (1,), 8),
-    ):  # fmt: skip
+        (256, (1,), 1),
+        (511, (1,), 1),
+        (512, (1,), 2),
+        (1024, (1,), 4),
+        (1024, (0.5, 2), 2),
+        (9e4, (1,), 8),
+    ):
         assert reduction_for([Roi((0, 0), side)], network, pyramid) == wanted, (side, pyramid)
     assert reduction_for([Roi((0, 0), 9000), Roi((0, 0), 600)], network, (1.0,)) == 2
     assert reduction_for([], network, (1.0,)) == 1
@@ -131,7 +136,4 @@ def test_found_regions_are_in_pixels_of_the_picture(photo, side):
 
 
 def job_of(path: Path) -> Job:
-    return Job.of(
-        path, Settings(), model=MODEL, boxes=None, rois=None, device="cpu", color="bgr",
-        readers=0,
-    )  # fmt: skip
+    return Job.of(path, Settings(), model=MODEL, boxes=None, rois=None, device="cpu", color="bgr", readers=0)

@@ -21,6 +21,7 @@ from cpm_fast.media.image import read_image
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP
+from support.small_network import TINY_LAYERS
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:.*probably wrong")]
 
@@ -37,10 +38,8 @@ PICTURES = {
 
 def tiny(name: str) -> CPM:
     """Return an untrained finder of a preset's kind."""
-    config = replace(
-        preset(name), trunk=((Conv(3, 4),),) * 3, features=(Conv(1, 4),), first=(Conv(3, 8),), refine=(Conv(3, 4),),
-        tail=(), stages=2, input_size=(64, 64), find_score=-1.0,
-    )  # fmt: skip
+    layers = {**TINY_LAYERS, "first": (Conv(3, 8),)}
+    config = replace(preset(name), stages=2, input_size=(64, 64), tail=(), find_score=-1.0, **layers)
     torch.manual_seed(0)
     return CPM(config).eval()
 

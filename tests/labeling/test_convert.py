@@ -117,8 +117,9 @@ def write_slp(path, video, format_id=1.2):
         {"source": 2, "target": 3, "type": both},
         {"source": 3, "target": 2, "type": {"py/id": 2}},
     ]
-    header = {"nodes": [{"name": name} for name in nodes], "videos": [], "tracks": [], "version": "2.0.0",
-              "skeletons": [{"nodes": [{"id": place} for place in order], "links": links}]}  # fmt: skip
+    skeleton = {"nodes": [{"id": place} for place in order], "links": links}
+    names = [{"name": name} for name in nodes]
+    header = {"nodes": names, "videos": [], "tracks": [], "version": "2.0.0", "skeletons": [skeleton]}
     point = np.dtype([("x", "f8"), ("y", "f8"), ("visible", "?"), ("complete", "?")])
     scored = np.dtype([*point.descr, ("score", "f8")])
     frame = np.dtype(
@@ -130,9 +131,20 @@ def write_slp(path, video, format_id=1.2):
             ("instance_id_end", "u8"),
         ]
     )
-    instance = np.dtype([("instance_id", "i8"), ("instance_type", "u1"), ("frame_id", "u8"), ("skeleton", "u4"),
-                         ("track", "i4"), ("from_predicted", "i8"), ("score", "f4"), ("point_id_start", "u8"),
-                         ("point_id_end", "u8"), ("tracking_score", "f4")])  # fmt: skip
+    instance = np.dtype(
+        [
+            ("instance_id", "i8"),
+            ("instance_type", "u1"),
+            ("frame_id", "u8"),
+            ("skeleton", "u4"),
+            ("track", "i4"),
+            ("from_predicted", "i8"),
+            ("score", "f4"),
+            ("point_id_start", "u8"),
+            ("point_id_end", "u8"),
+            ("tracking_score", "f4"),
+        ]
+    )
     shift = 0.0 if format_id >= 1.1 else 0.5
     places = ((10, 20, True), (5, 30, False), (np.nan, np.nan, False), (10, 60, True))
     placed = [(x + shift, y + shift, seen, True) for x, y, seen in places]
@@ -224,9 +236,8 @@ def test_hostile_slp_is_named(tmp_path, monkeypatch):
     def header(text):
         return lambda file: file["metadata"].attrs.__setitem__("json", text)
 
-    for text in ("{", "[]", "{}", "[" * 60_000, '{"nodes": ["a"], "skeletons": [{"nodes": [{"id": -1}], "links": []}]}',
-                 '{"nodes": ["a"], "skeletons": [{"nodes": [{"id": 5}], "links": []}]}',
-                 '{"nodes": ["a"], "skeletons": [{"nodes": [{"id": 0}], "links": [{"source": 0}]}]}'):  # fmt: skip
+    linked = '{"nodes": ["a"], "skeletons": [{"nodes": [{"id": %d}], "links": [%s]}]}'
+    for text in ("{", "[]", "{}", "[" * 60_000, linked % (-1, ""), linked % (5, ""), linked % (0, '{"source": 0}')):
         broken(header(text))
     broken(lambda file: file.__delitem__("frames"))
     broken(lambda file: file.__delitem__("metadata"))

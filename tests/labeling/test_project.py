@@ -30,12 +30,16 @@ def test_what_is_made_is_read(project, capsys):
 
 def test_show_says_what_comes_next(project, capsys):
     draw_pictures(project.frames_folder, 2)
+
+    def leave_a_run():
+        (project.folder / "runs/train-1").mkdir()
+        (project.folder / "runs/train-1/final.safetensors").touch()
+
     for verb, prepare in (
         ("label", lambda: None),
         ("train", lambda: project.labels.write_text("image,head_x,head_y\nrun-000000.png,1,2\n")),
-        ("suggest", lambda: [(project.folder / "runs/train-1").mkdir(),
-                             (project.folder / "runs/train-1/final.safetensors").touch()]),
-    ):  # fmt: skip
+        ("suggest", leave_a_run),
+    ):
         prepare()
         assert main(["project", "show", str(project.folder)]) == FINE
         assert f"next      cpm-fast {verb} --project {project.folder}" in capsys.readouterr().out
@@ -87,11 +91,16 @@ def test_train_takes_the_projects_options(project):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name = 3", "name must be a str"), ("x = 1", "keys must be among"), ("videos = [1]", "videos must be a list"),
-        ('frames = "../up"', "frames must be a folder within"), ('runs = "/tmp"', "runs must be a folder within"),
-        ("name = ", "Invalid value"), ("a = " + "[" * 9000, "nested too deeply|Unclosed"), ("#" * 70_000, "at most"),
+        ("name = 3", "name must be a str"),
+        ("x = 1", "keys must be among"),
+        ("videos = [1]", "videos must be a list"),
+        ('frames = "../up"', "frames must be a folder within"),
+        ('runs = "/tmp"', "runs must be a folder within"),
+        ("name = ", "Invalid value"),
+        ("a = " + "[" * 9000, "nested too deeply|Unclosed"),
+        ("#" * 70_000, "at most"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_project_is_named(tmp_path, text, message):
     (tmp_path / "project.toml").write_text(text)
     with pytest.raises(ValueError, match=rf"project\.toml: .*({message})"):

@@ -23,6 +23,7 @@ from cpm_fast.results import Result
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 from support.labeling import SKELETON, make_beetles
+from support.small_network import TINY
 
 PAIR = Skeleton("pair", ("left_a", "right_a"), (), (("left_a", "right_a"),))
 
@@ -109,15 +110,11 @@ def network(tmp_path_factory):
 
     import torch
 
-    from cpm_fast.config import Conv, preset
     from cpm_fast.model.cpm import CPM
     from cpm_fast.model.files import save_model
 
     torch.manual_seed(0)
-    config = replace(
-        preset("compact", skeleton=SKELETON), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(),
-        features=(Conv(1, 4),), first=(Conv(3, 4),), refine=(Conv(3, 4),),
-    )  # fmt: skip
+    config = replace(TINY, skeleton=SKELETON)
     path = tmp_path_factory.mktemp("network") / "beetle.safetensors"
     save_model(CPM(config), path)
     return path

@@ -113,13 +113,27 @@ def test_two_host_headers_are_refused(served):
 @pytest.mark.parametrize(
     "path",
     [
-        "../labels.csv", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "....//etc/passwd",
-        "skeleton.toml", "labels.csv", "api/pictures/../../skeleton.toml", "api/pictures/..%2f0/image",
-        "api/pictures/-1/image", "api/pictures/6/image", "api/pictures/1e3/image", "api/pictures/0x1/image",
-        "api/pictures/99999999999999999999999999/image", "api/pictures/run-000000.png/image", "main.js%00",
-        "api/pictures//etc/passwd/image", "%5c..%5cskeleton.toml", "__init__.py",
+        "../labels.csv",
+        "../../etc/passwd",
+        "..%2f..%2fetc%2fpasswd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "....//etc/passwd",
+        "skeleton.toml",
+        "labels.csv",
+        "api/pictures/../../skeleton.toml",
+        "api/pictures/..%2f0/image",
+        "api/pictures/-1/image",
+        "api/pictures/6/image",
+        "api/pictures/1e3/image",
+        "api/pictures/0x1/image",
+        "api/pictures/99999999999999999999999999/image",
+        "api/pictures/run-000000.png/image",
+        "main.js%00",
+        "api/pictures//etc/passwd/image",
+        "%5c..%5cskeleton.toml",
+        "__init__.py",
     ],
-)  # fmt: skip
+)
 def test_never_leaves_the_folder(served, path):
     status, body, _ = ask(served, f"/{served.token}/{path}")
     assert status in (400, 403, 404, 405), (status, body[:80])
@@ -129,16 +143,24 @@ def test_never_leaves_the_folder(served, path):
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ("", 400), ("{", 400), ("[]", 400), ("null", 400), ("[" * 200_000, 400), ('{"base": 1, "subjects": []}', 400),
-        (change(subjects=[{"points": [None]}]), 400), (change(subjects=[{"points": [[1, 2, 2]] * 9}]), 400),
+        ("", 400),
+        ("{", 400),
+        ("[]", 400),
+        ("null", 400),
+        ("[" * 200_000, 400),
+        ('{"base": 1, "subjects": []}', 400),
+        (change(subjects=[{"points": [None]}]), 400),
+        (change(subjects=[{"points": [[1, 2, 2]] * 9}]), 400),
         ('{"base": "", "subjects": [{"points": [[NaN, 1, 2], null, null, null]}], "state": null}', 400),
         (change(subjects=[{"points": [None] * 4}], state="empty"), 400),
         (change(subjects=[{"points": [None] * 4, "row": 0}] * 2, state="labeled"), 400),
         (change(subjects=[{"points": [None] * 4}] * 300, state="labeled"), 400),
-        (change(subjects=[{"points": [None] * 4}], state="<b>"), 400), (b"\xff\xfe", 400), ("x" * (1 << 21), 413),
+        (change(subjects=[{"points": [None] * 4}], state="<b>"), 400),
+        (b"\xff\xfe", 400),
+        ("x" * (1 << 21), 413),
         (change(base="0" * 16), 409),
     ],
-)  # fmt: skip
+)
 def test_refuses_bad_bodies(served, beetles, body, status):
     answer, text, _ = ask(served, api(served, "pictures/0"), "PUT", body)
     assert answer == status and b"Traceback" not in text

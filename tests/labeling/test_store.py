@@ -142,8 +142,19 @@ def test_predictions_are_kept(beetles):
     other.close()
 
 
-HOSTILE = ("<img src=x onerror=alert(1)>.png", "a\nb.png", "=cmd|' C calc'!A0.png", "a..png", "%2e%2e%2fx.png",
-           "quote\"',;.png", "ключ 钥匙.png", " lead.png", "-o.png", "$HOME.png", "c" * 200 + ".png")  # fmt: skip
+HOSTILE = (
+    "<img src=x onerror=alert(1)>.png",
+    "a\nb.png",
+    "=cmd|' C calc'!A0.png",
+    "a..png",
+    "%2e%2e%2fx.png",
+    "quote\"',;.png",
+    "ключ 钥匙.png",
+    " lead.png",
+    "-o.png",
+    "$HOME.png",
+    "c" * 200 + ".png",
+)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="these are no file names there")

@@ -87,14 +87,26 @@ def test_names_file_and_line_of_what_it_rejects(tmp_path, text, message):
 @pytest.mark.parametrize(
     "subject",
     [
-        None, [], {"points": None}, {"points": [None]}, {"points": [None, [1, 2]]}, {"points": [None, [1, 2, 0]]},
-        {"points": [None, [1, 2, 3]]}, {"points": [None, ["1", 2, 2]]}, {"points": [None, [float("nan"), 2, 2]]},
-        {"points": [None, [float("inf"), 2, 2]]}, {"points": [None, [1e9, 2, 2]]}, {"points": [None, [10**400, 2, 2]]},
-        {"points": [None, [True, 2, 2]]}, {"points": [None, None], "box": [3, 3, 1, 4]},
-        {"points": [None, None], "box": {"left": 1}}, {"points": [None, None], "row": -1},
-        {"points": [None, None], "row": True}, {"points": [None, None], "row": "0"},
+        None,
+        [],
+        {"points": None},
+        {"points": [None]},
+        {"points": [None, [1, 2]]},
+        {"points": [None, [1, 2, 0]]},
+        {"points": [None, [1, 2, 3]]},
+        {"points": [None, ["1", 2, 2]]},
+        {"points": [None, [float("nan"), 2, 2]]},
+        {"points": [None, [float("inf"), 2, 2]]},
+        {"points": [None, [1e9, 2, 2]]},
+        {"points": [None, [10**400, 2, 2]]},
+        {"points": [None, [True, 2, 2]]},
+        {"points": [None, None], "box": [3, 3, 1, 4]},
+        {"points": [None, None], "box": {"left": 1}},
+        {"points": [None, None], "row": -1},
+        {"points": [None, None], "row": True},
+        {"points": [None, None], "row": "0"},
     ],
-)  # fmt: skip
+)
 def test_rejects_subjects_that_are_none(subject):
     with pytest.raises(ValueError):
         LabeledSubject.from_dict(subject, 2)

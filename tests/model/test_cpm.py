@@ -55,8 +55,8 @@ def test_one_map_per_part_stage_and_background(size):
 
 
 def test_presets_run_and_count():
-    for name, size in (("compact", (192, 192)), ("cpm6", (8, 8)), ("flic", (8, 16)), ("vgg", (16, 8)),
-                       ("mmpose", (8, 8))):  # fmt: skip
+    sizes = {"compact": (192, 192), "cpm6": (8, 8), "flic": (8, 16), "vgg": (16, 8), "mmpose": (8, 8)}
+    for name, size in sizes.items():
         model = CPM.preset(name).eval()
         assert sum(parameter.numel() for parameter in model.parameters()) == parameter_count(model.config)
         with torch.no_grad():

@@ -16,6 +16,7 @@ from cpm_fast.model.files import fill, load_model, save_model
 from cpm_fast.model.tensor_file import FORMAT, read_tensors
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.training.checkpoint import Progress, save_checkpoint
+from support.small_network import TINY_LAYERS
 
 CAT = Skeleton(
     "cat",
@@ -23,10 +24,7 @@ CAT = Skeleton(
     limbs=(("nose", "tip of tail"),),
     pairs=(("left_paw", "right_paw"),),
 )
-FEW = {
-    "skeleton": CAT, "input_size": (64, 48), "stages": 2, "trunk": ((Conv(3, 4),),) * 3, "features": (Conv(1, 4),),
-    "first": (Conv(3, 4),), "refine": (Conv(3, 4),),
-}  # fmt: skip
+FEW = {**TINY_LAYERS, "skeleton": CAT, "input_size": (64, 48), "stages": 2}
 TINY = replace(preset("compact"), **FEW, tail=(Conv(1, 4),))
 RELEASED = replace(preset("cpm6"), **FEW)
 HALF_TOLERANCE = 2.0**-11  # rounding to float16, relative
@@ -173,24 +171,22 @@ def change_config(path, **changed) -> None:
     save_file(tensors, path, {**metadata, "network": json.dumps(values)})
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"wings": 2}, r"unknown fields \['wings'\]"),
-        ({"stages": "two"}, "can't be understood"),
-        ({"stages": 0}, "stages must be .*at least 1"),
-        ({"input_size": [60, 64]}, "input_size must be"),
-        ({"input_size": 64}, "can't be understood"),
-        ({"trunk": [[{"kernel": 3}]]}, "can't be understood"),
-        ({"features": [{"kernel": float("inf"), "channels": 4}]}, "can't be understood"),
-        ({"features": [{"kernel": 4, "channels": 4}]}, "kernel must be odd"),
-        ({"skeleton": {"name": "x"}}, "skeleton must have the keys"),
-        ({"skeleton": "cat"}, "can't be understood|skeleton must"),
-        ({"norm": "layer"}, "norm must be"),
-    ],
-    ids=["unknown field", "a word for a number", "no stage", "odd size", "one side", "half a layer", "infinite",
-         "even kernel", "no names", "a word for a skeleton", "unknown norm"],
-)  # fmt: skip
+BROKEN_CONFIGS = {
+    "unknown field": ({"wings": 2}, r"unknown fields \['wings'\]"),
+    "a word for a number": ({"stages": "two"}, "can't be understood"),
+    "no stage": ({"stages": 0}, "stages must be .*at least 1"),
+    "odd size": ({"input_size": [60, 64]}, "input_size must be"),
+    "one side": ({"input_size": 64}, "can't be understood"),
+    "half a layer": ({"trunk": [[{"kernel": 3}]]}, "can't be understood"),
+    "infinite": ({"features": [{"kernel": float("inf"), "channels": 4}]}, "can't be understood"),
+    "even kernel": ({"features": [{"kernel": 4, "channels": 4}]}, "kernel must be odd"),
+    "no names": ({"skeleton": {"name": "x"}}, "skeleton must have the keys"),
+    "a word for a skeleton": ({"skeleton": "cat"}, "can't be understood|skeleton must"),
+    "unknown norm": ({"norm": "layer"}, "norm must be"),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), BROKEN_CONFIGS.values(), ids=BROKEN_CONFIGS)
 def test_a_config_that_is_none(saved, changed, message):
     change_config(saved, **changed)
     with pytest.raises(ValueError, match=f"net.safetensors: its network .*({message})"):
@@ -205,21 +201,22 @@ def test_a_config_that_is_no_table(saved, text):
         load_model(saved)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"stages": 3}, "convs.stage3_features1.weight is missing"),
-        ({"stages": 1}, "convs.stage2_.* is unknown"),
-        ({"first": [{"kernel": 3, "channels": 8}]}, r"stage1_conv1.bias must be \[8\], got \[4\]"),
-        ({"norm": "none"}, "norm.bias is unknown"),
-        ({"features": [{"kernel": 1, "channels": 32768}]}, r"must be \[4, 32768, 3, 3\]"),
-        ({"features": [{"kernel": 1, "channels": 10**9}]}, "at most 32768, got 1000000000"),
-        ({"stages": 10**12}, "at most 64, got 1000000000000"),
-        ({"features": [{"kernel": 15, "channels": 10**18}]}, "at most 32768, got 1000000000000000000"),
-    ],
-    ids=["a stage more", "a stage less", "more channels", "no normalization", "wide", "memory of 100 GB",
-         "endless stages", "more than can be counted"],
-)  # fmt: skip
+OTHER_NETWORKS = {
+    "a stage more": ({"stages": 3}, "convs.stage3_features1.weight is missing"),
+    "a stage less": ({"stages": 1}, "convs.stage2_.* is unknown"),
+    "more channels": ({"first": [{"kernel": 3, "channels": 8}]}, r"stage1_conv1.bias must be \[8\], got \[4\]"),
+    "no normalization": ({"norm": "none"}, "norm.bias is unknown"),
+    "wide": ({"features": [{"kernel": 1, "channels": 32768}]}, r"must be \[4, 32768, 3, 3\]"),
+    "memory of 100 GB": ({"features": [{"kernel": 1, "channels": 10**9}]}, "at most 32768, got 1000000000"),
+    "endless stages": ({"stages": 10**12}, "at most 64, got 1000000000000"),
+    "more than can be counted": (
+        {"features": [{"kernel": 15, "channels": 10**18}]},
+        "at most 32768, got 1000000000000000000",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), OTHER_NETWORKS.values(), ids=OTHER_NETWORKS)
 def test_weights_of_another_network_name_their_tensors(saved, changed, message):
     change_config(saved, **changed)
     with pytest.raises(ValueError, match=rf"net.safetensors: .*{message}"):

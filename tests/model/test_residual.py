@@ -20,10 +20,19 @@ from cpm_fast.weights import weights_file
 
 FLY = Skeleton("fly", ("head", "left_wing", "right_wing"), pairs=(("left_wing", "right_wing"),))
 PLAIN = NetworkConfig(
-    skeleton=FLY, stages=2, input_size=(32, 48), trunk=((Conv(3, 4), Conv(3, 4)), (Conv(3, 5),), (Conv(3, 6),)),
-    features=(Conv(1, 4),), first=(Conv(3, 8), Conv(1, 8)), refine=(Conv(5, 6), Conv(3, 6), Conv(5, 6), Conv(1, 5)),
-    init_std=None, shared_trunk=True, norm="batch", pool_kernel=2, dropout=0.0,
-)  # fmt: skip
+    skeleton=FLY,
+    stages=2,
+    input_size=(32, 48),
+    trunk=((Conv(3, 4), Conv(3, 4)), (Conv(3, 5),), (Conv(3, 6),)),
+    features=(Conv(1, 4),),
+    first=(Conv(3, 8), Conv(1, 8)),
+    refine=(Conv(5, 6), Conv(3, 6), Conv(5, 6), Conv(1, 5)),
+    init_std=None,
+    shared_trunk=True,
+    norm="batch",
+    pool_kernel=2,
+    dropout=0.0,
+)
 RESIDUAL = replace(
     PLAIN,
     trunk=((Conv(3, 4), Conv(3, 4, add=1)), (Conv(3, 5),), (Conv(3, 6),)),

@@ -150,9 +150,16 @@ def test_compiles(generator: torch.Generator) -> None:
 
 
 SMALL = NetworkConfig(
-    stages=2, input_size=(32, 32), trunk=((Conv(3, 8),), (Conv(3, 8),), (Conv(3, 8),)), features=(Conv(3, 4),),
-    first=(Conv(1, 8),), refine=(Conv(3, 8),), norm="batch", init_std=None, dropout=0.0,
-)  # fmt: skip
+    stages=2,
+    input_size=(32, 32),
+    trunk=((Conv(3, 8),), (Conv(3, 8),), (Conv(3, 8),)),
+    features=(Conv(3, 4),),
+    first=(Conv(1, 8),),
+    refine=(Conv(3, 8),),
+    norm="batch",
+    init_std=None,
+    dropout=0.0,
+)
 
 
 @pytest.mark.parametrize("momentum", [0.1, None], ids=["moving average", "cumulative average"])

@@ -12,8 +12,17 @@ from cpm_fast.ops.peaks import peaks
 from cpm_fast.reference.peaks import peaks as reference
 
 NAN, INF = math.nan, math.inf
-SHAPES = ((2, 14, 46, 46), (1, 15, 368, 368), (3, 2, 1, 1), (2, 3, 1, 77), (2, 3, 77, 1), (5, 1, 7, 61), (0, 3, 5, 6),
-          (3, 0, 5, 6), (65, 2, 9, 17))  # fmt: skip
+SHAPES = (
+    (2, 14, 46, 46),
+    (1, 15, 368, 368),
+    (3, 2, 1, 1),
+    (2, 3, 1, 77),
+    (2, 3, 77, 1),
+    (5, 1, 7, 61),
+    (0, 3, 5, 6),
+    (3, 0, 5, 6),
+    (65, 2, 9, 17),
+)
 
 
 def assert_same(result: tuple[torch.Tensor, torch.Tensor], wanted: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -17,23 +17,21 @@ def peak(rows: list[list[float]], refine: bool = False) -> tuple[float, float, f
     return (*points[0, 0].tolist(), scores[0, 0].item())
 
 
-@pytest.mark.parametrize(
-    ("rows", "wanted"),
-    [
-        ([[0, 1, 0], [2, 0, 0]], (0, 1, 2)),
-        ([[0, 3, 3], [3, 0, 0]], (1, 0, 3)),
-        ([[0, 0, 3], [3, 0, 0]], (2, 0, 3)),
-        ([[0, 0], [0, 0]], (0, 0, 0)),
-        ([[-4, -2], [-3, -5]], (1, 0, -2)),
-        ([[NAN, 1], [2, NAN]], (0, 1, 2)),
-        ([[NAN, -INF], [NAN, NAN]], (1, 0, -INF)),
-        ([[1, INF], [INF, 2]], (1, 0, INF)),
-        ([[NAN, NAN], [NAN, NAN]], (NAN, NAN, NAN)),
-        ([[7.0]], (0, 0, 7)),
-    ],
-    ids=["plain", "tie: smallest y", "tie: y before x", "flat", "all negative", "NaN never wins", "-inf beats NaN",
-         "inf", "nothing but NaN", "one pixel"],
-)  # fmt: skip
+WORKED_MAPS = {
+    "plain": ([[0, 1, 0], [2, 0, 0]], (0, 1, 2)),
+    "tie: smallest y": ([[0, 3, 3], [3, 0, 0]], (1, 0, 3)),
+    "tie: y before x": ([[0, 0, 3], [3, 0, 0]], (2, 0, 3)),
+    "flat": ([[0, 0], [0, 0]], (0, 0, 0)),
+    "all negative": ([[-4, -2], [-3, -5]], (1, 0, -2)),
+    "NaN never wins": ([[NAN, 1], [2, NAN]], (0, 1, 2)),
+    "-inf beats NaN": ([[NAN, -INF], [NAN, NAN]], (1, 0, -INF)),
+    "inf": ([[1, INF], [INF, 2]], (1, 0, INF)),
+    "nothing but NaN": ([[NAN, NAN], [NAN, NAN]], (NAN, NAN, NAN)),
+    "one pixel": ([[7.0]], (0, 0, 7)),
+}
+
+
+@pytest.mark.parametrize(("rows", "wanted"), WORKED_MAPS.values(), ids=WORKED_MAPS)
 @pytest.mark.parametrize("refine", [False, True], ids=["whole", "refined"])
 def test_worked(rows, wanted, refine):
     # On maps two pixels wide every maximum is at a border, so refining changes nothing; three wide: only the score.
@@ -43,13 +41,19 @@ def test_worked(rows, wanted, refine):
         np.testing.assert_equal((x, y), wanted[:2])
 
 
-@pytest.mark.parametrize(
-    ("row", "wanted"),
-    [([0, 2, 1], 1 + 1 / 6), ([2, 2, 0], 0.0), ([1, 2, 2], 1.5), ([1, 2, 1], 1.0), ([1, 2, NAN], 1.0),
-     ([-INF, 2, 1], 1.0), ([0, 0, 0, 1], 3.0), ([1, 1, 1], 0.0)],
-    ids=["leans right", "border tie", "plateau: half a pixel", "even", "NaN neighbor", "-inf neighbor", "border",
-         "flat"],
-)  # fmt: skip
+ROWS = {
+    "leans right": ([0, 2, 1], 1 + 1 / 6),
+    "border tie": ([2, 2, 0], 0.0),
+    "plateau: half a pixel": ([1, 2, 2], 1.5),
+    "even": ([1, 2, 1], 1.0),
+    "NaN neighbor": ([1, 2, NAN], 1.0),
+    "-inf neighbor": ([-INF, 2, 1], 1.0),
+    "border": ([0, 0, 0, 1], 3.0),
+    "flat": ([1, 1, 1], 0.0),
+}
+
+
+@pytest.mark.parametrize(("row", "wanted"), ROWS.values(), ids=ROWS)
 def test_refine_on_one_axis(row, wanted):
     across = peak([row], True)
     down = peak([[value] for value in row], True)

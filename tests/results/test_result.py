@@ -121,8 +121,8 @@ def test_json_is_plain(tmp_path):
 def test_csv_is_one_row_a_subject(tmp_path):
     Results([some_result("a.jpg"), some_result("b.jpg", 1)]).save(tmp_path / "all.csv")
     rows = list(csv.reader(io.StringIO((tmp_path / "all.csv").read_text())))
-    assert rows[0][:9] == ["image", "subject", "left", "top", "right", "bottom", "head_top_x", "head_top_y",
-                           "head_top_score"]  # fmt: skip
+    assert rows[0][:6] == ["image", "subject", "left", "top", "right", "bottom"]
+    assert rows[0][6:9] == ["head_top_x", "head_top_y", "head_top_score"]
     assert [row[:2] for row in rows[1:]] == [["a.jpg", "0"], ["a.jpg", "1"], ["b.jpg", "0"]]
     assert len(rows[0]) == 6 + 3 * 14 and rows[1][6 + 9 : 6 + 12] == ["", "", ""]
     box = [float(cell) for cell in rows[1][2:6]]
@@ -171,15 +171,24 @@ def test_csv_by_hand_needs_only_image_and_parts(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.json", b"{"), ("b.json", b"[]"), ("c.json", b'{"format": "x"}'), ("d.json", b"\xff\xfe"),
+        ("a.json", b"{"),
+        ("b.json", b"[]"),
+        ("c.json", b'{"format": "x"}'),
+        ("d.json", b"\xff\xfe"),
         ("e.json", b'{"format": "cpm_fast results", "version": 2, "images": []}'),
         ("f.json", b'{"format": "cpm_fast results", "version": 1, "skeleton": null, "images": [{}]}'),
         ("g.json", b"[" * 100000),
-        ("a.csv", b""), ("b.csv", b"image,subject\na,0\n"), ("c.csv", b"image,n_x,n_y\na,1\n"),
-        ("d.csv", b"image,n_x,n_y\na,1,word\n"), ("e.csv", b"image,n_x,n_y\na,1,2,3\n"), ("f.csv", b"\xff\xfe"),
-        ("a.npz", b""), ("b.npz", b"PK\x03\x04 cut"), ("c.npz", b"\x80\x04K\x01."),
+        ("a.csv", b""),
+        ("b.csv", b"image,subject\na,0\n"),
+        ("c.csv", b"image,n_x,n_y\na,1\n"),
+        ("d.csv", b"image,n_x,n_y\na,1,word\n"),
+        ("e.csv", b"image,n_x,n_y\na,1,2,3\n"),
+        ("f.csv", b"\xff\xfe"),
+        ("a.npz", b""),
+        ("b.npz", b"PK\x03\x04 cut"),
+        ("c.npz", b"\x80\x04K\x01."),
     ],
-)  # fmt: skip
+)
 def test_damaged_files_are_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))):

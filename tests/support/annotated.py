@@ -8,11 +8,17 @@ from cpm_fast.data.sample import Sample
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, Skeleton
+from support.small_network import TINY_LAYERS
 
 SMALL = {
-    "stages": 2, "input_size": (64, 64), "trunk": ((Conv(3, 4),),) * 3, "features": (Conv(1, 4),),
-    "first": (Conv(1, 4),), "refine": (Conv(3, 4),), "pool_kernel": 2, "center_pool": 8, "init_std": None,
-}  # fmt: skip
+    **TINY_LAYERS,
+    "stages": 2,
+    "input_size": (64, 64),
+    "first": (Conv(1, 4),),
+    "pool_kernel": 2,
+    "center_pool": 8,
+    "init_std": None,
+}
 FLY = Skeleton("fly", ("head", "left_wing", "right_wing"), pairs=(("left_wing", "right_wing"),))
 
 

@@ -25,8 +25,8 @@ def walk(seconds: float, seed: int = 3, size: tuple[int, int] = SIZE) -> Iterato
         swing = math.sin(2 * math.pi * t / STEP_SECONDS)
         wave = 100 + 45 * math.sin(2 * math.pi * t / 2.5)
         hip, knee = 22 * swing, 12 + 10 * math.cos(2 * math.pi * t / STEP_SECONDS)
-        motion = Motion(1.0, _exactly(hip, -hip), _exactly(knee, 24 - knee), _exactly(-hip, hip),
-                        _exactly(wave, 12), _exactly(20, 25), _exactly(4, 4), (0, 0), (0, 0))  # fmt: skip
+        angles = {"hip": (hip, -hip), "knee": (knee, 24 - knee), "swing": (-hip, hip), "raise_": (wave, 12)}
+        motion = Motion.posed(**angles, elbow=(20, 25), spread=(4, 4))
         # The random numbers are the same each time, so that the person and the clothes are too.
         figure = draw_figure(np.random.default_rng(seed), yaw=0.4, motion=motion, roll=0.0)
         origin = np.array([width / 2 + 0.32 * width * math.sin(2 * math.pi * t / 10), 0.5 * height])
@@ -45,7 +45,3 @@ def write_walk(path: Path, seconds: float, seed: int = 3, size: tuple[int, int] 
         parts.append(points)
     writer.release()
     return np.array(parts)
-
-
-def _exactly(first: float, second: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (first, first), (second, second)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 
 from cpm_fast import CPM, NetworkConfig
-from cpm_fast.config import Conv
+from cpm_fast.config import Conv, preset
 from cpm_fast.ops import backend
 
+# For tests that need a network of any accuracy: one 3x3 convolution of four channels in each place.
+TINY_LAYERS: dict[str, Any] = {
+    "trunk": ((Conv(3, 4),),) * 3,
+    "features": (Conv(1, 4),),
+    "first": (Conv(3, 4),),
+    "refine": (Conv(3, 4),),
+}
+TINY = dataclasses.replace(preset("compact"), input_size=(64, 64), stages=2, tail=(), **TINY_LAYERS)
+TINY_FINDER = dataclasses.replace(
+    preset("finder"), input_size=(64, 64), tail=(), **{**TINY_LAYERS, "first": (Conv(3, 8),)}
+)
 SMALL = NetworkConfig(
     stages=3,
     input_size=(64, 48),

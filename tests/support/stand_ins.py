@@ -18,13 +18,10 @@ from cpm_fast.model.layers import network_layers
 from cpm_fast.skeleton import MPII
 from cpm_fast.weights.importers.caffe_layouts import person_names, vgg_names
 from cpm_fast.weights.importers.mmpose import NORM, PREFIX, mmpose_names
-from support import caffe_file, clips
+from support import caffe_file, clips, small_network
 from support.pages import blocks
 
-TINY = replace(
-    preset("compact"), input_size=(64, 64), stages=1, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
-    first=(Conv(3, 4),), refine=(Conv(3, 4),),
-)  # fmt: skip
+TINY = replace(small_network.TINY, stages=1)
 TINY_VGG = replace(preset("vgg"), input_size=(32, 32), stages=1, first=(Conv(1, 4),))
 TINY_PERSON = replace(
     preset("person"),

@@ -19,12 +19,13 @@ from support.runs import CONFIGS, DATA, QUIET
 LARGE = 1 << 26
 
 
+FIELDS = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
 class Info(ctypes.Structure):
     """glibc's struct mallinfo2."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
-    )]  # fmt: skip
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
 
 
 def mapped_when_large() -> bool:

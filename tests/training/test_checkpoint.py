@@ -8,18 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cpm_fast.config import Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.model.tensor_file import FORMAT, read_tensors
 from cpm_fast.recipes import RECIPES
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cpm_fast.training.optimization import make_optimizer
+from support.small_network import TINY
 
-TINY = replace(
-    preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
-    first=(Conv(3, 4),), refine=(Conv(3, 4),),
-)  # fmt: skip
 PROGRESS = Progress(step=7, best_score=0.1 + 0.2, best_step=5, unlogged=((1.1, 2.3e-7), (0.1, 3.0)))
 BOTH = pytest.mark.parametrize("recipe", ["paper", "modern"])
 
@@ -141,10 +137,19 @@ def test_a_checkpoint_of_another_recipe(saved, recipe):
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("network", None), ("network", "[]"), ("network", "{"), ("optimizer", None), ("optimizer", "[]"),
-     ("optimizer", '{"groups": []}'), ("checkpoint", "{"), ("checkpoint", '{"steps": 3}'), ("checkpoint", "7")],
+    [
+        ("network", None),
+        ("network", "[]"),
+        ("network", "{"),
+        ("optimizer", None),
+        ("optimizer", "[]"),
+        ("optimizer", '{"groups": []}'),
+        ("checkpoint", "{"),
+        ("checkpoint", '{"steps": 3}'),
+        ("checkpoint", "7"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_metadata_that_is_not_ours(saved, key, text):
     tensors, metadata = read_tensors(saved, "checkpoint")
     changed = {name: value for name, value in {**metadata, key: text}.items() if value is not None}
@@ -165,8 +170,8 @@ def test_nothing_is_pickled(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("pickle was used")
 
-    for owner, name in ((pickle, "dump"), (pickle, "dumps"), (pickle, "load"), (pickle, "loads"),
-                        (torch, "save"), (torch, "load")):  # fmt: skip
+    unpickling = [(pickle, name) for name in ("dump", "dumps", "load", "loads")]
+    for owner, name in [*unpickling, (torch, "save"), (torch, "load")]:
         monkeypatch.setattr(owner, name, refuse)
     model, optimizer = start("paper")
     step(model, optimizer, 1)

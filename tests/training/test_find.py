@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cpm_fast.cli import main
-from cpm_fast.config import PRESETS, Conv, preset
+from cpm_fast.config import PRESETS
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
@@ -25,27 +25,24 @@ from cpm_fast.training.targets.finding import finder_targets
 from cpm_fast.training.task import task_of
 from cpm_fast.training.update import update
 from support.runs import QUIET, losses, weights
+from support.small_network import TINY_FINDER
 
-SMALL = replace(
-    preset("finder"), trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),), first=(Conv(3, 8),),
-    refine=(Conv(3, 4),), input_size=(64, 64),
-)  # fmt: skip
 CONFIG = replace(RECIPES["find"], batch=4, epochs=2.0)
 DATA = [DrawnFigures(9), DrawnFigures(5, seed=1)]
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
-    train(SMALL, CONFIG, DATA, [], tmp_path / "whole", options=QUIET)
-    train(SMALL, CONFIG, DATA, [], tmp_path / "parts", options=replace(QUIET, stop_after=4, workers=2))
+    train(TINY_FINDER, CONFIG, DATA, [], tmp_path / "whole", options=QUIET)
+    train(TINY_FINDER, CONFIG, DATA, [], tmp_path / "parts", options=replace(QUIET, stop_after=4, workers=2))
     torch.manual_seed(5)
-    train(SMALL, CONFIG, DATA, [], tmp_path / "parts", resume=True, options=QUIET)
+    train(TINY_FINDER, CONFIG, DATA, [], tmp_path / "parts", resume=True, options=QUIET)
     wanted = weights(tmp_path / "whole")
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in weights(tmp_path / "parts").items())
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole") and (tmp_path / "whole" / "batch0.png").is_file()
 
 
 def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRESETS, "finder", SMALL)
+    monkeypatch.setitem(PRESETS, "finder", TINY_FINDER)
     folder = tmp_path / "run"
     command = ["train", "--find", "--data", "synthetic:12", "--hold-out", "4", "--epochs", "2", "--batch", "4"]
     assert main([*command, "--workers", "0", "--device", "cpu", "-o", str(folder)]) == 0
@@ -68,13 +65,13 @@ class Torn(DrawnFigures):
 
 
 def test_a_validation_counts_what_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = evaluate_finder(CPM(SMALL), Torn(4))
+    found = evaluate_finder(CPM(TINY_FINDER), Torn(4))
     # A whole picture, and the scene composed about it; scenes may lack it as another's neighbor too.
     assert found.left_out >= 2 and found.pictures + found.left_out == 8
     assert f"{found.left_out} left out, run cpm-fast data check" in str(found)
     monkeypatch.setattr(Torn, "whole", 0)
     with pytest.raises(ValueError, match="none of its 4 samples could be read; run cpm-fast data check"):
-        evaluate_finder(CPM(SMALL), Torn(4))
+        evaluate_finder(CPM(TINY_FINDER), Torn(4))
 
 
 def test_scores_of_a_lost_step_are_written_once(tmp_path: Path) -> None:
@@ -90,15 +87,15 @@ def test_scores_of_a_lost_step_are_written_once(tmp_path: Path) -> None:
 def test_the_score_that_is_kept_is_that_of_the_last_validation() -> None:
     """It is the mean over all sets, for any process that wrote the log."""
     rows = [{"step": 3, "threshold": 0.9}, {"step": 6, "threshold": 0.2}, {"step": 6, "threshold": 0.3}, {"step": 7}]
-    task = task_of(SMALL, CONFIG, torch.device("cpu"))
-    assert task.calibrated(rows).find_score == 0.25 and task.calibrated([]) == SMALL
+    task = task_of(TINY_FINDER, CONFIG, torch.device("cpu"))
+    assert task.calibrated(rows).find_score == 0.25 and task.calibrated([]) == TINY_FINDER
 
 
 def test_the_loss_falls() -> None:
     torch.manual_seed(0)
-    items = SceneItems(TrainingItems([DrawnFigures(6)], SMALL, CONFIG.augmentation, 0))
+    items = SceneItems(TrainingItems([DrawnFigures(6)], TINY_FINDER, CONFIG.augmentation, 0))
     batch = items.collate([items[(0, index)] for index in range(6)])
-    targets, model = finder_targets(batch, SMALL), CPM(SMALL)
+    targets, model = finder_targets(batch, TINY_FINDER), CPM(TINY_FINDER)
     optimizer = make_optimizer(model, CONFIG)
     sums = [float(update(model, optimizer, batch, targets, CONFIG).sum()) for _ in range(60)]
     assert sums[-1] < 0.5 * sums[0]
@@ -108,6 +105,6 @@ def test_rejects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--find", "--preset", "small", "--data", "synthetic:12", "-o", str(tmp_path / "run")]) == 2
     assert "--find must go with the preset finder, got --preset small" in capsys.readouterr().err
     with pytest.raises(ValueError, match="teacher and robust are for networks that locate parts"):
-        train(SMALL, replace(CONFIG, robust=1.0), DATA, [], tmp_path / "other", options=QUIET)
+        train(TINY_FINDER, replace(CONFIG, robust=1.0), DATA, [], tmp_path / "other", options=QUIET)
     with pytest.raises(ValueError, match="a finder that is trained must have a map of sides, got one without"):
-        train(replace(SMALL, side_map=False), CONFIG, DATA, [], tmp_path / "other", options=QUIET)
+        train(replace(TINY_FINDER, side_map=False), CONFIG, DATA, [], tmp_path / "other", options=QUIET)

@@ -1,5 +1,6 @@
 """A run that was stopped at any point and resumed equals an unbroken one."""
 
+import shlex
 import shutil
 import signal
 import threading
@@ -132,8 +133,8 @@ def test_an_interrupt_lets_the_step_end_and_saves(tmp_path, unbroken, monkeypatc
 
 
 def test_a_terminated_command_saves_and_goes_on(tmp_path, monkeypatch, capfd):
-    command = ["train", "--data", "synthetic:16", "--preset", "compact", "--input-size", "64", "64", "--stages", "2",
-               "--batch", "4", "--epochs", "2", "--workers", "0", "--quiet"]  # fmt: skip
+    data = "--data synthetic:16 --batch 4 --epochs 2 --workers 0 --quiet"
+    command = ["train", *shlex.split(f"{data} --preset compact --input-size 64 64 --stages 2")]
     assert main([*command, "-o", str(tmp_path / "whole")]) == 0
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3, number=signal.SIGTERM)

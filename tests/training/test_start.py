@@ -17,6 +17,7 @@ from cpm_fast.training.loop import train
 from cpm_fast.training.optimization import make_optimizer
 from cpm_fast.training.start import LOADED, start_from
 from support.runs import COMPACT, CONFIGS, DATA, QUIET, RELEASED, weights
+from support.stand_ins import VGG_LAYERS
 
 CONFIG = CONFIGS["modern"][1]
 
@@ -112,8 +113,7 @@ VGG = replace(
 def vgg19(path) -> dict[str, torch.Tensor]:
     """Write the first convolutions of torchvision's file, those that are read and one that is not, and return them."""
     torch.manual_seed(3)
-    widths = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128), 10: (256, 128), 12: (256, 256), 14: (256, 256),
-              16: (256, 256), 19: (512, 256), 21: (512, 512), 23: (512, 512)}  # fmt: skip
+    widths = {place: (outputs, inputs) for place, outputs, inputs in VGG_LAYERS}
     tensors = {
         f"features.{at}.weight": torch.randn(*shape, 3, 3) * (2 / (9 * shape[1])) ** 0.5 for at, shape in widths.items()
     }

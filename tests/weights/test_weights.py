@@ -1,20 +1,13 @@
 """Weights by name and path, and their devices."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 import cpm_fast
 from cpm_fast import weights
-from cpm_fast.config import Conv, preset
 from cpm_fast.model.cpm import CPM
-
-TINY = replace(
-    preset("compact"), input_size=(64, 64), stages=2, trunk=((Conv(3, 4),),) * 3, tail=(), features=(Conv(1, 4),),
-    first=(Conv(3, 4),), refine=(Conv(3, 4),),
-)  # fmt: skip
+from support.small_network import TINY
 
 
 @pytest.fixture

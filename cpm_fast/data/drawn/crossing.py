@@ -65,9 +65,6 @@ def _step(phase: float, one: int) -> Motion:
     """Return the joints of a walking person at a phase of the step; the two persons hold their arms differently."""
     swing = math.sin(2 * math.pi * phase)
     hip, knee, bent = 22 * swing, 12 + 10 * math.cos(2 * math.pi * phase), (25, 60)[one]
-    return Motion(1.0, _exactly(hip, -hip), _exactly(knee, 24 - knee), _exactly(-hip, hip),
-                  _exactly(12, 12), _exactly(bent, bent), _exactly(4, 4), (0, 0), (0, 0))  # fmt: skip
-
-
-def _exactly(first: float, second: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (first, first), (second, second)
+    return Motion.posed(
+        hip=(hip, -hip), knee=(knee, 24 - knee), swing=(-hip, hip), raise_=(12, 12), elbow=(bent, bent), spread=(4, 4)
+    )

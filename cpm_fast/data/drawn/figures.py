@@ -18,9 +18,15 @@ SUBPIXEL_BITS = 6
 
 # Rings around the spine: height between pelvis 0 and neck 1, half width, half depth.
 TORSO_RINGS = np.array(
-    [(-0.10, 0.50, 0.32), (0.03, 0.50, 0.33), (0.38, 0.43, 0.28), (0.76, 0.58, 0.35), (0.93, 0.68, 0.26),
-     (1.02, 0.26, 0.17)]
-)  # fmt: skip
+    [
+        (-0.10, 0.50, 0.32),
+        (0.03, 0.50, 0.33),
+        (0.38, 0.43, 0.28),
+        (0.76, 0.58, 0.35),
+        (0.93, 0.68, 0.26),
+        (1.02, 0.26, 0.17),
+    ]
+)
 RING_ANGLES = np.arange(14) * (2 * math.pi / 14)
 RING = np.stack([np.cos(RING_ANGLES), np.sin(RING_ANGLES)], axis=1)
 HALF_TURN = np.linspace(-0.5, 0.5, 9)

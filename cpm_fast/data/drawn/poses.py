@@ -15,6 +15,7 @@ import numpy as np
 from cpm_fast.skeleton import LSP
 
 Range = tuple[float, float]
+Sides = tuple[float, float]  # leading, other
 
 # Lengths in heads, near the medians of `roi.LIMB_RATIOS`; a little longer, because projection only shortens a limb.
 TORSO, UPPER_ARM, FOREARM, THIGH, SHIN = 2.35, 1.27, 1.16, 1.75, 1.75
@@ -26,6 +27,11 @@ OUT = np.array([[-1.0], [1.0]])  # right, left
 # From neck to ankles of an upright body, with the head and the feet.
 UPRIGHT_HEADS = 1.0 + TORSO + THIGH + SHIN + 0.2
 HEAD_CENTER, HEAD_AXES = 0.61, np.array([0.31, 0.39, 0.35])
+
+
+def _fixed(angles: Sides) -> tuple[Range, Range]:
+    leading, other = angles
+    return (leading, leading), (other, other)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,13 @@ class Motion:
     spread: tuple[Range, Range] = ((1, 10), (1, 10))
     pitch: Range = (-4, 6)
     bend: Range = (-4, 8)
+
+    @classmethod
+    def posed(cls, hip: Sides, knee: Sides, swing: Sides, raise_: Sides, elbow: Sides, spread: Sides) -> Motion:
+        """Return the motion that has one upright pose, with these angles of the leading and the other side."""
+        return cls(
+            1.0, _fixed(hip), _fixed(knee), _fixed(swing), _fixed(raise_), _fixed(elbow), _fixed(spread), (0, 0), (0, 0)
+        )
 
     @cached_property
     def ranges(self) -> np.ndarray:

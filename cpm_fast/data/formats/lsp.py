@@ -13,10 +13,15 @@ from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, Skeleton
 
 # Order of the 14 joints in both files; left and right are the person's own.
+LEG, ARM = ("ankle", "knee", "hip"), ("wrist", "elbow", "shoulder")
 FILE_ORDER = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
-    "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top",
-)  # fmt: skip
+    *(f"right_{joint}" for joint in LEG),
+    *(f"left_{joint}" for joint in reversed(LEG)),
+    *(f"right_{joint}" for joint in ARM),
+    *(f"left_{joint}" for joint in reversed(ARM)),
+    "neck",
+    "head_top",
+)
 
 
 class LeedsSports:

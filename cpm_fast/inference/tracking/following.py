@@ -18,7 +18,7 @@ from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.tracking.appearance import blended, color_sameness, limb_colors
 from cpm_fast.inference.tracking.assignment import best_pairs
 from cpm_fast.inference.tracking.extent import inside, shared
-from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, sure_parts
+from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, of_frame, size_of, sure_parts
 from cpm_fast.media.video import VideoFrame
 from cpm_fast.results.result import Result
 from cpm_fast.roi import Roi
@@ -145,19 +145,34 @@ class Subject:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {"id": self.id, "center": self.region.center, "side": self.region.side, "parts": _plain(self.parts),
-                "velocity": self.velocity.tolist(), "colors": _plain(self.colors), "frame": self.frame,
-                "free": self.free, "free_frame": self.free_frame, "age": self.age}  # fmt: skip
+        return {
+            "id": self.id,
+            "center": self.region.center,
+            "side": self.region.side,
+            "parts": _plain(self.parts),
+            "velocity": self.velocity.tolist(),
+            "colors": _plain(self.colors),
+            "frame": self.frame,
+            "free": self.free,
+            "free_frame": self.free_frame,
+            "age": self.age,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Subject:
         """Undo `to_dict`."""
         x, y = values["center"]
-        parts = np.array(values["parts"], np.float64).reshape(-1, 2)
-        colors = np.array(values["colors"], np.float64).reshape(-1, 3)
-        return cls(int(values["id"]), Roi((x, y), values["side"]), parts, np.array(values["velocity"], np.float64),
-                   colors, int(values["frame"]), (float(values["free"][0]), float(values["free"][1])),
-                   int(values["free_frame"]), int(values["age"]))  # fmt: skip
+        return cls(
+            id=int(values["id"]),
+            region=Roi((x, y), values["side"]),
+            parts=np.array(values["parts"], np.float64).reshape(-1, 2),
+            velocity=np.array(values["velocity"], np.float64),
+            colors=np.array(values["colors"], np.float64).reshape(-1, 3),
+            frame=int(values["frame"]),
+            free=(float(values["free"][0]), float(values["free"][1])),
+            free_frame=int(values["free_frame"]),
+            age=int(values["age"]),
+        )
 
 
 class Following(Tracker):
@@ -267,10 +282,10 @@ class Following(Tracker):
     def _result(self, frame: VideoFrame, passing: PassingImage, seen: Mapping[int, Pose]) -> Result:
         poses = [seen[key] for key in sorted(seen)]
         source = "found" if all(pose.new for pose in poses) else "parts"
-        size = (frame.image.shape[0], frame.image.shape[1])
-        return make_result([pose.found for pose in poses], [pose.seen for pose in poses], self.engine.config, passing,
-                           size, source, self.settings.belief_maps, frame.decode, frame.index, frame.seconds,
-                           tuple(sorted(seen)))  # fmt: skip
+        found, rois = [pose.found for pose in poses], [pose.seen for pose in poses]
+        config, maps = self.engine.config, self.settings.belief_maps
+        result = make_result(found, rois, config, passing, size_of(frame), source, maps, frame.decode)
+        return of_frame(result, frame, sorted(seen))
 
 
 def sure_of(pose: Pose) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -88,7 +88,7 @@ class Tracker:
         """Yield one result per frame."""
         for frame in frames:
             if not self.start:
-                self.begin((frame.image.shape[0], frame.image.shape[1]))
+                self.begin(size_of(frame))
             passing = PassingImage(self.name, frame.image)
             result = self._nothing(frame, passing) if frame.damaged else self._find(frame, passing)
             if self.follow and not frame.damaged:
@@ -103,11 +103,18 @@ class Tracker:
         """Return the empty rows of a frame that can't be decoded; the regions stay where they are."""
         parts = self.engine.config.parts
         nowhere = np.full((len(self.rois), parts, 2), np.nan, np.float32)
-        return Result(
-            nowhere, nowhere[..., 0].copy(), self.engine.config.skeleton, self.name, frame.image.shape[:2],
-            tuple(self.rois), self.regions.source, source=passing, timing=Timing(frame.decode), frame=frame.index,
-            seconds=frame.seconds, ids=tuple(range(len(self.rois))),
-        )  # fmt: skip
+        result = Result(
+            keypoints=nowhere,
+            scores=nowhere[..., 0].copy(),
+            skeleton=self.engine.config.skeleton,
+            name=self.name,
+            size=size_of(frame),
+            rois=tuple(self.rois),
+            roi_source=self.regions.source,
+            source=passing,
+            timing=Timing(frame.decode),
+        )
+        return of_frame(result, frame, range(len(self.rois)))
 
     def _again(self, frame: VideoFrame, passing: PassingImage, first: Result) -> Result:
         """Look a second time, from nearby, after a look from too far away has found the subject."""
@@ -119,14 +126,25 @@ class Tracker:
     def _find(self, frame: VideoFrame, passing: PassingImage) -> Result:
         found = look(self.engine, self.settings, frame.image, [Sighting(roi) for roi in self.rois])
         source: RoiSource | Literal["parts"] = self.regions.source if self.rois == self.start else "parts"
-        size = (frame.image.shape[0], frame.image.shape[1])
-        return make_result(found, self.rois, self.engine.config, passing, size, source, self.settings.belief_maps,
-                           frame.decode, frame.index, frame.seconds, tuple(range(len(found))))  # fmt: skip
+        config, maps = self.engine.config, self.settings.belief_maps
+        result = make_result(found, self.rois, config, passing, size_of(frame), source, maps, frame.decode)
+        return of_frame(result, frame, range(len(found)))
 
     def _move(self, last: Result) -> None:
         found = zip(last.keypoints, last.scores, last.rois, self.start, strict=True)
         margin = self.engine.config.margin
         self.rois = [followed(parts, scores, roi, start, margin) for parts, scores, roi, start in found]
+
+
+def size_of(frame: VideoFrame) -> tuple[int, int]:
+    """Return the (height, width) of a frame."""
+    height, width = frame.image.shape[:2]
+    return height, width
+
+
+def of_frame(result: Result, frame: VideoFrame, ids: Iterable[int]) -> Result:
+    """Return a result with the number and the time of its frame, and the numbers of its subjects."""
+    return dataclasses.replace(result, frame=frame.index, seconds=frame.seconds, ids=tuple(ids))
 
 
 def followed(parts_image: np.ndarray, scores: np.ndarray, roi: Roi, start: Roi, margin: float) -> Roi:

@@ -52,10 +52,8 @@ def bound_conv(
         check_storages(storages)
         threads = backend.threads()
         workspace = workspaces.take(floats(threads))
-        wide = native.spectral_conv_cpu(
-            x.data_ptr(), 0, spectra.data_ptr(), bias.data_ptr(), out.data_ptr(),
-            params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
-        )  # fmt: skip
+        pointers = x.data_ptr(), 0, spectra.data_ptr(), bias.data_ptr(), out.data_ptr()
+        wide = native.spectral_conv_cpu(*pointers, params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads)
         if wide:
             taps = weight_of(spectra, kernel, len(bias)) if weight is None else weight
             convolve_directly(wide, x, None, taps, bias, relu, pool, out)
@@ -116,10 +114,8 @@ def _spectra_shape(weight: torch.Tensor, tile: int, adjoint: bool) -> tuple[int,
 def _transform(weight: torch.Tensor, spectra: torch.Tensor, tile: int, adjoint: bool) -> None:
     weight = weight.contiguous()
     outputs, inputs, kernel, _ = weight.shape
-    backend.native().transform_weight_cpu(
-        address("weight", weight), address("spectra", spectra), outputs, inputs, kernel, tile, adjoint,
-        backend.threads(),
-    )  # fmt: skip
+    pointers = address("weight", weight), address("spectra", spectra)
+    backend.native().transform_weight_cpu(*pointers, outputs, inputs, kernel, tile, adjoint, backend.threads())
 
 
 @torch.library.register_fake("cpm_fast::transform_weight")
@@ -225,10 +221,14 @@ def _run(
     bias = None if bias is None else bias.contiguous()
     params = _params(x, out.shape[1], kernel, tile_of(spectra), (pool, pool_padding), out)
     workspace = workspaces.take(native.spectral_workspace(params, WORKSPACE_BYTES, threads))
-    wide = native.spectral_conv_cpu(
-        address("x", x), optional_address("gate", gate), address("spectra", spectra), optional_address("bias", bias),
-        address("out", out), params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads,
-    )  # fmt: skip
+    pointers = (
+        address("x", x),
+        optional_address("gate", gate),
+        address("spectra", spectra),
+        optional_address("bias", bias),
+        address("out", out),
+    )
+    wide = native.spectral_conv_cpu(*pointers, params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads)
     if wide:
         taps = weight_of(spectra, kernel, out.shape[1]) if weight is None else weight()
         convolve_directly(wide, x, gate, taps, bias, relu, (pool, pool_padding), out)
@@ -261,10 +261,14 @@ def _cpu_weight_gradient(
     dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
     params = _params(x, gradient.shape[1], kernel, tile)
     workspace = workspaces.take(native.spectral_gradient_workspace(params, WORKSPACE_BYTES, threads))
-    native.spectral_weight_gradient_cpu(
-        address("gradient", gradient), optional_address("gate", gate), address("x", x), address("dweight", dweight),
-        address("dbias", dbias), params, workspace.data_ptr(), WORKSPACE_BYTES, threads,
-    )  # fmt: skip
+    pointers = (
+        address("gradient", gradient),
+        optional_address("gate", gate),
+        address("x", x),
+        address("dweight", dweight),
+        address("dbias", dbias),
+    )
+    native.spectral_weight_gradient_cpu(*pointers, params, workspace.data_ptr(), WORKSPACE_BYTES, threads)
     return dweight, dbias
 
 

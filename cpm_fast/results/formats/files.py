@@ -21,8 +21,9 @@ from cpm_fast.system.files import atomic_write
 
 # Errors that the readers of JSON, CSV and NumPy's archives raise for a damaged file.
 # A RuntimeError comes from an archive that claims to be encrypted, or packed by a method that Python does not have.
-DAMAGE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, zipfile.BadZipFile, zlib.error,
-          EOFError, RuntimeError, MemoryError, SyntaxError, tokenize.TokenError, csv.Error)  # fmt: skip
+VALUE_ERRORS = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+DAMAGE = (*VALUE_ERRORS, *ARCHIVE_ERRORS, MemoryError, SyntaxError, tokenize.TokenError, csv.Error)
 
 
 def save_entries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +24,9 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
         "format": FORMAT,
         "version": VERSION,
         "skeleton": skeleton and skeleton.to_dict(),
-        "images": [
-            {"name": r.name, "size": r.size, "roi_source": r.roi_source, "subjects": len(r), "rois": bool(r.rois),
-             "box_size": r.box_size, "cell_offset": r.cell_offset, "margin": r.margin,
-             "belief_maps": r.belief_maps is not None, **({"ids": r.ids} if r.ids else {}), **moment(r)}
-            for r in entries
-        ],
+        "images": [_described(entry) for entry in entries],
         "failures": dict(failures),
-    }  # fmt: skip
+    }
     arrays = {
         "header": np.array(json.dumps(header)),
         "keypoints": np.concatenate([np.empty((0, parts, 2), np.float32), *(r.keypoints for r in entries)]),
@@ -43,6 +39,23 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    """Return what the header says of an image."""
+    return {
+        "name": entry.name,
+        "size": entry.size,
+        "roi_source": entry.roi_source,
+        "subjects": len(entry),
+        "rois": bool(entry.rois),
+        "box_size": entry.box_size,
+        "cell_offset": entry.cell_offset,
+        "margin": entry.margin,
+        "belief_maps": entry.belief_maps is not None,
+        **({"ids": entry.ids} if entry.ids else {}),
+        **moment(entry),
+    }
 
 
 def from_npz(data: bytes) -> Read:

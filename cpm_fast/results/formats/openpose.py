@@ -15,10 +15,11 @@ OPENPOSE = "openpose"
 OPENPOSE_VERSION = 1.3
 OPENPOSE_SUFFIX = "_keypoints.json"
 # Keys of an OpenPose file besides the body; readers expect them.
+PLACES = ("pose", "face", "hand_left", "hand_right")
 OPENPOSE_EMPTY = (
-    "face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d", "pose_keypoints_3d", "face_keypoints_3d",
-    "hand_left_keypoints_3d", "hand_right_keypoints_3d",
-)  # fmt: skip
+    *(f"{place}_keypoints_2d" for place in PLACES if place != "pose"),
+    *(f"{place}_keypoints_3d" for place in PLACES),
+)
 
 
 def save_openpose(results: Sequence[Entry], path: Path) -> None:

@@ -88,9 +88,15 @@ def _onnx(network: Portable, about: dict[str, str], opset: int | None, half: boo
     import onnxruntime
 
     program = torch.onnx.export(
-        network, (_crops(network, TRACED_BATCH),), dynamo=True, verbose=False, input_names=[INPUT],
-        output_names=network.outputs, dynamic_shapes=_any_batch(), opset_version=opset,
-    )  # fmt: skip
+        network,
+        (_crops(network, TRACED_BATCH),),
+        dynamo=True,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=network.outputs,
+        dynamic_shapes=_any_batch(),
+        opset_version=opset,
+    )
     assert program is not None
     proto = program.model_proto
     if half:

@@ -96,26 +96,24 @@ def test_a_skeleton_file_names_the_parts(tmp_path):
         AnnotationSet(tmp_path / "flies.h5")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"images": None}, "must hold the array images, got"),
-        ({"images": np.zeros((4, 20, 30, 2), np.uint8)}, r"images must be \[M, H, W, 1 or 3\] uint8"),
-        ({"images": np.zeros((4, 20, 30, 1), np.uint16)}, r"images must be .*uint16"),
-        ({"images": np.zeros((4, 20, 30), np.uint8)}, "images must have 4 axes"),
-        ({"images": np.zeros((4, 0, 30, 1), np.uint8)}, r"images must be .*\[4, 0, 30, 1\]"),
-        ({"annotations": np.zeros((3, 3, 2))}, r"annotations must be \[4, P, 2\], got \[3, 3, 2\]"),
-        ({"annotations": np.zeros((4, 3, 1))}, r"annotations must be \[4, P, 2\], got \[4, 3, 1\]"),
-        ({"annotations": np.zeros((4, 3, 2))}, "must hold annotated points, got none in 4 pictures"),
-        ({"annotations": np.full((4, 3, 2), b"x")}, "annotations must have 3 axes of type iuf"),
-        ({"annotated": np.zeros((4, 2), bool)}, r"annotated must be \[4, 3\], got \[4, 2\]"),
-        ({"skeleton": TREE[:2]}, r"skeleton must be \[3, 2\] places of parts or -1"),
-        ({"skeleton": TREE + 2}, r"skeleton must be \[3, 2\] places of parts or -1"),
-        ({"skeleton": np.array([[0, -1], [0, 2], [0, 1]])}, "limbs must join two of its parts"),
-    ],
-    ids=["no pictures", "two channels", "16 bits", "no channels", "no height", "few frames", "x alone", "nothing known",
-         "texts", "few flags", "small tree", "far branches", "its own parent"],
-)  # fmt: skip
+MISTAKES = {
+    "no pictures": ({"images": None}, "must hold the array images, got"),
+    "two channels": ({"images": np.zeros((4, 20, 30, 2), np.uint8)}, r"images must be \[M, H, W, 1 or 3\] uint8"),
+    "16 bits": ({"images": np.zeros((4, 20, 30, 1), np.uint16)}, r"images must be .*uint16"),
+    "no channels": ({"images": np.zeros((4, 20, 30), np.uint8)}, "images must have 4 axes"),
+    "no height": ({"images": np.zeros((4, 0, 30, 1), np.uint8)}, r"images must be .*\[4, 0, 30, 1\]"),
+    "few frames": ({"annotations": np.zeros((3, 3, 2))}, r"annotations must be \[4, P, 2\], got \[3, 3, 2\]"),
+    "x alone": ({"annotations": np.zeros((4, 3, 1))}, r"annotations must be \[4, P, 2\], got \[4, 3, 1\]"),
+    "nothing known": ({"annotations": np.zeros((4, 3, 2))}, "must hold annotated points, got none in 4 pictures"),
+    "texts": ({"annotations": np.full((4, 3, 2), b"x")}, "annotations must have 3 axes of type iuf"),
+    "few flags": ({"annotated": np.zeros((4, 2), bool)}, r"annotated must be \[4, 3\], got \[4, 2\]"),
+    "small tree": ({"skeleton": TREE[:2]}, r"skeleton must be \[3, 2\] places of parts or -1"),
+    "far branches": ({"skeleton": TREE + 2}, r"skeleton must be \[3, 2\] places of parts or -1"),
+    "its own parent": ({"skeleton": np.array([[0, -1], [0, 2], [0, 1]])}, "limbs must join two of its parts"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=rf"flies\.h5: .*{message}"):
         AnnotationSet(write(tmp_path, **changes))

@@ -16,8 +16,16 @@ from cpm_fast.skeleton import COCO
 CAT = {"id": 3, "name": "cat", "keypoints": ["nose", "left_ear", "right_ear"], "skeleton": [[1, 2], [1, 3]]}
 IMAGES = [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"}]
 # The nose is visible, the left ear hidden, the right ear not labeled.
-FIRST = {"id": 70, "image_id": 7, "category_id": 3, "keypoints": [10, 12, 2, 20, 30, 1, 0, 0, 0], "num_keypoints": 2,
-         "bbox": [5, 10, 40, 20], "area": 512.5, "iscrowd": 0}  # fmt: skip
+FIRST = {
+    "id": 70,
+    "image_id": 7,
+    "category_id": 3,
+    "keypoints": [10, 12, 2, 20, 30, 1, 0, 0, 0],
+    "num_keypoints": 2,
+    "bbox": [5, 10, 40, 20],
+    "area": 512.5,
+    "iscrowd": 0,
+}
 
 
 def other(**changes):
@@ -57,8 +65,8 @@ def test_crowds_and_what_has_no_labels_are_left_out(tmp_path):
     draw(tmp_path, "a.png")
     zeros = [0] * 9
     bare = {key: value for key, value in FIRST.items() if key != "keypoints"}
-    annotations = [other(iscrowd=1), other(num_keypoints=0, keypoints=zeros), other(id=72, num_keypoints=0), bare,
-                   other(id=73, keypoints=zeros), other(id=74)]  # fmt: skip
+    unlabeled = [other(num_keypoints=0, keypoints=zeros), other(id=72, num_keypoints=0), other(id=73, keypoints=zeros)]
+    annotations = [other(iscrowd=1), *unlabeled, bare, other(id=74)]
     dataset = CocoKeypoints(write(tmp_path, annotations))
     assert [subject.identity for subject in dataset.subjects] == [(7, 74)]
     assert dataset[0].others_image.shape == (0, 3, 2)
@@ -113,33 +121,51 @@ def test_a_picture_that_is_not_there_fails_alone(tmp_path):
         dataset[1]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"annotations": [other(keypoints=[1, 2, 2])]}, "annotation 70: keypoints must be 9 finite numbers"),
-        ({"annotations": [other(keypoints=[math.nan] * 9)]}, "annotation 70: keypoints must be 9 finite numbers"),
-        ({"annotations": [other(keypoints="none")]}, "annotation 70: keypoints must be 9 finite numbers"),
-        ({"annotations": [other(image_id=8)]}, "annotation 70: image_id must be the id of one of the 2 images, got 8"),
-        ({"annotations": [other(image_id="x")]}, "annotation 70: image_id must be the id of one of .* got x"),
-        ({"annotations": [other(image_id=True)]}, "annotation 70: image_id must be a whole number or a text, got True"),
-        ({"annotations": [other(bbox=[1, 2, 3])]}, "annotation 70: bbox must be 4 finite numbers"),
-        ({"annotations": [other(area="big")]}, "annotation 70: area must be 1 finite numbers"),
-        ({"annotations": [other(id=[70])]}, r"annotation \[70\]: id must be a whole number or a text"),
-        ({"annotations": [5]}, "must hold lists images, annotations and categories"),
-        ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),
-        ({"images": [{"id": 7}]}, "file_name of image 7 must name a picture"),
-        ({"categories": [{"id": 3}]}, "must have a category with the names of its keypoints"),
-        ({"categories": [{"keypoints": [1.5, None]}]}, "keypoints of a category must be names"),
-        ({"categories": [CAT, {**CAT, "keypoints": ["nose"]}]}, "all categories must have the same keypoints"),
-        ({"annotations": [other(keypoints=[1, 2, 7, *[0] * 6])]}, "annotation 70: the visibility of nose must be 0, 1"),
-        ({"annotations": [FIRST, other(id=71, keypoints=[1, 2, 0.5, *[0] * 6])]}, "71: the visibility of nose"),
-        ({"images": [*IMAGES, {"id": 7, "file_name": "c.png"}]}, "an id of their own, got 7 for a.png and c.png"),
-        ({"categories": [{**CAT, "keypoints": ["a", "a", "b"]}]}, "names must be unique"),
-    ],
-    ids=["few numbers", "not finite", "text", "no such image", "no such text", "no id", "half a box", "area in words",
-         "list for an id", "no annotation", "none left", "no name", "no names", "numbers for names", "two kinds",
-         "strange flag", "half a flag", "image id twice", "a name twice"],
-)  # fmt: skip
+MISTAKES = {
+    "few numbers": ({"annotations": [other(keypoints=[1, 2, 2])]}, "annotation 70: keypoints must be 9 finite numbers"),
+    "not finite": (
+        {"annotations": [other(keypoints=[math.nan] * 9)]},
+        "annotation 70: keypoints must be 9 finite numbers",
+    ),
+    "text": ({"annotations": [other(keypoints="none")]}, "annotation 70: keypoints must be 9 finite numbers"),
+    "no such image": (
+        {"annotations": [other(image_id=8)]},
+        "annotation 70: image_id must be the id of one of the 2 images, got 8",
+    ),
+    "no such text": (
+        {"annotations": [other(image_id="x")]},
+        "annotation 70: image_id must be the id of one of .* got x",
+    ),
+    "no id": (
+        {"annotations": [other(image_id=True)]},
+        "annotation 70: image_id must be a whole number or a text, got True",
+    ),
+    "half a box": ({"annotations": [other(bbox=[1, 2, 3])]}, "annotation 70: bbox must be 4 finite numbers"),
+    "area in words": ({"annotations": [other(area="big")]}, "annotation 70: area must be 1 finite numbers"),
+    "list for an id": ({"annotations": [other(id=[70])]}, r"annotation \[70\]: id must be a whole number or a text"),
+    "no annotation": ({"annotations": [5]}, "must hold lists images, annotations and categories"),
+    "none left": ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),
+    "no name": ({"images": [{"id": 7}]}, "file_name of image 7 must name a picture"),
+    "no names": ({"categories": [{"id": 3}]}, "must have a category with the names of its keypoints"),
+    "numbers for names": ({"categories": [{"keypoints": [1.5, None]}]}, "keypoints of a category must be names"),
+    "two kinds": ({"categories": [CAT, {**CAT, "keypoints": ["nose"]}]}, "all categories must have the same keypoints"),
+    "strange flag": (
+        {"annotations": [other(keypoints=[1, 2, 7, *[0] * 6])]},
+        "annotation 70: the visibility of nose must be 0, 1",
+    ),
+    "half a flag": (
+        {"annotations": [FIRST, other(id=71, keypoints=[1, 2, 0.5, *[0] * 6])]},
+        "71: the visibility of nose",
+    ),
+    "image id twice": (
+        {"images": [*IMAGES, {"id": 7, "file_name": "c.png"}]},
+        "an id of their own, got 7 for a.png and c.png",
+    ),
+    "a name twice": ({"categories": [{**CAT, "keypoints": ["a", "a", "b"]}]}, "names must be unique"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named(tmp_path, changes, message):
     with pytest.raises(ValueError, match=rf"cats\.json.*{message}"):
         CocoKeypoints(write(tmp_path, **{"annotations": [FIRST], **changes}))

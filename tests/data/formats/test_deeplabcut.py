@@ -159,23 +159,21 @@ def test_a_skeleton_file_chooses_parts(tmp_path, where):
         DeepLabCut(tmp_path / where / "CollectedData_me.csv")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "must begin with the rows scorer, bodyparts and coords, got"),
-        (HEAD.replace("coords", "axes"), "must begin with the rows"),
-        (HEAD, "must have rows with labeled parts, got none"),
-        (HEAD + "a.png,1,2,3,4,5\n", "line 4: must have 7 cells, got 6"),
-        (HEAD + "a.png,1,2,3,4,5,six\n", "line 4: must be a number or empty, got 'six'"),
-        (HEAD + "a.png,1,2,3,4,5,inf\n", "coordinates must be finite"),
-        ((HEAD + ROWS).replace("x,y,x,y,x,y", "x,y,x,y,x,likelihood"), "must have the column right_ear y"),
-        ((HEAD + ROWS).replace("right_ear", "nose"), "columns must be named each once"),
-        ((HEAD + ROWS).replace("nose,nose", "no\tse,no\tse"), "a part name must be 1 to 200 printable"),
-        ('scorer,"me\n', "not CSV that can be read"),
-    ],
-    ids=["empty", "no coords", "no rows", "short row", "word", "infinite", "no y", "a part twice", "strange part",
-         "open quote"],
-)  # fmt: skip
+MISTAKES = {
+    "empty": ("", "must begin with the rows scorer, bodyparts and coords, got"),
+    "no coords": (HEAD.replace("coords", "axes"), "must begin with the rows"),
+    "no rows": (HEAD, "must have rows with labeled parts, got none"),
+    "short row": (HEAD + "a.png,1,2,3,4,5\n", "line 4: must have 7 cells, got 6"),
+    "word": (HEAD + "a.png,1,2,3,4,5,six\n", "line 4: must be a number or empty, got 'six'"),
+    "infinite": (HEAD + "a.png,1,2,3,4,5,inf\n", "coordinates must be finite"),
+    "no y": ((HEAD + ROWS).replace("x,y,x,y,x,y", "x,y,x,y,x,likelihood"), "must have the column right_ear y"),
+    "a part twice": ((HEAD + ROWS).replace("right_ear", "nose"), "columns must be named each once"),
+    "strange part": ((HEAD + ROWS).replace("nose,nose", "no\tse,no\tse"), "a part name must be 1 to 200 printable"),
+    "open quote": ('scorer,"me\n', "not CSV that can be read"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=rf"CollectedData_me\.csv.*{message}"):
         DeepLabCut(write(tmp_path, text))

@@ -22,9 +22,17 @@ def points(**moved) -> np.ndarray:
 
 
 def example(name="a.jpg", test=0, coords=None, box=(41, 21, 121, 121), **more):
-    fields = {"poselet_hit_idx": np.arange(3), "moviename": "a film", "coords": points() if coords is None else coords,
-              "filepath": name, "imgdims": [90, 160, 3], "currframe": 7.0, "torsobox": np.array(box, float),
-              "istrain": 1 - test, "istest": test}  # fmt: skip
+    fields = {
+        "poselet_hit_idx": np.arange(3),
+        "moviename": "a film",
+        "coords": points() if coords is None else coords,
+        "filepath": name,
+        "imgdims": [90, 160, 3],
+        "currframe": 7.0,
+        "torsobox": np.array(box, float),
+        "istrain": 1 - test,
+        "istest": test,
+    }
     return {**fields, **more}
 
 
@@ -41,10 +49,9 @@ def test_nine_of_the_points(tmp_path):
     assert (dataset.name, len(dataset), dataset.skeleton) == ("flic", 1, FLIC)
     sample = dataset[0]
     assert sample.labeled.all() and sample.image.shape == (90, 160, 3) and sample.name == "a.jpg"
-    wanted = {
-        "left_shoulder": (100, 10), "left_elbow": (110, 11), "left_wrist": (120, 12), "right_shoulder": (50, 13),
-        "right_elbow": (40, 14), "right_wrist": (30, 15), "left_hip": (90, 16), "right_hip": (60, 19), "nose": (75, 26),
-    }  # fmt: skip
+    left = {"left_shoulder": (100, 10), "left_elbow": (110, 11), "left_wrist": (120, 12), "left_hip": (90, 16)}
+    right = {"right_shoulder": (50, 13), "right_elbow": (40, 14), "right_wrist": (30, 15), "right_hip": (60, 19)}
+    wanted = {**left, **right, "nose": (75, 26)}
     assert {name: tuple(sample.parts_image[FLIC.index(name)]) for name in FLIC.names} == wanted
 
 

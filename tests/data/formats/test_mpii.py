@@ -20,8 +20,9 @@ def point(part, x, y, **more):
 
 def person(*points, **more):
     """Return a person of 400 px around the file's (101, 51), with a head box of 30 x 40 pixels, so 50 across."""
-    fields = {"x1": 61, "y1": 11, "x2": 91, "y2": 51, "annopoints": {"point": structs(*points)} if points else None,
-              "scale": 2.0, "objpos": {"x": 101, "y": 51}}  # fmt: skip
+    annotated = {"point": structs(*points)} if points else None
+    head = {"x1": 61, "y1": 11, "x2": 91, "y2": 51}
+    fields = {**head, "annopoints": annotated, "scale": 2.0, "objpos": {"x": 101, "y": 51}}
     return {name: value for name, value in {**fields, **more}.items() if value is not None}
 
 
@@ -151,25 +152,23 @@ def test_pictures_may_lie_in_images(tmp_path, folder):
     assert MpiiJson(write_list(where, [{**ENTRY, "image": "b.png"}]))[0].image.shape == (9, 9, 3)
 
 
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ("[", "not JSON that can be read"),
-        ("[" * 100_000, "not JSON that can be read"),
-        ([], "must be a list of people"),
-        ({"a": 1}, "must be a list of people, got dict"),
-        ([5], "entry 0: must have the keys"),
-        ([{**ENTRY, "image": ""}], "entry 0: image must name a picture"),
-        ([{**ENTRY, "joints": JOINTS[:15]}], "entry 0: joints must be 16 points"),
-        ([{**ENTRY, "joints": [[1, 2, 3], *JOINTS[1:]]}], "entry 0: a joint must be 2 finite numbers"),
-        ([{**ENTRY, "joints_vis": [1]}], "entry 0: joints_vis must be 16 finite numbers"),
-        ([{**ENTRY, "scale": math.inf}], "entry 0: scale must be 1 finite numbers"),
-        ([{**ENTRY, "scale": 0}], "entry 0: side must be a positive"),
-        ([{**ENTRY, "center": [True, 3]}], "entry 0: center must be 2 finite numbers"),
-    ],
-    ids=["torn", "deep", "empty", "no list", "no entry", "no image", "few joints", "three numbers", "few flags",
-         "infinite", "no scale", "no number"],
-)  # fmt: skip
+LIST_MISTAKES = {
+    "torn": ("[", "not JSON that can be read"),
+    "deep": ("[" * 100_000, "not JSON that can be read"),
+    "empty": ([], "must be a list of people"),
+    "no list": ({"a": 1}, "must be a list of people, got dict"),
+    "no entry": ([5], "entry 0: must have the keys"),
+    "no image": ([{**ENTRY, "image": ""}], "entry 0: image must name a picture"),
+    "few joints": ([{**ENTRY, "joints": JOINTS[:15]}], "entry 0: joints must be 16 points"),
+    "three numbers": ([{**ENTRY, "joints": [[1, 2, 3], *JOINTS[1:]]}], "entry 0: a joint must be 2 finite numbers"),
+    "few flags": ([{**ENTRY, "joints_vis": [1]}], "entry 0: joints_vis must be 16 finite numbers"),
+    "infinite": ([{**ENTRY, "scale": math.inf}], "entry 0: scale must be 1 finite numbers"),
+    "no scale": ([{**ENTRY, "scale": 0}], "entry 0: side must be a positive"),
+    "no number": ([{**ENTRY, "center": [True, 3]}], "entry 0: center must be 2 finite numbers"),
+}
+
+
+@pytest.mark.parametrize(("entries", "message"), LIST_MISTAKES.values(), ids=LIST_MISTAKES)
 def test_a_mistake_in_the_list_is_named(tmp_path, entries, message):
     with pytest.raises(ValueError, match=rf"mpii\.json.*{message}"):
         MpiiJson(write_list(tmp_path, entries))

@@ -106,33 +106,36 @@ def test_spreadsheets_write_marks_spaces_and_further_columns(tmp_path):
     assert table.images == ["a.png"] and table.parts_image[0, 0].tolist() == [10, 12]
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ((HEAD,), "at least one row"),
-        (("",), r"must have columns <part>_x and <part>_y"),
-        (("image,nose_x", "a.png,1"), r"must have columns <part>_x and <part>_y"),
-        ((HEAD.replace("image", "file"), ROW), "must have the column image"),
-        ((HEAD + ",nose_x,nose_y", ROW + ",1,2"), "line 1: columns must be unique, got nose_x twice"),
-        ((HEAD.replace("nose", "no\tse"), ROW), "line 1: .*part name must be"),
-        ((HEAD, ROW.replace("12", "twelve")), "line 2: nose_y must be a number or empty, got 'twelve'"),
-        ((HEAD, ROW.replace("12", "inf")), "line 2: nose_y must be a number or empty, got 'inf'"),
-        ((HEAD, "", "", ROW.replace("40", "x")), "line 4: right_paw_x must be a number"),
-        ((HEAD, f'"a\nb.png"{ROW[5:].replace("40", "x")}'), "line 3: right_paw_x must be a number"),
-        ((HEAD, ROW.replace("12", "")), "line 2: nose_x and nose_y must both"),
-        ((HEAD, ROW[:-3]), "line 2: must have 7 cells"),
-        ((HEAD, ROW + ",1"), "line 2: must have 7 cells"),
-        ((HEAD, ROW[5:].replace(",", " ,", 1)), "line 2: image must name a picture"),
-        ((HEAD, "a.png,1,2,,,,"), "line 2: must have two labeled parts or a box, got 1"),
-        ((HEAD, "a.png,1,2,1,2,1,2"), "line 2: parts must not all lie on one point"),
-        ((HEAD + ",left,top,right,bottom", ROW + ",9,9,3,12"), "line 2: box must have left < right"),
-        ((HEAD + ",left,top,right,bottom", ROW + ",1,1,,12"), "line 2: left, top, right, bottom must all be given"),
-        ((HEAD, f'"{ROW}'), "after line 1: not CSV that can be read"),
-    ],
-    ids=["no row", "empty", "no y", "no image column", "column twice", "strange part", "word", "infinite",
-         "word below empty lines", "word below a cell of two lines", "half a point", "short row", "long row",
-         "no picture named", "one part", "one point", "box inside out", "half a box", "open quote"],
-)  # fmt: skip
+MISTAKES = {
+    "no row": ((HEAD,), "at least one row"),
+    "empty": (("",), r"must have columns <part>_x and <part>_y"),
+    "no y": (("image,nose_x", "a.png,1"), r"must have columns <part>_x and <part>_y"),
+    "no image column": ((HEAD.replace("image", "file"), ROW), "must have the column image"),
+    "column twice": ((HEAD + ",nose_x,nose_y", ROW + ",1,2"), "line 1: columns must be unique, got nose_x twice"),
+    "strange part": ((HEAD.replace("nose", "no\tse"), ROW), "line 1: .*part name must be"),
+    "word": ((HEAD, ROW.replace("12", "twelve")), "line 2: nose_y must be a number or empty, got 'twelve'"),
+    "infinite": ((HEAD, ROW.replace("12", "inf")), "line 2: nose_y must be a number or empty, got 'inf'"),
+    "word below empty lines": ((HEAD, "", "", ROW.replace("40", "x")), "line 4: right_paw_x must be a number"),
+    "word below a cell of two lines": (
+        (HEAD, f'"a\nb.png"{ROW[5:].replace("40", "x")}'),
+        "line 3: right_paw_x must be a number",
+    ),
+    "half a point": ((HEAD, ROW.replace("12", "")), "line 2: nose_x and nose_y must both"),
+    "short row": ((HEAD, ROW[:-3]), "line 2: must have 7 cells"),
+    "long row": ((HEAD, ROW + ",1"), "line 2: must have 7 cells"),
+    "no picture named": ((HEAD, ROW[5:].replace(",", " ,", 1)), "line 2: image must name a picture"),
+    "one part": ((HEAD, "a.png,1,2,,,,"), "line 2: must have two labeled parts or a box, got 1"),
+    "one point": ((HEAD, "a.png,1,2,1,2,1,2"), "line 2: parts must not all lie on one point"),
+    "box inside out": ((HEAD + ",left,top,right,bottom", ROW + ",9,9,3,12"), "line 2: box must have left < right"),
+    "half a box": (
+        (HEAD + ",left,top,right,bottom", ROW + ",1,1,,12"),
+        "line 2: left, top, right, bottom must all be given",
+    ),
+    "open quote": ((HEAD, f'"{ROW}'), "after line 1: not CSV that can be read"),
+}
+
+
+@pytest.mark.parametrize(("lines", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named_with_file_and_line(tmp_path, lines, message):
     path = write(tmp_path, *lines)
     with pytest.raises(ValueError, match=f"cats.csv.* ?{message}"):

@@ -17,13 +17,26 @@ from cpm_fast.ops.plans.measured import MeasuredPlan, measured_plan, read_plan
 
 SHAPE = ConvShape(2, 128, 128, 9, (40, 48))
 ENTRY = {
-    "images": 2, "inputs": 128, "outputs": 128, "kernel": 9, "size": [40, 48], "mode": "tf32", "training": False,
+    "images": 2,
+    "inputs": 128,
+    "outputs": 128,
+    "kernel": 9,
+    "size": [40, 48],
+    "mode": "tf32",
+    "training": False,
     "milliseconds": {"direct": 3.0, "64": 1.0, "16": 2.0},
-}  # fmt: skip
+}
 DIRECT = {"for": ["direct", "fp16", 3840, 128, 128, 9], "block": [64, 32, 64, 4, 3]}
 PRODUCT = {"for": ["product", "tf32x3", 77, 0, 128, 0], "block": [32, 64, 16, 4, 2]}
-PLAN = {"format": "cpm_fast cuda plan", "version": 1, "rehearsal": False, "chip": "NVIDIA H100 80GB HBM3",
-        "made": {}, "convolutions": [ENTRY], "blocks": [DIRECT, PRODUCT]}  # fmt: skip
+PLAN = {
+    "format": "cpm_fast cuda plan",
+    "version": 1,
+    "rehearsal": False,
+    "chip": "NVIDIA H100 80GB HBM3",
+    "made": {},
+    "convolutions": [ENTRY],
+    "blocks": [DIRECT, PRODUCT],
+}
 
 
 @pytest.fixture(autouse=True)

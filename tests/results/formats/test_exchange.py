@@ -8,9 +8,8 @@ import pytest
 from cpm_fast.results.result import Result, Results
 from cpm_fast.skeleton import COCO, LSP
 
-DOCUMENTED = {"person_id", "pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d",
-              "hand_right_keypoints_2d", "pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d",
-              "hand_right_keypoints_3d"}  # fmt: skip
+PLACES = ("pose", "face", "hand_left", "hand_right")
+DOCUMENTED = {"person_id", *(f"{place}_keypoints_{axes}" for place in PLACES for axes in ("2d", "3d"))}
 
 
 def result(name: str, count: int = 1, skeleton=LSP, seed: int = 0) -> Result:

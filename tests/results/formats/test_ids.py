@@ -15,8 +15,9 @@ STICK = Skeleton("stick", ("top", "bottom"))
 def frame(number: int, ids: tuple[int, ...]) -> Result:
     count = len(ids)
     points = np.arange(4 * count, dtype=np.float32).reshape(count, 2, 2) + 5
-    return Result(points, np.full((count, 2), 0.5, np.float32), STICK, "walk.mp4", (20, 30), (Roi((9, 9), 8),) * count,
-                  "parts", frame=number, seconds=number / 25, ids=ids)  # fmt: skip
+    scores, rois = np.full((count, 2), 0.5, np.float32), (Roi((9, 9), 8),) * count
+    time = {"frame": number, "seconds": number / 25}
+    return Result(points, scores, STICK, "walk.mp4", (20, 30), rois, "parts", ids=ids, **time)
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "npz"])

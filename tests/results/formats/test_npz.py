@@ -12,8 +12,13 @@ from cpm_fast.results.result import Results
 from cpm_fast.skeleton import LSP
 
 # (place in a file's header in the archive, new value of the 16 bits): claims that zipfile itself refuses.
-CLAIMS = {"encrypted": (6, 1), "patched": (6, 1 << 5), "strongly encrypted": (6, 1 << 6), "packed, unknown": (8, 99),
-          "packed, known": (8, 8)}  # fmt: skip
+CLAIMS = {
+    "encrypted": (6, 1),
+    "patched": (6, 1 << 5),
+    "strongly encrypted": (6, 1 << 6),
+    "packed, unknown": (8, 99),
+    "packed, known": (8, 8),
+}
 
 
 @pytest.mark.parametrize("claim", CLAIMS)

@@ -17,9 +17,15 @@ from cpm_fast.weights.exporters.exporting import export_model
 
 FLY = Skeleton("fly", ("head", "left_wing", "right_wing"), pairs=(("left_wing", "right_wing"),))
 FEW = {
-    "skeleton": FLY, "input_size": (64, 48), "stages": 2, "trunk": ((Conv(3, 8),),) * 3, "features": (Conv(1, 6),),
-    "first": (Conv(3, 8),), "refine": (Conv(3, 8),), "init_std": None,
-}  # fmt: skip
+    "skeleton": FLY,
+    "input_size": (64, 48),
+    "stages": 2,
+    "trunk": ((Conv(3, 8),),) * 3,
+    "features": (Conv(1, 6),),
+    "first": (Conv(3, 8),),
+    "refine": (Conv(3, 8),),
+    "init_std": None,
+}
 # Both kinds of 3x3 pools, with and without center map, background and normalization.
 CONFIGS = {name: replace(preset(name), **FEW) for name in ("cpm6", "mmpose")}
 CONFIGS["residual"] = replace(CONFIGS["mmpose"], refine=(Conv(3, 8), Conv(3, 8, add=1), Conv(5, 8, add=2)))

@@ -51,32 +51,34 @@ def test_numbers_in_several_pieces_are_put_together(tmp_path):
 LAYER = "layer 'conv': "
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "empty file"),
-        (b"\x0a\x03net", "no layer in it has weights"),
-        (caffe_file.layer("relu", []), "no layer in it has weights"),
-        (caffe_file.number(1, 3), "name of the network must be a field of bytes"),
-        (caffe_file.number(100, 3), "a layer must be a field of bytes, not of wire type 0"),
-        (caffe_file.content(100, caffe_file.content(1, b"\xff")), "the name of a layer is not text"),
-        (caffe_file.layer("conv", [caffe_file.blob(np.zeros(2, np.float32))]) * 2, "two layers are called 'conv'"),
-        (caffe_file.layer("conv", [caffe_file.content(7, caffe_file.number(1, 3))]), r"shape \[3\] has 0 numbers"),
-        (caffe_file.layer("conv", [caffe_file.number(1, 2**31)]), LAYER + "a blob of shape .* has 0 numbers"),
-        (caffe_file.layer("conv", [caffe_file.number(1, -1)]), LAYER + "a blob of shape .*18446744073709551615"),
-        (caffe_file.layer("conv", [caffe_file.content(5, b"abc")]), LAYER + "the numbers of field 5 are not 4 bytes"),
-        (caffe_file.layer("conv", [caffe_file.number(5, 1)]), LAYER + "the numbers of field 5 are not 4 bytes"),
-        (caffe_file.layer("conv", [caffe_file.unpacked(5, np.zeros(2))]), LAYER + "the numbers of field 5"),
-        (caffe_file.layer("conv", [caffe_file.number(7, 1)]), LAYER + "a shape must be a field of bytes"),
-        (caffe_file.layer("conv", [caffe_file.content(7, caffe_file.content(1, bytes(99)))]), "more than 32 numbers"),
-        (caffe_file.layer("conv", [caffe_file.content(7, caffe_file.number(1, 1) * 99)]), "more than 32 axes"),
-        (caffe_file.layer("conv", [caffe_file.content(1, b"")]), LAYER + "field 1 of a shape must be a number"),
-        (b"PK\x03\x04" + bytes(100), "not a .caffemodel that can be read"),
-    ],
-    ids=["empty", "only a name", "no blobs", "name of a number", "layer of a number", "not text", "twice",
-         "fewer numbers", "endless side", "negative side", "3 bytes", "number for floats", "doubles for floats",
-         "number for shape", "many axes", "many axes unpacked", "bytes for a side", "an archive"],
-)  # fmt: skip
+def conv(blob: bytes) -> bytes:
+    """Return a layer named conv with one blob."""
+    return caffe_file.layer("conv", [blob])
+
+
+DAMAGED_FILES = {
+    "empty": (b"", "empty file"),
+    "only a name": (b"\x0a\x03net", "no layer in it has weights"),
+    "no blobs": (caffe_file.layer("relu", []), "no layer in it has weights"),
+    "name of a number": (caffe_file.number(1, 3), "name of the network must be a field of bytes"),
+    "layer of a number": (caffe_file.number(100, 3), "a layer must be a field of bytes, not of wire type 0"),
+    "not text": (caffe_file.content(100, caffe_file.content(1, b"\xff")), "the name of a layer is not text"),
+    "twice": (conv(caffe_file.blob(np.zeros(2, np.float32))) * 2, "two layers are called 'conv'"),
+    "fewer numbers": (conv(caffe_file.content(7, caffe_file.number(1, 3))), r"shape \[3\] has 0 numbers"),
+    "endless side": (conv(caffe_file.number(1, 2**31)), LAYER + "a blob of shape .* has 0 numbers"),
+    "negative side": (conv(caffe_file.number(1, -1)), LAYER + "a blob of shape .*18446744073709551615"),
+    "3 bytes": (conv(caffe_file.content(5, b"abc")), LAYER + "the numbers of field 5 are not 4 bytes"),
+    "number for floats": (conv(caffe_file.number(5, 1)), LAYER + "the numbers of field 5 are not 4 bytes"),
+    "doubles for floats": (conv(caffe_file.unpacked(5, np.zeros(2))), LAYER + "the numbers of field 5"),
+    "number for shape": (conv(caffe_file.number(7, 1)), LAYER + "a shape must be a field of bytes"),
+    "many axes": (conv(caffe_file.content(7, caffe_file.content(1, bytes(99)))), "more than 32 numbers"),
+    "many axes unpacked": (conv(caffe_file.content(7, caffe_file.number(1, 1) * 99)), "more than 32 axes"),
+    "bytes for a side": (conv(caffe_file.content(1, b"")), LAYER + "field 1 of a shape must be a number"),
+    "an archive": (b"PK\x03\x04" + bytes(100), "not a .caffemodel that can be read"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), DAMAGED_FILES.values(), ids=DAMAGED_FILES)
 def test_damage_is_named(tmp_path, data, message):
     with pytest.raises(ValueError, match=rf"net.caffemodel: not a .caffemodel that can be read: .*{message}|{message}"):
         read_caffemodel(write(tmp_path / "net.caffemodel", data))

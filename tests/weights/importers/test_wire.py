@@ -64,26 +64,24 @@ def test_unpacked_numbers_come_in_runs(runs):
     assert fields(data) == wanted
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"\x08", "byte 1: a number that doesn't end"),
-        (b"\x08" + b"\xff" * 20, "byte 1: a number that doesn't end"),
-        (b"\x08" + b"\xff" * 9 + b"\x02", "byte 1: a number that doesn't end"),
-        (b"\x00\x01", "byte 0: there is no field 0"),
-        (b"\xff\xff\xff\xff\xff\x01\x00", "byte 0: there is no field"),
-        (b"\x0b", "field 1 has the wire type 3"),
-        (b"\x0c", "field 1 has the wire type 4"),
-        (b"\x0e", "field 1 has the wire type 6"),
-        (b"\x12\x05test", "byte 0: field 2 claims 5 bytes, 4 are left"),
-        (b"\x12\x80\x80\x80\x80\x08", "field 2 claims 2147483648 bytes, 0 are left"),
-        (b"\x0d\x00\x00\x00", "a number of 4 bytes, 3 are left"),
-        (b"\x0d" + bytes(4) + b"\x0d\x00", "a number of 4 bytes, 1 are left"),
-        (b"\x09" + bytes(7), "a number of 8 bytes, 7 are left"),
-    ],
-    ids=["cut number", "endless number", "65 bits", "field 0", "a field too far", "group", "end of group", "type 6",
-         "cut bytes", "2 GB", "cut float", "cut second float", "cut double"],
-)  # fmt: skip
+DAMAGED_FIELDS = {
+    "cut number": (b"\x08", "byte 1: a number that doesn't end"),
+    "endless number": (b"\x08" + b"\xff" * 20, "byte 1: a number that doesn't end"),
+    "65 bits": (b"\x08" + b"\xff" * 9 + b"\x02", "byte 1: a number that doesn't end"),
+    "field 0": (b"\x00\x01", "byte 0: there is no field 0"),
+    "a field too far": (b"\xff\xff\xff\xff\xff\x01\x00", "byte 0: there is no field"),
+    "group": (b"\x0b", "field 1 has the wire type 3"),
+    "end of group": (b"\x0c", "field 1 has the wire type 4"),
+    "type 6": (b"\x0e", "field 1 has the wire type 6"),
+    "cut bytes": (b"\x12\x05test", "byte 0: field 2 claims 5 bytes, 4 are left"),
+    "2 GB": (b"\x12\x80\x80\x80\x80\x08", "field 2 claims 2147483648 bytes, 0 are left"),
+    "cut float": (b"\x0d\x00\x00\x00", "a number of 4 bytes, 3 are left"),
+    "cut second float": (b"\x0d" + bytes(4) + b"\x0d\x00", "a number of 4 bytes, 1 are left"),
+    "cut double": (b"\x09" + bytes(7), "a number of 8 bytes, 7 are left"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), DAMAGED_FIELDS.values(), ids=DAMAGED_FIELDS)
 def test_rejects(data, message):
     with pytest.raises(WireError, match=message):
         fields(data)
