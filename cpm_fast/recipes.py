@@ -34,7 +34,7 @@ class AugmentationConfig:
             side; the center map's peak is at the region's center, as in inference.
         region_scale: standard deviation of the logarithm of the region's side.
         whole_probability: of the whole picture as region, for subjects that are at least half as large.
-        half_probability: of a region about the parts at one end of the body, upper or lower.
+        half_probability: of a region around the parts at one end of the body, upper or lower.
         border_probability: of a picture that ends at a line through the subject; parts beyond it are removed.
         border_share: of the subject's extent, at most, that is cut off by it.
         background_probability: of the surroundings of another subject behind the people, who are kept with some room
@@ -204,7 +204,7 @@ class TrainingConfig:
         require(fine, "seed", f"a whole number, 0 or more, and at most {LARGEST_SEED}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, for JSON."""
+        """Return plain numbers and strings, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -71,7 +71,7 @@ class Roi:
 
     @classmethod
     def from_box(cls, xyxy: np.ndarray | Sequence[float], margin: float = BOX_MARGIN) -> Self:
-        """Return the square about a box's center, its side `margin` times the box's longer side.
+        """Return the square around a box's center, its side `margin` times the box's longer side.
 
         A box of 100 x 200 px at margin 1.25 gives a side of 250 px, magnified 1.472 times to fill 368 px.
 
@@ -117,7 +117,7 @@ class Roi:
 
     @classmethod
     def whole_image(cls, height: float, width: float) -> Self:
-        """Return the square about the image's center, its side 1.25 times the longer side of the image."""
+        """Return the square around the image's center, its side 1.25 times the longer side of the image."""
         return cls(((width - 1) / 2, (height - 1) / 2), WHOLE_IMAGE_MARGIN * max(height, width))
 
     @classmethod
@@ -177,22 +177,22 @@ class Roi:
         return cls((float(middle[0]), float(middle[1])), side)
 
     def magnification(self, size: tuple[int, int]) -> float:
-        """Box pixels per image pixel for a box of size (height, width)."""
+        """Return the box pixels per image pixel for a box of size (height, width)."""
         return max(size) / self.side
 
     def matrix(self, size: tuple[int, int]) -> np.ndarray:
-        """[2, 3] float64, image pixels -> pixels of a box of size (height, width); the center goes to the middle."""
+        """Return the affine map [2, 3] float64 from image pixels to pixels of a box of size (height, width)."""
         scale = self.magnification(size)
         height, width = size
         x, y = self.center
         return np.array([[scale, 0.0, (width - 1) / 2 - scale * x], [0.0, scale, (height - 1) / 2 - scale * y]])
 
     def to_box(self, points_image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Image pixels [..., 2] -> box pixels [..., 2]."""
+        """Map image pixels [..., 2] to box pixels [..., 2]."""
         return transform(self.matrix(size), points_image)
 
     def to_image(self, points_box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Box pixels [..., 2] -> image pixels [..., 2]: the inverse of `to_box`."""
+        """Map box pixels [..., 2] to image pixels [..., 2]: the inverse of `to_box`."""
         height, width = size
         middle = np.array([(width - 1) / 2, (height - 1) / 2])
         return (np.asarray(points_box, np.float64) - middle) / self.magnification(size) + np.array(self.center)
@@ -226,7 +226,7 @@ class Roi:
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [..., 2] through an affine [2, 3] matrix, in float64."""
+    """Map points [..., 2] by an affine [2, 3] matrix, in float64."""
     return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -241,7 +241,7 @@ class Frame:
 
     @classmethod
     def of_crop(cls, size: tuple[int, int], stride: int = 8, cell_offset: float = 3.5, pyramid: float = 1.0) -> Self:
-        """Pixels of the nominal box -> cells of the map of a crop magnified `pyramid` times as much.
+        """Map pixels of the nominal box to cells of the map of a crop magnified `pyramid` times as much.
 
         Cell g of that map stands at pixel stride * g + cell_offset of its own crop, and both boxes share their
         middle. At factor 1 and stride 8: cell = (pixel - 3.5) / 8.

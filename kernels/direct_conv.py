@@ -156,5 +156,5 @@ def check_sizes(width: int, kernel: int, in_channels: int, out_channels: int) ->
 
 
 def dot_precision(mode: str) -> str:
-    """Triton's name of a mode; 16-bit products have only one."""
+    """Return Triton's name of a mode; 16-bit products have only one."""
     return mode if mode in ("tf32x3", "ieee") else "tf32"

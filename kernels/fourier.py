@@ -52,7 +52,7 @@ class Tiling:
 
 
 def tiling(tile: int, kernel: int, height: int, width: int) -> Tiling:
-    """Tiles of a map: one along an axis that fits, whose border wraps around into zeros; else steps of t - k + 1."""
+    """Tile a map: one tile along an axis that fits, whose border wraps around into zeros; else steps of t - k + 1."""
     radius = kernel // 2
 
     def axis(side: int) -> Axis:
@@ -65,7 +65,7 @@ def tiling(tile: int, kernel: int, height: int, width: int) -> Tiling:
 
 
 def frequencies(tile: int) -> int:
-    """Complex numbers that a spectrum takes: t^2 / 2, of which the first of each half holds two real frequencies."""
+    """Return the complex numbers of a spectrum: t^2 / 2; the first of each half holds two real frequencies."""
     return tile * tile // 2
 
 

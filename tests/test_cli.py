@@ -250,9 +250,7 @@ def test_a_recipe_that_is_none(tmp_path, capsys):
 
 def test_train_from_other_weights_with_every_option(tmp_path, model, capsys):
     (tmp_path / "recipe.json").write_text('{"optimizer": "adamw", "learning_rate": 0.001, "stage_factors": [1, 2]}')
-    data = (
-        "--data synthetic:12 --hold-out 2 --batch 4 --epochs 1 --workers 0 --color 0.2 --occlude 0.5"
-    )
+    data = "--data synthetic:12 --hold-out 2 --batch 4 --epochs 1 --workers 0 --color 0.2 --occlude 0.5"
     network = f"--preset tiny --skeleton mpii --init {model} --input-size 64 72 --width 1.5 --stages 3"
     training = "--recipe recipe.json --loss mask --accumulate 2 --recompute --average 0.9 --robust 1 --precision bf16"
     options = shlex.split(f"{data} {network} {training} --scheme stagewise --center-error 3")

@@ -169,7 +169,7 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
 
 
 def _precision(result: Evaluation, dataset: Dataset) -> list[AveragePrecision]:
-    """COCO's numbers of every stage; a subject's score is the mean over its parts."""
+    """Return COCO's numbers of every stage; a subject's score is the mean over its parts."""
     samples = Subjects(result.images, result.truth, result.areas_image)
     truth, images = with_unsampled(samples, dataset, result.indices.tolist(), result.samples, result.skeleton)
     stages = [
@@ -183,7 +183,7 @@ def _precision(result: Evaluation, dataset: Dataset) -> list[AveragePrecision]:
 def _write(
     folder: Path, result: Evaluation, precision: Sequence[AveragePrecision], dataset: Dataset, model: CPM | None
 ) -> list[Path]:
-    """Numbers, curve and report; their paths."""
+    """Write numbers, curve and report; return their paths."""
     numbers = result.to_dict()
     if precision:
         numbers["average_precision"] = [

@@ -180,7 +180,7 @@ class _Run:
         return time.perf_counter() - started
 
     def _stale(self, record: dict[str, Any]) -> bool:
-        """Whether a line of a journal is about another picture of the same name."""
+        """Return whether a line of a journal is about another picture of the same name."""
         now = self._stamps.get(record["name"])
         return record.get("input", now) != now
 

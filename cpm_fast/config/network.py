@@ -206,7 +206,7 @@ class NetworkConfig:
         return self.input_size[0] // STRIDE, self.input_size[1] // STRIDE
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, for JSON."""
+        """Return plain numbers, strings and lists, for JSON."""
         values = dataclasses.asdict(self)
         values["skeleton"] = self.skeleton.to_dict()
         values["trunk"] = [_described(block) for block in self.trunk]

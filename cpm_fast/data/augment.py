@@ -10,9 +10,9 @@ import numpy as np
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import Roi
 
-# Errors of a region are normal, but no larger than so many standard deviations.
+# Errors of a region are normally distributed, cut off at this many standard deviations.
 MOST_DEVIATIONS = 3.0
-# Compression of a higher quality is invisible.
+# Compression at a higher quality is invisible.
 BEST_JPEG = 95
 
 

@@ -16,9 +16,9 @@ from cpm_fast.results.drawing import skeleton_overlay
 from cpm_fast.roi import BOX_MARGIN
 from cpm_fast.skeleton import Skeleton
 
-# Limbs that cross over to the other side are suspicious where uncrossed ones would be so much shorter.
+# Limbs that cross to the other side are suspicious if uncrossed ones would be shorter by this factor.
 CROSSED_RATIO = 1.5
-# Shoulders and hips that face opposite ways are, where both are this wide, of the distance between them.
+# Shoulders and hips that face opposite ways are suspicious if both are this wide, as a share of their distance.
 WIDE_SHARE = 0.35
 SHOWN, COLUMNS, TILE_PX, BORDER = 9, 3, 240, 128
 SHOWN_NAMES = 5

@@ -53,7 +53,7 @@ def subject_mask(size: tuple[int, int], people: np.ndarray, known: np.ndarray, s
 
     Args:
         size: (H, W) of the crop.
-        people, known, skeleton: as of `altered`.
+        people, known, skeleton: as for `altered`.
     """
     height, width = (-(-side // MASK_STEP) for side in size)
     mask = np.zeros((height, width), np.uint8)

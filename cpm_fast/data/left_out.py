@@ -14,7 +14,7 @@ class LeftOut:
     Args:
         path: of the file.
         what: the word for an annotation, for instance "row".
-        many: the plural; with an s if not given.
+        many: the plural of the word; with an s if not given.
     """
 
     def __init__(self, path: Path, what: str, many: str | None = None) -> None:

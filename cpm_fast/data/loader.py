@@ -106,7 +106,7 @@ def prepare(sample: Sample, network: NetworkConfig, drawn: Draw, other: Sample |
 
 
 class TrainingItems(torch.utils.data.Dataset[Item[np.ndarray] | str]):
-    """Items of several datasets one behind the other, by (epoch, index); one that can't be read comes as a message."""
+    """Items of several datasets one after another, by (epoch, index); one that can't be read comes as a message."""
 
     def __init__(
         self, datasets: Sequence[Dataset], network: NetworkConfig, augmentation: AugmentationConfig, seed: int

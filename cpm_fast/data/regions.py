@@ -11,7 +11,7 @@ from cpm_fast.data.augment import Draw
 from cpm_fast.data.sample import Sample
 from cpm_fast.roi import Roi
 
-# Fewer parts give no size.
+# With fewer parts than this there is no size.
 LEAST_PARTS = 4
 # A region shrinks with the remaining parts, at most to this share of its side.
 LEAST_SHARE = 0.5

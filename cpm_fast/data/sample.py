@@ -21,7 +21,7 @@ class Sample:
         image: [H, W, 3] uint8 BGR.
         parts_image: [P, 2] float64, NaN where not labeled.
         labeled: [P] bool.
-        roi: the region about the subject, if the format gives one; None: about `box_image`.
+        roi: the region around the subject, if the format gives one; None: about `box_image`.
         name: for reports, for instance the file name.
         occluded: [P] bool, labeled but hidden from view, if the format has such flags.
         others_image: [K, P, 2] parts of the other people in the picture, NaN where not labeled.

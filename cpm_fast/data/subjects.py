@@ -17,7 +17,7 @@ from cpm_fast.roi import LIMB_RATIOS, Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import text_of_name
 
-# Fewer points from 0 to 1 may be pixels.
+# With fewer points than this, values from 0 to 1 may be pixels.
 FEWEST_FRACTIONS = 4
 
 Box = tuple[float, float, float, float]
@@ -30,7 +30,7 @@ class Subject:
     Args:
         image: the picture's name.
         parts_image: [P, 2], NaN where not labeled.
-        roi: the region about the subject; None: about its box, or the whole picture if it has none.
+        roi: the region around the subject; None: about its box, or the whole picture if it has none.
         folder: another folder in which the picture may lie.
         size: (height, width) of the picture when it was labeled, if the annotations have it.
     """

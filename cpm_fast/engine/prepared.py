@@ -82,7 +82,7 @@ class Prepared:
         self.packed: dict[str, torch.Tensor] = {}
 
     def joined(self, model: CPM, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight [O, C, k, k] and bias [O] of a group's layers, one behind the other."""
+        """Return weight [O, C, k, k] and bias [O] of the layers of a group, concatenated."""
         folded = [model.conv(layer.name).folded() for layer in group.layers]
         # A layer by itself keeps the model's own weight if that has the right type and device.
         several = len(folded) > 1

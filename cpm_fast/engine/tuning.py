@@ -167,7 +167,7 @@ def _processor() -> str:
 
 
 def candidates(shape: ConvShape, most_bytes: int | None = None) -> list[int]:
-    """Tiles, DIRECT among them, that may be fastest for a shape by the model of costs."""
+    """Return the tiles, DIRECT among them, that may be fastest for a shape by the cost model."""
     costs = {DIRECT: shape.direct_milliseconds}
     for tile in fitting_tiles(shape):
         if most_bytes is None or shape.spectra_bytes(tile) <= most_bytes:
@@ -217,7 +217,7 @@ def shape_of(key: str) -> ConvShape:
 
 
 def measurements(values: dict[str, float]) -> dict[int, float]:
-    """Milliseconds by tile, as a file should hold them.
+    """Check milliseconds by tile that were read from a file.
 
     Raises:
         ValueError: they are not times of forms.

@@ -75,6 +75,6 @@ def _source(dataset: Dataset) -> tuple[Dataset, Sequence[int]]:
 
 
 def _sides(box: tuple[float, float, float, float] | None) -> tuple[float, float, float, float]:
-    """Left, top, width and height."""
+    """Return left, top, width and height."""
     left, top, right, bottom = box or (0.0, 0.0, 0.0, 0.0)
     return left, top, right - left, bottom - top

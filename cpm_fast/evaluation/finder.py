@@ -147,7 +147,7 @@ def score_of(pictures: Sequence[tuple[Scene, Sequence[Candidate]]]) -> FinderSco
 
 
 def matched(scene: Scene, found: Sequence[Candidate]) -> list[Match]:
-    """Assign each found region, the surest first, to the subject that it overlaps most, each subject once."""
+    """Assign each found region, best first, to the subject that it overlaps most, each subject once."""
     left = list(scene.rois)
     matches = []
     for one in sorted(found, key=lambda each: -each.score):

@@ -1,4 +1,4 @@
-"""Whole pictures against their annotation: who is found, and how good the key points are beside true regions."""
+"""Evaluation on whole pictures: the found subjects, and their key points beside those in true regions."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ def evaluate_finding(
     settings: Settings | None = None,
     progress: bool | None = None,
 ) -> FindingScore:
-    """Score who is found in whole pictures, and the key points end to end beside those of the true regions.
+    """Score the subjects found in whole pictures, and their key points beside those in the true regions.
 
-    The parts of who is found are those of the look that found them, as in `infer`. Pictures are seen at their own size,
-    where `infer` may read large JPEGs at half of it.
+    The parts of a found subject are those of the look that found it, as in `infer`. Pictures are read at their own
+    size; `infer` may read large JPEGs at half of it.
 
-    A region is the subject's that it overlaps most, each subject once, the surest region first. Regions whose middle
-    lies in an annotated crowd, or on a person who is no sample, count neither as right nor as false.
+    Each region, best first, is assigned to the remaining subject that it overlaps most. Regions whose middle lies in an
+    annotated crowd, or on a person who is no sample, count neither as true nor as false.
 
     Args:
         model: the pose network; it is left as it was.
-        looks: who looks for subjects (`Asked.of`).
+        looks: the search for subjects (`Asked.of`).
         dataset: annotated samples; of COCO's files also the pictures without people.
         finder: its name, for titles.
         rule: when a part is right; PCK@0.2 if not given.
         oks: whether COCO's average precision is computed; if not given, where the annotation allows it.
-        settings: how the pose network looks at a subject.
+        settings: of the pose network's runs.
         progress: whether to show a bar; if not given, for more than a few pictures on a terminal.
 
     Raises:
@@ -126,7 +126,7 @@ class _Finding:
                 self._take(key, picture, rois, parts)
 
     def _in_order(self, parts: np.ndarray) -> np.ndarray:
-        """Parts [P', 3] of the network in the order of the dataset: [P, 3], NaN where the network has none."""
+        """Return parts [P', 3] of the network in the order of the dataset: [P, 3], NaN where the network has none."""
         return np.where(self.order[:, None] < 0, np.nan, parts[self.order])
 
     @cached_property
@@ -226,7 +226,7 @@ class _Finding:
         return found[0].mean
 
     def _precision(self, images: Sequence[str], parts: np.ndarray) -> AveragePrecision:
-        """COCO's numbers; a subject's score is the mean over its parts."""
+        """Return COCO's numbers; a subject's score is the mean over its parts."""
         truth, known = with_unsampled(*self._truth(), self.reader.names, self.skeleton)
         shared = self.order >= 0
         heights = parts[:, shared, 2]
@@ -235,7 +235,7 @@ class _Finding:
 
 
 def matched_regions(rois: Sequence[Roi], true: Sequence[Roi], least: float) -> dict[int, int]:
-    """Return which true region each found one is: of those left the one that it overlaps most, the first one first."""
+    """Match found regions in order, each with the remaining true region that it overlaps most."""
     left = dict(enumerate(true))
     pairs: dict[int, int] = {}
     for i, roi in enumerate(rois):

@@ -112,7 +112,7 @@ class FindingScore:
         }
 
     def table(self) -> str:
-        """Two tables in percent: regions by their overlap, and key points beside those of true regions."""
+        """Format two tables in percent: regions by overlap, and key points beside those of true regions."""
         hits = self.regions[OVERLAPS.index(MATCHED)].hits
         lines = [f"subjects of {self.dataset} in {self.pictures} pictures, found by {self.finder}"]
         lines += [_row("overlap of the regions", [f"{one.overlap:g}" for one in self.regions])]

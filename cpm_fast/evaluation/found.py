@@ -114,7 +114,7 @@ class Evaluation:
         return np.array([errors(stage, self.truth) for stage in self.predictions])
 
     def groups(self) -> dict[str, list[int]]:
-        """Parts whose scores are averaged in tables: the two sides of a pair under one name, the others alone."""
+        """Group the parts whose scores tables average: both sides of a pair under one name, the others alone."""
         return {_stem(self.names, i, j): sorted({i, j}) for i, j in enumerate(self.skeleton.mirror) if i <= j}
 
     def group_means(self, score: Score) -> list[float]:
@@ -152,7 +152,7 @@ class Evaluation:
         return score_curves(self.rule, lines, self.dataset)
 
     def table(self, sides: bool = False) -> str:
-        """One row per stage in percent: mean, area under the curve, every part; then what was counted, and how.
+        """Format one row per stage in percent: mean, area under the curve, every part; then the samples and the rule.
 
         Args:
             sides: with a second table, in which left and right are averaged, and the errors in pixels.
@@ -196,7 +196,7 @@ class Evaluation:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Scores, curves and counts as plain numbers, fractions, None for NaN; no predictions."""
+        """Return scores, curves and counts as plain numbers: fractions, None for NaN; no predictions."""
         return {
             "dataset": self.dataset,
             "source": self.source,

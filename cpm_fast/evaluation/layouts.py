@@ -69,7 +69,7 @@ def from_arrays(
     matlab: bool = False,
     first_pixel: float | None = None,
 ) -> PredictedParts:
-    """Predictions from named arrays.
+    """Read predictions from named arrays.
 
     The array is one of `ARRAY_NAMES`, or the only one of three or four axes. Lengths identify its axes: parts, 2
     coordinates (a third would be a score) and subjects, as [p, 2, K] (the release), [K, p, 2], [2, p, K] or, with
@@ -117,7 +117,7 @@ def _choose(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 
 def _arranged(values: np.ndarray, parts: Sequence[int], count: int, name: str) -> tuple[np.ndarray, str]:
-    """Numbers as [T, K, p, 2 or 3], and their axes in words."""
+    """Return the numbers as [T, K, p, 2 or 3], and their axes in words."""
     shape = values.shape[-3:]
     fitting = []
     for axes in permutations(range(3)):  # which axis is K, p and the coordinates
@@ -142,7 +142,7 @@ def _arranged(values: np.ndarray, parts: Sequence[int], count: int, name: str) -
 
 
 def order_of(parts: int, wanted: Skeleton, theirs_first: bool = False) -> tuple[str, ...]:
-    """Names of so many parts that a file doesn't name: the dataset's, or the usual ones where they share a part.
+    """Name parts that a file doesn't name by their number: as the dataset does, or as usual if they share a part.
 
     Raises:
         ValueError: there are none for so many.

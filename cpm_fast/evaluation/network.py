@@ -267,13 +267,13 @@ class Reader:
             yield sample
 
     def truth(self) -> np.ndarray:
-        """[m, P, 2] image pixels of the samples that were read, NaN where not labeled."""
+        """Return the parts [m, P, 2] in image pixels of the samples that were read, NaN where not labeled."""
         return np.array(self.parts_image).reshape(-1, len(self.dataset.skeleton), 2)
 
     def with_predictions(
         self, predicted: np.ndarray, scored: list[int], protocol: str, pyramid: tuple[float, ...]
     ) -> Predictions:
-        """Predictions [T, m, P, x y height] of the samples that were read, with what is known of these."""
+        """Return predictions [T, m, P, x y height] of the samples that were read, with the annotation of these."""
         return Predictions(
             indices=self.indices,
             names=self.names,

@@ -26,7 +26,7 @@ class Subjects:
     """Subjects of several images.
 
     Args:
-        images: [M] of which image each is.
+        images: [M] the image of each.
         parts_image: [M, P, 2] image pixels, NaN where not labeled or not predicted.
         values: [M] the area in square image pixels of annotated subjects, the score of predicted ones.
         boxes: [M, 4] left, top, width, height of annotated subjects; about the labeled parts where NaN or not given.
@@ -202,6 +202,6 @@ def _triples(points: np.ndarray, flag: int) -> list[float]:
 
 
 def _box(points: np.ndarray) -> list[float]:
-    """Left, top, width and height about the labeled parts."""
+    """Return left, top, width and height of the box around the labeled parts."""
     known = points[np.isfinite(points).all(axis=1)]
     return [*known.min(axis=0).tolist(), *np.ptp(known, axis=0).tolist()] if len(known) else [0.0] * 4

@@ -126,7 +126,7 @@ def _part_table(found: Evaluation) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a name and cells that are HTML already."""
+    """Return a table; each row has a name and cells that are HTML already."""
     top = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in head)
     lines = [f"<tr><td>{escape(row[0])}</td>{''.join(row[1:])}</tr>" for row in rows]
     return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'

@@ -65,7 +65,7 @@ def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.n
 
 
 def _near(points: np.ndarray, roi: Roi) -> Roi:
-    """Return a region about these points with a little room, not larger than the subject's own."""
+    """Return a region around these points with a little room, not larger than the subject's own."""
     known = points[np.isfinite(points).all(axis=1)]
     low, high = known.min(axis=0), known.max(axis=0)
     side = TILE_MARGIN * float((high - low).max())
@@ -80,7 +80,7 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
 
 
 def wrong_parts(found: Evaluation, number: int) -> list[int]:
-    """Labeled parts that the last stage misses by more than the threshold allows, the farthest first."""
+    """Return the labeled parts that the last stage misses by more than the threshold, the farthest first."""
     labeled = np.isfinite(found.truth[number]).all(axis=1)
     distances = np.where(np.isfinite(found.errors[-1, number]), found.errors[-1, number], np.inf)
     allowed = (found.rule.threshold or 0.0) * found.reference_length[number]

@@ -117,7 +117,7 @@ def read_predictions(
     order: Sequence[str] | None = None,
     first_pixel: float | None = None,
 ) -> PredictedParts:
-    """Predictions from a file.
+    """Read predictions from a file.
 
     .mat and .npz hold arrays (`layouts.from_arrays`); .json is one of ours or a list of COCO's results; .csv and .npz
     of ours are read too.
@@ -168,7 +168,7 @@ def _read(
 
 
 def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
-    """Every subject of every image, in order."""
+    """Return every subject of every image, in order."""
     results, failures = read
     if not len(results):
         raise ValueError("it holds no image")
@@ -191,7 +191,7 @@ def _of_results(read: Read, first_pixel: float | None) -> PredictedParts:
 def _of_coco(
     entries: Sequence[Any], wanted: Skeleton, order: Sequence[str] | None, first_pixel: float | None
 ) -> PredictedParts:
-    """COCO's results: a list of {image_id, keypoints: x, y and a number of every part, score}; 0, 0, 0 is not found."""
+    """Read COCO's results, a list of {image_id, keypoints: x, y, number per part, score}; 0, 0, 0 is not found."""
     if not entries:
         raise ValueError("it holds no entry")
     rows = [np.array(entry["keypoints"], dtype=np.float64) for entry in entries]
@@ -217,7 +217,7 @@ def _of_coco(
 
 
 def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleton: Skeleton) -> Subjects:
-    """All predictions of a file, of images that the dataset has, for matching by `oks.average_precision`.
+    """Return all predictions of a file for images of the dataset, which `oks.average_precision` matches.
 
     Args:
         parts: of the file.

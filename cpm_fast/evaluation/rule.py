@@ -24,7 +24,7 @@ PERSON, OBSERVER = "person", "observer"
 TORSO_ENDS = "left_shoulder:right_hip"
 # PCKh's curve goes as far as its threshold, in the same steps as PCK's.
 PCKH_CURVE = tuple(step / 100 for step in range(51))
-# A curve over pixels goes to twice the threshold in so many steps.
+# A curve over pixels goes to twice the threshold in this many steps.
 PIXEL_STEPS = 40
 SHOULDERS = ("left_shoulder", "right_shoulder")
 
@@ -37,7 +37,7 @@ class Rule:
         metric: "pck" (Yang and Ramanan 2013), "pckh" (MPII: over the head length; pelvis and thorax have no share in
             the mean), "flic" (PCK over the torso; elbows and wrists are reported), or "auto": by the dataset.
         reference: "torso", |left_shoulder - right_hip| of the truth; "head", the annotated head length; "box", the
-            longer side of the box about the labeled parts; "pixel", one image pixel; or two parts "PART:PART", their
+            longer side of the box around the labeled parts; "pixel", one image pixel; or two parts "PART:PART", their
             distance in the truth. If None, the metric's; for PCK the torso if the skeleton has one, else the box.
         threshold: fraction of the reference length; if None 0.2, and 0.5 for "pckh".
         centric: "person": left and right are as they were annotated and predicted; "observer": both are renamed by
@@ -179,7 +179,7 @@ def observer_centric(parts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def to_observer(parts: np.ndarray, skeleton: Skeleton, *values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Parts [M, P, 2], and values [M, P] of them, with the observer's left and right."""
+    """Return parts [M, P, 2] and their values [M, P] with the observer's left and right."""
     turned = observer_centric(parts, skeleton)
     mirror = list(skeleton.mirror)
     swapped = []

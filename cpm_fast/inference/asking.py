@@ -1,4 +1,4 @@
-"""The answer to who is where, when a user gives neither boxes nor rois: a finder, a search, or the whole picture."""
+"""The search for subjects when a user gives neither boxes nor rois: by a finder, by the network, or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Looks(Protocol):
     """A way to look for subjects."""
 
     def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> Sequence[Sighting]:
-        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        """Return the subjects in an image [H, W, 3] uint8 BGR, best first."""
         ...
 
     def longer_px(self, config: NetworkConfig) -> int | None:

@@ -85,7 +85,7 @@ def infer(
             returns boxes [N, 4] (left, top, right, bottom) in its pixels, or [N, 5] with a score behind each box; with
             `readers` their threads call it. With these an image may have no subject. False, and "auto" for weights
             without a finder: each image is one subject, seen whole.
-        max_subjects: the most subjects that `find` returns per image, the surest first; all if not given.
+        max_subjects: the most subjects that `find` returns per image, best first; all if not given.
         min_find_score: the least score of a found subject: with a finder the mean of the belief in its center and the
             height of its peaks, whose default is the finder's (with the released person network, whose regions are as
             high as the image, the belief alone, 0.5); with a search the mean height of its peaks, 0.3 if not
@@ -216,7 +216,7 @@ class Job:
         return replace(self, sources=[self.sources[i] for i in indices], regions=self.regions.only(indices))
 
     def run(self, progress: bool | None = None) -> Iterator[Result | Failure]:
-        """One outcome per image, in order, each as soon as its batches are through."""
+        """Yield one outcome per image, in order, each as soon as its batches are done."""
         show = bar_wanted(progress, len(self.sources), PROGRESS_FROM_IMAGES)
         budget = AHEAD_BATCHES * self.settings.batch
         read = read_ahead(self._read, range(len(self.sources)), self._crops, self.readers, budget)

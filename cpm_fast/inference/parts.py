@@ -80,7 +80,7 @@ class Subjects:
 def subjects_in(
     image: np.ndarray, sightings: Sequence[Sighting], config: NetworkConfig, settings: Settings
 ) -> Subjects:
-    """Return the subjects of an image [H, W, 3] uint8 BGR: who was seen already is not cut out and seen again."""
+    """Return the subjects of an image [H, W, 3] uint8 BGR: those with known parts are not cut out again."""
     unseen = [one.roi for one in sightings if one.found is None]
     return Subjects(sightings, _cuts(image, unseen, config, settings))
 
@@ -214,7 +214,7 @@ class _Passes:
 
 
 def _clock(device: torch.device) -> float:
-    """Seconds, once the device is done; the caller waits for its answer right afterwards in any case."""
+    """Return the time in seconds once the device is done; the caller waits for its result right afterward anyway."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

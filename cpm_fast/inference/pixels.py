@@ -47,7 +47,7 @@ def read_to_look(source: Source, longer_px: int | None) -> Picture:
 
 
 def sightings_in(picture: Picture, looks: Looks, engine: Engine, settings: Settings, name: str) -> list[Sighting]:
-    """Return the subjects in a picture, with regions in its own pixels, the surest first; errors name the picture."""
+    """Return the subjects in a picture, with regions in its own pixels, best first; errors name the picture."""
     found = looked(looks, engine, settings, picture.pixels, name)
     return [replace(one, roi=one.roi.reduced(1 / picture.reduction)) for one in found]
 

@@ -39,7 +39,7 @@ class Region:
         """Refuse what does not touch the image; reaching out of it in part is fine.
 
         Raises:
-            ValueError: the extent lies wholly outside.
+            ValueError: the extent lies entirely outside.
         """
         left, top, right, bottom = self.extent
         if right <= -0.5 or bottom <= -0.5 or left >= width - 0.5 or top >= height - 0.5:
@@ -69,7 +69,7 @@ class Regions:
         """Return the regions of image number `index`, of this (height, width).
 
         Raises:
-            ValueError: a region lies wholly outside the image.
+            ValueError: a region lies entirely outside the image.
         """
         height, width = size
         if self.given is None:

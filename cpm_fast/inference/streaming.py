@@ -56,7 +56,7 @@ def stream(
     a number of its own (`result.ids`) until it has not been seen for 25 frames, or has left the picture. From frame to
     frame poses go to the subjects whose key points and regions, moved by their last velocity, are most like theirs.
 
-    Without a finder there are one subject, or those of the boxes, in every frame.
+    Without a finder every frame has one subject, or those of the boxes.
 
     The network looks where the subject was in the frame before: at the box of the parts that it was sure of, with the
     margin it was trained for. If it was sure of fewer than half, it starts again from the first region; a frame in
@@ -72,8 +72,8 @@ def stream(
             whole.
         follow: whether regions follow the parts; if not, every frame has the regions of the first.
         smooth: filter the key points of each subject over time; True is `OneEuro()`. Regions follow what was found.
-        find: who finds subjects, if boxes and rois do not say, as for `infer`. False, and "auto" for weights without a
-            finder, or with max_subjects=1 or follow=False: one subject, seen whole at first.
+        find: how to find subjects if neither boxes nor rois are given, as for `infer`. False, and "auto" for weights
+            without a finder, or with max_subjects=1 or follow=False: one subject, seen whole at first.
         max_subjects: followed at a time.
         min_find_score: the least score of a new subject, as for `infer`.
         pyramid, flip, batch, device, precision, color, refine, belief_maps, threads, tune: as for `infer`.
@@ -133,11 +133,11 @@ def make_tracker(
     rois: Any = None,
     follow: bool = True,
 ) -> Tracker:
-    """Return the tracker of subjects that come and go where somebody looks for them, otherwise of fixed ones.
+    """Return the tracker: of subjects that come and go if there is a search for them, otherwise of fixed ones.
 
     Args:
         engine, settings, name, boxes, rois, follow: as for `Tracker`.
-        asked: who looks for subjects.
+        asked: the search for subjects.
 
     Raises:
         FileNotFoundError: no such finder.
@@ -160,7 +160,7 @@ def smoothed(results: Iterator[Result], filtering: OneEuro) -> Iterator[Result]:
 
 
 def smooth_result(result: Result, smoothers: dict[int, Smoother], filtering: OneEuro) -> Result:
-    """One frame's result, filtered; `smoothers` holds one for each subject of the last frame that had any."""
+    """Filter the result of a frame; `smoothers` holds one for each subject of the last frame that had any."""
     if len(result):
         for gone in smoothers.keys() - set(result.numbers):
             del smoothers[gone]

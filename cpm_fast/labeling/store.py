@@ -33,7 +33,7 @@ class Conflict(Exception):
     """An error: the labels of a picture are not those that a change started from.
 
     Args:
-        picture: the current state of the picture, as of `Store.picture`.
+        picture: the current state of the picture, as for `Store.picture`.
     """
 
     def __init__(self, picture: dict[str, Any]) -> None:

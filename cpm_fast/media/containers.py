@@ -56,7 +56,7 @@ def first_picture(data: bytes) -> FirstPicture:
 
 
 def _first_jpeg(data: bytes) -> FirstPicture:
-    """Segments with a length are stepped over, so that a thumbnail inside of one is not taken for the picture."""
+    """Find the picture of a JPEG: segments with a length are skipped, and so is a thumbnail within one."""
     size, at, scanned = None, len(JPEG_START), False
     while (found := JPEG_MARKER.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()

@@ -19,7 +19,7 @@ from cpm_fast.media.decoder_log import heard
 
 
 def suffixes(names: str) -> frozenset[str]:
-    """Return {".a", ".b"} of "a b"."""
+    """Return the suffixes {".a", ".b"} for the names "a b"."""
     return frozenset(f".{name}" for name in names.split())
 
 
@@ -279,7 +279,7 @@ def _pages(data: bytes) -> int:
 
 
 def _as_bytes(image: np.ndarray, name: str) -> np.ndarray:
-    """[H, W] or [H, W, 3] of any samples as [H, W, 3] uint8."""
+    """Return an image [H, W] or [H, W, 3] of any samples as [H, W, 3] uint8."""
     if image.dtype == np.uint16:
         bits = max(8, int(image.max()).bit_length())
         if bits < 16:

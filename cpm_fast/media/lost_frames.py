@@ -1,4 +1,4 @@
-"""Frames that a decoder passes over without a word: the file's packets tell how many."""
+"""Frames that a decoder skips silently: the packets of the file tell their number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 # A packet this near to another, as a share of the usual step, is no frame of its own: a field of an interlaced frame,
-# or a picture that other frames refer to and nobody sees.
+# or a picture that other frames refer to but that is not shown.
 OWN_SHARE = 0.5
 
 

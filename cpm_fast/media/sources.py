@@ -57,7 +57,7 @@ class Source:
     max_pixels: int = MAX_PIXELS
 
     def read(self) -> np.ndarray:
-        """[H, W, 3] uint8 BGR, upright by the EXIF orientation; gray is repeated, alpha is dropped.
+        """Return [H, W, 3] uint8 BGR, upright by the EXIF orientation; gray is repeated, alpha is dropped.
 
         Raises:
             OSError: the file can't be read.
@@ -124,7 +124,7 @@ def list_images(
 
 
 def check_color(color: str) -> None:
-    """Raise ValueError if a name of a channel order is none."""
+    """Raise ValueError if a channel order is unknown."""
     if color not in ("bgr", "rgb"):
         raise ValueError(f"color must be 'bgr' or 'rgb', got {color!r}")
 
@@ -269,7 +269,7 @@ def _check_pil(image: Any, name: str) -> None:
 
 
 def _three_channels(image: np.ndarray) -> np.ndarray:
-    """[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] -> [H, W, 3]."""
+    """Return [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] as [H, W, 3]."""
     if image.ndim == 2:
         image = image[..., None]
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]

@@ -34,7 +34,7 @@ FFMPEG = "FFMPEG"
 MOST_BAD_FRAMES = 50
 # Largest distance of the second frame from the place that the file's rate gives it, in frames.
 RATE_TOLERANCE = 0.2
-# A frame that comes later than so many steps after the one before has the packets between them looked at.
+# If a frame comes more than this many steps after the previous one, the packets between them are counted.
 LONG_STEP = 1.5
 
 
@@ -99,7 +99,7 @@ def _animated(path: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    """Whether Pillow or OpenCV knows the file by its beginning as a picture."""
+    """Return whether Pillow or OpenCV recognizes the file as a picture."""
     from PIL import Image
 
     try:
@@ -168,7 +168,7 @@ class Video:
         self.cut_short, self.damaged = False, 0
 
     def frames(self, first: int = 0) -> Generator[VideoFrame]:
-        """Yield the frames from number `first` on; those before are decoded and dropped, which no file gets wrong.
+        """Yield the frames from number `first` on; those before are decoded and dropped, which works for every file.
 
         A frame that can't be decoded keeps its number and comes out as damaged. Warns at the end where there were
         such frames, and where a file ends before its time.
@@ -218,12 +218,12 @@ class Video:
         return None
 
     def _passed_over(self, earlier: float, later: float) -> int:
-        """Count the frames between two times that FFmpeg did not give: it passes over what it can't decode."""
+        """Count the frames between two times that FFmpeg did not return: it skips frames that it can't decode."""
         late = later - earlier > LONG_STEP / self.rate
         return self._packets_between(earlier, later) if late else 0
 
     def _steps_without_frames(self, earlier: float, later: float, lost: int) -> int:
-        """Count the steps between two frames to which neither a frame nor one that is known to be lost belongs."""
+        """Count the steps between two frames that have neither a frame nor a known lost frame."""
         steps = (later - earlier) * self.rate
         return max(0, round(steps) - 1 - lost) if math.isfinite(steps) else 0
 
@@ -244,7 +244,7 @@ class Video:
         try:
             if self.is_camera or self._capture.getBackendName() == FFMPEG:
                 return self._capture.read()
-            # Other readers of files print what is wrong with a frame.
+            # Other readers print the errors of a frame.
             return heard(self._capture.read)[0]
         except cv2.error:
             return False, None
@@ -276,7 +276,7 @@ class Video:
         """Compare the number of frames with that of the file, which may announce a little more than it holds."""
         missing = announced - count
         many = missing > max(MISSING_FRAMES, MISSING_SHARE * announced)
-        # Times that reach the end say that the frames lack in the middle.
+        # If the times reach the end, the missing frames are in the middle.
         self.cut_short = many and announced - 1 - last * self.rate > MISSING_FRAMES
         if self.cut_short:
             self._warn_of_cut(f"ends after {count} of the {announced} frames it announces")

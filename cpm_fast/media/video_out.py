@@ -26,7 +26,7 @@ CODECS = {
     ".avi": ("MJPG",),
 }
 CODEC_NAMES = {"avc1": "H.264", "VP80": "VP8", "mp4v": "MPEG-4 part 2", "MJPG": "Motion JPEG"}
-# For a source whose frames come at times of their own: so many frames per second keep them to 8 ms.
+# The rate for a source with irregular times: it keeps them to 8 ms.
 LARGEST_RATE = 60.0
 
 
@@ -80,7 +80,7 @@ def codec_for(suffix: str) -> str | None:
 
 
 def playable_suffix() -> str:
-    """Suffix of a video that browsers play: .mp4 where this build writes H.264, otherwise .webm."""
+    """Return the suffix of a video that browsers play: .mp4 if this build writes H.264, otherwise .webm."""
     return ".mp4" if codec_for(".mp4") == "avc1" else ".webm"
 
 

@@ -47,7 +47,7 @@ def mpii_reference_length(head_box: np.ndarray) -> np.ndarray:
 
 
 def box_reference_length(truth: np.ndarray) -> np.ndarray:
-    """Return the longer side of the box about the labeled parts [M, P, 2]: [M], NaN where none is labeled.
+    """Return the longer side of the box around the labeled parts [M, P, 2]: [M], NaN where none is labeled.
 
     It is for skeletons without a torso. It depends on the pose and on the labeled parts, so such scores compare only
     with each other.

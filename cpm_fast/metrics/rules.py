@@ -35,7 +35,7 @@ def pckh(
     threshold: float = PCKH_THRESHOLD,
     valid: np.ndarray | None = None,
 ) -> Score:
-    """PCK with the head size as reference length, the rule of the MPII benchmark (Andriluka et al. 2014).
+    """Compute PCK with the head size as reference length, as the MPII benchmark does (Andriluka et al. 2014).
 
     Pelvis and thorax have their scores in `per_part`, but do not count in `mean`.
 

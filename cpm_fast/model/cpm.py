@@ -73,7 +73,7 @@ class ContextConv(nn.Module):
         return y
 
     def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight [O, C, k, k] and bias [O] with the normalization's running statistics folded in."""
+        """Return weight [O, C, k, k] and bias [O] with the running statistics of the normalization folded in."""
         if self.norm is None:
             return self.weight, self.bias
         mean, variance = self.norm.running_mean, self.norm.running_var
@@ -147,7 +147,7 @@ class CPM(nn.Module):
         return [maps[CPM_STAGE_OUTPUT.format(stage)] for stage in range(1, self.config.stages + 1)]
 
     def inputs(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """Return the maps that the layers start from, by name; arguments and errors as of `forward`."""
+        """Return the maps that the layers start from, by name; arguments and errors as for `forward`."""
         self.check(crops, center_map)
         if center_map is None:
             size = (crops.shape[2], crops.shape[3])

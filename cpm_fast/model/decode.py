@@ -64,7 +64,7 @@ def unmirror(maps: torch.Tensor, skeleton: Skeleton) -> torch.Tensor:
 
 
 def scale_frames(pyramid: Sequence[float], config: NetworkConfig, flip: bool = False) -> torch.Tensor:
-    """[S, 4] float64: pixels of the nominal box -> cells of each crop's map, those of mirrored crops turned back.
+    """Return frames [S, 4] float64: pixels of the nominal box to cells of each crop's map, mirrored ones turned back.
 
     Cell g of a row turned back was cell w - 1 - g, at pixel 8 (w - 1 - g) + offset of the mirrored crop, which is
     pixel 8 g + 7 - offset of the crop: the same for 3.5, and only there.

@@ -13,7 +13,7 @@ class Group:
     """Layers that run as one: convolutions that read one map, or pools of the parts of one map; else a single layer.
 
     Args:
-        layers: of one kind, kernel and size; the group's output is theirs, one behind the other along the channels.
+        layers: of one kind, kernel and size; the group's output is theirs, one after another along the channels.
         inputs: names of the maps that it reads: those of layers, or the output of the group that made all of them.
     """
 

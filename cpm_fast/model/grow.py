@@ -54,7 +54,7 @@ def _number(name: str) -> int:
 
 
 def _sequences(config: NetworkConfig) -> dict[str, list[Form]]:
-    """Return the convolutions that stand one behind the other, by their names without the number."""
+    """Return the convolutions that stand one after another, by their names without the number."""
     found: dict[str, list[Form]] = {}
     adds = sums(config)
     for layer in network_layers(config):

@@ -96,7 +96,7 @@ class _Builder:
         )
 
     def convs(self, prefix: str, source: str, convs: Sequence[Conv], stage: int = 0, dropout: str = "") -> str:
-        """Append convolutions one behind the other, each with its sum, and with dropout behind it if that is named."""
+        """Append convolutions one after another, each with its sum, and with dropout behind it if that is named."""
         made: list[str] = []
         for number, conv in enumerate(convs, 1):
             source = self.conv(f"{prefix}{number}", source, conv, stage, linear=conv.add > 0)

@@ -56,7 +56,7 @@ def write_network(
     dtype: torch.dtype | None = None,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a network's state and config; arguments and errors as of `files.save_model`."""
+    """Write a network's state and config; arguments and errors as for `files.save_model`."""
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {str(path)!r}")
     stored = {

@@ -105,7 +105,7 @@ class TensorWalk(Walk[Each, torch.Tensor]):
 
 
 def max_pool(layer: Layer, x: torch.Tensor) -> torch.Tensor:
-    """Maxima of windows, stride 2; on sides that are even, as all are, both forms give half of them."""
+    """Return the maxima of windows at stride 2; all sides are even, so both forms of pool give half of them."""
     return F.max_pool2d(x, layer.kernel, 2, layer.padding, ceil_mode=layer.padding == 0)
 
 

@@ -1,7 +1,7 @@
 """The choice of implementation of the ops: `fast` native code by device, or `reference`, the plain PyTorch oracle.
 
 Without a request each op takes the fast one where it exists, and otherwise falls back to the reference with one
-warning. CPM_FAST_BACKEND=fast|reference or `use_backend` make a request, which is met or refused, never bent.
+warning. CPM_FAST_BACKEND=fast|reference or `use_backend` make a request, which is met or raises an error.
 """
 
 from __future__ import annotations

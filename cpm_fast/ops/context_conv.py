@@ -19,7 +19,7 @@ from cpm_fast.reference.context_conv import context_conv as reference_context_co
 
 
 def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
-    """Same-size k x k convolution, bias and ReLU fused; the layer of Wei et al. 2016, Figure 2.
+    """Apply a same-size k x k convolution with bias and ReLU: the layer of Wei et al. 2016, Figure 2.
 
     Zero padding k // 2 on each side and stride 1, so the map keeps its size. Differentiable once in x, weight and bias;
     at 0 the ReLU lets no gradient through. Sums are float32 for 16-bit arguments. On CUDA float32 arguments are

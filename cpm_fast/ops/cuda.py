@@ -26,7 +26,7 @@ def mode_of(dtype: torch.dtype) -> str:
 
 
 def capability_of(device: torch.device) -> int:
-    """80, 90 and so on.
+    """Return the compute capability of a device as a number: 80, 90 and so on.
 
     Raises:
         RuntimeError: the kernels need more.

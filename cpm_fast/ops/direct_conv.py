@@ -65,7 +65,7 @@ def direct_conv(
     pool: Pool | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Same-size k x k convolution, bias, ReLU and pooling fused, with a weight that `pack_weight` has packed.
+    """Apply a same-size k x k convolution with bias, ReLU and pooling; `pack_weight` has packed its weight.
 
     Equal to `context_conv` to rounding. Any number of threads gives the same bits, and pooling the bits that
     `F.max_pool2d` of the whole output would give.

@@ -147,7 +147,7 @@ def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Ten
     for name in ("x", "earlier"):
         if share_memory(out, maps[name]):
             raise ValueError(f"out must lie apart from {name}, which is read while out is written")
-    # Cells one behind the other, channels innermost.
+    # Cells one after another, channels innermost.
     a, b, total = (each.detach().permute(0, 2, 3, 1).numpy() for each in maps.values())
 
     def call() -> None:

@@ -39,7 +39,7 @@ def address(name: str, tensor: torch.Tensor) -> int:
 
 
 def optional_address(name: str, tensor: torch.Tensor | None) -> int:
-    """As `address`, and 0 where there is no tensor."""
+    """Return the `address` of a tensor; 0 if there is none."""
     return 0 if tensor is None else address(name, tensor)
 
 
@@ -76,7 +76,7 @@ def foreign_kind(tensor: torch.Tensor) -> str | None:
 
 
 def span_bytes(tensor: torch.Tensor) -> int:
-    """Bytes of the storage up to the end of the tensor's last value; 0 if it has none."""
+    """Return the bytes of the storage up to the end of the tensor's last value; 0 if it has none."""
     if not tensor.numel():
         return 0
     last = sum((side - 1) * step for side, step in zip(tensor.shape, tensor.stride(), strict=True))

@@ -80,7 +80,7 @@ def spectral_conv(
     pool: Pool | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Same-size k x k convolution, bias, ReLU and pooling fused, with a weight that `transform_weight` has transformed.
+    """Apply a same-size k x k convolution with bias, ReLU and pooling; `transform_weight` has transformed its weight.
 
     Equal to `context_conv` to rounding. Errors are a share of the largest value of a tile: about 1e-7 of it. So on the
     CPU an image runs by plain sums instead, by itself, where its largest magnitude is more than 8192 times that of a

@@ -23,7 +23,7 @@ RIM_COLOR, RIM_ALPHA, LIMB_ALPHA, DOT_LIGHTEN = (25, 20, 20), 0.55, 0.9, 0.55
 SIDE_OF_EXTENT = 1.4
 
 DIM = 0.6
-# The color map starts here, past its black, so that little heat is a glow and no shadow.
+# The color map starts here, past its black, so that little heat looks like a glow, not a shadow.
 FIRST_COLOR = 80
 PANEL_PX, GAP_PX, TITLE_PX = 300, 10, 34
 

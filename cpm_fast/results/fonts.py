@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-# So many of the system's fonts are looked into.
+# The number of the system's fonts that are searched.
 MOST_FONTS = 500
 
 
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont | None:
-    """Return a font that has all letters of a text; None if neither matplotlib nor the system brings one."""
+    """Return a font that has all letters of a text; None if neither matplotlib nor the system has one."""
     from PIL import ImageFont
 
     letters = frozenset(letter for letter in text if not letter.isspace())

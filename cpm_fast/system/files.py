@@ -1,4 +1,4 @@
-"""Files that are either old or new, never half: written under a temporary name, synced and renamed; and JSON."""
+"""Atomic files, either old or new, never half: written under a temporary name, synced and renamed; and JSON."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """json.loads, for text that anybody may have written.
+    """Parse JSON as json.loads does, from text that anybody may have written.
 
     Raises:
         ValueError: it is not JSON, or nested too deeply to be read.

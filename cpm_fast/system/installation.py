@@ -1,4 +1,4 @@
-"""The commands of pip that install this package again, or what it lacks: a checkout and an installed wheel differ."""
+"""The pip commands that reinstall this package or add an extra, for a checkout or an installed wheel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def install_command(extra: str) -> str:
 
 
 def rebuild_command() -> str:
-    """Return the command that compiles the package again and installs it; wheels are passed over."""
+    """Return the command that compiles the package again and installs it; it never uses a wheel."""
     if in_checkout():
         return f"pip install -e {shlex.quote(str(ROOT))}"
     origin = _origin()

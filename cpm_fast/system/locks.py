@@ -15,7 +15,7 @@ from pathlib import Path
 from cpm_fast.system.files import naming, parse_json
 
 LOCK_FILE = ".cpm_fast.lock"
-# Folders that threads of this process hold: record locks are of processes, and lost when any handle of the file is
+# Folders that threads of this process hold: record locks belong to the process, and end when any handle of the file is
 # closed.
 HELD: set[str] = set()
 # Windows locks bytes, which nobody else can read then: one far behind the text.

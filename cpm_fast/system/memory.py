@@ -13,7 +13,7 @@ M_MMAP_MAX, MMAP_MAX = -4, 65536
 
 
 def keep_freed_memory() -> None:
-    """Have glibc reuse large blocks instead of returning them to the system after every use, from now on.
+    """Make glibc reuse large blocks from now on, instead of returning them to the system after every use.
 
     By default each map of a step is mapped, zeroed page by page, and unmapped again; for the compact network that is
     about half of a training step. Does nothing where the C library is another.

@@ -92,7 +92,7 @@ def number_array(values: Any, name: str, shape: str = "") -> np.ndarray:
 
 
 def identifier(value: Any, what: str) -> int | str:
-    """Return what a JSON file calls an entry: a whole number, or a text; digits alone are the number.
+    """Return the id of an entry in a JSON file: a whole number or a text; a text of digits becomes a number.
 
     Raises:
         ValueError: it is neither.

@@ -1,4 +1,4 @@
-"""Output folders: one process at a time, and no file is overwritten that this program did not write."""
+"""Output folders: one process writes at a time, and overwrites only files that this program wrote."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class OutputFolder:
         return there
 
     def stems_of(self, inputs: Sequence[str], names: Sequence[str], suffix: str) -> list[str]:
-        """Return a file name's stem for each input: the one that it had in an earlier run, or one that is of no other.
+        """Return a stem for the file of each input: that of an earlier run, or one that no other input has.
 
         Args:
             inputs: as they were given to `claim`.
@@ -141,7 +141,7 @@ class OutputFolder:
 
 
 def written_files(folder: Path) -> dict[str, list[int] | None]:
-    """Names of files that this program wrote into a folder, with their sizes and times; None while they are written."""
+    """List the files that this program wrote into a folder, with sizes and times; None while they are being written."""
     return _noted(folder, "files", lambda stamp: None if stamp is None else [int(value) for value in stamp])
 
 

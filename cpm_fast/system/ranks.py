@@ -67,7 +67,7 @@ class Ranks:
         return count if self.world == 1 else int(self.sum(torch.tensor(count, device=self.device)).item())
 
     def wait(self) -> None:
-        """Return when every process has come here.
+        """Wait until every process has called this.
 
         Raises:
             RuntimeError: one of them died.
@@ -158,7 +158,7 @@ def main_process() -> bool:
     """Return whether this process is the first of those that a launcher started, or the only one.
 
     Raises:
-        ValueError: as of `launched`.
+        ValueError: as for `launched`.
     """
     return launched().main
 
@@ -173,7 +173,7 @@ def join(device: torch.device = CPU) -> Ranks:
         device: where this process is to compute, without a number.
 
     Raises:
-        ValueError: as of `launched`.
+        ValueError: as for `launched`.
         RuntimeError: the others can't be reached in time, or there are more processes than CUDA devices.
     """
     ranks = launched()

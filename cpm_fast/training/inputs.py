@@ -20,7 +20,7 @@ Digests = dict[str, str | None]
 
 
 def annotation_digests(datasets: Iterable[Dataset]) -> Digests:
-    """Digest every file of annotations, whole: name -> digest."""
+    """Compute the digest of every annotation file: name -> digest."""
     return {
         _name(number, path, path.parent): hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         for number, dataset in enumerate(datasets)
@@ -29,7 +29,7 @@ def annotation_digests(datasets: Iterable[Dataset]) -> Digests:
 
 
 def input_digests(datasets: Sequence[Dataset]) -> Digests:
-    """Digest every file that the samples of datasets come from; None where it is missing.
+    """Compute the digest of every file that the samples of datasets come from; None if it is missing.
 
     Args:
         datasets: those that read files list them in `annotation_files` and `picture_files()`; others have none.

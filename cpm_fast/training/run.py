@@ -168,7 +168,7 @@ class Run:
         self.folder.describe(description)
 
     def steps_from(self, progress: Progress, model: CPM, optimizer: torch.optim.Optimizer) -> Progress:
-        """Run the remaining steps, or those up to `stop_after`, and leave a checkpoint behind."""
+        """Run the remaining steps, or those up to `stop_after`, and write a checkpoint at the end."""
         workers = self.options.loader_workers(self.ranks.local)
         steps, rank, world = (progress.step, self.last), self.ranks.rank, self.ranks.world
         batches = training_batches(self.items, self.batch, self.config.seed, *steps, workers, rank, world)

@@ -27,7 +27,7 @@ DRAWN = "compact-drawn"
 
 
 def bundled() -> list[str]:
-    """Names of the weights in the package; each has a card, <name>.md, beside it."""
+    """List the names of the weights in the package; each has a card, <name>.md, beside it."""
     return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 

@@ -35,7 +35,7 @@ def add_limit_options(parser: argparse.ArgumentParser, boxes: bool = False) -> N
         type=int,
         metavar="N",
         help=f"keep at most so many subjects of a finder{', a search or --boxes' if boxes else ' or a search'} per "
-        "picture, the surest first",
+        "picture, best first",
     )
     parser.add_argument(
         "--min-find-score",

@@ -18,7 +18,7 @@ HEAD_SHARE = 0.085
 def crossing_figures(
     seconds: float, seed: int = 0, size: tuple[int, int] = (240, 426)
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the frames of two figures that walk in opposite directions and cross repeatedly, one behind the other.
+    """Yield the frames of two figures that walk in opposite directions and cross repeatedly, one after another.
 
     Clothes, sizes, steps, speeds and backgrounds depend on the seed. One figure is always in front of the other, and
     hides most of it when they cross.

@@ -17,7 +17,7 @@ import numpy as np
 from cpm_fast.data.files.limits import check_file
 from cpm_fast.system.installation import install_command
 
-# Arrays that claim more than so many times their bytes in the file, and more than this besides, are refused.
+# Arrays that claim more than this many times their bytes in the file, and more than this many bytes, are refused.
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 24
 LARGEST_BYTES = 1 << 40
 PROBE = Path(__file__).with_name("hdf5_probe.py")

@@ -38,7 +38,7 @@ def numbers(values: Any, count: int, what: str) -> list[float]:
     """Return a list of `count` finite numbers.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     fine = isinstance(values, list) and len(values) == count
     if not fine or not all(_is_number(value) for value in values):
@@ -50,7 +50,7 @@ def whole(value: Any, what: str) -> int:
     """Return a whole number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST:
         return int(value)

@@ -34,7 +34,7 @@ class DeepLabCut(Subjects):
     """Labels of DeepLabCut (Mathis et al. 2018): 0-based pixels, empty where a part is not labeled.
 
     With one animal the whole picture is the region, as in `infer` without a box; with several (a row
-    `individuals`) each is a sample, its region about its labeled parts, and the others of the frame are its neighbors.
+    `individuals`) each is a sample, its region around its labeled parts, and the others of the frame are its neighbors.
     Frames without labels are left out; with several animals, so are animals with one labeled part, which has no extent,
     and parts that belong to no animal.
 

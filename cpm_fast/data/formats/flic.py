@@ -16,7 +16,7 @@ from cpm_fast.skeleton import FLIC
 # Indices of the released network's 9 parts among the 29 points of an example, in the skeleton's order.
 COLUMNS = (0, 1, 2, 3, 4, 5, 6, 9, 16)
 POINTS = 29
-# The release's center and scale: so far up the torso's box, and so many times its height.
+# The release's center, as a share of the height of the torso's box, and its scale per pixel of that height.
 TOP_SHARE = 0.7
 SCALE_PER_PX = 0.0110
 

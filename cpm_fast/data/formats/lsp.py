@@ -100,7 +100,7 @@ class LeedsSports:
 
 
 def _read_joints(path: Path) -> np.ndarray:
-    """`joints` of a .mat file, [3, 14, M] or [14, 3, M] float64."""
+    """Read `joints` of a .mat file, [3, 14, M] or [14, 3, M] float64."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the folder of LSP or LSP-extended must hold joints.mat")
     joints = read_mat(path, "joints")

@@ -130,7 +130,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]
     try:
         columns = list(reader.fieldnames or ())
         if all(name.startswith(" ") for name in columns[1:]):
-            # A space behind every comma belongs to no name.
+            # A space after a comma is not part of a name.
             reader.fieldnames = columns = [name.strip() for name in columns]
         return columns, [(reader.line_num, row) for row in reader], mark
     except csv.Error as error:

@@ -27,7 +27,7 @@ class Scene:
     Args:
         image: [H, W, 3] uint8 BGR.
         rois: of the K subjects.
-        ignored: squares about others, who may be found or not.
+        ignored: squares around others, who may be found or not.
         doubtful: whether the picture may show unlabeled subjects, as photographs do.
     """
 

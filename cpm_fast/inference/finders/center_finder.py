@@ -2,7 +2,7 @@
 
 The steps are those of the release's demo. The picture is brought to the height of the pose network's box, 368 px, and
 the map to the pixels of that picture. Every pixel whose belief is high, and the highest among its neighbors, is a
-center. The pose network then looks at the square about each center that is as high as the picture; unlike in
+center. The pose network then looks at the square around each center that is as high as the picture; unlike in
 `finders.finder`, it has no say in who is a subject.
 """
 
@@ -52,7 +52,7 @@ class CenterFinder:
         return LONGEST_PX
 
     def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
-        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        """Return the subjects in an image [H, W, 3] uint8 BGR, best first."""
         del engine
         with cpu_threads(settings.threads):
             found = centers(self.engine, image, self.search.min_find_score)
@@ -60,7 +60,7 @@ class CenterFinder:
 
 
 def centers(engine: Engine, image: np.ndarray, least: float) -> list[Candidate]:
-    """Return the peaks of the map of an image as regions as high as the image, the surest first, at most MOST_CENTERS.
+    """Return the peaks of the map of an image as regions as high as the image, best first, at most MOST_CENTERS.
 
     The release resizes by cubics alone and takes the nearest pixel. Here pictures shrink by averages over areas and
     grow linearly, and a peak lies at the vertex of the parabola through its neighbors.

@@ -21,7 +21,7 @@ BOX, SCORED = 4, 5
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A function that says who is where, and the limits.
+    """A function that says where the subjects are, and the limits.
 
     Args:
         function: takes an image [H, W, 3] uint8 BGR, which it may change, and returns [N, 4] (left, top, right, bottom)
@@ -39,7 +39,7 @@ class Detector:
         del config
 
     def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
-        """Return the regions about the boxes, with the margin of the pose network, the surest first.
+        """Return the regions around the boxes, with the margin of the pose network, best first.
 
         Raises:
             ValueError: the function returned something else than boxes that touch the image, or no scores where
@@ -85,7 +85,7 @@ def boxes_and_scores(found: Any, name: str) -> tuple[np.ndarray, np.ndarray | No
 
 
 def surest(count: int, scores: np.ndarray | None, most: int | None, least: float | None) -> Sequence[int]:
-    """Return which of so many subjects are kept: by their scores, the surest first; without scores the first ones."""
+    """Return which of so many subjects are kept: by their scores, best first; without scores the first ones."""
     order = list(range(count))
     if scores is not None:
         order = [i for i in np.argsort(-scores, kind="stable").tolist() if least is None or scores[i] >= least]

@@ -28,11 +28,11 @@ from cpm_fast.system.torch_settings import cpu_threads
 
 # Longer sides of the picture, in pixels, at which the finder sees it.
 LEVELS_PX = (320, 160)
-# Peaks are further apart than so many cells.
+# The minimum distance of peaks, in cells.
 RADIUS = 1
 # Weaker beliefs, and more regions than these, are not looked at: each costs a pass of the pose network.
 LEAST_BELIEF, MOST_LOOKS = 0.05, 8
-# The peaks of the whole picture must be higher by so much.
+# The lead that the peaks of the whole picture need.
 WHOLE_AHEAD = 0.03
 # A side is 2 to the power of a map's value; values beyond these are no measure.
 OCTAVES = (-4.0, 5.0)
@@ -64,7 +64,7 @@ class Finder:
         return 2 * max(LEVELS_PX)
 
     def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
-        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        """Return the subjects in an image [H, W, 3] uint8 BGR, best first."""
         with cpu_threads(settings.threads):
             found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS)
         whole = Roi.whole_image(*image.shape[:2])
@@ -122,7 +122,7 @@ def maps_of(engine: Engine, picture: np.ndarray) -> torch.Tensor:
 
 
 def distinct(found: Sequence[Candidate], parts: np.ndarray, least: float) -> list[int]:
-    """Return the places of the candidates that score at least so much, the surest first.
+    """Return the indices of the candidates with at least the least score, best first.
 
     Args:
         found: K candidates.
@@ -138,7 +138,7 @@ def distinct(found: Sequence[Candidate], parts: np.ndarray, least: float) -> lis
 
 
 def shrunk(image: np.ndarray, longer: int) -> tuple[np.ndarray, float, float]:
-    """Return an image with a longer side of so many pixels, and image pixels per pixel of it, across and down."""
+    """Return an image resized to a longer side, and the image pixels per pixel of it, across and down."""
     height, width = image.shape[:2]
     share = longer / max(height, width)
     size = (max(1, round(share * width)), max(1, round(share * height)))

@@ -70,7 +70,7 @@ class Search:
         return math.ceil(max(config.input_size) / min(SIDES))
 
     def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
-        """Return the subjects in an image [H, W, 3] uint8 BGR, the surest first."""
+        """Return the subjects in an image [H, W, 3] uint8 BGR, best first."""
         plain = settings.plain()
         views = [View.of(engine, plain, image, windows_of(engine, plain, image))]
         for _ in range(LOOKS):
@@ -117,7 +117,7 @@ class View:
         return [Sighting(roi, one) for roi, one in zip(self.rois, found, strict=True)]
 
     def centered(self) -> list[Roi]:
-        """Return the regions about the parts, by the rule of training; a region stays if too few parts are sure."""
+        """Return the regions around the parts, by the rule of training; a region stays if too few parts are sure."""
         return [
             region_of_parts(parts, peaks, self.skeleton) or roi
             for roi, parts, peaks in zip(self.rois, self.parts, self.peaks, strict=True)
@@ -125,7 +125,7 @@ class View:
 
 
 def region_of_parts(parts: np.ndarray, peaks: np.ndarray, skeleton: Skeleton) -> Roi | None:
-    """Return the region about parts [P, 2] whose peaks [P] are sure; None if they are fewer than two, or one point."""
+    """Return the region around parts [P, 2] whose peaks [P] are sure; None if they are fewer than two, or one point."""
     sure = (peaks > LEAST_PEAK) & np.isfinite(parts).all(1)
     try:
         return Roi.from_parts(parts, sure, skeleton).on_grid()
@@ -180,6 +180,6 @@ def overlap(a: Roi, b: Roi) -> float:
 
 
 def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
-    """Return how near two poses [P, 2] are, 0 to 1, for a region of this side."""
+    """Return the similarity of two poses [P, 2], 0 to 1, for a region of this side."""
     squared = ((parts - others) ** 2).sum(-1)
     return float(np.exp(-squared / (2 * (SAME_SHARE * side) ** 2)).mean())

@@ -1,4 +1,4 @@
-"""Colors of a figure's limbs, which tell apart two who are in one place."""
+"""Colors of limbs, which distinguish two subjects in one place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 # Points along the middle of a limb, as shares of its length; near its ends it is often hidden, or skin for everybody.
 ALONG = np.linspace(0.25, 0.75, 5)
-# A color is the mean over a square of so many pixels about each point.
+# A color is the mean over a square of this side in pixels around each point.
 PATCH_PX = 3
 # Distance of two colors, in gray levels of BGR, at which they are hardly alike.
 COLOR_SPREAD = 40.0
@@ -40,7 +40,7 @@ def limb_colors(image: np.ndarray, parts: np.ndarray, limbs: Sequence[tuple[int,
 
 
 def color_sameness(colors: np.ndarray, others: np.ndarray) -> float:
-    """Return how alike two figures' colors [L, 3] are over the limbs that both show, 0 to 1; 1 where there are none."""
+    """Return the similarity of colors [L, 3] over the limbs that both subjects show: 0 to 1; 1 if there are none."""
     squared = ((colors - others) ** 2).sum(axis=-1)
     known = np.isfinite(squared)
     return float(np.exp(-squared[known] / (2 * COLOR_SPREAD**2)).mean()) if known.any() else 1.0

@@ -1,4 +1,4 @@
-"""The best assignment of rows to columns: who is who from one frame to the next."""
+"""The best assignment of rows to columns, which matches subjects from frame to frame."""
 
 from __future__ import annotations
 

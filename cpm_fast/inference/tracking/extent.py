@@ -1,12 +1,12 @@
-"""Boxes about the parts of poses: whose limbs are in one another's way, and who is inside of whom."""
+"""Boxes around the parts of poses: the overlap of two subjects, and a pose inside another."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# A box of figures that are thin, such as someone seen from the side, is so wide at least.
+# The minimum side of a box in pixels, for thin figures such as a person seen from the side.
 LEAST_PX = 1.0
-# Someone is inside another whose box holds so much of theirs, and is so many times as large.
+# A pose is inside another if the box of that holds this share of its own, and is this many times as large.
 INSIDE_SHARE, INSIDE_TIMES = 0.8, 4.0
 
 

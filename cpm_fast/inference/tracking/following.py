@@ -23,25 +23,24 @@ from cpm_fast.media.video import VideoFrame
 from cpm_fast.results.result import Result
 from cpm_fast.roi import Roi
 
-# New subjects are looked for in every so manieth frame.
+# The step in frames between searches for new subjects.
 FIND_EVERY = 5
-# A subject that is not seen for so many frames has left.
+# A subject that is not seen for more frames than this has left.
 LOST_FRAMES = 25
-# Poses are one subject's where their parts lie this near: exp(-d^2 / (2 (0.1 side)^2)), the mean over parts that both
-# have.
+# Poses at least this similar are one subject's: the mean of exp(-d^2 / (2 (0.1 side)^2)) over the parts that both have.
 SAME_SUBJECT, SAME_SHARE = 0.6, 0.1
-# The lowest mean of key point similarity, overlap and steadiness with what the last frames predict; below it a pose is
-# another subject's.
+# The minimum similarity of a pose to the prediction for a subject, see `Subject.alike`; below it the pose is not the
+# subject's.
 LEAST_ALIKE = 0.1
-# A found region that overlaps a followed one more shows that subject.
+# A found region with a larger overlap with a followed one shows that subject.
 KNOWN_OVERLAP = 0.45
-# How far from a steady motion poses are still alike, as a share of the region's side.
+# The distance from a steady motion at which similarity falls, as a share of the region's side.
 STEADY_SHARE = 0.15
 # The share of a new displacement in the velocity, which is a mean over about seven frames, and of a new color in the
-# colors. Both stay as they are where another subject is so near that poses may be mistaken (so much of the smaller box
-# about the parts is in the other one), unless it was seen too few times to have any.
+# colors. Neither changes while another subject is so near that poses may be confused (CROWDED_SHARE of the smaller box
+# around the parts is in the other box), unless the subject was seen fewer than LEAST_AGE times.
 NEW_SHARE, COLOR_SHARE, CROWDED_SHARE, LEAST_AGE = 0.15, 0.1, 0.1, 5
-# How much of its likeness a pose loses whose colors are wholly other ones.
+# The share of its similarity that a pose loses if its colors are entirely different.
 COLOR_WEIGHT = 0.6
 
 
@@ -75,7 +74,7 @@ class Subject:
     Args:
         id: its number, from 0 in the order of appearance.
         region: about its parts, when it was last seen.
-        parts: [P, 2] image pixels then, and NaN where the network was not sure.
+        parts: [P, 2] image pixels at that time, NaN where the network was not sure.
         velocity: [2] image pixels per frame.
         colors: [L, 3] of its limbs, NaN for those that were never seen.
         frame: when it was last seen.
@@ -95,14 +94,14 @@ class Subject:
     age: int = 1
 
     def steady(self, frame: int) -> np.ndarray:
-        """Return [2] where it is in a frame if it has kept its velocity since it was apart from others."""
+        """Return the place [2] in a frame if the subject has kept its velocity since it was apart from others."""
         return np.array(self.free) + self.velocity * (frame - self.free_frame)
 
     def moved(self, frame: int) -> Subject:
-        """Return it where its velocity has brought it by a frame.
+        """Return the subject at the place to which its velocity has brought it by a frame.
 
-        One who was seen in the frame before moves on from there. One who was lost among others may have been seen as
-        another of them at last, and is where it has come since it was apart.
+        A subject seen in the previous frame moves on from there. One that was lost among others may have been confused
+        with one of them at the end, so it moves on from where it was last apart.
         """
         step = self.velocity * (frame - self.frame)
         if frame - self.frame > 1:
@@ -111,10 +110,10 @@ class Subject:
         return replace(self, region=Roi((x, y), self.region.side).on_grid(), parts=self.parts + step)
 
     def alike(self, pose: Pose, frame: int) -> float:
-        """Return how alike this subject, moved to a frame, and a pose are, 0 to 1.
+        """Return the similarity of this subject, moved to a frame, and a pose: 0 to 1.
 
-        It is the mean over parts, regions and long motion, less where the colors are others. Two in one place differ by
-        their colors alone, and colors alone make nobody of somebody far away.
+        It is the mean over parts, regions and long motion, reduced by a difference in color. So two subjects in one
+        place differ by their colors, but colors alone never match a pose far away.
         """
         side = max(self.region.side, pose.region.side)
         away = float(np.linalg.norm(self.steady(frame) - np.array(pose.region.center)))
@@ -123,7 +122,7 @@ class Subject:
         return near * (1 - COLOR_WEIGHT * (1 - color_sameness(self.colors, pose.colors)))
 
     def seen_as(self, pose: Pose, frame: int, crowded: bool) -> Subject:
-        """Return it as a pose shows it, alone or where another subject is so near that poses may be mistaken."""
+        """Return the subject as a pose shows it; `crowded`: another is so near that poses may be confused."""
         parts, free, free_frame = sure_of(pose), self.free, self.free_frame
         velocity, colors = self.velocity, self.colors
         crowded = crowded and self.age >= LEAST_AGE
@@ -137,7 +136,7 @@ class Subject:
             velocity = velocity + max(NEW_SHARE, 1 / self.age) * (step / (frame - self.frame) - velocity)
             colors = blended(colors, pose.colors, max(COLOR_SHARE, 1 / (self.age + 1)))
         elif frame - free_frame > LOST_FRAMES:
-            # Nobody keeps a velocity for long.
+            # A velocity does not last long.
             velocity = (np.array(pose.region.center) - np.array(free)) / (frame - free_frame)
         if not crowded or frame - free_frame > LOST_FRAMES:
             free, free_frame = pose.region.center, frame
@@ -178,16 +177,16 @@ class Subject:
 class Following(Tracker):
     """Subjects that come and go.
 
-    The parts of a new subject are those of the look that found it, as in `infer`. A subject that is followed is looked
-    at in every frame in the region that its last parts give, also where somebody looked for new subjects: there the
-    finder's region of the same subject is coarser and elsewhere, so that its parts would jump in every fifth frame, and
-    identities, which rely on steady regions, with them.
+    The parts of a new subject are those of the look that found it, as in `infer`. For a followed subject the network
+    runs in every frame on the region that its last parts give, also in a frame that is searched for new subjects: the
+    finder's region of the same subject is coarser and in another place, so the parts would jump in every fifth frame,
+    and identities rely on steady regions.
 
     Args:
         engine: the pose network.
-        settings: how it looks at a subject.
+        settings: of its runs.
         name: of the video, for results and messages.
-        looks: who looks for new subjects.
+        looks: the search for new subjects.
         most: subjects at a time; None: all.
     """
 
@@ -209,7 +208,7 @@ class Following(Tracker):
             passing.let_go()
 
     def state(self) -> dict[str, Any]:
-        """Return who is followed as plain values, for a run that resumes."""
+        """Return the followed subjects as plain values, for a run that resumes."""
         return {"next_id": self.next_id, "subjects": [subject.to_dict() for subject in self.subjects]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -223,11 +222,11 @@ class Following(Tracker):
         expected = [subject.moved(now) for subject in self.subjects]
         sightings = [Sighting(subject.region) for subject in expected]
         if now % FIND_EVERY == 0:
-            # One who was lost a frame ago may be where something is found, though it was expected beside.
+            # A subject lost before the previous frame may be found again at a place other than the expected one.
             seen = [each.region for each, was in zip(expected, self.subjects, strict=True) if was.frame == now - 1]
             found = looked(self.looks, self.engine, self.settings, image, f"frame {now} of {self.name}")
             new = [one for one in found if all(overlap(one.roi, other) <= KNOWN_OVERLAP for other in seen)]
-            # Those that the network has looked at are there already.
+            # Regions that the network has run on are on the grid already.
             sightings += [replace(one, roi=one.roi.on_grid()) for one in new]
         poses = self._poses(image, sightings, len(expected))
         alike = np.array([[one.alike(pose, now) for pose in poses] for one in expected]).reshape(
@@ -249,7 +248,7 @@ class Following(Tracker):
         for place, pose in enumerate(poses):
             regions = [subject.region for subject in kept]
             known = any(overlap(pose.region, region) > KNOWN_OVERLAP for region in regions)
-            # A small pose within that of someone who is followed, or that is surer, was seen on a limb of theirs.
+            # A small pose within a followed one, or one with a higher score, was found on a limb of that subject.
             larger = [other for i, other in enumerate(poses) if i in taken or i < place]
             known = known or any(inside(sure_of(pose), sure_of(other)) for other in larger)
             if place not in taken and pose.new and not known and len(kept) != self.most:
@@ -261,7 +260,7 @@ class Following(Tracker):
         return followed
 
     def _poses(self, image: np.ndarray, sightings: Sequence[Sighting], known: int) -> list[Pose]:
-        """Return the poses in regions, the first `known` of which are followed; of those of one subject the surest."""
+        """Return the poses in regions, the first `known` of which are followed; one pose per subject, the best."""
         config, limbs = self.engine.config, self.engine.config.skeleton.limb_indices
         poses: list[Pose] = []
         found = look(self.engine, self.settings, image, sightings)
@@ -294,7 +293,7 @@ def sure_of(pose: Pose) -> np.ndarray:
 
 
 def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
-    """Return how near two poses [P, 2] are over the parts that both have, 0 to 1; 0 where there are none."""
+    """Return the similarity of two poses [P, 2] over the parts that both have: 0 to 1; 0 if there are none."""
     squared = ((parts - others) ** 2).sum(axis=-1)
     known = np.isfinite(squared)
     return float(np.exp(-squared[known] / (2 * (SAME_SHARE * side) ** 2)).mean()) if known.any() else 0.0

@@ -1,4 +1,4 @@
-"""Who is followed in a video, written as it goes, so that a run that was killed resumes with the same identities."""
+"""The followed subjects of a video, written frame by frame, so that a killed run resumes with the same identities."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from cpm_fast.inference.tracking.following import Following
 from cpm_fast.system.files import naming, parse_json
 
-# Frames from one entry to the next; a run that resumes looks at so many again, at most.
+# Frames from one entry to the next; a resumed run repeats at most this many.
 EVERY = 25
 FILE = "subjects.jsonl"
 NOBODY: dict[str, Any] = {"next_id": 0, "subjects": []}
 
 
 class SubjectLog:
-    """A file with the state of a tracker after every so manieth frame.
+    """A file with the state of a tracker after every EVERY frames.
 
     Args:
         folder: of the file, there as long as the work is.

@@ -161,7 +161,7 @@ def followed(parts_image: np.ndarray, scores: np.ndarray, roi: Roi, start: Roi, 
 
 
 def about_parts(parts_image: np.ndarray, scores: np.ndarray, margin: float, last: Roi | None = None) -> Roi | None:
-    """Return the region about the parts that the network was sure of, on the grid; None if they are too few.
+    """Return the region around the parts that the network was sure of, on the grid; None if they are too few.
 
     Args:
         parts_image: [P, 2].

@@ -133,7 +133,7 @@ def choose_cuda_tile(shape: ConvShape, mode: str, training: bool = False, most_b
 
 @lru_cache(maxsize=4096)
 def predicted_tile(shape: ConvShape, mode: str, training: bool, most_bytes: int | None) -> int | None:
-    """As `choose_cuda_tile`, by the model alone."""
+    """Return the tile as `choose_cuda_tile` does, but by the model alone."""
     height, width = shape.size
     if shape.kernel < MIN_KERNEL or not shape.images * height * width * shape.inputs * shape.outputs:
         return None

@@ -51,7 +51,7 @@ class MeasuredPlan:
     blocks: Mapping[BlockKey, Tile] = field(default_factory=dict)
 
     def milliseconds(self, shape: ConvShape, mode: str, training: bool) -> Forms:
-        """By form; empty where it was not measured."""
+        """Return the milliseconds by form; empty if the shape was not measured."""
         return self.forms.get((shape, mode, training), {})
 
 

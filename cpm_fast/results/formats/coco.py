@@ -87,7 +87,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def save_coco(results: Sequence[Entry], path: Path, ids: CocoIds | None = None) -> None:
-    """One list of subjects, as `COCO.loadRes` reads it (cocodataset.org, results format, keypoints).
+    """Write one list of subjects, as `COCO.loadRes` reads it (cocodataset.org, results format, keypoints).
 
     An entry has image_id, category_id, keypoints (x, y, score of every part; 0, 0, 0 where there is none), score
     (the mean over the parts) and, beyond COCO's, file_name. With `ids` both ids are those of that file. Otherwise

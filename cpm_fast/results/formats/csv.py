@@ -32,7 +32,7 @@ def to_csv(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
 
 
 def to_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as lines of CSV."""
+    """Return rows as lines of CSV."""
     text = io.StringIO(newline="")
     plain = csv.writer(text, lineterminator="\n")
     quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -83,7 +83,7 @@ def head(names: Sequence[str], video: bool) -> list[object]:
 
 
 def subject_rows(result: Entry, video: bool) -> list[list[object]]:
-    """One row per subject, in the columns of `head`."""
+    """Return one row per subject, in the columns of `head`."""
     rows: list[list[object]] = []
     for i in range(len(result)):
         table = np.concatenate([result.keypoints[i], result.scores[i, :, None]], axis=1)  # [P, 3]

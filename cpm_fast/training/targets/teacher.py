@@ -50,7 +50,7 @@ class Teacher:
 
     @classmethod
     def load(cls, path_or_name: str | Path, student: NetworkConfig, share: float, device: torch.device) -> Teacher:
-        """Read a teacher; errors as of `load_model` and above."""
+        """Read a teacher; errors as for `load_model` and above."""
         return cls(load_model(weights_file(path_or_name)).to(device), student, share)
 
     def beliefs(self, crops: torch.Tensor) -> torch.Tensor:

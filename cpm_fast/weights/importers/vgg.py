@@ -48,7 +48,7 @@ def init_trunk(model: CPM, path: str | Path) -> list[str]:
 
 
 def fill_trunk(model: CPM, tensors: Mapping[str, torch.Tensor], path: str | Path) -> list[str]:
-    """As `init_trunk`, from tensors that were read from a file already.
+    """Fill the trunk as `init_trunk` does, from tensors that were read already.
 
     Raises:
         ValueError: as `init_trunk`; the message names the file.
