@@ -24,7 +24,7 @@ from cpm_fast.config import STRIDE, NetworkConfig
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset
 from cpm_fast.engine import Engine
-from cpm_fast.inference.parts import Cut, Sighting, Subjects, find_parts
+from cpm_fast.inference.parts import Cut, Sighting, SubjectCrops, find_parts
 from cpm_fast.inference.settings import Settings
 from cpm_fast.metrics import CURVE_THRESHOLDS, area_below, scores
 from cpm_fast.model.cpm import CPM
@@ -146,7 +146,7 @@ def read_maps(model: CPM, dataset: Dataset, flip: bool) -> tuple[torch.Tensor, n
         roi = sample.region(config.margin)
         crops = scale_crops(sample.image, roi, config, (1.0,), flip)
         # The mirrored crop is a separate subject, so its belief maps are kept too.
-        subjects = Subjects([Sighting(roi)] * len(crops), [Cut(crop[None]) for crop in crops])
+        subjects = SubjectCrops([Sighting(roi)] * len(crops), [Cut(crop[None]) for crop in crops])
         ((_, found),) = find_parts(engine, Settings(belief_maps=True), [(index, subjects)])
         beliefs = torch.stack([torch.from_numpy(one.beliefs[-1]) for one in found if one.beliefs is not None])
         if flip:

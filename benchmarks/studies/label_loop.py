@@ -42,7 +42,7 @@ from cpm_fast.data.sample import Dataset  # noqa: E402
 from cpm_fast.inference import infer  # noqa: E402
 from cpm_fast.labeling.frames import small  # noqa: E402
 from cpm_fast.labeling.naming import write_skeleton  # noqa: E402
-from cpm_fast.labeling.ranking import look, novelty, rank  # noqa: E402
+from cpm_fast.labeling.ranking import examine, novelty, rank  # noqa: E402
 from cpm_fast.labeling.table import LABELED, LabeledSubject, LabelTable  # noqa: E402
 from cpm_fast.media.image import read_image  # noqa: E402
 from cpm_fast.system.files import write_json  # noqa: E402
@@ -185,7 +185,7 @@ def choose(way: str, dataset: Dataset, labeled: Sequence[int], pool: Sequence[in
     if way == "random":
         return sorted(np.random.default_rng(seed).choice(left, step, replace=False).tolist())
     names = {picture_name(index): index for index in left}
-    candidates = look(pictures, list(names), load(weights), bool(dataset.skeleton.pairs), False)
+    candidates = examine(pictures, list(names), load(weights), bool(dataset.skeleton.pairs), False)
     novelty(candidates, np.array([small(read_image(pictures / picture_name(index))) for index in labeled]))
     return sorted(names[candidate.image] for candidate in rank(candidates, step))
 

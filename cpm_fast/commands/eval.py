@@ -21,7 +21,7 @@ from cpm_fast.evaluation.annotated import with_unsampled
 from cpm_fast.evaluation.finding import evaluate_finding
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.network import Predictions, in_order, predict, score
-from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision, precision_table
+from cpm_fast.evaluation.oks import AveragePrecision, ScoredSubjects, average_precision, precision_table
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.predictions import evaluate_parts, predicted_subjects, read_predictions, read_truth
 from cpm_fast.evaluation.rule import OBSERVER, PCK, Rule
@@ -149,7 +149,7 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
     reader = read_truth(dataset)
     precision = []
     if options.metric == OKS:
-        samples = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+        samples = ScoredSubjects(reader.images, reader.truth(), np.array(reader.areas))
         truth, images = with_unsampled(samples, dataset, reader.indices, reader.names, dataset.skeleton)
         found = predicted_subjects(parts, images, dataset.skeleton)
         precision = [average_precision(truth, found, dataset.skeleton, images)]
@@ -170,10 +170,10 @@ def _score_file(options: argparse.Namespace, dataset: Dataset, rule: Rule) -> bo
 
 def _precision(result: Evaluation, dataset: Dataset) -> list[AveragePrecision]:
     """Return COCO's numbers of every stage; a subject's score is the mean over its parts."""
-    samples = Subjects(result.images, result.truth, result.areas_image)
+    samples = ScoredSubjects(result.images, result.truth, result.areas_image)
     truth, images = with_unsampled(samples, dataset, result.indices.tolist(), result.samples, result.skeleton)
     stages = [
-        average_precision(truth, Subjects(result.images, stage, heights.mean(axis=1)), result.skeleton, images)
+        average_precision(truth, ScoredSubjects(result.images, stage, heights.mean(axis=1)), result.skeleton, images)
         for stage, heights in zip(result.predictions, result.heights, strict=True)
     ]
     print(precision_table(stages))

@@ -135,8 +135,8 @@ class _Work:
                 unfinished.begin()
             # A table that is older than this run is not this run's work.
             if unfinished.noted(STARTED):
-                until = None if log is None else log.go_on()
-                last = table.go_on(until)
+                until = None if log is None else log.resume()
+                last = table.resume(until)
                 first = 0 if last is None or last.frame is None else last.frame + 1
                 first = first if until is None else until + 1
             else:

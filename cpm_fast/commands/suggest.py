@@ -12,9 +12,9 @@ from cpm_fast.inference.unfinished import fingerprint
 from cpm_fast.labeling.folder import PRIVATE, list_pictures
 from cpm_fast.labeling.frames import read_manifest, small
 from cpm_fast.labeling.naming import find_skeleton
-from cpm_fast.labeling.predictions import Predictions, arranged
+from cpm_fast.labeling.predictions import FolderPredictions, arranged
 from cpm_fast.labeling.project import read_project
-from cpm_fast.labeling.ranking import contact_sheet, jumps, look, novelty, rank, readable, save_table
+from cpm_fast.labeling.ranking import contact_sheet, examine, jumps, novelty, rank, readable, save_table
 from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.labeling.table import LabelTable
 from cpm_fast.results.drawing import write_picture
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> bool:
         print(f"{folder}: every one of {len(names)} pictures is labeled; cpm-fast frames takes more out of videos")
         return False
     mirror = "mirrored" in options.by if options.by else bool(skeleton.pairs)
-    candidates = look(folder, left, model, mirror, bar_wanted())
+    candidates = examine(folder, left, model, mirror, bar_wanted())
     if not candidates:
         raise ValueError(f"{folder}: none of its {len(left)} pictures without labels can be read")
     jumps(candidates, read_manifest(folder))
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> bool:
     write_picture(contact_sheet(folder, picked, model.skeleton), output / SHEET)
     private = folder / PRIVATE
     private.mkdir(exist_ok=True)
-    predictions = Predictions(private, skeleton, fingerprint(model))
+    predictions = FolderPredictions(private, skeleton, fingerprint(model))
     for candidate in candidates:
         predictions.put(candidate.image, arranged(candidate.result, skeleton))
     predictions.save()

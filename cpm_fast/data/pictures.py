@@ -61,7 +61,7 @@ class Pictures:
             return path, True
         return self.folders[0] / name.replace("\\", "/"), False
 
-    def tell(self, dataset: str, names: Sequence[tuple[str, Path | None]]) -> None:
+    def warn_of_foreign_paths(self, dataset: str, names: Sequence[tuple[str, Path | None]]) -> None:
         """Warn of names that are paths of another place; check at most `LOOKED_FOR` of them, evenly chosen.
 
         Args:

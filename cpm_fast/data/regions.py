@@ -20,7 +20,7 @@ WHOLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class View:
+class RandomView:
     """The random view of one sample.
 
     Args:
@@ -32,7 +32,7 @@ class View:
     bounds: tuple[int, int, int, int]
 
 
-def view(sample: Sample, margin: float, drawn: Draw) -> View:
+def view(sample: Sample, margin: float, drawn: Draw) -> RandomView:
     """Return region and picture of a sample under a draw.
 
     First the region is the whole picture, or half a body's; then the picture ends at a line through the subject, and
@@ -62,7 +62,7 @@ def view(sample: Sample, margin: float, drawn: Draw) -> View:
             roi, bounds = refit(roi, parts, kept), cut
     right, down, larger = drawn.region_error
     center = (roi.center[0] + right * roi.side, roi.center[1] + down * roi.side)
-    return View(Roi(center, roi.side * math.exp(larger)), bounds)
+    return RandomView(Roi(center, roi.side * math.exp(larger)), bounds)
 
 
 def half(parts: np.ndarray, end: int) -> np.ndarray:

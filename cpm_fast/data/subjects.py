@@ -76,7 +76,7 @@ class Subjects:
         self._places = defaultdict(list)
         for place, subject in enumerate(subjects):
             self._places[subject.image].append(place)
-        self.pictures.tell(name, self._names())
+        self.pictures.warn_of_foreign_paths(name, self._names())
         _check_points(name, subjects)
 
     @property

@@ -8,13 +8,13 @@ import numpy as np
 
 from cpm_fast.data.formats.coco import CocoKeypoints, Unsampled
 from cpm_fast.data.sample import Dataset, Subset
-from cpm_fast.evaluation.oks import Subjects
+from cpm_fast.evaluation.oks import ScoredSubjects
 from cpm_fast.skeleton import Skeleton
 
 
 def with_unsampled(
-    truth: Subjects, dataset: Dataset, indices: Sequence[int], names: Sequence[str], skeleton: Skeleton
-) -> tuple[Subjects, dict[str, str]]:
+    truth: ScoredSubjects, dataset: Dataset, indices: Sequence[int], names: Sequence[str], skeleton: Skeleton
+) -> tuple[ScoredSubjects, dict[str, str]]:
     """Add the annotations that average precision counts to the samples of a COCO file.
 
     These are crowds, people of whom nothing is labeled, people who can't be used as samples, and images without people;
@@ -29,7 +29,7 @@ def with_unsampled(
         skeleton: the P parts.
 
     Returns:
-        All annotated subjects, and the name of every image by what `Subjects.images` calls it.
+        All annotated subjects, and the name of every image by what `ScoredSubjects.images` calls it.
     """
     images = dict(zip(truth.images, names, strict=True))
     source, places = _source(dataset)
@@ -50,7 +50,7 @@ def with_unsampled(
     order = skeleton.order_from(source.skeleton.names)
     parts = np.array([other.parts_image[order] for other in others]).reshape(-1, len(skeleton), 2)
     unknown = [(np.nan,) * 4] * len(truth.images)
-    return Subjects(
+    return ScoredSubjects(
         [*truth.images, *(str(other.image) for other in others)],
         np.concatenate([truth.parts_image, parts]),
         np.concatenate([truth.values, [other.area for other in others]]),

@@ -15,13 +15,12 @@ from cpm_fast.data.sample import Dataset
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.annotated import coco_source, with_unsampled
 from cpm_fast.evaluation.finding_score import MATCHED, OVERLAPS, FindingScore, PoseScore, RegionScore
-from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader
-from cpm_fast.evaluation.oks import AveragePrecision, Subjects, average_precision
+from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, SampleReader
+from cpm_fast.evaluation.oks import AveragePrecision, ScoredSubjects, average_precision
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.inference.asking import Looks, looked
 from cpm_fast.inference.finders.search import overlap
-from cpm_fast.inference.parts import Sighting, find_parts, subjects_in
-from cpm_fast.inference.parts import Subjects as Seen
+from cpm_fast.inference.parts import Sighting, SubjectCrops, find_parts, subjects_in
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media.image import read_image
 from cpm_fast.metrics import scores
@@ -98,7 +97,7 @@ class _Finding:
                 f"network and dataset must share a part, the dataset has {list(self.skeleton.names)}, the network "
                 f"{list(model.skeleton.names)}"
             )
-        self.reader = Reader(dataset, range(len(dataset)))
+        self.reader = SampleReader(dataset, range(len(dataset)))
         self.samples = [replace(sample, image=ONE_PIXEL) for sample in self.reader]
         if not self.samples:
             reason = f"; the first: {self.reader.unreadable[0]}" if self.reader.unreadable else ""
@@ -147,9 +146,9 @@ class _Finding:
                     pictures[key] = _Picture(name, lambda path=path: read_image(path), (), squares)
         return pictures
 
-    def _truth(self) -> tuple[Subjects, Dataset, list[int]]:
+    def _truth(self) -> tuple[ScoredSubjects, Dataset, list[int]]:
         reader = self.reader
-        truth = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+        truth = ScoredSubjects(reader.images, reader.truth(), np.array(reader.areas))
         return truth, self.dataset, reader.indices
 
     def _picture(self, rows: Sequence[int]) -> _Picture:
@@ -164,7 +163,7 @@ class _Finding:
                 squares.append(Roi((x, y), max(1.0, float((high - low).max()))))
         return _Picture(first.name, lambda: self.dataset[index].image, tuple(rows), tuple(squares))
 
-    def _looked(self) -> Iterator[tuple[tuple[str, _Picture, Sequence[Roi]], Seen]]:
+    def _looked(self) -> Iterator[tuple[tuple[str, _Picture, Sequence[Roi]], SubjectCrops]]:
         for key, picture in self.pictures.items():
             try:
                 image = picture.read()
@@ -230,7 +229,9 @@ class _Finding:
         truth, known = with_unsampled(*self._truth(), self.reader.names, self.skeleton)
         shared = self.order >= 0
         heights = parts[:, shared, 2]
-        found = Subjects(images, parts[..., :2], np.nan_to_num(heights).mean(axis=1) if len(parts) else np.empty(0))
+        found = ScoredSubjects(
+            images, parts[..., :2], np.nan_to_num(heights).mean(axis=1) if len(parts) else np.empty(0)
+        )
         return average_precision(truth, found, self.skeleton, known)
 
 

@@ -15,7 +15,7 @@ from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.rule import OBSERVER, Rule, to_observer
-from cpm_fast.inference.parts import Sighting, Subjects, find_parts, subjects_in
+from cpm_fast.inference.parts import Sighting, SubjectCrops, find_parts, subjects_in
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
@@ -147,10 +147,10 @@ def predict(
         )
     wanted = range(len(dataset)) if indices is None else indices
     show = bar_wanted(progress, len(wanted), PROGRESS_FROM_SAMPLES)
-    reader = Reader(dataset, wanted)
+    reader = SampleReader(dataset, wanted)
     bar = tqdm(reader, total=len(wanted), desc=dataset.name, unit="sample", leave=False, disable=not show)
 
-    def subjects() -> Iterator[tuple[Roi, Subjects]]:
+    def subjects() -> Iterator[tuple[Roi, SubjectCrops]]:
         for sample in bar:
             roi = sample.region(config.margin) if protocol == "crop" else Roi.lsp_test(*sample.image.shape[:2])
             yield roi, subjects_in(sample.image, [Sighting(roi)], config, settings)
@@ -235,7 +235,7 @@ def in_order(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-class Reader:
+class SampleReader:
     """A reader of samples, one at a time, that keeps the name, index and truth of each, not its picture."""
 
     def __init__(self, dataset: Dataset, wanted: Sequence[int]) -> None:

@@ -22,8 +22,8 @@ NUMBERS = ("AP", "AP50", "AP75", "AP medium", "AP large", "AR", "AR50", "AR75", 
 
 
 @dataclass(frozen=True, eq=False)
-class Subjects:
-    """Subjects of several images.
+class ScoredSubjects:
+    """ScoredSubjects of several images.
 
     Args:
         images: [M] the image of each.
@@ -60,7 +60,7 @@ class AveragePrecision:
 
 
 def average_precision(
-    truth: Subjects, found: Subjects, skeleton: Skeleton, images: Iterable[str] = ()
+    truth: ScoredSubjects, found: ScoredSubjects, skeleton: Skeleton, images: Iterable[str] = ()
 ) -> AveragePrecision:
     """Match predictions with annotated subjects of the same image, best first, and score them (cocodataset.org).
 
@@ -93,7 +93,7 @@ def average_precision(
     )
 
 
-def _annotations(truth: Subjects, shared: Sequence[int], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+def _annotations(truth: ScoredSubjects, shared: Sequence[int], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return annotated subjects as COCO's file has them.
 
     Raises:
@@ -126,7 +126,7 @@ def _annotations(truth: Subjects, shared: Sequence[int], numbers: Mapping[str, i
     ]
 
 
-def _detections(found: Subjects, shared: Sequence[int], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+def _detections(found: ScoredSubjects, shared: Sequence[int], numbers: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return predictions for the numbered images as a file of COCO's results has them."""
     return [
         {

@@ -16,8 +16,8 @@ from cpm_fast.data.image_names import MatchError, Names
 from cpm_fast.data.sample import Dataset
 from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_in_words, order_of, read_npz
-from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, Reader, score
-from cpm_fast.evaluation.oks import Subjects
+from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, SampleReader, score
+from cpm_fast.evaluation.oks import ScoredSubjects
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.results.formats.csv import from_csv
 from cpm_fast.results.formats.files import DAMAGE
@@ -64,21 +64,23 @@ def evaluate_predictions(
     return evaluate_parts(parts, read_truth(dataset, progress), rule=rule)
 
 
-def read_truth(dataset: Dataset, progress: bool | None = None) -> Reader:
+def read_truth(dataset: Dataset, progress: bool | None = None) -> SampleReader:
     """Read the annotation of all samples of a dataset that can be read.
 
     Args:
         dataset: annotated samples.
         progress: whether to show a bar; if not given, for more than a few samples on a terminal.
     """
-    reader = Reader(dataset, range(len(dataset)))
+    reader = SampleReader(dataset, range(len(dataset)))
     show = bar_wanted(progress, len(dataset), PROGRESS_FROM_SAMPLES)
     for _ in tqdm(reader, total=len(dataset), desc=dataset.name, unit="sample", leave=False, disable=not show):
         pass
     return reader
 
 
-def evaluate_parts(parts: PredictedParts, reader: Reader, *, source: str = "", rule: Rule | None = None) -> Evaluation:
+def evaluate_parts(
+    parts: PredictedParts, reader: SampleReader, *, source: str = "", rule: Rule | None = None
+) -> Evaluation:
     """Score the predictions of a file.
 
     They are matched with the samples by the names of the images if the file has names and the dataset one of them, and
@@ -216,12 +218,12 @@ def _of_coco(
     )
 
 
-def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleton: Skeleton) -> Subjects:
+def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleton: Skeleton) -> ScoredSubjects:
     """Return all predictions of a file for images of the dataset, which `oks.average_precision` matches.
 
     Args:
         parts: of the file.
-        images: the dataset's, their names by what `Subjects.images` calls them.
+        images: the dataset's, their names by what `ScoredSubjects.images` calls them.
         skeleton: the dataset's.
 
     Raises:
@@ -238,10 +240,10 @@ def predicted_subjects(parts: PredictedParts, images: Mapping[str, str], skeleto
     points = np.where(order[:, None] < 0, np.nan, parts.points[-1][:, order])
     rows = [row for row, image in enumerate(parts.images or ()) if image in of_file]
     names = [of_file[(parts.images or ())[row]] for row in rows]
-    return Subjects(names, points[rows], np.nan_to_num(parts.heights[-1, rows]).mean(axis=1))
+    return ScoredSubjects(names, points[rows], np.nan_to_num(parts.heights[-1, rows]).mean(axis=1))
 
 
-def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int], str]:
+def _rows(parts: PredictedParts, reader: SampleReader, count: int) -> tuple[list[int], str]:
     """Return the row of the predictions of each sample that was read, -1 if it has none, and the way of matching."""
     predicted = parts.points.shape[1]
     if parts.images is not None:
@@ -260,7 +262,7 @@ def _rows(parts: PredictedParts, reader: Reader, count: int) -> tuple[list[int],
     return list(reader.indices), "matched by order"
 
 
-def _found(parts: PredictedParts, names: Sequence[str], reader: Reader) -> list[str | None]:
+def _found(parts: PredictedParts, names: Sequence[str], reader: SampleReader) -> list[str | None]:
     """Return the file's image of each sample that was read."""
     known = Names(names)
     return [known.find(name) for name in (reader.images if parts.by_number else reader.names)]

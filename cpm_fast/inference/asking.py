@@ -111,10 +111,10 @@ def is_function(find: Find) -> TypeGuard[Callable[[np.ndarray], Any]]:
 
 def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder | CenterFinder:
     """Return a finder that a user or a network's weights name, on the network's device."""
-    from cpm_fast.weights import shared
+    from cpm_fast.weights import shared_network
 
     device = next(network.parameters()).device
-    finder = named if isinstance(named, CPM) else shared(named, device=str(device))
+    finder = named if isinstance(named, CPM) else shared_network(named, device=str(device))
     if finder.config.kind != "find":
         shown = "a network" if isinstance(named, CPM) else str(named)
         raise ValueError(f"find must be a finder, got {shown}, which locates the parts of subjects")

@@ -18,7 +18,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Asked, Looks
 from cpm_fast.inference.doubts import doubts
-from cpm_fast.inference.parts import Found, Sighting, Subjects, find_parts, subjects_in
+from cpm_fast.inference.parts import Found, Sighting, SubjectCrops, find_parts, subjects_in
 from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, sightings_in
 from cpm_fast.inference.regions import Regions, given_regions
 from cpm_fast.inference.settings import Settings, find_network
@@ -229,14 +229,14 @@ class Job:
         """Return the expected number of crops of an image, at least 1."""
         return max(1, self.settings.scales * self.regions.count(index))
 
-    def _read(self, index: int) -> tuple[_Picture | Failure, Subjects]:
+    def _read(self, index: int) -> tuple[_Picture | Failure, SubjectCrops]:
         """Read a picture in a reader's thread, and cut its subjects' crops unless they are too many to wait."""
         source = self.sources[index]
         started = time.perf_counter()
         try:
             read = self._first_read(index)
         except (OSError, ValueError) as error:
-            return self._failed(source, error), Subjects((), ())
+            return self._failed(source, error), SubjectCrops((), ())
         decode = time.perf_counter() - started
         config, settings = self.engine.config, self.settings
         if self.search is None:
@@ -247,7 +247,7 @@ class Job:
             try:
                 read = fine_enough(read, source, [one.roi for one in sightings], config, settings.pyramid)
             except (OSError, ValueError) as error:
-                return self._failed(source, error), Subjects((), ())
+                return self._failed(source, error), SubjectCrops((), ())
             decode += time.perf_counter() - started
             if read is not seen:
                 sightings = [Sighting(one.roi) for one in sightings]

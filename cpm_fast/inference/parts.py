@@ -65,7 +65,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, eq=False)
-class Subjects:
+class SubjectCrops:
     """The N subjects of one picture.
 
     Args:
@@ -79,10 +79,10 @@ class Subjects:
 
 def subjects_in(
     image: np.ndarray, sightings: Sequence[Sighting], config: NetworkConfig, settings: Settings
-) -> Subjects:
+) -> SubjectCrops:
     """Return the subjects of an image [H, W, 3] uint8 BGR: those with known parts are not cut out again."""
     unseen = [one.roi for one in sightings if one.found is None]
-    return Subjects(sightings, _cuts(image, unseen, config, settings))
+    return SubjectCrops(sightings, _cuts(image, unseen, config, settings))
 
 
 def _cuts(image: np.ndarray, rois: Sequence[Roi], config: NetworkConfig, settings: Settings) -> Iterator[Cut]:
@@ -93,7 +93,7 @@ def _cuts(image: np.ndarray, rois: Sequence[Roi], config: NetworkConfig, setting
 
 
 def find_parts(
-    engine: Engine, settings: Settings, pictures: Iterable[tuple[Tag, Subjects]]
+    engine: Engine, settings: Settings, pictures: Iterable[tuple[Tag, SubjectCrops]]
 ) -> Iterator[tuple[Tag, list[Found]]]:
     """Find the parts of all subjects; the crops of several pictures share forward passes.
 

@@ -128,6 +128,6 @@ def _named_network(model: CPM | str | Path | None, device: str | torch.device) -
         return model
     if model is not None and not isinstance(model, (str, Path)):
         raise TypeError(f"model must be a CPM, a path or a name of bundled weights, got {type(model).__name__}")
-    from cpm_fast.weights import DEFAULT, shared
+    from cpm_fast.weights import DEFAULT, shared_network
 
-    return shared(DEFAULT if model is None else model, device=str(device))
+    return shared_network(DEFAULT if model is None else model, device=str(device))

@@ -61,7 +61,7 @@ class VideoTable:
             file.write(to_text([self._head()]).encode())
         self._file = self.path.open("ab")
 
-    def go_on(self, until: int | None = None) -> Result | None:
+    def resume(self, until: int | None = None) -> Result | None:
         """Resume the table after a kill; return the last whole frame as it was found, None if there is none.
 
         Args:

@@ -22,7 +22,7 @@ from cpm_fast.data.own_skeleton import SKELETON_FILE
 from cpm_fast.labeling.folder import PRIVATE
 from cpm_fast.labeling.frames import ExtractedFrame, read_manifest, write_manifest
 from cpm_fast.labeling.naming import find_skeleton, write_skeleton
-from cpm_fast.labeling.predictions import Predictions
+from cpm_fast.labeling.predictions import FolderPredictions
 from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.labeling.table import LABELED, VISIBLE, LabeledSubject, LabelTable
 from cpm_fast.media.image import read_image
@@ -101,7 +101,7 @@ def import_labels(source: str, output: Path, progress: bool = False) -> tuple[in
 def _import_sleap(labels: SleapLabels, output: Path, progress: bool) -> tuple[int, int]:
     target = _Target.new(output, labels.skeleton)
     (output / PRIVATE).mkdir()
-    predictions = Predictions(output / PRIVATE, labels.skeleton, SLEAP_PREDICTIONS)
+    predictions = FolderPredictions(output / PRIVATE, labels.skeleton, SLEAP_PREDICTIONS)
     manifest: list[ExtractedFrame] = []
     subjects = 0
     by_video: dict[int, dict[int, SleapFrame]] = defaultdict(dict)

@@ -16,7 +16,7 @@ from cpm_fast.system.files import atomic_write
 PREDICTIONS_FILES = "predictions-*.csv"
 
 
-class Predictions:
+class FolderPredictions:
     """Predicted parts per picture, of one network.
 
     Args:

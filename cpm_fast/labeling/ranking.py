@@ -33,7 +33,7 @@ TILE_PX, COLUMNS, CAPTION_PX, CAPTION_TEXT_PX = 240, 4, 26, 13
 
 
 @dataclass(eq=False)
-class Candidate:
+class RankedPicture:
     """A picture, the network's result, and the values of the criteria for labeling it, NaN where unknown.
 
     Distances are in sides of the subject's region.
@@ -46,7 +46,7 @@ class Candidate:
     score: float = 0.0
 
 
-def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress: bool) -> list[Candidate]:
+def examine(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress: bool) -> list[RankedPicture]:
     """Run the network over pictures and compute the criteria that need one picture only.
 
     A picture that can't be read is left out with a warning.
@@ -76,7 +76,7 @@ def look(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progress
                     "mirrored": mirrored_disagreement(result, flipped[i], picture.shape[1]) if flipped else np.nan,
                 }
                 kept = Result(result.keypoints, result.scores, result.skeleton, name, result.size, result.rois)
-                found.append(Candidate(name, kept, small(picture), criteria))
+                found.append(RankedPicture(name, kept, small(picture), criteria))
     return found
 
 
@@ -131,10 +131,10 @@ def mirrored_disagreement(result: Result, flipped: Result, width: int) -> float:
     )
 
 
-def jumps(candidates: Sequence[Candidate], frames: Sequence[ExtractedFrame]) -> None:
+def jumps(candidates: Sequence[RankedPicture], frames: Sequence[ExtractedFrame]) -> None:
     """Set `jump`: the distance of the pose from the middle of those shortly before and after in one subject's video."""
     by_image = {candidate.image: candidate for candidate in candidates}
-    videos: dict[str, list[tuple[int, Candidate]]] = {}
+    videos: dict[str, list[tuple[int, RankedPicture]]] = {}
     for frame in frames:
         candidate = by_image.get(frame.image)
         if candidate is not None and len(candidate.result) == 1:
@@ -152,13 +152,15 @@ def jumps(candidates: Sequence[Candidate], frames: Sequence[ExtractedFrame]) -> 
             b.criteria["jump"] = float(np.nanmean(distance) / b.result.rois[0].side)
 
 
-def novelty(candidates: Sequence[Candidate], labeled: np.ndarray) -> None:
+def novelty(candidates: Sequence[RankedPicture], labeled: np.ndarray) -> None:
     """Set `novelty`: the difference to the most similar labeled picture, gray levels; labeled is [K, h, w]."""
     for candidate in candidates:
         candidate.criteria["novelty"] = float(_distances(candidate.small, labeled).min()) if len(labeled) else np.nan
 
 
-def rank(candidates: Sequence[Candidate], count: int, weights: dict[str, float] | None = None) -> list[Candidate]:
+def rank(
+    candidates: Sequence[RankedPicture], count: int, weights: dict[str, float] | None = None
+) -> list[RankedPicture]:
     """Return the pictures to label next, best first.
 
     The score is the weighted mean of the ranks within each known criterion, from 0 to 1. The next pick is the best
@@ -212,7 +214,7 @@ def _distances(picture: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.abs(others.astype(np.float32) - picture.astype(np.float32)).mean(axis=(1, 2))
 
 
-def save_table(picked: Sequence[Candidate], path: Path) -> None:
+def save_table(picked: Sequence[RankedPicture], path: Path) -> None:
     """Write a CSV row per suggestion: rank, image, score and the criteria."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -225,7 +227,7 @@ def save_table(picked: Sequence[Candidate], path: Path) -> None:
         file.write(text.getvalue().encode())
 
 
-def contact_sheet(folder: Path, picked: Sequence[Candidate], skeleton: Skeleton) -> np.ndarray:
+def contact_sheet(folder: Path, picked: Sequence[RankedPicture], skeleton: Skeleton) -> np.ndarray:
     """Draw the suggestions with the network's predictions, small, under rank and score: [H, W, 3] uint8 BGR."""
     tiles = []
     for number, candidate in enumerate(picked, 1):

@@ -15,7 +15,7 @@ import numpy as np
 from cpm_fast.data.check import swapped_sides
 from cpm_fast.labeling.folder import PRIVATE, SHOWN, inside, list_pictures
 from cpm_fast.labeling.lock import FolderLock
-from cpm_fast.labeling.predictions import Predictions
+from cpm_fast.labeling.predictions import FolderPredictions
 from cpm_fast.labeling.table import EMPTY, MAX_SUBJECTS, STATES, LabeledSubject, LabelTable
 from cpm_fast.media.image import read_image, read_picture
 from cpm_fast.skeleton import Skeleton
@@ -49,7 +49,7 @@ class Store:
     Args:
         folder: of the pictures.
         skeleton: the P parts.
-        network: the network of the predictions to show, see `Predictions`.
+        network: the network of the predictions to show, see `FolderPredictions`.
         only: a CSV file with a column image: only these pictures, in its order.
 
     Raises:
@@ -69,7 +69,7 @@ class Store:
         try:
             self.table = LabelTable(self.folder / LABELS_FILE, skeleton)
             self._signature = self._stat()
-            self.predictions = Predictions(self.private, skeleton, network)
+            self.predictions = FolderPredictions(self.private, skeleton, network)
         except BaseException:
             self._lock_file.release()
             raise

@@ -66,7 +66,7 @@ class RunFolder:
             with self.writing(self.config):
                 write_json(self.config, {**about, "versions": versions()})
 
-    def tell_start(self, table: str) -> None:
+    def write_start(self, table: str) -> None:
         """Write start.txt, which lists the weights that were loaded at the start."""
         with self.writing(self.path / START_FILE):
             write_text(self.path / START_FILE, table + "\n")

@@ -115,7 +115,7 @@ class Run:
         if self.ranks.main:
             self.prepare_folder(progress, about, inputs)
             if loaded is not None:
-                self.folder.tell_start(loaded.table())
+                self.folder.write_start(loaded.table())
         self.enter(phase_at(self.phases, progress.step), model)
         if self.due(progress.step) and progress.validated < progress.step:
             progress = self.validate(model, progress)

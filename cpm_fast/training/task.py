@@ -64,7 +64,7 @@ class Task(Protocol):
         ...
 
 
-class Pose:
+class PoseTask:
     """The task of locating the parts of subjects in regions.
 
     Args:
@@ -106,7 +106,7 @@ class Pose:
         return self.network
 
 
-class Find:
+class FindTask:
     """The task of finding subjects in pictures.
 
     Args:
@@ -152,4 +152,4 @@ class Find:
 
 def task_of(network: NetworkConfig, config: TrainingConfig, device: torch.device) -> Task:
     """Return the task of a network's kind."""
-    return Find(network, config) if network.kind == "find" else Pose(network, config, device)
+    return FindTask(network, config) if network.kind == "find" else PoseTask(network, config, device)

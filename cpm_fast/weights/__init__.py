@@ -59,7 +59,7 @@ def load(path_or_name: str | Path, *, device: str = "auto") -> CPM:
     return model
 
 
-def shared(path_or_name: str | Path, *, device: str = "auto") -> CPM:
+def shared_network(path_or_name: str | Path, *, device: str = "auto") -> CPM:
     """Return a network that all callers with the same file share in this process; it must not be changed.
 
     It is read again when the file changes. `infer`, `find` and `stream` take named networks from here, so that a server

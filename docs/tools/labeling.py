@@ -17,7 +17,7 @@ from selenium import webdriver
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.labeling.predictions import arranged
-from cpm_fast.labeling.ranking import contact_sheet, look, rank
+from cpm_fast.labeling.ranking import contact_sheet, examine, rank
 from cpm_fast.labeling.server import listen, make_app
 from cpm_fast.labeling.store import Store
 from cpm_fast.labeling.table import LabeledSubject
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> None:
         for number, name in enumerate(names):
             cv2.imwrite(str(folder / name), drawn[number].image)
         store = Store(folder, model.skeleton)
-        candidates = look(folder, names, model, True, False)
+        candidates = examine(folder, names, model, True, False)
         for number, candidate in enumerate(candidates):
             store.predict(number, arranged(candidate.result, model.skeleton))
         for number in range(SHOWN):

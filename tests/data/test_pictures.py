@@ -36,7 +36,7 @@ def test_other_spellings(tmp_path, there, named):
     found = pictures.path(named)
     assert found.is_file() and found.name == there.split("/")[-1]
     with pytest.warns(UserWarning, match="1 of 1 pictures are named by paths of another place, or in another spelling"):
-        pictures.tell("mice", [(named, None)])
+        pictures.warn_of_foreign_paths("mice", [(named, None)])
 
 
 def test_a_name_as_it_stands_comes_first_and_two_that_differ_in_case_are_none(tmp_path):

@@ -13,7 +13,7 @@ from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import hold_out
 from cpm_fast.evaluation import read_truth
 from cpm_fast.evaluation.annotated import with_unsampled
-from cpm_fast.evaluation.oks import Subjects
+from cpm_fast.evaluation.oks import ScoredSubjects
 from cpm_fast.skeleton import COCO
 
 
@@ -109,7 +109,7 @@ def test_of_a_part_of_a_file_other_people_are_ignored(tmp_path):
     people.write(tmp_path)
     _, last = hold_out(open_dataset(tmp_path / "people.json"), 2)
     reader = read_truth(last)
-    samples = Subjects(reader.images, reader.truth(), np.array(reader.areas))
+    samples = ScoredSubjects(reader.images, reader.truth(), np.array(reader.areas))
     truth, images = with_unsampled(samples, last, reader.indices, reader.names, COCO)
     assert images == {"3": f"{3:012}.png"} and set(truth.images) == {"3"}
     # Two samples count, and the person without a region; the crowd and the third sample do not.

@@ -21,7 +21,7 @@ from cpm_fast.inference.asking import Looks
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.images import Job
-from cpm_fast.inference.parts import Cut, Found, Sighting, Subjects, find_parts
+from cpm_fast.inference.parts import Cut, Found, Sighting, SubjectCrops, find_parts
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.tracking import following, tracker
 from cpm_fast.inference.tracking.following import Following
@@ -195,12 +195,12 @@ def test_pictures_come_in_order_and_known_ones_at_once(model) -> None:
     known = Found(np.zeros((1, 14, 2)), np.full((1, 14), 0.5), None, 0, 0, 0)
     taken: list[str] = []
 
-    def subjects() -> Iterator[tuple[str, Subjects]]:
+    def subjects() -> Iterator[tuple[str, SubjectCrops]]:
         for name in "abcde":
             taken.append(name)
             roi = Roi((0, 0), 1)
             seen = name in "bcd"
-            yield name, Subjects([Sighting(roi, known if seen else None)], () if seen else [Cut(crop)])
+            yield name, SubjectCrops([Sighting(roi, known if seen else None)], () if seen else [Cut(crop)])
 
     engine = Counting(model)
     seen = []

@@ -8,7 +8,7 @@ import pytest
 import cpm_fast
 from cpm_fast.data.drawn.figures import draw_figure
 from cpm_fast.engine import Engine
-from cpm_fast.inference.finders.search import Search, overlap, region_of_parts, sameness, windows_of_side
+from cpm_fast.inference.finders.search import Search, overlap, region_of_sure_parts, sameness, windows_of_side
 from cpm_fast.inference.settings import Settings
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP
@@ -115,7 +115,7 @@ def test_overlap_and_sameness() -> None:
 
 def test_no_region_of_too_few_sure_parts() -> None:
     parts, sure = np.random.default_rng(0).normal(size=(14, 2)) * 50, np.zeros(14)
-    assert region_of_parts(parts, sure, LSP) is None
+    assert region_of_sure_parts(parts, sure, LSP) is None
     sure[:2] = 1.0
-    assert region_of_parts(parts, sure, LSP) is not None
-    assert region_of_parts(np.zeros((14, 2)), np.ones(14), LSP) is None
+    assert region_of_sure_parts(parts, sure, LSP) is not None
+    assert region_of_sure_parts(np.zeros((14, 2)), np.ones(14), LSP) is None

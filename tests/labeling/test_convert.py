@@ -12,7 +12,7 @@ from cpm_fast.data.formats.sleap import SleapLabels
 from cpm_fast.data.open import open_dataset
 from cpm_fast.labeling.convert import import_labels
 from cpm_fast.labeling.frames import ExtractedFrame, write_manifest
-from cpm_fast.labeling.predictions import Predictions
+from cpm_fast.labeling.predictions import FolderPredictions
 from cpm_fast.labeling.table import LabeledSubject, LabelTable
 from cpm_fast.media.video_out import write_video
 from cpm_fast.results import Result, Results
@@ -180,7 +180,7 @@ def test_sleap_comes_with_its_pictures(tmp_path, format_id):
     assert abs(int(found[1].image.mean()) - 140) < 4
     assert np.allclose(found[0].parts_image, [[10, 20], [5, 30], [np.nan] * 2, [10, 60]], equal_nan=True)
     assert found[0].occluded.tolist() == [False, True, False, False]
-    predictions = Predictions(out / ".labeling", dataset.skeleton).arrays("run-000002.png")
+    predictions = FolderPredictions(out / ".labeling", dataset.skeleton).arrays("run-000002.png")
     assert len(predictions) == 1 and predictions[0][:, 0].tolist() == [40, 41, 42, 43] and predictions[0][0, 2] == 0.5
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
 from cpm_fast.labeling.frames import ExtractedFrame
-from cpm_fast.labeling.predictions import Predictions
+from cpm_fast.labeling.predictions import FolderPredictions
 from cpm_fast.labeling.ranking import (
-    Candidate,
+    RankedPicture,
     contact_sheet,
     jumps,
     low_peaks,
@@ -35,7 +35,7 @@ def result(points, scores=None, belief_maps=None, skeleton=PAIR, side=100.0):
 
 
 def candidate(name, level=0, points=((10, 10), (20, 10)), **criteria):
-    return Candidate(name, result(points), np.full((24, 32), level, np.uint8), criteria)
+    return RankedPicture(name, result(points), np.full((24, 32), level, np.uint8), criteria)
 
 
 def test_low_peaks():
@@ -133,7 +133,7 @@ def test_suggest_writes_table_sheet_and_predictions(network, tmp_path, capsys):
     assert len(rows) == 3 and "run-000001.png" not in [row["image"] for row in rows]
     assert all(row["low_peaks"] and row["stages"] and row["mirrored"] and row["novelty"] for row in rows)
     assert cv2.imread(str(out / "suggestions.png")).shape[1] == 4 * 240
-    found = Predictions(folder / ".labeling", SKELETON)
+    found = FolderPredictions(folder / ".labeling", SKELETON)
     assert sum(found.has(f"run-{i:06d}.png") for i in range(6)) == 5
     assert main([*arguments, "--by", "low_peaks"]) == FINE
     assert main(["suggest", str(folder)]) == BAD_USE

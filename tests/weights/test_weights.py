@@ -44,7 +44,9 @@ def test_a_named_network_is_read_once_a_process(folder, monkeypatch):
     for name in ("tiny", folder / "tiny.safetensors"):
         again = cpm_fast.infer(image, model=name, device="cpu")[0]
         np.testing.assert_array_equal(first.keypoints, again.keypoints)
-    assert len(read) == 1 and weights.shared("tiny", device="cpu") is weights.shared("tiny", device="cpu")
+    assert len(read) == 1 and weights.shared_network("tiny", device="cpu") is weights.shared_network(
+        "tiny", device="cpu"
+    )
     assert cpm_fast.load("tiny", device="cpu") is not cpm_fast.load("tiny", device="cpu")
     torch.manual_seed(1)
     CPM(TINY).save(folder / "tiny.safetensors")

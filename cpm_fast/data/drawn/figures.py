@@ -95,7 +95,7 @@ def paint_polygon(image: np.ndarray, points: np.ndarray, color: Color, outline: 
         cv2.polylines(image, [points], True, outline, 1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-class Layer(NamedTuple):
+class Polygon(NamedTuple):
     """A convex polygon [n, 2] in heads (y down) with one color; a greater depth is nearer to the viewer."""
 
     depth: float
@@ -109,7 +109,7 @@ class Figure:
     """A posed and dressed person, its coordinates in heads with y down, ready to be painted at any size and place."""
 
     parts: np.ndarray  # [14, 2] in the order of LSP
-    layers: tuple[Layer, ...]
+    layers: tuple[Polygon, ...]
 
     def parts_image(self, head_px: float, origin: np.ndarray) -> np.ndarray:
         """Return the parts of the figure painted with the same arguments: [14, 2] float64 image pixels."""
@@ -184,7 +184,7 @@ class _Tailor:
         # Depth, ends, radii and color of each capsule; they are outlined together at the end.
         self.limbs: list[tuple[float, np.ndarray, np.ndarray, float, float, Color]] = []
 
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[Polygon]:
         chance = self.rng.random(6)
         self._arms(sleeve=chance[0])
         self._legs(cut=chance[1])
@@ -200,7 +200,7 @@ class _Tailor:
     def _capsule(self, depth: float, a: np.ndarray, b: np.ndarray, radii: tuple[float, float], color: Color) -> None:
         self.limbs.append((depth, a, b, radii[0] * self.stout, radii[1] * self.stout, color))
 
-    def _capsule_layers(self) -> list[Layer]:
+    def _capsule_layers(self) -> list[Polygon]:
         ends = _flat(np.array([limb[1:3] for limb in self.limbs]))  # [n, 2, 2]
         radii = np.array([limb[3:5] for limb in self.limbs])
         glossy = self.gloss > 1.06
@@ -209,10 +209,12 @@ class _Tailor:
             ends = np.concatenate([ends, ends + radii[:, :, None] * self.light])
             radii = np.concatenate([radii, 0.52 * radii])
         shapes = capsules(ends, radii)
-        layers = [Layer(limb[0], shapes[k], limb[5], self.outlined) for k, limb in enumerate(self.limbs)]
+        layers = [Polygon(limb[0], shapes[k], limb[5], self.outlined) for k, limb in enumerate(self.limbs)]
         if glossy:
             cores = shapes[len(layers) :]
-            layers += [Layer(limb[0] + 1e-4, cores[k], shade(limb[5], self.gloss)) for k, limb in enumerate(self.limbs)]
+            layers += [
+                Polygon(limb[0] + 1e-4, cores[k], shade(limb[5], self.gloss)) for k, limb in enumerate(self.limbs)
+            ]
         return layers
 
     def _arms(self, sleeve: float) -> None:
@@ -254,7 +256,7 @@ class _Tailor:
         along = (deep[:, None] * axes[:, :, 2])[:, None] * RING[:, 1:]
         return center[:, None] + across + along
 
-    def _torso(self, style: float) -> list[Layer]:
+    def _torso(self, style: float) -> list[Polygon]:
         """Draw a shirt: plain, striped across, printed in front, or an open jacket; tucked in or not."""
         depth = self.pose["neck"][2] / 2
         striped = style < 0.3
@@ -264,19 +266,19 @@ class _Tailor:
         colors = [self.trim if striped and k % 2 else self.shirt for k in range(len(bands))]
         if not striped and style * 10 % 1 < 0.5:
             colors[0] = self.trousers
-        layers = [Layer(depth + 1e-4, band, color) for band, color in zip(bands, colors, strict=True)]
+        layers = [Polygon(depth + 1e-4, band, color) for band, color in zip(bands, colors, strict=True)]
         if self.outlined:
             # The inside of the bands' outlines is painted over.
-            layers += [Layer(depth, band, self.shirt, True) for band in bands]
+            layers += [Polygon(depth, band, self.shirt, True) for band in bands]
         if self.gloss > 1.06 and not striped:
             core = 0.55 * rings[[1, 3]] + 0.45 * rings[[1, 3]].mean(axis=1, keepdims=True)
-            layers.append(Layer(depth + 2e-4, hull(core.reshape(-1, 2)), shade(self.shirt, 0.5 + 0.5 * self.gloss)))
+            layers.append(Polygon(depth + 2e-4, hull(core.reshape(-1, 2)), shade(self.shirt, 0.5 + 0.5 * self.gloss)))
         if self.pose.chest[2, 2] > 0.25:
             if 0.3 <= style < 0.5:
-                layers.append(Layer(depth + 3e-4, self._patch((0.50, 0.82), (0.5, 0.6)), self.trim))
+                layers.append(Polygon(depth + 3e-4, self._patch((0.50, 0.82), (0.5, 0.6)), self.trim))
             elif 0.5 <= style < 0.7:
-                layers.append(Layer(depth + 3e-4, self._patch((-0.08, 0.97), (0.16, 0.34)), self.trim))
-            layers.append(Layer(depth + 4e-4, self._patch((0.84, 1.01), (0.05, 0.95)), self.skin))
+                layers.append(Polygon(depth + 3e-4, self._patch((-0.08, 0.97), (0.16, 0.34)), self.trim))
+            layers.append(Polygon(depth + 4e-4, self._patch((0.84, 1.01), (0.05, 0.95)), self.skin))
         return layers
 
     def _patch(self, heights: Range, angles: Range) -> np.ndarray:
@@ -289,7 +291,7 @@ class _Tailor:
                 corners.append(height * self.pose["neck"] + self.pose.chest @ local)
         return hull(_flat(np.array(corners)))
 
-    def _head(self, hat: bool) -> list[Layer]:
+    def _head(self, hat: bool) -> list[Polygon]:
         """Draw hair all around, the face in front of it, eyes, mouth and nose; a cap hides the hair above."""
         frame = self.pose.head
         middle = self.pose["neck"] + HEAD_CENTER * frame[:, 1]
@@ -308,11 +310,11 @@ class _Tailor:
         # From the front the face lies on the hair, from behind the hair lies on the face.
         from_front = float(PATCHES[0][0] @ normal) > 0
         skull = _flat(middle[:2] + RING @ factor.T)
-        layers = [Layer(depth, skull, self.hair if from_front else self.skin, self.outlined)]
+        layers = [Polygon(depth, skull, self.hair if from_front else self.skin, self.outlined)]
         shown = [0 if from_front else 5, *(k for k in (1, 2, 3) if PATCHES[k][0] @ normal > 0.1)]
         if hat and PATCHES[4][0] @ normal > -0.4:
             shown.append(4)
-        layers += [Layer(depth + 1e-3 * (n + 1), shapes[k], colors[k]) for n, k in enumerate(shown)]
+        layers += [Polygon(depth + 1e-3 * (n + 1), shapes[k], colors[k]) for n, k in enumerate(shown)]
         if frame[2, 2] > -0.3:
             nose = middle + matrix @ (0.0, -0.15, 0.92)
             self._capsule(depth + 4e-3, nose, nose + 0.08 * frame[:, 2], (0.055, 0.045), shade(self.skin, 0.92))
@@ -325,7 +327,7 @@ class _Tailor:
         depth = self.pose["neck"][2] - 0.35 * chest[2, 2]
         self._capsule(depth, crown, ends, (0.30 / self.stout, 0.22 / self.stout), self.hair)
 
-    def _backpack(self) -> list[Layer]:
+    def _backpack(self) -> list[Polygon]:
         chest, neck = self.pose.chest, self.pose["neck"]
         box = np.array([(x, y, z) for x in (-0.42, 0.42) for y in (-0.12, -1.3) for z in (-0.24, -0.68)])
         corners = neck + box @ chest.T
@@ -336,10 +338,10 @@ class _Tailor:
                 ends = neck + np.array([(0.34 * out, 0.02, 0.14), (0.42 * out, -1.0, 0.30)]) @ chest.T
                 self._capsule(neck[2] / 2 + 0.01, ends[0], ends[1], (0.065, 0.065), color)
         lid = neck + (box * (0.75, 1.0, 1.0) + (0.0, -0.16, -0.02))[[0, 1, 4, 5]] @ chest.T
-        layers = [Layer(depth, hull(_flat(corners)), color, True)]
-        return layers + ([Layer(depth + 1e-3, hull(_flat(lid)), shade(color, 1.2))] if chest[2, 2] < 0 else [])
+        layers = [Polygon(depth, hull(_flat(corners)), color, True)]
+        return layers + ([Polygon(depth + 1e-3, hull(_flat(lid)), shade(color, 1.2))] if chest[2, 2] < 0 else [])
 
-    def _skirt(self) -> list[Layer]:
+    def _skirt(self) -> list[Polygon]:
         hips = np.stack([self.pose["right_hip"], self.pose["left_hip"]])
         knees = np.stack([self.pose["right_knee"], self.pose["left_knee"]])
         hem = hips + 0.55 * (knees - hips)
@@ -347,4 +349,4 @@ class _Tailor:
         low = (_flat(hem)[:, None] + around).reshape(-1, 2)
         top = _flat(self._ring(np.array([0.12]))[0])
         depth = float(hem[:, 2].max()) + 0.05
-        return [Layer(depth, hull(np.concatenate([low, top])), self.trousers, self.outlined)]
+        return [Polygon(depth, hull(np.concatenate([low, top])), self.trousers, self.outlined)]

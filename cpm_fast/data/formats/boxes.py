@@ -26,7 +26,7 @@ FORMS = "COCO's detections or annotations (.json), or a table with the columns i
 
 
 @dataclass(frozen=True)
-class Row:
+class BoxRow:
     """A subject of a file.
 
     Args:
@@ -55,7 +55,7 @@ class BoxFile:
     """
 
     path: Path
-    rows: Sequence[Row]
+    rows: Sequence[BoxRow]
     images: Sequence[str]
     empty: int
     digest: str
@@ -124,7 +124,7 @@ class BoxFile:
             raise ValueError(
                 f"{self.path}: must name the pictures, got {_named(self.images)}, and pictures {_named(names)}"
             )
-        of_image: dict[str, list[Row]] = {}
+        of_image: dict[str, list[BoxRow]] = {}
         for row in self.rows:
             of_image.setdefault(row.image, []).append(row)
         boxes = [_chosen(of_image.get(matched[name] or "", ()), most, least) for name in names]
@@ -138,7 +138,7 @@ class BoxFile:
         return boxes, told
 
 
-def _chosen(rows: Sequence[Row], most: int | None, least: float | None) -> np.ndarray:
+def _chosen(rows: Sequence[BoxRow], most: int | None, least: float | None) -> np.ndarray:
     known = bool(rows) and all(row.score is not None for row in rows)
     scores = np.array([row.score for row in rows], np.float64) if known else None
     return np.array([rows[i].box for i in surest(len(rows), scores, most, least)]).reshape(-1, 4)
@@ -148,7 +148,7 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-def _table(path: Path) -> tuple[list[Row], list[str]]:
+def _table(path: Path) -> tuple[list[BoxRow], list[str]]:
     """Read a CSV table; a row without numbers of a box is a picture in which nobody is."""
     text, mark = read_csv_text(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True, restkey="")
@@ -175,7 +175,7 @@ def _table(path: Path) -> tuple[list[Row], list[str]]:
     return rows, list(dict.fromkeys(images))
 
 
-def _coco(path: Path, coco_file: Path | None) -> tuple[list[Row], list[str], int]:
+def _coco(path: Path, coco_file: Path | None) -> tuple[list[BoxRow], list[str], int]:
     content = read_json(path)
     ids: Mapping[int | str, str] = {}
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
@@ -184,7 +184,7 @@ def _coco(path: Path, coco_file: Path | None) -> tuple[list[Row], list[str], int
         ids, entries = {} if coco_file is None else _names_of(coco_file), content
     else:
         raise ValueError(f"{path}: boxes must be {FORMS}, got {type(content).__name__} of {str(content)[:60]}")
-    rows: list[Row] = []
+    rows: list[BoxRow] = []
     empty = 0
     for i, entry in enumerate(entries):
         if isinstance(entry, dict) and entry.get("iscrowd"):
@@ -204,7 +204,7 @@ def _names_of(path: Path) -> dict[int | str, str]:
     return {identifier(key, "id"): name for name, key in CocoIds.read(path).images.items()}
 
 
-def _detection(entry: Any, ids: Mapping[int | str, str], where: str) -> Row | None:
+def _detection(entry: Any, ids: Mapping[int | str, str], where: str) -> BoxRow | None:
     """Return a subject of COCO; None where its box has no width or height."""
     if not isinstance(entry, dict):
         raise ValueError(f"{where} must have image_id and bbox, got {entry!r:.60}")
@@ -225,8 +225,10 @@ def _detection(entry: Any, ids: Mapping[int | str, str], where: str) -> Row | No
     return _row(image, [left, top, left + width, top + height], where, score, category)
 
 
-def _row(image: str, box: Sequence[float], where: str, score: float | None = None, category: int | None = None) -> Row:
+def _row(
+    image: str, box: Sequence[float], where: str, score: float | None = None, category: int | None = None
+) -> BoxRow:
     left, top, right, bottom = box
     if not all(map(math.isfinite, box)) or right <= left or bottom <= top:
         raise ValueError(f"{where}: the box of {image} must have left < right and top < bottom, got {list(box)}")
-    return Row(image, (left, top, right, bottom), score, category)
+    return BoxRow(image, (left, top, right, bottom), score, category)

@@ -72,7 +72,7 @@ class SleapLabels:
         """Return the path of the video of a number: the path in the file, or the first end of it that exists."""
         name, beside = self.videos[video], self.path.parent
         pictures = Pictures([Path(), beside])
-        pictures.tell(self.path.name, [(name, beside)])
+        pictures.warn_of_foreign_paths(self.path.name, [(name, beside)])
         return pictures.path(name, beside)
 
     def embedded(self, video: int) -> bool:

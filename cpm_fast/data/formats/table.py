@@ -73,7 +73,7 @@ class PartsTable(Subjects):
         reasons = left_out.report(len(subjects))
         if not subjects:
             raise ValueError(f"{self.path}: must have a row with two labeled parts or a box, got {len(rows)} without")
-        self._videos.tell(self.path.stem, list(dict.fromkeys(self._films)))
+        self._videos.warn_of_foreign_paths(self.path.stem, list(dict.fromkeys(self._films)))
         self.frames.extract()
         pictures = Pictures([self.path.parent, Path()], given=self.frames.pictures)
         super().__init__(self.path.stem, skeleton, subjects, pictures, [self.path], reasons)

@@ -18,7 +18,7 @@ from cpm_fast.data.scenes.scene import (
     LEAST_SEEN,
     SMALLEST_SIDE_PX,
     Scene,
-    Subject,
+    SceneSubject,
     ignored_of,
     scene_of,
     subjects_of,
@@ -110,7 +110,7 @@ def _whole(
     subjects = [subject.moved(matrix) for subject in subjects_of(sample, skeleton, network.margin)]
     nowhere = np.empty((0, 2))
     squares = [
-        Subject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi
+        SceneSubject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi
         for square in ignored_of(sample, skeleton, network.margin)
     ]
     return replace(scene_of(image, subjects, squares), doubtful=True)
@@ -133,7 +133,7 @@ def _pasted(
     sides = np.maximum(sides, SMALLEST_SIDE_PX + 4)
     if random.random() < SORTED_SHARE:
         sides.sort()
-    placed: list[Subject] = []
+    placed: list[SceneSubject] = []
     shown: list[np.ndarray] = []  # what is left of each subject's mask, [H, W]
     whole: list[float] = []
     for number, side in enumerate(sides.tolist()):
@@ -156,7 +156,7 @@ def _pasted(
 
 def cut_out(
     sample: Sample, skeleton: Skeleton, network: NetworkConfig, side: int, drawn: Draw
-) -> tuple[np.ndarray, np.ndarray, Subject]:
+) -> tuple[np.ndarray, np.ndarray, SceneSubject]:
     """Cut a subject out of its picture, turned and mirrored as drawn.
 
     Returns:
@@ -188,7 +188,7 @@ def cut_out(
     return image, mask, moved
 
 
-def _ellipse(sample: Sample, subject: Subject, matrix: np.ndarray, side: int) -> np.ndarray:
+def _ellipse(sample: Sample, subject: SceneSubject, matrix: np.ndarray, side: int) -> np.ndarray:
     """Return a soft ellipse about a box, or about the middle of a region, [side, side] float32."""
     box = sample.box_image
     (x, y), half = subject.roi.center, subject.roi.side / 2

@@ -38,7 +38,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Subject:
+class SceneSubject:
     """A subject in the pixels of some picture.
 
     Args:
@@ -51,14 +51,14 @@ class Subject:
     parts: np.ndarray
     shown: np.ndarray
 
-    def moved(self, matrix: np.ndarray) -> Subject:
+    def moved(self, matrix: np.ndarray) -> SceneSubject:
         """Return the subject in another picture, [2, 3] affine; a turn does not change the side."""
         scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
         x, y = transform(matrix, np.array(self.roi.center)).tolist()
         return replace(self, roi=Roi((x, y), self.roi.side * scale), parts=transform(matrix, self.parts))
 
 
-def subjects_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Subject]:
+def subjects_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[SceneSubject]:
     """Return the labeled subjects of a sample's picture, its own first.
 
     Others are those whose parts give a region; the rest are `ignored_of`.
@@ -68,8 +68,8 @@ def subjects_of(sample: Sample, skeleton: Skeleton, margin: float) -> list[Subje
     """
     height, width = sample.image.shape[:2]
 
-    def subject(roi: Roi, parts: np.ndarray) -> Subject:
-        return Subject(roi, parts, np.all((parts >= 0) & (parts < (width, height)), axis=1))
+    def subject(roi: Roi, parts: np.ndarray) -> SceneSubject:
+        return SceneSubject(roi, parts, np.all((parts >= 0) & (parts < (width, height)), axis=1))
 
     known = sample.labeled & np.isfinite(sample.parts_image).all(axis=1)
     found = [subject(sample.region(margin), sample.parts_image[known])]
@@ -100,7 +100,7 @@ def _region(parts: np.ndarray, skeleton: Skeleton, margin: float) -> Roi | None:
     return roi if box is None else Roi.from_box(box, margin)
 
 
-def seen_subject(subject: Subject, size: tuple[int, int]) -> tuple[Roi | None, Roi | None]:
+def seen_subject(subject: SceneSubject, size: tuple[int, int]) -> tuple[Roi | None, Roi | None]:
     """Return the region of a subject in a picture that may cut it, and the square that does not count: one is None.
 
     The region of a cut subject is that of its remaining parts, by the rule of the pose networks' training. Both are
@@ -130,7 +130,7 @@ def touches(roi: Roi, size: tuple[int, int]) -> bool:
     )
 
 
-def scene_of(image: np.ndarray, subjects: Sequence[Subject], ignored: Sequence[Roi] = ()) -> Scene:
+def scene_of(image: np.ndarray, subjects: Sequence[SceneSubject], ignored: Sequence[Roi] = ()) -> Scene:
     """Return the scene of a picture [H, W, 3] with the visible part of each subject."""
     size = (image.shape[0], image.shape[1])
     rois, left_out = [], list(ignored)

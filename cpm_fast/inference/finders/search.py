@@ -119,12 +119,12 @@ class View:
     def centered(self) -> list[Roi]:
         """Return the regions around the parts, by the rule of training; a region stays if too few parts are sure."""
         return [
-            region_of_parts(parts, peaks, self.skeleton) or roi
+            region_of_sure_parts(parts, peaks, self.skeleton) or roi
             for roi, parts, peaks in zip(self.rois, self.parts, self.peaks, strict=True)
         ]
 
 
-def region_of_parts(parts: np.ndarray, peaks: np.ndarray, skeleton: Skeleton) -> Roi | None:
+def region_of_sure_parts(parts: np.ndarray, peaks: np.ndarray, skeleton: Skeleton) -> Roi | None:
     """Return the region around parts [P, 2] whose peaks [P] are sure; None if they are fewer than two, or one point."""
     sure = (peaks > LEAST_PEAK) & np.isfinite(parts).all(1)
     try:
@@ -180,6 +180,12 @@ def overlap(a: Roi, b: Roi) -> float:
 
 
 def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
-    """Return the similarity of two poses [P, 2], 0 to 1, for a region of this side."""
-    squared = ((parts - others) ** 2).sum(-1)
-    return float(np.exp(-squared / (2 * (SAME_SHARE * side) ** 2)).mean())
+    """Return the similarity of two poses [P, 2] over the parts that both have: 0 to 1; 0 if there are none.
+
+    Args:
+        parts, others: NaN where a part is not known.
+        side: of the subject's region.
+    """
+    squared = ((parts - others) ** 2).sum(axis=-1)
+    known = np.isfinite(squared)
+    return float(np.exp(-squared[known] / (2 * (SAME_SHARE * side) ** 2)).mean()) if known.any() else 0.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Looks, looked
-from cpm_fast.inference.finders.search import overlap
+from cpm_fast.inference.finders.search import overlap, sameness
 from cpm_fast.inference.images import make_result
 from cpm_fast.inference.parts import Found, Sighting, look
 from cpm_fast.inference.settings import Settings
@@ -27,10 +27,9 @@ from cpm_fast.roi import Roi
 FIND_EVERY = 5
 # A subject that is not seen for more frames than this has left.
 LOST_FRAMES = 25
-# Poses at least this similar are one subject's: the mean of exp(-d^2 / (2 (0.1 side)^2)) over the parts that both have.
-SAME_SUBJECT, SAME_SHARE = 0.6, 0.1
-# The minimum similarity of a pose to the prediction for a subject, see `Subject.alike`; below it the pose is not the
-# subject's.
+# Poses in one frame whose `sameness` is at least this are one subject's.
+SAME_POSE = 0.6
+# The minimum of `FollowedSubject.alike`; below it a pose is not the subject's.
 LEAST_ALIKE = 0.1
 # A found region with a larger overlap with a followed one shows that subject.
 KNOWN_OVERLAP = 0.45
@@ -45,7 +44,7 @@ COLOR_WEIGHT = 0.6
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
+class FoundPose:
     """Parts that were found in a region.
 
     Args:
@@ -68,7 +67,7 @@ class Pose:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class FollowedSubject:
     """A subject that is followed.
 
     Args:
@@ -97,7 +96,7 @@ class Subject:
         """Return the place [2] in a frame if the subject has kept its velocity since it was apart from others."""
         return np.array(self.free) + self.velocity * (frame - self.free_frame)
 
-    def moved(self, frame: int) -> Subject:
+    def moved(self, frame: int) -> FollowedSubject:
         """Return the subject at the place to which its velocity has brought it by a frame.
 
         A subject seen in the previous frame moves on from there. One that was lost among others may have been confused
@@ -109,7 +108,7 @@ class Subject:
         x, y = (np.array(self.region.center) + step).tolist()
         return replace(self, region=Roi((x, y), self.region.side).on_grid(), parts=self.parts + step)
 
-    def alike(self, pose: Pose, frame: int) -> float:
+    def alike(self, pose: FoundPose, frame: int) -> float:
         """Return the similarity of this subject, moved to a frame, and a pose: 0 to 1.
 
         It is the mean over parts, regions and long motion, reduced by a difference in color. So two subjects in one
@@ -121,7 +120,7 @@ class Subject:
         near = (sameness(self.parts, sure_of(pose), side) + overlap(self.region, pose.region) + steady) / 3
         return near * (1 - COLOR_WEIGHT * (1 - color_sameness(self.colors, pose.colors)))
 
-    def seen_as(self, pose: Pose, frame: int, crowded: bool) -> Subject:
+    def seen_as(self, pose: FoundPose, frame: int, crowded: bool) -> FollowedSubject:
         """Return the subject as a pose shows it; `crowded`: another is so near that poses may be confused."""
         parts, free, free_frame = sure_of(pose), self.free, self.free_frame
         velocity, colors = self.velocity, self.colors
@@ -140,7 +139,7 @@ class Subject:
             velocity = (np.array(pose.region.center) - np.array(free)) / (frame - free_frame)
         if not crowded or frame - free_frame > LOST_FRAMES:
             free, free_frame = pose.region.center, frame
-        return Subject(self.id, pose.region, parts, velocity, colors, frame, free, free_frame, self.age + 1)
+        return FollowedSubject(self.id, pose.region, parts, velocity, colors, frame, free, free_frame, self.age + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -158,7 +157,7 @@ class Subject:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Subject:
+    def from_dict(cls, values: Mapping[str, Any]) -> FollowedSubject:
         """Undo `to_dict`."""
         x, y = values["center"]
         return cls(
@@ -193,7 +192,7 @@ class Following(Tracker):
     def __init__(self, engine: Engine, settings: Settings, name: str, looks: Looks, most: int | None) -> None:
         super().__init__(engine, settings, name, None, None, True)
         self.looks, self.most = looks, most
-        self.subjects: list[Subject] = []
+        self.subjects: list[FollowedSubject] = []
         self.next_id = 0
 
     def begin(self, size: tuple[int, int]) -> None:
@@ -205,7 +204,7 @@ class Following(Tracker):
         for frame in frames:
             passing = PassingImage(self.name, frame.image)
             yield self._result(frame, passing, {} if frame.damaged else self._follow(frame))
-            passing.let_go()
+            passing.release()
 
     def state(self) -> dict[str, Any]:
         """Return the followed subjects as plain values, for a run that resumes."""
@@ -213,10 +212,10 @@ class Following(Tracker):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Undo `state`; it can be wrong in any way, and then raises some error."""
-        self.subjects = [Subject.from_dict(each) for each in state["subjects"]]
+        self.subjects = [FollowedSubject.from_dict(each) for each in state["subjects"]]
         self.next_id = int(state["next_id"])
 
-    def _follow(self, frame: VideoFrame) -> dict[int, Pose]:
+    def _follow(self, frame: VideoFrame) -> dict[int, FoundPose]:
         """Return the pose of each subject that is seen, by its id."""
         image, now = frame.image, frame.index
         expected = [subject.moved(now) for subject in self.subjects]
@@ -233,8 +232,8 @@ class Following(Tracker):
             len(expected), len(poses)
         )
         pairs = dict(best_pairs(alike, LEAST_ALIKE))
-        followed: dict[int, Pose] = {}
-        kept: list[Subject] = []
+        followed: dict[int, FoundPose] = {}
+        kept: list[FollowedSubject] = []
         for place, (subject, there) in enumerate(zip(self.subjects, expected, strict=True)):
             if place in pairs:
                 pose = poses[pairs[place]]
@@ -253,16 +252,18 @@ class Following(Tracker):
             known = known or any(inside(sure_of(pose), sure_of(other)) for other in larger)
             if place not in taken and pose.new and not known and len(kept) != self.most:
                 parts, center = sure_of(pose), pose.region.center
-                kept.append(Subject(self.next_id, pose.region, parts, np.zeros(2), pose.colors, now, center, now))
+                kept.append(
+                    FollowedSubject(self.next_id, pose.region, parts, np.zeros(2), pose.colors, now, center, now)
+                )
                 followed[self.next_id] = pose
                 self.next_id += 1
         self.subjects = kept
         return followed
 
-    def _poses(self, image: np.ndarray, sightings: Sequence[Sighting], known: int) -> list[Pose]:
+    def _poses(self, image: np.ndarray, sightings: Sequence[Sighting], known: int) -> list[FoundPose]:
         """Return the poses in regions, the first `known` of which are followed; one pose per subject, the best."""
         config, limbs = self.engine.config, self.engine.config.skeleton.limb_indices
-        poses: list[Pose] = []
+        poses: list[FoundPose] = []
         found = look(self.engine, self.settings, image, sightings)
         for place, (roi, one) in enumerate(zip([each.roi for each in sightings], found, strict=True)):
             parts, scores = roi.to_image(one.parts_box[-1], config.input_size), one.scores[-1]
@@ -270,15 +271,15 @@ class Following(Tracker):
             if region is not None:
                 sure = np.where(sure_parts(parts, scores)[:, None], parts, np.nan)
                 colors = limb_colors(image, sure, limbs)
-                poses.append(Pose(roi, one, parts, scores, region, colors, place >= known))
+                poses.append(FoundPose(roi, one, parts, scores, region, colors, place >= known))
         poses.sort(key=lambda pose: -float(np.nanmean(pose.scores)))
-        kept: list[Pose] = []
+        kept: list[FoundPose] = []
         for pose in poses:
-            if all(_same(pose, other) < SAME_SUBJECT for other in kept):
+            if all(_same(pose, other) < SAME_POSE for other in kept):
                 kept.append(pose)
         return kept
 
-    def _result(self, frame: VideoFrame, passing: PassingImage, seen: Mapping[int, Pose]) -> Result:
+    def _result(self, frame: VideoFrame, passing: PassingImage, seen: Mapping[int, FoundPose]) -> Result:
         poses = [seen[key] for key in sorted(seen)]
         source = "found" if all(pose.new for pose in poses) else "parts"
         found, rois = [pose.found for pose in poses], [pose.seen for pose in poses]
@@ -287,23 +288,16 @@ class Following(Tracker):
         return of_frame(result, frame, sorted(seen))
 
 
-def sure_of(pose: Pose) -> np.ndarray:
+def sure_of(pose: FoundPose) -> np.ndarray:
     """Return the parts [P, 2] of which the network was sure, NaN for the others."""
     return np.where(sure_parts(pose.parts, pose.scores)[:, None], pose.parts, np.nan)
-
-
-def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
-    """Return the similarity of two poses [P, 2] over the parts that both have: 0 to 1; 0 if there are none."""
-    squared = ((parts - others) ** 2).sum(axis=-1)
-    known = np.isfinite(squared)
-    return float(np.exp(-squared[known] / (2 * (SAME_SHARE * side) ** 2)).mean()) if known.any() else 0.0
 
 
 def _plain(values: np.ndarray) -> list[list[float | None]]:
     return [[float(value) if np.isfinite(value) else None for value in row] for row in values]
 
 
-def _same(pose: Pose, other: Pose) -> float:
+def _same(pose: FoundPose, other: FoundPose) -> float:
     return sameness(sure_of(pose), sure_of(other), min(pose.region.side, other.region.side))
 
 

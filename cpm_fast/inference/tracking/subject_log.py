@@ -26,7 +26,7 @@ class SubjectLog:
     def __init__(self, folder: Path, tracker: Following) -> None:
         self.path, self.tracker = folder / FILE, tracker
 
-    def go_on(self) -> int:
+    def resume(self) -> int:
         """Bring the tracker into the last state that is whole; return the number of its frame, -1 before the first.
 
         Raises:

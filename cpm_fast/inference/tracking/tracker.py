@@ -39,7 +39,7 @@ class PassingImage:
             raise ValueError(f"{self.name}: its picture is gone; plot a frame before the next is asked for")
         return self._image
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._image = None
 
 
@@ -97,7 +97,7 @@ class Tracker:
                 if fresh and self.rois != self.start:
                     result = self._again(frame, passing, result)
             yield result
-            passing.let_go()
+            passing.release()
 
     def _nothing(self, frame: VideoFrame, passing: PassingImage) -> Result:
         """Return the empty rows of a frame that can't be decoded; the regions stay where they are."""

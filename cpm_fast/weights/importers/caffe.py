@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.weights.importers.wire import BYTES, FIXED32, FIXED64, VARINT, Field, Reader, WireError, varints
+from cpm_fast.weights.importers.wire import BYTES, FIXED32, FIXED64, VARINT, Field, WireError, WireReader, varints
 
 # Field numbers of caffe.proto. NetParameter: layers of the first form (V1LayerParameter) and of the second.
 NET_NAME, NET_LAYERS_V1, NET_LAYERS = 1, 2, 100
@@ -57,7 +57,7 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
 
 
 def _net(data: memoryview) -> dict[str, list[np.ndarray]]:
-    reader = Reader()
+    reader = WireReader()
     layers: dict[str, list[np.ndarray]] = {}
     for field in reader.fields(data):
         if field.number == NET_NAME:
@@ -72,7 +72,7 @@ def _net(data: memoryview) -> dict[str, list[np.ndarray]]:
     return layers
 
 
-def _layer(reader: Reader, data: memoryview, name_field: int, blobs_field: int) -> tuple[str, list[np.ndarray]]:
+def _layer(reader: WireReader, data: memoryview, name_field: int, blobs_field: int) -> tuple[str, list[np.ndarray]]:
     name, blobs = "", []
     for field in reader.fields(data):
         if field.number == name_field:
@@ -88,7 +88,7 @@ def _layer(reader: Reader, data: memoryview, name_field: int, blobs_field: int) 
         raise WireError(f"layer {name!r}: {error}") from None
 
 
-def _blob(reader: Reader, data: memoryview) -> np.ndarray:
+def _blob(reader: WireReader, data: memoryview) -> np.ndarray:
     sides = dict.fromkeys(BLOB_SIDES, 0)
     shape: list[int] | None = None
     pieces: dict[int, list[np.ndarray]] = {number: [] for number in NUMBERS}
@@ -111,7 +111,7 @@ def _blob(reader: Reader, data: memoryview) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _dims(reader: Reader, data: memoryview) -> list[int]:
+def _dims(reader: WireReader, data: memoryview) -> list[int]:
     dims: list[int] = []
     for field in reader.fields(data):
         if field.number == SHAPE_DIM:

@@ -12,7 +12,7 @@ import torch
 from cpm_fast.config import NetworkConfig, preset
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, network_layers
 from cpm_fast.skeleton import FLIC, LSP, Skeleton
-from cpm_fast.weights.importers.mapping import Mapping, Row
+from cpm_fast.weights.importers.mapping import MappedConv, Mapping
 
 Blobs = Map[str, list[np.ndarray]]
 # Presets whose networks the release has, and the layout of each.
@@ -103,7 +103,7 @@ def map_caffe(blobs: Blobs, name: str | None = None, skeleton: Skeleton | None =
             source = names[layer.name]
             found, problem = _convolution(blobs.get(source), shape)
             mapping.tensors |= {f"convs.{layer.name}.{key}": tensor for key, tensor in found.items()}
-            mapping.rows.append(Row(layer.name, source, shape, problem))
+            mapping.rows.append(MappedConv(layer.name, source, shape, problem))
     mapping.unused = [name for name in blobs if name not in set(names.values())]
     return mapping
 

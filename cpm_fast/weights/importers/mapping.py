@@ -10,7 +10,7 @@ from cpm_fast.config import NetworkConfig
 
 
 @dataclass(frozen=True)
-class Row:
+class MappedConv:
     """A convolution of ours and the origin of its weights.
 
     Args:
@@ -41,11 +41,11 @@ class Mapping:
     layout: str
     config: NetworkConfig
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[MappedConv] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
     @property
-    def problems(self) -> list[Row]:
+    def problems(self) -> list[MappedConv]:
         return [row for row in self.rows if row.problem]
 
     def table(self) -> str:

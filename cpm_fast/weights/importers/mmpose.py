@@ -10,7 +10,7 @@ import torch
 from cpm_fast.config import NetworkConfig, mmpose
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer, network_layers
 from cpm_fast.skeleton import COCO, JHMDB, MPII, Skeleton
-from cpm_fast.weights.importers.mapping import Mapping, Row
+from cpm_fast.weights.importers.mapping import MappedConv, Mapping
 
 # mmpose's detectors keep the network under this name.
 PREFIX = "backbone."
@@ -91,7 +91,7 @@ def _fill(mapping: Mapping, layer: Layer, source: str, theirs: Map[str, torch.Te
             problem = problem or f"{name} is missing"
         elif tuple(theirs[name].shape) != wanted:
             problem = problem or f"{name} has {'x'.join(str(side) for side in theirs[name].shape)}"
-    mapping.rows.append(Row(layer.name, source, shape, problem))
+    mapping.rows.append(MappedConv(layer.name, source, shape, problem))
     counted = f"{source}.bn.num_batches_tracked"
     used.update(names.values(), [counted])
     if problem:

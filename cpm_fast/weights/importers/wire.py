@@ -41,7 +41,7 @@ class Field:
     value: int | memoryview
 
 
-class Reader:
+class WireReader:
     """A reader of one file's messages, nested ones too, up to so many fields in all."""
 
     def __init__(self, most_fields: int = MOST_FIELDS) -> None:

@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["cpm_fast.weights", "cpm_fast.model.fil
     from cpm_fast.weights.importers.caffe_layouts import map_caffe
     from cpm_fast.weights.importers.mmpose import map_mmpose
     from cpm_fast.weights.importers.state_dict import read_state_dict
-    from cpm_fast.weights.importers.wire import Reader
+    from cpm_fast.weights.importers.wire import WireReader
 
 FEW = {"conv1_stage1": [np.zeros((2, 3, 1, 1), np.float32), np.ones(2, np.float32)], "conv7_stage1": [np.ones((1, 2))]}
 FORMS = ({}, {"first_form": True, "legacy": True}, {"packed": False}, {"legacy": True, "packed": False})
@@ -40,7 +40,7 @@ SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3,
 
 
 def wire(path: Path) -> None:
-    def walk(reader: Reader, data: memoryview, depth: int) -> None:
+    def walk(reader: WireReader, data: memoryview, depth: int) -> None:
         for field in reader.fields(data):
             if isinstance(field.value, memoryview) and depth:
                 try:
@@ -48,7 +48,7 @@ def wire(path: Path) -> None:
                 except ValueError:
                     pass
 
-    walk(Reader(), memoryview(path.read_bytes()), 3)
+    walk(WireReader(), memoryview(path.read_bytes()), 3)
 
 
 def caffe(path: Path) -> None:

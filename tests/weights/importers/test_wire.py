@@ -15,8 +15,8 @@ from cpm_fast.weights.importers.wire import (
     FIXED64,
     MOST_FIELDS,
     VARINT,
-    Reader,
     WireError,
+    WireReader,
     varint,
     varints,
 )
@@ -24,7 +24,7 @@ from support import caffe_file
 
 
 def fields(data: bytes, most: int = MOST_FIELDS) -> list[tuple[int, int, int | bytes]]:
-    found = Reader(most).fields(memoryview(data))
+    found = WireReader(most).fields(memoryview(data))
     return [
         (field.number, field.kind, field.value if isinstance(field.value, int) else bytes(field.value))
         for field in found
@@ -101,12 +101,12 @@ def test_a_file_of_nothing_but_small_fields_is_given_up(pattern):
     data = memoryview(pattern * (10**6 // len(pattern)))
     started = time.process_time()
     with pytest.raises(WireError, match=f"more than {MOST_FIELDS} fields"):
-        for _ in Reader().fields(data):
+        for _ in WireReader().fields(data):
             pass
     assert time.process_time() - started < 2  # 0.1 to 0.4 s when it was written
     tracemalloc.start()
     with pytest.raises(WireError, match="more than 100 fields"):
-        for _ in Reader(100).fields(data):
+        for _ in WireReader(100).fields(data):
             pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
