@@ -85,7 +85,7 @@ def make_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"cpm_fast {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    demo = _verb(verbs, "demo", _demo, "poses of drawn figures, whose truth is known: pictures and a PCK table")
+    demo = _verb(verbs, "demo", _demo, "locate drawn figures, whose true parts are known: pictures and a PCK table")
     demo.add_argument("-o", "--output", type=Path, default=Path("runs/demo"), help="folder to write (%(default)s)")
     demo.add_argument("--figures", type=int, default=200, help="number of figures to score (%(default)s)")
 
@@ -110,25 +110,7 @@ def make_parser() -> Parser:
     export = _verb(verbs, "export", _export, "write a network for other runtimes, after comparing it with PyTorch")
     add_export_options(export)
 
-    data = verbs.add_parser(
-        "data",
-        help="check or convert annotated pictures",
-        allow_abbrev=False,
-        description="check or convert annotated pictures",
-    )
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = _verb(
-        actions, "check", _check, "read every sample, report missing, outlying, swapped and double ones, and draw nine"
-    )
-    add_check_options(check)
-
-    convert = _verb(
-        actions,
-        "convert",
-        _convert,
-        "convert labels of SLEAP, DeepLabCut, COCO and others to a folder for cpm-fast label, or from it",
-    )
-    add_convert_options(convert)
+    _add_data_verb(verbs)
 
     frames = _verb(verbs, "frames", _frames, "extract frames worth labeling from videos, as PNG files with a manifest")
     add_frames_options(frames)
@@ -137,7 +119,7 @@ def make_parser() -> Parser:
         verbs,
         "label",
         _label,
-        "label the pictures of a folder, or correct what a network found, in a page of this machine's browser",
+        "label the pictures of a folder, or correct the predictions of a network, in this machine's browser",
     )
     add_label_options(label)
 
@@ -149,6 +131,44 @@ def make_parser() -> Parser:
     )
     add_suggest_options(suggest)
 
+    _add_project_verb(verbs)
+
+    compare = _verb(verbs, "compare", _compare, "compare runs: differing settings, scores, curves")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, two or more")
+    compare.add_argument(
+        "-o", "--output", type=Path, default=Path("runs/compare"), help="folder to write (%(default)s)"
+    )
+
+    _verb(verbs, "doctor", _doctor, "check the installation: versions, live fast paths, and commands for missing ones")
+    return parser
+
+
+def _add_data_verb(verbs: argparse._SubParsersAction[Parser]) -> None:
+    data = verbs.add_parser(
+        "data",
+        help="check or convert annotated pictures",
+        allow_abbrev=False,
+        description="check or convert annotated pictures",
+    )
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = _verb(
+        actions,
+        "check",
+        _check,
+        "read every sample, report missing, outlying, swapped and duplicate ones, and draw nine",
+    )
+    add_check_options(check)
+
+    convert = _verb(
+        actions,
+        "convert",
+        _convert,
+        "convert labels of SLEAP, DeepLabCut, COCO and others to a folder for cpm-fast label, or from it",
+    )
+    add_convert_options(convert)
+
+
+def _add_project_verb(verbs: argparse._SubParsersAction[Parser]) -> None:
     project = verbs.add_parser(
         "project",
         help="a folder that frames, label, suggest and train share",
@@ -161,15 +181,6 @@ def make_parser() -> Parser:
 
     show = _verb(actions, "show", _project_show, "print a project's content, and the next step")
     show.add_argument("folder", type=Path, help="of the project")
-
-    compare = _verb(verbs, "compare", _compare, "compare runs: differing settings, scores, curves")
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs, two or more")
-    compare.add_argument(
-        "-o", "--output", type=Path, default=Path("runs/compare"), help="folder to write (%(default)s)"
-    )
-
-    _verb(verbs, "doctor", _doctor, "check the installation: versions, live fast paths, and commands for missing ones")
-    return parser
 
 
 def _verb(

@@ -113,7 +113,7 @@ class _Run:
         resumed = self.unfinished.check(self.options.resume)
         if self.options.resume and not resumed and self.table.exists():
             if self.ranks.main:
-                print(f"nothing to resume: {self.table} is whole")
+                print(f"nothing to resume: {self.table} is complete")
                 # The run is whole, but a kill may have come before its last cleanup.
                 self.unfinished.end()
             return True
@@ -126,7 +126,7 @@ class _Run:
         try:
             seconds = self._work()
         except KeyboardInterrupt:
-            print("stopped; the same command with --resume goes on", file=sys.stderr)
+            print("stopped; run the same command with --resume to continue", file=sys.stderr)
             raise
         self.ranks.wait()
         if not self.ranks.main:
@@ -228,7 +228,7 @@ class _Run:
                 except DAMAGE as error:
                     folder = self.unfinished.folder
                     raise ValueError(
-                        f"{folder}: what it says of {source.name} is damaged: {error!r}; remove it"
+                        f"{folder}: its entry for {source.name} is damaged: {error!r}; remove it"
                     ) from None
                 size, offset = self.config.input_size, self.config.cell_offset
                 results.append(dataclasses.replace(result, box_size=size, cell_offset=offset))

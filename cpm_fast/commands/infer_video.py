@@ -113,7 +113,7 @@ class _Work:
     def run(self, video: _Video) -> bool:
         """Process one video; return whether it is whole."""
         if video.whole:
-            print(f"nothing to resume: {video.table.path} is whole")
+            print(f"nothing to resume: {video.table.path} is complete")
             # The run is whole, but a kill may have come before its last cleanup.
             video.unfinished.end()
             return True
@@ -245,5 +245,5 @@ def _camera_ends_well(video: Video) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if not video.is_camera:
-            print("\nstopped; the same command with --resume goes on", file=sys.stderr)
+            print("\nstopped; run the same command with --resume to continue", file=sys.stderr)
             raise

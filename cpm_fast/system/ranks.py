@@ -214,7 +214,7 @@ def _join(backend: str, ranks: Ranks) -> None:
         # The first process, which holds the store, waits in there for the others.
         if "waiting for clients" in str(error):
             raise RuntimeError(
-                f"some of the {ranks.world} processes did not come to {where} within {wait.total_seconds():g} s "
+                f"some of the {ranks.world} processes did not reach {where} within {wait.total_seconds():g} s "
                 f"({WAIT_VARIABLE} sets the time)"
             ) from None
         raise RuntimeError(
@@ -226,7 +226,7 @@ def _join(backend: str, ranks: Ranks) -> None:
     except RuntimeError:
         absent = ", ".join(str(rank) for rank, name in enumerate(names) if not store.check([name]))
         raise RuntimeError(
-            f"process {absent} of {ranks.world} did not come to {where} within {wait.total_seconds():g} s "
+            f"process {absent} of {ranks.world} did not reach {where} within {wait.total_seconds():g} s "
             f"({WAIT_VARIABLE} sets the time)"
         ) from None
     distributed.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.world, timeout=LONGEST_WAIT)

@@ -25,7 +25,7 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stop_after(patch, unfinished.Journal, "add", 7)
         assert main([*PICTURES, "-o", "out"]) == BAD_RESULT
-    assert "--resume goes on" in capsys.readouterr().err and not (work / "out" / "results.json").exists()
+    assert "with --resume to continue" in capsys.readouterr().err and not (work / "out" / "results.json").exists()
     # A kill cuts the last line short.
     with (work / "out" / ".unfinished" / "0-0.jsonl").open("ab") as journal:
         journal.write(b'{"name": "in/07.png", "si')
@@ -56,7 +56,7 @@ def test_a_damaged_journal_is_named(work, monkeypatch, capsys):
     first = json.loads(whole.split(b"\n")[0])["name"]
     path.write_bytes(json.dumps({"name": first}).encode() + whole[whole.index(b"\n") :])
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
-    assert f".unfinished: what it says of {first} is damaged: KeyError" in capsys.readouterr().err
+    assert f".unfinished: its entry for {first} is damaged: KeyError" in capsys.readouterr().err
     path.write_bytes(whole.replace(b"{", b"(", 1))
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_USE
     assert "0-0.jsonl line 1: not a line of a journal" in capsys.readouterr().err

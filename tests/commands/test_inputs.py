@@ -115,7 +115,7 @@ def test_several_videos_go_on_where_they_were_stopped(work, monkeypatch, capsys)
     assert "holds an unfinished run" in capsys.readouterr().err
     assert infer(*videos, "--resume") == FINE
     told = capsys.readouterr().out
-    assert "nothing to resume: out/cam.csv is whole" in told and "resuming: 2 frames are done" in told
+    assert "nothing to resume: out/cam.csv is complete" in told and "resuming: 2 frames are done" in told
     assert len(Results.load("out/cam-2.csv")) == FRAMES and written(work / "out") == {"cam.csv", "cam-2.csv"}
 
 

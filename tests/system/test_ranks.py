@@ -98,7 +98,7 @@ def test_waiting_for_the_others_has_an_end() -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 1
-    assert f"2 processes did not come to 127.0.0.1:{where['MASTER_PORT']} within 3 s" in done.stderr
+    assert f"2 processes did not reach 127.0.0.1:{where['MASTER_PORT']} within 3 s" in done.stderr
 
 
 AGREE = """

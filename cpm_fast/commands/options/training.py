@@ -10,6 +10,14 @@ from cpm_fast.commands.options.common import add_device_option
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of cpm-fast train."""
+    _add_data_options(parser)
+    _add_network_options(parser)
+    _add_recipe_options(parser)
+    _add_augmentation_options(parser)
+    _add_run_options(parser)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         action="append",
@@ -37,6 +45,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help="hold out the last N samples of a --data for validation; one number for each --data, in order "
         "(default: 5 %% of each, at most 500)",
     )
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         default="compact",
@@ -69,9 +80,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         "and more stages grow from them; layers that do not fit, for instance because the parts differ, "
         "start at random (start.txt lists them); or torchvision's VGG-19 for the trunk of the vgg preset",
     )
+
+
+def _add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
-        help="modern, few, or paper: as released (paper-vgg: for the vgg preset); or a .json "
+        help="modern, few, long, or paper: as released (paper-vgg: for the vgg preset); or a .json "
         "file with fields of TrainingConfig that override modern or the recipe that its field recipe "
         "names, such as a run's config.json (default: few, which starts from bundled weights, for up to 500 "
         "samples of your own; otherwise modern)",
@@ -101,6 +115,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help="for labels that may be wrong: reduce the weight of a part's "
         "squared error above C times that of a missed part, for instance 1 (default: 0)",
     )
+
+
+def _add_augmentation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", nargs=2, type=float, metavar=("MIN", "MAX"), help="range of random magnification (default: 0.7 1.3)"
     )
@@ -126,6 +143,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--occlude", type=float, metavar="P", help="probability of a random rectangle over the picture (default: 0)"
     )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--average",
         type=float,
