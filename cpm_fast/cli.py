@@ -204,9 +204,9 @@ def _demo(options: argparse.Namespace) -> int:
 def _infer(options: argparse.Namespace) -> int:
     options.pictures = expand_patterns(options.pictures)
     check_paths(options)
-    from cpm_fast.commands.infer_images import infer_pictures
-    from cpm_fast.commands.infer_video import infer_videos
-    from cpm_fast.commands.inputs import inputs_of
+    from cpm_fast.commands.inference.images import infer_pictures
+    from cpm_fast.commands.inference.inputs import inputs_of
+    from cpm_fast.commands.inference.video import infer_videos
 
     inputs = inputs_of(options)
     fine = infer_videos(options, inputs.videos) if inputs.videos else infer_pictures(options, inputs)

@@ -33,9 +33,9 @@ from benchmarks.studies.robustness import Disturbed, whole_picture  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
 from cpm_fast.data.sample import Dataset, hold_out  # noqa: E402
 from cpm_fast.evaluation import evaluate  # noqa: E402
-from cpm_fast.evaluation.found import Evaluation  # noqa: E402
 from cpm_fast.evaluation.interval import bootstrap_interval  # noqa: E402
 from cpm_fast.evaluation.network import predict  # noqa: E402
+from cpm_fast.evaluation.outcome import Evaluation  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.system.files import write_json  # noqa: E402
 from cpm_fast.system.versions import versions  # noqa: E402

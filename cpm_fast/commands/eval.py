@@ -18,10 +18,10 @@ from cpm_fast.data.image_names import MatchError
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
 from cpm_fast.evaluation.annotated import with_unsampled
-from cpm_fast.evaluation.finding import evaluate_finding
-from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.finding.whole_pictures import evaluate_finding
 from cpm_fast.evaluation.network import Predictions, in_order, predict, score
 from cpm_fast.evaluation.oks import AveragePrecision, ScoredSubjects, average_precision, precision_table
+from cpm_fast.evaluation.outcome import Evaluation
 from cpm_fast.evaluation.page import report_page
 from cpm_fast.evaluation.predictions import evaluate_parts, predicted_subjects, read_predictions, read_truth
 from cpm_fast.evaluation.rule import OBSERVER, PCK, Rule

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.engine import Engine
-from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.outcome import Evaluation
 from cpm_fast.evaluation.rule import OBSERVER, Rule, to_observer
 from cpm_fast.inference.parts import Sighting, SubjectCrops, find_parts, subjects_in
 from cpm_fast.inference.settings import Settings

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from cpm_fast.data.sample import Dataset
-from cpm_fast.evaluation.found import OBSERVED, PROTOCOLS, Evaluation
+from cpm_fast.evaluation.outcome import OBSERVED, PROTOCOLS, Evaluation
 from cpm_fast.evaluation.pictures import (
     part_curves,
     read_again,

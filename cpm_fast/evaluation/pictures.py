@@ -10,7 +10,7 @@ import numpy as np
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.curves import score_curves
-from cpm_fast.evaluation.found import Evaluation
+from cpm_fast.evaluation.outcome import Evaluation
 from cpm_fast.evaluation.rule import PERSON
 from cpm_fast.inference.parts import Sighting, look
 from cpm_fast.inference.settings import Settings

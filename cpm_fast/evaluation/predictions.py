@@ -14,10 +14,10 @@ from tqdm import tqdm
 from cpm_fast.data.files.matlab import read_arrays
 from cpm_fast.data.image_names import MatchError, Names
 from cpm_fast.data.sample import Dataset
-from cpm_fast.evaluation.found import Evaluation
 from cpm_fast.evaluation.layouts import PredictedParts, from_arrays, order_in_words, order_of, read_npz
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, SampleReader, score
 from cpm_fast.evaluation.oks import ScoredSubjects
+from cpm_fast.evaluation.outcome import Evaluation
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.results.formats.csv import from_csv
 from cpm_fast.results.formats.files import DAMAGE

@@ -14,7 +14,7 @@ from cpm_fast.data.mapped import Mapped, mapped
 from cpm_fast.data.sample import Dataset
 from cpm_fast.data.scenes.loader import SceneBatch, SceneItems, blank_scenes
 from cpm_fast.evaluation import evaluate
-from cpm_fast.evaluation.finder import evaluate_finder
+from cpm_fast.evaluation.finding.finder import evaluate_finder
 from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.training.targets.finding import FinderTargets, finder_targets

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
-from cpm_fast.commands import infer_video
+from cpm_fast.commands.inference import video as infer_video
 from cpm_fast.inference.parts import Found
 from cpm_fast.inference.tracking import following, subject_log
 from cpm_fast.media import video

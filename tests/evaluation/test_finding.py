@@ -9,8 +9,8 @@ import pytest
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Sample
-from cpm_fast.evaluation import finding
-from cpm_fast.evaluation.finding import evaluate_finding, matched_regions
+from cpm_fast.evaluation.finding import whole_pictures
+from cpm_fast.evaluation.finding.whole_pictures import evaluate_finding, matched_regions
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.inference.parts import Found, Sighting
 from cpm_fast.model.cpm import CPM
@@ -79,7 +79,7 @@ class Looks:
 @pytest.fixture
 def score(monkeypatch):
     def run(**options):
-        monkeypatch.setattr(finding, "find_parts", exact)
+        monkeypatch.setattr(whole_pictures, "find_parts", exact)
         with pytest.warns(UserWarning, match="sample 2 left out: torn.png is torn"):
             return evaluate_finding(CPM(NetworkConfig(**SMALL)), Looks(), Scenes(), finder="two", **options)
 
@@ -133,7 +133,7 @@ def test_nobody_is_found(score, monkeypatch):
 
 def test_the_network_stays_in_training(score, monkeypatch):
     model = CPM(NetworkConfig(**SMALL)).train()
-    monkeypatch.setattr(finding, "find_parts", exact)
+    monkeypatch.setattr(whole_pictures, "find_parts", exact)
     with pytest.warns(UserWarning, match="torn"):
         evaluate_finding(model, Looks(), Scenes())
     assert model.training

@@ -14,7 +14,7 @@ import torch
 import cpm_fast
 from cpm_fast.config import CENTER, NetworkConfig, preset
 from cpm_fast.data.scenes.scene import Scene
-from cpm_fast.evaluation.finder import matched, score_of
+from cpm_fast.evaluation.finding.finder import matched, score_of
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
 from cpm_fast.inference.finders.search import Search

@@ -16,7 +16,7 @@ import torch
 from cpm_fast.config import preset
 from cpm_fast.data.sample import Sample
 from cpm_fast.engine import Engine
-from cpm_fast.evaluation import finding
+from cpm_fast.evaluation.finding import whole_pictures
 from cpm_fast.inference.asking import Looks
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.finders.search import Search
@@ -160,9 +160,9 @@ def test_scores_of_whole_pictures_are_of_the_parts_of_that_look(model, pictures,
             seen.append(np.array([one.scores[-1] for one in found]))
             yield tag, found
 
-    monkeypatch.setattr(finding, "find_parts", heard)
-    monkeypatch.setattr(finding, "Engine", lambda _: engine)
-    score = finding.evaluate_finding(model, FINDER, Annotated(pictures), oks=False, settings=Settings(batch=8))
+    monkeypatch.setattr(whole_pictures, "find_parts", heard)
+    monkeypatch.setattr(whole_pictures, "Engine", lambda _: engine)
+    score = whole_pictures.evaluate_finding(model, FINDER, Annotated(pictures), oks=False, settings=Settings(batch=8))
     wanted, alone = run(model, pictures, FINDER, batch=8)
     assert [np.array_equal(found[:3], one.scores) for found, one in zip(seen, wanted, strict=True)] == [True, True]
     assert score.regions[0].hits == 6 and [len(found) for found in seen] == [6, 6]

@@ -14,7 +14,7 @@ import torch
 import cpm_fast
 from cpm_fast.config import Conv, preset
 from cpm_fast.data.sample import Sample
-from cpm_fast.evaluation.finding import evaluate_finding
+from cpm_fast.evaluation.finding.whole_pictures import evaluate_finding
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.finders.finder import candidates
 from cpm_fast.media.image import read_image

@@ -14,7 +14,7 @@ from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes.loader import SceneItems
-from cpm_fast.evaluation.finder import evaluate_finder
+from cpm_fast.evaluation.finding.finder import evaluate_finder
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model
 from cpm_fast.recipes import RECIPES

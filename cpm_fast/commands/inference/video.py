@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cpm_fast.commands.drawn_video import draw_again, drawn_video
+from cpm_fast.commands.inference.drawn_video import draw_again, drawn_video
 from cpm_fast.commands.options.values import asked_find, checked_score, found_by, settings_of
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Asked

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cpm_fast.data.sample import Dataset
 from cpm_fast.engine import Engine
 from cpm_fast.evaluation.annotated import coco_source, with_unsampled
-from cpm_fast.evaluation.finding_score import MATCHED, OVERLAPS, FindingScore, PoseScore, RegionScore
+from cpm_fast.evaluation.finding.score import MATCHED, OVERLAPS, FindingScore, PoseScore, RegionScore
 from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, SampleReader
 from cpm_fast.evaluation.oks import AveragePrecision, ScoredSubjects, average_precision
 from cpm_fast.evaluation.rule import Rule

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.commands.inputs import Inputs
+from cpm_fast.commands.inference.inputs import Inputs
 from cpm_fast.commands.options.values import asked_find, checked_score, found_by, settings_of
 from cpm_fast.data.formats.boxes import BoxFile
 from cpm_fast.inference.asking import SEARCH, Asked

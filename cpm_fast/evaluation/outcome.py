@@ -1,4 +1,4 @@
-"""The findings of an evaluation: a table to print, numbers to keep, a curve to look at."""
+"""The outcome of an evaluation: a table to print, numbers to keep, a curve to look at."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""`cpm-fast infer`: its inputs, and the work on pictures and on videos."""

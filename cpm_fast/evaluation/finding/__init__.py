@@ -1,0 +1,1 @@
+"""Scores of finding subjects: of a finder alone, and of whole pictures from end to end."""
