@@ -23,7 +23,7 @@ NUMBERS = ("AP", "AP50", "AP75", "AP medium", "AP large", "AR", "AR50", "AR75", 
 
 @dataclass(frozen=True, eq=False)
 class ScoredSubjects:
-    """ScoredSubjects of several images.
+    """Subjects of several images, annotated or predicted.
 
     Args:
         images: [M] the image of each.

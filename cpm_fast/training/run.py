@@ -246,7 +246,7 @@ class Run:
         self.check_finite(step, model)
         means = torch.stack(self.window).mean(dim=0).tolist() if self.window else [None] * self.network.stages
         per_second = self.seen / (time.monotonic() - self.clock)
-        row = {"step": step, "epoch": step / self.per_epoch, "losses": means}
+        row: dict[str, Any] = {"step": step, "epoch": step / self.per_epoch, "losses": means}
         row |= {"rate": optimizer.param_groups[0]["lr"], "samples_per_second": per_second}
         self.write_row(row | ({"unreadable": self.unreadable} if self.unreadable else {}))
         self.window.clear()
