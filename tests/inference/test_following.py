@@ -105,8 +105,8 @@ def test_figures_that_cross_keep_their_numbers(follow, seed):
 
 def test_without_motion_they_are_exchanged(follow, monkeypatch):
     """The crossing test can fail: subjects that are expected to stand still exchange their numbers."""
-    monkeypatch.setattr(following.Subject, "moved", lambda subject, frame: subject)
-    monkeypatch.setattr(following.Subject, "steady", lambda subject, frame: np.array(subject.region.center))
+    monkeypatch.setattr(following.FollowedSubject, "moved", lambda subject, frame: subject)
+    monkeypatch.setattr(following.FollowedSubject, "steady", lambda subject, frame: np.array(subject.region.center))
     monkeypatch.setattr(following, "sameness", lambda *_: 0.5)
     frames = crossing(1)
     kept = identities(iter(follow(frames)), frames)
@@ -116,16 +116,16 @@ def test_without_motion_they_are_exchanged(follow, monkeypatch):
 LIGHT, DARK = np.full((14, 3), 200.0), np.full((14, 3), 40.0)
 
 
-def someone(place: int, colors: np.ndarray, parts: np.ndarray) -> following.Subject:
+def someone(place: int, colors: np.ndarray, parts: np.ndarray) -> following.FollowedSubject:
     x, y = parts.mean(0).tolist()
     region = Roi((x, y), 168.0)
-    return following.Subject(place, region, parts, np.array([3.0, 0.0]), colors, 4, region.center, 4, age=9)
+    return following.FollowedSubject(place, region, parts, np.array([3.0, 0.0]), colors, 4, region.center, 4, age=9)
 
 
-def pose_of(colors: np.ndarray, parts: np.ndarray) -> following.Pose:
+def pose_of(colors: np.ndarray, parts: np.ndarray) -> following.FoundPose:
     x, y = parts.mean(0).tolist()
     found = Found(parts[None], np.full((1, 14), 0.8), None, 0, 0, 0)
-    return following.Pose(Roi((x, y), 168.0), found, parts, found.scores[-1], Roi((x, y), 168.0), colors, False)
+    return following.FoundPose(Roi((x, y), 168.0), found, parts, found.scores[-1], Roi((x, y), 168.0), colors, False)
 
 
 def test_two_in_one_place_are_told_apart_by_their_colors():
@@ -151,7 +151,7 @@ def test_state_of_a_subject_is_plain_and_whole():
     parts, colors = figure(200), LIGHT.copy()
     parts[3], colors[5] = np.nan, np.nan
     subject = replace(someone(3, colors, figure(200)), parts=parts)
-    again = following.Subject.from_dict(json.loads(json.dumps(subject.to_dict(), allow_nan=False)))
+    again = following.FollowedSubject.from_dict(json.loads(json.dumps(subject.to_dict(), allow_nan=False)))
     for name, value in vars(subject).items():
         if isinstance(value, np.ndarray):
             assert np.array_equal(getattr(again, name), value, equal_nan=True), name
