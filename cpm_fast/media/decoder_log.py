@@ -21,15 +21,18 @@ DECODER_LINE = re.compile(
     rb"^(Corrupt JPEG|Premature end|Inconsistent|Invalid (SOS|JPEG)|Unsupported marker|Application transferred"
     rb"|Warning: unknown JFIF|Unknown Adobe"
     rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x"
-    rb"|Unexpected element\.)"
+    rb"|Unexpected element\.|JPEGLib: |\w+(Decode|SetupDecode|PreDecode): )"
 )
 # The lines among these that mean damage; libpng's remarks on color profiles, for one, mean none.
 DAMAGE_LINE = re.compile(
-    rb"corrupt|premature|damage|truncat|CRC|IDAT|bad huffman|extraneous|read error|decompress|inconsistent|TIFF_Error",
+    rb"corrupt|premature|damage|truncat|CRC|IDAT|bad huffman|extraneous|read error|decompress|inconsistent|TIFF_Error"
+    rb"|lzwDecode",
     re.IGNORECASE,
 )
 
 
+# OpenCV's messages of failed checks go on over several lines.
+MORE_OF_LINE = re.compile(rb"^> ")
 # What OpenCV's log puts before a message: level, time, file and line.
 LOG_START = re.compile(rb"^\[[^\]]*\] global \S+ ")
 
@@ -101,7 +104,7 @@ class _Ear:
                 whole = os.pread(self._caught, size, 0) if size else b""
                 os.close(self._caught)
                 lines = whole.splitlines(keepends=True)
-                others = [line for line in lines if not DECODER_LINE.search(line)]
+                others = _others(lines)
                 if len(others) < len(lines):
                     others = [line for line in others if line.strip()]
                 if others:
@@ -109,6 +112,16 @@ class _Ear:
                 os.close(self._real)
                 self._caught = self._real = None
             return text, self._entries
+
+
+def _others(lines: list[bytes]) -> list[bytes]:
+    """Return the lines that no decoder wrote."""
+    others, own = [], False
+    for line in lines:
+        own = bool(DECODER_LINE.search(line) or (own and MORE_OF_LINE.search(line)))
+        if not own:
+            others.append(line)
+    return others
 
 
 def _damage(text: bytes) -> list[str]:

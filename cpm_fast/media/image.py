@@ -16,6 +16,7 @@ import numpy as np
 
 from cpm_fast.media.containers import JPEG_START, FirstPicture, first_picture
 from cpm_fast.media.decoder_log import heard
+from cpm_fast.media.tiff_pieces import damaged_piece
 
 
 def suffixes(names: str) -> frozenset[str]:
@@ -37,7 +38,8 @@ MAX_FILE_BYTES = 1 << 30
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # The EXIF tag, and its values that exchange height and width.
 EXIF, ORIENTATION, UPRIGHT, TURNED = b"Exif\0", 0x0112, 1, (5, 6, 7, 8)
-PAGED = (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"RIFF", b"\x89PNG")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PAGED = (b"GIF8", *TIFF_STARTS, b"RIFF", b"\x89PNG")
 SEQUENCES = (b"ftypavis", b"ftypmsf1", b"ftyphevc")
 TIFF_ERROR = "TIFF_Error"
 # The decoder of JPEG makes these from fewer coefficients of a block, in less time.
@@ -133,9 +135,13 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS, reducti
         factor = _whole_blocks(first, reduction(max(first.size)))
     try:
         image, damage = heard(lambda: _by_opencv(first.data, factor))
+        if image is not None and not damage and first.data.startswith(TIFF_STARTS):
+            found = damaged_piece(first.data)
+            damage = [] if found is None else [found]
         if image is None:
             factor = 1
-            image = _by_pillow(first.data, name)
+            image, more = heard(lambda: _by_pillow(first.data, name))
+            damage += more
             # Kinds of TIFF that OpenCV does not read are no damage.
             damage = [line for line in damage if image is None or not line.startswith(TIFF_ERROR)]
     except MemoryError:

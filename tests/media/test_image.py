@@ -1,8 +1,10 @@
 """Pictures are read completely or not at all, and boxes are cut at the right places."""
 
+import contextlib
 import io
 import os
 import struct
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from cpm_fast.media.decoder_log import heard
 from cpm_fast.media.image import decode_image, decode_picture, read_image
+from cpm_fast.media.tiff_pieces import damaged_piece
 
 EXIF_ORIENTATION = 0x0112
 # The stored form of an upright picture in a file with this orientation.
@@ -212,16 +215,65 @@ def test_a_strange_revision_of_jfif_is_no_damage_and_does_not_leak(tmp_path, cap
 def test_damage_inside_a_tiff_is_said(tmp_path, compression):
     """Its reader fills the rest of a strip with whatever was there before."""
     stored = io.BytesIO()
-    y, x = np.mgrid[:96, :128]
-    Image.fromarray((127 + 120 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8)).save(
-        stored, "TIFF", compression=compression
-    )
+    Image.fromarray(waves()).save(stored, "TIFF", compression=compression)
     whole = read_image(saved(tmp_path, stored.getvalue(), "whole.tif"))
     data = bytearray(stored.getvalue())
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
     with pytest.warns(UserWarning, match=r"hurt\.tif: damaged inside, look at it: TIFF_Error"):
         hurt = read_image(saved(tmp_path, bytes(data), "hurt.tif"))
     assert (hurt != whole).mean() > 0.1
+
+
+def waves() -> np.ndarray:
+    y, x = np.mgrid[:96, :128]
+    return (127 + 120 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8)
+
+
+def test_the_sum_of_deflate_in_a_tiff_is_checked(tmp_path):
+    """libtiff stops at the last pixel: a run of zeros within a piece went unsaid where the length still came out."""
+    stored = io.BytesIO()
+    Image.fromarray(waves()).save(stored, "TIFF", compression="tiff_adobe_deflate")
+    data = stored.getvalue()
+    found = []
+    for place in (None, *range(300, len(data) - 400, len(data) // 16)):
+        changed = bytearray(data)
+        if place is not None:
+            changed[place : place + 16] = bytes(16)
+        with warnings.catch_warnings(record=True) as told, contextlib.suppress(ValueError):
+            warnings.simplefilter("always")
+            image = read_image(saved(tmp_path, bytes(changed), "hurt.tif"))
+            found.append((image, " ".join(str(warning.message) for warning in told)))
+    (whole, nothing), *hurt = found
+    assert nothing == ""
+    assert all(said or (image == whole).all() for image, said in hurt)
+    assert any("hurt.tif: damaged inside, look at it: corrupt Deflate data in piece" in said for _, said in hurt)
+
+
+def test_pieces_of_a_tiff_that_end_early_or_never(monkeypatch):
+    stored = io.BytesIO()
+    Image.fromarray(waves()).save(stored, "TIFF", compression="tiff_adobe_deflate")
+    data = stored.getvalue()
+    assert damaged_piece(data) is None
+    piece = zlib.compress(waves().tobytes())
+    monkeypatch.setattr("cpm_fast.media.tiff_pieces._pieces", lambda *_: [piece[:-4]])
+    assert damaged_piece(data) == "corrupt Deflate data in piece 0: it does not end"
+    # 64 MB of zeros are more than the picture can need: nothing is said, and the rest is not unpacked.
+    bomb = zlib.compress(bytes(1 << 26))
+    monkeypatch.setattr("cpm_fast.media.tiff_pieces._pieces", lambda *_: [bomb[:-4]])
+    assert damaged_piece(data) is None
+
+
+def test_a_gif_that_opencv_refuses_and_pillow_reads_is_said(tmp_path, capfd, recwarn):
+    stored = io.BytesIO()
+    Image.fromarray(waves()).save(stored, "GIF")
+    data, said = stored.getvalue(), 0
+    for place in range(1000, len(data) - 200, len(data) // 40):
+        changed = bytearray(data)
+        changed[place] ^= 4
+        with contextlib.suppress(ValueError):
+            read_image(saved(tmp_path, bytes(changed), "hurt.gif"))
+    said = sum("hurt.gif: damaged inside, look at it" in str(warning.message) for warning in recwarn)
+    assert said and capfd.readouterr().err == ""
 
 
 def test_damage_inside_a_jpeg_is_said_and_nothing_leaks(tmp_path, capfd):
@@ -254,6 +306,15 @@ def test_lines_of_others_pass_while_pictures_are_decoded(capfd):
 
     assert heard(decode) == (3, [])
     assert capfd.readouterr().err == "somebody else's line\n"
+
+
+def test_all_lines_of_a_failed_check_are_a_decoder_s(capfd):
+    def decode() -> None:
+        os.write(2, b"OpenCV(5.0.0) a.cpp:1: error: (-2) in function 'f'\n> Too long:\n>     'a < b'\n> where\nmine\n")
+        os.write(2, b"> quoted by somebody else\n")
+
+    heard(decode)
+    assert capfd.readouterr().err == "mine\n> quoted by somebody else\n"
 
 
 def test_twelve_of_sixteen_bits_are_scaled_with_a_word(tmp_path):
