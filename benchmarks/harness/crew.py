@@ -125,7 +125,11 @@ def worst_error(arrays: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> fl
     """
     if [array.shape for array in arrays] != [array.shape for array in right]:
         return float("nan")
-    norms = [np.linalg.norm(array.ravel()) for array in right]
+    norms = [float(np.linalg.norm(array.ravel())) for array in right]
+    return worst_share([float(np.linalg.norm((a - b).ravel())) for a, b in zip(arrays, right, strict=True)], norms)
+
+
+def worst_share(errors: Sequence[float], norms: Sequence[float]) -> float:
+    """Return the largest of `errors` relative to `norms`, as `worst_error` does; NaN if one is NaN."""
     least = SMALLEST_NORM_SHARE * max(norms)
-    errors = [np.linalg.norm((a - b).ravel()) for a, b in zip(arrays, right, strict=True)]
     return float(np.max([error / max(norm, least) for error, norm in zip(errors, norms, strict=True)]))

@@ -156,7 +156,7 @@ def test_the_list_has_every_step_with_its_limit() -> None:
     assert all(" s  " in line for line in done.stdout.splitlines())
 
 
-MEASURING = ("environment", "parity", "plan", "tiles", "memcheck", "counters")
+MEASURING = ("environment", "compile", "parity", "plan", "tiles", "memcheck", "counters")
 
 
 def rehearsal(folder: Path) -> Command:

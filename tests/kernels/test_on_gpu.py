@@ -1,6 +1,6 @@
 """Tests that need a GPU: real shapes, streams, graphs, memory. Tests that are useful on a CPU also run there.
 
-The test named core is small enough for compute-sanitizer; CONTRIBUTING.md has the command.
+Tests whose names or cases have "core" are small enough for compute-sanitizer; CONTRIBUTING.md has the command.
 """
 
 from __future__ import annotations
@@ -19,38 +19,11 @@ from cpm_fast.ops.context_conv import context_conv
 from support import exact
 from support.cases import RELATIVE_ERROR, ConvCase
 from support.exact import relative_error
+from support.gpu_cases import CORE_CASES, REAL_CASES, SPECTRAL_CASES
 
 op = torch.ops.cpm_fast.context_conv.default
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# The 6-stage network's, at batch 2; conv1 of both trunks at once.
-REAL_CASES = (
-    ConvCase("conv1", 2, 3, 256, 9, (368, 368)),
-    ConvCase("block2", 2, 128, 128, 9, (184, 184)),
-    ConvCase("block3", 2, 128, 128, 9, (92, 92)),
-    ConvCase("features", 2, 128, 32, 5, (46, 46)),
-    ConvCase("head", 2, 32, 512, 9, (46, 46)),
-    ConvCase("head-1x1", 2, 512, 512, 1, (46, 46)),
-    ConvCase("concat", 2, 48, 128, 11, (46, 46)),
-    ConvCase("refine", 2, 128, 128, 11, (46, 46)),
-    ConvCase("beliefs", 2, 128, 15, 1, (46, 46), relu=False),
-)
-CORE_CASES = (
-    ConvCase("core-conv1", 2, 3, 20, 9, (19, 23)),
-    ConvCase("core-aligned", 2, 16, 33, 5, (17, 13)),
-    ConvCase("core-odd", 1, 43, 15, 3, (11, 9), relu=False),
-)
-MODEL_STEPS = {"cpu": 3, "cuda": 1000}
-
-
-# These cases run in the spectral form, which the plan might not choose for them.
-SPECTRAL_CASES = (
-    (ConvCase("core-spectral", 2, 16, 20, 5, (19, 23)), 16),
-    (ConvCase("core-spectral-odd", 1, 15, 33, 9, (17, 26), relu=False), 24),
-    (ConvCase("spectral-block2", 2, 128, 128, 9, (184, 184)), 32),
-    (ConvCase("spectral-block3", 2, 128, 128, 9, (92, 92)), 54),
-    (ConvCase("spectral-concat", 2, 48, 128, 11, (46, 46)), 22),
-    (ConvCase("spectral-refine", 2, 128, 128, 11, (46, 46)), 64),
-)
+MODEL_STEPS = {"cpu": 3, "cuda": 200}
 
 
 @pytest.fixture
@@ -103,9 +76,7 @@ def test_real_shapes(case: ConvCase, dtype: torch.dtype, gpu: str, generator: to
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["tf32", "tf32x3", "ieee", "fp16", "bf16"])
 @pytest.mark.parametrize(("case", "tile"), SPECTRAL_CASES, ids=str)
-def test_spectral_core_and_real_shapes(
-    case: ConvCase, tile: int, mode: str, gpu: str, generator: torch.Generator
-) -> None:
+def test_spectral_shapes(case: ConvCase, tile: int, mode: str, gpu: str, generator: torch.Generator) -> None:
     """Every tile and every mode runs, also those that the plan does not choose; equal input gives equal bits."""
     from cpm_fast.kernels import spectral_conv as kernels
 
@@ -282,7 +253,7 @@ def test_two_models_at_once(conv_device: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("amp", [False, True], ids=["float32", "amp"])
 def test_training_steps_keep_memory_level(amp: bool, conv_device: str) -> None:
-    """Loss falls, no value becomes NaN, and on CUDA the thousandth step holds no more memory than the tenth."""
+    """Loss falls, no value becomes NaN, and on CUDA the last step holds no more memory than the tenth."""
     torch.manual_seed(0)
     config = dataclasses.replace(preset("compact", None), input_size=(64, 64))
     model = CPM(config).to(conv_device)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.gpu.contests.contest import Entrant, oracle
@@ -52,7 +52,7 @@ def compared(name: str, batch: int, precision: str, device: str) -> Values:
     }
 
 
-def stage_errors(entrant: Entrant, right: list[np.ndarray]) -> list[float] | str:
+def stage_errors(entrant: Entrant, right: list[torch.Tensor]) -> list[float] | str:
     """Return ||found - right|| / ||right|| of every stage, or the reason why there is none."""
     try:
         found = entrant.result()
@@ -60,6 +60,6 @@ def stage_errors(entrant: Entrant, right: list[np.ndarray]) -> list[float] | str
         return f"unavailable: {reason}"
     except WorkerFailed as reason:
         return str(reason)
-    errors = [np.linalg.norm((a - b).ravel()) / np.linalg.norm(b.ravel()) for a, b in zip(found, right, strict=True)]
+    errors = [float((a.to(b) - b).norm() / b.norm()) for a, b in zip(found, right, strict=True)]
     # NaN counts as wrong in every comparison above.
-    return [float(np.nan_to_num(error, nan=FAR_OFF, posinf=FAR_OFF)) for error in errors]
+    return [error if math.isfinite(error) else FAR_OFF for error in errors]

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.gpu.testing.outcomes import DESCRIPTOR
 from benchmarks.gpu.visit.cases import Case, Rows, Skipped, need_device
-from benchmarks.gpu.visit.tools import NEVER_S, ROOT, python, run
+from benchmarks.gpu.visit.processes import FAILED
+from benchmarks.gpu.visit.tools import NEVER_S, ROOT, found, python, run
 
 # Arguments of pytest.
 CORE = ("tests/kernels/test_on_gpu.py", "-k", "core")
-CUDA_OPS = tuple(f"tests/ops/test_{op}.py" for op in ("peaks", "merge_peaks", "resize_merge", "gaussian_targets"))
+OPS = ("peaks", "merge_peaks", "many_peaks", "resize_merge", "gaussian_targets")
+CUDA_OPS = tuple(f"tests/ops/test_{op}.py" for op in OPS)
+# The core tests with the CUDA toolkit's assembler in place of Triton's own: versions 12.8 and 13.0 have made wrong code
+# of some kernels with several products on Hopper (triton-lang/triton#11366).
+OTHER_PTXAS = "other-ptxas"
 SELECTIONS: dict[str, tuple[str, ...]] = {
     "core-tests": CORE,
     "cuda-ops-tests": (*CUDA_OPS, "-k", "cuda"),
+    OTHER_PTXAS: CORE,
     "tests": ("tests",),
 }
 # These apply with --device cpu; the tests marked gpu are collected and skipped.
 REHEARSED: dict[str, tuple[str, ...]] = {
     "core-tests": ("-m", "not gpu and not slow", *CORE),
     "cuda-ops-tests": ("-m", "gpu", *CUDA_OPS),
+    OTHER_PTXAS: ("-m", "not gpu and not slow", *CORE),
     "tests": ("-m", "gpu", "tests/kernels", "tests/ops"),
 }
 # pytest's own codes: all passed, some failed, none selected. Any other code means that its process died.
@@ -29,9 +37,11 @@ USUAL_CODES = (0, 1, 5)
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
     """Return no cases of this process: pytest takes its place."""
+    other = other_ptxas() if step == OTHER_PTXAS else {}
     need_device(device)
     arguments = REHEARSED[step] if device == "cpu" else ("-m", "gpu", *SELECTIONS[step])
-    code, text = run(pytest_command(*arguments), NEVER_S, pytest_environment(rows.descriptor), [rows.descriptor])
+    environment = pytest_environment(rows.descriptor) | other
+    code, text = run(pytest_command(*arguments), NEVER_S, environment, [rows.descriptor])
     if code not in USUAL_CODES:
         os._exit(code if 0 < code < 256 else 1)
     if code == 5 and "deselected" not in text:
@@ -39,11 +49,24 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
     yield from ()
 
 
+def other_ptxas() -> dict[str, str]:
+    """Return the variable that selects the toolkit's assembler.
+
+    Raises:
+        Skipped: the core tests passed with Triton's own, or there is no toolkit.
+    """
+    if "core-tests" not in os.environ.get(FAILED, "").split(","):
+        raise Skipped("the core tests pass with Triton's own ptxas")
+    return {"TRITON_PTXAS_PATH": str(Path(found("nvcc")).resolve().parent / "ptxas")}
+
+
 def pytest_command(*arguments: str) -> list[str]:
     return python(
         "-m",
         "pytest",
         "-q",
+        # One file that can't be imported must not stop the others.
+        "--continue-on-collection-errors",
         "-p",
         "no:cacheprovider",
         "-p",

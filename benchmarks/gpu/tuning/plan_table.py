@@ -41,14 +41,19 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 
 def shapes(name: str, batch: int, joined: bool) -> list[ConvShape]:
-    """Return a network's convolutions wider than one cell, most work first; joined as an engine does, or each alone."""
+    """Return a network's convolutions wider than one cell, most work first."""
+    return [shape for shape in convolutions(name, batch, joined) if shape.kernel > 1]
+
+
+def convolutions(name: str, batch: int, joined: bool) -> list[ConvShape]:
+    """Return a network's convolutions, most work first; joined as an engine does, or each alone."""
     layers = tuple(network_layers(preset(name)))
     if joined:
         convs = [(group.first, group.channels) for group in layer_groups(layers) if group.first.kind == "conv"]
     else:
         convs = [(layer, layer.channels) for layer in layers if layer.kind == "conv"]
     found = {ConvShape(batch, layer.in_channels, out, layer.kernel, layer.size): layer.macs for layer, out in convs}
-    return sorted((shape for shape in found if shape.kernel > 1), key=lambda shape: -found[shape])
+    return sorted(found, key=lambda shape: -found[shape])
 
 
 def name_of(shape: ConvShape, mode: str, training: bool) -> str:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from benchmarks.gpu.visit.plan_file import write_plan
-from benchmarks.gpu.visit.processes import AGAIN, SEEN, Row, Running
+from benchmarks.gpu.visit.processes import AGAIN, FAILED, LIMIT, SEEN, Row, Running
 from benchmarks.gpu.visit.results import DONE_CASES, TAIL, Results, step_state
 from benchmarks.gpu.visit.steps import STEPS, Step, step_of
 
@@ -150,6 +150,9 @@ class Visit:
             path = log.with_name(f"{log.name}-{variable}")
             path.write_text(json.dumps(sorted(names)), encoding="utf-8")
             environment[variable] = str(path)
+        environment[LIMIT] = str(entry["limit_s"])
+        failed = [name for name, other in self.results.steps.items() if other["state"] in ("failed", "timed out")]
+        environment[FAILED] = ",".join(failed)
 
         def take(row: Row) -> None:
             if "step" in row:

@@ -25,10 +25,12 @@ class Step:
 
 
 STEPS = (
-    Step("environment", 60, "versions, the GPU, and the tools that are there", "testing.environment", every_time=True),
+    Step("environment", 45, "versions, the GPU, and the tools that are there", "testing.environment", every_time=True),
     Step("build", 180, "install the package with its CUDA part, and import it", "testing.build", every_time=True),
-    Step("doctor", 45, "cpm-fast doctor", "testing.doctor"),
+    Step("doctor", 30, "cpm-fast doctor", "testing.doctor"),
+    Step("compile", 75, "compile the later steps' kernels on every core", "testing.compile_ahead", every_time=True),
     Step("core-tests", 75, "the smallest tests of the Triton kernels", "testing.tests_run"),
+    Step("other-ptxas", 75, "the core tests with the toolkit's ptxas, if they failed", "testing.tests_run"),
     Step("cuda-ops-tests", 75, "tests of the ops whose kernels are CUDA C++", "testing.tests_run"),
     Step("parity", 75, "networks in every precision, ours and cuDNN's, against float64", "contests.parity"),
     Step("network", 100, "networks forward, against cuDNN's best", "contests.network_times"),

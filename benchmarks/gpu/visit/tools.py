@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.gpu.visit.cases import Skipped
-from benchmarks.gpu.visit.processes import die_with_parent
+from benchmarks.gpu.visit.processes import LIMIT, die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 # The limit of a program that only its step's limit ends, which --limit may raise.
@@ -30,6 +30,11 @@ def found(tool: str) -> str:
     if path is None:
         raise Skipped(f"{tool} is neither on PATH nor in {', '.join(places)}")
     return path
+
+
+def step_limit_s() -> float:
+    """Return the seconds after which this step's process is killed, of which a case may give a program a share."""
+    return float(os.environ.get(LIMIT, NEVER_S))
 
 
 def output(command: Sequence[str], limit_s: float = 30, environment: Mapping[str, str] | None = None) -> str:
