@@ -27,9 +27,8 @@ WEIGHTS = "compact-drawn"
 PICTURE = np.zeros((368, 656, 3), np.uint8)
 # Width of the bumps in the map, network pixels.
 SIGMA_PX = 21.0
-TINY = replace(
-    preset("person"), stages=2, input_size=(64, 64), tail=(Conv(3, 4),), **{**TINY_LAYERS, "first": (Conv(1, 4),)}
-)
+LAYERS = {**TINY_LAYERS, "features": (), "first": (Conv(1, 4),)}  # the release's later stages read the trunk itself
+TINY = replace(preset("person"), stages=2, input_size=(64, 64), tail=(Conv(3, 4),), **LAYERS)
 
 
 class Given:
