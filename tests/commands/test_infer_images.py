@@ -214,6 +214,21 @@ def test_pictures_that_were_replaced_are_done_again(work, monkeypatch, capsys):
     same(Results.load("whole/results.json"), Results.load("out/results.json"))
 
 
+def test_drawn_pictures_of_one_run_are_drawn_alike(work, monkeypatch, capsys):
+    """Those that are drawn stay as they are, so that a resumed run must draw the rest in the same way."""
+    drawing = PICTURES[:-1]
+    with monkeypatch.context() as patch:
+        stop_after(patch, unfinished.Journal, "add", 2)
+        assert main([*drawing, "-o", "out", "--min-score", "0.4"]) == BAD_RESULT
+    for option, message in (
+        (["--min-score", "0.1"], "min_score 0.4, not 0.1"),
+        (["--details"], "details None, not True"),
+    ):
+        capsys.readouterr()
+        assert main([*drawing, "-o", "out", "--resume", *option]) == BAD_USE
+        assert message in capsys.readouterr().err
+
+
 def test_leftovers_without_settings_belong_to_nobody(work):
     """A kill while the folder of a finished run is removed leaves files without settings."""
     (work / "out" / ".unfinished").mkdir(parents=True)

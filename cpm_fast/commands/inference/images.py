@@ -92,6 +92,9 @@ class _Run:
                 "box": options.box,
                 "find": found_by(self.job.search),
                 "pictures": not options.no_pictures,
+                # Pictures that are drawn already stay as they are.
+                "min_score": options.min_score if options.stages or not options.no_pictures else None,
+                "details": options.details or None,
                 "stages": options.stages,
                 "boxes": None if file is None else self._box_settings(file),
             },

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.inference.tracking.following import Following
-from cpm_fast.system.files import naming, parse_json
+from cpm_fast.system.files import atomic_write, naming, parse_json
 
 # Frames from one entry to the next; a resumed run repeats at most this many.
 EVERY = 25
@@ -40,8 +40,8 @@ class SubjectLog:
             frame = int(state["frame"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.path}: not the state of a video that can be resumed: {error!r}") from None
-        with naming(self.path):
-            self.path.write_bytes(b"".join(line + b"\n" for line in lines))
+        with atomic_write(self.path) as file:
+            file.write(b"".join(line + b"\n" for line in lines))
         return frame
 
     def add(self, frame: int) -> None:
