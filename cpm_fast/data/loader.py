@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,6 +20,7 @@ from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.model.crops import warp
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import transform
+from cpm_fast.system.interrupt import leave_interrupts_to_parent
 
 # On two cores the compact preset trains 12 % faster for it.
 WORKER_NICENESS = 10
@@ -251,11 +251,8 @@ def training_batches(
 
 
 def _start_worker(_worker: int) -> None:
-    """Set a worker to one thread of low priority: a loader beside a step on the CPU would stall all its threads.
-
-    Ctrl-C, which reaches every process of a terminal, is for the training process to judge.
-    """
+    """Set a worker to one thread of low priority: a loader beside a step on the CPU would stall all its threads."""
     cv2.setNumThreads(0)
     if hasattr(os, "nice"):
         os.nice(WORKER_NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_interrupts_to_parent()

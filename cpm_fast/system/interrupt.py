@@ -21,6 +21,25 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
+def leave_interrupts_to_parent() -> None:
+    """Let only the parent end this process, a data worker; call it in the main thread, before other threads start.
+
+    A terminal sends Ctrl-C, and systemd and Slurm send SIGTERM, to a command's workers too. They still have to read the
+    batches of the step that the command finishes and saves.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_parent, name="terminations", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A handler is not told who sent the signal.
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
 # The handlers that `interrupts_held` may replace, and what they raise.
 _RAISED = {signal.default_int_handler: KeyboardInterrupt, _terminate: Terminated}
 

@@ -1,9 +1,13 @@
 """A run that was stopped at any point and resumed equals an unbroken one."""
 
+import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -153,6 +157,23 @@ def test_a_terminated_command_saves_and_goes_on(tmp_path, monkeypatch, capfd):
         assert message in capfd.readouterr().err
     assert main(resume) == 0
     assert_same_run(tmp_path / "ended", (weights(tmp_path / "whole"), losses(tmp_path / "whole")), (3, 6, 8))
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the system does not tell who sent a signal")
+def test_sigterm_to_all_processes_of_a_training_saves(tmp_path):
+    """systemd and Slurm send it to the workers too."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "cpm_fast", "train", "--data", "synthetic:400", "--preset", "compact",
+               "--input-size", "64", "64", "--stages", "2", "--batch", "2", "--workers", "2", "-o", run]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        while not (run / "batch0.png").exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    assert "saved; resume with" in output and "worker" not in output, output
+    assert process.returncode == TERMINATED
 
 
 def test_a_second_interrupt_stops_at_once_and_saves_no_half_step(tmp_path, unbroken, monkeypatch, capfd):
