@@ -1,4 +1,4 @@
-"""From a picture file to key points, one picture per call, with the bundled compact network.
+"""From a picture file to key points, one picture per call, with bundled weights of people.
 
 Ours is `cpm_fast.infer`. A peer reads the file with OpenCV, makes the same crop, runs the network, and returns the
 highest pixel of each belief map, resized to the box by OpenCV.
@@ -33,14 +33,16 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.crops import crop, network_input
 from cpm_fast.roi import Roi
 
-WEIGHTS = "compact-lsp"
+SMALLEST = "compact-lsp"
+WEIGHTS = (SMALLEST, "wide-lsp")
 JPEG_QUALITY = 90
-# (height, width) of the picture.
-PICTURES: dict[Level, tuple[tuple[int, int], ...]] = {
-    "quick": ((240, 320),),
-    "tour": ((480, 640),),
-    "default": ((480, 640),),
-    "full": ((240, 320), (480, 640), (1080, 1920)),
+SIDES = (480, 640)
+# The weights, and (height, width) of the picture.
+PICTURES: dict[Level, tuple[tuple[str, tuple[int, int]], ...]] = {
+    "quick": ((SMALLEST, (240, 320)),),
+    "tour": ((SMALLEST, SIDES),),
+    "default": tuple((weights, SIDES) for weights in WEIGHTS),
+    "full": ((SMALLEST, (240, 320)), *((weights, SIDES) for weights in WEIGHTS), (SMALLEST, (1080, 1920))),
 }
 
 
@@ -48,10 +50,11 @@ PICTURES: dict[Level, tuple[tuple[int, int], ...]] = {
 class PictureProblem(NetworkProblem):
     """A drawn figure in a JPEG file of a size, and trained weights."""
 
-    picture: tuple[int, int] = (480, 640)
+    picture: tuple[int, int] = SIDES
+    weights: str = SMALLEST
 
     def model(self) -> CPM:
-        return cpm_fast.load(WEIGHTS, device="cpu").eval()
+        return cpm_fast.load(self.weights, device="cpu").eval()
 
     def path(self) -> Path:
         """Return the file in the current folder, written by the first caller."""
@@ -68,20 +71,20 @@ class PictureProblem(NetworkProblem):
         return path
 
 
-def picture_problem(setting: Setting, picture: tuple[int, int]) -> PictureProblem:
-    return PictureProblem(cpm_fast.load(WEIGHTS, device="cpu").config, 1, 1, setting, picture)
+def picture_problem(setting: Setting, picture: tuple[int, int], weights: str = SMALLEST) -> PictureProblem:
+    return PictureProblem(cpm_fast.load(weights, device="cpu").config, 1, 1, setting, picture, weights)
 
 
 def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
-    for height, width in PICTURES[level]:
-        problem = picture_problem(setting, (height, width))
+    for weights, (height, width) in PICTURES[level]:
+        problem = picture_problem(setting, (height, width), weights)
         yield crew.case(
-            f"end to end {WEIGHTS}, {height}x{width} JPEG to key points, batch 1",
+            f"end to end {weights}, {height}x{width} JPEG to key points, batch 1",
             problem,
             crew.oracle(exact_picture, problem),
             peers(),
             BOUNDS["end-to-end", setting.precision],
-            {"network": WEIGHTS, "size": [height, width]},
+            {"network": weights, "size": [height, width]},
         )
 
 
