@@ -163,10 +163,10 @@ def test_a_terminated_command_saves_and_goes_on(tmp_path, monkeypatch, capfd):
 def test_sigterm_to_all_processes_of_a_training_saves(tmp_path):
     """systemd and Slurm send it to the workers too."""
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "cpm_fast", "train", "--data", "synthetic:400", "--preset", "compact",
-               "--input-size", "64", "64", "--stages", "2", "--batch", "2", "--workers", "2", "-o", run]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          start_new_session=True) as process:  # fmt: skip
+    options = "--data synthetic:400 --preset compact --input-size 64 64 --stages 2 --batch 2 --workers 2"
+    command = [sys.executable, "-m", "cpm_fast", "train", *options.split(), "-o", run]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as process:
         while not (run / "batch0.png").exists() and process.poll() is None:
             time.sleep(0.05)
         time.sleep(0.5)
