@@ -15,8 +15,8 @@ from benchmarks.gpu.visit.tools import NEVER_S, ROOT, found, python, run
 CORE = ("tests/kernels/test_on_gpu.py", "-k", "core")
 OPS = ("peaks", "merge_peaks", "many_peaks", "resize_merge", "gaussian_targets")
 CUDA_OPS = tuple(f"tests/ops/test_{op}.py" for op in OPS)
-# The core tests with the CUDA toolkit's assembler in place of Triton's own: versions 12.8 and 13.0 have made wrong code
-# of some kernels with several products on Hopper (triton-lang/triton#11366).
+# The core tests with the CUDA toolkit's assembler in place of Triton's own: users of other kernels report wrong results
+# on Hopper with version 12.8 (fla-org/flash-linear-attention#1262).
 OTHER_PTXAS = "other-ptxas"
 SELECTIONS: dict[str, tuple[str, ...]] = {
     "core-tests": CORE,
