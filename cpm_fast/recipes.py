@@ -73,6 +73,8 @@ class AugmentationConfig:
 
     def __post_init__(self) -> None:
         make_plain(self)
+        if not is_whole(self.jpeg_quality) or not 1 <= self.jpeg_quality <= 95:
+            raise ValueError(f"jpeg_quality must be a whole number from 1 to 95, got {self.jpeg_quality!r}")
         for field in dataclasses.fields(self):
             if not is_finite(getattr(self, field.name)):
                 raise ValueError(f"{field.name} must be a finite number, got {getattr(self, field.name)!r}")
@@ -94,8 +96,6 @@ class AugmentationConfig:
         for name in ("occlude_share", "border_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        if not is_whole(self.jpeg_quality) or not 1 <= self.jpeg_quality <= 95:
-            raise ValueError(f"jpeg_quality must be a whole number from 1 to 95, got {self.jpeg_quality!r}")
 
 
 @dataclass(frozen=True)
