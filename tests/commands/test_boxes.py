@@ -161,7 +161,7 @@ def changed(index: int, **changes) -> list[dict]:
         ("b.json", changed(2, bbox=[1, 2, 3]), "bbox of entry 2 must be 4 finite numbers, got [1, 2, 3]"),
         ("b.json", changed(1, bbox=[1, 2, -3, 4]), "entry 1: the box of 3 must have left < right and top < bottom"),
         ("b.json", changed(1, image_id=True), "image_id of entry 1 must be a whole number or a text, got True"),
-        ("b.json", changed(1, score="high"), "score of entry 1 must be 1 finite numbers"),
+        ("b.json", changed(1, score="high"), "score of entry 1 must be a finite number"),
         ("b.json", changed(1, category_id=44), "boxes must be of one category, got 2: 1, 44; say which with --box-cat"),
         ("b.json", changed(0, bbox=[900, 900, 9, 9]), "box 1 of in/000000000003.png must touch the image"),
         ("b.json", changed(0, bbox=[0.1, 0.1, 0.5, 0.5]), "must be in pixels, got fractions of the picture"),

@@ -1,4 +1,4 @@
-"""What counts as a number: Python's and NumPy's, never a bool, a text, or an array or tensor of no axes."""
+"""Python's and NumPy's numbers count as numbers; bools, texts, and arrays or tensors of no axes never do."""
 
 import dataclasses
 import json

@@ -106,7 +106,7 @@ def rewound(path: Path, value: int) -> None:
     MetricsLog(path).rewind(2 - value)
 
 
-# What writes a file with one of two contents.
+# Functions that write a file with one of two contents.
 WAYS = {
     **{f"a{suffix}": lambda path, value: results(value).save(path) for suffix in (".json", ".csv", ".npz")},
     "coco.json": lambda path, value: results(value).save(path, form="coco"),

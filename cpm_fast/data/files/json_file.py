@@ -42,6 +42,8 @@ def numbers(values: Any, count: int, what: str) -> list[float]:
     """
     fine = isinstance(values, list) and len(values) == count
     if not fine or not all(_is_number(value) for value in values):
+        if count == 1 and isinstance(values, list) and len(values) == 1:
+            raise ValueError(f"{what} must be a finite number, got {values[0]!r:.80}")
         raise ValueError(f"{what} must be {count} finite numbers, got {values!r:.80}")
     return [float(value) for value in values]
 

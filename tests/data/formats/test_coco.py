@@ -141,7 +141,7 @@ MISTAKES = {
         "annotation 70: image_id must be a whole number or a text, got True",
     ),
     "half a box": ({"annotations": [other(bbox=[1, 2, 3])]}, "annotation 70: bbox must be 4 finite numbers"),
-    "area in words": ({"annotations": [other(area="big")]}, "annotation 70: area must be 1 finite numbers"),
+    "area in words": ({"annotations": [other(area="big")]}, "annotation 70: area must be a finite number"),
     "list for an id": ({"annotations": [other(id=[70])]}, r"annotation \[70\]: id must be a whole number or a text"),
     "no annotation": ({"annotations": [5]}, "must hold lists images, annotations and categories"),
     "none left": ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),

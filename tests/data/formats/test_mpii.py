@@ -162,7 +162,7 @@ LIST_MISTAKES = {
     "few joints": ([{**ENTRY, "joints": JOINTS[:15]}], "entry 0: joints must be 16 points"),
     "three numbers": ([{**ENTRY, "joints": [[1, 2, 3], *JOINTS[1:]]}], "entry 0: a joint must be 2 finite numbers"),
     "few flags": ([{**ENTRY, "joints_vis": [1]}], "entry 0: joints_vis must be 16 finite numbers"),
-    "infinite": ([{**ENTRY, "scale": math.inf}], "entry 0: scale must be 1 finite numbers"),
+    "infinite": ([{**ENTRY, "scale": math.inf}], "entry 0: scale must be a finite number"),
     "no scale": ([{**ENTRY, "scale": 0}], "entry 0: side must be a positive"),
     "no number": ([{**ENTRY, "center": [True, 3]}], "entry 0: center must be 2 finite numbers"),
 }
