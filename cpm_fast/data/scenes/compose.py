@@ -1,10 +1,11 @@
-"""Random scenes: a whole picture at some scale, subjects pasted onto a background, or a background alone."""
+"""Random scenes: a whole picture, several side by side, subjects on a background, or a background alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.drawn.synthetic import draw_background
 from cpm_fast.data.effects import LEAST_KNOWN, altered, subject_mask, surroundings
+from cpm_fast.data.regions import LEAST_PARTS, border, refit
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes.scene import (
     LEAST_SEEN,
@@ -28,8 +30,12 @@ from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import Roi, transform
 from cpm_fast.skeleton import Skeleton
 
-# How often a picture is seen whole, and how often a background alone; the rest are pasted.
-WHOLE_SHARE, EMPTY_SHARE = 0.45, 0.1
+# How often a picture is seen whole, how often several lie side by side, and how often there is a background alone; in
+# the rest, subjects are pasted.
+WHOLE_SHARE, MOSAIC_SHARE, EMPTY_SHARE = 0.35, 0.3, 0.08
+# Rows and columns of a mosaic; how much narrower or wider a field may be than the others, in shares of them; and the
+# largest magnification over that at which a picture fills its field.
+MOSAIC_GRIDS, MOSAIC_UNEVEN, MOSAIC_ZOOM = ((1, 2), (1, 3), (2, 3), (2, 2), (2, 4)), 0.3, 1.5
 # Longer side of a whole picture over the scene's.
 WHOLE_SCALE = (0.45, 1.7)
 # Turns of whole pictures show their corners, so that they are rare.
@@ -41,8 +47,14 @@ PASTED_SIDE = (0.07, 1.35)
 PASTED_BEYOND = 0.06
 # A subject is cut out at this size at least, and shrunk then: masks need room.
 CUT_SIDE_PX = 144
-# How often the larger subjects stand before the smaller ones, and how often a background is drawn.
-SORTED_SHARE, DRAWN_SHARE = 0.7, 0.25
+# How often something hides one end of a pasted subject, as a table or another person does: which end (left, top, right,
+# bottom), and the share of its extent.
+HIDDEN_SHARE = 0.35
+HIDDEN_ENDS = (0.15, 0.1, 0.15, 0.6)
+HIDDEN_PART = (0.15, 0.65)
+# How often the larger subjects stand before the smaller ones, how often a background is drawn, and the magnification of
+# one from a photograph.
+SORTED_SHARE, DRAWN_SHARE, BACKGROUND_SCALE = 0.7, 0.2, (1.0, 3.0)
 
 Another = Callable[[], Sample]
 
@@ -72,7 +84,9 @@ def compose(
     kind = random.random()
     if kind < WHOLE_SHARE:
         scene = _whole(sample, skeleton, network, augmentation, random)
-    elif kind < WHOLE_SHARE + EMPTY_SHARE:
+    elif kind < WHOLE_SHARE + MOSAIC_SHARE:
+        scene = _mosaic(sample, another, skeleton, network, augmentation, random)
+    elif kind < WHOLE_SHARE + MOSAIC_SHARE + EMPTY_SHARE:
         background, doubtful = _background(another, network.input_size, random)
         scene = Scene(background, doubtful=doubtful)
     else:
@@ -107,6 +121,13 @@ def _whole(
         center.append(float(np.clip(at, roi.center[axis] - reach, roi.center[axis] + reach)))
     matrix = box_matrix(Roi((center[0], center[1]), side), size, replace(Draw(), degrees=degrees, flip=drawn.flip))
     image = warp(sample.image, matrix, size, network.padding_value)
+    return _photograph(image, matrix, sample, skeleton, network)
+
+
+def _photograph(
+    image: np.ndarray, matrix: np.ndarray, sample: Sample, skeleton: Skeleton, network: NetworkConfig
+) -> Scene:
+    """Return the scene of a sample's picture, seen through a [2, 3] matrix, with all who are labeled in it."""
     subjects = [subject.moved(matrix) for subject in subjects_of(sample, skeleton, network.margin)]
     nowhere = np.empty((0, 2))
     squares = [
@@ -114,6 +135,64 @@ def _whole(
         for square in ignored_of(sample, skeleton, network.margin)
     ]
     return replace(scene_of(image, subjects, squares), doubtful=True)
+
+
+def _mosaic(
+    sample: Sample,
+    another: Another,
+    skeleton: Skeleton,
+    network: NetworkConfig,
+    augmentation: AugmentationConfig,
+    random: np.random.Generator,
+) -> Scene:
+    """Return several pictures side by side, each with its own surroundings; each subject is cut by its field."""
+    height, width = network.input_size
+    rows, columns = MOSAIC_GRIDS[int(random.integers(len(MOSAIC_GRIDS)))]
+
+    def lines(fields: int, pixels: int) -> list[int]:
+        shares = random.uniform(1 - MOSAIC_UNEVEN, 1 + MOSAIC_UNEVEN, fields)
+        ends = (np.cumsum(shares) / shares.sum() * pixels).round().astype(int).tolist()
+        return [0, *ends]
+
+    across, down = lines(rows, height), lines(columns, width)
+    fields = [(left, top, right, bottom) for top, bottom in pairwise(across) for left, right in pairwise(down)]
+    own = int(random.integers(len(fields)))
+    scene = Scene(np.empty((height, width, 3), np.uint8), doubtful=True)
+    for number, (left, top, right, bottom) in enumerate(fields):
+        one = sample if number == own else another()
+        drawn = draw(augmentation, random)
+        part = _filling(one, (bottom - top, right - left), drawn, skeleton, network, random)
+        scene.image[top:bottom, left:right] = recolor(part.image, drawn)
+        rois, ignored = (
+            tuple(Roi((roi.center[0] + left, roi.center[1] + top), roi.side) for roi in each)
+            for each in (part.rois, part.ignored)
+        )
+        scene = replace(scene, rois=scene.rois + rois, ignored=scene.ignored + ignored)
+    return scene
+
+
+def _filling(
+    sample: Sample,
+    size: tuple[int, int],
+    drawn: Draw,
+    skeleton: Skeleton,
+    network: NetworkConfig,
+    random: np.random.Generator,
+) -> Scene:
+    """Return a part of a picture that fills (H, W) pixels, with the middle of its subject in it."""
+    pixels = np.array(sample.image.shape[1::-1], float)
+    shown = np.array(size[::-1], float)
+    scale = float((shown / pixels).max()) * math.exp(random.uniform(0, math.log(MOSAIC_ZOOM)))
+    half = shown / scale / 2  # of the part, in pixels of the picture
+    at = half + random.uniform(0, 1, 2) * (pixels - 2 * half)
+    middle = np.array(sample.region(network.margin).center)
+    at = np.clip(np.clip(at, middle - 0.9 * half, middle + 0.9 * half), half, pixels - half)
+    matrix = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
+    if drawn.flip:
+        matrix[0] *= -1
+    matrix[:, 2] = (shown - 1) / 2 - matrix[:, :2] @ (at - 0.5)
+    image = warp(sample.image, matrix, size, network.padding_value)
+    return _photograph(image, matrix, sample, skeleton, network)
 
 
 def _pasted(
@@ -139,6 +218,8 @@ def _pasted(
     for number, side in enumerate(sides.tolist()):
         one = sample if number == 0 else another()
         image, mask, subject = cut_out(one, skeleton, network, round(side), draw(augmentation, random))
+        if random.random() < HIDDEN_SHARE:
+            mask, subject = hide_end(mask, subject, random)
         x, y = random.uniform(-PASTED_BEYOND, 1 + PASTED_BEYOND, 2) * (size[1], size[0])
         left, top = round(float(x) - image.shape[1] / 2), round(float(y) - image.shape[0] / 2)
         laid = _paste(canvas, image, mask, left, top)
@@ -188,6 +269,31 @@ def cut_out(
     return image, mask, moved
 
 
+def hide_end(mask: np.ndarray, subject: SceneSubject, random: np.random.Generator) -> tuple[np.ndarray, SceneSubject]:
+    """Hide one end of a cut-out subject; its region becomes that of the parts that remain.
+
+    A subject that would keep too few parts stays whole.
+
+    Args:
+        mask: [side, side], see `cut_out`.
+        subject: in the same pixels.
+        random: the source of all random numbers.
+    """
+    end = int(random.choice(4, p=HIDDEN_ENDS))
+    share = random.uniform(*HIDDEN_PART)
+    parts, height, width = subject.parts, *mask.shape
+    if not len(parts):
+        return mask, subject
+    (left, top, right, bottom), kept = border(parts, (0, 0, width, height), end, share)
+    if len(kept) < max(LEAST_PARTS, LEAST_SEEN * len(parts)):
+        return mask, subject
+    left_over = np.zeros_like(mask)
+    left_over[top:bottom, left:right] = mask[top:bottom, left:right]
+    inside = ((parts >= (left, top)) & (parts < (right, bottom))).all(axis=1)
+    roi = refit(subject.roi, parts, parts[inside])
+    return left_over, SceneSubject(roi, parts[inside], subject.shown[inside])
+
+
 def _ellipse(sample: Sample, subject: SceneSubject, matrix: np.ndarray, side: int) -> np.ndarray:
     """Return a soft ellipse about a box, or about the middle of a region, [side, side] float32."""
     box = sample.box_image
@@ -218,7 +324,7 @@ def _paste(canvas: np.ndarray, image: np.ndarray, mask: np.ndarray, left: int, t
 
 
 def _background(another: Another, size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """Return the surroundings of another subject, stretched over the scene, or drawn clutter: [H, W, 3].
+    """Return the surroundings of another subject, mirrored until they fill the scene, or drawn clutter: [H, W, 3].
 
     The second value says whether it is a photograph, which may show others.
     """
@@ -229,4 +335,9 @@ def _background(another: Another, size: tuple[int, int], random: np.random.Gener
         return draw_background(random, *size), False
     if random.random() < 0.5:
         strip = strip[:, ::-1]
-    return cv2.resize(np.ascontiguousarray(strip), size[::-1], interpolation=cv2.INTER_AREA), True
+    scale = math.exp(random.uniform(*np.log(BACKGROUND_SCALE)))
+    high, wide = (min(most, max(1, round(scale * side))) for most, side in zip(size, strip.shape, strict=False))
+    filled = cv2.resize(np.ascontiguousarray(strip), (wide, high), interpolation=cv2.INTER_AREA)
+    top, left = (int(random.integers(side - length + 1)) for side, length in zip(size, (high, wide), strict=True))
+    below, right = size[0] - high - top, size[1] - wide - left
+    return cv2.copyMakeBorder(filled, top, below, left, right, cv2.BORDER_REFLECT), True

@@ -13,7 +13,7 @@ from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes import compose as module
-from cpm_fast.data.scenes.compose import compose, cut_out
+from cpm_fast.data.scenes.compose import compose, cut_out, hide_end
 from cpm_fast.data.scenes.loader import SceneItems
 from cpm_fast.data.scenes.scene import ignored_of, scene_of, seen_subject, subjects_of
 from cpm_fast.recipes import RECIPES, AugmentationConfig
@@ -61,12 +61,14 @@ def test_a_whole_picture_keeps_its_subject_under_its_region(seed: int, monkeypat
 @pytest.mark.parametrize("seed", range(6))
 def test_a_pasted_subject_lies_under_its_region(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
     monkeypatch.setattr(module, "EMPTY_SHARE", 0.0)
     monkeypatch.setattr(module, "DRAWN_SHARE", 1.0)
     monkeypatch.setattr(module, "draw_background", lambda random, height, width: np.zeros((height, width, 3), np.uint8))
     monkeypatch.setattr(module, "PASTED_SHARES", (1.0,))
     monkeypatch.setattr(module, "PASTED_SIDE", (0.3, 0.4))
     monkeypatch.setattr(module, "PASTED_BEYOND", -0.3)
+    monkeypatch.setattr(module, "HIDDEN_SHARE", 0.0)
     scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(seed))
     assert len(scene.rois) == 1 and not scene.ignored and not scene.doubtful
     middle, _ = found_square(scene.image)
@@ -83,11 +85,63 @@ def test_a_cut_out_is_the_subject_alone() -> None:
     assert mask[y, x].mean() > 0.8
 
 
+def test_a_hidden_end_is_neither_in_the_mask_nor_in_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HIDDEN_ENDS", (0.0, 0.0, 0.0, 1.0))
+    monkeypatch.setattr(module, "HIDDEN_PART", (0.4, 0.4))
+    _, mask, subject = cut_out(DrawnFigures(3)[1], LSP, NETWORK, 90, Draw())
+    low, high = subject.parts[:, 1].min(), subject.parts[:, 1].max()
+    line = high - 0.4 * (high - low)
+    left_over, upper = hide_end(mask, subject, np.random.default_rng(0))
+    assert not left_over[round(line) + 1 :].any() and np.array_equal(left_over[: round(line)], mask[: round(line)])
+    assert mask[round(line) + 1 :].any()
+    assert np.array_equal(upper.parts, subject.parts[subject.parts[:, 1] < round(line)])
+    assert upper.roi.side < 0.8 * subject.roi.side and upper.roi.center[1] < subject.roi.center[1] - 5
+
+
+def test_a_subject_of_few_parts_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HIDDEN_PART", (0.9, 0.9))
+    _, mask, subject = cut_out(DrawnFigures(3)[1], LSP, NETWORK, 90, Draw())
+    same_mask, same = hide_end(mask, subject, np.random.default_rng(0))
+    assert same_mask is mask and same is subject
+
+
 def test_an_empty_scene_has_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
     monkeypatch.setattr(module, "EMPTY_SHARE", 1.0)
     scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(1))
     assert not scene.rois and not scene.ignored
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_background_is_mirrored_surroundings_without_the_subject(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DRAWN_SHARE", 0.0)
+    image, doubtful = module._background(marked, NETWORK.input_size, np.random.default_rng(seed))
+    assert image.shape == (256, 256, 3) and doubtful
+    assert image.max() < 60 and image.reshape(16, 16, 16, 16, 3).std(axis=(1, 3)).min() > 0  # noise in every tile
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mosaic_has_every_subject_under_its_region(seed: int, flip: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "MOSAIC_SHARE", 1.0)
+    monkeypatch.setattr(module, "MOSAIC_GRIDS", ((2, 2),))
+    monkeypatch.setattr(module, "MOSAIC_ZOOM", 1.1)
+    still = replace(STILL, flip_probability=flip)
+    places = iter([(60, 50), (62, 30), (44, 48), (50, 50)])
+    scene = compose(
+        marked(at=next(places)), lambda: marked(at=next(places)), SKELETON, NETWORK, still, np.random.default_rng(seed)
+    )
+    assert scene.doubtful and len(scene.rois) + len(scene.ignored) == 4
+    for roi in scene.rois:
+        x, y = (round(at) for at in roi.center)
+        half = round(roi.side / NETWORK.margin / 2)
+        square = np.abs(scene.image.astype(int) - SQUARE).max(axis=2) < 30
+        inner, outer = half - 3, half + 3
+        assert square[max(0, y - inner) : y + inner, max(0, x - inner) : x + inner].mean() > 0.9
+        # The neighbors' squares may lie beyond the lines, which are near the middle.
+        assert not square[y, [at for at in (x - outer, x + outer) if 0 <= at < 256 and abs(at - 128) > 40]].any()
 
 
 def test_a_subject_that_is_cut_has_the_region_of_what_is_left() -> None:
