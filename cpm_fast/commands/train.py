@@ -13,6 +13,7 @@ import numpy as np
 from cpm_fast.config import NetworkConfig, preset, widened
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Subset, hold_out
+from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.data.subjects import Subjects
 from cpm_fast.model.layers import mac_count, parameter_count
 from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
@@ -41,6 +42,7 @@ class _Run:
         hold_out: number of samples of each that are for validation; None: the usual share.
         options: of its execution, so that it is resumed in the same way.
         start: weights to start from.
+        backgrounds: a folder of pictures without subjects, for a finder.
     """
 
     network: NetworkConfig
@@ -49,6 +51,7 @@ class _Run:
     hold_out: list[int] | None
     options: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
+    backgrounds: str | None = None
 
 
 def train_command(options: argparse.Namespace) -> bool:
@@ -80,8 +83,9 @@ def train_command(options: argparse.Namespace) -> bool:
         folder,
         resume=bool(options.resume),
         options=RunOptions(workers=options.workers, device=options.device, **_changed(run.options, given)),
-        about={"data": run.data, "hold_out": counts, "start": run.start},
+        about={"data": run.data, "hold_out": counts, "start": run.start, "backgrounds": run.backgrounds},
         start=run.start,
+        backgrounds=None if run.backgrounds is None else Backgrounds.of_folder(run.backgrounds),
     )
     if main:
         if run.start and not options.resume:
@@ -129,7 +133,10 @@ def _new_run(options: argparse.Namespace) -> _Run:
         )
     network = _network(options, skeleton)
     kept = {"validate_every": max(1.0, config.epochs / FEW_VALIDATIONS)} if few else {}
-    return _Run(network, config, specs, options.hold_out, kept, start)
+    if options.backgrounds and not finds:
+        raise ValueError(f"--backgrounds must go with --find, got {options.backgrounds} for a pose network")
+    backgrounds = None if options.backgrounds is None else str(options.backgrounds)
+    return _Run(network, config, specs, options.hold_out, kept, start, backgrounds)
 
 
 def _network(options: argparse.Namespace, skeleton: Skeleton) -> NetworkConfig:
@@ -153,6 +160,7 @@ def _check_same(options: argparse.Namespace, run: _Run, folder: Path) -> None:
     for name, given, kept in (
         ("data", options.data, run.data),
         ("hold_out", options.hold_out, run.hold_out),
+        ("backgrounds", options.backgrounds and str(options.backgrounds), run.backgrounds),
         ("init", options.init and str(weights_file(options.init)), run.start),
     ):
         if given is not None and given != kept:
@@ -257,6 +265,7 @@ def _read_config(folder: Path) -> _Run:
             [int(count) for count in values["hold_out"]],
             kept,
             values.get("start"),
+            values.get("backgrounds"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not the config of a run: {error}") from None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cpm_fast.data.sample import Dataset
+from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.system.files import atomic_write, parse_json
 
 INPUTS_FILE = "inputs.json"
@@ -17,9 +18,10 @@ END_BYTES = 4096
 SHOWN = 3
 
 Digests = dict[str, str | None]
+Input = Dataset | Backgrounds
 
 
-def annotation_digests(datasets: Iterable[Dataset]) -> Digests:
+def annotation_digests(datasets: Iterable[Input]) -> Digests:
     """Compute the digest of every annotation file: name -> digest."""
     return {
         _name(number, path, path.parent): hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
@@ -28,7 +30,7 @@ def annotation_digests(datasets: Iterable[Dataset]) -> Digests:
     }
 
 
-def input_digests(datasets: Sequence[Dataset]) -> Digests:
+def input_digests(datasets: Sequence[Input]) -> Digests:
     """Compute the digest of every file that the samples of datasets come from; None if it is missing.
 
     Args:
@@ -74,14 +76,14 @@ def write_inputs(path: Path, now: Digests) -> None:
         file.write((json.dumps(now, indent=0) + "\n").encode())
 
 
-def _whole(dataset: Dataset) -> Dataset:
+def _whole(dataset: Input) -> Input:
     """Return the dataset behind a part or a view of it."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     return dataset
 
 
-def _annotations(dataset: Dataset) -> list[Path]:
+def _annotations(dataset: Input) -> list[Path]:
     return [path for path in getattr(_whole(dataset), "annotation_files", ()) if path.is_file()]
 
 

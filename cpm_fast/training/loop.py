@@ -13,6 +13,7 @@ import torch
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
+from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.locks import folder_lock
@@ -36,6 +37,7 @@ def train(
     options: RunOptions | None = None,
     about: dict[str, Any] | None = None,
     start: str | Path | None = None,
+    backgrounds: Backgrounds | None = None,
 ) -> CPM:
     """Train a network into a run folder.
 
@@ -58,6 +60,7 @@ def train(
         options: of the execution.
         about: further entries of config.json, for instance the path of the data.
         start: a .safetensors file of weights to start from, as far as they fit (`start_from`); start.txt lists them.
+        backgrounds: of a finder: pictures without subjects, for its scenes.
 
     Raises:
         FileExistsError: the folder holds a run and `resume` is off.
@@ -85,9 +88,10 @@ def train(
             "options": options.kept(),
             "samples": sample_counts(data, validation),
             "annotations": annotation_digests([*data, *validation]),
+            "backgrounds": len(backgrounds or ()),
         }
     )
-    started = Run(network, config, data, validation, folder, options, ranks)
+    started = Run(network, config, data, validation, folder, options, ranks, backgrounds)
     with ExitStack() as held:
         # The states of PyTorch's random numbers and of the allocator are restored in the end.
         held.enter_context(torch.random.fork_rng([ranks.device] if ranks.device.type == "cuda" else []))

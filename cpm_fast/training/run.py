@@ -16,6 +16,7 @@ from tqdm import tqdm
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import steps_per_epoch, training_batches
 from cpm_fast.data.sample import Dataset
+from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.tensor_file import write_network
 from cpm_fast.recipes import TrainingConfig
@@ -43,7 +44,7 @@ class Run:
     """A training run between its first step and its last.
 
     Args:
-        network, config, data, validation, options: as for `train`.
+        network, config, data, validation, options, backgrounds: as for `train`.
         folder: of the run.
         ranks: the processes that share it.
 
@@ -61,15 +62,17 @@ class Run:
         folder: RunFolder,
         options: RunOptions,
         ranks: Ranks,
+        backgrounds: Backgrounds | None = None,
     ) -> None:
         filled = [dataset for dataset in data if len(dataset)]
         if not filled:
             raise ValueError("data must hold at least one sample, got none")
         self.network, self.config, self.options = network, config, options
         self.validation, self.folder = validation, folder
+        self.backgrounds = backgrounds or Backgrounds([])
         self.ranks, self.device = ranks, ranks.device
         self.samples = sample_counts(data, validation)
-        self.task = task_of(network, config, ranks.device)
+        self.task = task_of(network, config, ranks.device, backgrounds)
         self.items = self.task.items(filled, config.seed)
         self.batch = min(config.batch, len(self.items))
         if self.batch < ranks.world:
@@ -95,9 +98,7 @@ class Run:
 
     def go(self, resume: bool, about: dict[str, Any], start: str | Path | None) -> CPM:
         self.folder.check(resume, self.network, self.config, self.samples)
-        inputs = (
-            input_digests([*(dataset for dataset in self.items.datasets), *self.validation]) if self.ranks.main else {}
-        )
+        inputs = input_digests([*self.items.datasets, *self.validation, self.backgrounds]) if self.ranks.main else {}
         if resume and self.ranks.main:
             check_inputs(self.folder.path / INPUTS_FILE, inputs)
         self.ranks.wait()  # every process has looked before one writes

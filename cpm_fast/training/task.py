@@ -12,6 +12,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch, TrainingItems, blank_batch
 from cpm_fast.data.mapped import Mapped, mapped
 from cpm_fast.data.sample import Dataset
+from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.data.scenes.loader import SceneBatch, SceneItems, blank_scenes
 from cpm_fast.evaluation import evaluate
 from cpm_fast.evaluation.finding.finder import evaluate_finder
@@ -111,12 +112,13 @@ class FindTask:
 
     Args:
         network, config: the network and the training.
+        backgrounds: pictures without subjects, or None.
 
     Raises:
         ValueError: the network has no map of sides, or the training is one of networks that locate parts.
     """
 
-    def __init__(self, network: NetworkConfig, config: TrainingConfig) -> None:
+    def __init__(self, network: NetworkConfig, config: TrainingConfig, backgrounds: Backgrounds | None = None) -> None:
         if config.teacher or config.robust:
             raise ValueError("teacher and robust are for networks that locate parts, got a finder")
         if not network.side_map:
@@ -125,10 +127,11 @@ class FindTask:
                 "--preset finder has one"
             )
         self.network, self.config = network, config
+        self.backgrounds = backgrounds or Backgrounds([])
 
     def items(self, data: Sequence[Dataset], seed: int) -> SceneItems:
         same = [mapped(dataset, data[0].skeleton) for dataset in data]
-        return SceneItems(TrainingItems(same, self.network, self.config.augmentation, seed))
+        return SceneItems(TrainingItems(same, self.network, self.config.augmentation, seed), self.backgrounds)
 
     def blank(self, count: int) -> SceneBatch:
         return blank_scenes(self.network, count)
@@ -150,6 +153,16 @@ class FindTask:
         return replace(self.network, find_score=round(sum(last) / len(last), 3))
 
 
-def task_of(network: NetworkConfig, config: TrainingConfig, device: torch.device) -> Task:
-    """Return the task of a network's kind."""
-    return FindTask(network, config) if network.kind == "find" else PoseTask(network, config, device)
+def task_of(
+    network: NetworkConfig, config: TrainingConfig, device: torch.device, backgrounds: Backgrounds | None = None
+) -> Task:
+    """Return the task of a network's kind.
+
+    Raises:
+        ValueError: backgrounds are given for a network that locates parts.
+    """
+    if network.kind == "find":
+        return FindTask(network, config, backgrounds)
+    if backgrounds is not None:
+        raise ValueError(f"backgrounds are for the training of a finder, got {backgrounds.name} for a pose network")
+    return PoseTask(network, config, device)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -13,8 +16,10 @@ from cpm_fast.config import PRESETS
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
+from cpm_fast.data.scenes import backgrounds
 from cpm_fast.data.scenes.loader import SceneItems
 from cpm_fast.evaluation.finding.finder import evaluate_finder
+from cpm_fast.media.image import read_image
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model
 from cpm_fast.recipes import RECIPES
@@ -51,6 +56,37 @@ def test_the_command_line_trains_and_calibrates(tmp_path: Path, monkeypatch: pyt
     model = load_model(folder / "final.safetensors")
     assert model.config.kind == "find" and model.config.find_score == pytest.approx(rows[-1]["threshold"], abs=1e-3)
     assert (folder / "curves.png").is_file()
+
+
+def test_backgrounds_are_part_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "finder", TINY_FINDER)
+    folder, cage, other = (tmp_path / name for name in ("run", "cage", "other"))
+    for place in (cage, other):
+        (place / "night").mkdir(parents=True)
+    cv2.imwrite(str(cage / "night" / "a.png"), np.full((40, 60, 3), 90, np.uint8))
+    quiet = ["--workers", "0", "--device", "cpu", "--quiet"]
+    data = ["train", "--find", "--data", "synthetic:12", "--hold-out", "4", "--epochs", "2", "--batch", "4", *quiet]
+    read: list[str] = []
+    monkeypatch.setattr(backgrounds, "read_image", lambda path: read.append(path.name) or read_image(path))
+    assert main([*data, "--backgrounds", str(cage), "-o", str(folder)]) == 0
+    assert set(read) == {"a.png"} and json.loads((folder / "config.json").read_text())["backgrounds"] == str(cage)
+    (folder / "last.safetensors").unlink()
+    again = ["train", "--resume", str(folder), *quiet]
+    assert main([*again, "--backgrounds", str(other)]) == 2
+    assert f"which has backgrounds {cage}, not {other}" in capsys.readouterr().err
+    cv2.imwrite(str(cage / "night" / "a.png"), np.full((40, 60, 3), 70, np.uint8))
+    assert main(again) == 2
+    assert "a.png: restore them, or start another run" in capsys.readouterr().err
+    assert main([*data, "--backgrounds", str(other), "-o", str(tmp_path / "more")]) == 2
+    assert f"{other}: the folder has no image files" in capsys.readouterr().err
+    assert main([*data, "--backgrounds", str(tmp_path / "gone"), "-o", str(tmp_path / "more")]) == 2
+    assert "gone: backgrounds must be a folder of pictures" in capsys.readouterr().err
+    pose = [word for word in data if word != "--find"]
+    assert main([*pose, "--backgrounds", str(cage), "-o", str(tmp_path / "more")]) == 2
+    assert f"--backgrounds must go with --find, got {cage} for a pose network" in capsys.readouterr().err
+    assert not (tmp_path / "more").exists()
 
 
 class Torn(DrawnFigures):

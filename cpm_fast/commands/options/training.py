@@ -38,6 +38,13 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "(default recipe: find; default preset: finder)",
     )
     parser.add_argument(
+        "--backgrounds",
+        type=Path,
+        metavar="FOLDER",
+        help="for --find: pictures without subjects, such as frames of an empty cage; they lie behind pasted subjects, "
+        "and some scenes show them alone",
+    )
+    parser.add_argument(
         "--hold-out",
         action="append",
         type=int,

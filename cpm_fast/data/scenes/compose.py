@@ -55,8 +55,12 @@ HIDDEN_PART = (0.15, 0.65)
 # How often the larger subjects stand before the smaller ones, how often a background is drawn, and the magnification of
 # one from a photograph.
 SORTED_SHARE, DRAWN_SHARE, BACKGROUND_SCALE = 0.7, 0.2, (1.0, 3.0)
+# How often a background is one of the pictures without subjects, if there are any, and its largest magnification over
+# that at which it fills the scene.
+GIVEN_SHARE, GIVEN_ZOOM = 0.6, 3.0
 
 Another = Callable[[], Sample]
+Background = Callable[[], np.ndarray]
 
 
 def compose(
@@ -66,6 +70,7 @@ def compose(
     network: NetworkConfig,
     augmentation: AugmentationConfig,
     random: np.random.Generator,
+    background: Background | None = None,
 ) -> Scene:
     """Compose one scene of the size that the network is trained on.
 
@@ -77,9 +82,10 @@ def compose(
         augmentation: ranges of turning, mirroring, colors, blur and compression; its other fields are the pose
             networks'.
         random: the source of all random numbers.
+        background: a function that reads a random picture [H, W, 3] without subjects; None: there are none.
 
     Raises:
-        ValueError, OSError: a sample can't be read.
+        ValueError, OSError: a sample or a background can't be read.
     """
     kind = random.random()
     if kind < WHOLE_SHARE:
@@ -87,10 +93,10 @@ def compose(
     elif kind < WHOLE_SHARE + MOSAIC_SHARE:
         scene = _mosaic(sample, another, skeleton, network, augmentation, random)
     elif kind < WHOLE_SHARE + MOSAIC_SHARE + EMPTY_SHARE:
-        background, doubtful = _background(another, network.input_size, random)
-        scene = Scene(background, doubtful=doubtful)
+        image, doubtful = _background(another, background, network.input_size, random)
+        scene = Scene(image, doubtful=doubtful)
     else:
-        scene = _pasted(sample, another, skeleton, network, augmentation, random)
+        scene = _pasted(sample, another, skeleton, network, augmentation, random, background)
     drawn = draw(augmentation, random)
     nobody = np.zeros((1, len(skeleton), 2))
     image = altered(scene.image, nobody, np.zeros((1, len(skeleton)), bool), skeleton, drawn, None)
@@ -202,10 +208,11 @@ def _pasted(
     network: NetworkConfig,
     augmentation: AugmentationConfig,
     random: np.random.Generator,
+    background: Background | None,
 ) -> Scene:
     """Return several cut-out subjects on a background."""
     size = network.input_size
-    canvas, doubtful = _background(another, size, random)
+    canvas, doubtful = _background(another, background, size, random)
     count = 1 + int(np.searchsorted(np.cumsum(PASTED_SHARES), random.random()))
     count = min(count, len(PASTED_SHARES))
     sides = np.exp(random.uniform(math.log(PASTED_SIDE[0]), math.log(PASTED_SIDE[1]), count)) * max(size)
@@ -323,11 +330,15 @@ def _paste(canvas: np.ndarray, image: np.ndarray, mask: np.ndarray, left: int, t
     return laid
 
 
-def _background(another: Another, size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, bool]:
-    """Return the surroundings of another subject, mirrored until they fill the scene, or drawn clutter: [H, W, 3].
+def _background(
+    another: Another, background: Background | None, size: tuple[int, int], random: np.random.Generator
+) -> tuple[np.ndarray, bool]:
+    """Return a picture without subjects, or surroundings of one, mirrored to the scene's size, or drawn clutter.
 
-    The second value says whether it is a photograph, which may show others.
+    The second value says whether unlabeled subjects may be in these pixels [H, W, 3], as in surroundings.
     """
+    if background is not None and random.random() < GIVEN_SHARE:
+        return _part(background(), size, random), False
     other = another()
     strip = surroundings(other)
     # The whole picture is given if nothing is beside the subject.
@@ -341,3 +352,16 @@ def _background(another: Another, size: tuple[int, int], random: np.random.Gener
     top, left = (int(random.integers(side - length + 1)) for side, length in zip(size, (high, wide), strict=True))
     below, right = size[0] - high - top, size[1] - wide - left
     return cv2.copyMakeBorder(filled, top, below, left, right, cv2.BORDER_REFLECT), True
+
+
+def _part(picture: np.ndarray, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    """Return a random part of a picture that fills (H, W) pixels, half of the time mirrored."""
+    pixels, shown = np.array(picture.shape[:2], float), np.array(size, float)
+    scale = float((shown / pixels).max()) * math.exp(random.uniform(0, math.log(GIVEN_ZOOM)))
+    high, wide = np.maximum(1, np.minimum(shown / scale, pixels).astype(int)).tolist()
+    top, left = (
+        int(random.integers(side - length + 1)) for side, length in zip(picture.shape, (high, wide), strict=False)
+    )
+    part = picture[top : top + high, left : left + wide]
+    part = part[:, ::-1] if random.random() < 0.5 else part
+    return cv2.resize(np.ascontiguousarray(part), size[::-1], interpolation=cv2.INTER_AREA)

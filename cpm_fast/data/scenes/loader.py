@@ -54,10 +54,11 @@ class SceneItems(torch.utils.data.Dataset[Scene | str]):
 
     Args:
         items: the samples, read by those of the pose networks' training.
+        backgrounds: pictures without subjects, behind pasted ones or alone; may be none.
     """
 
-    def __init__(self, items: TrainingItems) -> None:
-        self.items = items
+    def __init__(self, items: TrainingItems, backgrounds: Sequence[np.ndarray] = ()) -> None:
+        self.items, self.backgrounds = items, backgrounds
         self.datasets, self.network = items.datasets, items.network
         self.augmentation: AugmentationConfig = items.augmentation
 
@@ -77,10 +78,14 @@ class SceneItems(torch.utils.data.Dataset[Scene | str]):
                     continue
             raise ValueError(f"{TRIES} other samples could not be read")
 
+        def background() -> np.ndarray:
+            return self.backgrounds[int(random.integers(len(self.backgrounds)))]
+
+        given = background if len(self.backgrounds) else None
         try:
             sample = self.items.sample(index)
             skeleton = self.datasets[0].skeleton
-            return compose(sample, another, skeleton, self.network, self.augmentation, random)
+            return compose(sample, another, skeleton, self.network, self.augmentation, random, given)
         except (ValueError, OSError) as error:
             return f"sample {index} left out: {error}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes import compose as module
+from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.data.scenes.compose import compose, cut_out, hide_end
 from cpm_fast.data.scenes.loader import SceneItems
 from cpm_fast.data.scenes.scene import ignored_of, scene_of, seen_subject, subjects_of
@@ -116,9 +118,23 @@ def test_an_empty_scene_has_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_background_is_mirrored_surroundings_without_the_subject(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAWN_SHARE", 0.0)
-    image, doubtful = module._background(marked, NETWORK.input_size, np.random.default_rng(seed))
+    image, doubtful = module._background(marked, None, NETWORK.input_size, np.random.default_rng(seed))
     assert image.shape == (256, 256, 3) and doubtful
     assert image.max() < 60 and image.reshape(16, 16, 16, 16, 3).std(axis=(1, 3)).min() > 0  # noise in every tile
+
+
+@pytest.mark.parametrize("shape", [(40, 90), (300, 1000), (2, 1)])
+def test_a_given_background_fills_the_scene(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
+    monkeypatch.setattr(module, "EMPTY_SHARE", 1.0)
+    monkeypatch.setattr(module, "GIVEN_SHARE", 1.0)
+    picture = np.random.default_rng(0).integers(90, 100, (*shape, 3), dtype=np.uint8)
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        scene = compose(marked(), marked, SKELETON, NETWORK, STILL, random, lambda: picture)
+        assert scene.image.shape == (256, 256, 3) and not scene.rois and not scene.doubtful
+        assert scene.image.min() >= 90 and scene.image.max() < 100
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
@@ -187,3 +203,14 @@ def test_a_sample_that_cannot_be_read_is_left_out() -> None:
     assert items[(0, 1)] == "sample 1 left out: gone"
     batch = items.collate([items[(0, 1)]])
     assert len(batch.crops) == 0 and batch.unreadable == ("sample 1 left out: gone",)
+
+
+def test_a_background_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
+    monkeypatch.setattr(module, "GIVEN_SHARE", 1.0)
+    (tmp_path / "cage").mkdir()
+    (tmp_path / "cage" / "empty.png").write_bytes(b"no picture")
+    items = TrainingItems([DrawnFigures(5)], NETWORK, RECIPES["find"].augmentation, 0)
+    message = SceneItems(items, Backgrounds.of_folder(tmp_path))[(0, 1)]
+    assert isinstance(message, str) and message.startswith("sample 1 left out: ") and "empty.png" in message
