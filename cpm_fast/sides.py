@@ -26,7 +26,14 @@ WORDS = {
 }
 SIDE_OF = {_plain(word): side for side, words in WORDS.items() for word in words.split()} | {"l": LEFT, "r": RIGHT}
 # Pairs may also be told apart by these anywhere in the name.
-GLUED = ((LEFT, RIGHT), ("左", "右"), ("왼", "오른"), ("linke", "rechte"), ("links", "rechts"))
+GLUED = (
+    *((LEFT, RIGHT), ("左", "右"), ("왼", "오른"), ("linke", "rechte"), ("links", "rechts")),
+    *(("izq", "der"), ("izq", "dch"), ("izqda", "dcha"), ("izqdo", "dcho"), ("esq", "dir"), ("sol", "sag")),
+    *(("bal", "jobb"), ("kiri", "kanan"), ("trai", "phai"), ("ซ้าย", "ขวา"), ("يسر", "يمن"), ("يسار", "يمين"), ("שמאל", "ימין")),
+)
+# A letter at an end of a word (lpaw, pawr) may be a side in words that are longer than lip and rib.
+LONGEST_VAGUE = 3
+WORD = re.compile(r"[^\W_]+")
 # Two letters that name an animal's legs: left fore, hind left, ...; the other letter stays.
 LEGS = {pair for one in "lr" for other in "fhbm" for pair in (one + other, other + one)}
 # Capitals in a row are one token, and so is a capital with the small letters behind it.
@@ -55,8 +62,8 @@ def side_of(name: str) -> tuple[str, Key] | None:
 def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pair the parts whose names differ in the side alone: (left, right), in the order of the left ones.
 
-    Names in which the side is not set apart (earleft, earright) are pairs too if both are present. If several
-    names could be the partner (left_ear, Left_ear), there is no pair.
+    Names in which the side is not set apart (earleft, earright; lpaw, rpaw) are pairs too if both are present. If
+    several names could be the partner (left_ear, Left_ear), there is no pair.
 
     >>> mirror_pairs(["nose", "earL", "earR"])
     (('earL', 'earR'),)
@@ -67,13 +74,25 @@ def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if side is not None:
             groups[side[1]][side[0]].append(name)
             continue
-        lower = name.lower()
-        for words in GLUED:
-            for side_word, word in zip((LEFT, RIGHT), words, strict=True):
-                if lower.count(word) == 1:
-                    groups[("glued", lower.replace(word, PLACE))][side_word].append(name)
+        for side_word, rest in _glued(_plain(name).lower()):
+            groups[("glued", rest)][side_word].append(name)
     pairs = {group[LEFT][0]: group[RIGHT][0] for group in groups.values() if len(group[LEFT]) == len(group[RIGHT]) == 1}
     return tuple((name, pairs[name]) for name in names if name in pairs)
+
+
+def _glued(name: str) -> set[tuple[str, str]]:
+    """Return each side that a name without accents and capitals may hold if it has a partner, and the rest."""
+    found = {
+        (side, name.replace(word, PLACE))
+        for words in GLUED
+        for side, word in zip((LEFT, RIGHT), map(_plain, words), strict=True)
+        if name.count(word) == 1
+    }
+    for word in WORD.finditer(name):
+        for at in (word.start(), word.end() - 1) if len(word[0]) > LONGEST_VAGUE else ():
+            side = SIDE_OF.get(name[at])
+            found |= {(side, name[:at] + PLACE + name[at + 1 :])} if side else set()
+    return found
 
 
 def unpaired(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:

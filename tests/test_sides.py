@@ -15,6 +15,8 @@ SPELLINGS = [
     ("левый глаз", "правый глаз"), ("ucho_lewe", "ucho_prawe"), ("öra vänster", "öra höger"), ("Lt ear", "Rt ear"),
     ("orelha_esquerda", "orelha_direita"), ("venstre_øre", "højre_øre"), ("linkeroor", "rechteroor"),
     ("왼귀", "오른귀"), ("ala_sx", "ala_dx"), ("left_paw_left_toe", "right_paw_right_toe"), ("ліва лапа", "права лапа"),
+    ("lpaw", "rpaw"), ("pawl", "pawr"), ("EARL", "EARR"), ("hind Lpaw", "hind Rpaw"), ("lknee1", "rknee1"),
+    ("pata_izq", "pata_der"), ("oreja izqda", "oreja dcha"), ("sol_el", "sağ_el"), ("אוזן שמאל", "אוזן ימין"),
     ("HL", "HR"), ("fl", "fr"), ("L1", "R1"), ("L", "R"), ("ear1_left", "ear1_right"), ("左耳", "右耳"),
 ]  # fmt: skip
 
@@ -39,6 +41,11 @@ def test_no_side(name):
 @pytest.mark.parametrize("name", ["left_paw_left_toe", "vänster_öra", "левое ухо", "lewe_ucho"])
 def test_other_spellings_of_a_side_without_a_partner(name):
     assert unpaired(["nose", name], mirror_pairs(["nose", name])) == (name,)
+
+
+@pytest.mark.parametrize("names", [("lip", "rip"), ("light", "right_light"), ("tail", "rail"), ("lpaw", "rear")])
+def test_letters_that_are_no_sides(names):
+    assert mirror_pairs(names) == ()
 
 
 def test_a_part_between_left_and_right_is_no_side():

@@ -68,10 +68,10 @@ class CocoKeypoints(Subjects):
         path = Path(path)
         content = read_json(path)
         try:
-            images, annotations, categories = (
-                _entries(content, key) for key in ("images", "annotations", "categories")
-            )
+            listed, annotations, categories = (_list(content, key) for key in ("images", "annotations", "categories"))
+            categories = [category for category in categories if isinstance(category, dict)]
             file_skeleton = _skeleton(categories, path.stem)
+            images = _named_images(path, listed)
             names, sizes = _names(images), _sizes(images)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
@@ -88,6 +88,9 @@ class CocoKeypoints(Subjects):
         self.images = names
         self.unsampled: list[Unsampled] = []
         for place, annotation in enumerate(annotations):
+            if not isinstance(annotation, dict):
+                left_out.add(f"annotation number {place}", f"must be a table of fields, got {annotation!r:.40}")
+                continue
             where = f"annotation {annotation.get('id', f'number {place}')!r:.20}"
             subject = None
             try:
@@ -101,7 +104,7 @@ class CocoKeypoints(Subjects):
             elif annotation.get("category_id") in with_points:
                 self.unsampled += _unsampled(annotation, names, len(file_skeleton), order)
         reasons = left_out.report(len(subjects))
-        _warn_of_shared_ids(path, annotations)
+        _warn_of_shared_ids(path, [annotation for annotation in annotations if isinstance(annotation, dict)])
         if not subjects:
             raise ValueError(f"{path}: must hold annotations with labeled key points, got {len(annotations)} others")
         super().__init__(path.stem, skeleton, subjects, _folders(path), [path], reasons)
@@ -124,7 +127,7 @@ def coco_pictures(path: Path) -> list[Path]:
     """
     content = read_json(path)
     try:
-        names = _names(_entries(content, "images"))
+        names = _names(_named_images(path, _list(content, "images")))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     pictures = Pictures(_folders(path))
@@ -137,12 +140,35 @@ def _folders(path: Path) -> list[Path]:
     return [here, here / "images", here / split, up / split, up / "images" / split, up / "images"]
 
 
-def _entries(content: Any, key: str) -> list[dict[str, Any]]:
+def _list(content: Any, key: str) -> list[Any]:
     found = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+    if not isinstance(found, list):
         keys = sorted(map(str, content))[:8] if isinstance(content, dict) else f"{content!r:.60}"
         raise ValueError(f"must hold lists images, annotations and categories, got {keys}")
     return found
+
+
+def _named_images(path: Path, images: list[Any]) -> list[dict[str, Any]]:
+    """Return the images with an id and a file name; the others are left out with a warning, as are their annotations.
+
+    Raises:
+        ValueError: there are images, but none with both; names the file and the first.
+    """
+    named, left_out = [], LeftOut(path, "image")
+    for place, image in enumerate(images):
+        try:
+            if not isinstance(image, dict):
+                raise ValueError(f"must be a table of fields, got {image!r:.40}")
+            _key(image, "id")
+            _name(image)
+            named.append(image)
+        except ValueError as error:
+            left_out.add(f"image number {place}", error)
+    try:
+        left_out.report(len(named))
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{path} ")) from None
+    return named
 
 
 def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:

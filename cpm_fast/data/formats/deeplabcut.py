@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +114,7 @@ class _Table:
         animals: individuals with these parts; one without a name if the file has none.
         parts: the P body parts.
         points: [M, A, P, 2] NaN where not labeled.
+        unusable: a place and a reason for each row that is not among them.
     """
 
     path: Path
@@ -121,9 +122,12 @@ class _Table:
     animals: list[str]
     parts: tuple[str, ...]
     points: np.ndarray
+    unusable: Sequence[tuple[str, str]] = ()
 
     def subjects(self, skeleton: Skeleton, left_out: LeftOut) -> list[Subject]:
         found, beside = [], self.path.parent
+        for place, reason in self.unusable:
+            left_out.add(f"{self.path.name} {place}", reason)
         seen: set[str] = set()
         # The last place is that of a part that the file does not have.
         order = np.array(skeleton.order_from(self.parts))
@@ -133,6 +137,9 @@ class _Table:
                 left_out.add(f"{self.path.name} {image}", "is there twice; its first row is used")
                 continue
             seen.add(image)
+            if np.isinf(animals).any():
+                left_out.add(f"{self.path.name} {image}", "coordinates must be finite numbers or missing, got infinite")
+                continue
             for points in animals:
                 if not np.isfinite(points).all(axis=1).any():
                     continue
@@ -156,13 +163,14 @@ def _named(path: Path, parts: tuple[str, ...]) -> Skeleton:
 
 
 def _read(path: Path) -> _Table:
+    unusable: list[tuple[str, str]] = []
     if path.suffix.lower() == ".csv":
-        rows, columns, values = _read_csv(path)
+        rows, columns, values, unusable = _read_csv(path)
     else:
         check_file(path, LARGEST_BYTES)
         rows, columns, values = read_frame(path)
     try:
-        return _arrange(path, rows, columns, values)
+        return replace(_arrange(path, rows, columns, values), unusable=unusable)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -190,15 +198,17 @@ def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarr
         raise ValueError("columns must be named each once")
     values = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)
     points = values[:, [[[place.get(key, -1) for key in part] for part in owner] for owner in wanted]]  # [M, A, P, 2]
-    if np.isinf(points).any():
-        raise ValueError("coordinates must be finite numbers or missing, got infinite ones")
     points = np.where(np.isnan(points).any(axis=-1, keepdims=True), np.nan, points)
     images = ["/".join(level for level in row if level).replace("\\", "/") for row in rows]
     return _Table(path, images, animals, parts, points)
 
 
-def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
-    """Return rows named by their first cells, one or three, as many as precede the first coordinate."""
+def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray, list[tuple[str, str]]]:
+    """Return rows named by their first cells, one or three, as many as precede the first coordinate.
+
+    Returns:
+        The rows' names, the columns' names, the values, and a place and a reason for each row that can't be used.
+    """
     text, mark = read_csv_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     try:
@@ -210,22 +220,28 @@ def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray]:
         raise ValueError(f"{path}: must begin with the rows {SCORER}, {BODYPARTS} and {COORDS}, got {list(head)}")
     width = len(head[COORDS])
     names = next((at for at, text in enumerate(head[COORDS]) if at and text), width)
-    for place, line in lines:
+    for line in head.values():
         if len(line) != width:
-            raise ValueError(f"{path} line {place}: must have {width} cells, got {len(line)}")
+            raise ValueError(f"{path}: each row of the head must have {width} cells, got {len(line)}")
     columns = list(zip(*(head[level][names:] for level in LEVELS if level in head), strict=True))
-    body = lines[len(head) :]
-    values = np.empty((len(body), len(columns)))
-    for row, (place, line) in enumerate(body):
-        values[row] = _numbers(line[names:], mark, f"{path} line {place}")
-    return [tuple(line[:names]) for _, line in body], columns, values
+    found, values = [], []
+    unusable: list[tuple[str, str]] = []
+    for place, line in lines[len(head) :]:
+        try:
+            if len(line) < width or any(cell.strip() for cell in line[width:]):
+                raise ValueError(f"must have {width} cells, got {len(line)}")
+            values.append(_numbers(line[names:width], mark))
+            found.append(tuple(line[:names]))
+        except ValueError as error:
+            unusable.append((f"line {place}", str(error)))
+    return found, columns, np.array(values).reshape(-1, len(columns)), unusable
 
 
-def _numbers(texts: Sequence[str], mark: str, where: str) -> list[float]:
+def _numbers(texts: Sequence[str], mark: str) -> list[float]:
     found = []
     for text in texts:
         try:
             found.append(number(text, mark))
         except ValueError:
-            raise ValueError(f"{where}: must be a number or empty, got {text!r}") from None
+            raise ValueError(f"must be a number or empty, got {text!r:.40}") from None
     return found

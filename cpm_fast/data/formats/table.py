@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,9 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]
 
 
 def _image(row: dict[str, str], cells: int) -> str:
-    if None in row or None in row.values():
+    # The csv module keeps the cells beyond the head under None; spreadsheets add empty ones.
+    beyond: Sequence[str] = row.get(None, ())  # type: ignore[call-overload]
+    if any(cell.strip() for cell in beyond) or None in row.values():
         raise ValueError(f"must have {cells} cells, as the head has")
     if not row[IMAGE].strip():
         raise ValueError("image must name a picture, got nothing")

@@ -143,9 +143,10 @@ MISTAKES = {
     "half a box": ({"annotations": [other(bbox=[1, 2, 3])]}, "annotation 70: bbox must be 4 finite numbers"),
     "area in words": ({"annotations": [other(area="big")]}, "annotation 70: area must be a finite number"),
     "list for an id": ({"annotations": [other(id=[70])]}, r"annotation \[70\]: id must be a whole number or a text"),
-    "no annotation": ({"annotations": [5]}, "must hold lists images, annotations and categories"),
+    "no annotation": ({"annotations": [5]}, "annotation number 0: must be a table of fields, got 5"),
+    "no list": ({"annotations": {"a": FIRST}}, "must hold lists images, annotations and categories"),
     "none left": ({"annotations": [other(iscrowd=1)]}, "must hold annotations with labeled key points, got 1 others"),
-    "no name": ({"images": [{"id": 7}]}, "file_name of image 7 must name a picture"),
+    "no name": ({"images": [{"id": 7}]}, "image number 0: file_name of image 7 must name a picture"),
     "no names": ({"categories": [{"id": 3}]}, "must have a category with the names of its keypoints"),
     "numbers for names": ({"categories": [{"keypoints": [1.5, None]}]}, "keypoints of a category must be names"),
     "two kinds": ({"categories": [CAT, {**CAT, "keypoints": ["nose"]}]}, "all categories must have the same keypoints"),
@@ -222,6 +223,17 @@ def test_annotations_that_cannot_be_used_are_left_out_and_named(tmp_path):
     ):
         dataset = CocoKeypoints(write(tmp_path, [*bad, FIRST]))
     assert len(dataset) == 1 and len(dataset.left_out) == 3
+
+
+def test_images_and_annotations_that_are_none_are_left_out_and_named(tmp_path):
+    images = [*IMAGES, {"id": 11}, {"file_name": "c.png"}, None]
+    annotations = [FIRST, None, other(id=71, image_id=11)]
+    with pytest.warns(UserWarning) as told:
+        dataset = CocoKeypoints(write(tmp_path, annotations, images))
+    assert len(dataset) == 1 and len(dataset.left_out) == 2 and set(dataset.images) == {7, 9}
+    texts = [str(one.message) for one in told]
+    assert "cats.json: 3 of 5 images left out: image number 2: file_name of image 11 must name" in texts[0]
+    assert "2 of 3 annotations left out: annotation number 1: must be a table of fields, got None" in texts[1]
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,7 @@ MISTAKES = {
     "short row": (HEAD + "a.png,1,2,3,4,5\n", "line 4: must have 7 cells, got 6"),
     "word": (HEAD + "a.png,1,2,3,4,5,six\n", "line 4: must be a number or empty, got 'six'"),
     "infinite": (HEAD + "a.png,1,2,3,4,5,inf\n", "coordinates must be finite"),
+    "short head": (HEAD.replace("x,y\n", "x\n") + ROWS, "each row of the head must have 6 cells, got 7"),
     "no y": ((HEAD + ROWS).replace("x,y,x,y,x,y", "x,y,x,y,x,likelihood"), "must have the column right_ear y"),
     "a part twice": ((HEAD + ROWS).replace("right_ear", "nose"), "columns must be named each once"),
     "strange part": ((HEAD + ROWS).replace("nose,nose", "no\tse,no\tse"), "a part name must be 1 to 200 printable"),
@@ -237,11 +238,19 @@ def test_a_row_that_is_there_twice_is_told(tmp_path):
         assert len(DeepLabCut(write(tmp_path, HEAD + ROWS + ROWS.splitlines()[0] + "\n"))) == rows
 
 
+def test_rows_that_cannot_be_used_are_left_out_and_named(tmp_path):
+    bad = "a.png,1,2,3,4,5\nb.png,1,2,3,4,5,six\nc.png,1,2,3,4,5,inf\nd.png,1,2,3,4,5,6,7\n"
+    with pytest.warns(UserWarning, match=r"4 of 6 rows left out: CollectedData_me\.csv line 4: must have 7 cells, got 6"):
+        dataset = DeepLabCut(write(tmp_path, HEAD + bad + ROWS))
+    assert len(dataset) == 2 and len(dataset.left_out) == 4
+
+
 def test_empty_columns_of_a_spreadsheet_are_passed_over(tmp_path):
     wanted = DeepLabCut(write(tmp_path)).subjects
-    found = DeepLabCut(write(tmp_path, (HEAD + ROWS).replace("\n", ",,\n"))).subjects
-    for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_array_equal(one.parts_image, other.parts_image)
+    for text in ((HEAD + ROWS).replace("\n", ",,\n"), HEAD + ROWS.replace("\n", ",,\n")):
+        found = DeepLabCut(write(tmp_path, text)).subjects
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one.parts_image, other.parts_image)
 
 
 def test_predictions_of_a_video_are_no_labels(tmp_path):

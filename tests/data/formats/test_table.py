@@ -106,6 +106,11 @@ def test_spreadsheets_write_marks_spaces_and_further_columns(tmp_path):
     assert table.images == ["a.png"] and table.parts_image[0, 0].tolist() == [10, 12]
 
 
+def test_empty_cells_beyond_the_head_are_passed_over(tmp_path):
+    table = PartsTable(write(tmp_path, HEAD, ROW + ",, ", ROW))
+    assert len(table) == 2 and table.parts_image[0].tolist() == table.parts_image[1].tolist()
+
+
 MISTAKES = {
     "no row": ((HEAD,), "at least one row"),
     "empty": (("",), r"must have columns <part>_x and <part>_y"),
