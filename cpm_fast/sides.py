@@ -29,7 +29,15 @@ SIDE_OF = {_plain(word): side for side, words in WORDS.items() for word in words
 GLUED = (
     *((LEFT, RIGHT), ("左", "右"), ("왼", "오른"), ("linke", "rechte"), ("links", "rechts")),
     *(("izq", "der"), ("izq", "dch"), ("izqda", "dcha"), ("izqdo", "dcho"), ("esq", "dir"), ("sol", "sag")),
-    *(("bal", "jobb"), ("kiri", "kanan"), ("trai", "phai"), ("ซ้าย", "ขวา"), ("يسر", "يمن"), ("يسار", "يمين"), ("שמאל", "ימין")),
+    *(
+        ("bal", "jobb"),
+        ("kiri", "kanan"),
+        ("trai", "phai"),
+        ("ซ้าย", "ขวา"),
+        ("يسر", "يمن"),
+        ("يسار", "يمين"),
+        ("שמאל", "ימין"),
+    ),
 )
 # A letter at an end of a word (lpaw, pawr) may be a side in words that are longer than lip and rib.
 LONGEST_VAGUE = 3

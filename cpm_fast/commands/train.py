@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import parse_json
 from cpm_fast.system.ranks import main_process
+from cpm_fast.system.words import meant
 from cpm_fast.training.folder import BEST_FILE, CONFIG_FILE, FINAL_FILE, START_FILE
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import RunOptions
@@ -200,7 +200,9 @@ def _skeleton(word: str) -> Skeleton:
     if word in BUILT_IN:
         return BUILT_IN[word]
     if not Path(word).is_file():
-        raise FileNotFoundError(f"{word}: skeleton must be one of {sorted(BUILT_IN)} or a .toml file")
+        raise FileNotFoundError(
+            f"{word}: skeleton must be one of {sorted(BUILT_IN)} or a .toml file{meant(word, BUILT_IN)}"
+        )
     return Skeleton.from_toml(word)
 
 
@@ -226,9 +228,9 @@ def _recipe(word: str) -> TrainingConfig:
         return RECIPES[word]
     path = Path(word)
     if path.suffix != ".json":
-        close = get_close_matches(word, RECIPES, n=1)
-        meant = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}{meant}")
+        raise ValueError(
+            f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}{meant(word, RECIPES)}"
+        )
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
@@ -236,7 +238,7 @@ def _recipe(word: str) -> TrainingConfig:
         fields = dict(values.get("training", values))
         base = fields.pop("recipe", DEFAULT_RECIPE)
         if base not in RECIPES:
-            raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {base!r:.60}")
+            raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {base!r:.60}{meant(str(base), RECIPES)}")
         return RECIPES[base].changed(fields)
     except ValueError as error:
         raise ValueError(f"{path}: not a recipe: {error}") from None

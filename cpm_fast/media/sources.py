@@ -189,10 +189,11 @@ def list_folder(folder: Path, recursive: bool = False) -> list[Path]:
     """
     paths = files_of(folder, IMAGE_SUFFIXES, recursive)
     others = files_of(folder, None, recursive)
+    names = ", ".join(path.name for path in others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
     if not paths:
-        raise ValueError(f"{folder}: the folder has no image files ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        unread = f"; it has {len(others)} videos or pictures of kinds that can't be read: {names}" if others else ""
+        raise ValueError(f"{folder}: the folder has no image files ({', '.join(sorted(IMAGE_SUFFIXES))}){unread}")
     if others:
-        names = ", ".join(path.name for path in others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
         warnings.warn(
             f"{folder}: {len(others)} files are skipped, which are videos, unreadable kinds of pictures, or pictures "
             f"with unknown suffixes: {names}",

@@ -128,6 +128,21 @@ def test_pictures_of_a_coco_file_have_its_ids(work, folder):
     assert [len(result) for result in Results.load("out/results.json")] == [2, 1, 0]
 
 
+@pytest.mark.parametrize(("named", "ids"), [((3, 7, 8), {(103, 7)}), ((3,), {(103, 7)}), ((7,), {(3, 1)})], ids=str)
+def test_annotations_that_name_every_picture_give_their_ids(work, folder, named, ids):
+    """With the third file boxes come from a detection by name, and its ids are not those of this picture."""
+    content = annotations() | {"categories": [{"id": 7, "name": "cat", "keypoints": ["a"]}]}
+    content["images"] = [image for image in content["images"] if image["id"] - 100 in named]
+    content["annotations"] = [{"image_id": 100 + named[0], "category_id": 7, "bbox": width_first(FIRST)}]
+    if 3 not in named:
+        content = [{"image_id": 3, "category_id": 7, "bbox": width_first(FIRST)}]
+    (work / "b.json").write_text(json.dumps(content))
+    arguments = ["--boxes", "b.json", "--form", "coco", "--no-pictures", "-o", "out"]
+    assert main(["infer", f"in/{3:012}.png", "--model", "net.safetensors", *arguments]) == FINE
+    found = json.loads((work / "out" / "results_coco.json").read_text())
+    assert {(entry["image_id"], entry["category_id"]) for entry in found} == ids
+
+
 def test_a_run_with_other_boxes_does_not_resume(work, folder, monkeypatch, capsys):
     from cpm_fast.inference import unfinished
     from support.infer_runs import stop_after

@@ -110,7 +110,7 @@ def test_a_file_inherits_from_the_default_or_the_named_recipe(given, tmp_path, v
     [
         ({"epoch": 3}, "training has no field 'epoch'; did you mean epochs?"),
         ({"augmentation": {"rotate": 3}}, "augmentation has no field 'rotate'; did you mean rotate_degrees?"),
-        ({"recipe": "modem"}, "recipe must be one of"),
+        ({"recipe": "modem"}, "got 'modem'; did you mean 'modern'?"),
         ({"epochs": "many"}, "epochs must be a positive number"),
         ([3], "must be a table of fields"),
     ],
@@ -121,4 +121,4 @@ def test_a_typing_error_in_a_recipe_is_told(values, told, tmp_path, capsys):
     assert main(["train", "--data", "m.csv", "--recipe", "mine.json"]) == BAD_USE
     assert told in capsys.readouterr().err
     assert main(["train", "--data", "m.csv", "--recipe", "modem"]) == BAD_USE
-    assert "did you mean modern?" in capsys.readouterr().err
+    assert "did you mean 'modern'?" in capsys.readouterr().err

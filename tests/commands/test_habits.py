@@ -57,6 +57,8 @@ def test_typing_errors_are_answered_with_the_word_that_was_meant(capsys, tmp_pat
     assert refused(capsys, "infer", "--zzzzzz").endswith("unrecognized arguments: --zzzzzz\n")
     assert main(["train", "--preset", "compct", "--data", "synthetic:8", "-o", "r"]) == BAD_USE
     assert "did you mean 'compact'?" in capsys.readouterr().err
+    assert main(["train", "--skeleton", "lps", "--data", "synthetic:8", "-o", "r"]) == BAD_USE
+    assert "did you mean 'lsp'?" in capsys.readouterr().err
     cv2.imwrite("a.png", np.zeros((9, 9, 3), np.uint8))
     assert main(["infer", "a.png", "--model", "compact_lsp"]) == BAD_USE
     assert "did you mean 'compact-lsp'?" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpm_fast.config import preset
+from cpm_fast.data import loader
 from cpm_fast.data.augment import Draw, box_matrix
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import (
@@ -154,6 +155,18 @@ def test_processes_share_every_batch(world):
     for step, together in enumerate(whole):
         for rank in range(world):
             assert torch.equal(shares[rank][step].crops, together.crops[rank::world])
+
+
+@pytest.mark.parametrize(("room", "reads"), [(3, 3), (2, 4), (0, 6)], ids=["for all", "for two", "for none"])
+def test_samples_are_read_once_as_far_as_there_is_room(monkeypatch, room, reads):
+    figures, read = Broken(3, {}), []
+    monkeypatch.setattr(loader, "KEPT_BYTES", room * figures[0].image.nbytes)
+    monkeypatch.setattr(Broken, "__getitem__", lambda self, index: (read.append(index), self.figures[index])[1])
+    source = items(figures)
+    first, again = ([source.sample(index) for index in range(3)] for _ in range(2))
+    assert len(read) == reads
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
 
 
 def test_a_bug_is_no_unreadable_sample():

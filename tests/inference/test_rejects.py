@@ -92,5 +92,8 @@ def test_rejects_an_empty_folder_and_no_second_positional_argument(tmp_path, mod
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*no image files"):
         infer(tmp_path, model=model)
+    (tmp_path / "raw.cr2").write_bytes(b"II*\0")
+    with pytest.raises(ValueError, match=r"no image files .*; it has 1 videos or pictures of kinds .*: raw\.cr2"):
+        infer(tmp_path, model=model)
     with pytest.raises(TypeError, match="positional"):
         infer(GREY, model)

@@ -7,6 +7,7 @@ import dataclasses
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
 from cpm_fast.media.sources import Source, list_images
 from cpm_fast.results.drawing import MIN_SCORE
-from cpm_fast.results.formats.coco import COCO
+from cpm_fast.results.formats.coco import COCO, CocoIds
 from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.results.formats.json import from_entry, to_entry
 from cpm_fast.results.formats.openpose import OPENPOSE
@@ -47,6 +48,17 @@ def infer_pictures(options: argparse.Namespace, inputs: Inputs) -> bool:
     with locked(run.output) if ranks.main else nullcontext():
         ranks.wait()
         return run.run()
+
+
+def _ids_file(boxes: Path, names: Sequence[str]) -> Path | None:
+    """Return the file of boxes if it is a COCO file that has an id for every picture."""
+    if boxes.suffix.lower() != ".json":
+        return None
+    try:
+        CocoIds.read(boxes).of(names)
+    except ValueError:
+        return None
+    return boxes
 
 
 class _Run:
@@ -79,6 +91,8 @@ class _Run:
         )
         network = self.job.engine.model
         self.coco_file = inputs.coco_file
+        if self.coco_file is None and options.boxes is not None and options.form == COCO:
+            self.coco_file = _ids_file(options.boxes, [source.name for source in self.job.sources])
         self.min_score = checked_score(options.min_score)
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config

@@ -240,7 +240,7 @@ def test_a_row_that_is_there_twice_is_told(tmp_path):
 
 def test_rows_that_cannot_be_used_are_left_out_and_named(tmp_path):
     bad = "a.png,1,2,3,4,5\nb.png,1,2,3,4,5,six\nc.png,1,2,3,4,5,inf\nd.png,1,2,3,4,5,6,7\n"
-    with pytest.warns(UserWarning, match=r"4 of 6 rows left out: CollectedData_me\.csv line 4: must have 7 cells, got 6"):
+    with pytest.warns(UserWarning, match=r"4 of 6 rows left out: Collected\S+ line 4: must have 7 cells, got 6"):
         dataset = DeepLabCut(write(tmp_path, HEAD + bad + ROWS))
     assert len(dataset) == 2 and len(dataset.left_out) == 4
 
