@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.evaluation.curves import plain
-from cpm_fast.system.files import parse_json
+from cpm_fast.system.files import VALUE_ERRORS, parse_json
 from cpm_fast.system.output_folder import reserved
 from cpm_fast.training.folder import CONFIG_FILE
 from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
@@ -73,7 +73,7 @@ def _read(folder: Path, name: str) -> _Run:
             for field, measure in MEASURES.items():
                 if field in row:
                     scores.setdefault((str(row["data"]), measure), []).append(_point(row, field))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except VALUE_ERRORS as error:
         raise ValueError(f"{folder}: not the folder of a run: {error!r}") from None
     return _Run(name, config, losses, scores)
 

@@ -17,7 +17,7 @@ from cpm_fast.data.subjects import Subjects
 from cpm_fast.model.layers import mac_count, parameter_count
 from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
-from cpm_fast.system.files import parse_json
+from cpm_fast.system.files import VALUE_ERRORS, parse_json
 from cpm_fast.system.ranks import main_process
 from cpm_fast.system.words import meant
 from cpm_fast.training.folder import BEST_FILE, CONFIG_FILE, FINAL_FILE, START_FILE
@@ -269,5 +269,5 @@ def _read_config(folder: Path) -> _Run:
             values.get("start"),
             values.get("backgrounds"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except VALUE_ERRORS as error:
         raise ValueError(f"{path}: not the config of a run: {error}") from None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
-from cpm_fast.system.files import parse_json, write_text
+from cpm_fast.system.files import VALUE_ERRORS, parse_json, write_text
 from cpm_fast.system.numbers import is_whole
 
 FORM = "cpm_fast corrections 1"
@@ -109,7 +109,7 @@ def read_corrections(path: Path, dataset: Dataset) -> list[Correction]:
                 f"got {len(dataset)} of {dataset.name!r}"
             )
         return [_correction(row) for row in values["rows"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except VALUE_ERRORS as error:
         raise ValueError(f"{path}: not corrections of this dataset: {error}") from None
 
 

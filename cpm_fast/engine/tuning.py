@@ -24,7 +24,7 @@ from cpm_fast.ops.direct_conv import bound_direct_conv, pack_weight
 from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan, fitting_tiles
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, transform_weight
-from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
 
 # The tile of the direct form, in files.
 DIRECT = 0
@@ -104,7 +104,7 @@ class TunedPlan(CpuPlan):
             return {shape_of(key): measurements(taken) for key, taken in values.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (OSError, *VALUE_ERRORS) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def keep(self) -> None:

@@ -25,6 +25,7 @@ from cpm_fast.results.formats.json import from_json
 from cpm_fast.results.formats.npz import from_npz
 from cpm_fast.results.formats.plain import Read
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.progress import bar_wanted
 
 SUFFIXES = (".mat", ".json", ".csv", ".npz")
@@ -138,8 +139,7 @@ def read_predictions(
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: predictions must be a file {', '.join(SUFFIXES)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    check_file(path, LARGEST_BYTES)
     data = path.read_bytes()
     try:
         return _read(path.suffix.lower(), data, wanted, count, order, first_pixel)

@@ -12,7 +12,7 @@ from typing import Any
 
 from cpm_fast.media.image import shown
 from cpm_fast.model.cpm import CPM
-from cpm_fast.system.files import atomic_write, naming, parse_json
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
 
 FOLDER, SETTINGS = ".unfinished", "settings.json"
 
@@ -47,7 +47,7 @@ class Unfinished:
         try:
             before = parse_json(path.read_text(encoding="utf-8"))
             different = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
-        except (ValueError, TypeError, AttributeError) as error:
+        except VALUE_ERRORS as error:
             raise ValueError(f"{path}: not the settings of a run: {error}; remove {self.folder}") from None
         if different:
             differences = "; ".join(f"{name} {before.get(name)}, not {self.settings.get(name)}" for name in different)
@@ -73,7 +73,7 @@ class Unfinished:
                 try:
                     record = parse_json(line)
                     _ = record["name"]
-                except (ValueError, TypeError, KeyError) as error:
+                except VALUE_ERRORS as error:
                     raise ValueError(f"{path} line {number}: not a line of a journal: {error!r}") from None
                 yield record
 
@@ -121,8 +121,8 @@ def input_stamp(path: Path) -> list[Any]:
 
 
 def fingerprint(model: CPM) -> str:
-    """Return a digest of a network's weights: the same for the same numbers."""
-    digest = hashlib.sha256()
+    """Return a digest of a network: the same for the same weights and the same config, parts and margin included."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

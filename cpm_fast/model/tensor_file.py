@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.system.files import atomic_write, parse_json, utf8_path
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json, utf8_path
 
 # The version of what tensors and metadata mean; fields that a network config lacks take their defaults.
 FAMILY = "cpm_fast/"
@@ -75,5 +75,5 @@ def network_config(path: str | Path, metadata: Mapping[str, str]) -> NetworkConf
         if not isinstance(values, dict):
             raise ValueError(f"must be a table of fields, got {values!r}")
         return NetworkConfig.from_dict(values)
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+    except VALUE_ERRORS as error:
         raise ValueError(f"{path}: its network can't be understood: {error}") from None

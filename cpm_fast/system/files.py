@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
 
 TEMPORARY_SUFFIX = ".cpm_fast.tmp"
+# What Python raises at values of another type or range than a file of plain values should hold.
+VALUE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Limit of a file's name, and what is kept free behind a stem for numbers and suffixes.
 NAME_BYTES, STEM_ROOM = 255, 40
 
@@ -29,11 +31,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     Raises:
         FileNotFoundError: the folder does not exist.
         IsADirectoryError: path is a folder.
-        OSError: it can't be written, for instance because the disk is full; names the file.
+        OSError: it is a pipe or a device, which a renamed file would replace, or it can't be written, for instance
+            because the disk is full; names the file.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path}: must be a file to write, got a folder")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: must be a regular file to write, got a pipe or device")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: its folder does not exist; make it first")
     start = short_name(f".{path.name}", "." * STEM_ROOM)[: 1 - STEM_ROOM]

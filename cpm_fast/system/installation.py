@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from cpm_fast.system.files import parse_json
+from cpm_fast.system.files import VALUE_ERRORS, parse_json
 
 PACKAGE = "cpm_fast"
 # The folder that holds the package: a checkout, or where pip puts all packages.
@@ -52,6 +52,6 @@ def _origin() -> str:
         address, versions = str(about.get("url", "")), about.get("vcs_info")
         if versions is not None:
             address = f"{versions['vcs']}+{address}@{versions['commit_id']}"
-    except (PackageNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    except (PackageNotFoundError, *VALUE_ERRORS):
         return ""
     return f" @ {address}" if address else ""

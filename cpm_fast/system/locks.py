@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cpm_fast.system.files import naming, parse_json
+from cpm_fast.system.numbers import is_whole
 
 LOCK_FILE = ".cpm_fast.lock"
 # Folders that threads of this process hold: record locks belong to the process, and end when any handle of the file is
@@ -67,7 +68,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 def _take(path: Path) -> int:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _opened(path)
         try:
             holder = _read(handle)
             if not _locked(handle, holder):
@@ -88,6 +89,13 @@ def _take(path: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """Open the file, made if there is none; never another file behind a link, whose content would be lost."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise OSError(f"{path}: must be a regular file, got a link, folder, pipe or device; remove it")
+    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _read(handle: int) -> dict[str, object]:
@@ -127,8 +135,8 @@ def _here(holder: dict[str, object]) -> bool:
 
 
 def _alive(holder: dict[str, object]) -> bool:
-    process = holder.get("process")
-    if not isinstance(process, int):
+    process = _process_of(holder)
+    if process is None:
         return False
     if sys.platform == "win32":
         # Signal 0 is Ctrl-C there.
@@ -150,7 +158,15 @@ def _same_file(handle: int, path: Path) -> bool:
         return False
 
 
+def _process_of(holder: dict[str, object]) -> int | None:
+    """Return the number of a process; None if the file has none. Zero and less are groups of processes."""
+    process = holder.get("process")
+    return process if isinstance(process, int) and is_whole(process) and 0 < process < 1 << 31 else None
+
+
 def _name_of(holder: dict[str, object]) -> str:
-    since = holder.get("since")
-    when = f", since {time.strftime('%H:%M:%S', time.localtime(since))}" if isinstance(since, float) else ""
-    return f"process {holder.get('process', '?')} of {holder.get('host', 'an unknown host')}{when}"
+    since, process, when = holder.get("since"), _process_of(holder), ""
+    # Far later times have no date.
+    if isinstance(since, float) and 0 <= since < 1 << 40:
+        when = f", since {time.strftime('%H:%M:%S', time.localtime(since))}"
+    return f"process {'?' if process is None else process} of {holder.get('host', 'an unknown host')}{when}"

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cpm_fast.system.files import atomic_write, free_stems, parse_json, remove_leftovers
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, free_stems, parse_json, remove_leftovers
 from cpm_fast.system.locks import folder_lock
 
 MANIFEST = ".cpm_fast.json"
@@ -147,10 +147,12 @@ def written_files(folder: Path) -> dict[str, list[int] | None]:
 
 def _noted(folder: Path, key: str, read: Callable[[Any], Value]) -> dict[str, Value]:
     """Read a table of the list of files, by name; empty where there is none, or it is damaged."""
+    path = folder / MANIFEST
     try:
-        values = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))[key]
+        # A pipe would be waited for.
+        values = parse_json(path.read_text(encoding="utf-8") if path.is_file() else "{}")[key]
         return {str(name): read(value) for name, value in values.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, *VALUE_ERRORS):
         return {}
 
 

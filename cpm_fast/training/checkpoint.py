@@ -12,7 +12,7 @@ import torch
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill
 from cpm_fast.model.tensor_file import network_config, read_tensors, write_tensors
-from cpm_fast.system.files import parse_json
+from cpm_fast.system.files import VALUE_ERRORS, parse_json
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -84,5 +84,5 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, av
         optimizer.load_state_dict({"state": state, "param_groups": described["groups"]})
         progress = Progress(**parse_json(metadata["checkpoint"]))
         return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except VALUE_ERRORS as error:
         raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {error}") from None

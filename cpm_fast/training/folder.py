@@ -10,7 +10,7 @@ from typing import Any
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
 from cpm_fast.recipes import TrainingConfig
-from cpm_fast.system.files import parse_json, write_json, write_text
+from cpm_fast.system.files import VALUE_ERRORS, parse_json, write_json, write_text
 from cpm_fast.system.versions import versions
 from cpm_fast.training.options import TrainingError
 
@@ -49,7 +49,7 @@ class RunFolder:
             values = parse_json(self.config.read_text(encoding="utf-8"))
             theirs = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
             counts = values["samples"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except VALUE_ERRORS as error:
             raise ValueError(f"{self.config}: not the config of a run: {error}") from None
         for name, own, given in (("network", theirs[0], network), ("recipe", theirs[1], config)):
             if own != given:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cpm_fast.data.sample import Dataset
 from cpm_fast.data.scenes.backgrounds import Backgrounds
-from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
 
 INPUTS_FILE = "inputs.json"
 # A picture's digest covers its size and so many bytes at either end.
@@ -60,7 +60,7 @@ def check_inputs(path: Path, now: Digests) -> None:
     try:
         before = parse_json(path.read_text(encoding="utf-8"))
         changed = [name for name, digest in before.items() if digest and now.get(name) and now[name] != digest]
-    except (ValueError, AttributeError, TypeError) as error:
+    except VALUE_ERRORS as error:
         raise ValueError(f"{path}: not the inputs of a run: {error}") from None
     if changed:
         more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.system.files import atomic_write, naming, parse_json
+from cpm_fast.system.numbers import is_whole
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -22,9 +23,16 @@ class MetricsLog:
         """Keep the lines up to a step, and scores, which name their data, up to the step validated.
 
         A resumed run writes the rest.
+
+        Raises:
+            ValueError: a step is no number; the message names the file.
         """
         last_scores = step if validated is None else validated
-        kept = [row for row in self.rows() if row["step"] <= (last_scores if "data" in row else step)]
+        rows = list(self.rows())
+        wrong = [row["step"] for row in rows if not is_whole(row["step"])]
+        if wrong:
+            raise ValueError(f"{self.path}: a step must be a whole number, got {wrong[0]!r:.60}")
+        kept = [row for row in rows if row["step"] <= (last_scores if "data" in row else step)]
         with atomic_write(self.path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 

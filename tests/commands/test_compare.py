@@ -54,6 +54,8 @@ def test_runs_of_finders_are_compared_by_their_recall(tmp_path, capsys):
         {"step": 1, "data": "a", "pck": None},
         {"step": 1, "data": "a", "pck": [None]},
         {"step": [], "losses": [1.0]},
+        {"step": float("inf"), "losses": [1.0]},
+        {"step": 1, "losses": [10**400]},
         {"step": 1, "pck": [0.5]},
         {"step": 1, "data": "a", "recall": "much"},
     ],

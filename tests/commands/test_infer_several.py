@@ -92,6 +92,7 @@ def test_frames_without_anybody_are_drawn_too(work, seen, monkeypatch, capsys):
 def test_a_damaged_state_is_told(work, seen, monkeypatch, capsys):
     stop_after(monkeypatch, following.Following, "_follow", 11)
     assert main([*WALK, "-o", "out"]) == BAD_RESULT
-    (work / "out" / ".unfinished" / "subjects.jsonl").write_text('{"frame": 3}\n')
-    assert main([*WALK, "-o", "out", "--resume"]) == BAD_USE
-    assert "subjects.jsonl: not the state of a video that can be resumed" in capsys.readouterr().err
+    for damage in ('{"frame": 3}', '{"frame": 1e999, "next_id": 0, "subjects": []}'):
+        (work / "out" / ".unfinished" / "subjects.jsonl").write_text(damage + "\n")
+        assert main([*WALK, "-o", "out", "--resume"]) == BAD_USE
+        assert "subjects.jsonl: not the state of a video that can be resumed" in capsys.readouterr().err

@@ -6,11 +6,16 @@ import copy
 import gc
 import weakref
 
+import pytest
 import torch
 
-from cpm_fast import Engine
+from cpm_fast import CPM, Engine
+from cpm_fast.config import preset
+from cpm_fast.engine import prepared
 from cpm_fast.engine.engine import _prepared
-from cpm_fast.engine.prepared import MOST_PLANS
+from cpm_fast.engine.prepared import MOST_PLANS, spectra_bytes, tiles_within
+from cpm_fast.model.groups import layer_groups
+from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
 from support.small_network import BOUND, LARGE, SMALL, crops, error, needs_native, network, scaled
 
 
@@ -75,3 +80,42 @@ def test_spectra_follow_changed_weights():
     with torch.no_grad():
         wanted = model(x)
     assert error(engine(x), wanted) < BOUND and error(before, wanted) > 1e-3
+
+
+# A first call transforms all weights before it gives a key point, which takes as long as writing their spectra: 100 MB
+# take 0.1 s (ops/plans/cpu.py), and preparing may take half a second.
+MOST_SPECTRA = 500e6
+
+
+@pytest.mark.parametrize("name", ["cpm6", "flic", "compact"])
+@pytest.mark.parametrize("images", [1, 3])
+def test_first_key_points_wait_for_few_spectra(name, images):
+    with torch.device("meta"):
+        model = CPM(preset(name))
+    groups = [group for group in layer_groups(tuple(model.layers)) if group.kind == "conv"]
+    shapes = {
+        group.name: ConvShape(images, group.first.in_channels, group.channels, group.first.kernel, group.first.size)
+        for group in groups
+    }
+    tiles = tiles_within(shapes, 2**40, CpuPlan())
+    assert tiles and spectra_bytes(shapes, tiles, CpuPlan()) < MOST_SPECTRA
+
+
+@needs_native
+def test_every_weight_is_transformed_once(monkeypatch):
+    model = network(LARGE)
+    engine, made, real = Engine(model), [], prepared.transform_weight
+
+    def counted(weight, tile, **more):
+        made.append((tuple(weight.shape), tile))
+        return real(weight, tile, **more)
+
+    monkeypatch.setattr(prepared, "transform_weight", counted)
+    engine(crops(LARGE, 1))
+    first = len(made)
+    assert first == len(engine._fresh().spectra) > 0
+    engine(crops(LARGE, 1))
+    Engine(model, threads=1)(crops(LARGE, 1))
+    assert len(made) == first
+    engine(crops(LARGE, 9))
+    assert len(made) == len(engine._fresh().spectra)

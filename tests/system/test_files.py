@@ -69,3 +69,19 @@ def test_json_of_anybody_is_read_or_a_value_error(text):
     assert parse_json('{"a": [1, null]}') == {"a": [1, None]}
     with pytest.raises(ValueError):
         parse_json(text)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "behind a link"])
+def test_a_pipe_or_device_is_not_replaced(tmp_path, linked):
+    """Renaming over it would take a device away from every program of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / "pipe"
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(tmp_path / "pipe")
+    refused = pytest.raises(OSError, match=r"pipe: must be a regular file to write, got a pipe or device")
+    with refused, atomic_write(path) as file:
+        file.write(b"x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert set(os.listdir(tmp_path)) == {"pipe", *(["link"] if linked else [])}

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from contextlib import nullcontext
 
 import pytest
 
-from cpm_fast.system.locks import LOCK_FILE, FolderInUse, folder_lock
+from cpm_fast.system.locks import HELD, LOCK_FILE, FolderInUse, folder_lock
 
 HOLD = """
 import sys, time
@@ -91,4 +92,51 @@ def test_without_locks_of_the_system_the_number_decides(tmp_path, monkeypatch):
     ended.wait()
     (tmp_path / LOCK_FILE).write_text(json.dumps({**here, "process": ended.pid}))
     with pytest.warns(UserWarning, match="which is gone"), folder_lock(tmp_path):
+        pass
+
+
+WRONG_HOLDERS = [
+    *({"since": value} for value in (1e300, float("inf"), float("nan"), -1.0, "x", [], 10**400)),
+    *({"process": value} for value in (0, -1, 1 << 40, 10**400, True, 1.5, "x", None)),
+    *({"host": value} for value in (None, 7, [], "x" * 5000)),
+]
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+@pytest.mark.parametrize("wrong", WRONG_HOLDERS, ids=lambda wrong: f"{wrong}"[:30])
+def test_values_that_no_holder_writes(tmp_path, monkeypatch, wrong, locks):
+    """The file is taken over from nobody who lives, or refused by name: other errors would be tracebacks."""
+    if not locks:
+        fcntl = pytest.importorskip("fcntl", reason="POSIX")
+
+        def none(*_):
+            raise OSError("no locks available")
+
+        monkeypatch.setattr(fcntl, "lockf", none)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    holder = {"host": os.uname().nodename, "process": ended.pid, "since": 1.5, **wrong}
+    (tmp_path / LOCK_FILE).write_text(json.dumps(holder))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with folder_lock(tmp_path):
+                assert json.loads((tmp_path / LOCK_FILE).read_bytes())["process"] == os.getpid()
+        except FolderInUse as refused:
+            assert not locks and f"remove {tmp_path / LOCK_FILE}" in str(refused)
+    assert set() == HELD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_link_in_place_of_the_lock_file_costs_nobody_a_file(tmp_path):
+    own = tmp_path / "labels.csv"
+    own.write_text("mine")
+    (tmp_path / LOCK_FILE).symlink_to(own)
+    refused = pytest.raises(OSError, match=rf"{LOCK_FILE}: must be a regular file, got a link")
+    with refused, folder_lock(tmp_path):
+        pass
+    assert own.read_text() == "mine"
+    (tmp_path / LOCK_FILE).unlink()
+    os.mkfifo(tmp_path / LOCK_FILE)
+    with pytest.raises(OSError, match="got a link, folder, pipe or device"), folder_lock(tmp_path):
         pass

@@ -77,3 +77,19 @@ def test_the_lock_and_the_leftovers_of_a_process_that_is_gone_are_cleared(tmp_pa
         assert json.loads((tmp_path / LOCK_FILE).read_text())["process"] == os.getpid()
         assert os.listdir(tmp_path) == [LOCK_FILE]
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("stamp", ["1e999", "-1e999", "NaN", "null", "[]", '"x"', "{}", "1" + "0" * 400])
+def test_a_damaged_list_of_files_is_of_no_file(tmp_path, stamp):
+    (tmp_path / "a.csv").write_text("mine")
+    (tmp_path / MANIFEST).write_text(f'{{"files": {{"a.csv": [{stamp}, 1]}}, "inputs": {{"a.csv": {stamp}}}}}')
+    with pytest.raises(FileExistsError, match=r"a\.csv"):
+        OutputFolder(tmp_path).claim(["a.csv"])
+    OutputFolder(tmp_path).finish()
+    assert (tmp_path / "a.csv").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_pipe_in_place_of_the_list_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / MANIFEST)
+    assert written_files(tmp_path) == {}

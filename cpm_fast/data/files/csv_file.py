@@ -6,7 +6,7 @@ import codecs
 import re
 from pathlib import Path
 
-from cpm_fast.data.files.limits import check_file
+from cpm_fast.system.limits import check_file
 
 LARGEST_BYTES = 1 << 30
 COMMA, SEMICOLON, TAB = ",", ";", "\t"

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.data.files.limits import check_file
 from cpm_fast.system.installation import install_command
+from cpm_fast.system.limits import check_file
 
 # Arrays that claim more than this many times their bytes in the file, and more than this many bytes, are refused.
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 24

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cpm_fast.data.files.limits import check_file
+from cpm_fast.system.limits import check_file
 from cpm_fast.system.numbers import is_finite, is_whole
 
 LARGEST = 1e9

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.data.files.limits import check_file
+from cpm_fast.system.limits import check_file
 
 HEADER_BYTES, TAG_BYTES, NUMBER_HEAD_BYTES = 128, 8, 48
 # Types of elements and classes of arrays in the MAT-File Format, Level 5 (MathWorks).

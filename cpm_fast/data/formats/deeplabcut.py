@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from cpm_fast.data.files.csv_file import number, read_csv_text
-from cpm_fast.data.files.limits import check_file
 from cpm_fast.data.files.pandas_hdf5 import Name, read_frame
 from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
 from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.subjects import Subject, Subjects, region_of_parts
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.limits import check_file
 
 LABELS = "CollectedData*"
 FORMS = (".csv", ".h5")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.inference.tracking.following import Following
-from cpm_fast.system.files import atomic_write, naming, parse_json
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
 
 # Frames from one entry to the next; a resumed run repeats at most this many.
 EVERY = 25
@@ -38,7 +38,7 @@ class SubjectLog:
             state = parse_json(lines[-1]) if lines else {"frame": -1, **NOBODY}
             self.tracker.restore(state)
             frame = int(state["frame"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except VALUE_ERRORS as error:
             raise ValueError(f"{self.path}: not the state of a video that can be resumed: {error!r}") from None
         with atomic_write(self.path) as file:
             file.write(b"".join(line + b"\n" for line in lines))

@@ -19,7 +19,8 @@ import torch
 from cpm_fast.kernels.plans import LAUNCHES, MODES, BlockKey, Tile, use_measured_blocks
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.spectral.checks import TILES
-from cpm_fast.system.files import parse_json
+from cpm_fast.system.files import VALUE_ERRORS, parse_json
+from cpm_fast.system.limits import check_file
 from cpm_fast.system.numbers import is_finite, is_whole
 
 VARIABLE = "CPM_FAST_CUDA_PLAN"
@@ -75,8 +76,7 @@ def read_plan(path: str | Path) -> MeasuredPlan:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"must be at most {MOST_BYTES} bytes, got {path.stat().st_size}")
+        check_file(path, MOST_BYTES)
         values = parse_json(path.read_bytes())
         if not isinstance(values, dict) or values.get("format") != FORMAT or values.get("version") != VERSION:
             raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
@@ -126,7 +126,7 @@ def _list(values: dict[str, Any], name: str) -> list[tuple[int, Any]]:
 def _entry(name: str, index: int, read: Any, entry: Any) -> Any:
     try:
         return read(entry)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except VALUE_ERRORS as error:
         said = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{name}[{index}] {said}") from error
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from cpm_fast.results.entry import Entry
 from cpm_fast.results.formats.plain import triples
-from cpm_fast.system.files import atomic_write, parse_json
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.numbers import identifier
 
 COCO = "coco"
@@ -42,13 +43,14 @@ class CocoIds:
             ValueError: not a COCO file, or an image has two ids; the message names the file.
         """
         path = Path(path)
+        check_file(path, LARGEST_BYTES)
         data = path.read_bytes()
         try:
             content = parse_json(data)
             pairs = [(str(image["file_name"]), _own_id(image["id"])) for image in content["images"]]
             categories = [entry for entry in content.get("categories", []) if entry.get("keypoints")]
             category = _own_id(categories[0]["id"]) if categories else PERSON
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except VALUE_ERRORS as error:
             raise ValueError(f"{path}: must be a COCO file with images, got {error!r}") from None
         twice = [name for name, count in Counter(name for name, _ in dict.fromkeys(pairs)).items() if count > 1]
         if twice:
@@ -79,7 +81,8 @@ class CocoIds:
 
 def _own_id(value: object) -> int | str:
     """Return an id as it stands in the file, so that it is found there again."""
-    return value if isinstance(value, str) else identifier(value, "id")
+    found = identifier(value, "id")
+    return value if isinstance(value, str) else found
 
 
 def _parts(name: str) -> tuple[str, ...]:

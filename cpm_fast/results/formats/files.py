@@ -17,11 +17,11 @@ from cpm_fast.results.formats.json import from_json, to_json
 from cpm_fast.results.formats.npz import from_npz, to_npz
 from cpm_fast.results.formats.openpose import OPENPOSE, save_openpose
 from cpm_fast.results.formats.plain import Read, skeleton_of
-from cpm_fast.system.files import atomic_write
+from cpm_fast.system.files import VALUE_ERRORS, atomic_write
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 
 # Errors that the readers of JSON, CSV and NumPy's archives raise for a damaged file.
 # A RuntimeError comes from an archive that claims to be encrypted, or packed by a method that Python does not have.
-VALUE_ERRORS = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError)
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 DAMAGE = (*VALUE_ERRORS, *ARCHIVE_ERRORS, MemoryError, SyntaxError, tokenize.TokenError, csv.Error)
 
@@ -56,6 +56,7 @@ def save_entries(
 def load_entries(path: Path) -> Read:
     """Read a file of `save_entries` by its suffix; see `Results.load`."""
     _, reader = _form(path)
+    check_file(path, LARGEST_BYTES)
     data = path.read_bytes()
     try:
         entries, failures = reader(data)

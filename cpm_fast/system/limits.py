@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Files of tables and annotations that are read whole.
+LARGEST_BYTES = 1 << 32
+
 
 def check_file(path: Path, most_bytes: int) -> None:
     """Refuse files that are not regular (a pipe waits forever, a device never ends) or too large.
