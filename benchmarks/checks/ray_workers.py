@@ -128,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (%(default)s)")
     parser.add_argument("--out", type=Path, help="a .json file of the measurements")
+    parser.add_argument("--note", default="", help="goes into that file, such as: other work shared the processor")
     chosen = parser.parse_args(arguments)
     if min(chosen.pictures, chosen.rounds) < 1:
         parser.error("--pictures and --rounds must be at least 1")
@@ -150,7 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"median pictures/s by workers x threads: {rates}")
     if chosen.out is not None:
         command = " ".join(["python benchmarks/checks/ray_workers.py", *sys.argv[1:]])
-        found = {"command": command, "model": MODEL, "pictures_per_s": rates, "runs": runs, "ray": ray.__version__}
+        found = {"command": command, "commit": record.commit(), "note": chosen.note, "model": MODEL}
+        found |= {"pictures_per_s": rates, "runs": runs, "ray": ray.__version__}
         write_json(chosen.out, {**found, "hardware": record.hardware(), "versions": versions()})
         print(f"wrote {chosen.out}")
     missing = any(run["without_poses"] or run["pictures"] != chosen.pictures for run in runs)

@@ -24,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 
+from benchmarks.harness.record import commit  # noqa: E402
 from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
 from benchmarks.studies.kernel_traffic import traffic  # noqa: E402
 from cpm_fast.config import preset  # noqa: E402
@@ -175,7 +176,8 @@ def main(arguments: list[str] | None = None) -> int:
         fine = fine and row["spills"] == 0 and row["shared"] <= SHARED_LIMIT_BYTES[row["capability"]]
         print(line(row), flush=True)
     if chosen.json:
-        record = {"network": chosen.network, "measured": False, "triton": version("triton"), "rows": table}
+        record = {"command": " ".join(["python", *sys.argv]), "commit": commit(), "network": chosen.network}
+        record |= {"measured": False, "triton": version("triton"), "rows": table}
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(chosen.json) as file:
             file.write(as_text(record).encode())

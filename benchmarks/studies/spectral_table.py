@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 
+from benchmarks.harness.record import commit  # noqa: E402
 from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
 from benchmarks.studies.kernel_table import DTYPES, Shape, as_text, shapes  # noqa: E402
 from benchmarks.studies.kernel_traffic import traffic  # noqa: E402
@@ -217,7 +218,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"as planned {total['planned_ms_an_image']:.3f}"
         )
     if chosen.json:
-        record = {"network": chosen.network, "measured": False, "triton": version("triton"), "totals": totals}
+        record = {"command": " ".join(["python", *sys.argv]), "commit": commit(), "network": chosen.network}
+        record |= {"measured": False, "triton": version("triton"), "totals": totals}
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(chosen.json) as file:
             file.write(as_text({**record, "rows": table}).encode())
