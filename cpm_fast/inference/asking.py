@@ -21,6 +21,8 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.system.numbers import make_plain
 
 AUTO, SEARCH = "auto", "search"
+# The word of the command for find=False.
+WHOLE = "whole"
 Find = Literal["auto", "search"] | bool | CPM | str | Path | Callable[[np.ndarray], Any]
 
 
@@ -62,6 +64,8 @@ class Asked:
         find = self.find
         if find is True or find == "" or not (isinstance(find, (str, Path, CPM, bool)) or callable(find)):
             raise ValueError(f'find must be "auto", "search", False, a finder or a function, got {find!r:.80}')
+        if isinstance(find, str) and find == WHOLE and not Path(find).exists():
+            raise ValueError("find='whole' is find=False here: each picture is one subject")
         # Limits are checked whether they are used or not.
         self.limits(0.0)
         if self.given and find is not False and find != AUTO:

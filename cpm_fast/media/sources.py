@@ -149,7 +149,11 @@ def sources_of(
     if isinstance(item, (bytearray, memoryview)):
         item = bytes(item)
     elif not isinstance(item, (bytes, torch.Tensor, np.ndarray)) and not _is_pil(item) and hasattr(item, "read"):
-        name, item = _file_name(getattr(item, "name", None), name), item.read()
+        name = _file_name(getattr(item, "name", None), name)
+        try:
+            item = item.read()
+        except UnicodeDecodeError:
+            item = ""
         if not isinstance(item, bytes):
             raise TypeError(
                 f"{name}: a file must be open for reading bytes, got {type(item).__name__}; open it as 'rb'"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.tensor_file import network_config, read_tensors, write_network
+from cpm_fast.model.tensor_file import network_config, read_tensors, refuse_checkpoint, write_network
 
 
 def save_model(
@@ -37,12 +36,7 @@ def load_model(path: str | Path) -> CPM:
         ValueError: not such a file, or its tensors are another network's; the message names file and tensors.
     """
     tensors, metadata = read_tensors(path, "network")
-    if "checkpoint" in metadata:
-        run = shlex.quote(str(Path(path).parent))
-        raise ValueError(
-            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {run}` resumes; "
-            "the networks beside it are best.safetensors and final.safetensors"
-        )
+    refuse_checkpoint(path, metadata)
     config = network_config(path, metadata)
     # A file may claim any network: its tensors are compared before memory is taken.
     if config.stages > len(tensors):

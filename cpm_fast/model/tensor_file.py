@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], 
     if written != FORMAT or kind not in metadata:
         raise ValueError(f"{path}: must hold the metadata format = {FORMAT} and {kind}, got {sorted(metadata)}")
     return tensors, metadata
+
+
+def refuse_checkpoint(path: str | Path, metadata: Mapping[str, str]) -> None:
+    """Raise ValueError if a file that must hold a network alone is the state of a training."""
+    if "checkpoint" in metadata:
+        run = shlex.quote(str(Path(path).parent))
+        raise ValueError(
+            f"{path}: is the checkpoint of a training, which `cpm-fast train --resume {run}` resumes; "
+            "the networks beside it are best.safetensors and final.safetensors"
+        )
 
 
 def write_network(

@@ -13,7 +13,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.grow import grown, grows, origins, silenced, sums
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
-from cpm_fast.model.tensor_file import network_config, read_tensors
+from cpm_fast.model.tensor_file import network_config, read_tensors, refuse_checkpoint
 from cpm_fast.system.files import utf8_path
 from cpm_fast.weights.importers.state_dict import read_state_dict
 from cpm_fast.weights.importers.vgg import fill_trunk, used_tensors
@@ -65,11 +65,13 @@ def start_from(model: CPM, path: str | Path) -> Loaded:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither weights of ours nor VGG-19, or none of them fits; the message names the file.
+        ValueError: neither weights of ours nor VGG-19, the checkpoint of a training, or none of them fits; the message
+            names the file.
     """
     if not _is_ours(Path(path)):
         return _start_from_vgg(model, Path(path))
     tensors, metadata = read_tensors(path, "network")
+    refuse_checkpoint(path, metadata)
     theirs = network_config(path, metadata)
     wanted = model.state_dict()
     start_of = origins(model.config, theirs)

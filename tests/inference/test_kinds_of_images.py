@@ -148,5 +148,7 @@ def test_bytes_and_open_files_are_pictures(model, tmp_path, picture):
         infer(b"no picture", model=model)
     with pytest.raises(TypeError, match="image 0: a file must be open for reading bytes"):
         infer(io.StringIO("text"), model=model)
+    with (tmp_path / "a.png").open(encoding="utf-8") as file, pytest.raises(TypeError, match="open it as 'rb'"):
+        infer(file, model=model)
     with pytest.raises(ValueError, match="has 70 x 50 pixels, more than 3499"):
         infer(data, model=model, max_pixels=3499)

@@ -85,13 +85,14 @@ def test_windows_stand_where_their_beliefs_come_from() -> None:
     ("options", "said"),
     [
         ({"find": None}, 'find must be "auto", "search", False, a finder or a function'),
+        ({"find": "whole"}, "find='whole' is find=False here"),
         ({"find": "search", "boxes": [[0, 0, 10, 10]]}, "boxes or rois say where they are"),
         ({"max_subjects": 2}, "max_subjects is for subjects that are looked for"),
         ({"find": False, "min_find_score": 0.2}, "min_find_score is for subjects that are looked for"),
         ({"find": "search", "max_subjects": 0}, "max_subjects must be a positive whole number"),
         ({"find": "search", "min_find_score": float("nan")}, "min_find_score must be a finite number"),
     ],
-    ids=["find", "boxes too", "no search", "search off", "none", "NaN"],
+    ids=["find", "word of the command", "boxes too", "no search", "search off", "none", "NaN"],
 )
 def test_rejects(options: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):

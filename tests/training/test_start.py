@@ -13,6 +13,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.recipes import RECIPES
 from cpm_fast.skeleton import FLIC, MPII, Skeleton
+from cpm_fast.training.checkpoint import Progress, save_checkpoint
 from cpm_fast.training.loop import train
 from cpm_fast.training.optimization import make_optimizer
 from cpm_fast.training.start import LOADED, start_from
@@ -182,6 +183,13 @@ def test_nothing_that_fits(source):
     )
     with pytest.raises(ValueError, match="source.safetensors: none of its layers fits the network; the first: trunk1"):
         start_from(CPM(other), source[0])
+
+
+def test_the_checkpoint_of_a_training_is_told(tmp_path, source):
+    model = CPM(COMPACT)
+    save_checkpoint(tmp_path / "last.safetensors", model, make_optimizer(model, CONFIG), Progress())
+    with pytest.raises(ValueError, match="is the checkpoint of a training, which `cpm-fast train --resume"):
+        start_from(model, tmp_path / "last.safetensors")
 
 
 def test_a_run_from_weights_resumes_bit_for_bit_and_leaves_the_table(tmp_path, source):

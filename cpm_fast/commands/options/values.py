@@ -6,13 +6,11 @@ import argparse
 import math
 from typing import Any
 
-from cpm_fast.inference.asking import AUTO, Looks
+from cpm_fast.inference.asking import AUTO, WHOLE, Looks
 from cpm_fast.inference.finders.center_finder import CenterFinder
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import fingerprint
-
-WHOLE = "whole"
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
