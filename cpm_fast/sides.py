@@ -12,7 +12,7 @@ LEFT, RIGHT = "left", "right"
 PLAIN = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i", "æ": "ae", "ß": "ss"})
 
 
-def _plain(name: str) -> str:
+def _bare(name: str) -> str:
     """Return a name without accents."""
     apart = unicodedata.normalize("NFD", name.translate(PLAIN))
     return unicodedata.normalize("NFC", "".join(letter for letter in apart if not unicodedata.combining(letter)))
@@ -24,7 +24,7 @@ WORDS = {
     RIGHT: "right rgt rt dx rechts rechte rechter rechtes droite droit derecha derecho direita direito destra destro "
     "höger högra højre høyre oikea prawy prawa prawe pravý pravá pravé правый правая правое правий права праве",
 }
-SIDE_OF = {_plain(word): side for side, words in WORDS.items() for word in words.split()} | {"l": LEFT, "r": RIGHT}
+SIDE_OF = {_bare(word): side for side, words in WORDS.items() for word in words.split()} | {"l": LEFT, "r": RIGHT}
 # Pairs may also be told apart by these anywhere in the name.
 GLUED = (
     *((LEFT, RIGHT), ("左", "右"), ("왼", "오른"), ("linke", "rechte"), ("links", "rechts")),
@@ -117,7 +117,7 @@ def unpaired(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[st
 
 
 def _side(name: str) -> tuple[str, Key] | None:
-    tokens = [token.lower() for token in TOKEN.findall(_plain(name))]
+    tokens = [token.lower() for token in TOKEN.findall(_bare(name))]
     places = [place for place, token in enumerate(tokens) if token in SIDE_OF or token in LEGS or _begins(token)]
     if len(places) > 1:
         # The word decides: the letter of "L1_left" or "left_eye_l" is another's.

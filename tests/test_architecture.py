@@ -175,6 +175,29 @@ def test_one_op_one_name() -> None:
             assert twin.exists(), f"{path.name} needs {twin.relative_to(ROOT)}"
 
 
+# They hold the same ops under the same names.
+OP_FOLDERS = ("cpm_fast.ops", "cpm_fast.reference", "cpm_fast.kernels")
+
+
+def is_op(module: str) -> bool:
+    return module.startswith(OP_FOLDERS)
+
+
+def test_one_name_one_meaning() -> None:
+    """Functions and classes of two modules have different names; private functions, which nobody imports, may not."""
+    modules: dict[str, list[str]] = {}
+    for module, path in FILES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            private = getattr(node, "name", "_").startswith("_")
+            if isinstance(node, ast.ClassDef) or (isinstance(node, ast.FunctionDef) and not private):
+                modules.setdefault(node.name.removeprefix("_"), []).append(module)
+    # The entry of a verb, which cli.py calls.
+    assert all(module.startswith("cpm_fast.commands.") for module in modules.pop("run"))
+    assert len(modules) > 300
+    several = {name: found for name, found in modules.items() if len(found) > 1}
+    assert not {name: found for name, found in several.items() if not all(map(is_op, found))}
+
+
 def test_the_walk_sees_imports() -> None:
     """The tests above would pass on an empty list."""
     assert "cpm_fast.ops.backend" in FILES and "cpm_fast.kernels" in FILES and NATIVE

@@ -40,7 +40,7 @@ from cpm_fast.data.open import open_dataset  # noqa: E402
 from cpm_fast.data.own_skeleton import SKELETON_FILE  # noqa: E402
 from cpm_fast.data.sample import Dataset  # noqa: E402
 from cpm_fast.inference import infer  # noqa: E402
-from cpm_fast.labeling.frames import small  # noqa: E402
+from cpm_fast.labeling.frames import small_gray  # noqa: E402
 from cpm_fast.labeling.naming import write_skeleton  # noqa: E402
 from cpm_fast.labeling.ranking import examine, novelty, rank  # noqa: E402
 from cpm_fast.labeling.table import LABELED, LabeledSubject, LabelTable  # noqa: E402
@@ -186,7 +186,7 @@ def choose(way: str, dataset: Dataset, labeled: Sequence[int], pool: Sequence[in
         return sorted(np.random.default_rng(seed).choice(left, step, replace=False).tolist())
     names = {picture_name(index): index for index in left}
     candidates = examine(pictures, list(names), load(weights), bool(dataset.skeleton.pairs), False)
-    novelty(candidates, np.array([small(read_image(pictures / picture_name(index))) for index in labeled]))
+    novelty(candidates, np.array([small_gray(read_image(pictures / picture_name(index))) for index in labeled]))
     return sorted(names[candidate.image] for candidate in rank(candidates, step))
 
 

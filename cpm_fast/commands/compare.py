@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpm_fast.evaluation.curves import plain
+from cpm_fast.evaluation.curves import chart_text
 from cpm_fast.system.files import VALUE_ERRORS, parse_json
 from cpm_fast.system.output_folder import reserved
 from cpm_fast.training.folder import CONFIG_FILE
@@ -22,7 +22,7 @@ LONGEST_CELL = 48
 
 
 @dataclass(frozen=True)
-class _Run:
+class _RunRecord:
     """The content of a run's folder.
 
     Args:
@@ -60,12 +60,12 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _read(folder: Path, name: str) -> _Run:
+def _read(folder: Path, name: str) -> _RunRecord:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; compare takes folders of runs")
     try:
-        config = dict(_flat(parse_json(path.read_text(encoding="utf-8"))))
+        config = dict(_flattened(parse_json(path.read_text(encoding="utf-8"))))
         rows = list(MetricsLog(folder / METRICS_FILE).rows())
         losses = [_point(row, "losses") for row in rows if "losses" in row and None not in row["losses"]]
         scores: dict[tuple[str, str], list[tuple[int, float]]] = {}
@@ -75,7 +75,7 @@ def _read(folder: Path, name: str) -> _Run:
                     scores.setdefault((str(row["data"]), measure), []).append(_point(row, field))
     except VALUE_ERRORS as error:
         raise ValueError(f"{folder}: not the folder of a run: {error!r}") from None
-    return _Run(name, config, losses, scores)
+    return _RunRecord(name, config, losses, scores)
 
 
 def _point(row: Mapping[str, Any], field: str) -> tuple[int, float]:
@@ -84,21 +84,21 @@ def _point(row: Mapping[str, Any], field: str) -> tuple[int, float]:
     return int(row["step"]), float(value[-1] if isinstance(value, list) else value)
 
 
-def _flat(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+def _flattened(values: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{start}{name}.")
+            yield from _flattened(value, f"{start}{name}.")
         else:
             yield start + name, value
 
 
-def _differences(runs: Sequence[_Run]) -> list[list[str]]:
+def _differences(runs: Sequence[_RunRecord]) -> list[list[str]]:
     keys = dict.fromkeys(key for run in runs for key in run.config)
     rows = [[key, *(str(run.config.get(key, ABSENT)) for run in runs)] for key in keys]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _results(runs: Sequence[_Run]) -> list[list[str]]:
+def _results(runs: Sequence[_RunRecord]) -> list[list[str]]:
     rows = [["steps", *(str(run.losses[-1][0]) if run.losses else ABSENT for run in runs)]]
     rows.append(["last loss", *(f"{run.losses[-1][1]:.3f}" if run.losses else ABSENT for run in runs)])
     for data, measure in dict.fromkeys(key for run in runs for key in run.scores):
@@ -123,15 +123,15 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 3] + "..."
 
 
-def _draw(runs: Sequence[_Run], path: Path) -> None:
+def _draw(runs: Sequence[_RunRecord], path: Path) -> None:
     """Draw the last stage's loss, and its score of every validation set, over the steps."""
     figure, left, right = curve_figure()
     for number, run in enumerate(runs):
         color = f"C{number}"
-        left.plot(*_columns(run.losses), color=color, label=plain(f"run {run.name}"))
+        left.plot(*_columns(run.losses), color=color, label=chart_text(f"run {run.name}"))
         for (data, _), points in run.scores.items():
             steps, fractions = _columns(points)
-            label = plain(f"run {run.name}, {data}")
+            label = chart_text(f"run {run.name}, {data}")
             right.plot(steps, [100 * fraction for fraction in fractions], color=color, marker=".", label=label)
     measures = dict.fromkeys(measure for run in runs for _, measure in run.scores)
     left.set(ylabel="loss per sample, last stage")

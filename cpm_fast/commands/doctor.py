@@ -148,7 +148,7 @@ def _triton() -> Row:
     if not gpu:
         return Row("triton", "note", f"{found}, without a GPU to run on")
     missing = backend.triton_missing("cuda", torch.cuda.current_device())
-    failure = missing or _differences({"context_conv": _convolution("cuda")}, TF32_TOLERANCE)
+    failure = missing or _first_difference({"context_conv": _convolution("cuda")}, TF32_TOLERANCE)
     if failure:
         advice = 'Another version may: pip install "triton>=3.6", or CPM_FAST_BACKEND=reference'
         return Row("triton", "problem", f"{found}; {failure}", advice)
@@ -215,7 +215,7 @@ def _self_test(device: str) -> str:
     tests = _tests_of_maps(device)
     if device == "cpu":
         tests |= _spectral_tests()
-    return _differences(tests, SELF_TEST_TOLERANCE)
+    return _first_difference(tests, SELF_TEST_TOLERANCE)
 
 
 def _tests_of_maps(device: str) -> dict[str, Test]:
@@ -255,7 +255,7 @@ def _spectral_tests() -> dict[str, Test]:
     }
 
 
-def _differences(tests: dict[str, Test], tolerance: float) -> str:
+def _first_difference(tests: dict[str, Test], tolerance: float) -> str:
     """Return the first op whose fast form does not run or is wrong; empty if there is none."""
     for op, test in tests.items():
         results = []

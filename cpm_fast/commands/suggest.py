@@ -10,9 +10,9 @@ import numpy as np
 
 from cpm_fast.inference.unfinished import fingerprint
 from cpm_fast.labeling.folder import PRIVATE, list_pictures
-from cpm_fast.labeling.frames import read_manifest, small
+from cpm_fast.labeling.frames import read_manifest, small_gray
 from cpm_fast.labeling.naming import find_skeleton
-from cpm_fast.labeling.predictions import FolderPredictions, arranged
+from cpm_fast.labeling.predictions import FolderPredictions, in_part_order
 from cpm_fast.labeling.project import read_project
 from cpm_fast.labeling.ranking import contact_sheet, examine, jumps, novelty, rank, readable, save_table
 from cpm_fast.labeling.store import LABELS_FILE
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> bool:
         raise ValueError(f"{folder}: none of its {len(left)} pictures without labels can be read")
     jumps(candidates, read_manifest(folder))
     done = [name for name in names if table.state(name) is not None]
-    novelty(candidates, np.array([small(picture) for _, picture in readable(folder, done)]))
+    novelty(candidates, np.array([small_gray(picture) for _, picture in readable(folder, done)]))
     picked = rank(candidates, options.count, dict.fromkeys(options.by, 1.0) if options.by else None)
     output.mkdir(parents=True, exist_ok=True)
     save_table(picked, output / TABLE)
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> bool:
     private.mkdir(exist_ok=True)
     predictions = FolderPredictions(private, skeleton, fingerprint(model))
     for candidate in candidates:
-        predictions.put(candidate.image, arranged(candidate.result, skeleton))
+        predictions.put(candidate.image, in_part_order(candidate.result, skeleton))
     predictions.save()
     print(f"{len(picked)} of {len(left)} pictures without labels")
     print(f"wrote {output / TABLE}, {output / SHEET}, {predictions.path}")

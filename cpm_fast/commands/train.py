@@ -33,7 +33,7 @@ FIND_PRESET, FIND_RECIPE = "finder", "find"
 
 
 @dataclass(frozen=True)
-class _Run:
+class _RunConfig:
     """The content of a run's config.json.
 
     Args:
@@ -112,7 +112,7 @@ def _changed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {**values, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _new_run(options: argparse.Namespace) -> _Run:
+def _new_run(options: argparse.Namespace) -> _RunConfig:
     specs = options.data or ["synthetic"]
     if options.find and options.preset == FEW_PRESET:
         options.preset = FIND_PRESET
@@ -136,7 +136,7 @@ def _new_run(options: argparse.Namespace) -> _Run:
     if options.backgrounds and not finds:
         raise ValueError(f"--backgrounds must go with --find, got {options.backgrounds} for a pose network")
     backgrounds = None if options.backgrounds is None else str(options.backgrounds)
-    return _Run(network, config, specs, options.hold_out, kept, start, backgrounds)
+    return _RunConfig(network, config, specs, options.hold_out, kept, start, backgrounds)
 
 
 def _network(options: argparse.Namespace, skeleton: Skeleton) -> NetworkConfig:
@@ -150,7 +150,7 @@ def _network(options: argparse.Namespace, skeleton: Skeleton) -> NetworkConfig:
     return network
 
 
-def _check_same(options: argparse.Namespace, run: _Run, folder: Path) -> None:
+def _check_same(options: argparse.Namespace, run: _RunConfig, folder: Path) -> None:
     """Raise ValueError if options beside --resume ask for another run than the folder's, which would ignore them."""
     recipe = run.config if options.recipe is None else _recipe(options.recipe)
     asked, there = _training_config(options, recipe).to_dict(), run.config.to_dict()
@@ -252,7 +252,7 @@ def _hold_out_counts(datasets: list[Dataset], counts: list[int] | None) -> list[
     return counts
 
 
-def _read_config(folder: Path) -> _Run:
+def _read_config(folder: Path) -> _RunConfig:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; --resume takes the folder of a run")
@@ -260,7 +260,7 @@ def _read_config(folder: Path) -> _Run:
         values: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         kept = values.get("options", {})
         RunOptions(**kept)
-        return _Run(
+        return _RunConfig(
             NetworkConfig.from_dict(values["network"]),
             TrainingConfig.from_dict(values["training"]),
             [str(spec) for spec in values["data"]],

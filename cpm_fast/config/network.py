@@ -209,9 +209,9 @@ class NetworkConfig:
         """Return plain numbers, strings and lists, for JSON."""
         values = dataclasses.asdict(self)
         values["skeleton"] = self.skeleton.to_dict()
-        values["trunk"] = [_described(block) for block in self.trunk]
+        values["trunk"] = [_convs_dict(block) for block in self.trunk]
         for name in ("tail", "features", "first", "refine"):
-            values[name] = _described(getattr(self, name))
+            values[name] = _convs_dict(getattr(self, name))
         # Files of networks that have nothing to do with finders stay as they were.
         for entry in dataclasses.fields(self):
             if entry.name in ("kind", "side_map", "finder", "find_score") and values[entry.name] == entry.default:
@@ -259,7 +259,7 @@ def _check_sums(name: str, convs: tuple[Conv, ...]) -> None:
             )
 
 
-def _described(convs: tuple[Conv, ...]) -> list[dict[str, int]]:
+def _convs_dict(convs: tuple[Conv, ...]) -> list[dict[str, int]]:
     """Return convolutions for JSON; files of networks that add nothing stay as they were."""
     return [
         {"kernel": conv.kernel, "channels": conv.channels} | ({"add": conv.add} if conv.add else {}) for conv in convs

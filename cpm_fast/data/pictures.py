@@ -95,7 +95,7 @@ def _spelled_otherwise(folder: Path, name: str) -> Path | None:
     for spelled in dict.fromkeys((name, unquote(name))):
         path: Path | None = folder
         for part in spelled.split("/"):
-            found = [] if path is None else _spellings(path).get(_plain(part), [])
+            found = [] if path is None else _spellings(path).get(_folded(part), [])
             path = path / found[0] if path is not None and len(found) == 1 else None
         if path is not None and path.is_file():
             return path
@@ -108,11 +108,11 @@ def _spellings(folder: Path) -> dict[str, list[str]]:
     names = defaultdict(list)
     if folder.is_dir():
         for path in folder.iterdir():
-            names[_plain(path.name)].append(path.name)
+            names[_folded(path.name)].append(path.name)
     return names
 
 
-def _plain(name: str) -> str:
+def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
 
 

@@ -82,7 +82,7 @@ class Structure:
 
 
 @dataclass(eq=False)
-class Fingerprint:
+class WeightsState:
     """The state of a model's weights.
 
     Args:
@@ -106,7 +106,7 @@ class Fingerprint:
     copies: tuple[torch.Tensor, ...]
 
 
-def fingerprint(model: CPM, before: Fingerprint | None, same: bool = False) -> Fingerprint:
+def weights_state(model: CPM, before: WeightsState | None, same: bool = False) -> WeightsState:
     """Return the present state: `before` itself where nothing has changed, in whatever way.
 
     Values on the CPU are summed natively. Those on a GPU are compared with copies, and the result is waited for; while
@@ -123,7 +123,7 @@ def fingerprint(model: CPM, before: Fingerprint | None, same: bool = False) -> F
     storages = tuple(tensor.untyped_storage() for tensor in tensors)
     here, away = _by_place(tensors)
     total = checksum(here)
-    return Fingerprint(
+    return WeightsState(
         Structure(model),
         tensors,
         storages,
@@ -222,7 +222,7 @@ def _tensors(model: CPM) -> Iterator[torch.Tensor]:
             yield tensor
 
 
-def _unchanged(before: Fingerprint) -> bool:
+def _unchanged(before: WeightsState) -> bool:
     """Return whether the tensors of before have their memory, form and values still."""
     if states_of(before.tensors, before.storages) != before.states:
         return False

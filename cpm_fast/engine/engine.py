@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from tqdm import tqdm
 
-from cpm_fast.engine.changes import check_eager, check_not_capturing, fingerprint, odd, outside_graphs
+from cpm_fast.engine.changes import check_eager, check_not_capturing, odd, outside_graphs, weights_state
 from cpm_fast.engine.prepared import Prepared, default_memory
 from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
@@ -128,7 +128,7 @@ class Engine:
             if tensor is not None and tensor.device != self.device:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
         check_eager(crops, center_map)
-        with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
+        with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
             same = self._same()
             if not same and self._check_odd():
                 with evaluating(self.model):
@@ -153,7 +153,7 @@ class Engine:
         def note(name: str, taken: float) -> None:
             seconds[name] = min(taken, seconds.get(name, taken))
 
-        with _plain(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
+        with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
             weights = self._fresh(self._same())
             choices = weights.choices(batch, size)
             if measure:
@@ -200,7 +200,7 @@ class Engine:
                 return self._checked
             before = shared[key].versions if key in shared else None
             same = same and self._checked is shared.get(key)
-            versions = fingerprint(self.model, before, same)
+            versions = weights_state(self.model, before, same)
             if before is not versions:
                 check_not_capturing(self.device, "its weights are prepared")
                 tuned = None if tuned_for is None else TunedPlan()
@@ -223,7 +223,7 @@ class Engine:
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
+def _without_gradients() -> Iterator[None]:
     """Disable gradients, but make tensors that may be written to later, in or out of the caller's inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         yield

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cpm_fast.engine.changes import Fingerprint, check_not_capturing
+from cpm_fast.engine.changes import WeightsState, check_not_capturing
 from cpm_fast.engine.graphs import Graphs
 from cpm_fast.engine.program import Kernel, Program, fused_pools
 from cpm_fast.engine.tuning import TunedPlan
@@ -65,7 +65,7 @@ class Prepared:
     def __init__(
         self,
         model: CPM,
-        versions: Fingerprint,
+        versions: WeightsState,
         groups: tuple[Group, ...],
         device: torch.device,
         dtype: torch.dtype,
@@ -148,7 +148,7 @@ class Prepared:
         shapes, planner = self.shapes(images, (height, width)), self.planner()
         tiles = tiles_within(shapes, self.memory, planner)
         held = sum(spectra.nbytes for each, spectra in self.spectra.items() if each not in tiles.items())
-        if len(self.plans) == MOST_PLANS or held + spectra_bytes(shapes, tiles, planner) > self.memory:
+        if len(self.plans) == MOST_PLANS or held + total_spectra_bytes(shapes, tiles, planner) > self.memory:
             self.plans.clear()
             self.spectra = {each: spectra for each, spectra in self.spectra.items() if each in tiles.items()}
         for name, tile in tiles.items():
@@ -192,7 +192,7 @@ class Prepared:
             center_map = middle_center_map(self.config, size).to(image)
         kernels = {} if plan is None else plan.kernels
         maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
-        _Run(self, len(crops), kernels, timed).over(self.groups, maps)
+        _PlanWalk(self, len(crops), kernels, timed).over(self.groups, maps)
         return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
 
     def run_program(
@@ -219,7 +219,7 @@ class Prepared:
         return time.perf_counter()
 
 
-class _Run(TensorWalk[Group]):
+class _PlanWalk(TensorWalk[Group]):
     """One call by PyTorch's operations and the kernels of a plan; `timed` receives every group and its seconds."""
 
     def __init__(
@@ -256,7 +256,7 @@ def default_memory() -> int:
     return min(MOST_BYTES, int(MOST_SHARE * physical))
 
 
-def spectra_bytes(shapes: dict[str, ConvShape], tiles: dict[str, int], planner: CpuPlan | CudaPlan) -> int:
+def total_spectra_bytes(shapes: dict[str, ConvShape], tiles: dict[str, int], planner: CpuPlan | CudaPlan) -> int:
     """Add up the bytes of the spectra of some groups with their tiles."""
     return sum(planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items())
 
@@ -265,7 +265,7 @@ def tiles_within(shapes: dict[str, ConvShape], memory: int, planner: CpuPlan | C
     """Return the fastest tiles of groups that are better spectral; the largest spectra give way until all fit."""
     chosen = {name: planner.tile(shape) for name, shape in shapes.items()}
     tiles = {name: tile for name, tile in chosen.items() if tile is not None}
-    while spectra_bytes(shapes, tiles, planner) > memory:
+    while total_spectra_bytes(shapes, tiles, planner) > memory:
         sizes = {name: planner.spectra_bytes(shapes[name], tile) for name, tile in tiles.items()}
         name = max(sizes, key=sizes.__getitem__)
         smaller = planner.tile(shapes[name], sizes[name] - 1)

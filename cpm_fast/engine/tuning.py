@@ -77,7 +77,7 @@ class TunedPlan(CpuPlan):
 
     def unknown(self, shape: ConvShape, most_bytes: int | None) -> list[int]:
         known = self.milliseconds_of.get(shape, {})
-        return [tile for tile in candidates(shape, most_bytes) if tile not in known]
+        return [tile for tile in tiles_to_try(shape, most_bytes) if tile not in known]
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
         found = {
@@ -166,7 +166,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def candidates(shape: ConvShape, most_bytes: int | None = None) -> list[int]:
+def tiles_to_try(shape: ConvShape, most_bytes: int | None = None) -> list[int]:
     """Return the tiles, DIRECT among them, that may be fastest for a shape by the cost model."""
     costs = {DIRECT: shape.direct_milliseconds}
     for tile in fitting_tiles(shape):

@@ -27,10 +27,10 @@ def score_curves(rule: Rule, lines: Mapping[str, np.ndarray], title: str) -> byt
     colors = colormaps["tab20" if len(lines) > 10 else "tab10"]
     thresholds = rule.curve
     for number, (label, heights) in enumerate(lines.items()):
-        axes.plot(thresholds, 100 * heights, label=plain(label), color=colors(number % MOST_CURVES), linewidth=1.6)
+        axes.plot(thresholds, 100 * heights, label=chart_text(label), color=colors(number % MOST_CURVES), linewidth=1.6)
     axes.axvline(rule.threshold or 0.0, color="0.6", linewidth=0.8, linestyle="--")
     unit = "image pixels" if rule.reference == PIXEL else f"of {rule.over}"
-    axes.set(xlabel=f"threshold, {unit}", ylabel="found (%)", title=plain(title))
+    axes.set(xlabel=f"threshold, {unit}", ylabel="found (%)", title=chart_text(title))
     axes.set(xlim=(0, thresholds[-1]), ylim=(0, 100))
     axes.grid(alpha=0.3)
     if len(lines) <= MOST_CURVES:
@@ -40,7 +40,7 @@ def score_curves(rule: Rule, lines: Mapping[str, np.ndarray], title: str) -> byt
     return file.getvalue()
 
 
-def plain(text: str) -> str:
+def chart_text(text: str) -> str:
     """Escape a text for Matplotlib, which reads text between dollars as mathematics, and refuses what is not UTF-8.
 
     Matplotlib leaves lines whose names begin with an underscore out of a legend; a space before it keeps them.

@@ -87,11 +87,11 @@ def from_arrays(
     Raises:
         ValueError: no array is of such a form.
     """
-    name, values = _choose(arrays)
+    name, values = _choose_array(arrays)
     texts = {key: _texts(arrays, key) for key in ("names", "images")}
     named = tuple(order) if order is not None else texts["names"]
     parts = (len(named),) if named else (*FILE_ORDERS, len(wanted))
-    stages, layout = _arranged(values, parts, count, name)
+    stages, layout = _in_axis_order(values, parts, count, name)
     names = named or order_of(stages.shape[2], wanted, matlab)
     first = float(matlab) if first_pixel is None else first_pixel
     points = stages[..., :2] - first
@@ -106,7 +106,7 @@ def from_arrays(
     return PredictedParts(np.where(np.isfinite(points), points, np.nan), heights, names, about, images)
 
 
-def _choose(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
+def _choose_array(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
     numbers = {name: value for name, value in arrays.items() if value.dtype.kind in "fiu" and value.ndim in (3, 4)}
     named = [name for name in ARRAY_NAMES if name in numbers]
     found = named[:1] or (list(numbers) if len(numbers) == 1 else [])
@@ -116,7 +116,7 @@ def _choose(arrays: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray]:
     return found[0], numbers[found[0]].astype(np.float64)
 
 
-def _arranged(values: np.ndarray, parts: Sequence[int], count: int, name: str) -> tuple[np.ndarray, str]:
+def _in_axis_order(values: np.ndarray, parts: Sequence[int], count: int, name: str) -> tuple[np.ndarray, str]:
     """Return the numbers as [T, K, p, 2 or 3], and their axes in words."""
     shape = values.shape[-3:]
     fitting = []

@@ -117,7 +117,7 @@ def _annotations(truth: ScoredSubjects, shared: Sequence[int], numbers: Mapping[
             "iscrowd": int(crowd),
             "area": float(area),
             "bbox": box,
-            "keypoints": _triples(points, LABELED),
+            "keypoints": _keypoint_triples(points, LABELED),
             "num_keypoints": int(count),
         }
         for number, (image, points, area, box, crowd, count) in enumerate(
@@ -132,7 +132,7 @@ def _detections(found: ScoredSubjects, shared: Sequence[int], numbers: Mapping[s
         {
             "image_id": numbers[image],
             "category_id": PERSON,
-            "keypoints": _triples(points, 1),
+            "keypoints": _keypoint_triples(points, 1),
             "score": float(np.nan_to_num(value)),
         }
         for image, points, value in zip(found.images, found.parts_image[:, shared], found.values, strict=True)
@@ -196,7 +196,7 @@ def precision_table(stages: Sequence[AveragePrecision]) -> str:
     return "\n".join(lines)
 
 
-def _triples(points: np.ndarray, flag: int) -> list[float]:
+def _keypoint_triples(points: np.ndarray, flag: int) -> list[float]:
     known = np.isfinite(points).all(axis=1, keepdims=True)
     return np.where(known, np.concatenate([points, np.full((len(points), 1), flag)], axis=1), 0).ravel().tolist()
 

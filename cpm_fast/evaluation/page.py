@@ -90,8 +90,8 @@ def _figures(found: Evaluation) -> str:
     distances = found.errors[-1][np.isfinite(found.errors[-1])]
     median = f"{np.median(distances):.1f} px" if len(distances) else "-"
     values = [
-        (_percent(last.mean), found.rule.title),
-        (_percent(found.areas[-1]), "area below the curve"),
+        (_percent_text(last.mean), found.rule.title),
+        (_percent_text(found.areas[-1]), "area below the curve"),
         (median, "median error"),
         (str(last.samples), "samples"),
         (str(int(last.counts.sum())), "labeled parts"),
@@ -209,5 +209,5 @@ def _jpeg(picture: np.ndarray) -> str:
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'
 
 
-def _percent(share: float) -> str:
+def _percent_text(share: float) -> str:
     return "-" if math.isnan(share) else f"{100 * share:.1f} %"

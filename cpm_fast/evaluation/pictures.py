@@ -57,7 +57,7 @@ def truth_and_prediction(found: Evaluation, number: int, sample: Sample) -> np.n
     ]
     for part in wrong_parts(found, number):
         if np.isfinite(predicted[part]).all():
-            start, end = (_fixed(points[part]) for points in (predicted, truth))
+            start, end = (_fixed_point(points[part]) for points in (predicted, truth))
             cv2.line(pictures[1], start, end, ERROR_COLOR, ERROR_WIDTH_PX, cv2.LINE_AA, SHIFT)
             cv2.circle(pictures[1], end, RING_PX << SHIFT, ERROR_COLOR, ERROR_WIDTH_PX, cv2.LINE_AA, SHIFT)
     gap = np.full((TILE_PX, TILE_GAP_PX, 3), PAPER, np.uint8)
@@ -73,7 +73,7 @@ def _near(points: np.ndarray, roi: Roi) -> Roi:
     return Roi((x, y), side) if 0 < side < roi.side else roi
 
 
-def _fixed(point: np.ndarray) -> tuple[int, int]:
+def _fixed_point(point: np.ndarray) -> tuple[int, int]:
     """Return a point in cv2's fixed-point numbers, not farther off than they reach."""
     x, y = np.clip(np.rint(2**SHIFT * point), -FARTHEST, FARTHEST).astype(int).tolist()
     return x, y

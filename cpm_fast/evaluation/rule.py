@@ -97,7 +97,7 @@ class Rule:
                 "reference 'head' needs head lengths in the annotation, as MPII has them; the reference may also be "
                 f"{TORSO}, {BOX}, {PIXEL} or two parts PART:PART"
             )
-        for part in _ends(reference):
+        for part in _end_parts(reference):
             if part not in skeleton.names:
                 raise ValueError(f"reference {reference!r} needs the part {part!r}, got {list(skeleton.names)}")
         return replace(self, metric=metric, reference=reference, threshold=float(threshold))
@@ -111,7 +111,7 @@ class Rule:
     @property
     def over(self) -> str:
         """The length that errors are measured against, in words."""
-        ends = " - ".join(_ends(self.reference))
+        ends = " - ".join(_end_parts(self.reference))
         return {
             HEAD: "the annotated head length (0.6 of the head box's diagonal)",
             BOX: "the longer side of the box about the labeled parts",
@@ -122,7 +122,7 @@ class Rule:
     def lacking(self) -> str:
         """The parts that a sample without a reference length lacks, in words."""
         return {HEAD: "a head length", BOX: "two distinct labeled parts"}.get(
-            str(self.reference), " or ".join(_ends(self.reference))
+            str(self.reference), " or ".join(_end_parts(self.reference))
         )
 
     @property
@@ -150,7 +150,7 @@ class Rule:
             return box_reference_length(truth)
         if self.reference == PIXEL:
             return np.ones(len(truth))
-        first, second = (truth[:, skeleton.index(part)] for part in _ends(self.reference))
+        first, second = (truth[:, skeleton.index(part)] for part in _end_parts(self.reference))
         return np.hypot(*(first - second).T)
 
 
@@ -189,7 +189,7 @@ def to_observer(parts: np.ndarray, skeleton: Skeleton, *values: np.ndarray) -> t
     return tuple(swapped)
 
 
-def _ends(reference: str | None) -> list[str]:
+def _end_parts(reference: str | None) -> list[str]:
     """Return the two parts of a reference that is a distance between parts."""
     if reference == TORSO:
         return TORSO_ENDS.split(":")

@@ -35,14 +35,14 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
             found[result.roi_source].append((result.name, low))
     messages = (
         [
-            _named(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
+            _first_of(empty, "no subject found in") + "; a lower min_find_score (--min-find-score) finds more, boxes= "
             "(--box) says where they are"
         ]
         if empty
         else []
     )
     for source, low_ones in found.items():
-        names = _named([name for name, _ in low_ones], "")
+        names = _first_of([name for name, _ in low_ones], "")
         mean = np.mean([low for _, low in low_ones])
         messages.append(
             f"{names.strip()}: probably wrong, the mean score of the parts is {mean:.2f} (sure is about 1); "
@@ -58,6 +58,6 @@ def mean_score(result: Entry) -> float | None:
     return float(np.nanmean(scores[known], axis=1).max()) if known.any() else None
 
 
-def _named(names: Sequence[str], before: str) -> str:
+def _first_of(names: Sequence[str], before: str) -> str:
     others = f" and {len(names) - 1} others" if len(names) > 1 else ""
     return f"{before} {names[0]}{others}"

@@ -229,7 +229,7 @@ class Job:
         """Return the expected number of crops of an image, at least 1."""
         return max(1, self.settings.scales * self.regions.count(index))
 
-    def _read(self, index: int) -> tuple[_Picture | Failure, SubjectCrops]:
+    def _read(self, index: int) -> tuple[_ReadImage | Failure, SubjectCrops]:
         """Read a picture in a reader's thread, and cut its subjects' crops unless they are too many to wait."""
         source = self.sources[index]
         started = time.perf_counter()
@@ -252,7 +252,7 @@ class Job:
             if read is not seen:
                 sightings = [Sighting(one.roi) for one in sightings]
         rois = [one.roi for one in sightings]
-        picture = _Picture(source, read.size, rois, self.regions.source if self.search is None else "found", decode)
+        picture = _ReadImage(source, read.size, rois, self.regions.source if self.search is None else "found", decode)
         there = [replace(one, roi=one.roi.reduced(read.reduction)) for one in sightings]
         subjects = subjects_in(read.pixels, there, config, settings)
         few = settings.scales * len(rois) <= AHEAD_BATCHES * settings.batch
@@ -275,7 +275,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
+class _ReadImage:
     """An image that was read, without its pixels."""
 
     source: Source

@@ -74,7 +74,7 @@ def import_labels(source: str, output: Path, progress: bool = False) -> tuple[in
         return _import_sleap(SleapLabels(source), output, progress)
     dataset = open_dataset(source)
     target = _Target.new(output, dataset.skeleton)
-    names = _Names()
+    names = _FileNames()
     for index in tqdm(range(len(dataset)), desc="convert", unit="subject", disable=not progress):
         sample = dataset[index]
         image = names.of(sample.name)
@@ -155,7 +155,7 @@ def _pictures(path: Path, wanted: set[int]) -> Iterable[tuple[int, np.ndarray]]:
     raise ValueError(f"{path}: must have the labeled frames, but ends {left} before the last")
 
 
-class _Names:
+class _FileNames:
     """File names within a folder by the datasets' names of pictures, no two the same."""
 
     def __init__(self) -> None:
@@ -200,7 +200,9 @@ def export_deeplabcut(folder: Path, output: Path, scorer: str = "cpm_fast") -> l
     groups: dict[str, list[str]] = defaultdict(list)
     for image in table.rows:
         if table.subjects(image) and (folder / image).is_file():
-            groups[videos.get(image) or _flat(str(PurePosixPath(image).parent)) or folder.resolve().name].append(image)
+            groups[videos.get(image) or _dashed(str(PurePosixPath(image).parent)) or folder.resolve().name].append(
+                image
+            )
     several = max((len(table.subjects(image)) for images in groups.values() for image in images), default=1)
     written = []
     for group, images in groups.items():
@@ -211,7 +213,7 @@ def export_deeplabcut(folder: Path, output: Path, scorer: str = "cpm_fast") -> l
         place.mkdir(parents=True, exist_ok=True)
         rows = []
         for image in images:
-            name = _flat(image.removeprefix(str(PurePosixPath(image).parent) + "/"))
+            name = _dashed(image.removeprefix(str(PurePosixPath(image).parent) + "/"))
             shutil.copyfile(folder / image, place / name)
             values = np.full((several, len(table.skeleton), 2), np.nan)
             for number, subject in enumerate(table.subjects(image)):
@@ -262,7 +264,7 @@ def write_deeplabcut(
     keys = [index for index, _ in rows]
     frame = pandas.DataFrame(
         np.array([values for _, values in rows]).reshape(len(rows), len(columns)),
-        index=pandas.MultiIndex.from_tuples(keys) if width > 1 else pandas.Index([_whole(key[0]) for key in keys]),
+        index=pandas.MultiIndex.from_tuples(keys) if width > 1 else pandas.Index([_number_of(key[0]) for key in keys]),
         columns=pandas.MultiIndex.from_tuples(columns, names=levels),
     )
     frame.to_hdf(path.with_suffix(".h5"), key="df_with_missing", mode="w")
@@ -318,9 +320,9 @@ def _labels(folder: Path) -> LabelTable:
     return LabelTable(path, find_skeleton(folder, None, path))
 
 
-def _flat(name: str) -> str:
+def _dashed(name: str) -> str:
     return "" if name == "." else name.replace("/", "-")
 
 
-def _whole(text: str) -> int | str:
+def _number_of(text: str) -> int | str:
     return int(text) if text.isdigit() else text

@@ -36,7 +36,9 @@ def list_pictures(folder: Path) -> list[str]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES and (entry.is_file(follow_symlinks=False) or inside(root, path)):
+            elif path.suffix.lower() in IMAGE_SUFFIXES and (
+                entry.is_file(follow_symlinks=False) or is_below(root, path)
+            ):
                 try:
                     name = path.relative_to(root).as_posix()
                     name.encode("utf-8")
@@ -48,7 +50,7 @@ def list_pictures(folder: Path) -> list[str]:
     return sorted(names, key=natural)
 
 
-def inside(root: Path, path: Path) -> bool:
+def is_below(root: Path, path: Path) -> bool:
     """Return whether a path is a file below a resolved folder once links are followed."""
     try:
         return path.is_file() and path.resolve().is_relative_to(root)

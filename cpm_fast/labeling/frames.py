@@ -36,7 +36,7 @@ LOOKED_AT = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Small:
+class SmallFrames:
     """The frames of a video, small: numbers [M], seconds [M] and gray pictures [M, 24, 32] uint8."""
 
     frames: np.ndarray
@@ -55,13 +55,13 @@ class ExtractedFrame:
     by: str
 
 
-def small(image: np.ndarray) -> np.ndarray:
+def small_gray(image: np.ndarray) -> np.ndarray:
     """Return a picture [H, W, 3] as [24, 32] uint8 gray levels, by which frames are compared."""
     gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     return cv2.resize(gray, SMALL, interpolation=cv2.INTER_AREA)
 
 
-def read_small(video: Video) -> Small:
+def read_small(video: Video) -> SmallFrames:
     """Decode a video once and keep its frames small, at most MOST_SMALL of them, evenly."""
     frames: list[int] = []
     seconds: list[float] = []
@@ -72,13 +72,13 @@ def read_small(video: Video) -> Small:
             continue
         frames.append(frame.index)
         seconds.append(frame.seconds)
-        pictures.append(small(frame.image))
+        pictures.append(small_gray(frame.image))
         if len(frames) == MOST_SMALL:
             frames, seconds, pictures, step = frames[::2], seconds[::2], pictures[::2], 2 * step
-    return Small(np.array(frames), np.array(seconds), np.array(pictures))
+    return SmallFrames(np.array(frames), np.array(seconds), np.array(pictures))
 
 
-def choose(pictures: np.ndarray, slots: Sequence[Sequence[int]], known: np.ndarray) -> list[int]:
+def choose_new(pictures: np.ndarray, slots: Sequence[Sequence[int]], known: np.ndarray) -> list[int]:
     """Choose from each slot the first picture that shows something new.
 
     Args:
@@ -169,16 +169,16 @@ def take_frames(
     mine = [frame for frame in manifest if frame.video == name]
     taken = {frame.frame for frame in mine}
     there = [folder / frame.image for frame in mine if (folder / frame.image).is_file()]
-    known = np.array([small(read_image(picture)) for picture in there], np.uint8).reshape(-1, *SMALL[::-1])
+    known = np.array([small_gray(read_image(picture)) for picture in there], np.uint8).reshape(-1, *SMALL[::-1])
     if by == UNIFORM:
         slots = uniform_slots(len(found.frames), count)
     elif model is None:
         slots = kmeans_slots(found.pictures, count, seed)
     else:
-        looked = choose(found.pictures, uniform_slots(len(found.frames), LOOKED_AT * count), known)
+        looked = choose_new(found.pictures, uniform_slots(len(found.frames), LOOKED_AT * count), known)
         slots = [[place] for place in _by_doubt(path, found, looked, model, progress)]
     # The candidates of a network already differ from each other.
-    picked = [slot[0] for slot in slots[:count]] if by == UNCERTAINTY else choose(found.pictures, slots, known)
+    picked = [slot[0] for slot in slots[:count]] if by == UNCERTAINTY else choose_new(found.pictures, slots, known)
     places = {int(found.frames[place]): place for place in picked}
     wanted = sorted(set(places) - taken)
     written = []
@@ -220,7 +220,7 @@ def write_manifest(folder: Path, frames: Sequence[ExtractedFrame]) -> None:
         file.write(text.getvalue().encode())
 
 
-def _by_doubt(path: Path, found: Small, looked: list[int], model: CPM, progress: bool | None) -> list[int]:
+def _by_doubt(path: Path, found: SmallFrames, looked: list[int], model: CPM, progress: bool | None) -> list[int]:
     """Return the places of frames, those with the lowest mean peak first."""
     wanted = [int(found.frames[place]) for place in looked]
     images = [
@@ -232,7 +232,7 @@ def _by_doubt(path: Path, found: Small, looked: list[int], model: CPM, progress:
     return [looked[i] for i in np.argsort(heights, kind="stable")]
 
 
-def _small_of(path: Path) -> Small:
+def _small_of(path: Path) -> SmallFrames:
     video = Video(path)
     try:
         return read_small(video)

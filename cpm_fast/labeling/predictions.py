@@ -41,7 +41,7 @@ class FolderPredictions:
             except DAMAGE as error:
                 raise ValueError(f"{self.path}: not predictions that can be read: {error!r}") from None
             for entry in found:
-                self._found[entry.name] = arranged(entry, skeleton)
+                self._found[entry.name] = in_part_order(entry, skeleton)
 
     def has(self, image: str) -> bool:
         return bool(self._found.get(image))
@@ -81,7 +81,7 @@ class FolderPredictions:
             file.write(to_csv(results, {}))
 
 
-def arranged(result: Entry, skeleton: Skeleton) -> list[np.ndarray]:
+def in_part_order(result: Entry, skeleton: Skeleton) -> list[np.ndarray]:
     """Return the subjects of a result in the order of another skeleton's parts: [P, 3] x, y and score each."""
     order = np.array(skeleton.order_from(result.skeleton.names))
     table = np.concatenate([result.keypoints, result.scores[..., None]], axis=2).astype(np.float64)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.inference import infer
-from cpm_fast.labeling.predictions import arranged
+from cpm_fast.labeling.predictions import in_part_order
 from cpm_fast.labeling.store import Store
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.numbers import is_finite
@@ -82,7 +82,7 @@ class Predictor:
         with self._network:
             boxes = None if box is None else np.array([box], np.float64)
             results = infer(path, model=self.model, boxes=boxes, progress=False)
-        return arranged(results[0], self.store.skeleton)
+        return in_part_order(results[0], self.store.skeleton)
 
     def _work(self) -> None:
         left = self.store.unpredicted()

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cpm_fast.inference import infer
-from cpm_fast.labeling.frames import ExtractedFrame, small
+from cpm_fast.labeling.frames import ExtractedFrame, small_gray
 from cpm_fast.media.image import read_image
 from cpm_fast.media.sources import Source
 from cpm_fast.model.cpm import CPM
@@ -66,7 +66,7 @@ def examine(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progr
             bar.update(len(names))
             if not pictures:
                 continue
-            results = infer(named(pictures), model=model, belief_maps=True, progress=False)
+            results = infer(as_sources(pictures), model=model, belief_maps=True, progress=False)
             flipped = infer_mirrored(pictures, model) if mirror else None
             for i, (name, picture) in enumerate(pictures.items()):
                 result = results[i]
@@ -76,7 +76,7 @@ def examine(folder: Path, images: Sequence[str], model: CPM, mirror: bool, progr
                     "mirrored": mirrored_disagreement(result, flipped[i], picture.shape[1]) if flipped else np.nan,
                 }
                 kept = Result(result.keypoints, result.scores, result.skeleton, name, result.size, result.rois)
-                found.append(RankedPicture(name, kept, small(picture), criteria))
+                found.append(RankedPicture(name, kept, small_gray(picture), criteria))
     return found
 
 
@@ -89,7 +89,7 @@ def readable(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, np.ndarr
             warnings.warn(f"left out {error}", stacklevel=2)
 
 
-def named(pictures: dict[str, np.ndarray]) -> list[Source]:
+def as_sources(pictures: dict[str, np.ndarray]) -> list[Source]:
     """Return images [H, W, 3] uint8 BGR under the names that warnings and errors shall give them."""
     return [Source(name, picture) for name, picture in pictures.items()]
 
@@ -99,7 +99,7 @@ def infer_mirrored(pictures: dict[str, np.ndarray], model: CPM) -> Results:
     mirrored = {f"{name}, mirrored": picture[:, ::-1].copy() for name, picture in pictures.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return infer(named(mirrored), model=model, progress=False)
+        return infer(as_sources(mirrored), model=model, progress=False)
 
 
 def low_peaks(result: Result) -> float:

@@ -6,6 +6,7 @@ import csv
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import cv2
 import numpy as np
 
 from cpm_fast.data.check import swapped_sides
-from cpm_fast.labeling.folder import PRIVATE, SHOWN, inside, list_pictures
-from cpm_fast.labeling.lock import FolderLock
+from cpm_fast.labeling.folder import PRIVATE, SHOWN, is_below, list_pictures
 from cpm_fast.labeling.predictions import FolderPredictions
 from cpm_fast.labeling.table import EMPTY, MAX_SUBJECTS, STATES, LabeledSubject, LabelTable
 from cpm_fast.media.image import read_image, read_picture
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import text_of_name
+from cpm_fast.system.locks import FolderInUse, folder_lock
 
 LABELS_FILE = "labels.csv"
 PREDICTED, UNTOUCHED = "predicted", "untouched"
@@ -65,14 +66,15 @@ class Store:
             raise ValueError(f"{folder}: the folder must hold pictures; cpm-fast frames takes them out of videos")
         self.private = self.folder / PRIVATE
         self.private.mkdir(exist_ok=True)
-        self._lock_file = FolderLock(self.private / "lock", f"{folder}: another cpm-fast label serves this folder")
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(folder_lock(self.private))
+            except FolderInUse as error:
+                raise RuntimeError(f"{folder}: another cpm-fast label serves this folder: {error}") from None
             self.table = LabelTable(self.folder / LABELS_FILE, skeleton)
             self._signature = self._stat()
             self.predictions = FolderPredictions(self.private, skeleton, network)
-        except BaseException:
-            self._lock_file.release()
-            raise
+            self._held = held.pop_all()
         self._lock = threading.Lock()
         self._numbers = {name: number for number, name in enumerate(self.names)}
         # Which pictures changed, in order; a page asks for those from its version on.
@@ -80,7 +82,7 @@ class Store:
 
     def close(self) -> None:
         """Release the folder."""
-        self._lock_file.release()
+        self._held.close()
 
     def overview(self) -> dict[str, Any]:
         """Return the folder's data for a page that opens."""
@@ -182,7 +184,7 @@ class Store:
             FileNotFoundError: it is gone, or has become a link that leads elsewhere.
         """
         path = self.folder / self.names[number]
-        if not inside(self.folder, path):
+        if not is_below(self.folder, path):
             raise FileNotFoundError(f"{self.names[number]}: the picture is gone")
         return path
 

@@ -149,7 +149,7 @@ def sources_of(
     if isinstance(item, (bytearray, memoryview)):
         item = bytes(item)
     elif not isinstance(item, (bytes, torch.Tensor, np.ndarray)) and not _is_pil(item) and hasattr(item, "read"):
-        name = _file_name(getattr(item, "name", None), name)
+        name = _name_of_file(getattr(item, "name", None), name)
         try:
             item = item.read()
         except UnicodeDecodeError:
@@ -165,14 +165,14 @@ def sources_of(
     elif isinstance(item, np.ndarray):
         _check_array(item, name)
     elif _is_pil(item):
-        name = _file_name(getattr(item, "filename", None), name)
+        name = _name_of_file(getattr(item, "filename", None), name)
         _check_pil(item, name)
     else:
         raise TypeError(f"{name} must be {WANTED}, got {type(item).__name__}")
     return [Source(name, item, color)]
 
 
-def _file_name(file: Any, name: str) -> str:
+def _name_of_file(file: Any, name: str) -> str:
     """Return the name of the file behind an open file or a PIL image, as far as it has one (`<stdin>` is none)."""
     return shown(Path(file)) if isinstance(file, str | os.PathLike) and file and "<" not in str(file)[:1] else name
 

@@ -156,7 +156,7 @@ class CPM(nn.Module):
 
     def run(self, layers: Sequence[Layer], maps: dict[str, torch.Tensor]) -> None:
         """Run some of the layers, in order, and add their maps to `maps`, which must hold their inputs."""
-        _Run(self).over(layers, maps)
+        _ModelWalk(self).over(layers, maps)
 
     def conv(self, name: str) -> ContextConv:
         """Return the convolution of a layer of the list."""
@@ -183,7 +183,7 @@ class CPM(nn.Module):
         write_network(self.state_dict(), self.config, path)
 
 
-class _Run(TensorWalk[Layer]):
+class _ModelWalk(TensorWalk[Layer]):
     """A walk over the layers of a model, with dropout while its convolution is in training."""
 
     def __init__(self, model: CPM) -> None:

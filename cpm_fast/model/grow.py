@@ -35,7 +35,7 @@ def origins(config: NetworkConfig, smaller: NetworkConfig) -> dict[str, str | No
     for prefix, kinds in ours.items():
         stage = re.match(r"stage(\d+)", prefix)
         start = re.sub(r"^stage\d+", f"stage{last}", prefix) if stage and int(stage[1]) > last > 1 else prefix
-        for number, place in enumerate(_matched(kinds, theirs.get(start, ())), 1):
+        for number, place in enumerate(_matching_numbers(kinds, theirs.get(start, ())), 1):
             found[f"{prefix}{number}"] = None if place is None else f"{start}{place}"
     for layer in network_layers(config):
         if layer.kind == "conv" and layer.name not in found:  # the beliefs
@@ -64,7 +64,7 @@ def _sequences(config: NetworkConfig) -> dict[str, list[Form]]:
     return found
 
 
-def _matched(ours: Sequence[Form], theirs: Sequence[Form]) -> list[int | None]:
+def _matching_numbers(ours: Sequence[Form], theirs: Sequence[Form]) -> list[int | None]:
     """Return the numbers of ours among theirs, None in blocks of ours alone; 1, 2, ... if more than these differ."""
     places: list[int | None] = []
     number = 0

@@ -113,7 +113,7 @@ def _sizes(x: torch.Tensor) -> tuple[int, int]:
     return x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]
 
 
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
+def _cells_first(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor with its channels at consecutive places, and cells in their order."""
     cells = tensor.permute(0, 2, 3, 1)
     return cells if cells.is_contiguous() else cells.contiguous()
@@ -121,7 +121,7 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
 
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
     y, mean, variance = _fake(x, weight, bias, eps, relu)
-    x, weight, bias = _dense(x), weight.contiguous(), bias.contiguous()
+    x, weight, bias = _cells_first(x), weight.contiguous(), bias.contiguous()
     backend.native().batch_norm_cpu(
         address("x", x),
         address("weight", weight),
@@ -148,7 +148,7 @@ def _cpu_backward(
     relu: bool,
 ) -> Outputs:
     dx, dweight, dbias = _fake_backward(dy, x, weight, bias, mean, variance, eps, relu)
-    dy, x = _dense(dy), _dense(x)
+    dy, x = _cells_first(dy), _cells_first(x)
     vectors = [vector.contiguous() for vector in (weight, bias, mean, variance)]
     backend.native().batch_norm_gradient_cpu(
         address("dy", dy),

@@ -26,7 +26,7 @@ def checksum(tensors: Sequence[torch.Tensor]) -> int:
             raise RuntimeError(f"tensors must be on the CPU, got {tensor.device}")
         check_memory("a weight", tensor)
     if backend.native_missing("cpu") is not None:
-        return _plain(tensors)
+        return _checksum_without_native(tensors)
     pieces = [tensor if _dense(tensor) else tensor.detach().contiguous() for tensor in tensors]
     return checksum_of([(piece.data_ptr(), piece.nbytes) for piece in pieces])
 
@@ -48,7 +48,7 @@ def _dense(tensor: torch.Tensor) -> bool:
     return tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
 
 
-def _plain(tensors: Sequence[torch.Tensor]) -> int:
+def _checksum_without_native(tensors: Sequence[torch.Tensor]) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for tensor in tensors:
         flat = tensor.detach().contiguous().flatten()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.memory import address, extent, foreign_kind
+from cpm_fast.ops.memory import address, address_range, foreign_kind
 
 # Largest side of a convolution's window.
 MAX_KERNEL = 15
@@ -84,7 +84,7 @@ def share_memory(out: torch.Tensor, other: torch.Tensor) -> bool:
         return False
     if out.untyped_storage().data_ptr() != other.untyped_storage().data_ptr():
         return False
-    (begin, end), (other_begin, other_end) = extent(out), extent(other)
+    (begin, end), (other_begin, other_end) = address_range(out), address_range(other)
     if begin >= other_end or other_begin >= end:
         return False
     pitch = pitch_of(out)

@@ -83,7 +83,7 @@ def span_bytes(tensor: torch.Tensor) -> int:
     return int(tensor.storage_offset() + last + 1) * tensor.element_size()
 
 
-def extent(tensor: torch.Tensor) -> tuple[int, int]:
+def address_range(tensor: torch.Tensor) -> tuple[int, int]:
     """Return the addresses between which a tensor's values lie, (first, past the last)."""
     begin = tensor.data_ptr()
     before = int(tensor.storage_offset()) * tensor.element_size() if tensor.numel() else 0

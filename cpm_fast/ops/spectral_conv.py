@@ -20,7 +20,7 @@ from cpm_fast.ops.spectral.checks import (
     check_kernel,
     check_tensors,
     check_types,
-    named,
+    dtype_names,
     types,
 )
 from cpm_fast.ops.spectral.library import bound_conv
@@ -63,10 +63,10 @@ def transform_weight(
     check_types(weight=weight)
     dtype = torch.float32 if dtype is None else dtype
     if dtype not in types(weight.device):
-        raise TypeError(f"dtype must be {named(types(weight.device))} on {weight.device.type}, got {dtype}")
+        raise TypeError(f"dtype must be {dtype_names(types(weight.device))} on {weight.device.type}, got {dtype}")
     check_no_gradient("transform_weight", weight=weight)
     check_storage(weight=weight)
-    if _use_fast("transform_weight", weight):
+    if _takes_fast("transform_weight", weight):
         return torch.ops.cpm_fast.transform_weight(weight, tile, adjoint, dtype)
     return reference_transform_weight(weight.float(), tile, adjoint).to(dtype)
 
@@ -115,7 +115,7 @@ def spectral_conv(
     check_no_gradient("spectral_conv", x=x, spectra=spectra, bias=bias, out=out)
     check_storage(x=x, spectra=spectra, bias=bias, out=out)
     side, padding = pool or NO_POOL
-    if not _use_fast("spectral_conv", x):
+    if not _takes_fast("spectral_conv", x):
         made = reference_spectral_conv(x.float(), spectra.float(), bias.float(), relu, kernel, pool).to(x.dtype)
         return made if out is None else out.copy_(made)
     if out is None or x.device.type == "cuda":
@@ -177,7 +177,7 @@ def spectral_input_gradient(
     check_gate(gradient, out)
     check_storage(gradient=gradient, spectra=spectra, out=out)
     check_no_gradient("spectral_input_gradient", gradient=gradient, spectra=spectra, out=out)
-    if _use_fast("spectral_input_gradient", gradient):
+    if _takes_fast("spectral_input_gradient", gradient):
         return torch.ops.cpm_fast.spectral_conv(gradient, out, spectra, None, False, inputs, kernel)
     gated = gradient.float() if out is None else gradient.float() * (out > 0)
     return reference_spectral_conv(gated, spectra.float(), gated.new_zeros(inputs), False, kernel).to(gradient.dtype)
@@ -215,7 +215,7 @@ def spectral_weight_gradient(
     check_tensors("gradient", **tensors)
     check_no_gradient("spectral_weight_gradient", **tensors)
     check_storage(**tensors)
-    if _use_fast("spectral_weight_gradient", gradient):
+    if _takes_fast("spectral_weight_gradient", gradient):
         return torch.ops.cpm_fast.spectral_weight_gradient(gradient, out, x, kernel, tile)
     return reference_weight_gradient(gradient, x, out, kernel)
 
@@ -224,7 +224,7 @@ def _given(**tensors: torch.Tensor | None) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-def _use_fast(op: str, tensor: torch.Tensor) -> bool:
+def _takes_fast(op: str, tensor: torch.Tensor) -> bool:
     kind = tensor.device.type
     missing = backend.triton_missing(kind, tensor.device.index) if kind == "cuda" else backend.native_missing(kind)
     return backend.use_fast(op, kind, missing)

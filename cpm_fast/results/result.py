@@ -271,7 +271,7 @@ class Results(Sequence[Result]):
     def _repr_html_(self) -> str:
         """Return a table for a notebook: a row for each of the first images."""
         rows = "".join(
-            f"<tr><td>{html.escape(result.name)}</td><td>{len(result)}</td><td>{_mean(result.scores)}</td></tr>"
+            f"<tr><td>{html.escape(result.name)}</td><td>{len(result)}</td><td>{_mean_text(result.scores)}</td></tr>"
             for result in self[:SHOWN_ROWS]
         )
         more = f"<p>and {len(self) - SHOWN_ROWS} more</p>" if len(self) > SHOWN_ROWS else ""
@@ -322,6 +322,6 @@ class Results(Sequence[Result]):
         return cls([Result.of(entry) for entry in entries], failures)
 
 
-def _mean(scores: np.ndarray) -> str:
+def _mean_text(scores: np.ndarray) -> str:
     known = scores[np.isfinite(scores)]
     return f"{known.mean():.2f}" if len(known) else ""

@@ -71,7 +71,7 @@ def _take(path: Path) -> int:
         handle = _opened(path)
         try:
             holder = _read(handle)
-            if not _locked(handle, holder):
+            if not _try_lock(handle, holder):
                 raise FolderInUse(
                     f"{path.parent} is in use by {_name_of(holder)}; wait for it to end"
                     + ("" if _here(holder) else f", or remove {path} if it is gone")
@@ -107,7 +107,7 @@ def _read(handle: int) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _locked(handle: int, holder: dict[str, object]) -> bool:
+def _try_lock(handle: int, holder: dict[str, object]) -> bool:
     """Return whether the file could be locked, or, on a file system without locks, its holder is gone."""
     try:
         _lock(handle)

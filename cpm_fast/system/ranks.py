@@ -187,7 +187,7 @@ def join(device: torch.device = CPU) -> Ranks:
         device = torch.device("cuda", ranks.place)
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        _join("nccl" if device.type == "cuda" else "gloo", ranks)
+        _join_group("nccl" if device.type == "cuda" else "gloo", ranks)
         atexit.register(leave)
     return replace(ranks, device=device)
 
@@ -198,7 +198,7 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
-def _join(backend: str, ranks: Ranks) -> None:
+def _join_group(backend: str, ranks: Ranks) -> None:
     # Default arguments in there are the default group of when it is first imported, as PyTorch's compiler does at some
     # time. A group that they hold outlives its end, and its threads the interpreter: one that then touches a Python
     # object ends the process with SIGABRT.

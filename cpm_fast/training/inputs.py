@@ -26,7 +26,7 @@ def annotation_digests(datasets: Iterable[Input]) -> Digests:
     return {
         _name(number, path, path.parent): hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
         for number, dataset in enumerate(datasets)
-        for path in _annotations(dataset)
+        for path in _annotation_files(dataset)
     }
 
 
@@ -38,10 +38,10 @@ def input_digests(datasets: Sequence[Input]) -> Digests:
     """
     found = annotation_digests(datasets)
     for number, dataset in enumerate(datasets):
-        whole, annotations = _whole(dataset), _annotations(dataset)
+        whole, annotations = _behind(dataset), _annotation_files(dataset)
         pictures: list[Path] = getattr(whole, "picture_files", list)()
         start = annotations[0].parent if annotations else Path()
-        found |= {_name(number, path, start): _ends(path) for path in pictures}
+        found |= {_name(number, path, start): _ends_digest(path) for path in pictures}
     return found
 
 
@@ -76,15 +76,15 @@ def write_inputs(path: Path, now: Digests) -> None:
         file.write((json.dumps(now, indent=0) + "\n").encode())
 
 
-def _whole(dataset: Input) -> Input:
+def _behind(dataset: Input) -> Input:
     """Return the dataset behind a part or a view of it."""
     while hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     return dataset
 
 
-def _annotations(dataset: Input) -> list[Path]:
-    return [path for path in getattr(_whole(dataset), "annotation_files", ()) if path.is_file()]
+def _annotation_files(dataset: Input) -> list[Path]:
+    return [path for path in getattr(_behind(dataset), "annotation_files", ()) if path.is_file()]
 
 
 def _name(number: int, path: Path, start: Path) -> str:
@@ -92,7 +92,7 @@ def _name(number: int, path: Path, start: Path) -> str:
     return f"{number}:{os.path.relpath(path, start)}"
 
 
-def _ends(path: Path) -> str | None:
+def _ends_digest(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -11,7 +11,7 @@ import numpy as np
 from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import Batch
 from cpm_fast.data.scenes.loader import SceneBatch
-from cpm_fast.evaluation.curves import plain
+from cpm_fast.evaluation.curves import chart_text
 from cpm_fast.results.drawing import belief_overlay, write_picture
 from cpm_fast.system.files import atomic_write
 from cpm_fast.training.metrics_log import MetricsLog
@@ -62,7 +62,12 @@ def draw_curves(metrics: MetricsLog, path: Path) -> None:
         of_name = [row for row in scores if row["data"] == name]
         for stage in range(len(of_name[0]["pck"])):
             points = [100 * row["pck"][stage] for row in of_name]
-            right.plot([row["step"] for row in of_name], points, marker=".", label=f"stage {stage + 1}, {plain(name)}")
+            right.plot(
+                [row["step"] for row in of_name],
+                points,
+                marker=".",
+                label=f"stage {stage + 1}, {chart_text(name)}",
+            )
     found = [row for row in rows if "recall" in row]
     for name in dict.fromkeys(row["data"] for row in found):
         of_name = [row for row in found if row["data"] == name]
@@ -71,13 +76,13 @@ def draw_curves(metrics: MetricsLog, path: Path) -> None:
             [row["step"] for row in of_name],
             [100 * row["recall"] for row in of_name],
             marker=".",
-            label=f"recall (%), {plain(name)}",
+            label=f"recall (%), {chart_text(name)}",
         )
         right.plot(
             [row["step"] for row in of_name],
             [row["false_per_picture"] for row in of_name],
             marker=".",
-            label=f"false per picture, {plain(name)}",
+            label=f"false per picture, {chart_text(name)}",
         )
     write_curves(figure, path)
 

@@ -16,7 +16,7 @@ import uvicorn
 from selenium import webdriver
 
 from cpm_fast.data.drawn.synthetic import DrawnFigures
-from cpm_fast.labeling.predictions import arranged
+from cpm_fast.labeling.predictions import in_part_order
 from cpm_fast.labeling.ranking import contact_sheet, examine, rank
 from cpm_fast.labeling.server import listen, make_app
 from cpm_fast.labeling.store import Store
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
         store = Store(folder, model.skeleton)
         candidates = examine(folder, names, model, True, False)
         for number, candidate in enumerate(candidates):
-            store.predict(number, arranged(candidate.result, model.skeleton))
+            store.predict(number, in_part_order(candidate.result, model.skeleton))
         for number in range(SHOWN):
             sample = drawn[number]
             points = tuple(

@@ -109,7 +109,7 @@ FORMS = [(name, packed) for name, (_, write, _) in READERS.items() for packed in
 @pytest.fixture(autouse=True)
 def unprobed(monkeypatch):
     """Skip the process that reads an HDF5 file first, which takes half a second each; `test_pandas_hdf5` tests it."""
-    monkeypatch.setattr("cpm_fast.data.files.hdf5._probe", lambda *_: None)
+    monkeypatch.setattr("cpm_fast.data.files.hdf5._probe_once", lambda *_: None)
 
 
 @pytest.fixture(params=FORMS, ids=[f"{name}, {'packed' if packed else 'plain'}" for name, packed in FORMS])

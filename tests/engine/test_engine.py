@@ -10,7 +10,7 @@ import torch
 
 from cpm_fast import CPM, Engine
 from cpm_fast.config import Conv
-from cpm_fast.engine.prepared import spectra_bytes, tiles_within
+from cpm_fast.engine.prepared import tiles_within, total_spectra_bytes
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape
@@ -274,8 +274,8 @@ def test_the_plan_of_cuda_keeps_to_its_memory(precision):
     planner = CudaPlan(precision)
     shapes = {f"refine{i}": ConvShape(8, 128, 128, 11, (46, 46)) for i in range(3)}
     shapes["image"] = ConvShape(8, 3, 128, 9, (368, 368))
-    most = spectra_bytes(shapes, tiles_within(shapes, 2**40, planner), planner)
+    most = total_spectra_bytes(shapes, tiles_within(shapes, 2**40, planner), planner)
     for memory in (0, most // 20, most // 2, most):
         tiles = tiles_within(shapes, memory, planner)
-        assert "image" not in tiles and spectra_bytes(shapes, tiles, planner) <= memory
+        assert "image" not in tiles and total_spectra_bytes(shapes, tiles, planner) <= memory
         assert len(tiles) == {0: 0, most: 3}.get(memory, len(tiles))

@@ -17,7 +17,7 @@ import torch
 
 from cpm_fast.config import Conv, NetworkConfig
 from cpm_fast.engine import Engine, tuning
-from cpm_fast.engine.tuning import DIRECT, TunedPlan, cache_folder, candidates
+from cpm_fast.engine.tuning import DIRECT, TunedPlan, cache_folder, tiles_to_try
 from cpm_fast.model.cpm import CPM
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
@@ -60,11 +60,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ConvShape, int]]:
 def test_the_fastest_measured_is_chosen(asked: list) -> None:
     plan = TunedPlan()
     plan.measure([SHAPE, SHAPE])
-    assert asked == [(SHAPE, tile) for tile in candidates(SHAPE)] and len(asked) > 2
-    largest = max(candidates(SHAPE))
+    assert asked == [(SHAPE, tile) for tile in tiles_to_try(SHAPE)] and len(asked) > 2
+    largest = max(tiles_to_try(SHAPE))
     assert plan.tile(SHAPE) == largest
     assert plan.milliseconds(SHAPE, largest) == 1.0 / (1 + largest)
-    second = sorted(candidates(SHAPE))[-2]
+    second = sorted(tiles_to_try(SHAPE))[-2]
     assert plan.tile(SHAPE, SHAPE.spectra_bytes(largest) - 1) == second
     assert plan.tile(SHAPE, 0) is None
 
@@ -83,11 +83,11 @@ def test_what_was_not_measured_is_chosen_as_ever(asked: list) -> None:
 
 def test_candidates_hold_the_best_by_the_model() -> None:
     for shape in (SHAPE, ConvShape(1, 128, 128, 11, (46, 46)), ConvShape(2, 3, 8, 3, (20, 20))):
-        costs = {tile: shape.spectral_milliseconds(tile) for tile in candidates(shape) if tile != DIRECT}
+        costs = {tile: shape.spectral_milliseconds(tile) for tile in tiles_to_try(shape) if tile != DIRECT}
         costs |= {DIRECT: shape.direct_milliseconds}
-        assert min(costs, key=costs.__getitem__) in candidates(shape)
-    assert candidates(ConvShape(1, 8, 8, 1, (9, 9))) == [DIRECT]
-    assert candidates(ConvShape(0, 8, 8, 9, (9, 9))) == [DIRECT]
+        assert min(costs, key=costs.__getitem__) in tiles_to_try(shape)
+    assert tiles_to_try(ConvShape(1, 8, 8, 1, (9, 9))) == [DIRECT]
+    assert tiles_to_try(ConvShape(0, 8, 8, 9, (9, 9))) == [DIRECT]
 
 
 def test_measurements_are_kept_for_the_next(asked: list, folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_measurements_are_kept_for_the_next(asked: list, folder: Path) -> None:
     count = len(asked)
     again = TunedPlan()
     again.measure([SHAPE])
-    assert len(asked) == count and again.tile(SHAPE) == max(candidates(SHAPE))
+    assert len(asked) == count and again.tile(SHAPE) == max(tiles_to_try(SHAPE))
     held = json.loads(file.read_text())
     assert held["threads"] == backend.threads() and held["simd"] and held["processor"] and held["cpm_fast"]
 
@@ -106,7 +106,7 @@ def test_other_threads_are_measured_anew(asked: list, folder: Path, monkeypatch:
     for count in (2, 3):
         with cpu_threads(count):
             TunedPlan().measure([SHAPE])
-    assert len(list(folder.iterdir())) == 2 and len(asked) == 2 * len(candidates(SHAPE))
+    assert len(list(folder.iterdir())) == 2 and len(asked) == 2 * len(tiles_to_try(SHAPE))
 
 
 def test_what_another_process_has_found_stays(asked: list) -> None:
@@ -141,7 +141,7 @@ def test_a_damaged_file_is_ignored_and_written_anew(text: str, asked: list, fold
     with pytest.warns(RuntimeWarning, match="is damaged and not used"):
         plan = TunedPlan()
     plan.measure([SHAPE])
-    assert TunedPlan().tile(SHAPE) == max(candidates(SHAPE))
+    assert TunedPlan().tile(SHAPE) == max(tiles_to_try(SHAPE))
 
 
 def test_a_folder_that_cannot_be_written_costs_only_a_warning(asked: list, folder: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_costs_only_a_warning(asked: list, folde
         plan = TunedPlan()
     with pytest.warns(RuntimeWarning, match="tuning is not kept for the next process"):
         plan.measure([SHAPE])
-    assert plan.tile(SHAPE) == max(candidates(SHAPE))
+    assert plan.tile(SHAPE) == max(tiles_to_try(SHAPE))
 
 
 def test_an_engine_takes_what_was_measured(asked: list) -> None:
@@ -160,11 +160,11 @@ def test_an_engine_takes_what_was_measured(asked: list) -> None:
         wanted = model(crops)
     for found, maps in zip(engine(crops), wanted, strict=True):
         assert (found - maps).norm() <= 2e-6 * maps.norm().clamp_min(1e-3)
-    assert asked and not (set(asked) - {(shape, tile) for shape, _ in asked for tile in candidates(shape)})
+    assert asked and not (set(asked) - {(shape, tile) for shape, _ in asked for tile in tiles_to_try(shape)})
     text = engine.describe()
     for shape in {shape for shape, _ in asked}:
-        if max(candidates(shape)) != DIRECT:
-            assert f"spectral {max(candidates(shape))}" in text
+        if max(tiles_to_try(shape)) != DIRECT:
+            assert f"spectral {max(tiles_to_try(shape))}" in text
     count = len(asked)
     Engine(model, tune=True)(crops)
     Engine(CPM(SMALL).eval(), tune=True)(crops)
@@ -177,7 +177,7 @@ def test_it_measures_for_real() -> None:
     plan = TunedPlan()
     plan.measure([shape])
     times = plan.milliseconds_of[shape]
-    assert set(times) == set(candidates(shape)) and all(0 < taken < 1e3 for taken in times.values())
+    assert set(times) == set(tiles_to_try(shape)) and all(0 < taken < 1e3 for taken in times.values())
     assert (plan.tile(shape) or DIRECT) == min(times, key=times.__getitem__)
 
 
@@ -209,11 +209,11 @@ def test_threads_measure_one_after_the_other(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tuning, "measured", measured)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: TunedPlan().measure([SHAPE]), range(4)))
-    assert sorted(calls) == sorted(candidates(SHAPE))
+    assert sorted(calls) == sorted(tiles_to_try(SHAPE))
 
 
 def test_forms_beyond_the_memory_are_measured_when_there_is_more(asked: list) -> None:
-    plan, forms = TunedPlan(), candidates(SHAPE)
+    plan, forms = TunedPlan(), tiles_to_try(SHAPE)
     largest = max(forms)
     plan.measure([SHAPE], SHAPE.spectra_bytes(largest) - 1)
     assert largest not in {tile for _, tile in asked}
@@ -261,7 +261,7 @@ def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, asked: 
     monkeypatch.setattr(Path, "home", nobody)
     plan = TunedPlan()
     plan.measure([SHAPE])
-    assert cache_folder() is None and plan.tile(SHAPE) == max(candidates(SHAPE))
+    assert cache_folder() is None and plan.tile(SHAPE) == max(tiles_to_try(SHAPE))
 
 
 def test_killed_while_it_measures_keeps_what_it_had(folder: Path) -> None:

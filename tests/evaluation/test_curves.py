@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from cpm_fast.evaluation import curves
-from cpm_fast.evaluation.curves import plain, score_curves
+from cpm_fast.evaluation.curves import chart_text, score_curves
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.training.metrics_log import MetricsLog
 from cpm_fast.training.pictures import draw_curves
@@ -38,7 +38,7 @@ def test_curves_of_scores(name, shown):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         png = score_curves(rule, {name or "-": np.linspace(0, 1, len(rule.curve))}, name)
-    assert png.startswith(b"\x89PNG") and {plain(name or "-"), plain(name)} <= set(shown)
+    assert png.startswith(b"\x89PNG") and {chart_text(name or "-"), chart_text(name)} <= set(shown)
 
 
 @pytest.mark.parametrize("name", NAMES[::4])
@@ -48,12 +48,12 @@ def test_curves_of_a_training(name, shown, tmp_path):
     log.write({"step": 20, "data": name, "pck": [0.4, 0.5]})
     draw_curves(log, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert sum(plain(name) in text for text in shown) >= 2
+    assert sum(chart_text(name) in text for text in shown) >= 2
 
 
 def test_without_the_escape_they_fail(monkeypatch):
     """The test above can fail: Matplotlib reads these names as mathematics."""
-    monkeypatch.setattr(curves, "plain", lambda text: text)
+    monkeypatch.setattr(curves, "chart_text", lambda text: text)
     rule = Rule(reference="torso", threshold=0.2)
     with pytest.raises(ValueError, match="frac"):
         score_curves(rule, {r"$\frac{$": np.linspace(0, 1, len(rule.curve))}, "title")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.inference.tracking.appearance import blended, color_sameness, limb_colors
-from cpm_fast.inference.tracking.extent import extent, inside, shared
+from cpm_fast.inference.tracking.extent import extent, nested_in, shared
 
 BLUE, RED = (200.0, 20.0, 10.0), (10.0, 30.0, 220.0)
 NAN = (np.nan,) * 3
@@ -66,7 +66,7 @@ def test_who_is_in_the_way_of_whom() -> None:
     assert shared(one, one) == 1 and shared(one, box(10, 0, 20, 20)) == 0 and shared(one, box(30, 0, 40, 9)) == 0
     assert shared(one, box(5, 10, 25, 50)) == shared(box(5, 10, 25, 50), one) == pytest.approx(0.25)
     assert shared(one, box(1, 2, np.nan, 9)) == 0
-    assert inside(box(2, 2, 6, 10), one) and not inside(one, box(2, 2, 6, 10))
+    assert nested_in(box(2, 2, 6, 10), one) and not nested_in(one, box(2, 2, 6, 10))
     # As large, half outside, beside, or without a box.
     for other in (box(1, 1, 9, 19), box(8, 2, 12, 10), box(20, 2, 24, 9), box(2, 2, np.nan, 10)):
-        assert not inside(other, one)
+        assert not nested_in(other, one)

@@ -10,7 +10,7 @@ import torch
 
 from cpm_fast.config import compact
 from cpm_fast.engine import engine as engine_module
-from cpm_fast.engine.changes import fingerprint
+from cpm_fast.engine.changes import weights_state
 from cpm_fast.inference import infer, stream
 from cpm_fast.inference.finding import find
 from cpm_fast.model.cpm import CPM
@@ -25,9 +25,9 @@ def looks(monkeypatch) -> list[int]:
 
     def looking(*given):
         seen.append(1)
-        return fingerprint(*given)
+        return weights_state(*given)
 
-    monkeypatch.setattr(engine_module, "fingerprint", looking)
+    monkeypatch.setattr(engine_module, "weights_state", looking)
     return seen
 
 

@@ -221,7 +221,7 @@ def test_another_process_reads_a_slp_first(tmp_path, monkeypatch):
 
 def test_hostile_slp_is_named(tmp_path, monkeypatch):
     # The other process takes half a second per file.
-    monkeypatch.setattr(hdf5, "_probe", lambda *_: None)
+    monkeypatch.setattr(hdf5, "_probe_once", lambda *_: None)
     path = tmp_path / "run.slp"
     h5py = write_slp(path, "run.avi")
     good = path.read_bytes()

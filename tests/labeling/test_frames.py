@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cpm_fast.cli import BAD_USE, FINE, main
-from cpm_fast.labeling.frames import choose, kmeans_slots, read_manifest, take_frames, uniform_slots
+from cpm_fast.labeling.frames import choose_new, kmeans_slots, read_manifest, take_frames, uniform_slots
 from cpm_fast.media.video_out import write_video
 
 
@@ -94,8 +94,8 @@ def test_slots_hold_everything_once():
 
 def test_duplicates_are_passed_over():
     pictures = np.stack([np.full((24, 32), level, np.uint8) for level in (10, 10, 11, 50)])
-    assert choose(pictures, [[0], [1], [2], [3]], pictures[:0]) == [0, 3]
-    assert choose(pictures, [[0, 3], [1]], pictures[:1]) == [3]
+    assert choose_new(pictures, [[0], [1], [2], [3]], pictures[:0]) == [0, 3]
+    assert choose_new(pictures, [[0, 3], [1]], pictures[:1]) == [3]
 
 
 def test_command_names_what_it_wrote_and_what_failed(clip, tmp_path, capsys):

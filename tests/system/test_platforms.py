@@ -16,7 +16,6 @@ import torch
 from cpm_fast import weights
 from cpm_fast.config import preset
 from cpm_fast.engine import tuning
-from cpm_fast.labeling.lock import FolderLock
 from cpm_fast.media import decoder_log, video
 from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.ops import backend
@@ -81,23 +80,6 @@ def test_a_folder_that_can_t_be_opened_is_not_synced(tmp_path: Path, monkeypatch
     with files.atomic_write(tmp_path / "kept.txt") as file:
         file.write(b"whole")
     assert (tmp_path / "kept.txt").read_bytes() == b"whole"
-
-
-def test_windows_locks_a_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held: set[int] = set()
-
-    def locking(handle: int, mode: int, count: int) -> None:
-        inode = os.fstat(handle).st_ino
-        assert (mode, count) == (2, 1) and os.lseek(handle, 0, os.SEEK_CUR) == 0
-        if inode in held:
-            raise PermissionError(13, "Permission denied")
-        held.add(inode)
-
-    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
-    monkeypatch.setattr(sys, "platform", "win32")
-    FolderLock(tmp_path / "lock", "taken")
-    with pytest.raises(RuntimeError, match="taken"):
-        FolderLock(tmp_path / "lock", "taken")
 
 
 def test_windows_decodes_without_catching_messages(monkeypatch: pytest.MonkeyPatch) -> None:

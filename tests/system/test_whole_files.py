@@ -28,7 +28,6 @@ OPENERS = {
     "inference/video_table.py start": "rows are added; half ones are cut off when the table is resumed",
     "inference/video_table.py resume": "rows are added; half ones are cut off when the table is resumed",
     "inference/tracking/subject_log.py add": "a line is added; a half one is dropped when the log is read",
-    "labeling/lock.py __init__": "a lock, which holds nothing",
     "data/video_frames.py extract": "a temporary folder, which no other process knows",
     "commands/options/loudness.py loudness": "the null device",
     "evaluation/curves.py score_curves": "memory",

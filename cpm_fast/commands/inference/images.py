@@ -43,7 +43,7 @@ def infer_pictures(options: argparse.Namespace, inputs: Inputs) -> bool:
     """Run the verb; return whether every picture was read."""
     ranks = join()
     ranks.agree({f"--{name.replace('_', '-')}": value for name, value in vars(options).items() if name != "run"})
-    run = _Run(options, inputs, ranks)
+    run = _PictureRun(options, inputs, ranks)
     # One process writes the lists; the others only put their own pictures and journals beside it.
     with locked(run.output) if ranks.main else nullcontext():
         ranks.wait()
@@ -61,7 +61,7 @@ def _ids_file(boxes: Path, names: Sequence[str]) -> Path | None:
     return boxes
 
 
-class _Run:
+class _PictureRun:
     def __init__(self, options: argparse.Namespace, inputs: Inputs, ranks: Ranks) -> None:
         self.options, self.ranks, self.output = options, ranks, Path(options.output)
         self.told: list[str] = []

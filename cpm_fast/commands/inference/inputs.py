@@ -50,7 +50,7 @@ def inputs_of(options: argparse.Namespace) -> Inputs:
     inputs = Inputs(videos=[options.camera]) if options.camera is not None else _sorted(given, options.recursive)
     if inputs.pictures and inputs.videos:
         raise ValueError(
-            f"inputs must be pictures or videos, not both, got {_shown(inputs.pictures[0])} and {inputs.videos[0]}; "
+            f"inputs must be pictures or videos, not both, got {_name_of(inputs.pictures[0])} and {inputs.videos[0]}; "
             "use two commands"
         )
     _check_options(options, inputs)
@@ -88,7 +88,7 @@ def _sorted(given: Sequence[Path | str], recursive: bool) -> Inputs:
     return Inputs(pictures, several, videos, coco_file)
 
 
-def _shown(picture: Path | Source) -> str:
+def _name_of(picture: Path | Source) -> str:
     return picture.name if isinstance(picture, Source) else str(picture)
 
 

@@ -71,7 +71,7 @@ class _Work:
         found = zip(sources, stems, strict=True)
         self.videos = [self._video(source, stem, len(sources) > 1) for source, stem in found]
 
-    def _video(self, source: Path | str | int, stem: str, several: bool) -> _Video:
+    def _video(self, source: Path | str | int, stem: str, several: bool) -> _VideoFiles:
         options, config = self.options, self.network.config
         name = f"camera {source}" if isinstance(source, int) else shown_source(source)
         tracker = make_tracker(self.engine, self.settings, name, self.asked, self.boxes)
@@ -99,7 +99,7 @@ class _Work:
         other = None if options.form in (None, CSV) else self.output / (stem + FORM_FILES[options.form])
         resumed = unfinished.check(options.resume)
         whole = options.resume and not resumed and table.path.exists()
-        return _Video(source, name, stem, several, unfinished, resumed, whole, tracker, table, labeled, other)
+        return _VideoFiles(source, name, stem, several, unfinished, resumed, whole, tracker, table, labeled, other)
 
     def claim(self) -> None:
         """Reserve the names of all files before work starts; say which of an earlier run are replaced."""
@@ -110,7 +110,7 @@ class _Work:
             if replaced and not resumed:
                 print(f"{self.output}: replaces {len(replaced)} files of an earlier run", file=sys.stderr)
 
-    def run(self, video: _Video) -> bool:
+    def run(self, video: _VideoFiles) -> bool:
         """Process one video; return whether it is whole."""
         if video.whole:
             print(f"nothing to resume: {video.table.path} is complete")
@@ -125,7 +125,7 @@ class _Work:
             print(f"failed: {video.name}: {error}", file=sys.stderr)
             return False
 
-    def _run(self, video: _Video) -> bool:
+    def _run(self, video: _VideoFiles) -> bool:
         opened = Video(video.source)
         tracker, table, unfinished = video.tracker, video.table, video.unfinished
         log = SubjectLog(unfinished.folder, tracker) if isinstance(tracker, Following) else None
@@ -154,7 +154,9 @@ class _Work:
         print("wrote " + ", ".join(str(path) for path in video.files))
         return not opened.cut_short
 
-    def _follow(self, video: _Video, opened: Video, log: SubjectLog | None, first: int, last: Result | None) -> int:
+    def _follow(
+        self, video: _VideoFiles, opened: Video, log: SubjectLog | None, first: int, last: Result | None
+    ) -> int:
         """Write the rows of frames from number `first` on, and the drawn video if that is 0; return their end."""
         frames, labeled = self.options.frames, video.labeled if first == 0 else None
         total = opened.announced if frames is None else frames
@@ -194,7 +196,7 @@ class _Work:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Video:
+class _VideoFiles:
     """A video with its files: the table, the one with poses drawn in, and the results in another form."""
 
     source: Path | str | int
@@ -227,7 +229,7 @@ def _stem(source: Path | str | int) -> str:
     return stem_of_url(str(source)) if is_url(source) else Path(source).stem
 
 
-def _save_form(video: _Video, form: str, size: tuple[int, int]) -> None:
+def _save_form(video: _VideoFiles, form: str, size: tuple[int, int]) -> None:
     """Write the table in another form, an entry or a file for each frame."""
     assert video.other is not None
     results = []

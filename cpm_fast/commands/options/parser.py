@@ -31,7 +31,9 @@ class Parser(argparse.ArgumentParser):
         parser = self._of(options)
         if unknown:
             words = [word for word in unknown if word.startswith("-")] or unknown
-            parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(words[0].partition('=')[0], parser)}")
+            parser.error(
+                f"unrecognized arguments: {' '.join(unknown)}{_meant_option(words[0].partition('=')[0], parser)}"
+            )
         if not repeats:
             _warn_of_repeats(parser, self._words)
         return options
@@ -42,7 +44,7 @@ class Parser(argparse.ArgumentParser):
             message += meant(found[1], re.findall(r"'([^']*)'", found[2]))
         elif self._words and self._words[0].startswith("-") and "required" in message:
             # An option in the place of a verb.
-            message = f"unrecognized arguments: {self._words[0]}{_meant(self._words[0], self)}"
+            message = f"unrecognized arguments: {self._words[0]}{_meant_option(self._words[0], self)}"
         super().error(message)
 
     def _of(self, options: argparse.Namespace) -> argparse.ArgumentParser:
@@ -56,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         return parser
 
 
-def _meant(word: str, parser: argparse.ArgumentParser) -> str:
+def _meant_option(word: str, parser: argparse.ArgumentParser) -> str:
     """Return the end of a message about an option that is unknown."""
     bare = word.lstrip("-")
     if any(not action.option_strings and action.dest == bare for action in parser._actions):

@@ -131,10 +131,10 @@ def draw_figure(
     """Draw a random person; arguments not given (facing, kind of motion, roll in the image plane) are random too."""
     pose = draw_pose(rng, draw_yaw(rng) if yaw is None else yaw, motion, roll)
     layers = _Tailor(rng, pose).layers()
-    return Figure(_flat(pose.parts), tuple(sorted(layers, key=lambda layer: layer.depth)))
+    return Figure(_projected(pose.parts), tuple(sorted(layers, key=lambda layer: layer.depth)))
 
 
-def _flat(points: np.ndarray) -> np.ndarray:
+def _projected(points: np.ndarray) -> np.ndarray:
     """Return picture coordinates [..., 2], y down, of camera coordinates [..., 3]."""
     return points[..., :2] * (1.0, -1.0)
 
@@ -201,7 +201,7 @@ class _Tailor:
         self.limbs.append((depth, a, b, radii[0] * self.stout, radii[1] * self.stout, color))
 
     def _capsule_layers(self) -> list[Polygon]:
-        ends = _flat(np.array([limb[1:3] for limb in self.limbs]))  # [n, 2, 2]
+        ends = _projected(np.array([limb[1:3] for limb in self.limbs]))  # [n, 2, 2]
         radii = np.array([limb[3:5] for limb in self.limbs])
         glossy = self.gloss > 1.06
         if glossy:
@@ -261,7 +261,7 @@ class _Tailor:
         depth = self.pose["neck"][2] / 2
         striped = style < 0.3
         heights = np.linspace(-0.10, 1.02, 12) if striped else TORSO_RINGS[:, 0]
-        rings = _flat(self._ring(heights))  # [n, 14, 2]
+        rings = _projected(self._ring(heights))  # [n, 14, 2]
         bands = [hull(rings[k : k + 2].reshape(-1, 2)) for k in range(len(rings) - 1)]
         colors = [self.trim if striped and k % 2 else self.shirt for k in range(len(bands))]
         if not striped and style * 10 % 1 < 0.5:
@@ -289,7 +289,7 @@ class _Tailor:
             for sign in signs:
                 local = np.array([wide * math.sin(sign * angle), 0.0, deep * math.cos(angle)])
                 corners.append(height * self.pose["neck"] + self.pose.chest @ local)
-        return hull(_flat(np.array(corners)))
+        return hull(_projected(np.array(corners)))
 
     def _head(self, hat: bool) -> list[Polygon]:
         """Draw hair all around, the face in front of it, eyes, mouth and nose; a cap hides the hair above."""
@@ -305,11 +305,11 @@ class _Tailor:
         # Points behind the horizon move onto it, which is right for a patch whose middle is visible.
         rims = PATCH_RIMS - np.minimum(PATCH_RIMS @ normal, 0.0)[:, :, None] * normal  # [6, 14, 3]
         rims /= np.sqrt((rims * rims).sum(axis=2, keepdims=True))
-        shapes = _flat(middle + rims @ matrix.T)
+        shapes = _projected(middle + rims @ matrix.T)
         colors = (self.skin, EYE_BGR, EYE_BGR, shade(self.skin, 0.6), self.trim, self.hair)
         # From the front the face lies on the hair, from behind the hair lies on the face.
         from_front = float(PATCHES[0][0] @ normal) > 0
-        skull = _flat(middle[:2] + RING @ factor.T)
+        skull = _projected(middle[:2] + RING @ factor.T)
         layers = [Polygon(depth, skull, self.hair if from_front else self.skin, self.outlined)]
         shown = [0 if from_front else 5, *(k for k in (1, 2, 3) if PATCHES[k][0] @ normal > 0.1)]
         if hat and PATCHES[4][0] @ normal > -0.4:
@@ -338,15 +338,15 @@ class _Tailor:
                 ends = neck + np.array([(0.34 * out, 0.02, 0.14), (0.42 * out, -1.0, 0.30)]) @ chest.T
                 self._capsule(neck[2] / 2 + 0.01, ends[0], ends[1], (0.065, 0.065), color)
         lid = neck + (box * (0.75, 1.0, 1.0) + (0.0, -0.16, -0.02))[[0, 1, 4, 5]] @ chest.T
-        layers = [Polygon(depth, hull(_flat(corners)), color, True)]
-        return layers + ([Polygon(depth + 1e-3, hull(_flat(lid)), shade(color, 1.2))] if chest[2, 2] < 0 else [])
+        layers = [Polygon(depth, hull(_projected(corners)), color, True)]
+        return layers + ([Polygon(depth + 1e-3, hull(_projected(lid)), shade(color, 1.2))] if chest[2, 2] < 0 else [])
 
     def _skirt(self) -> list[Polygon]:
         hips = np.stack([self.pose["right_hip"], self.pose["left_hip"]])
         knees = np.stack([self.pose["right_knee"], self.pose["left_knee"]])
         hem = hips + 0.55 * (knees - hips)
         around = 0.34 * self.stout * RING
-        low = (_flat(hem)[:, None] + around).reshape(-1, 2)
-        top = _flat(self._ring(np.array([0.12]))[0])
+        low = (_projected(hem)[:, None] + around).reshape(-1, 2)
+        top = _projected(self._ring(np.array([0.12]))[0])
         depth = float(hem[:, 2].max()) + 0.05
         return [Polygon(depth, hull(np.concatenate([low, top])), self.trousers, self.outlined)]

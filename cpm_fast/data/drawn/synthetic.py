@@ -126,7 +126,7 @@ def draw_sample(rng: np.random.Generator, name: str, subject: bool = True) -> Sa
         _occluder(rng, image, center, head_px)
     occluded = (image[cells[:, 1], cells[:, 0]] != before).any(axis=1)
 
-    labeled = _inside(parts, size)
+    labeled = _in_picture(parts, size)
     parts[~labeled] = np.nan
     others_parts = np.array([other.parts_image() for other in others]).reshape(-1, len(LSP), 2)
     return Sample(
@@ -157,7 +157,7 @@ def _middle(parts: np.ndarray) -> np.ndarray:
     return (parts.min(axis=0) + parts.max(axis=0)) / 2
 
 
-def _inside(parts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _in_picture(parts: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return which parts [..., 2] lie within a picture of size (height, width): [...] bool."""
     return np.all((parts >= 0) & (parts <= np.array(size)[::-1] - 1), axis=-1)
 

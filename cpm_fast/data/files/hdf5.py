@@ -43,11 +43,11 @@ def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
     check_file(path, LARGEST_BYTES)
     state = path.stat()
     if sys.executable:
-        _probe(path, (state.st_size, state.st_mtime_ns), seconds)
+        _probe_once(path, (state.st_size, state.st_mtime_ns), seconds)
 
 
 @lru_cache(maxsize=256)
-def _probe(path: Path, _state: tuple[int, int], seconds: float) -> None:
+def _probe_once(path: Path, _state: tuple[int, int], seconds: float) -> None:
     """Probe a file in its present state, once."""
     try:
         # -P: the names of modules beside the script must not hide those of packages.

@@ -41,7 +41,7 @@ def numbers(values: Any, count: int, what: str) -> list[float]:
         ValueError: it is not one.
     """
     fine = isinstance(values, list) and len(values) == count
-    if not fine or not all(_is_number(value) for value in values):
+    if not fine or not all(_is_stored_number(value) for value in values):
         if count == 1 and isinstance(values, list) and len(values) == 1:
             raise ValueError(f"{what} must be a finite number, got {values[0]!r:.80}")
         raise ValueError(f"{what} must be {count} finite numbers, got {values!r:.80}")
@@ -61,5 +61,5 @@ def whole(value: Any, what: str) -> int:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def _is_stored_number(value: Any) -> bool:
     return is_finite(value) and abs(value) < LARGEST

@@ -106,7 +106,7 @@ def structs(value: Any, name: str) -> list[Any]:
     return found or []
 
 
-def number(value: Any, name: str) -> float:
+def number_field(value: Any, name: str) -> float:
     """Return a field of a struct that is one number; NaN if the struct has none or it is empty.
 
     Raises:

@@ -70,7 +70,7 @@ def _table(group: Any) -> tuple[list[Name], list[Name], np.ndarray]:
     blocks = sorted(name for name in records.dtype.names if name.startswith("values_block_"))
     columns: list[Name] = []
     for block in blocks:
-        columns += _plain(literals(bytes(stored.attrs[f"{block}_kind"])))
+        columns += _column_names(literals(bytes(stored.attrs[f"{block}_kind"])))
     values = np.concatenate([records[block].reshape(len(records), -1) for block in blocks], axis=1)
     if values.shape[1] != len(columns) or values.dtype.kind not in "iuf":
         raise ValueError(f"must have {len(columns)} columns of numbers, got {list(values.shape)} {values.dtype}")
@@ -79,7 +79,7 @@ def _table(group: Any) -> tuple[list[Name], list[Name], np.ndarray]:
     return [(_text(name),) for name in records["index"]], columns, values.astype(np.float64)
 
 
-def _plain(names: Any) -> list[Name]:
+def _column_names(names: Any) -> list[Name]:
     # Never shown in full: values that hold each other many times over are small in a file and endless in print.
     if not isinstance(names, list) or not all(isinstance(name, tuple) for name in names):
         raise ValueError(f"names of the columns must be a list of tuples, got a {type(names).__name__}")

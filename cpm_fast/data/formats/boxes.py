@@ -122,29 +122,29 @@ class BoxFile:
                 )
         if not pictures:
             raise ValueError(
-                f"{self.path}: must name the pictures, got {_named(self.images)}, and pictures {_named(names)}"
+                f"{self.path}: must name the pictures, got {_listed(self.images)}, and pictures {_listed(names)}"
             )
         of_image: dict[str, list[BoxRow]] = {}
         for row in self.rows:
             of_image.setdefault(row.image, []).append(row)
-        boxes = [_chosen(of_image.get(matched[name] or "", ()), most, least) for name in names]
+        boxes = [_surest_boxes(of_image.get(matched[name] or "", ()), most, least) for name in names]
         told = [f"{self.path}: {self.empty} boxes without width or height are left out"] if self.empty else []
         without = [name for name, own in zip(names, boxes, strict=True) if not len(own)]
         if without:
-            told.append(f"{self.path}: no box for {len(without)} of {len(names)} pictures: {_named(without)}")
+            told.append(f"{self.path}: no box for {len(without)} of {len(names)} pictures: {_listed(without)}")
         others = [image for image in of_image if image not in pictures]
         if others:
-            told.append(f"{self.path}: boxes of {len(others)} other pictures are not used: {_named(others)}")
+            told.append(f"{self.path}: boxes of {len(others)} other pictures are not used: {_listed(others)}")
         return boxes, told
 
 
-def _chosen(rows: Sequence[BoxRow], most: int | None, least: float | None) -> np.ndarray:
+def _surest_boxes(rows: Sequence[BoxRow], most: int | None, least: float | None) -> np.ndarray:
     known = bool(rows) and all(row.score is not None for row in rows)
     scores = np.array([row.score for row in rows], np.float64) if known else None
     return np.array([rows[i].box for i in surest(len(rows), scores, most, least)]).reshape(-1, 4)
 
 
-def _named(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 

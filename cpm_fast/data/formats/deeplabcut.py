@@ -61,7 +61,7 @@ class DeepLabCut(Subjects):
         parts = tuple(dict.fromkeys(part for table in tables for part in table.parts))
         roots = [path] if path.is_dir() else [path.parent, *_project(path)]
         own = skeleton_file(roots)
-        skeleton = Skeleton.from_toml(own) if own is not None else _named(files[0], parts)
+        skeleton = Skeleton.from_toml(own) if own is not None else _skeleton_named(files[0], parts)
         lacking = [name for name in skeleton.names if name not in parts]
         if lacking:
             raise ValueError(f"{files[0]}: must have the body parts {lacking}, got {list(parts)}")
@@ -155,7 +155,7 @@ class _Table:
         return found
 
 
-def _named(path: Path, parts: tuple[str, ...]) -> Skeleton:
+def _skeleton_named(path: Path, parts: tuple[str, ...]) -> Skeleton:
     try:
         return skeleton_of(path.resolve().parent.name, parts)
     except ValueError as error:

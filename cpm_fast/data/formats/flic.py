@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cpm_fast.data.files.matlab import field, number, read_mat
+from cpm_fast.data.files.matlab import field, number_field, read_mat
 from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
@@ -43,7 +43,7 @@ class FramesInCinema(Subjects):
         examples = read_mat(path, "examples")
         for place, example in enumerate(examples if isinstance(examples, list) else [], 1):
             try:
-                is_test, subject = number(example, "istest") == 1, _subject(example, place)
+                is_test, subject = number_field(example, "istest") == 1, _subject(example, place)
             except ValueError as error:
                 left_out.add(f"example {place}", error)
                 continue

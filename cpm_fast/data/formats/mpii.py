@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.data.files.json_file import numbers, read_json
-from cpm_fast.data.files.matlab import field, number, read_mat, structs
+from cpm_fast.data.files.matlab import field, number_field, read_mat, structs
 from cpm_fast.data.left_out import LeftOut
 from cpm_fast.data.subjects import Subject, Subjects
 from cpm_fast.roi import Roi
@@ -102,19 +102,19 @@ def _person(name: Any, rectangle: Any, identity: tuple[int, int]) -> Subject:
     parts_image = np.full((len(MPII), 2), np.nan)
     occluded = np.zeros(len(MPII), dtype=bool)
     for point in structs(field(rectangle, "annopoints"), "point"):
-        part = number(point, "id")
+        part = number_field(point, "id")
         if part not in range(len(MPII)):
             raise ValueError(f"id of a point must be from 0 to {len(MPII) - 1}, got {part}")
-        parts_image[int(part)] = number(point, "x") - 1, number(point, "y") - 1
+        parts_image[int(part)] = number_field(point, "x") - 1, number_field(point, "y") - 1
         # Some files hold numbers here, some texts.
         flag = field(point, "is_visible")
-        occluded[int(part)] = flag == "0" if isinstance(flag, str) else number(point, "is_visible") == 0
+        occluded[int(part)] = flag == "0" if isinstance(flag, str) else number_field(point, "is_visible") == 0
     known = np.isfinite(parts_image).all(axis=1)
     parts_image[~known] = np.nan
     position = field(rectangle, "objpos")
-    center, scale = (number(position, "x") - 1, number(position, "y") - 1), number(rectangle, "scale")
+    center, scale = (number_field(position, "x") - 1, number_field(position, "y") - 1), number_field(rectangle, "scale")
     annotated = all(map(math.isfinite, (*center, scale)))
-    left, top, right, bottom = (number(rectangle, corner) for corner in HEAD_CORNERS)
+    left, top, right, bottom = (number_field(rectangle, corner) for corner in HEAD_CORNERS)
     head_length = HEAD_SHARE * math.hypot(right - left, bottom - top)
     return Subject(
         image=name,

@@ -13,10 +13,9 @@ from cpm_fast.data.scenes.compose import compose
 from cpm_fast.data.scenes.scene import Scene, ignored_of, scene_of, subjects_of
 from cpm_fast.engine import Engine
 from cpm_fast.inference.finders.finder import Candidate, candidates, chosen
-from cpm_fast.inference.finders.search import overlap
+from cpm_fast.inference.finders.search import middle_within, overlap
 from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import RECIPES
-from cpm_fast.roi import Roi
 
 LEAST_OVERLAP = 0.5
 # Peaks of a lower belief are ignored.
@@ -155,10 +154,5 @@ def matched(scene: Scene, found: Sequence[Candidate]) -> list[Match]:
         right = bool(overlaps) and max(overlaps) >= LEAST_OVERLAP
         if right:
             left.pop(int(np.argmax(overlaps)))
-        matches.append(Match(one.score, right, right or not any(_within(one.roi, square) for square in scene.ignored)))
+        matches.append(Match(one.score, right, right or not middle_within(one.roi, scene.ignored)))
     return matches
-
-
-def _within(roi: Roi, square: Roi) -> bool:
-    """Return whether a region's middle lies in a square."""
-    return all(abs(a - b) <= square.side / 2 for a, b in zip(roi.center, square.center, strict=True))

@@ -19,7 +19,7 @@ from cpm_fast.evaluation.network import PROGRESS_FROM_SAMPLES, SampleReader
 from cpm_fast.evaluation.oks import AveragePrecision, ScoredSubjects, average_precision
 from cpm_fast.evaluation.rule import Rule
 from cpm_fast.inference.asking import Looks, looked
-from cpm_fast.inference.finders.search import overlap
+from cpm_fast.inference.finders.search import middle_within, overlap
 from cpm_fast.inference.parts import Sighting, SubjectCrops, find_parts, subjects_in
 from cpm_fast.inference.settings import Settings
 from cpm_fast.media.image import read_image
@@ -33,7 +33,7 @@ ONE_PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
+class _PictureSamples:
     """A picture: its name, how to read it, rows of its samples, and squares about those who do not count."""
 
     name: str
@@ -129,7 +129,7 @@ class _Finding:
         return np.where(self.order[:, None] < 0, np.nan, parts[self.order])
 
     @cached_property
-    def pictures(self) -> Mapping[str, _Picture]:
+    def pictures(self) -> Mapping[str, _PictureSamples]:
         """The pictures by what the dataset calls them."""
         rows: dict[str, list[int]] = {}
         for row, key in enumerate(self.reader.images):
@@ -143,7 +143,7 @@ class _Finding:
                 if key not in pictures:
                     squares = tuple(Roi.from_box(box, 1.0) for box in source.ignored.get(name, ()))
                     path = source.pictures.path(name)
-                    pictures[key] = _Picture(name, lambda path=path: read_image(path), (), squares)
+                    pictures[key] = _PictureSamples(name, lambda path=path: read_image(path), (), squares)
         return pictures
 
     def _truth(self) -> tuple[ScoredSubjects, Dataset, list[int]]:
@@ -151,7 +151,7 @@ class _Finding:
         truth = ScoredSubjects(reader.images, reader.truth(), np.array(reader.areas))
         return truth, self.dataset, reader.indices
 
-    def _picture(self, rows: Sequence[int]) -> _Picture:
+    def _picture(self, rows: Sequence[int]) -> _PictureSamples:
         first, index = self.samples[rows[0]], self.reader.indices[rows[0]]
         squares = [Roi.from_box(box, 1.0) for box in first.ignored_image]
         for parts in first.others_image:
@@ -161,9 +161,9 @@ class _Finding:
                 low, high = known.min(axis=0), known.max(axis=0)
                 x, y = ((low + high) / 2).tolist()
                 squares.append(Roi((x, y), max(1.0, float((high - low).max()))))
-        return _Picture(first.name, lambda: self.dataset[index].image, tuple(rows), tuple(squares))
+        return _PictureSamples(first.name, lambda: self.dataset[index].image, tuple(rows), tuple(squares))
 
-    def _looked(self) -> Iterator[tuple[tuple[str, _Picture, Sequence[Roi]], SubjectCrops]]:
+    def _looked(self) -> Iterator[tuple[tuple[str, _PictureSamples, Sequence[Roi]], SubjectCrops]]:
         for key, picture in self.pictures.items():
             try:
                 image = picture.read()
@@ -175,12 +175,12 @@ class _Finding:
             rois = [one.roi for one in found]
             yield (key, picture, rois), subjects_in(image, every, self.config, self.settings)
 
-    def _take(self, key: str, picture: _Picture, rois: Sequence[Roi], parts: Sequence[np.ndarray]) -> None:
+    def _take(self, key: str, picture: _PictureSamples, rois: Sequence[Roi], parts: Sequence[np.ndarray]) -> None:
         """Count the regions of a picture, and keep the parts: of the regions first, then of its samples."""
         true = [self.true_rois[row] for row in picture.rows]
         for at in OVERLAPS:
             pairs = matched_regions(rois, true, at)
-            false = [i for i, roi in enumerate(rois) if i not in pairs and not _within(roi, picture.ignored)]
+            false = [i for i, roi in enumerate(rois) if i not in pairs and not middle_within(roi, picture.ignored)]
             self.counts[at] += (len(pairs), len(true) - len(pairs), len(false))
         for i, place in matched_regions(rois, true, MATCHED).items():
             self.matched[picture.rows[place]] = parts[i]
@@ -245,10 +245,3 @@ def matched_regions(rois: Sequence[Roi], true: Sequence[Roi], least: float) -> d
             pairs[i] = best
             del left[best]
     return pairs
-
-
-def _within(roi: Roi, squares: Sequence[Roi]) -> bool:
-    """Return whether a region's middle lies in one of the squares."""
-    return any(
-        all(abs(a - b) <= square.side / 2 for a, b in zip(roi.center, square.center, strict=True)) for square in squares
-    )

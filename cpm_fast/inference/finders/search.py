@@ -179,6 +179,13 @@ def overlap(a: Roi, b: Roi) -> float:
     return shared / (a.side**2 + b.side**2 - shared)
 
 
+def middle_within(roi: Roi, squares: Sequence[Roi]) -> bool:
+    """Return whether a region's middle lies in one of the squares."""
+    return any(
+        all(abs(a - b) <= square.side / 2 for a, b in zip(roi.center, square.center, strict=True)) for square in squares
+    )
+
+
 def sameness(parts: np.ndarray, others: np.ndarray, side: float) -> float:
     """Return the similarity of two poses [P, 2] over the parts that both have: 0 to 1; 0 if there are none.
 

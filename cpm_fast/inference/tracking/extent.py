@@ -27,7 +27,7 @@ def shared(parts: np.ndarray, others: np.ndarray) -> float:
     return _common(one, other) / min(_area(one), _area(other))
 
 
-def inside(parts: np.ndarray, others: np.ndarray) -> bool:
+def nested_in(parts: np.ndarray, others: np.ndarray) -> bool:
     """Return whether a pose is a much smaller one within another, such as one that the network saw on a limb of it."""
     one, other = extent(parts), extent(others)
     if one is None or other is None:

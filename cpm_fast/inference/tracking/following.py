@@ -17,7 +17,7 @@ from cpm_fast.inference.parts import Found, Sighting, look
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.tracking.appearance import blended, color_sameness, limb_colors
 from cpm_fast.inference.tracking.assignment import best_pairs
-from cpm_fast.inference.tracking.extent import inside, shared
+from cpm_fast.inference.tracking.extent import nested_in, shared
 from cpm_fast.inference.tracking.tracker import PassingImage, Tracker, about_parts, of_frame, size_of, sure_parts
 from cpm_fast.media.video import VideoFrame
 from cpm_fast.results.result import Result
@@ -147,9 +147,9 @@ class FollowedSubject:
             "id": self.id,
             "center": self.region.center,
             "side": self.region.side,
-            "parts": _plain(self.parts),
+            "parts": _json_rows(self.parts),
             "velocity": self.velocity.tolist(),
-            "colors": _plain(self.colors),
+            "colors": _json_rows(self.colors),
             "frame": self.frame,
             "free": self.free,
             "free_frame": self.free_frame,
@@ -241,7 +241,7 @@ class Following(Tracker):
                 crowded = any(shared(there.parts, other) > CROWDED_SHARE for other in others)
                 kept.append(subject.seen_as(pose, now, crowded))
                 followed[subject.id] = pose
-            elif now - subject.frame <= LOST_FRAMES and _inside(there.region, image):
+            elif now - subject.frame <= LOST_FRAMES and _has_middle_in(there.region, image):
                 kept.append(subject)
         taken = set(pairs.values())
         for place, pose in enumerate(poses):
@@ -249,7 +249,7 @@ class Following(Tracker):
             known = any(overlap(pose.region, region) > KNOWN_OVERLAP for region in regions)
             # A small pose within a followed one, or one with a higher score, was found on a limb of that subject.
             larger = [other for i, other in enumerate(poses) if i in taken or i < place]
-            known = known or any(inside(sure_of(pose), sure_of(other)) for other in larger)
+            known = known or any(nested_in(sure_of(pose), sure_of(other)) for other in larger)
             if place not in taken and pose.new and not known and len(kept) != self.most:
                 parts, center = sure_of(pose), pose.region.center
                 kept.append(
@@ -293,7 +293,7 @@ def sure_of(pose: FoundPose) -> np.ndarray:
     return np.where(sure_parts(pose.parts, pose.scores)[:, None], pose.parts, np.nan)
 
 
-def _plain(values: np.ndarray) -> list[list[float | None]]:
+def _json_rows(values: np.ndarray) -> list[list[float | None]]:
     return [[float(value) if np.isfinite(value) else None for value in row] for row in values]
 
 
@@ -301,7 +301,7 @@ def _same(pose: FoundPose, other: FoundPose) -> float:
     return sameness(sure_of(pose), sure_of(other), min(pose.region.side, other.region.side))
 
 
-def _inside(region: Roi, image: np.ndarray) -> bool:
+def _has_middle_in(region: Roi, image: np.ndarray) -> bool:
     """Return whether the middle of a region is in an image."""
     x, y = region.center
     return 0 <= x < image.shape[1] and 0 <= y < image.shape[0]

@@ -57,7 +57,7 @@ def types(device: torch.device) -> tuple[torch.dtype, ...]:
     return DTYPES if device.type == "cuda" else (torch.float32,)
 
 
-def named(types: tuple[torch.dtype, ...]) -> str:
+def dtype_names(types: tuple[torch.dtype, ...]) -> str:
     """Name types in words."""
     return " or ".join(str(each) for each in types)
 
@@ -66,7 +66,7 @@ def check_types(**tensors: torch.Tensor) -> None:
     """Refuse tensors of a type that the spectral ops do not take."""
     for name, tensor in tensors.items():
         if tensor.dtype not in types(tensor.device):
-            raise TypeError(f"{name} must be {named(types(tensor.device))}, got {tensor.dtype}")
+            raise TypeError(f"{name} must be {dtype_names(types(tensor.device))}, got {tensor.dtype}")
 
 
 def tile_of(spectra: torch.Tensor) -> int:

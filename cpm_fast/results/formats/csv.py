@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cpm_fast.results.entry import Entry
-from cpm_fast.results.formats.plain import Read, shortest, skeleton_of
+from cpm_fast.results.formats.plain import Read, shared_skeleton, shortest
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 
@@ -24,7 +24,7 @@ VIDEO_COLUMNS = ("frame", "seconds", "id", "roi_left", "roi_top", "roi_side")
 
 def to_csv(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
     """Write results as a CSV table, one row per subject."""
-    skeleton = skeleton_of(entries)
+    skeleton = shared_skeleton(entries)
     video = any(result.frame is not None for result in entries)
     rows: list[list[object]] = [head(skeleton.names if skeleton else (), video)]
     rows += [row for result in entries for row in subject_rows(result, video)]

@@ -16,7 +16,7 @@ from cpm_fast.results.formats.csv import from_csv, name_beside, name_from, to_cs
 from cpm_fast.results.formats.json import from_json, to_json
 from cpm_fast.results.formats.npz import from_npz, to_npz
 from cpm_fast.results.formats.openpose import OPENPOSE, save_openpose
-from cpm_fast.results.formats.plain import Read, skeleton_of
+from cpm_fast.results.formats.plain import Read, shared_skeleton
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
 
@@ -37,7 +37,7 @@ def save_entries(
     if coco_file is not None and form != COCO:
         raise ValueError(f"coco_file is for the form 'coco', got the form {form!r}")
     if form is not None:
-        skeleton_of(entries)
+        shared_skeleton(entries)
         if form not in EXCHANGE:
             raise ValueError(f"form must be one of {list(EXCHANGE)}, or the suffix of path says it, got {form!r}")
         if coco_file is not None:

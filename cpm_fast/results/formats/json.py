@@ -17,8 +17,8 @@ from cpm_fast.results.formats.plain import (
     pair,
     read_margin,
     read_moment,
+    shared_skeleton,
     shortest,
-    skeleton_of,
 )
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
@@ -27,7 +27,7 @@ from cpm_fast.system.files import parse_json
 
 def to_json(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
     """Write results as this package's JSON."""
-    skeleton = skeleton_of(entries)
+    skeleton = shared_skeleton(entries)
     content = {
         "format": FORMAT,
         "version": VERSION,

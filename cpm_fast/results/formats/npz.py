@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.results.entry import Entry
-from cpm_fast.results.formats.plain import FORMAT, VERSION, Read, moment, pair, read_margin, read_moment, skeleton_of
+from cpm_fast.results.formats.plain import (
+    FORMAT,
+    VERSION,
+    Read,
+    moment,
+    pair,
+    read_margin,
+    read_moment,
+    shared_skeleton,
+)
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
@@ -18,13 +27,13 @@ from cpm_fast.system.files import parse_json
 
 def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
     """Write results as NumPy arrays with a JSON header."""
-    skeleton = skeleton_of(entries)
+    skeleton = shared_skeleton(entries)
     parts = len(skeleton) if skeleton else 0
     header = {
         "format": FORMAT,
         "version": VERSION,
         "skeleton": skeleton and skeleton.to_dict(),
-        "images": [_described(entry) for entry in entries],
+        "images": [_image_header(entry) for entry in entries],
         "failures": dict(failures),
     }
     arrays = {
@@ -41,7 +50,7 @@ def to_npz(entries: Sequence[Entry], failures: Mapping[str, str]) -> bytes:
     return file.getvalue()
 
 
-def _described(entry: Entry) -> dict[str, Any]:
+def _image_header(entry: Entry) -> dict[str, Any]:
     """Return what the header says of an image."""
     return {
         "name": entry.name,

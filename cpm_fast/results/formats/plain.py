@@ -50,7 +50,7 @@ def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
-def skeleton_of(entries: Sequence[Entry]) -> Skeleton | None:
+def shared_skeleton(entries: Sequence[Entry]) -> Skeleton | None:
     """Return the skeleton of all entries; None if there are none.
 
     Raises:

@@ -77,13 +77,13 @@ def finder_targets(batch: SceneBatch, network: NetworkConfig) -> FinderTargets:
     octaves = torch.where(sides > 0, torch.log2(sides.clamp_min(1.0) / SIDE_UNIT_PX), 0.0)
     octaves = torch.cat([octaves, octaves.new_zeros(len(octaves), 1)], dim=1)
     side = octaves.gather(1, owner.flatten(1)).view_as(belief)
-    counts = torch.where(batch.doubtful[:, None, None] & ~_within(batch.subjects_box, x, y), DOUBT_WEIGHT, 1.0)
-    counts = counts * ~(_within(batch.ignored_box, x, y) & (belief < CERTAIN))
+    counts = torch.where(batch.doubtful[:, None, None] & ~_cells_within(batch.subjects_box, x, y), DOUBT_WEIGHT, 1.0)
+    counts = counts * ~(_cells_within(batch.ignored_box, x, y) & (belief < CERTAIN))
     weights = torch.stack([counts, SIDE_WEIGHT * (belief > CERTAIN).float()], dim=1)
     return FinderTargets(torch.stack([belief, side], dim=1), weights)
 
 
-def _within(squares: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def _cells_within(squares: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return which cells, at x [1, w] and y [h, 1] box pixels, lie in one of the squares [N, K, 3]: [N, h, w]."""
     away_x = (x - squares[..., 0:1, None]).abs()  # [N, K, 1, w]
     away_y = (y - squares[..., 1:2, None]).abs()

@@ -105,13 +105,13 @@ def import_weights(
         if input_size is not None or preset == "mmpose":
             raise ValueError("preset mmpose and input_size are for mmpose's checkpoints, not for a .caffemodel")
         blobs = read_caffemodel(source)
-        with _naming(source):
+        with _naming_content(source):
             mapping = map_caffe(blobs, preset, skeleton)
     else:
         if preset not in (None, "mmpose"):
             raise ValueError(f"preset of a checkpoint must be mmpose, got {preset!r}; {preset} is for a .caffemodel")
         tensors = read_state_dict(source)
-        with _naming(source):
+        with _naming_content(source):
             mapping = map_mmpose(tensors, skeleton, input_size)
     digest = sha256(source)
     if mapping.problems:
@@ -127,7 +127,7 @@ def import_weights(
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming_content(path: Path) -> Iterator[None]:
     """Put the file's name before errors about its content."""
     try:
         yield

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from cpm_fast.data.files.matlab import field, number, read_arrays, read_mat, structs
+from cpm_fast.data.files.matlab import field, number_field, read_arrays, read_mat, structs
 from support import matlab
 
 scipy_io = pytest.importorskip("scipy.io", reason="needs scipy")
@@ -48,8 +48,8 @@ def test_structs_and_cells(saved):
     cell = np.empty((1, 3), object)
     cell[0, :] = "one", 2.0, [[1, 2], [3, 4]]
     (found,) = saved({"point": inner, "cell": cell, "none": np.empty((0, 0)), "name": "n"})
-    assert [number(point, "id") for point in structs(found, "point")] == [3, 4]
-    assert number(found["point"][0], "x") == 1.5 and np.isnan(number(found["point"][1], "x"))
+    assert [number_field(point, "id") for point in structs(found, "point")] == [3, 4]
+    assert number_field(found["point"][0], "x") == 1.5 and np.isnan(number_field(found["point"][1], "x"))
     assert found["cell"][0] == "one" and found["cell"][1] == 2 and found["cell"][2].tolist() == [[1, 2], [3, 4]]
     assert field(found, "none") is None and field(found, "gone") is None and structs(found, "gone") == []
     assert field([found], "name") == "n"
@@ -58,14 +58,14 @@ def test_structs_and_cells(saved):
 def test_what_annotations_are_not_made_of_is_skipped(saved):
     sparse = pytest.importorskip("scipy.sparse").csc_array(np.eye(3))
     (found,) = saved({"sparse": sparse, "complex": np.array([1j]), "x": 1.0})
-    assert found["sparse"] is None and found["complex"] is None and number(found, "x") == 1
+    assert found["sparse"] is None and found["complex"] is None and number_field(found, "x") == 1
 
 
 def test_numbers_of_the_wrong_kind(saved):
     (found,) = saved({"text": "1", "two": [1.0, 2.0], "endless": np.inf})
     for name in ("text", "two", "endless"):
         with pytest.raises(ValueError, match=f"{name} must be one number, got"):
-            number(found, name)
+            number_field(found, name)
     with pytest.raises(ValueError, match="two must be structs, got"):
         structs(found, "two")
 
@@ -74,8 +74,8 @@ def test_one_number_of_every_kind(saved):
     kinds = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?")
     values = {f"x_{kind}".replace("?", "logical"): np.ones((1, 1), kind) * 7 for kind in kinds}
     (found,) = saved({**values, "small": np.array([[1000.0]]), "half": -0.5})
-    assert [number(found, name) for name in values] == [7] * 11
-    assert (number(found, "small"), number(found, "half")) == (1000, -0.5)
+    assert [number_field(found, name) for name in values] == [7] * 11
+    assert (number_field(found, "small"), number_field(found, "half")) == (1000, -0.5)
 
 
 def element(kind, data, order="<"):
