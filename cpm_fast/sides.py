@@ -82,7 +82,7 @@ def mirror_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if side is not None:
             groups[side[1]][side[0]].append(name)
             continue
-        for side_word, rest in _glued(_plain(name).lower()):
+        for side_word, rest in _glued(_bare(name).lower()):
             groups[("glued", rest)][side_word].append(name)
     pairs = {group[LEFT][0]: group[RIGHT][0] for group in groups.values() if len(group[LEFT]) == len(group[RIGHT]) == 1}
     return tuple((name, pairs[name]) for name in names if name in pairs)
@@ -93,7 +93,7 @@ def _glued(name: str) -> set[tuple[str, str]]:
     found = {
         (side, name.replace(word, PLACE))
         for words in GLUED
-        for side, word in zip((LEFT, RIGHT), map(_plain, words), strict=True)
+        for side, word in zip((LEFT, RIGHT), map(_bare, words), strict=True)
         if name.count(word) == 1
     }
     for word in WORD.finditer(name):

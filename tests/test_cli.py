@@ -295,11 +295,13 @@ def test_a_loss_that_is_not_finite_is_a_bad_result(monkeypatch, capsys):
 
 def test_import_prints_what_went_where(tmp_path, capsys):
     random = np.random.default_rng(0)
-    shapes = {"conv1": (128, 3, 9, 9), "conv2": (128, 128, 9, 9), "conv3": (128, 128, 9, 9), "conv4": (32, 128, 5, 5),
-              "conv5": (512, 32, 9, 9), "conv6": (512, 512, 1, 1), "conv7": (10, 512, 1, 1)}  # fmt: skip
+    sides = ((128, 3, 9), (128, 128, 9), (128, 128, 9), (32, 128, 5), (512, 32, 9), (512, 512, 1), (10, 512, 1))
     blobs = {
-        f"{name}_stage1": [0.01 * random.standard_normal(shape, np.float32), np.zeros(shape[0], np.float32)]
-        for name, shape in shapes.items()
+        f"conv{number}_stage1": [
+            0.01 * random.standard_normal((out, channels, kernel, kernel), np.float32),
+            np.zeros(out, np.float32),
+        ]
+        for number, (out, channels, kernel) in enumerate(sides, 1)
     }
     (tmp_path / "flic.caffemodel").write_bytes(caffe_file.net(blobs))
     assert main(["import", "flic.caffemodel", "-o", "flic.safetensors"]) == FINE

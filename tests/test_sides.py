@@ -7,18 +7,17 @@ from hypothesis import strategies as st
 from cpm_fast.sides import mirror_pairs, side_of, unpaired
 from cpm_fast.skeleton import BUILT_IN
 
-SPELLINGS = [
-    ("left_ear", "right_ear"), ("ear_left", "ear_right"), ("earL", "earR"), ("Left_ear", "Right_ear"),
-    ("left ear", "right ear"), ("L_ear", "R_ear"), ("l-ear", "r-ear"), ("LEar", "REar"), ("lEar", "rEar"),
-    ("EarLeft", "EarRight"), ("ear.l", "ear.r"), ("ear (L)", "ear (R)"), ("leftear", "rightear"),
-    ("earleft", "earright"), ("Ohr links", "Ohr rechts"), ("oreille_gauche", "oreille_droite"), ("paw_LF", "paw_RF"),
-    ("левый глаз", "правый глаз"), ("ucho_lewe", "ucho_prawe"), ("öra vänster", "öra höger"), ("Lt ear", "Rt ear"),
-    ("orelha_esquerda", "orelha_direita"), ("venstre_øre", "højre_øre"), ("linkeroor", "rechteroor"),
-    ("왼귀", "오른귀"), ("ala_sx", "ala_dx"), ("left_paw_left_toe", "right_paw_right_toe"), ("ліва лапа", "права лапа"),
-    ("lpaw", "rpaw"), ("pawl", "pawr"), ("EARL", "EARR"), ("hind Lpaw", "hind Rpaw"), ("lknee1", "rknee1"),
-    ("pata_izq", "pata_der"), ("oreja izqda", "oreja dcha"), ("sol_el", "sağ_el"), ("אוזן שמאל", "אוזן ימין"),
-    ("HL", "HR"), ("fl", "fr"), ("L1", "R1"), ("L", "R"), ("ear1_left", "ear1_right"), ("左耳", "右耳"),
-]  # fmt: skip
+SPELLED = """
+left_ear / right_ear, ear_left / ear_right, earL / earR, Left_ear / Right_ear, left ear / right ear, L_ear / R_ear,
+l-ear / r-ear, LEar / REar, lEar / rEar, EarLeft / EarRight, ear.l / ear.r, ear (L) / ear (R), leftear / rightear,
+earleft / earright, Ohr links / Ohr rechts, oreille_gauche / oreille_droite, paw_LF / paw_RF,
+левый глаз / правый глаз, ucho_lewe / ucho_prawe, öra vänster / öra höger, Lt ear / Rt ear,
+orelha_esquerda / orelha_direita, venstre_øre / højre_øre, linkeroor / rechteroor, 왼귀 / 오른귀, ala_sx / ala_dx,
+left_paw_left_toe / right_paw_right_toe, ліва лапа / права лапа, lpaw / rpaw, pawl / pawr, EARL / EARR,
+hind Lpaw / hind Rpaw, lknee1 / rknee1, pata_izq / pata_der, oreja izqda / oreja dcha, sol_el / sağ_el,
+אוזן שמאל / אוזן ימין, HL / HR, fl / fr, L1 / R1, L / R, ear1_left / ear1_right, 左耳 / 右耳
+"""
+SPELLINGS = [tuple(pair.strip().split(" / ")) for pair in SPELLED.split(",")]
 
 
 @pytest.mark.parametrize(("left", "right"), SPELLINGS)

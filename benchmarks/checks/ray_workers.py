@@ -123,9 +123,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pictures", type=int, default=4000, help="%(default)s")
     parser.add_argument(
-        "--workers", type=Arrangement.parse, nargs="+", default=[Arrangement(1, 2), Arrangement(2, 1)], metavar="WxT",
+        "--workers",
+        type=Arrangement.parse,
+        nargs="+",
+        default=[Arrangement(1, 2), Arrangement(2, 1)],
+        metavar="WxT",
         help="workers x threads of each, in turns (1x2 2x1)",
-    )  # fmt: skip
+    )
     parser.add_argument("--rounds", type=int, default=3, help="runs of each (%(default)s)")
     parser.add_argument("--out", type=Path, help="a .json file of the measurements")
     parser.add_argument("--note", default="", help="goes into that file, such as: other work shared the processor")

@@ -51,8 +51,7 @@ from cpm_fast.weights import load  # noqa: E402
 
 WAYS = ("suggest", "random")
 # Not --hold-out: the study holds out its own frames. The mouse's views are not mirrored.
-TRAINING = ("--init", "compact-lsp", "--mirror", "0", "--scale", "0.9", "1.1", "--rotate", "10", "--hold-out", "0",
-            "--validate-every", "1000000", "--workers", "0")  # fmt: skip
+TRAINING = "--init compact-lsp --mirror 0 --scale 0.9 1.1 --rotate 10 --hold-out 0 --validate-every 1000000 --workers 0"
 # These epochs are timed first, to find how many fit the minutes: 10 to 30 seconds of them.
 PROBE_EPOCHS = 16
 WEIGHTS = "final.safetensors"
@@ -138,8 +137,8 @@ def train(labels: Path, run: Path, epochs: int, seed: int, more: Sequence[str]) 
     """Train into a folder, which is emptied before; seconds."""
     shutil.rmtree(run, ignore_errors=True)
     started = time.perf_counter()
-    words = ["train", "--data", str(labels), "--epochs", str(epochs), "--seed", str(seed), *TRAINING, *more,
-             "-o", str(run)]  # fmt: skip
+    words = ["train", "--data", str(labels), "--epochs", str(epochs), "--seed", str(seed), *TRAINING.split(), *more]
+    words += ["-o", str(run)]
     if cpm_fast(words) != FINE:
         raise RuntimeError(f"training failed: {words}")
     return time.perf_counter() - started
@@ -178,8 +177,16 @@ def error(dataset: Dataset, indices: Sequence[int], weights: Path) -> dict[str, 
     return {"mean_px": float(distances.mean()), "median_px": float(np.median(distances)), "points": len(distances)}
 
 
-def choose(way: str, dataset: Dataset, labeled: Sequence[int], pool: Sequence[int], step: int, pictures: Path,
-           weights: Path, seed: Sequence[int]) -> list[int]:  # fmt: skip
+def choose(
+    way: str,
+    dataset: Dataset,
+    labeled: Sequence[int],
+    pool: Sequence[int],
+    step: int,
+    pictures: Path,
+    weights: Path,
+    seed: Sequence[int],
+) -> list[int]:
     """Return the samples to label next, of those in the pool without labels."""
     left = [index for index in pool if index not in labeled]
     if way == "random":
@@ -206,8 +213,15 @@ def opened(output: Path, setting: Setting, samples: int) -> dict[str, Any]:
     return old
 
 
-def study(data: str, setting: Setting, seeds: int, work: Path, output: Path, more: Sequence[str] = (),
-          trainings: int | None = None) -> dict[str, Any]:  # fmt: skip
+def study(
+    data: str,
+    setting: Setting,
+    seeds: int,
+    work: Path,
+    output: Path,
+    more: Sequence[str] = (),
+    trainings: int | None = None,
+) -> dict[str, Any]:
     """Do the trainings that the file has not, at most so many, and write the file after each.
 
     Raises:

@@ -11,6 +11,8 @@ from cpm_fast.skeleton import LSP, Skeleton
 from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 
 STRIDE = 8
+# Largest side of a convolution's window; csrc/cpu/spectral/kernels.h has the same.
+MAX_KERNEL = 15
 CONCAT_SOURCES = ("features", "beliefs", "center")
 # Side of the center map's averaging window; the release has 9.
 LARGEST_CENTER_POOL = 64
@@ -46,8 +48,8 @@ class Conv:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if not is_whole(self.kernel) or self.kernel < 1 or self.kernel > 15 or self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd and from 1 to 15, got {self.kernel!r}")
+        if not is_whole(self.kernel) or not 1 <= self.kernel <= MAX_KERNEL or self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd and from 1 to {MAX_KERNEL}, got {self.kernel!r}")
         if not is_whole(self.channels) or not 1 <= self.channels <= MOST_CHANNELS:
             raise ValueError(
                 f"channels must be a positive whole number of at most {MOST_CHANNELS}, got {self.channels!r}"

@@ -49,7 +49,7 @@ except ImportError as error:
 _has_triton = find_spec("triton") is not None
 _has_cuda = _native is not None and bool(_native.has_cuda)
 
-# The only global state of the package: the request, and which fallbacks have been announced.
+# The request, and which fallbacks have been announced.
 _requested: str | None = os.environ.get("CPM_FAST_BACKEND") or None
 _announced: set[tuple[str, str]] = set()
 _forked = False

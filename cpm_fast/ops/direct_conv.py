@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from cpm_fast.config import MAX_KERNEL
 from cpm_fast.ops import backend
 from cpm_fast.ops.maps import (
-    MAX_KERNEL,
     NO_POOL,
     Pool,
     check_out,

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from cpm_fast.config import MAX_KERNEL
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address, address_range, foreign_kind
 
-# Largest side of a convolution's window.
-MAX_KERNEL = 15
 # (side, padding) of the windows of a maximum, two cells apart.
 Pool = tuple[int, int]
 POOLS: tuple[Pool, ...] = ((2, 0), (3, 0), (3, 1))

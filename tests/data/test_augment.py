@@ -24,8 +24,8 @@ BEETLE = Skeleton(
 NETWORK = replace(preset("compact", BEETLE), input_size=(160, 192))
 PEOPLE = 2
 # One color per dot, BGR: each has a full channel, so that no dot's edge towards black looks like another dot.
-COLORS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255), (255, 128, 0),
-                   (0, 255, 128), (128, 0, 255), (0, 128, 255), (255, 0, 128), (128, 255, 0)])  # fmt: skip
+HEX_COLORS = "ff0000 00ff00 0000ff ffff00 00ffff ff00ff ff8000 00ff80 8000ff 0080ff ff0080 80ff00"
+COLORS = np.array([list(bytes.fromhex(color)) for color in HEX_COLORS.split()])
 COLOR_TOLERANCE = 40
 DOT_RADIUS_PX, SUBPIXEL_BITS = 7.0, 4
 # The picture allows half a pixel: dots are painted to 1/16 px and found by whole pixels.

@@ -31,13 +31,22 @@ TINY_PERSON = replace(
     first=(Conv(1, 4),),
     refine=(*(Conv(3, 4),) * 5, Conv(1, 4)),
 )
-PICTURES = {"photo.jpg": (560, 400), "group.jpg": (500, 480), "folder/1.png": (60, 50), "folder/2.png": (60, 50),
-            "more/3.png": (60, 50), "mouse1.png": (220, 230), "mouse2.png": (130, 140),
-            "mouse3.png": (200, 210), "mouse4.png": (120, 140), "a.jpg": (560, 400),
-            "b.jpg": (60, 50)}  # fmt: skip
+PICTURES = {
+    "photo.jpg": (560, 400),
+    "group.jpg": (500, 480),
+    "folder/1.png": (60, 50),
+    "folder/2.png": (60, 50),
+    "more/3.png": (60, 50),
+    "mouse1.png": (220, 230),
+    "mouse2.png": (130, 140),
+    "mouse3.png": (200, 210),
+    "mouse4.png": (120, 140),
+    "a.jpg": (560, 400),
+    "b.jpg": (60, 50),
+}
 # Index of each convolution in torchvision's VGG-19, its output and its input channels, as far as the trunk goes.
-VGG_LAYERS = ((0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256),
-              (16, 256, 256), (19, 512, 256), (21, 512, 512), (23, 512, 512))  # fmt: skip
+VGG_CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 256, 512, 512, 512)
+VGG_LAYERS = tuple(zip((0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23), VGG_CHANNELS[1:], VGG_CHANNELS, strict=False))
 
 
 def write_all(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -122,13 +123,17 @@ def test_arrays_of_numbers():
 
 def test_infer_takes_numpy_numbers():
     image = DrawnFigures(np.int64(1), np.int64(3))[0].image
-    results = cpm_fast.infer(
-        image, model="compact-drawn", device="cpu", find="search", max_subjects=np.int64(3),
-        min_find_score=np.float32(0.0), batch=np.int32(2), threads=np.uint8(1), readers=np.int64(0),
-        max_pixels=np.int64(10**8), pyramid=np.array([1.0], np.float32),
-    )  # fmt: skip
-    wanted = cpm_fast.infer(image, model="compact-drawn", device="cpu", find="search", max_subjects=3,
-                            min_find_score=0.0, batch=2, threads=1)  # fmt: skip
+    search = partial(cpm_fast.infer, image, model="compact-drawn", device="cpu", find="search")
+    results = search(
+        max_subjects=np.int64(3),
+        min_find_score=np.float32(0.0),
+        batch=np.int32(2),
+        threads=np.uint8(1),
+        readers=np.int64(0),
+        max_pixels=np.int64(10**8),
+        pyramid=np.array([1.0], np.float32),
+    )
+    wanted = search(max_subjects=3, min_find_score=0.0, batch=2, threads=1)
     assert 1 <= len(results[0]) <= 3
     np.testing.assert_array_equal(results[0].keypoints, wanted[0].keypoints)
 

@@ -82,10 +82,10 @@ def counted(profile: Profile, device: str) -> Values:
     names = sorted(
         {re.escape(re.split(r"[<(]", name.removeprefix("void "))[0].split("::")[-1]) for name in profile.names}
     )
-    command = [tool, "--clock-control", "none", "--target-processes", "all", "--csv", "--page", "raw",
-               *(part for section in SECTIONS for part in ("--section", section)),
-               "-k", f"regex:^({'|'.join(names)})$", "--launch-skip", "0", "--launch-count", str(8 * LONGEST),
-               sys.executable, str(ENTRY), "--subject", device]  # fmt: skip
+    options = ["--clock-control", "none", "--target-processes", "all", "--csv", "--page", "raw"]
+    options += [part for section in SECTIONS for part in ("--section", section)]
+    options += ["-k", f"regex:^({'|'.join(names)})$", "--launch-skip", "0", "--launch-count", str(8 * LONGEST)]
+    command = [tool, *options, sys.executable, str(ENTRY), "--subject", device]
     code, text = run(command, NCU_S)
     kernels = read(text)
     if code or not kernels:

@@ -18,9 +18,16 @@ TRAINING = {"cuda": (("cpm6", 16), ("compact", 32)), "cpu": (("tiny", 2),)}
 LAYER_BATCHES = {"cuda": (32, 1), "cpu": (1,)}
 TINY_SIDE = 32
 TINY = replace(
-    preset("compact"), input_size=(TINY_SIDE, TINY_SIDE), stages=2, trunk=((Conv(3, 4),), (Conv(5, 4),), (Conv(3, 4),)),
-    tail=(), features=(Conv(1, 4),), first=(Conv(5, 4),), refine=(Conv(7, 4),), dropout=0.0,
-)  # fmt: skip
+    preset("compact"),
+    input_size=(TINY_SIDE, TINY_SIDE),
+    stages=2,
+    trunk=((Conv(3, 4),), (Conv(5, 4),), (Conv(3, 4),)),
+    tail=(),
+    features=(Conv(1, 4),),
+    first=(Conv(5, 4),),
+    refine=(Conv(7, 4),),
+    dropout=0.0,
+)
 
 
 def network(name: str) -> NetworkConfig:

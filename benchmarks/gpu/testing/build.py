@@ -14,8 +14,7 @@ import json, cpm_fast, cpm_fast._C
 from cpm_fast.ops import backend
 print(json.dumps({"build": backend.build_info(), "native": backend.native_missing("cpu"), "place": cpm_fast.__file__}))
 """
-INSTALL = ("-m", "pip", "install", "-e", ".", "--no-build-isolation", "--no-deps", "-v", "--disable-pip-version-check",
-           "--no-index")  # fmt: skip
+INSTALL = "-m pip install -e . --no-build-isolation --no-deps -v --disable-pip-version-check --no-index"
 # Shares of the step's time: for the whole package, and for the one without native code if that fails.
 BUILD_SHARE, PLAIN_SHARE = 0.7, 0.2
 
@@ -40,11 +39,11 @@ def install(device: str) -> Values:
     if "CPM_FAST_CUDA_ARCHS" not in os.environ and (arch := capability(device)):
         environment["CPM_FAST_CUDA_ARCHS"] = arch
     build_s = BUILD_SHARE * step_limit_s()
-    code, text = run(python(*INSTALL), build_s, environment)
+    code, text = run(python(*INSTALL.split()), build_s, environment)
     if code == 0:
         return {"there": False, "environment": environment, "output": text[-3000:]}
     reason = f"pip took more than {build_s:g} s" if code == 124 else f"pip ended with code {code}"
-    plain = run(python(*INSTALL), PLAIN_SHARE * step_limit_s(), {"CPM_FAST_NATIVE": "off"})[0]
+    plain = run(python(*INSTALL.split()), PLAIN_SHARE * step_limit_s(), {"CPM_FAST_NATIVE": "off"})[0]
     return {
         "state": "failed",
         "reason": f"{reason}; without native code it ended with code {plain}",

@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from benchmarks.gpu.visit.cases import Case, Rows, Skipped, Values
 from benchmarks.gpu.visit.tools import found, output
 
-PACKAGES = ("torch", "triton", "numpy", "opencv-python-headless", "opencv-python", "safetensors", "tqdm", "matplotlib",
-            "pytest", "hypothesis", "scipy", "pybind11", "setuptools", "nvidia-cudnn-cu13")  # fmt: skip
+PACKAGES = (
+    "torch triton numpy opencv-python-headless opencv-python safetensors tqdm matplotlib "
+    "pytest hypothesis scipy pybind11 setuptools nvidia-cudnn-cu13"
+)
 TOOLS = ("nvcc", "ncu", "compute-sanitizer", "cuobjdump", "cmake", "ninja", "c++")
 GPU_FACTS = "name,driver_version,memory.total,compute_cap,clocks.sm,clocks.mem,clocks.max.sm,power.draw,temperature.gpu"
 
@@ -27,7 +29,7 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 def versions() -> Values:
     there = {}
-    for package in PACKAGES:
+    for package in PACKAGES.split():
         try:
             there[package] = version(package)
         except PackageNotFoundError:
@@ -62,8 +64,8 @@ def torch_facts(device: str) -> Values:
     if not torch.cuda.is_available():
         raise Skipped(f"no CUDA device: torch {torch.__version__} of CUDA {torch.version.cuda} sees none")
     properties = torch.cuda.get_device_properties(0)
-    names = ("name", "major", "minor", "multi_processor_count", "total_memory", "L2_cache_size",
-             "shared_memory_per_block_optin", "regs_per_multiprocessor")  # fmt: skip
+    sizes = "total_memory L2_cache_size shared_memory_per_block_optin regs_per_multiprocessor"
+    names = ("name", "major", "minor", "multi_processor_count", *sizes.split())
     return {
         **facts,
         "cudnn": torch.backends.cudnn.version(),

@@ -30,9 +30,8 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 def sanitized(tool: str, kind: str, arguments: tuple[str, ...], device: str, seconds: float) -> Values:
     marked = "gpu" if device == "cuda" else "not gpu and not slow"
-    command = [tool, "--tool", kind, "--target-processes", "all", "--launch-timeout", "60",
-               "--error-exitcode", str(FOUND_CODE),
-               *pytest_command("-x", "-m", marked, *arguments)]  # fmt: skip
+    options = f"--tool {kind} --target-processes all --launch-timeout 60 --error-exitcode {FOUND_CODE}"
+    command = [tool, *options.split(), *pytest_command("-x", "-m", marked, *arguments)]
     # Freed memory is returned, so that the tool finds uses after that.
     code, text = run(command, seconds, {**pytest_environment(None), "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
     summary = re.findall(r"^=+ (?:ERROR|RACECHECK) SUMMARY: .*$", text, re.MULTILINE)

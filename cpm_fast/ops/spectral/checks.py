@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from cpm_fast.config import MAX_KERNEL
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops.cuda import DTYPES
-from cpm_fast.ops.maps import MAX_KERNEL
 from cpm_fast.reference.direct_conv import BLOCK
 
 TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)

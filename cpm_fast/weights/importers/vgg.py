@@ -15,11 +15,19 @@ from cpm_fast.weights.importers.state_dict import read_state_dict
 # Convolutions of the trunk, and their indices in torchvision's `vgg19().features`. The tail is VGG's fourth block,
 # which a fourth pool would end.
 VGG19 = {
-    "block1_conv1": 0, "block1_conv2": 2,
-    "block2_conv1": 5, "block2_conv2": 7,
-    "block3_conv1": 10, "block3_conv2": 12, "block3_conv3": 14, "block3_conv4": 16,
-    "tail1": 19, "tail2": 21, "tail3": 23, "tail4": 25,
-}  # fmt: skip
+    "block1_conv1": 0,
+    "block1_conv2": 2,
+    "block2_conv1": 5,
+    "block2_conv2": 7,
+    "block3_conv1": 10,
+    "block3_conv2": 12,
+    "block3_conv3": 14,
+    "block3_conv4": 16,
+    "tail1": 19,
+    "tail2": 21,
+    "tail3": 23,
+    "tail4": 25,
+}
 # torchvision's input: RGB, (pixel / 255 - mean) / std.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

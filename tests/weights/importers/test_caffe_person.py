@@ -22,8 +22,12 @@ TRUNK = (
     ("conv4_1", 512, 256, 3), ("conv4_2", 512, 512, 3), ("conv4_3", 512, 512, 3), ("conv4_4", 512, 512, 3),
     ("conv5_1", 512, 512, 3), ("conv5_2_CPM", 128, 512, 3), ("conv6_1_CPM", 512, 128, 1), ("conv6_2_CPM", 1, 512, 1),
 )  # fmt: skip
-HEAD = (("Mconv1", 128, 129, 7), ("Mconv2", 128, 128, 7), ("Mconv3", 128, 128, 7), ("Mconv4", 128, 128, 7),
-        ("Mconv5", 128, 128, 7), ("Mconv6", 128, 128, 1), ("Mconv7", 1, 128, 1))  # fmt: skip
+HEAD = (
+    ("Mconv1", 128, 129, 7),
+    *((f"Mconv{number}", 128, 128, 7) for number in (2, 3, 4, 5)),
+    ("Mconv6", 128, 128, 1),
+    ("Mconv7", 1, 128, 1),
+)
 STAGES = (2, 3, 4)
 LAYERS = (*TRUNK, *((f"{name}_stage{stage}", *sides) for stage in STAGES for name, *sides in HEAD))
 
