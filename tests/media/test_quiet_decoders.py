@@ -1,5 +1,6 @@
 """No line of OpenCV, FFmpeg or a picture library reaches the terminal, for any damage."""
 
+import os
 import subprocess
 import sys
 
@@ -7,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
+from cpm_fast.media.decoder_log import heard
 from support import clips
 
 READ = """
 import sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
+from cpm_fast.media.decoder_log import heard
 from cpm_fast.media.image import read_image
 from cpm_fast.media.video import Video, is_video_file
 found = [0, 0]
@@ -85,3 +88,21 @@ def test_damaged_videos(suffix, tmp_path):
         (tmp_path / f"{name}{suffix}").write_bytes(content)
     fine, _ = read_quietly(tmp_path, len(files) + 1)
     assert fine >= 1
+
+
+def test_lines_of_others_pass_while_pictures_are_decoded(capfd):
+    def decode() -> int:
+        os.write(2, b"somebody else's line\nlibpng warning: iCCP: known incorrect sRGB profile\n")
+        return 3
+
+    assert heard(decode) == (3, [])
+    assert capfd.readouterr().err == "somebody else's line\n"
+
+
+def test_all_lines_of_a_failed_check_are_a_decoder_s(capfd):
+    def decode() -> None:
+        os.write(2, b"OpenCV(5.0.0) a.cpp:1: error: (-2) in function 'f'\n> Too long:\n>     'a < b'\n> where\nmine\n")
+        os.write(2, b"> quoted by somebody else\n")
+
+    heard(decode)
+    assert capfd.readouterr().err == "mine\n> quoted by somebody else\n"

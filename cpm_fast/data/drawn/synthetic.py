@@ -8,19 +8,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from cpm_fast.data.drawn.figures import (
-    SKIN_BGR,
+from cpm_fast.data.drawn.figures import SKIN_BGR, Figure, draw_figure
+from cpm_fast.data.drawn.poses import UPRIGHT_HEADS
+from cpm_fast.data.drawn.shapes import (
     SUBPIXEL_BITS,
-    Figure,
     any_color,
     capsules,
-    draw_figure,
     fixed_point,
     paint_polygon,
     pick_color,
     shade,
 )
-from cpm_fast.data.drawn.poses import UPRIGHT_HEADS
 from cpm_fast.data.sample import Sample
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, Skeleton

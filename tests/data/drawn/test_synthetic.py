@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from cpm_fast.data.drawn.figures import EYE_BGR, capsules, draw_figure
+from cpm_fast.data.drawn.figures import EYE_BGR, draw_figure
 from cpm_fast.data.drawn.poses import MOTIONS
+from cpm_fast.data.drawn.shapes import capsules
 from cpm_fast.data.drawn.synthetic import DrawnFigures, draw_sample
 from cpm_fast.roi import LIMB_RATIOS, Roi
 from cpm_fast.skeleton import LSP
