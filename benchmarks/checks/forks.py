@@ -77,7 +77,7 @@ def fork_one(engine: cpm_fast.Engine, crops: torch.Tensor, wanted: list[torch.Te
             torch.set_num_threads(1)
             code = 0 if all(map(torch.equal, engine(crops), wanted)) else 3
         finally:
-            # An error must not go on in the caller, of which the parent runs too.
+            # An error must not reach the caller, whose code the parent runs too.
             os._exit(code)
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):

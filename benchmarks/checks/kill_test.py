@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--each", type=int, default=6, help="kills of one run, at most (%(default)s)")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3)), help="of the instants")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
-    parser.add_argument("--train", type=Path, metavar="FOLDER", help="only run, or go on with, the run of a folder")
+    parser.add_argument("--train", type=Path, metavar="FOLDER", help="only start or resume the run of a folder")
     parser.add_argument("--workers", type=int, default=0, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.train:

@@ -21,7 +21,7 @@ REMEDIES = {
 
 
 def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
-    """Return a message for all images in which nobody was found, and one for those with a low mean score.
+    """Return a message for all images in which nobody was found, and one for the images with a low mean score.
 
     Args:
         results: of the images.

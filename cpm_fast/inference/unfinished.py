@@ -100,7 +100,7 @@ class Unfinished:
 
 
 class Journal:
-    """Lines that outlive their process: each is handed to the system before the work goes on."""
+    """Lines that outlive their process: each is handed to the system before the work continues."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("ab")

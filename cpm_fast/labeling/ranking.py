@@ -90,7 +90,7 @@ def readable(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, np.ndarr
 
 
 def as_sources(pictures: dict[str, np.ndarray]) -> list[Source]:
-    """Return images [H, W, 3] uint8 BGR under the names that warnings and errors shall give them."""
+    """Return images [H, W, 3] uint8 BGR under the names that warnings and errors give them."""
     return [Source(name, picture) for name, picture in pictures.items()]
 
 

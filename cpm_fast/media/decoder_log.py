@@ -31,9 +31,9 @@ DAMAGE_LINE = re.compile(
 )
 
 
-# OpenCV's messages of failed checks go on over several lines.
+# OpenCV's messages of failed checks take several lines.
 MORE_OF_LINE = re.compile(rb"^> ")
-# What OpenCV's log puts before a message: level, time, file and line.
+# The start of a message in OpenCV's log: level, time, file and line.
 LOG_START = re.compile(rb"^\[[^\]]*\] global \S+ ")
 
 

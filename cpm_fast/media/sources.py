@@ -173,7 +173,7 @@ def sources_of(
 
 
 def _name_of_file(file: Any, name: str) -> str:
-    """Return the name of the file behind an open file or a PIL image, as far as it has one (`<stdin>` is none)."""
+    """Return the name of the file behind an open file or a PIL image; `name` if there is none (`<stdin>`)."""
     return shown(Path(file)) if isinstance(file, str | os.PathLike) and file and "<" not in str(file)[:1] else name
 
 

@@ -72,7 +72,7 @@ def check_out(x: torch.Tensor, outputs: int, pool: Pool | None, out: torch.Tenso
 
 
 def note_written(out: torch.Tensor) -> None:
-    """Let autograd notice that native code has written a tensor, which it may have kept for a backward pass."""
+    """Tell autograd that native code has written a tensor that it may have kept for a backward pass."""
     if not torch.compiler.is_compiling() and not out.is_inference():
         torch.autograd.graph.increment_version(out)
 

@@ -1,4 +1,4 @@
-"""Search for subjects by a finder that knows their centers and not their sides: the released person network.
+"""Search for subjects by a finder of their centers, not of their sides: the released person network.
 
 The steps are those of the release's demo. The picture is brought to the height of the pose network's box, 368 px, and
 the map to the pixels of that picture. Every pixel whose belief is high, and the highest among its neighbors, is a

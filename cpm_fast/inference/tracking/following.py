@@ -97,7 +97,7 @@ class FollowedSubject:
         return np.array(self.free) + self.velocity * (frame - self.free_frame)
 
     def moved(self, frame: int) -> FollowedSubject:
-        """Return the subject at the place to which its velocity has brought it by a frame.
+        """Return the subject moved by its velocity to a frame.
 
         A subject seen in the previous frame moves on from there. One that was lost among others may have been confused
         with one of them at the end, so it moves on from where it was last apart.

@@ -120,8 +120,8 @@ export class View {
     if (chosen) { c.beginPath(); c.arc(x, y, radius + 4.5, 0, 2 * Math.PI); c.lineWidth = 1.5; c.strokeStyle = "#fff"; c.stroke(); }
   }
 
-  // Names of the parts of the active subject and of predictions. Of names that would cover each other one is drawn: the
-  // chosen part's before others, the active subject's before those of predictions.
+  // Names of the parts of the active subject and of predictions. One of several names that would cover each
+  // other is drawn: the chosen part's before others, the active subject's before those of predictions.
   drawNames(c, figures, style) {
     const rank = ({ figure, part }) => (figure.dim ? 2 : part === style.part ? 0 : 1);
     const named = figures.filter((figure) => figure.active || figure.dim).flatMap((figure) =>
