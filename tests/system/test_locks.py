@@ -11,6 +11,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from cpm_fast.system import locks
 from cpm_fast.system.locks import HELD, LOCK_FILE, FolderInUse, folder_lock
 
 HOLD = """
@@ -140,3 +141,20 @@ def test_a_link_in_place_of_the_lock_file_costs_nobody_a_file(tmp_path):
     os.mkfifo(tmp_path / LOCK_FILE)
     with pytest.raises(OSError, match="got a link, folder, pipe or device"), folder_lock(tmp_path):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file is not removed there")
+def test_a_file_that_its_holder_removes_meanwhile_is_no_lock(tmp_path, monkeypatch):
+    """Its holder ends between our opening and locking: the next process would lock a new file of that name."""
+    real, taken = locks._lock, []
+
+    def late(handle):
+        real(handle)
+        if not taken:
+            (tmp_path / LOCK_FILE).unlink()
+        taken.append(handle)
+
+    monkeypatch.setattr(locks, "_lock", late)
+    with folder_lock(tmp_path):
+        assert len(taken) == 2
+        assert os.path.samestat(os.fstat(taken[-1]), os.stat(tmp_path / LOCK_FILE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,8 +22,10 @@ from cpm_fast.system.limits import check_file
 LARGEST_RATIO, FREE_BYTES = 100, 1 << 24
 LARGEST_BYTES = 1 << 40
 PROBE = Path(__file__).with_name("hdf5_probe.py")
-# A good file of 14 KB takes half a second, which is the start of Python.
-PROBE_SECONDS = 20.0
+# Seconds of a processor; a good file of 14 KB takes half a second, which is the start of Python.
+PROBE_SECONDS = 10.0
+# A busy machine gives a process a small part of a processor: a good file must not be refused for that.
+LONGEST_WAIT = 20
 
 
 def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
@@ -32,7 +35,7 @@ def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
 
     Args:
         path: of the file.
-        seconds: the time limit.
+        seconds: the limit of processor time; of time where the system has no such limit.
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,11 +52,16 @@ def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
 @lru_cache(maxsize=256)
 def _probe_once(path: Path, _state: tuple[int, int], seconds: float) -> None:
     """Probe a file in its present state, once."""
+    busy = f"{path}: damaged: the HDF5 library takes more than {seconds:g} s to read it"
+    wait = seconds * (LONGEST_WAIT if hasattr(signal, "SIGXCPU") else 1)
     try:
         # -P: the names of modules beside the script must not hide those of packages.
-        ended = subprocess.run([sys.executable, "-P", PROBE, path], timeout=seconds, capture_output=True, check=False)
+        command = [sys.executable, "-P", str(PROBE), str(path), str(math.ceil(seconds))]
+        ended = subprocess.run(command, timeout=wait, capture_output=True, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(f"{path}: damaged: the HDF5 library takes more than {seconds:g} s to read it") from None
+        raise ValueError(busy) from None
+    if hasattr(signal, "SIGXCPU") and ended.returncode == -signal.SIGXCPU:
+        raise ValueError(busy)
     if ended.returncode < 0:
         raise ValueError(f"{path}: damaged: the HDF5 library crashes on it (signal {-ended.returncode})")
 

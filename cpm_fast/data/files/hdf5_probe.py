@@ -34,6 +34,15 @@ def probe(path: str) -> None:
                 _attempt(lambda node=node: _content(node))
 
 
+def limit_processor_time(seconds: int) -> None:
+    """Let the system end this process with SIGXCPU after so much work; without such limits the parent's clock does."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+
+
 def _content(dataset: Any) -> None:
     if dataset.chunks is not None:
         dataset.id.get_num_chunks()
@@ -52,6 +61,7 @@ def _attempt(read: Any) -> Any:
 
 
 if __name__ == "__main__":
+    limit_processor_time(int(sys.argv[2]))
     try:
         probe(sys.argv[1])
     except (OSError, ValueError, RuntimeError, KeyError):

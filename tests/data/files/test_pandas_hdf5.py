@@ -4,10 +4,12 @@ import base64
 import gzip
 import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
 
+from cpm_fast.data.files import hdf5
 from cpm_fast.data.files.hdf5 import check_hdf5
 from cpm_fast.data.files.pandas_hdf5 import read_frame
 from cpm_fast.data.formats.annotation_set import AnnotationSet
@@ -153,6 +155,16 @@ ENDLESS = (
     "72PzkMdz7sh5GY/gOdfj+Z6VnJy/C+fcczmvDufYUznvB0/3RuW8beh37NgFZth5cda6cm8OVBH3WTyw3zo6S7OmA5lJ796av0ryBzFyjN5ecr"
     "0VAiNqnamu/gJtSx+f6DYAAA=="
 )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="POSIX")
+def test_a_good_file_is_not_refused_on_a_busy_machine(tmp_path, monkeypatch):
+    """There a process waits: only its work counts."""
+    path, probe = tmp_path / "labels.h5", tmp_path / "probe.py"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(hdf5, "PROBE", probe)
+    probe.write_text("import time\ntime.sleep(2)\n")
+    check_hdf5(path, seconds=1)
 
 
 def test_a_file_that_keeps_the_library_busy_is_refused(tmp_path):
