@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,23 +55,44 @@ class Given:
 
 @dataclass(frozen=True)
 class Looks:
-    """A pose network with equal scores for every region, all parts in its middle, and a given score for the first."""
+    """A pose network with equal scores for every region, all parts in its middle, and a given score for the first.
+
+    Args:
+        whole: the score of the whole picture.
+        peak: that of the other regions.
+        moved: how far to the right of a region's middle the region of its parts is.
+        again: the score of a second look.
+    """
 
     whole: float
     peak: float
+    moved: float = 0.0
+    again: float = 0.0
+    looks: list[int] = field(default_factory=list)
 
     def of(self, engine: Any, settings: Any, image: np.ndarray, rois: list[Roi]) -> SimpleNamespace:
-        scores = np.array([self.whole, *[self.peak] * (len(rois) - 1)])
-        parts = np.array([[roi.center] * 14 for roi in rois])
-        return SimpleNamespace(scores=scores, parts=parts, sightings=lambda _: [Sighting(roi) for roi in rois])
+        self.looks.append(len(rois))
+        first = len(self.looks) == 1
+        return SimpleNamespace(
+            scores=np.array([self.whole, *[self.peak] * (len(rois) - 1)] if first else [self.again] * len(rois)),
+            parts=np.array([[roi.center] * 14 for roi in rois]),
+            rois=rois,
+            settings=settings,
+            centered=lambda: [Roi((roi.center[0] + self.moved, roi.center[1]), roi.side) for roi in rois],
+            sightings=lambda _: [Sighting(roi) for roi in rois],
+        )
 
 
 def regions(
     engine: Any, image: np.ndarray = PICTURE, whole: float = 0.0, peak: float = 0.5, **limits: Any
 ) -> list[Roi]:
+    return seen_by(Looks(whole, peak), engine, image, **limits)
+
+
+def seen_by(looks: Looks, engine: Any, image: np.ndarray = PICTURE, **limits: Any) -> list[Roi]:
     finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cpm_fast.inference.finders.finder.View", Looks(whole, peak))
+        patch.setattr("cpm_fast.inference.finders.finder.View", looks)
         return [one.roi for one in finder.sightings(engine, cpm_fast.inference.settings.Settings(), image)]
 
 
@@ -84,12 +105,12 @@ def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
         assert np.allclose(second.center, (240 * scale, 60 * scale), atol=9 * scale)
         assert first.side == pytest.approx(0.4 * 320 * scale, rel=0.02)
         assert second.side == pytest.approx(0.2 * 320 * scale, rel=0.02)
-    assert engine.sizes[:2] == [(240, 320), (120, 160)]
+    assert engine.sizes[:3] == [(360, 480), (184, 240), (96, 120)]
 
 
 def test_limits() -> None:
-    engine = Given((0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.2, 0.6), (0.8, 0.5, 0.2, 0.35))
-    assert [len(regions(engine, min_find_score=least)) for least in (0.1, 0.5, 0.6, 0.95)] == [3, 2, 1, 0]
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.6), (0.8, 0.5, 0.3, 0.35))
+    assert [len(regions(engine, min_find_score=least)) for least in (0.1, 0.5, 0.55, 0.95)] == [3, 2, 1, 0]
     assert len(regions(engine, max_subjects=2)) == 2 and regions(engine, max_subjects=1)[0].center[0] < 100
 
 
@@ -104,10 +125,40 @@ def test_whole_picture_is_the_subject_if_its_peaks_are_higher() -> None:
     assert regions(nobody, whole=0.6, min_find_score=0.7) == []
 
 
-def test_mean_of_belief_and_peaks_is_the_score() -> None:
+def test_a_fifth_of_the_belief_and_four_of_the_peaks_are_the_score() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.4))
-    assert [len(regions(engine, peak=peak)) for peak in (0.5, 0.1, -2.0)] == [2, 1, 1]
-    assert regions(engine, peak=-2.0, min_find_score=0.5) == []
+    assert [len(regions(engine, peak=peak)) for peak in (0.5, 0.25, 0.1, -2.0)] == [2, 1, 0, 0]
+    assert len(regions(engine, peak=-2.0, min_find_score=0.1)) == 1
+
+
+def test_the_surer_of_two_looks_stays() -> None:
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
+    first = regions(engine)
+    surer = Looks(0.0, 0.5, moved=6.0, again=0.7)
+    assert [(a.center[0] - b.center[0], a.side) for a, b in zip(seen_by(surer, engine), first, strict=True)] == [
+        (pytest.approx(6.0), first[0].side),
+        (pytest.approx(6.0), first[1].side),
+    ]
+    assert surer.looks == [3, 2]
+    assert seen_by(Looks(0.0, 0.5, moved=6.0, again=0.4), engine) == first
+    # The peaks of the second look are the whole picture's rivals too.
+    assert len(seen_by(Looks(0.6, 0.5, moved=6.0, again=0.7), engine)) == 2
+    assert seen_by(Looks(0.6, 0.5, moved=6.0, again=0.4), engine) == [Roi.whole_image(*PICTURE.shape[:2])]
+    same, nobody = Looks(0.0, 0.5), Looks(0.0, 0.5, moved=6.0)
+    seen_by(same, engine)
+    seen_by(nobody, engine, min_find_score=0.9)
+    assert same.looks == nobody.looks == [3]
+
+
+def test_regions_that_become_one_are_one_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Meeting(Looks):
+        def of(self, *given: Any) -> SimpleNamespace:
+            view = super().of(*given)
+            view.centered = lambda: [Roi((160.0, 120.0), roi.side) for roi in given[3]]
+            return view
+
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
+    assert [roi.center for roi in seen_by(Meeting(0.0, 0.5, again=0.7), engine)] == [(160.0, 120.0)]
 
 
 def test_one_pose_is_one_subject() -> None:

@@ -41,7 +41,7 @@ def add_limit_options(parser: argparse.ArgumentParser, boxes: bool = False) -> N
         "--min-find-score",
         type=float,
         metavar="SCORE",
-        help="lowest score of a found subject: with a finder the mean of the belief in its center and of its peaks "
+        help="lowest score of a found subject: with a finder a mean of the belief in its center and of its peaks "
         "(default: the finder's own), with a search the mean peak (default: 0.3)"
         + (", with --boxes the box's score (default: all)" if boxes else ""),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -27,11 +27,13 @@ from cpm_fast.roi import Roi
 from cpm_fast.system.torch_settings import cpu_threads
 
 # Longer sides of the picture, in pixels, at which the finder sees it.
-LEVELS_PX = (320, 160)
+LEVELS_PX = (480, 240, 120)
 # The minimum distance of peaks, in cells.
 RADIUS = 1
 # Weaker beliefs, and more regions than these, are not looked at: each costs a pass of the pose network.
 LEAST_BELIEF, MOST_LOOKS = 0.05, 8
+# The share of the belief in a center in a subject's score; the rest is the mean height of its peaks.
+BELIEF_SHARE = 0.2
 # The lead that the peaks of the whole picture need.
 WHOLE_AHEAD = 0.03
 # A side is 2 to the power of a map's value; values beyond these are no measure.
@@ -52,7 +54,8 @@ class Finder:
 
     Args:
         engine: of the finder.
-        search: limits; its `min_find_score` is the least mean of the belief in a center and the height of the peaks.
+        search: limits; its `min_find_score` is the least score, a weighted mean of the belief in a center and the mean
+            height of the peaks.
     """
 
     engine: Engine
@@ -69,14 +72,61 @@ class Finder:
             found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS)
         whole = Roi.whole_image(*image.shape[:2])
         view = View.of(engine, settings.plain(), image, [whole, *(one.roi for one in found)])
-        views = view.sightings(settings)
         whole_peak, *peaks = view.scores.tolist()
-        seen = [Candidate(one.roi, (one.score + max(peak, 0.0)) / 2) for one, peak in zip(found, peaks, strict=True)]
+        seen = [
+            Candidate(one.roi, BELIEF_SHARE * one.score + (1 - BELIEF_SHARE) * max(peak, 0.0))
+            for one, peak in zip(found, peaks, strict=True)
+        ]
         kept = distinct(seen, view.parts[1:], self.search.min_find_score)
-        highest = max([peaks[i] for i in kept], default=self.search.min_find_score)
+        subjects = surer_looks(engine, image, view, [1 + i for i in kept])
+        # Two regions may have become one.
+        placed = [replace(seen[i], roi=one.roi) for i, one in zip(kept, subjects, strict=True)]
+        apart = distinct(placed, np.array([one.parts for one in subjects]), self.search.min_find_score)
+        highest = max([subjects[i].peak for i in apart], default=self.search.min_find_score)
         if whole_peak >= highest + WHOLE_AHEAD:
-            return views[:1]
-        return [views[1 + i] for i in kept[: self.search.max_subjects]]
+            return view.sightings(settings)[:1]
+        return [subjects[i].view.sightings(settings)[subjects[i].place] for i in apart[: self.search.max_subjects]]
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One region of a view."""
+
+    view: View
+    place: int
+
+    @property
+    def roi(self) -> Roi:
+        return self.view.rois[self.place]
+
+    @property
+    def parts(self) -> np.ndarray:
+        """The parts [P, 2], image pixels."""
+        return self.view.parts[self.place]
+
+    @property
+    def peak(self) -> float:
+        """The mean height of the peaks."""
+        return float(self.view.scores[self.place])
+
+
+def surer_looks(engine: Engine, image: np.ndarray, view: View, places: Sequence[int]) -> list[Look]:
+    """Return for each of some regions of a view the surer of two looks: there, or around the parts found there.
+
+    Args:
+        engine: of the pose network.
+        image: [H, W, 3] uint8 BGR.
+        view: the first look.
+        places: of the regions in it.
+    """
+    surest = {place: Look(view, place) for place in places}
+    # Around too few sure parts there is no other region.
+    others = [(place, roi) for place, roi in enumerate(view.centered()) if place in surest and roi != view.rois[place]]
+    if others:
+        again = View.of(engine, view.settings, image, [roi for _, roi in others])
+        for number, (place, _) in enumerate(others):
+            surest[place] = max(surest[place], Look(again, number), key=lambda one: one.peak)
+    return [surest[place] for place in places]
 
 
 def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence[int] = LEVELS_PX) -> list[Candidate]:
