@@ -13,7 +13,7 @@ from cpm_fast import CPM, Engine
 from cpm_fast.config import preset
 from cpm_fast.engine import prepared
 from cpm_fast.engine.engine import _prepared
-from cpm_fast.engine.prepared import MOST_PLANS, spectra_bytes, tiles_within
+from cpm_fast.engine.prepared import MOST_PLANS, tiles_within, total_spectra_bytes
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
 from support.small_network import BOUND, LARGE, SMALL, crops, error, needs_native, network, scaled
@@ -98,7 +98,7 @@ def test_first_key_points_wait_for_few_spectra(name, images):
         for group in groups
     }
     tiles = tiles_within(shapes, 2**40, CpuPlan())
-    assert tiles and spectra_bytes(shapes, tiles, CpuPlan()) < MOST_SPECTRA
+    assert tiles and total_spectra_bytes(shapes, tiles, CpuPlan()) < MOST_SPECTRA
 
 
 @needs_native
