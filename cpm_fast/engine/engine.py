@@ -104,7 +104,9 @@ class Engine:
         self.groups = layer_groups(tuple(model.layers))
         self.frozen = frozen
         self._checked: Prepared | None = None
-        self._check_odd()
+        # Other engines run any model, by itself if it is odd: they ask at the first call.
+        if tune or self.precision != "fp32" or self.device != next(model.parameters()).device:
+            self._check_odd()
 
     @outside_graphs
     def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
@@ -129,11 +131,11 @@ class Engine:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
         check_eager(crops, center_map)
         with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            same = self._same()
-            if not same and self._check_odd():
+            known = self._known()
+            if known is None and self._check_odd():
                 with evaluating(self.model):
                     return self.model(crops, center_map)
-            weights = self._fresh(same)
+            weights = self._fresh(known)
             if weights.graphs is not None and len(crops):
                 return weights.graphs(crops, center_map)
             return weights.run(crops, center_map)
@@ -154,7 +156,7 @@ class Engine:
             seconds[name] = min(taken, seconds.get(name, taken))
 
         with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            weights = self._fresh(self._same())
+            weights = self._fresh(self._known())
             choices = weights.choices(batch, size)
             if measure:
                 crops = torch.randn(batch, 3, *size, device=self.device)
@@ -183,27 +185,34 @@ class Engine:
             lines.append(f"predicted: {prediction_source()}")
         return "\n".join(lines)
 
-    def _same(self) -> bool:
-        """Return whether the model's modules are those of the last call, or this engine is frozen."""
-        checked = self._checked
-        return checked is not None and (self.frozen or checked.versions.structure.same(self.model))
-
-    def _fresh(self, same: bool = False) -> Prepared:
-        """Return the prepared weights, made anew if the model's have changed; `same` is what `_same` has said."""
+    def _key(self) -> tuple[torch.device, str, int, int | None]:
+        """Return what the prepared weights of a model depend on, besides the model."""
         # Without native code there is nothing to choose from, and a forked process can't measure.
         tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
-        tuned_for = backend.threads() if tunes else None
-        key = (self.device, self.precision, self.memory, tuned_for)
+        return self.device, self.precision, self.memory, backend.threads() if tunes else None
+
+    def _known(self) -> Prepared | None:
+        """Return the prepared weights of the last call if the modules are still those, or this engine is frozen.
+
+        Before this engine's first call, the last call is that of another engine that shares its prepared weights.
+        """
+        if self.frozen and self._checked is not None:
+            return self._checked
+        last = self._checked or _prepared.get(self.model, {}).get(self._key())
+        return last if last is not None and last.versions.structure.same(self.model) else None
+
+    def _fresh(self, known: Prepared | None = None) -> Prepared:
+        """Return the prepared weights, made anew if the model's have changed; `known` are those of `_known`."""
+        key = self._key()
         with _preparing:
             shared = _prepared.setdefault(self.model, {})
             if self.frozen and self._checked is not None and shared.get(key) is self._checked:
                 return self._checked
             before = shared[key].versions if key in shared else None
-            same = same and self._checked is shared.get(key)
-            versions = weights_state(self.model, before, same)
+            versions = weights_state(self.model, before, known is not None and known is shared.get(key))
             if before is not versions:
                 check_not_capturing(self.device, "its weights are prepared")
-                tuned = None if tuned_for is None else TunedPlan()
+                tuned = None if key[-1] is None else TunedPlan()
                 shared[key] = Prepared(self.model, versions, self.groups, self.device, self.dtype, self.memory, tuned)
             self._checked = shared[key]
             return shared[key]

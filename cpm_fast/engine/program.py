@@ -18,7 +18,7 @@ from cpm_fast.model.groups import Group
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import Walk, center_pool, max_pool
 from cpm_fast.ops.direct_conv import bound_direct_conv
-from cpm_fast.ops.maps import Pool, bound_sum, copy_maps
+from cpm_fast.ops.maps import Pool, bound_copy, bound_sum, copy_maps
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
 
 # Maps begin at whole cache lines, in floats.
@@ -94,7 +94,6 @@ class Program:
                 each.tensor = each.whole.tensor[:, each.offset : each.offset + each.channels]
         self.calls = self.bind(groups, kernels)
         self.center_map: torch.Tensor | None = None
-        self.middle: torch.Tensor | None = None
         self.outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
 
     def written(self, group: Group) -> Group:
@@ -143,14 +142,6 @@ class Program:
         binding = _Bind(self, kernels)
         binding.over(groups, {IMAGE: self.tensor(IMAGE), CENTER_MAP: torch.empty(0)})
         return binding.calls
-
-    def center(self, group: Group) -> torch.Tensor:
-        """Return the center map on the belief maps' grid; that of a subject in the middle is made once."""
-        if self.center_map is not None:
-            return center_pool(group.first, self.center_map.float())
-        if self.middle is None:
-            self.middle = center_pool(group.first, middle_center_map(self.config, self.size))
-        return self.middle
 
     def run(
         self,
@@ -209,21 +200,31 @@ class _Bind(Walk[Group, torch.Tensor]):
 
     def center_pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
         out = self.out(node)
-        self.calls.append(lambda: copy_maps(self.program.center(node).expand_as(out), out))
+        program, middle = self.program, middle_center_map(self.program.config, self.program.size)
+        fill_middle = bound_copy(center_pool(node.first, middle).expand_as(out), out)
+
+        def call() -> None:
+            if program.center_map is None:
+                fill_middle()
+            else:
+                copy_maps(center_pool(node.first, program.center_map.float()).expand_as(out), out)
+
+        self.calls.append(call)
         return out
 
     def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
         """Copy the maps that were not written to their place at once."""
-        out, pairs, offset = self.out(node), [], 0
+        out, offset = self.out(node), 0
+        copies: list[Callable[[], object]] = []
         for name, part in zip(node.inputs, parts, strict=True):
             place = self.program.maps[name]
             if place.whole is not self.program.maps[node.name]:
-                pairs.append((out[:, offset : offset + place.channels], part))
+                copies.append(bound_copy(part, out[:, offset : offset + place.channels]))
             offset += place.channels
 
         def call() -> None:
-            for target, source in pairs:
-                copy_maps(source, target)
+            for copy in copies:
+                copy()
 
         self.calls.append(call)
         return out

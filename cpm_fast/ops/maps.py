@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from cpm_fast.config import MAX_KERNEL
 from cpm_fast.ops import backend
-from cpm_fast.ops.memory import address, address_range, foreign_kind
+from cpm_fast.ops.memory import address_range, check_memory, check_storages, foreign_kind, storages_of
 
 # (side, padding) of the windows of a maximum, two cells apart.
 Pool = tuple[int, int]
@@ -107,16 +108,35 @@ def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
 
     PyTorch's own copy works too, but its threads spin for milliseconds afterward, on the cores of the next layer.
     """
+    bound_copy(source, target)()
+
+
+def bound_copy(source: torch.Tensor, target: torch.Tensor) -> Callable[[], object]:
+    """Bind `copy_maps` to these tensors, checked once: every call reads the current values of source.
+
+    The checks take longer than the copy where they run with cold caches, as between two layers.
+
+    Raises:
+        RuntimeError: a tensor's memory was released; the call raises it too.
+    """
     plain = all(
         each.dtype == torch.float32 and each.device.type == "cpu" and foreign_kind(each) is None
         for each in (source, target)
     )
     if not plain or source.shape != target.shape or backend.native_missing("cpu") is not None:
-        target.copy_(source)
-        return
+        return partial(target.copy_, source)
     native = backend.native()
     params = native.CopyMaps(sizes=source.shape, from_strides=source.stride(), to_strides=target.stride())
-    native.copy_maps_cpu(address("source", source), address("target", target), params, backend.threads())
+    tensors = {"source": source, "target": target}
+    for name, tensor in tensors.items():
+        check_memory(name, tensor)
+    storages = storages_of(tensors)
+
+    def call() -> None:
+        check_storages(storages)
+        native.copy_maps_cpu(source.data_ptr(), target.data_ptr(), params, backend.threads())
+
+    return call
 
 
 def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Tensor) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize, prune
 from cpm_fast import CPM, Engine, NetworkConfig
 from cpm_fast.config import Conv
 from cpm_fast.engine import changes
+from cpm_fast.engine import engine as engine_module
 from cpm_fast.model.cpm import ContextConv
 from cpm_fast.ops import backend
 from cpm_fast.ops.checksum import checksum
@@ -148,14 +149,16 @@ def _doubled(forward: Callable) -> Callable:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_counts_at_the_next_call(change: Callable[[CPM], object]) -> None:
+@pytest.mark.parametrize("frozen", [None, False, True], ids=["this engine", "a new one", "a new frozen one"])
+def test_a_change_counts_at_the_next_call(change: Callable[[CPM], object], frozen: bool | None) -> None:
     model, x = network(), crops()
     engine = Engine(model)
     before = engine(x)
     change(model)
     with torch.no_grad():
         wanted = model(x)
-    found = engine(x)
+    # A new engine of a model starts from what the others have prepared; its promise begins with its own first call.
+    found = (engine if frozen is None else Engine(model, frozen=frozen))(x)
     assert error(found, wanted) < BOUND, error(found, wanted)
     if change is not CHANGES["hook on a normalization"]:  # in evaluation mode it is folded and not called
         assert error(found, before) > 1e-4, "the test changes nothing"
@@ -222,7 +225,9 @@ def test_unchanged_weights_cost_one_sum(monkeypatch: pytest.MonkeyPatch) -> None
     engine = Engine(model)
     engine(x)
     monkeypatch.setattr(changes, "checksum", lambda _: pytest.fail("the weights were checked one by one"))
+    monkeypatch.setattr(engine_module, "odd", lambda _: pytest.fail("the modules were checked one by one"))
     engine(x)
+    Engine(model)(x)
 
 
 def test_hooks_are_refused_where_the_model_cannot_run_itself() -> None:

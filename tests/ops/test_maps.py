@@ -1,11 +1,11 @@
-"""The sum at the end of a residual block, bound to buffers."""
+"""Copies of maps, and the sum at the end of a residual block, bound to buffers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from cpm_fast.ops.maps import bound_sum
+from cpm_fast.ops.maps import bound_copy, bound_sum
 
 SIZE = (2, 5, 7, 6)
 
@@ -37,3 +37,28 @@ def test_rejects():
         bound_sum(x, earlier, True, earlier)
     with pytest.raises(TypeError, match="x must be torch.float32"):
         bound_sum(x.double(), earlier, True, out)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bound_copy_reads_the_current_values(dtype):
+    source, whole = torch.randn(SIZE, dtype=dtype), channels_last(2, 9, 7, 6)
+    target, others = whole[:, 2:7], whole[:, [0, 1, 7, 8]]
+    copy = bound_copy(source, target)
+    for _ in range(2):
+        source.normal_()
+        copy()
+        assert torch.equal(target, source.float()) and torch.equal(whole[:, [0, 1, 7, 8]], others)
+
+
+def test_a_bound_copy_spreads_an_expanded_map():
+    source, target = torch.randn(1, 1, 7, 6), channels_last(*SIZE)
+    bound_copy(source.expand(SIZE), target)()
+    assert torch.equal(target, source.expand(SIZE))
+
+
+def test_a_bound_copy_of_memory_that_is_gone_is_refused():
+    source, target = channels_last(*SIZE), channels_last(*SIZE)
+    copy = bound_copy(source, target)
+    source.untyped_storage().resize_(8)
+    with pytest.raises(RuntimeError, match="source must have its memory"):
+        copy()
