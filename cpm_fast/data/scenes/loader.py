@@ -13,6 +13,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes.compose import compose
+from cpm_fast.data.scenes.material import Material
 from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.recipes import AugmentationConfig
 from cpm_fast.roi import Roi
@@ -84,8 +85,8 @@ class SceneItems(torch.utils.data.Dataset[Scene | str]):
         given = background if len(self.backgrounds) else None
         try:
             sample = self.items.sample(index)
-            skeleton = self.datasets[0].skeleton
-            return compose(sample, another, skeleton, self.network, self.augmentation, random, given)
+            material = Material(another, self.datasets[0].skeleton, self.network, self.augmentation, given)
+            return compose(sample, material, random)
         except (ValueError, OSError) as error:
             return f"sample {index} left out: {error}"
 

@@ -141,3 +141,14 @@ def scene_of(image: np.ndarray, subjects: Sequence[SceneSubject], ignored: Seque
         elif square is not None:
             left_out.append(square)
     return Scene(image, tuple(rois), tuple(left_out))
+
+
+def photograph(image: np.ndarray, matrix: np.ndarray, sample: Sample, skeleton: Skeleton, margin: float) -> Scene:
+    """Return the scene of a sample's picture, seen through a [2, 3] matrix, with all who are labeled in it."""
+    subjects = [subject.moved(matrix) for subject in subjects_of(sample, skeleton, margin)]
+    nowhere = np.empty((0, 2))
+    squares = [
+        SceneSubject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi
+        for square in ignored_of(sample, skeleton, margin)
+    ]
+    return replace(scene_of(image, subjects, squares), doubtful=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.data.scenes.compose import compose
+from cpm_fast.data.scenes.material import Material
 from cpm_fast.data.scenes.scene import Scene, ignored_of, scene_of, subjects_of
 from cpm_fast.engine import Engine
 from cpm_fast.inference.finders.finder import Candidate, candidates, chosen
@@ -107,7 +108,7 @@ def held_out_scenes(dataset: Dataset, model: CPM) -> Iterator[Scene]:
             return dataset[int(random.integers(len(dataset)))]
 
         try:
-            yield compose(dataset[index], another, skeleton, config, augmentation, random)
+            yield compose(dataset[index], Material(another, skeleton, config, augmentation), random)
         except (ValueError, OSError):
             continue
     for index in np.linspace(0, len(dataset) - 1, min(WHOLE, len(dataset))).astype(int).tolist():

@@ -13,10 +13,13 @@ from cpm_fast.data.augment import Draw
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.loader import TrainingItems
 from cpm_fast.data.sample import Sample
+from cpm_fast.data.scenes import backgrounds, mosaic, pasting
 from cpm_fast.data.scenes import compose as module
 from cpm_fast.data.scenes.backgrounds import Backgrounds
-from cpm_fast.data.scenes.compose import compose, cut_out, hide_end
+from cpm_fast.data.scenes.compose import compose
 from cpm_fast.data.scenes.loader import SceneItems
+from cpm_fast.data.scenes.material import Material
+from cpm_fast.data.scenes.pasting import cut_out, hide_end
 from cpm_fast.data.scenes.scene import ignored_of, scene_of, seen_subject, subjects_of
 from cpm_fast.recipes import RECIPES, AugmentationConfig
 from cpm_fast.roi import Roi
@@ -39,6 +42,8 @@ def marked(side: int = 40, at: tuple[int, int] = (60, 50), size: tuple[int, int]
 
 
 SKELETON = Skeleton("square", ("a", "b", "c", "d", "e"))
+SQUARES = Material(lambda: marked(), SKELETON, NETWORK, STILL)
+FIGURES = Material(lambda: DrawnFigures(3)[1], LSP, NETWORK, STILL)
 
 
 def found_square(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -52,7 +57,7 @@ def found_square(image: np.ndarray) -> tuple[np.ndarray, float]:
 def test_a_whole_picture_keeps_its_subject_under_its_region(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 1.0)
     monkeypatch.setattr(module, "WHOLE_SCALE", (0.6, 1.0))
-    scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(seed))
+    scene = compose(marked(), SQUARES, np.random.default_rng(seed))
     assert scene.image.shape == (256, 256, 3) and scene.doubtful
     (roi,) = scene.rois
     middle, side = found_square(scene.image)
@@ -65,13 +70,15 @@ def test_a_pasted_subject_lies_under_its_region(seed: int, monkeypatch: pytest.M
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
     monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
     monkeypatch.setattr(module, "EMPTY_SHARE", 0.0)
-    monkeypatch.setattr(module, "DRAWN_SHARE", 1.0)
-    monkeypatch.setattr(module, "draw_background", lambda random, height, width: np.zeros((height, width, 3), np.uint8))
-    monkeypatch.setattr(module, "PASTED_SHARES", (1.0,))
-    monkeypatch.setattr(module, "PASTED_SIDE", (0.3, 0.4))
-    monkeypatch.setattr(module, "PASTED_BEYOND", -0.3)
-    monkeypatch.setattr(module, "HIDDEN_SHARE", 0.0)
-    scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(seed))
+    monkeypatch.setattr(backgrounds, "DRAWN_SHARE", 1.0)
+    monkeypatch.setattr(
+        backgrounds, "draw_background", lambda random, height, width: np.zeros((height, width, 3), np.uint8)
+    )
+    monkeypatch.setattr(pasting, "PASTED_SHARES", (1.0,))
+    monkeypatch.setattr(pasting, "PASTED_SIDE", (0.3, 0.4))
+    monkeypatch.setattr(pasting, "PASTED_BEYOND", -0.3)
+    monkeypatch.setattr(pasting, "HIDDEN_SHARE", 0.0)
+    scene = compose(marked(), SQUARES, np.random.default_rng(seed))
     assert len(scene.rois) == 1 and not scene.ignored and not scene.doubtful
     middle, _ = found_square(scene.image)
     assert np.abs(middle - scene.rois[0].center).max() < 4
@@ -79,7 +86,7 @@ def test_a_pasted_subject_lies_under_its_region(seed: int, monkeypatch: pytest.M
 
 def test_a_cut_out_is_the_subject_alone() -> None:
     sample = DrawnFigures(3)[1]
-    image, mask, subject = cut_out(sample, LSP, NETWORK, 90, Draw())
+    image, mask, subject = cut_out(sample, FIGURES, 90, Draw())
     assert image.shape == (90, 90, 3) and mask.shape == (90, 90)
     assert 0.05 < mask.mean() < 0.6 and mask.max() == pytest.approx(1, abs=0.02)
     assert subject.roi.side == pytest.approx(90) and subject.roi.center == pytest.approx((44.5, 44.5), abs=0.6)
@@ -88,9 +95,9 @@ def test_a_cut_out_is_the_subject_alone() -> None:
 
 
 def test_a_hidden_end_is_neither_in_the_mask_nor_in_the_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HIDDEN_ENDS", (0.0, 0.0, 0.0, 1.0))
-    monkeypatch.setattr(module, "HIDDEN_PART", (0.4, 0.4))
-    _, mask, subject = cut_out(DrawnFigures(3)[1], LSP, NETWORK, 90, Draw())
+    monkeypatch.setattr(pasting, "HIDDEN_ENDS", (0.0, 0.0, 0.0, 1.0))
+    monkeypatch.setattr(pasting, "HIDDEN_PART", (0.4, 0.4))
+    _, mask, subject = cut_out(DrawnFigures(3)[1], FIGURES, 90, Draw())
     low, high = subject.parts[:, 1].min(), subject.parts[:, 1].max()
     line = high - 0.4 * (high - low)
     left_over, upper = hide_end(mask, subject, np.random.default_rng(0))
@@ -101,8 +108,8 @@ def test_a_hidden_end_is_neither_in_the_mask_nor_in_the_region(monkeypatch: pyte
 
 
 def test_a_subject_of_few_parts_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HIDDEN_PART", (0.9, 0.9))
-    _, mask, subject = cut_out(DrawnFigures(3)[1], LSP, NETWORK, 90, Draw())
+    monkeypatch.setattr(pasting, "HIDDEN_PART", (0.9, 0.9))
+    _, mask, subject = cut_out(DrawnFigures(3)[1], FIGURES, 90, Draw())
     same_mask, same = hide_end(mask, subject, np.random.default_rng(0))
     assert same_mask is mask and same is subject
 
@@ -111,14 +118,14 @@ def test_an_empty_scene_has_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
     monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
     monkeypatch.setattr(module, "EMPTY_SHARE", 1.0)
-    scene = compose(marked(), marked, SKELETON, NETWORK, STILL, np.random.default_rng(1))
+    scene = compose(marked(), SQUARES, np.random.default_rng(1))
     assert not scene.rois and not scene.ignored
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_background_is_mirrored_surroundings_without_the_subject(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DRAWN_SHARE", 0.0)
-    image, doubtful = module._background(marked, None, NETWORK.input_size, np.random.default_rng(seed))
+    monkeypatch.setattr(backgrounds, "DRAWN_SHARE", 0.0)
+    image, doubtful = backgrounds.background_of(SQUARES, np.random.default_rng(seed))
     assert image.shape == (256, 256, 3) and doubtful
     assert image.max() < 60 and image.reshape(16, 16, 16, 16, 3).std(axis=(1, 3)).min() > 0  # noise in every tile
 
@@ -128,11 +135,11 @@ def test_a_given_background_fills_the_scene(shape: tuple[int, int], monkeypatch:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
     monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
     monkeypatch.setattr(module, "EMPTY_SHARE", 1.0)
-    monkeypatch.setattr(module, "GIVEN_SHARE", 1.0)
+    monkeypatch.setattr(backgrounds, "GIVEN_SHARE", 1.0)
     picture = np.random.default_rng(0).integers(90, 100, (*shape, 3), dtype=np.uint8)
     for seed in range(3):
         random = np.random.default_rng(seed)
-        scene = compose(marked(), marked, SKELETON, NETWORK, STILL, random, lambda: picture)
+        scene = compose(marked(), replace(SQUARES, background=lambda: picture), random)
         assert scene.image.shape == (256, 256, 3) and not scene.rois and not scene.doubtful
         assert scene.image.min() >= 90 and scene.image.max() < 100
 
@@ -142,13 +149,12 @@ def test_a_given_background_fills_the_scene(shape: tuple[int, int], monkeypatch:
 def test_a_mosaic_has_every_subject_under_its_region(seed: int, flip: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
     monkeypatch.setattr(module, "MOSAIC_SHARE", 1.0)
-    monkeypatch.setattr(module, "MOSAIC_GRIDS", ((2, 2),))
-    monkeypatch.setattr(module, "MOSAIC_ZOOM", 1.1)
+    monkeypatch.setattr(mosaic, "MOSAIC_GRIDS", ((2, 2),))
+    monkeypatch.setattr(mosaic, "MOSAIC_ZOOM", 1.1)
     still = replace(STILL, flip_probability=flip)
     places = iter([(60, 50), (62, 30), (44, 48), (50, 50)])
-    scene = compose(
-        marked(at=next(places)), lambda: marked(at=next(places)), SKELETON, NETWORK, still, np.random.default_rng(seed)
-    )
+    material = Material(lambda: marked(at=next(places)), SKELETON, NETWORK, still)
+    scene = compose(marked(at=next(places)), material, np.random.default_rng(seed))
     assert scene.doubtful and len(scene.rois) + len(scene.ignored) == 4
     for roi in scene.rois:
         x, y = (round(at) for at in roi.center)
@@ -158,6 +164,17 @@ def test_a_mosaic_has_every_subject_under_its_region(seed: int, flip: float, mon
         assert square[max(0, y - inner) : y + inner, max(0, x - inner) : x + inner].mean() > 0.9
         # The neighbors' squares may lie beyond the lines, which are near the middle.
         assert not square[y, [at for at in (x - outer, x + outer) if 0 <= at < 256 and abs(at - 128) > 40]].any()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_field_of_a_mosaic_is_mirrored_as_drawn(flip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosaic, "MOSAIC_ZOOM", 1.0)
+    sample = marked()
+    sample.image[:, :20, 1] = 255  # the left edge is green
+    field = mosaic._filling(sample, sample.image.shape[:2], Draw(flip=flip), SQUARES, np.random.default_rng(0))
+    green = field.image[:, :, 1].mean(axis=0)
+    assert (green[-20:] if flip else green[:20]).min() > 250
+    assert np.array_equal(field.image, sample.image[:, ::-1] if flip else sample.image)
 
 
 def test_a_subject_that_is_cut_has_the_region_of_what_is_left() -> None:
@@ -208,7 +225,7 @@ def test_a_sample_that_cannot_be_read_is_left_out() -> None:
 def test_a_background_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
     monkeypatch.setattr(module, "MOSAIC_SHARE", 0.0)
-    monkeypatch.setattr(module, "GIVEN_SHARE", 1.0)
+    monkeypatch.setattr(backgrounds, "GIVEN_SHARE", 1.0)
     (tmp_path / "cage").mkdir()
     (tmp_path / "cage" / "empty.png").write_bytes(b"no picture")
     items = TrainingItems([DrawnFigures(5)], NETWORK, RECIPES["find"].augmentation, 0)
