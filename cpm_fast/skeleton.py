@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.sides import mirror_pairs, unpaired
+from cpm_fast.system.limits import check_file
 
 # A table of 133 parts has 12 kB; deep keys of a hostile one keep the reader of TOML busy for hours.
 MAX_FILE_BYTES = 32_768
@@ -177,9 +178,8 @@ class Skeleton:
             ValueError: the file is not TOML or not a skeleton; the message names the file.
         """
         path = Path(path)
+        check_file(path, MAX_FILE_BYTES)
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ValueError(f"a skeleton file must have at most {MAX_FILE_BYTES} bytes")
             values = tomllib.loads(path.read_text(encoding="utf-8"))
             skeleton = cls.from_dict({"name": path.stem, **values})
             return skeleton if "pairs" in values else replace(skeleton, pairs=mirror_pairs(skeleton.names))

@@ -18,6 +18,7 @@ from cpm_fast.model.layers import mac_count, parameter_count
 from cpm_fast.recipes import RECIPES, TrainingConfig, few_samples
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import VALUE_ERRORS, parse_json
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.ranks import main_process
 from cpm_fast.system.words import meant
 from cpm_fast.training.folder import BEST_FILE, CONFIG_FILE, FINAL_FILE, START_FILE
@@ -231,6 +232,7 @@ def _recipe(word: str) -> TrainingConfig:
         raise ValueError(
             f"recipe must be one of {sorted(RECIPES)}, or a .json file, got {word!r}{meant(word, RECIPES)}"
         )
+    check_file(path, LARGEST_BYTES)
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):

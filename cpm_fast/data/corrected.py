@@ -12,6 +12,7 @@ import numpy as np
 
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.system.files import VALUE_ERRORS, parse_json, write_text
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.numbers import is_whole
 
 FORM = "cpm_fast corrections 1"
@@ -99,6 +100,7 @@ def read_corrections(path: Path, dataset: Dataset) -> list[Correction]:
     Raises:
         ValueError: the file is not of this form, or of another dataset; the message names it.
     """
+    check_file(path, LARGEST_BYTES)
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
         if values["form"] != FORM:

@@ -25,6 +25,7 @@ from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan, fitting_tiles
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, transform_weight
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 
 # The tile of the direct form, in files.
 DIRECT = 0
@@ -100,6 +101,7 @@ class TunedPlan(CpuPlan):
         if self.file is None:
             return {}
         try:
+            check_file(self.file, LARGEST_BYTES)
             values = parse_json(self.file.read_bytes())["milliseconds"]
             return {shape_of(key): measurements(taken) for key, taken in values.items()}
         except FileNotFoundError:

@@ -13,6 +13,7 @@ from typing import Any
 from cpm_fast.media.image import shown
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
+from cpm_fast.system.limits import LARGEST_BYTES, check_file, file_exists, open_to_append
 
 FOLDER, SETTINGS = ".unfinished", "settings.json"
 
@@ -38,7 +39,7 @@ class Unfinished:
             ValueError: there is, but without `resume`, or with other settings.
         """
         path = self.folder / SETTINGS
-        if not path.is_file():
+        if not file_exists(path):
             return False
         if not resume:
             raise ValueError(
@@ -69,6 +70,7 @@ class Unfinished:
             ValueError: a journal is damaged; the message names it.
         """
         for path in sorted(self.folder.glob("*.jsonl")):
+            check_file(path, LARGEST_BYTES)
             for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
                 try:
                     record = parse_json(line)
@@ -103,7 +105,7 @@ class Journal:
     """Lines that outlive their process: each is handed to the system before the work continues."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file = path, path.open("ab")
+        self._path, self._file = path, open_to_append(path)
 
     def add(self, record: dict[str, Any]) -> None:
         with naming(self._path):

@@ -18,6 +18,7 @@ from cpm_fast.results.formats.plain import shortest
 from cpm_fast.results.result import Result
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write, naming
+from cpm_fast.system.limits import file_exists, open_to_append
 
 # Columns of the positions before smoothing, which the filter needs when the run is resumed.
 FOUND = "_found"
@@ -59,7 +60,7 @@ class VideoTable:
         """Begin a new table, with its head."""
         with atomic_write(self.path) as file:
             file.write(to_text([self._head()]).encode())
-        self._file = self.path.open("ab")
+        self._file = open_to_append(self.path)
 
     def resume(self, until: int | None = None) -> Result | None:
         """Resume the table after a kill; return the last whole frame as it was found, None if there is none.
@@ -85,7 +86,7 @@ class VideoTable:
                         file.write(self._rows(last)[1])
         except ValueError as error:
             raise ValueError(f"{self.path}: not a table that can be resumed: {error}") from None
-        self._file = self.path.open("ab")
+        self._file = open_to_append(self.path)
         return last
 
     def add(self, found: Result) -> Result:
@@ -122,7 +123,7 @@ class VideoTable:
         return shown, to_text(rows).encode()
 
     def _whole_lines(self) -> str:
-        data = self.path.read_bytes() if self.path.is_file() else b""
+        data = self.path.read_bytes() if file_exists(self.path) else b""
         return data[: data.rfind(b"\n") + 1].decode()
 
 

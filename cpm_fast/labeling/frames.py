@@ -20,6 +20,7 @@ from cpm_fast.media.video import Video
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.files import atomic_write, text_of_name
+from cpm_fast.system.limits import file_exists
 from cpm_fast.system.numbers import is_whole
 
 KMEANS, UNIFORM, UNCERTAINTY = "kmeans", "uniform", "uncertainty"
@@ -198,7 +199,7 @@ def read_manifest(folder: Path) -> list[ExtractedFrame]:
         ValueError: it is damaged; the message names it.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not file_exists(path):
         return []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -10,6 +10,7 @@ from cpm_fast.data.own_skeleton import SKELETON_FILE, skeleton_of
 from cpm_fast.labeling.table import X, Y
 from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.limits import file_exists
 
 
 def find_skeleton(folder: Path, given: str | Path | None, table: Path, network: Skeleton | None = None) -> Skeleton:
@@ -29,16 +30,16 @@ def find_skeleton(folder: Path, given: str | Path | None, table: Path, network: 
     own = folder / SKELETON_FILE
     if given is not None:
         skeleton = BUILT_IN.get(str(given)) or Skeleton.from_toml(given)
-        if own.is_file():
+        if file_exists(own):
             there = Skeleton.from_toml(own)
             if (there.names, there.limbs, there.pairs) != (skeleton.names, skeleton.limbs, skeleton.pairs):
                 raise ValueError(f"{own}: is another skeleton than {given}; edit that file, or leave --skeleton out")
             return there
         write_skeleton(skeleton, own)
         return skeleton
-    if own.is_file():
+    if file_exists(own):
         return Skeleton.from_toml(own)
-    if table.is_file():
+    if file_exists(table):
         with table.open(newline="", encoding="utf-8-sig") as file:
             columns = next(csv.reader(file), [])
         parts = [name.removesuffix(X) for name in columns if name.endswith(X) and name.removesuffix(X) + Y in columns]

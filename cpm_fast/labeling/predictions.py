@@ -12,6 +12,7 @@ from cpm_fast.results.formats.csv import from_csv, to_csv
 from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.limits import file_exists
 
 PREDICTIONS_FILES = "predictions-*.csv"
 
@@ -34,7 +35,7 @@ class FolderPredictions:
         self.path = last if network is None else folder / PREDICTIONS_FILES.replace("*", network)
         self.skeleton = skeleton
         self._found: dict[str, list[np.ndarray]] = {}
-        if self.path.is_file():
+        if file_exists(self.path):
             # Not a table of results: names of pictures are relative to the folder, from any working folder.
             try:
                 found, _ = from_csv(self.path.read_bytes())

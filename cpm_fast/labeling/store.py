@@ -20,6 +20,7 @@ from cpm_fast.labeling.table import EMPTY, MAX_SUBJECTS, STATES, LabeledSubject,
 from cpm_fast.media.image import read_image, read_picture
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import text_of_name
+from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.locks import FolderInUse, folder_lock
 
 LABELS_FILE = "labels.csv"
@@ -277,9 +278,10 @@ def listed(path: Path, names: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it has no such column, or none of the names.
+        ValueError: it is not a regular file, has no such column, or none of the names.
     """
     known = set(names)
+    check_file(path, LARGEST_BYTES)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if "image" not in (reader.fieldnames or ()):

@@ -13,6 +13,7 @@ from typing import Any
 
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.limits import file_exists
 from cpm_fast.system.numbers import is_finite, is_whole
 
 IMAGE, SUBJECT, STATE = "image", "subject", "label_state"
@@ -82,7 +83,7 @@ class LabelTable:
         skeleton: the P parts.
 
     Raises:
-        ValueError: there is a file, but no such table; the message names file and line.
+        ValueError: there is a file, but no such table, or a pipe or device; the message names file and line.
     """
 
     def __init__(self, path: Path, skeleton: Skeleton) -> None:
@@ -91,7 +92,7 @@ class LabelTable:
         self.rows: dict[str, list[Row]] = {}
         # The text of a picture's rows, kept because a table of 10,000 pictures is written at every change.
         self._text: dict[str, str] = {}
-        if path.is_file():
+        if file_exists(path):
             self._read()
         parts = [part + axis for part in skeleton.names for axis in (X, Y, VISIBILITY)]
         for column in (IMAGE, SUBJECT, *BOX, *parts, STATE):

@@ -1,8 +1,9 @@
-"""A check before a file is read whole: it must be a regular file of limited size."""
+"""Checks before a file is read whole or extended: it must be a regular file, of limited size."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 # Files of tables and annotations that are read whole.
 LARGEST_BYTES = 1 << 32
@@ -26,3 +27,26 @@ def check_file(path: Path, most_bytes: int) -> None:
     size = path.stat().st_size
     if size > most_bytes:
         raise ValueError(f"{path}: must have at most {most_bytes:,} bytes, got {size:,}")
+
+
+def file_exists(path: Path) -> bool:
+    """Return whether there is a regular file; a pipe or device of that name is an error, not a missing file.
+
+    Raises:
+        ValueError: it is not a regular file, or too large; the message names it.
+    """
+    if path.is_dir() or not path.exists():
+        return False
+    check_file(path, LARGEST_BYTES)
+    return True
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file to write at its end; it is made if there is none.
+
+    Raises:
+        ValueError: it is not a regular file: a pipe waits for its reader; the message names it.
+        OSError: it can't be written.
+    """
+    file_exists(path)
+    return path.open("ab")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import sys
 import time
 import warnings
@@ -93,9 +94,16 @@ def _take(path: Path) -> int:
 
 def _opened(path: Path) -> int:
     """Open the file, made if there is none; never another file behind a link, whose content would be lost."""
+    refusal = f"{path}: must be a regular file, got a link, folder, pipe or device; remove it"
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise OSError(f"{path}: must be a regular file, got a link, folder, pipe or device; remove it")
-    return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        raise OSError(refusal)
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags, 0o666)
+    # Another process may have put a pipe there meanwhile.
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(refusal)
+    return handle
 
 
 def _read(handle: int) -> dict[str, object]:

@@ -11,6 +11,7 @@ from cpm_fast.config import NetworkConfig
 from cpm_fast.data.sample import Dataset
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.files import VALUE_ERRORS, parse_json, write_json, write_text
+from cpm_fast.system.limits import file_exists
 from cpm_fast.system.versions import versions
 from cpm_fast.training.options import TrainingError
 
@@ -39,7 +40,7 @@ class RunFolder:
             FileExistsError: the folder holds a run and `resume` is off.
             ValueError: config.json can't be understood, or the run is of another network, recipe or data.
         """
-        if not self.config.exists():
+        if not file_exists(self.config):
             return
         if not resume:
             raise FileExistsError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from cpm_fast.data.sample import Dataset
 from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
+from cpm_fast.system.limits import file_exists
 
 INPUTS_FILE = "inputs.json"
 # A picture's digest covers its size and so many bytes at either end.
@@ -55,7 +56,7 @@ def check_inputs(path: Path, now: Digests) -> None:
     Raises:
         ValueError: a file has changed, or inputs.json can't be understood; names the first ones.
     """
-    if not path.exists():
+    if not file_exists(path):
         return
     try:
         before = parse_json(path.read_text(encoding="utf-8"))
@@ -93,6 +94,8 @@ def _name(number: int, path: Path, start: Path) -> str:
 
 
 def _ends_digest(path: Path) -> str | None:
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpm_fast.system.files import atomic_write, naming, parse_json
+from cpm_fast.system.limits import file_exists, open_to_append
 from cpm_fast.system.numbers import is_whole
 
 METRICS_FILE = "metrics.jsonl"
@@ -37,11 +38,11 @@ class MetricsLog:
             file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def write(self, row: dict[str, Any]) -> None:
-        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with naming(self.path), open_to_append(self.path) as file:
+            file.write(json.dumps(row).encode() + b"\n")
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
+        if not file_exists(self.path):
             return
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:

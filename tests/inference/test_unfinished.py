@@ -32,3 +32,11 @@ def test_the_same_weights_and_config_are_the_same():
     with torch.no_grad():
         next(again.parameters()).add_(1e-3)
     assert fingerprint(again) != fingerprint(model)
+
+
+def test_names_of_tensors_are_part_of_it():
+    model, renamed = CPM(TINY), CPM(TINY)
+    renamed.load_state_dict(model.state_dict())
+    model.register_buffer("left", torch.ones(1))
+    renamed.register_buffer("right", torch.ones(1))
+    assert fingerprint(renamed) != fingerprint(model)

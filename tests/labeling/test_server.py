@@ -5,11 +5,14 @@ import json
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from support.labeling import Inside, make_beetles
+from cpm_fast.labeling.table import LabelTable
+from support.labeling import SKELETON, Inside, draw_pictures, make_beetles
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +209,54 @@ def test_a_second_server_is_refused_and_ctrl_c_is_fine(serve, tmp_path):
     second = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert second.returncode == 1 and "another cpm-fast label serves this folder" in second.stderr
     assert first.stop() == 0
+
+
+def test_pages_that_save_at_once_lose_nothing(tmp_path):
+    """Each writer adds a subject to the picture that all share, beginning anew after a conflict, and labels its own."""
+    writers, rounds = 6, 5
+
+    def point(x: float) -> list[list[float] | None]:
+        return [[x, 10, 2], None, None, None]
+
+    def add(served: Inside, picture: int, x: float) -> int:
+        """Add a subject to a picture; return the number of conflicts on the way."""
+        for conflicts in range(200):
+            status, content, _ = ask(served, api(served, f"pictures/{picture}"))
+            there = json.loads(content)
+            assert status == 200
+            subjects = [*there["subjects"], {"points": point(x), "box": None, "row": None}]
+            body = change(base=there["revision"], subjects=subjects, state="labeled")
+            status, content, _ = ask(served, api(served, f"pictures/{picture}"), "PUT", body)
+            if status == 200:
+                return conflicts
+            assert status == 409, content
+        raise AssertionError("never saved")
+
+    def write(served: Inside, writer: int) -> None:
+        for turn in range(rounds):
+            conflicts.append(add(served, 0, 10 * writer + turn))
+            add(served, 1 + writer, turn)
+
+    def read(path: Path) -> None:
+        """Read the table as another program: its lines are whole at any instant."""
+        while not ended.is_set():
+            if path.exists():
+                LabelTable(path, SKELETON)
+
+    draw_pictures(tmp_path, 1 + writers)
+    conflicts: list[int] = []
+    ended = threading.Event()
+    with Inside(tmp_path) as served, ThreadPoolExecutor(writers + 1) as pool:
+        reader = pool.submit(read, tmp_path / "labels.csv")
+        try:
+            for done in [pool.submit(write, served, writer) for writer in range(writers)]:
+                done.result()
+        finally:
+            ended.set()
+        reader.result()
+    table = LabelTable(tmp_path / "labels.csv", SKELETON)
+    found = [[subject.points[0][0] for subject in table.subjects(f"run-{n:06d}.png")] for n in range(1 + writers)]
+    assert sorted(found[0]) == sorted(10 * writer + turn for writer in range(writers) for turn in range(rounds))
+    assert found[1:] == [list(range(rounds))] * writers
+    assert sum(conflicts) > 0
+    assert [path.name for path in tmp_path.glob(".*tmp")] == []

@@ -1,4 +1,4 @@
-"""No reader of whole files waits for a pipe, and none reads a device."""
+"""No reader of whole files waits for a pipe, and none reads a device; nothing is written into one."""
 
 from __future__ import annotations
 
@@ -6,20 +6,37 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from cpm_fast.commands.train import _recipe
+from cpm_fast.data.corrected import read_corrections
+from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.files.csv_file import read_csv_text
 from cpm_fast.data.files.json_file import read_json
 from cpm_fast.evaluation import read_predictions
+from cpm_fast.inference.tracking.subject_log import SubjectLog
+from cpm_fast.inference.unfinished import Journal, Unfinished
+from cpm_fast.inference.video_table import VideoTable
+from cpm_fast.labeling.frames import read_manifest
+from cpm_fast.labeling.naming import find_skeleton
+from cpm_fast.labeling.predictions import FolderPredictions
+from cpm_fast.labeling.store import listed
+from cpm_fast.labeling.table import LabelTable
 from cpm_fast.model.files import load_model
 from cpm_fast.ops.plans.measured import read_plan
+from cpm_fast.recipes import TrainingConfig
 from cpm_fast.results.formats.coco import CocoIds
 from cpm_fast.results.result import Results
-from cpm_fast.skeleton import LSP
-from cpm_fast.system.limits import check_file
+from cpm_fast.skeleton import LSP, Skeleton
+from cpm_fast.system.limits import check_file, file_exists, open_to_append
+from cpm_fast.training.folder import RunFolder
+from cpm_fast.training.inputs import check_inputs
+from cpm_fast.training.metrics_log import MetricsLog
 from cpm_fast.weights.importers.caffe import read_caffemodel
 from cpm_fast.weights.importers.state_dict import read_state_dict
+from support.small_network import TINY
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "results": ("x.json", Results.load),
@@ -33,6 +50,27 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "weights": ("x.safetensors", load_model),
     "a checkpoint": ("x.pth", read_state_dict),
     "Caffe's weights": ("x.caffemodel", read_caffemodel),
+    "a skeleton": ("x.toml", Skeleton.from_toml),
+    "a recipe": ("x.json", lambda path: _recipe(str(path))),
+    "corrections": ("x.json", lambda path: read_corrections(path, DrawnFigures(1))),
+    "a table of labels": ("labels.csv", lambda path: LabelTable(path, LSP)),
+    "a list of pictures": ("only.csv", lambda path: listed(path, ["a.png"])),
+    "a folder's predictions": ("predictions-1.csv", lambda path: FolderPredictions(path.parent, LSP)),
+    "a folder's skeleton": ("skeleton.toml", lambda path: find_skeleton(path.parent, None, path.parent / "none")),
+    "parts of a table": ("labels.csv", lambda path: find_skeleton(path.parent, None, path)),
+    "a list of frames": ("frames.csv", lambda path: read_manifest(path.parent)),
+    "settings": (".unfinished/settings.json", lambda path: Unfinished(path.parent.parent, {}).check(True)),
+    "a journal": (".unfinished/0-0.jsonl", lambda path: list(Unfinished(path.parent.parent, {}).records())),
+    "a run's config": ("config.json", lambda path: RunFolder(path.parent).check(True, TINY, TrainingConfig(), {})),
+    "a run's inputs": ("inputs.json", lambda path: check_inputs(path, {})),
+    "a run's metrics": ("metrics.jsonl", lambda path: list(MetricsLog(path).rows())),
+    "a video's subjects": ("subjects.jsonl", lambda path: SubjectLog(path.parent, Mock()).resume()),
+    "a video's table": ("x.csv", lambda path: VideoTable(path, LSP, 1, None, "x.mp4", 0.0, 1.0).resume()),
+}
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "a file": open_to_append,
+    "a journal": Journal,
+    "metrics": lambda path: MetricsLog(path).write({"step": 1}),
 }
 
 
@@ -54,9 +92,27 @@ def no_waiting() -> Iterator[None]:
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
 def test_a_pipe_is_refused_by_name(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     os.mkfifo(tmp_path / name)
     with pytest.raises((ValueError, OSError), match=name):
         read(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_nothing_is_added_to_a_pipe(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"pipe: must be a regular file"):
+        write(tmp_path / "pipe")
+
+
+def test_a_file_is_there_or_not(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    assert [file_exists(tmp_path / name) for name in ("a", "b", ".")] == [True, False, False]
+    with open_to_append(tmp_path / "a") as file:
+        file.write(b"b")
+    assert (tmp_path / "a").read_bytes() == b"ab"
 
 
 def test_sizes_have_a_limit(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,15 @@ def test_a_link_in_place_of_the_lock_file_costs_nobody_a_file(tmp_path):
     os.mkfifo(tmp_path / LOCK_FILE)
     with pytest.raises(OSError, match="got a link, folder, pipe or device"), folder_lock(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_pipe_that_comes_after_the_check_is_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / LOCK_FILE)
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    with pytest.raises(OSError, match=f"{LOCK_FILE}: must be a regular file, got"), folder_lock(tmp_path):
+        pass
+    assert set() == HELD
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file is not removed there")

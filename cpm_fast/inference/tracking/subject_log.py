@@ -8,6 +8,7 @@ from typing import Any
 
 from cpm_fast.inference.tracking.following import Following
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
+from cpm_fast.system.limits import file_exists, open_to_append
 
 # Frames from one entry to the next; a resumed run repeats at most this many.
 EVERY = 25
@@ -33,7 +34,7 @@ class SubjectLog:
             ValueError: the file is damaged; the message names it.
         """
         # A last line that a kill cut short is left out.
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.is_file() else []
+        lines = self.path.read_bytes().split(b"\n")[:-1] if file_exists(self.path) else []
         try:
             state = parse_json(lines[-1]) if lines else {"frame": -1, **NOBODY}
             self.tracker.restore(state)
@@ -48,5 +49,5 @@ class SubjectLog:
         """Write the state after a frame, if it is the turn of one."""
         if (frame + 1) % EVERY:
             return
-        with naming(self.path), self.path.open("ab") as file:
+        with naming(self.path), open_to_append(self.path) as file:
             file.write(json.dumps({"frame": frame, **self.tracker.state()}, allow_nan=False).encode() + b"\n")
