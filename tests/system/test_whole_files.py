@@ -23,6 +23,7 @@ PACKAGE = Path(cpm_fast.__file__).parent
 # Functions that open a file for writing under its own name, with the reason.
 OPENERS = {
     "system/files.py atomic_write": "the temporary file",
+    "system/limits.py open_to_append": "those that call it stand below",
     "training/metrics_log.py write": "a line is added; a half one is dropped when the log is read",
     "inference/unfinished.py __init__": "lines are added; a half one is dropped when the journal is read",
     "inference/video_table.py start": "rows are added; half ones are cut off when the table is resumed",
@@ -44,7 +45,7 @@ def opens_to_write(call: ast.Call) -> bool:
         # Our own function of this name writes whole files.
         return isinstance(call.func, ast.Attribute)
     if name not in ("open", "fdopen"):
-        return False
+        return name == "open_to_append"
     texts = [each for each in (*call.args, *(word.value for word in call.keywords)) if isinstance(each, ast.Constant)]
     modes = [each.value for each in texts if isinstance(each.value, str) and len(each.value) <= 3]
     return any(set(mode) & set("wax+") for mode in modes)

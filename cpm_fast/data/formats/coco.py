@@ -195,6 +195,8 @@ def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:
     limbs: list[tuple[int, int]] = []
     fine: list[tuple[str, str]] = []
     bad: list[Any] = []
+    if not (given is None or isinstance(given, list)):
+        warnings.warn(f"{name}: the skeleton is left out: must be a list of limbs, got {given!r:.60}", stacklevel=2)
     for limb in given if isinstance(given, list) else []:
         try:
             a, b = (int(end) for end in numbers(limb, 2, "a limb"))

@@ -241,9 +241,11 @@ def test_images_and_annotations_that_are_none_are_left_out_and_named(tmp_path):
     [
         ([[0, 1], [0, 2]], [("nose", "left_ear"), ("nose", "right_ear")], "count from 0"),
         ([[1, 4], [1, 1], [1], "x", [1, 2]], [("nose", "left_ear")], "4 limbs of the skeleton left out"),
-        (7, [], None),
+        (7, [], "the skeleton is left out: must be a list of limbs, got 7"),
+        (None, [], None),
+        ([], [], None),
     ],
-    ids=["from 0", "out of range", "no list"],
+    ids=["from 0", "out of range", "no list", "none", "empty"],
 )
 def test_limbs_are_only_for_drawing(tmp_path, given, limbs, message):
     path = write(tmp_path, [FIRST], categories=[{**CAT, "skeleton": given}])
