@@ -101,7 +101,8 @@ class TunedPlan(CpuPlan):
         if self.file is None:
             return {}
         try:
-            check_file(self.file, LARGEST_BYTES)
+            if self.file.exists():
+                check_file(self.file, LARGEST_BYTES)
             values = parse_json(self.file.read_bytes())["milliseconds"]
             return {shape_of(key): measurements(taken) for key, taken in values.items()}
         except FileNotFoundError:
