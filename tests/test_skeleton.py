@@ -132,7 +132,7 @@ def test_from_toml_rejects_and_names_the_file(tmp_path, content):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("names = " + "[" * 20_000, "nested too deeply"), ("a" + ".a" * 100_000 + " = 1", "at most 32768 bytes")],
+    [("names = " + "[" * 20_000, "nested too deeply"), ("a" + ".a" * 100_000 + " = 1", "at most 32,768 bytes")],
     ids=["deep", "long"],
 )
 def test_from_toml_ends_soon(tmp_path, content, message):

@@ -166,6 +166,9 @@ class CPM(nn.Module):
 
     def check(self, crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
         """Raise what `forward` raises for these inputs."""
+        for name, given in (("crops", crops), ("center_map", center_map)):
+            if given is not None and (not isinstance(given, torch.Tensor) or given.is_nested):
+                raise TypeError(f"{name} must be a tensor of one shape, got {type(given).__name__}")
         if crops.ndim != 4 or crops.shape[1] != 3 or any(side % STRIDE or not side for side in crops.shape[2:]):
             raise ValueError(f"crops must be [N, 3, H, W] with H and W multiples of 8, got {list(crops.shape)}")
         if not crops.is_floating_point():
@@ -173,6 +176,8 @@ class CPM(nn.Module):
         wanted = [len(crops), 1, *crops.shape[2:]]
         if center_map is not None and list(center_map.shape) != wanted:
             raise ValueError(f"center_map must be {wanted}, got {list(center_map.shape)}")
+        if center_map is not None and not center_map.is_floating_point():
+            raise TypeError(f"center_map must be floating point, got {center_map.dtype}")
 
     def save(self, path: str | Path) -> None:
         """Write weights, config and skeleton to a .safetensors file, whole or not at all; `load` reads it.

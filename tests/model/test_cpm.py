@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -289,6 +290,10 @@ def test_later_losses_reach_stage_one():
         (torch.zeros(2, 3, 64, 48), torch.zeros(1, 1, 64, 48), ValueError, r"center_map must be \[2, 1, 64, 48\]"),
         (torch.zeros(2, 3, 64, 48), torch.zeros(2, 1, 8, 6), ValueError, r"center_map must be .*got \[2, 1, 8, 6\]"),
         (torch.zeros(1, 3, 0, 48), None, ValueError, "crops must be"),
+        (np.zeros((1, 3, 64, 48), np.float32), None, TypeError, "crops must be a tensor of one shape, got ndarray"),
+        (torch.nested.nested_tensor([torch.zeros(3, 64, 48)]), None, TypeError, "crops must be a tensor of one shape"),
+        (torch.zeros(1, 3, 64, 48), [[0.0]], TypeError, "center_map must be a tensor of one shape, got list"),
+        (torch.zeros(1, 3, 64, 48), torch.zeros(1, 1, 64, 48).long(), TypeError, "center_map must be floating point"),
     ],
 )
 def test_rejects(crops, center_map, error, message):
