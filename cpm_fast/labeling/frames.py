@@ -21,6 +21,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.files import atomic_write, text_of_name
 from cpm_fast.system.limits import file_exists
+from cpm_fast.system.locks import folder_lock
 from cpm_fast.system.numbers import is_whole
 
 KMEANS, UNIFORM, UNCERTAINTY = "kmeans", "uniform", "uncertainty"
@@ -156,6 +157,7 @@ def take_frames(
     Raises:
         FileNotFoundError: no such video.
         ValueError: it can't be decoded, count or by is wrong, or a network is missing.
+        FolderInUse: another process takes frames into the folder.
     """
     if not is_whole(count) or count < 1:
         raise ValueError(f"count must be at least 1, got {count!r}")
@@ -164,6 +166,14 @@ def take_frames(
     if (by == UNCERTAINTY) != (model is not None):
         raise ValueError("by uncertainty needs a model, and only that; give --model with --by uncertainty")
     folder.mkdir(parents=True, exist_ok=True)
+    # Two processes would each note their own frames only.
+    with folder_lock(folder):
+        return _take_frames(path, folder, count, by, model, seed, progress)
+
+
+def _take_frames(
+    path: Path, folder: Path, count: int, by: str, model: CPM | None, seed: int, progress: bool | None
+) -> list[ExtractedFrame]:
     manifest = read_manifest(folder)
     name, stem = _video_name(path, folder), _stem(path, folder, manifest)
     found = _small_of(path)

@@ -7,6 +7,7 @@ import pytest
 from cpm_fast.cli import BAD_USE, FINE, main
 from cpm_fast.labeling.frames import choose_new, kmeans_slots, read_manifest, take_frames, uniform_slots
 from cpm_fast.media.video_out import write_video
+from cpm_fast.system.locks import FolderInUse, folder_lock
 
 
 def write_clip(path, places, size=(96, 128)):
@@ -46,6 +47,15 @@ def test_a_second_call_takes_other_frames(tmp_path):
     assert read_manifest(tmp_path / "out") == [*first, *second]
     written = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
     assert len(written) == len(first) + len(second)
+
+
+def test_one_process_at_a_time_takes_frames_into_a_folder(clip, tmp_path):
+    (tmp_path / "out").mkdir()
+    with folder_lock(tmp_path / "out"), pytest.raises(FolderInUse, match="out is in use by"):
+        take_frames(clip, tmp_path / "out", 2)
+    assert list((tmp_path / "out").iterdir()) == []
+    frames = take_frames(clip, tmp_path / "out", 2)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"frames.csv", *(each.image for each in frames)}
 
 
 def test_uniform_spreads_over_the_video(tmp_path):
