@@ -317,12 +317,16 @@ RECIPES["find"] = dataclasses.replace(
         jpeg_probability=0.15,
     ),
 )
-# For few samples, which start from the weights of a network for people: little random change, and as many steps as a
-# mouse on a wheel (72 frames) needed until more gained nothing.
+# For few samples, which start from the weights of a network for people: little random change, small batches, and as
+# many steps as two cores do in two minutes. On 18 of the 72 training frames of a mouse on a wheel, for as many samples
+# seen, batches of 8 had a smaller mean error than batches of 16 (5.4 and 5.7 px), and fewer errors above 20 px (5 and
+# 7). A moving average of the weights changed nothing at the end of the cosine.
 FEW_STEPS = 400
 RECIPES["few"] = dataclasses.replace(
     RECIPES["modern"],
-    epochs=100.0,
+    learning_rate=3e-3,
+    batch=8,
+    epochs=50.0,
     augmentation=AugmentationConfig(shift_px=8.0, scale_min=0.9, scale_max=1.1, rotate_degrees=10.0),
 )
 

@@ -81,10 +81,13 @@ def test_without_options_72_samples_train_as_docs_own_animal_says(given):
     found = run(given, "--hold-out", "18")
     options = next(line for line in commands("docs/own-animal.md") if line.startswith("cpm-fast train --data mouse/"))
     wanted = run(given, *options.split()[4:-2])
-    assert found[0] == wanted[0] and found[3]["start"] == wanted[3]["start"] == str(weights_file("compact-lsp"))
-    assert found[3]["options"].validate_every == wanted[3]["options"].validate_every == 20
+    assert found[:2] == wanted[:2] and found[3]["start"] == wanted[3]["start"] == str(weights_file("compact-lsp"))
+    config = found[1]
+    assert (config.batch, config.augmentation.rotate_degrees) == (8, 10) and config.augmentation.scale_max == 1.1
+    assert round(config.epochs * (72 // config.batch)) == FEW_STEPS == 400
+    assert found[3]["options"].validate_every == config.epochs / 4
     # Training converts it by `without_mirroring`.
-    assert without_mirroring(found[1], found[0]) == wanted[1] and wanted[1].epochs == 100
+    assert without_mirroring(config, found[0]).augmentation.flip_probability == 0
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ RUN: dict[str, Promise] = {
     "cpm-fast train --data synthetic:64 --hold-out 16 --epochs 1 -o runs/drawn": trained("runs/drawn", 16),
     "cpm-fast train --data synthetic:10400 --hold-out 400 --epochs 1 --scale 0.9 1.1 --rotate 5 -o runs/hurry":
         trained("runs/hurry", 4),
-    f"cpm-fast train --data mouse/ --hold-out 18 --init compact-lsp --mirror 0 {ANIMAL.format(10)} -o runs/mouse":
+    "cpm-fast train --data mouse/ --hold-out 18 -o runs/mouse":
         trained("runs/mouse", 18, "start.txt"),
     f"cpm-fast train --data fly/flies.h5 --hold-out 20 --init compact-lsp {ANIMAL.format(180)} -o runs/fly":
         trained("runs/fly", 20, "start.txt"),
@@ -218,6 +218,7 @@ CONTINUOUS = (
 # The same command with fewer steps.
 SMALLER = {
     "--epochs 100": "--epochs 2",
+    "--hold-out 18 -o": "--hold-out 18 --epochs 2 -o",
     "--pictures 60 --frames 100": "--pictures 12 --frames 5",
     "synthetic:10400 --hold-out 400": "synthetic:8 --hold-out 4",
 }
