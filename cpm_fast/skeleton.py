@@ -117,8 +117,12 @@ class Skeleton:
         )
 
     def order_from(self, names: Sequence[str]) -> list[int]:
-        """Return the place of each of this skeleton's parts in another list of names, -1 if it is missing: [P]."""
-        return [names.index(part) if part in names else -1 for part in self.names]
+        """Return the place of each of this skeleton's parts in another list of names, -1 if it is missing: [P].
+
+        Spaces at the ends of names do not count.
+        """
+        places = {name.strip(): place for place, name in enumerate(names)}
+        return [places.get(part.strip(), -1) for part in self.names]
 
     def only(self, parts: Sequence[str]) -> Skeleton:
         """Return the skeleton of some of its parts, in the order given: itself if they are all, in its order.
@@ -181,12 +185,23 @@ class Skeleton:
         check_file(path, MAX_FILE_BYTES)
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
-            skeleton = cls.from_dict({"name": path.stem, **values})
+            skeleton = cls.from_dict({"name": path.stem, **_trimmed(values)})
             return skeleton if "pairs" in values else replace(skeleton, pairs=mirror_pairs(skeleton.names))
         except RecursionError:
             raise ValueError(f"{path}: it is nested too deeply") from None
         except (ValueError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+def _trimmed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return lists of names, and of lists of names, without spaces at their ends."""
+
+    def trim(value: Any) -> Any:
+        if isinstance(value, list):
+            return [trim(one) for one in value]
+        return value.strip() if isinstance(value, str) else value
+
+    return {key: trim(value) for key, value in values.items()}
 
 
 def _pairs(*stems: str) -> tuple[tuple[str, str], ...]:

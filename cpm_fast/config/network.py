@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cpm_fast.skeleton import LSP, Skeleton
-from cpm_fast.system.numbers import is_finite, is_whole, make_plain
+from cpm_fast.system.numbers import LARGEST_SCORE, is_finite, is_whole, make_plain
 
 STRIDE = 8
 # Largest side of a convolution's window; csrc/cpu/spectral/kernels.h has the same.
@@ -186,7 +186,8 @@ class NetworkConfig:
         require(self.kind in ("pose", "find"), "kind", "'pose' or 'find'")
         require(self.side_map or self.kind == "find", "side_map", "true with kind 'pose'")
         require(isinstance(self.finder, str), "finder", "a name or file of weights, or empty")
-        require(is_finite(self.find_score), "find_score", "a finite number")
+        fine = is_finite(self.find_score) and self.find_score <= LARGEST_SCORE
+        require(fine, "find_score", f"a finite number up to {LARGEST_SCORE:g}")
         if self.kind == "find":
             require(self.skeleton.names == CENTER.names, "skeleton", f"of the part {CENTER.names[0]} with kind 'find'")
             for name in ("center_map", "background"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 
+from cpm_fast.data.own_skeleton import alike_apart
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.skeleton import Skeleton
 
@@ -28,9 +30,16 @@ class Mapped:
         if order.max() < 0:
             raise ValueError(
                 f"{dataset.name}: parts must be some of the network's {list(skeleton.names)}, "
-                f"got {list(dataset.skeleton.names)}"
+                f"got {list(dataset.skeleton.names)}; letters must be of the same case"
             )
         self.missing = tuple(name for name, place in zip(skeleton.names, order, strict=True) if place < 0)
+        others = [name for name in dataset.skeleton.names if name not in skeleton.names]
+        for part, other in alike_apart([self.missing, others]):
+            warnings.warn(
+                f"{dataset.name}: part {other!r} is not the network's {part!r}, which counts as unlabeled; if they are "
+                "one, give them one name",
+                stacklevel=3,
+            )
         self._order, self._there = order, order >= 0
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -32,3 +33,27 @@ def skeleton_of(name: str, parts: Sequence[str], limbs: Iterable[tuple[str, str]
         if skeleton.names == tuple(parts):
             return skeleton
     return Skeleton(text_of_name(name), tuple(parts), tuple(limbs), mirror_pairs(parts))
+
+
+def alike_apart(lists: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """Return names that differ only in case, spaces, - and _, and stand in no list together: one part, or a mistake.
+
+    >>> alike_apart([("Nose", "ear"), ("nose", "ear")]), alike_apart([("A", "a")])
+    ([('Nose', 'nose')], [])
+    """
+    by_key: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for names in lists for name in names):
+        by_key.setdefault(plain_name(name), []).append(name)
+    together = [set(names) for names in lists]
+    return [
+        (name, other)
+        for alike in by_key.values()
+        for place, name in enumerate(alike)
+        for other in alike[place + 1 :]
+        if not any({name, other} <= names for names in together)
+    ]
+
+
+def plain_name(name: str) -> str:
+    """Return a name of a part without case, spaces, - and _."""
+    return re.sub(r"[\s_-]", "", name).casefold()

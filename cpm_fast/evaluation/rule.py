@@ -29,6 +29,10 @@ PIXEL_STEPS = 40
 SHOULDERS = ("left_shoulder", "right_shoulder")
 
 
+# A larger error than this is a whole subject away: such a threshold was meant in pixels.
+LARGEST_THRESHOLD = 2.0
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule: a part is right if its error is at most `threshold` times the subject's reference length.
@@ -39,7 +43,8 @@ class Rule:
         reference: "torso", |left_shoulder - right_hip| of the truth; "head", the annotated head length; "box", the
             longer side of the box around the labeled parts; "pixel", one image pixel; or two parts "PART:PART", their
             distance in the truth. If None, the metric's; for PCK the torso if the skeleton has one, else the box.
-        threshold: fraction of the reference length; if None 0.2, and 0.5 for "pckh".
+        threshold: fraction of the reference length, at most 2 of a torso, a head or a box; if None 0.2, and 0.5 for
+            "pckh".
         centric: "person": left and right are as they were annotated and predicted; "observer": both are renamed by
             `observer_centric`.
 
@@ -64,6 +69,12 @@ class Rule:
         make_plain(self)
         if self.threshold is not None and not (is_finite(self.threshold) and self.threshold >= 0):
             raise ValueError(f"threshold must be a finite number, 0 or more, got {self.threshold!r}")
+        named = self.reference != PIXEL and ":" not in str(self.reference)
+        if named and self.threshold is not None and self.threshold > LARGEST_THRESHOLD:
+            raise ValueError(
+                f"threshold must be at most {LARGEST_THRESHOLD:g} reference lengths, got {self.threshold!r}; "
+                f"for pixels give the reference {PIXEL!r}"
+            )
         words = (None, TORSO, HEAD, BOX, PIXEL)
         if self.reference not in words and str(self.reference).count(":") != 1:
             raise ValueError(

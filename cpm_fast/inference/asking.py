@@ -18,7 +18,7 @@ from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.parts import Sighting
 from cpm_fast.inference.settings import Settings
 from cpm_fast.model.cpm import CPM
-from cpm_fast.system.numbers import make_plain
+from cpm_fast.system.numbers import check_score, is_finite, make_plain
 
 AUTO, SEARCH = "auto", "search"
 # The word of the command for find=False.
@@ -67,7 +67,7 @@ class Asked:
         if isinstance(find, str) and find == WHOLE and not Path(find).exists():
             raise ValueError("find='whole' is find=False here: each picture is one subject")
         # Limits are checked whether they are used or not.
-        self.limits(0.0)
+        check_limits(self.max_subjects, self.min_find_score, own_scores=is_function(find))
         if self.given and find is not False and find != AUTO:
             shown = "a finder" if isinstance(find, CPM) else "a function" if is_function(find) else repr(find)
             raise ValueError(f"find={shown} looks for subjects, but boxes or rois say where they are")
@@ -106,6 +106,21 @@ class Asked:
             return None
         assert isinstance(named, (CPM, str, Path))
         return finder_of(named, self, network)
+
+
+def check_limits(max_subjects: int | None, min_find_score: float | None, own_scores: bool = False) -> None:
+    """Check the limits of finding subjects; `own_scores`: of a detector, whose scores may be of any size.
+
+    Raises:
+        ValueError: a limit is out of its range.
+    """
+    Search(max_subjects)
+    if min_find_score is None:
+        return
+    if not own_scores:
+        check_score(min_find_score, "min_find_score")
+    elif not is_finite(min_find_score):
+        raise ValueError(f"min_find_score must be a finite number, got {min_find_score!r}")
 
 
 def is_function(find: Find) -> TypeGuard[Callable[[np.ndarray], Any]]:

@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,8 @@ import numpy as np
 from cpm_fast.media.decoder_log import heard, quiet_opencv
 from cpm_fast.media.image import IMAGE_SUFFIXES, shown, suffixes
 from cpm_fast.media.lost_frames import PacketTimes
+from cpm_fast.media.matroska import unseen_seconds
+from cpm_fast.media.pillow import opened
 from cpm_fast.system.urls import is_live, is_url, shown_url
 
 # Suffixes that make a file of a folder a video; a file that is named itself is a video if the decoder reads it.
@@ -36,6 +38,8 @@ MOST_BAD_FRAMES = 50
 RATE_TOLERANCE = 0.2
 # If a frame comes more than this many steps after the previous one, the packets between them are counted.
 LONG_STEP = 1.5
+# Most frames that are read ahead to see whether times go back.
+MOST_LATE_FRAMES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +92,8 @@ def _opens(path: Path) -> bool:
 
 
 def _animated(path: Path) -> bool:
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return getattr(image, "n_frames", 1) > 1
     # Pillow's readers raise exceptions of many kinds on damaged files.
     except Exception:
@@ -100,10 +102,8 @@ def _animated(path: Path) -> bool:
 
 def _is_picture(path: Path) -> bool:
     """Return whether Pillow or OpenCV recognizes the file as a picture."""
-    from PIL import Image
-
     try:
-        with Image.open(path):
+        with opened(path):
             return True
     except Exception:
         try:
@@ -139,6 +139,9 @@ class Video:
             raise FileNotFoundError(f"{self.name}: no such video file")
         self._source = source
         self._last_read: _Read | None = None
+        # Times of a damaged file may go back: the latest one, and frames that were read ahead for such times.
+        self._latest = -math.inf
+        self._coming: list[_Read] = []
         self._packets: PacketTimes | None = None
         # Steps of the file's rate at which there is neither a frame nor a packet.
         self._empty_steps = 0
@@ -158,6 +161,8 @@ class Video:
         self.rate = rate if 0 < rate <= LARGEST_RATE else DEFAULT_RATE
         announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         announced = announced if 1 <= announced < 2**31 and not self.is_camera else 0
+        before = unseen_seconds(Path(source)) if is_file else 0.0  # type: ignore[arg-type]
+        announced = 0 if before is None else max(0, round(announced - before * max(rate, 0)))
         # The duration is the container's; the count may be computed from it and a guessed rate.
         self.duration = announced / rate if announced and rate > 0 else None
         self.steady = self.is_camera or self._is_steady()
@@ -203,19 +208,40 @@ class Video:
 
     def _read_on(self) -> _Read | None:
         """Read the next frame that can be decoded, and count those before it that can't be."""
+        read = self._coming.pop(0) if self._coming else self._decoded()
+        if read is None:
+            return None
+        if self._last_read is not None:
+            skipped = self._passed_over(self._latest, read.seconds)
+            late = self._coming_late(read.seconds) if skipped else 0
+            lost = max(read.lost, skipped - late)
+            self._empty_steps += self._steps_without_frames(self._latest, read.seconds, lost + late)
+            read = replace(read, lost=lost)
+        self._latest = max(self._latest, read.seconds)
+        self._last_read = read
+        return read
+
+    def _decoded(self) -> _Read | None:
+        """Read the next frame; its `lost` counts the failures of the decoder before it."""
         before = self._last_read
         for failures in range(1 if self.is_camera else MOST_BAD_FRAMES):
             started = time.perf_counter()
             fine, image = self._read()
             if fine and image is not None and (before is None or image.shape == before.image.shape):
-                seconds, decode = self._seconds(), time.perf_counter() - started
-                lost = failures
-                if before is not None:
-                    lost = max(lost, self._passed_over(before.seconds, seconds))
-                    self._empty_steps += self._steps_without_frames(before.seconds, seconds, lost)
-                self._last_read = _Read(image, seconds, decode, lost)
-                return self._last_read
+                return _Read(image, self._seconds(), time.perf_counter() - started, failures)
         return None
+
+    def _coming_late(self, seconds: float) -> int:
+        """Read ahead, and count the frames that follow a time and belong before it."""
+        for late in range(MOST_LATE_FRAMES):
+            if late == len(self._coming):
+                following = self._decoded()
+                if following is None:
+                    return late
+                self._coming.append(following)
+            if self._coming[late].seconds >= seconds:
+                return late
+        return MOST_LATE_FRAMES
 
     def _passed_over(self, earlier: float, later: float) -> int:
         """Count the frames between two times that FFmpeg did not return: it skips frames that it can't decode."""
@@ -231,7 +257,7 @@ class Video:
         most = math.inf if self.announced is None else self.announced - count
         if self._last_read is None or most <= 0:
             return 0
-        return int(min(most, self._packets_between(self._last_read.seconds, math.inf)))
+        return int(min(most, self._packets_between(self._latest, math.inf)))
 
     def _packets_between(self, earlier: float, later: float) -> int:
         if self.is_camera or self._capture.getBackendName() != FFMPEG:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.numbers import check_score
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ class Entry:
 
     def surer_than(self, min_score: float) -> Self:
         """Return the same with NaN for the place of every part whose score is below `min_score`."""
+        check_score(min_score, "min_score")
         below = self.scores < min_score
         return replace(self, keypoints=np.where(below[..., None], np.float32(np.nan), self.keypoints))
 

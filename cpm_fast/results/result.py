@@ -19,6 +19,7 @@ from cpm_fast.results.entry import Entry
 from cpm_fast.results.formats.files import load_entries, save_entries
 from cpm_fast.results.formats.json import to_entry
 from cpm_fast.results.marks import is_person, mark_subject, with_legend
+from cpm_fast.system.numbers import check_score
 
 STRIP_BORDER = 128
 # Most images that a notebook shows.
@@ -123,6 +124,9 @@ class Result(Entry):
 
         Returns:
             [H, W, 3] uint8 BGR, wider than the image with a legend.
+
+        Raises:
+            ValueError: min_score is not a finite number up to 1.
         """
         picture = self.drawn(self.image(), min_score=min_score, details=details)
         if (not is_person(self.skeleton)) if legend is None else legend:
@@ -131,6 +135,7 @@ class Result(Entry):
 
     def drawn(self, image: np.ndarray, *, min_score: float = draw.MIN_SCORE, details: bool = False) -> np.ndarray:
         """Draw the same on a given image, without a legend: [H, W, 3] uint8 BGR."""
+        check_score(min_score, "min_score")
         picture = image.copy()
         for i, (keypoints, scores) in enumerate(zip(self.keypoints, self.scores, strict=True)):
             side = self.rois[i].side if self.rois else None
@@ -199,8 +204,9 @@ class Result(Entry):
             [height, width, 3] uint8 BGR.
 
         Raises:
-            ValueError: the belief maps were not kept, or there is no such part or subject.
+            ValueError: the belief maps were not kept, there is no such part or subject, or min_score is above 1.
         """
+        check_score(min_score, "min_score")
         if self.belief_maps is None:
             raise ValueError("plot_stages needs the belief maps: infer(..., belief_maps=True)")
         if not 0 <= subject < len(self):
@@ -304,9 +310,11 @@ class Results(Sequence[Result]):
                 images and category.
 
         Raises:
-            ValueError: there is no such suffix or form, the results have several skeletons, or a picture is not in the
-                coco_file.
+            ValueError: there is no such suffix or form, the results have several skeletons, a picture is not in the
+                coco_file, or min_score is above 1.
         """
+        if min_score is not None:
+            check_score(min_score, "min_score")
         entries = self if min_score is None else [result.surer_than(min_score) for result in self]
         save_entries(entries, self.failures, Path(path), form, coco_file)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Decimal digits of a whole number that is also a float without loss.
 MOST_DIGITS = 15
+LARGEST_SCORE = 1.0
 
 
 def is_whole(value: Any) -> bool:
@@ -44,6 +45,20 @@ def is_finite(value: Any) -> bool:
         return is_number(value) and math.isfinite(value)
     except OverflowError:  # an int of hundreds of digits, as JSON may have it
         return False
+
+
+def check_score(value: Any, name: str) -> None:
+    """Check the least score of a part or subject.
+
+    A score is a height of belief maps, whose targets reach 1: above it there is nothing. Below 0 it leaves nothing out.
+
+    Raises:
+        ValueError: it is no finite number, or above 1.
+    """
+    if not is_finite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r:.80}")
+    if value > LARGEST_SCORE:
+        raise ValueError(f"{name} must be at most {LARGEST_SCORE:g}, the score of a part that is sure, got {value!r}")
 
 
 def plain(value: Any) -> Any:

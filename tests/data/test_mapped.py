@@ -66,3 +66,10 @@ def test_what_is_no_part_is_kept():
     sample = mapped(Measured(), MPII)[0]
     assert (sample.box_image, sample.head_length) == ((1.0, 2.0, 3.0, 4.0), 31.5)
     assert (sample.area, sample.identity) == (1234.5, (785, 442619))
+
+
+def test_a_name_in_another_case_is_told():
+    other = Skeleton("other", ("Head top", *LSP.names[1:]))
+    with pytest.warns(UserWarning, match="synthetic: part 'head_top' is not the network's 'Head top', which counts as"):
+        dataset = mapped(FIGURES, other)
+    assert dataset.missing == ("Head top",)

@@ -38,6 +38,7 @@ def test_what_is_left_open_is_settled(rule, skeleton, heads, title, over):
         (lambda: Rule(reference="knee"), "reference must be torso, head, box, pixel or two parts PART:PART"),
         (lambda: Rule(reference="a:b:c"), "reference must be torso"),
         (lambda: Rule(threshold=-1), "threshold must be a finite number, 0 or more, got -1"),
+        (lambda: Rule(threshold=14), "threshold must be at most 2 reference lengths, got 14; for pixels give the"),
         (lambda: Rule(threshold=NAN), "threshold must be a finite number"),
         (lambda: Rule(centric="mine"), "centric must be person or observer, got 'mine'"),
         (lambda: Rule("pckh").settled(LSP, False), "reference 'head' needs head lengths in the annotation"),
@@ -45,7 +46,19 @@ def test_what_is_left_open_is_settled(rule, skeleton, heads, title, over):
         (lambda: Rule("flic").settled(FLY, False), "'torso' needs the part 'left_shoulder'"),
         (lambda: Rule(reference="pixel").settled(LSP, False), "threshold must be given in pixels"),
     ],
-    ids=["metric", "reference", "three parts", "negative", "nan", "centric", "no heads", "no part", "no torso", "px"],
+    ids=[
+        "metric",
+        "reference",
+        "three parts",
+        "negative",
+        "too large",
+        "nan",
+        "centric",
+        "no heads",
+        "no part",
+        "no torso",
+        "px",
+    ],
 )
 def test_rejects(make, message):
     with pytest.raises(ValueError, match=message):

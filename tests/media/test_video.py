@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from cpm_fast.media import video
+from cpm_fast.media.matroska import unseen_seconds
 from cpm_fast.media.video import Video, is_video_file
 from cpm_fast.media.video_out import CODECS, playable_suffix, write_video
-from support.matroska import matroska
+from support.matroska import element, matroska
+from support.matroska import number as whole
 
 
 def flat(value: int, size=(48, 64)) -> np.ndarray:
@@ -243,6 +245,48 @@ def test_matroska_that_is_cut_short(tmp_path):
     with pytest.warns(UserWarning, match=r"a.mkv: ends after .* it announces; is it cut short"):
         list(opened.frames())
     assert opened.cut_short
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+@pytest.mark.parametrize("steps", [(40,), (20, 60, 33)], ids=["steady", "variable"])
+def test_a_first_frame_that_comes_late_is_no_loss(tmp_path, recwarn, steps, cut):
+    """The duration in the header counts from 0, OpenCV's times from the first frame."""
+    times = 5000 + np.cumsum([0, *(steps[i % len(steps)] for i in range(19))])
+    data = matroska([flat(4 * i) for i in range(20)], times.tolist())
+    (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2] if cut else data)
+    opened = Video(tmp_path / "a.mkv")
+    frames = list(opened.frames())
+    assert opened.cut_short is cut and len(recwarn) == cut
+    assert len(frames) < 12 if cut else len(frames) == 20
+    assert unseen_seconds(tmp_path / "a.mkv") == 5.0
+
+
+def test_where_a_matroska_file_begins(tmp_path):
+    """Sound before the first frame does not count, and a file whose first frame is not found tells nothing."""
+    data = matroska([flat(0), flat(9)], [700, 740])
+    tracks = element(0xAE, whole(0xD7, 1) + whole(0x83, 1)) + element(0xAE, whole(0xD7, 2) + whole(0x83, 2))
+    sound = element(0x1F43B675, whole(0xE7, 100) + element(0xA3, b"\x82\x00\x00\x80sound"))
+    frame = element(0xA0, element(0xA1, b"\x81" + struct.pack(">hB", -200, 0) + b"picture"))
+    start = data.index(bytes.fromhex("18538067")) + 12
+    mixed = data[:start] + element(0x1654AE6B, tracks) + sound + element(0x1F43B675, whole(0xE7, 900) + frame)
+    for content, wanted in ((data, 0.7), (mixed, 0.7), (data[:200], None), (b"\x1a\x45\xdf\xa3", None), (b"RIFF", 0)):
+        (tmp_path / "a.mkv").write_bytes(content)
+        assert unseen_seconds(tmp_path / "a.mkv") == wanted
+
+
+def test_times_that_go_back_make_no_frames(tmp_path):
+    """The packets between two frames are counted from the latest time on: an earlier one was read already."""
+    (tmp_path / "a.mkv").write_bytes(matroska([flat(20 * i) for i in range(6)], [0, 40, 120, 80, 160, 200]))
+    frames = list(Video(tmp_path / "a.mkv").frames())
+    assert [frame.index for frame in frames] == list(range(6)) and not any(frame.damaged for frame in frames)
+    assert [abs(int(frame.image.mean()) - 20 * frame.index) <= 4 for frame in frames] == [True] * 6
+    assert [frame.seconds for frame in frames] == sorted({frame.seconds for frame in frames})
+
+
+def test_times_that_go_back_far(tmp_path):
+    (tmp_path / "a.mkv").write_bytes(matroska([flat(20 * i) for i in range(7)], [0, 40, 200, 80, 120, 160, 240]))
+    frames = list(Video(tmp_path / "a.mkv").frames())
+    assert len(frames) == 7 and not any(frame.damaged for frame in frames)
 
 
 @pytest.mark.parametrize(

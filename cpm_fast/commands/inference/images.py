@@ -18,7 +18,7 @@ import numpy as np
 from cpm_fast.commands.inference.inputs import Inputs
 from cpm_fast.commands.options.values import asked_find, checked_score, found_by, settings_of
 from cpm_fast.data.formats.boxes import BoxFile
-from cpm_fast.inference.asking import SEARCH, Asked
+from cpm_fast.inference.asking import Asked, check_limits
 from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.images import Failure, Job
 from cpm_fast.inference.unfinished import Unfinished, fingerprint, input_stamp
@@ -65,13 +65,13 @@ class _PictureRun:
     def __init__(self, options: argparse.Namespace, inputs: Inputs, ranks: Ranks) -> None:
         self.options, self.ranks, self.output = options, ranks, Path(options.output)
         self.told: list[str] = []
+        self.min_score = checked_score(options.min_score)
         pictures = list(inputs.pictures) if inputs.several else inputs.pictures[0]
         boxes: Any = None if options.box is None else np.array(options.box)
         file, limits = None, (options.max_subjects, options.min_find_score)
         if options.boxes is not None:
             file = BoxFile.read(options.boxes, inputs.coco_file, options.box_category)
-            # Checked as the limits of a search are.
-            Asked(SEARCH, False, *limits)
+            check_limits(*limits, own_scores=True)
             names = [source.name for source in list_images(pictures)[0]]
             boxes, self.told = file.of(names, *limits)
             boxes, limits = boxes if inputs.several else boxes[0], (None, None)
@@ -93,7 +93,6 @@ class _PictureRun:
         self.coco_file = inputs.coco_file
         if self.coco_file is None and options.boxes is not None and options.form == COCO:
             self.coco_file = _ids_file(options.boxes, [source.name for source in self.job.sources])
-        self.min_score = checked_score(options.min_score)
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
         ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})

@@ -60,6 +60,7 @@ class _Work:
 
     def __init__(self, options: argparse.Namespace, sources: Sequence[Path | str | int]) -> None:
         self.options, self.output = options, Path(options.output)
+        self.least = MIN_SCORE if checked_score(options.min_score) is None else options.min_score
         self.settings = settings_of(options)
         self.network = find_network(options.model, options.device)
         self.boxes = None if options.box is None else np.array(options.box)
@@ -85,14 +86,13 @@ class _Work:
             **{name: getattr(options, name) for name in ("box", "smooth", "frames", "min_score", "max_subjects")},
         }
         unfinished = Unfinished(self.output, identity, stem if several else "")
-        least = MIN_SCORE if checked_score(options.min_score) is None else options.min_score
         table = VideoTable(
             self.output / f"{stem}.csv",
             config.skeleton,
             None if isinstance(tracker, Following) else 1 if self.boxes is None else len(self.boxes),
             OneEuro() if options.smooth else None,
             name,
-            least,
+            self.least,
             config.margin,
         )
         labeled = None if options.no_pictures else self.output / f"{stem}_pose{playable_suffix()}"

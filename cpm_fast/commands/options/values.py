@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from cpm_fast.inference.asking import AUTO, WHOLE, Looks
@@ -11,6 +10,7 @@ from cpm_fast.inference.finders.center_finder import CenterFinder
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.settings import Settings
 from cpm_fast.inference.unfinished import fingerprint
+from cpm_fast.system.numbers import check_score
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
@@ -24,10 +24,10 @@ def checked_score(score: float | None) -> float | None:
     """Check the --min-score of the command line.
 
     Raises:
-        ValueError: not a finite number.
+        ValueError: not a finite number up to 1.
     """
-    if score is not None and not math.isfinite(score):
-        raise ValueError(f"--min-score must be a finite number, got {score}")
+    if score is not None:
+        check_score(score, "--min-score")
     return score
 
 

@@ -182,9 +182,11 @@ def _skeleton(categories: list[dict[str, Any]], name: str) -> Skeleton:
         parts = [str(part) if is_whole(part) else part for part in parts]
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise ValueError(f"keypoints of a category must be names, got {parts!r:.80}")
+    named = {part: part.strip() for part in parts}
     if any(category["keypoints"] != with_points[0]["keypoints"] for category in with_points):
         raise ValueError("all categories must have the same keypoints; take those of one into a file of its own")
-    return skeleton_of(name, parts, _limbs(with_points[0].get("skeleton"), parts, name))
+    limbs = _limbs(with_points[0].get("skeleton"), parts, name)
+    return skeleton_of(name, [named[part] for part in parts], [(named[a], named[b]) for a, b in limbs])
 
 
 def _limbs(given: Any, parts: list[str], name: str) -> list[tuple[str, str]]:

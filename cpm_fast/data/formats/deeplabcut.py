@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from cpm_fast.data.files.csv_file import number, read_csv_text
 from cpm_fast.data.files.pandas_hdf5 import Name, read_frame
 from cpm_fast.data.left_out import LeftOut
-from cpm_fast.data.own_skeleton import skeleton_file, skeleton_of
+from cpm_fast.data.own_skeleton import alike_apart, skeleton_file, skeleton_of
 from cpm_fast.data.pictures import Pictures
 from cpm_fast.data.subjects import Subject, Subjects, region_of_parts
 from cpm_fast.skeleton import Skeleton
@@ -59,6 +60,12 @@ class DeepLabCut(Subjects):
             raise FileNotFoundError(f"{path}: must hold labeled-data/VIDEO/{LABELS}.csv or .h5")
         tables = [_read(file) for file in files]
         parts = tuple(dict.fromkeys(part for table in tables for part in table.parts))
+        for part, other in alike_apart([table.parts for table in tables]):
+            warnings.warn(
+                f"{path}: parts {part!r} and {other!r} of different files count as two; if they are one, give them "
+                "one name",
+                stacklevel=2,
+            )
         roots = [path] if path.is_dir() else [path.parent, *_project(path)]
         own = skeleton_file(roots)
         skeleton = Skeleton.from_toml(own) if own is not None else _skeleton_named(files[0], parts)
@@ -180,7 +187,8 @@ def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarr
         raise ValueError(f"columns must be named by scorer, (individuals,) bodyparts, coords, got {columns[:1]}")
     if rows and any(name[-1] == LIKELIHOOD for name in columns) and all(row[-1].isdigit() for row in rows):
         raise ValueError("holds predictions for the frames of a video, not labels of pictures")
-    # Spreadsheets add empty columns.
+    # Spreadsheets add empty columns, and people spaces around names.
+    columns = [tuple(level.strip() for level in name) for name in columns]
     kept = [at for at, name in enumerate(columns) if any(name)]
     columns, values = [columns[at] for at in kept], values[:, kept]
     place = {(name[1] if len(name) == 4 else "", *name[-2:]): at for at, name in enumerate(columns)}

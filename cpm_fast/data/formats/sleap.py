@@ -99,7 +99,7 @@ class SleapLabels:
 
 def _skeleton(content: Any, name: str) -> Skeleton:
     try:
-        names = [node["name"] if isinstance(node, dict) else str(node) for node in content["nodes"]]
+        names = [str(node["name"] if isinstance(node, dict) else node).strip() for node in content["nodes"]]
         skeletons = content["skeletons"]
         if len(skeletons) != 1:
             raise ValueError(f"must have one skeleton, got {len(skeletons)}")

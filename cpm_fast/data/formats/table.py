@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,10 +130,9 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]], str]
     text, mark = read_csv_text(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     try:
-        columns = list(reader.fieldnames or ())
-        if all(name.startswith(" ") for name in columns[1:]):
-            # A space after a comma is not part of a name.
-            reader.fieldnames = columns = [name.strip() for name in columns]
+        # Spaces after a comma, or at the end of a part's name, are not part of it.
+        columns = [re.sub(r"\s+(?=_[^_]*$)", "", name.strip()) for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
         return columns, [(reader.line_num, row) for row in reader], mark
     except csv.Error as error:
         raise ValueError(f"{path} after line {reader.line_num}: not CSV that can be read: {error}") from None

@@ -23,7 +23,7 @@ from cpm_fast.inference.settings import Settings
 from cpm_fast.model.crops import network_input
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
-from cpm_fast.system.numbers import is_finite, is_whole, make_plain
+from cpm_fast.system.numbers import check_score, is_whole, make_plain
 from cpm_fast.system.torch_settings import cpu_threads
 
 # Sides of the windows, as shares of the picture's longer side: from a subject that fills it to one a sixth as long.
@@ -48,7 +48,7 @@ class Search:
 
     Args:
         max_subjects: the most per picture, the best first; None: all.
-        min_find_score: the least mean height of a subject's peaks.
+        min_find_score: the least mean height of a subject's peaks, at most 1.
 
     Raises:
         ValueError: a number is out of its range.
@@ -61,9 +61,7 @@ class Search:
         make_plain(self)
         if self.max_subjects is not None and (not is_whole(self.max_subjects) or self.max_subjects < 1):
             raise ValueError(f"max_subjects must be a positive whole number or None, got {self.max_subjects!r}")
-        score = self.min_find_score
-        if not is_finite(score):
-            raise ValueError(f"min_find_score must be a finite number, got {score!r}")
+        check_score(self.min_find_score, "min_find_score")
 
     def longer_px(self, config: NetworkConfig) -> int:
         """Return the longer side of an image whose smallest windows fill the network's box."""

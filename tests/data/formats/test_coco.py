@@ -61,6 +61,13 @@ def test_annotations_become_samples(tmp_path):
     assert (dataset[1].name, dataset[1].identity) == ("b.png", (9, 71))
 
 
+def test_spaces_at_the_ends_of_names_are_no_part_of_them(tmp_path):
+    cat = {**CAT, "keypoints": [" nose", "left_ear ", "right_ear"]}
+    skeleton = CocoKeypoints(write(tmp_path, [FIRST], categories=(cat,))).skeleton
+    assert skeleton.names == ("nose", "left_ear", "right_ear")
+    assert skeleton.limbs == (("nose", "left_ear"), ("nose", "right_ear"))
+
+
 def test_crowds_and_what_has_no_labels_are_left_out(tmp_path):
     draw(tmp_path, "a.png")
     zeros = [0] * 9

@@ -121,6 +121,15 @@ def test_parts_of_several_files_are_matched_by_name(tmp_path):
     np.testing.assert_array_equal(last, [[13, 14], [np.nan, np.nan], [np.nan, np.nan], [11, 12]])
 
 
+def test_names_that_differ_only_in_spaces_are_one_and_in_case_are_told(tmp_path):
+    write(tmp_path / "labeled-data" / "a", HEAD.replace("nose,nose", " nose , nose ") + ROWS)
+    columns = "scorer,me,me,me,me\nbodyparts,nose,nose,Left_Ear,Left_Ear\ncoords,x,y,x,y\n"
+    write(tmp_path / "labeled-data" / "b", columns + "img1.png,11,12,13,14\n")
+    with pytest.warns(UserWarning, match="parts 'left_ear' and 'Left_Ear' of different files count as two"):
+        dataset = DeepLabCut(tmp_path)
+    assert dataset.skeleton.names == ("nose", "left_ear", "right_ear", "Left_Ear")
+
+
 def test_parts_of_some_animals_only(tmp_path):
     text = SEVERAL.replace("nose,nose,tail,tail,nose,nose,tail,tail", "nose,nose,tail,tail,nose,nose,paw,paw")
     dataset = DeepLabCut(write(tmp_path, text))

@@ -49,6 +49,13 @@ def test_names_give_the_pairs(tmp_path):
     assert table.skeleton.mirror == (2, 1, 0, 3, 4, 5)
 
 
+def test_spaces_at_the_ends_of_names_are_no_part_of_them(tmp_path):
+    (tmp_path / "skeleton.toml").write_text('names = ["tail ", " left ear"]\nlimbs = [["tail ", " left ear"]]\n')
+    table = PartsTable(write(tmp_path, "image, left ear _x, left ear _y,tail _x , tail _y", "a.png,1,2,3,4"))
+    assert table.skeleton.names == ("tail", "left ear") and table.skeleton.limbs == (("tail", "left ear"),)
+    assert table.parts_image[0].tolist() == [[3, 4], [1, 2]]
+
+
 def test_a_skeleton_file_gives_order_names_limbs_and_pairs(tmp_path):
     draw(tmp_path, "a.png")
     (tmp_path / "skeleton.toml").write_text(
