@@ -28,7 +28,7 @@ from cpm_fast.weights import weights_file
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
 # The most samples for which a run starts from these weights by the recipe "few".
-FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 4
+FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 2
 DEFAULT_RECIPE, DRAWN = "modern", "synthetic"
 FIND_PRESET, FIND_RECIPE = "finder", "find"
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.layers import CPM_STAGE_OUTPUT, Layer
-from cpm_fast.training.phases import Phase, frozen_layers, layers_of
+from cpm_fast.training.phases import Phase, block_layers, frozen_layers, layers_of
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,19 @@ class Forward(nn.Module):
     Args:
         model: the network; its weights are shared, and those that do not learn in the phase lose `requires_grad`.
         phase: of the training.
+        frozen_blocks: the first blocks of the trunk that do not learn.
         recompute: keep only the maps between trunk and stages, and run each again when its gradient is taken: less
             memory for a third more time. Gradients and statistics are the same, bit for bit.
     """
 
-    def __init__(self, model: CPM, phase: Phase, recompute: bool = False) -> None:
+    def __init__(self, model: CPM, phase: Phase, recompute: bool = False, frozen_blocks: int = 0) -> None:
         super().__init__()
         self.model = model
         self.recompute = recompute
         self.stages = phase.stages
         layers = layers_of(model.layers, phase)
         running = {layer.name for layer in layers}
-        self.resting = frozen_layers(model.layers, phase)
+        self.resting = frozen_layers(model.layers, phase) | block_layers(model.layers, frozen_blocks)
         for name, conv in model.convs.items():
             conv.requires_grad_(name in running and name not in self.resting)
         self.segments = _segments(layers)

@@ -70,6 +70,12 @@ def frozen_layers(layers: Sequence[Layer], phase: Phase) -> frozenset[str]:
     )
 
 
+def block_layers(layers: Sequence[Layer], blocks: int) -> frozenset[str]:
+    """Return the convolutions of the first blocks of every trunk."""
+    first = tuple(f"trunk{trunk}_block{block}_" for trunk in (1, 2) for block in range(1, blocks + 1))
+    return frozenset(layer.name for layer in layers if layer.kind == "conv" and layer.name.startswith(first))
+
+
 def layers_of(layers: Sequence[Layer], phase: Phase) -> tuple[Layer, ...]:
     """Return the layers that run in a phase: all up to the beliefs of its last stage."""
     last = CPM_STAGE_OUTPUT.format(phase.stages)

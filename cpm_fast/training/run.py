@@ -31,7 +31,7 @@ from cpm_fast.training.inputs import INPUTS_FILE, Digests, check_inputs, input_d
 from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.optimization import WeightAverage, make_optimizer, rate_factor, set_rate
 from cpm_fast.training.options import RunOptions, TrainingError
-from cpm_fast.training.phases import Phase, phase_at, run_phases
+from cpm_fast.training.phases import Phase, block_layers, phase_at, run_phases
 from cpm_fast.training.pictures import BATCH_FILE, CURVES_FILE, draw_batch, draw_curves
 from cpm_fast.training.start import start_from
 from cpm_fast.training.task import AnyBatch, AnyTargets, task_of
@@ -92,6 +92,7 @@ class Run:
         self.average: WeightAverage | None = None
         self.phase = self.phases[0]
         self.forward: torch.nn.Module | None = None
+        self.frozen_blocks = 0
         # Samples that could not be read, since the last line of metrics and in all, and steps in a row without any.
         self.unreadable, self.left_out, self.skipped = 0, 0, 0
         self.reported: set[str] = set()
@@ -106,6 +107,9 @@ class Run:
         model = CPM(self.network)
         going_on = resume and self.folder.last.exists()
         loaded = start_from(model, start) if start is not None and not going_on else None
+        self.frozen_blocks = 0 if start is None else self.config.frozen_blocks
+        if loaded is not None:
+            loaded.check_whole(block_layers(model.layers, self.frozen_blocks))
         model = model.to(self.device)
         optimizer = make_optimizer(model, self.config)
         progress = Progress()
@@ -143,7 +147,7 @@ class Run:
     def enter(self, phase: Phase, model: CPM) -> None:
         """Set the stages that run and the weights that learn in a phase."""
         self.phase = phase
-        self.forward = Forward(model, phase, self.options.recompute)
+        self.forward = Forward(model, phase, self.options.recompute, self.frozen_blocks)
         if self.ranks.world > 1:
             self.forward = DistributedDataParallel(self.forward, [self.device] if self.device.type == "cuda" else None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,19 @@ class Loaded:
     layers: tuple[tuple[str, int, str], ...]
     taken: int
     unused: tuple[str, ...]
+
+    def check_whole(self, frozen: Collection[str]) -> None:
+        """Refuse to freeze layers that did not come from the file as they are.
+
+        Raises:
+            ValueError: one of them starts anew or has grown.
+        """
+        for name, _, fate in self.layers:
+            if name in frozen and fate != LOADED:
+                raise ValueError(
+                    f"{self.source}: must have the trunk's first layers, which the recipe freezes, got {name}: {fate}; "
+                    "choose a recipe without frozen_blocks"
+                )
 
     def table(self) -> str:
         """Return one line per layer, then the sums."""

@@ -83,9 +83,13 @@ def test_without_options_72_samples_train_as_docs_own_animal_says(given):
     wanted = run(given, *options.split()[4:-2])
     assert found[:2] == wanted[:2] and found[3]["start"] == wanted[3]["start"] == str(weights_file("compact-lsp"))
     config = found[1]
-    assert (config.batch, config.augmentation.rotate_degrees) == (8, 10) and config.augmentation.scale_max == 1.1
+    assert (config.batch, config.frozen_blocks, config.augmentation.rotate_degrees) == (
+        8,
+        2,
+        10,
+    ) and config.augmentation.scale_max == 1.1
     assert round(config.epochs * (72 // config.batch)) == FEW_STEPS == 400
-    assert found[3]["options"].validate_every == config.epochs / 4
+    assert found[3]["options"].validate_every == config.epochs / 2
     # Training converts it by `without_mirroring`.
     assert without_mirroring(config, found[0]).augmentation.flip_probability == 0
 

@@ -213,6 +213,32 @@ def test_a_run_from_weights_resumes_bit_for_bit_and_leaves_the_table(tmp_path, s
         assert torch.equal(tensor, weights(tmp_path / "run")[name]), name
 
 
+def test_frozen_blocks_keep_the_weights_they_start_with(tmp_path, source):
+    config = replace(CONFIG, frozen_blocks=1)
+    train(COMPACT, config, DATA, [], tmp_path / "whole", options=QUIET, start=source[0])
+    for stop in (3, None):
+        options = replace(QUIET, stop_after=stop)
+        train(COMPACT, config, DATA, [], tmp_path / "run", resume=True, start=source[0], options=options)
+    found = weights(tmp_path / "whole")
+    for name, tensor in found.items():
+        assert torch.equal(tensor, weights(tmp_path / "run")[name]), name
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, source[1][name]) == ("block1_" in name), name
+    # A run that starts anew has nothing to keep.
+    train(COMPACT, config, DATA, [], tmp_path / "anew", options=QUIET)
+    torch.manual_seed(config.seed)
+    begun = CPM(COMPACT).state_dict()
+    assert not any(
+        torch.equal(weights(tmp_path / "anew")[name], begun[name]) for name in begun if "conv1.weight" in name
+    )
+
+
+def test_blocks_that_start_anew_are_not_frozen(tmp_path, source):
+    wide = widened(COMPACT, 2)
+    with pytest.raises(ValueError, match="must have the trunk's first layers, which the recipe freezes, got trunk1_bl"):
+        train(wide, replace(CONFIG, frozen_blocks=1), DATA, [], tmp_path / "run", options=QUIET, start=source[0])
+
+
 def test_parts_that_are_lacking_are_not_taught_to_be_absent(tmp_path):
     with pytest.raises(ValueError, match="synthetic: lacks pelvis, thorax, so loss_mode must be 'mask', got 'zero'"):
         train(replace(COMPACT, skeleton=MPII), replace(CONFIG, loss_mode="zero"), DATA, [], tmp_path, options=QUIET)
