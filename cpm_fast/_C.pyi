@@ -69,6 +69,9 @@ class DirectConv:
         pool_padding: int = 0,
     ) -> None: ...
 
+class BatchNorm:
+    def __init__(self, *, cells: int, channels: int, eps: float, relu: bool) -> None: ...
+
 class CopyMaps:
     def __init__(self, *, sizes: Sequence[int], from_strides: Sequence[int], to_strides: Sequence[int]) -> None: ...
 
@@ -153,11 +156,9 @@ def batch_norm_cpu(
     y: int,
     mean: int,
     variance: int,
-    cells: int,
-    channels: int,
-    eps: float,
-    relu: bool,
+    params: BatchNorm,
     threads: int,
+    /,
 ) -> None: ...
 def batch_norm_gradient_cpu(
     dy: int,
@@ -169,9 +170,7 @@ def batch_norm_gradient_cpu(
     dx: int,
     dweight: int,
     dbias: int,
-    cells: int,
-    channels: int,
-    eps: float,
-    relu: bool,
+    params: BatchNorm,
     threads: int,
+    /,
 ) -> None: ...

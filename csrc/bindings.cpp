@@ -110,20 +110,18 @@ void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& 
 }
 
 void batch_norm_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t y, std::uintptr_t mean,
-                    std::uintptr_t variance, int64_t cells, int64_t channels, double eps, bool relu, int threads) {
+                    std::uintptr_t variance, const cpm::BatchNorm& params, int threads) {
     cpm::batch_norm_cpu(pointer<const float>(x), pointer<const float>(weight), pointer<const float>(bias),
-                        pointer<float>(y), pointer<float>(mean), pointer<float>(variance),
-                        {cells, channels, eps, relu}, threads);
+                        pointer<float>(y), pointer<float>(mean), pointer<float>(variance), params, threads);
 }
 
 void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
                              std::uintptr_t mean, std::uintptr_t variance, std::uintptr_t dx, std::uintptr_t dweight,
-                             std::uintptr_t dbias, int64_t cells, int64_t channels, double eps, bool relu,
-                             int threads) {
+                             std::uintptr_t dbias, const cpm::BatchNorm& params, int threads) {
     cpm::batch_norm_gradient_cpu(pointer<const float>(dy), pointer<const float>(x), pointer<const float>(weight),
                                  pointer<const float>(bias), pointer<const float>(mean),
                                  pointer<const float>(variance), pointer<float>(dx), pointer<float>(dweight),
-                                 pointer<float>(dbias), {cells, channels, eps, relu}, threads);
+                                 pointer<float>(dbias), params, threads);
 }
 
 // pieces: (address, bytes) of each.
@@ -210,6 +208,11 @@ void define_sizes(py::module_& m) {
              }),
              named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
              arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0);
+    py::class_<cpm::BatchNorm>(m, "BatchNorm")
+        .def(py::init([](I cells, I channels, double eps, bool relu) {
+                 return cpm::BatchNorm{cells, channels, eps, relu};
+             }),
+             named, arg("cells"), arg("channels"), arg("eps"), arg("relu"));
     using Four = std::array<I, 4>;
     py::class_<cpm::CopyMaps>(m, "CopyMaps")
         .def(py::init([](const Four& sizes, const Four& from_strides, const Four& to_strides) {

@@ -109,8 +109,9 @@ def _fake_backward(
     return _like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
 
 
-def _sizes(x: torch.Tensor) -> tuple[int, int]:
-    return x.shape[0] * x.shape[2] * x.shape[3], x.shape[1]
+def _params(x: torch.Tensor, eps: float, relu: bool) -> Any:
+    cells = x.shape[0] * x.shape[2] * x.shape[3]
+    return backend.native().BatchNorm(cells=cells, channels=x.shape[1], eps=eps, relu=relu)
 
 
 def _cells_first(tensor: torch.Tensor) -> torch.Tensor:
@@ -129,9 +130,7 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, 
         address("y", y),
         address("mean", mean),
         address("variance", variance),
-        *_sizes(y),
-        eps,
-        relu,
+        _params(y, eps, relu),
         backend.threads(),
     )
     return y, mean, variance
@@ -157,9 +156,7 @@ def _cpu_backward(
         address("dx", dx),
         address("dweight", dweight),
         address("dbias", dbias),
-        *_sizes(dx),
-        eps,
-        relu,
+        _params(dx, eps, relu),
         backend.threads(),
     )
     return dx, dweight, dbias
