@@ -173,6 +173,19 @@ def test_so_many_regions_are_looked_at() -> None:
     assert len(regions(Given(*many))) == MOST_LOOKS
 
 
+def test_a_much_weaker_belief_than_the_surest_is_not_looked_at() -> None:
+    sure, weak, weakest = (0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.28), (0.8, 0.5, 0.3, 0.26)
+    assert len(regions(Given(sure, weak, weakest))) == 2
+    assert len(regions(Given(weak, weakest))) == 2
+
+
+@pytest.mark.parametrize(("longer", "levels"), [(640, [480, 240, 120]), (200, [304, 240, 120]), (60, [96])])
+def test_a_small_picture_is_not_enlarged_further(longer: int, levels: list[int]) -> None:
+    engine = Given((0.5, 0.5, 0.5, 0.9))
+    candidates(engine, np.zeros((longer // 2, longer, 3), np.uint8), 0.1)
+    assert [width for _, width in engine.sizes] == levels
+
+
 def test_one_subject_at_two_levels_is_one() -> None:
     """Both levels find it at slightly different places; the one with the higher score stays."""
     near = [

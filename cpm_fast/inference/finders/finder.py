@@ -26,12 +26,14 @@ from cpm_fast.ops.many_peaks import many_peaks
 from cpm_fast.roi import Roi
 from cpm_fast.system.torch_settings import cpu_threads
 
-# Longer sides of the picture, in pixels, at which the finder sees it.
-LEVELS_PX = (480, 240, 120)
+# Longer sides of the picture, in pixels, at which the finder sees it, and the largest magnification: in a small picture
+# a finer level shows no more subjects.
+LEVELS_PX, MOST_ENLARGED = (480, 240, 120), 1.5
 # The minimum distance of peaks, in cells.
 RADIUS = 1
-# Weaker beliefs, and more regions than these, are not looked at: each costs a pass of the pose network.
-LEAST_BELIEF, MOST_LOOKS = 0.05, 8
+# Weaker beliefs, smaller shares of the surest belief, and more regions than these are not looked at: each costs a pass
+# of the pose network.
+LEAST_BELIEF, LEAST_SHARE, MOST_LOOKS = 0.05, 0.3, 8
 # The share of the belief in a center in a subject's score; the rest is the mean height of its peaks.
 BELIEF_SHARE = 0.2
 # The lead that the peaks of the whole picture need.
@@ -70,6 +72,7 @@ class Finder:
         """Return the subjects in an image [H, W, 3] uint8 BGR, best first."""
         with cpu_threads(settings.threads):
             found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS)
+        found = [one for one in found if one.score >= LEAST_SHARE * found[0].score]
         whole = Roi.whole_image(*image.shape[:2])
         view = View.of(engine, settings.plain(), image, [whole, *(one.roi for one in found)])
         whole_peak, *peaks = view.scores.tolist()
@@ -136,10 +139,11 @@ def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence
         engine: of a finder.
         image: [H, W, 3] uint8 BGR.
         least: belief that a peak is above.
-        levels: longer sides, in pixels.
+        levels: longer sides, in pixels; at most MOST_ENLARGED times the image's.
     """
     found: list[Candidate] = []
-    for level in levels:
+    largest = max(1, round(MOST_ENLARGED * max(image.shape[:2])))
+    for level in sorted({min(level, largest) for level in levels}, reverse=True):
         picture, across, down = shrunk(image, level)
         config = engine.config
         height, width = picture.shape[:2]
