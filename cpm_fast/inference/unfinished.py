@@ -86,7 +86,9 @@ class Unfinished:
 
     def end(self) -> None:
         """Remove the folder: the results are written, and nothing is unfinished any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # A pipe of that name would be waited for.
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent != self.output:
             # Raises OSError where there is another part.
             with suppress(OSError):

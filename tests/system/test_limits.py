@@ -107,6 +107,16 @@ def test_nothing_is_added_to_a_pipe(tmp_path: Path, write: Callable[[Path], obje
         write(tmp_path / "pipe")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+@pytest.mark.usefixtures("no_waiting")
+def test_a_pipe_in_place_of_the_folder_of_unfinished_work(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".unfinished")
+    with pytest.raises(FileExistsError, match=r"\.unfinished"):
+        Unfinished(tmp_path, {}).begin()
+    Unfinished(tmp_path, {}).end()
+    assert (tmp_path / ".unfinished").is_fifo()
+
+
 def test_a_file_is_there_or_not(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     assert [file_exists(tmp_path / name) for name in ("a", "b", ".")] == [True, False, False]
