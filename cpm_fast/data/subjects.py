@@ -77,7 +77,7 @@ class Subjects:
         for place, subject in enumerate(subjects):
             self._places[subject.image].append(place)
         self.pictures.warn_of_foreign_paths(name, self._names())
-        _check_points(name, subjects)
+        _check_points(name, subjects, self.annotation_files)
 
     @property
     def name(self) -> str:
@@ -120,7 +120,7 @@ class Subjects:
         )
 
 
-def _check_points(name: str, subjects: Sequence[Subject]) -> None:
+def _check_points(name: str, subjects: Sequence[Subject], files: Sequence[Path]) -> None:
     """Warn of labels at 0, 0 and -1, -1, which other programs write for a part that is not labeled.
 
     Raises:
@@ -129,9 +129,10 @@ def _check_points(name: str, subjects: Sequence[Subject]) -> None:
     points = np.concatenate([subject.parts_image.reshape(-1, 2) for subject in subjects] or [np.empty((0, 2))])
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) >= FEWEST_FRACTIONS and points.min() >= 0 and points.max() <= 1 and len(np.unique(points)) > 2:
+        others = f" and {len(files) - 1} others" if len(files) > 1 else ""
         raise ValueError(
-            f"{name}: points must be in pixels, got all from {points.min():.3g} to {points.max():.3g}; multiply them "
-            "with the pictures' width and height"
+            f"{files[0] if files else name}{others}: points must be in pixels, got all from {points.min():.3g} to "
+            f"{points.max():.3g}; multiply them with the pictures' width and height"
         )
     for value in (0, -1):
         count = int((points == value).all(axis=1).sum())

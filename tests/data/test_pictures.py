@@ -66,6 +66,6 @@ def test_labels_at_the_first_pixel_are_told(tmp_path):
 
 
 def test_fractions_of_a_picture_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"m: points must be in pixels, got all from 0.1 to 0.9; multiply them"):
+    with pytest.raises(ValueError, match=r"m\.csv: points must be in pixels, got all from 0.1 to 0.9; multiply them"):
         table(tmp_path, "a.png,0.1,0.2,0.3,0.4", "a.png,0.2,0.3,0.9,0.4")
     assert len(table(tmp_path, "a.png,0.1,0.2,0.3,0.4", "a.png,0.2,0.3,30,0.4")) == 2
