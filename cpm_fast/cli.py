@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     with warnings.catch_warnings(), loudness(options), terminations_raised():
+        # Pillow's remarks on broken EXIF and TIFF tags name no file, and come at each look; damaged pixels are reported
+        # by our readers. The orientation, the only tag that is used, is OpenCV's to read.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
         warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
         try:
             if options.verb == "train" and options.project is not None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from cpm_fast.media.containers import JPEG_START, FirstPicture, first_picture
 from cpm_fast.media.decoder_log import heard
-from cpm_fast.media.pillow import opened
 from cpm_fast.media.tiff_pieces import damaged_piece
 
 
@@ -248,7 +247,7 @@ def _with_pillow(data: bytes, use: Callable[[Any], Any]) -> Any:
     from PIL import Image
 
     try:
-        with opened(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data)) as image:
             return use(image)
     except Image.DecompressionBombError:
         raise

@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from cpm_fast.media.pillow import opened
-
 COMPRESSION, STRIPS, STRIP_BYTES, TILES, TILE_BYTES = 259, 273, 279, 324, 325
 DEFLATE = 8, 32946
 # Samples of a pixel take at most so many bytes; pieces that unpack to more than the picture are not looked at further.
@@ -20,8 +18,10 @@ def damaged_piece(data: bytes) -> str | None:
 
     libtiff stops at a piece's last pixel, before the Adler sum behind it.
     """
+    from PIL import Image
+
     try:
-        with opened(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data)) as image:
             tags, most = dict(getattr(image, "tag_v2", {})), image.width * image.height * MOST_PIXEL_BYTES
     # Pillow's readers raise exceptions of many kinds on damaged files.
     except Exception:

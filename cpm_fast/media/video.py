@@ -19,7 +19,6 @@ from cpm_fast.media.decoder_log import heard, quiet_opencv
 from cpm_fast.media.image import IMAGE_SUFFIXES, shown, suffixes
 from cpm_fast.media.lost_frames import PacketTimes
 from cpm_fast.media.matroska import unseen_seconds
-from cpm_fast.media.pillow import opened
 from cpm_fast.system.urls import is_live, is_url, shown_url
 
 # Suffixes that make a file of a folder a video; a file that is named itself is a video if the decoder reads it.
@@ -92,8 +91,10 @@ def _opens(path: Path) -> bool:
 
 
 def _animated(path: Path) -> bool:
+    from PIL import Image
+
     try:
-        with opened(path) as image:
+        with Image.open(path) as image:
             return getattr(image, "n_frames", 1) > 1
     # Pillow's readers raise exceptions of many kinds on damaged files.
     except Exception:
@@ -102,8 +103,10 @@ def _animated(path: Path) -> bool:
 
 def _is_picture(path: Path) -> bool:
     """Return whether Pillow or OpenCV recognizes the file as a picture."""
+    from PIL import Image
+
     try:
-        with opened(path):
+        with Image.open(path):
             return True
     except Exception:
         try:
