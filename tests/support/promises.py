@@ -57,7 +57,6 @@ def scored(samples: int, out: str | None = None, *, predictions: bool = True) ->
 INSTALLED = "python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e "
 MICE = "cpm-fast train --data mice.csv --hold-out 2 --epochs 1"
 BOX = "--box 120 40 310 520"
-ANIMAL = "--scale 0.9 1.1 --rotate {} --epochs 100 --validate-every 20"
 ANIMAL_FROM_ABOVE = "--rotate 180 --epochs 100 --validate-every 20"
 VGG = "--init vgg19.pth --recipe paper-vgg --epochs 1 --data synthetic:8 --hold-out 4"
 
@@ -153,7 +152,7 @@ RUN: dict[str, Promise] = {
         trained("runs/hurry", 4),
     "cpm-fast train --data mouse/ --hold-out 18 -o runs/mouse":
         trained("runs/mouse", 18, "start.txt"),
-    f"cpm-fast train --data fly/flies.h5 --hold-out 20 --init compact-lsp {ANIMAL.format(180)} -o runs/fly":
+    "cpm-fast train --data fly/flies.h5 --hold-out 20 --scale 0.9 1.1 --rotate 180 -o runs/fly":
         trained("runs/fly", 20, "start.txt"),
     f"cpm-fast train --preset vgg {VGG} -o runs/vgg": trained("runs/vgg", 4, "start.txt"),
     # Labeling
