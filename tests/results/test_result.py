@@ -239,7 +239,7 @@ def test_plot_and_files(tmp_path):
     assert picture.shape == (50, 70, 3) and (picture != 99).any()
     assert (cv2.imread(str(tmp_path / "out.png")) == picture).all()
     assert (result.image() == 99).all()
-    assert (result.plot(min_score=2.0) == 99).all()
+    assert (result.plot(min_score=1.0) == 99).all()
     strip = result.plot_stages(tmp_path / "stages.jpg", part=["neck", "all parts"], subject=1)
     assert (tmp_path / "stages.jpg").exists() and strip.shape[0] > 600
     with pytest.raises(ValueError, match="suffix such as"):
