@@ -1,4 +1,4 @@
-"""Where scenes come from: the samples of a dataset, a finder's settings, and pictures without subjects."""
+"""The material of scenes: the samples of a dataset, a finder's settings, and pictures without subjects."""
 
 from __future__ import annotations
 
