@@ -107,7 +107,11 @@ def utf8_path(path: str | Path) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="cpm_fast") as folder:
         link = Path(folder) / f"file{text_of_name(path.suffix)}"
-        link.symlink_to(path.absolute())
+        try:
+            link.symlink_to(path.absolute())
+        except OSError:
+            # Windows asks for a right that few users have.
+            link = path
         yield link
 
 

@@ -15,6 +15,7 @@ import torch
 
 from cpm_fast.ops.plans.measured import read_plan
 from support.beside import Command, Outcome, script
+from support.pretended_visit import LIMITS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PRETENDED = ROOT / "tests" / "support" / "pretended_visit.py"
@@ -49,7 +50,7 @@ def alive(pid: int) -> bool:
 
 def test_a_visit_goes_on_past_steps_that_fail_hang_and_crash(tmp_path: Path, log: Path) -> None:
     out = tmp_path / "out"
-    steps = ("always", "fails", "hangs", "crashes", "skips", "counts")
+    steps = ("always", "fails", "hangs", "crashes", "skips", "spared", "counts")
     done = call("--out", out, *(word for step in steps for word in ("--step", step)))
     assert done.returncode == 1, done.stderr
     results = read(out)
@@ -60,6 +61,7 @@ def test_a_visit_goes_on_past_steps_that_fail_hang_and_crash(tmp_path: Path, log
         "hangs": "timed out",
         "crashes": "failed",
         "skips": "skipped",
+        "spared": "not needed",
         "counts": "passed",
     }
     assert states(results, "fails") == {"first": "ok", "fails": "failed", "last": "ok"}
@@ -69,12 +71,13 @@ def test_a_visit_goes_on_past_steps_that_fail_hang_and_crash(tmp_path: Path, log
     assert 3 <= results["steps"]["hangs"]["seconds"] < 20 and "limit of 3 s" in results["steps"]["hangs"]["reason"]
     # Another process runs the cases after the one that killed the previous process.
     assert states(results, "crashes") == {"first": "ok", "dies": "crashed", "breaks": "crashed", "last": "ok"}
-    assert results["steps"]["skips"]["reason"] == "no CUDA device"
+    assert results["steps"]["skips"]["reason"] == "no tool"
+    assert results["skipped"] == ["skips: skipped (no tool)"] and "skipped:\n  skips" in done.stdout
     assert results["steps"]["counts"]["cases"]["0"]["value"] == "nan"
     children = [int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("child")]
     assert len(children) == 2 and not any(map(alive, children))
     left = results["left"]
-    assert [line.partition(":")[0] for line in left] == ["fails", "hangs", "crashes", "skips", "waits"]
+    assert [line.partition(":")[0] for line in left] == ["fails", "hangs", "crashes", "waits"]
     assert all(line in done.stdout for line in left)
     assert "===== crashes" in (out / "log.txt").read_text()
     assert len(list(out.iterdir())) <= 8
@@ -88,13 +91,14 @@ def test_resume_does_what_is_left_and_every_time_steps(tmp_path: Path, log: Path
     assert done.returncode == 1, done.stderr
     said = log.read_text().splitlines()
     # Steps never begun come first, in their order, then the failed ones; finished cases are left out.
-    assert [line for line in said if line in {"always", "fails", "hangs", "crashes", "skips", "waits", "counts"}] == [
+    assert [line for line in said if line in set(LIMITS)] == [
         "always",
         "hangs",
         "crashes",
         "crashes",
         "crashes",
         "skips",
+        "spared",
         "waits",
         "fails",
     ]
@@ -108,10 +112,33 @@ def test_resume_does_what_is_left_and_every_time_steps(tmp_path: Path, log: Path
     assert log.read_text().splitlines() == ["always", "always ok", "always ok"]
 
 
+def test_steps_that_a_machine_cannot_do_or_need_not_do_are_no_failure(
+    tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRETENDED_STEPS", "always,skips,spared")
+    out = tmp_path / "out"
+    done = call("--out", out)
+    assert done.returncode == 0, done.stdout
+    results = read(out)
+    assert results["left"] == [] and len(results["skipped"]) == 1
+    # The tool may be there the next time.
+    log.write_text("")
+    assert call("--resume", out).returncode == 0
+    assert "skips" in log.read_text() and "spared" not in log.read_text()
+    monkeypatch.setenv("PRETENDED_STEPS", "always,skips,spared,fails")
+    assert call("--resume", out).returncode == 1
+
+
+def test_the_results_name_command_and_commit(tmp_path: Path, log: Path) -> None:
+    call("--out", tmp_path, "--step", "skips")
+    visit = read(tmp_path)["visits"][0]
+    assert visit["command"].startswith("python ") and len(visit["commit"] or "") >= 7
+
+
 def test_no_step_is_begun_without_time(tmp_path: Path, log: Path) -> None:
     assert call("--out", tmp_path / "out", "--minutes", 0.01).returncode == 1
     assert log.read_text() == ""
-    assert [line.split(": ")[1] for line in read(tmp_path / "out")["left"]] == ["not begun"] * 7
+    assert [line.split(": ")[1] for line in read(tmp_path / "out")["left"]] == ["not begun"] * len(LIMITS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=["kill", "term", "interrupt"])
@@ -156,7 +183,7 @@ def test_the_list_has_every_step_with_its_limit() -> None:
     assert all(" s  " in line for line in done.stdout.splitlines())
 
 
-MEASURING = ("environment", "compile", "parity", "plan", "tiles", "memcheck", "counters")
+MEASURING = ("environment", "compile", "parity", "compile-plan", "plan", "tiles", "memcheck", "counters")
 
 
 def rehearsal(folder: Path) -> Command:
@@ -189,10 +216,12 @@ def test_a_rehearsal_runs_the_measuring_steps(beside: Outcome) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_without_a_gpu_its_steps_are_skipped_with_the_reason(tmp_path: Path) -> None:
+def test_without_a_gpu_its_steps_are_skipped_with_the_reason_and_the_environment_fails(tmp_path: Path) -> None:
     # The third one needs failed core tests too, but here they have been skipped, and the reason must not say more.
-    steps = ("core-tests", "parity", "other-ptxas")
+    steps = ("environment", "core-tests", "parity", "other-ptxas")
     call("--out", tmp_path, *(word for step in steps for word in ("--step", step)), entry=VISIT)
-    for step in steps:
+    assert "sees none" in read(tmp_path)["steps"]["environment"]["cases"]["torch"]["reason"]
+    assert read(tmp_path)["left"][0].startswith("environment: failed")
+    for step in steps[1:]:
         entry = read(tmp_path)["steps"][step]
         assert (entry["state"], entry["reason"]) == ("skipped", "no CUDA device")

@@ -1,6 +1,6 @@
 """A visit with steps that fail, hang, crash and count, run like benchmarks/gpu_visit.py, with the same other code.
 
-Every step appends a line to the file that PRETENDED_LOG names.
+Every step appends a line to the file that PRETENDED_LOG names. PRETENDED_STEPS names the steps, with commas (all).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from benchmarks.gpu.visit import run, worker
-from benchmarks.gpu.visit.cases import BROKEN, Case, Skipped
+from benchmarks.gpu.visit.cases import BROKEN, Case, NotNeeded, Skipped
 from benchmarks.gpu.visit.steps import Step
 
-LIMITS = {"always": 20, "fails": 20, "hangs": 3, "crashes": 20, "skips": 20, "counts": 20, "waits": 60}
-STEPS = tuple(Step(name, limit, name, "none", every_time=name == "always") for name, limit in LIMITS.items())
+LIMITS = {"always": 20, "fails": 20, "hangs": 3, "crashes": 20, "skips": 20, "spared": 20, "counts": 20, "waits": 60}
+NAMES = os.environ.get("PRETENDED_STEPS", ",".join(LIMITS)).split(",")
+STEPS = tuple(Step(name, LIMITS[name], name, "none", every_time=name == "always") for name in NAMES)
 
 
 def said(line: str) -> None:
@@ -32,7 +33,9 @@ def said(line: str) -> None:
 def cases(step: str) -> Iterator[Case]:
     said(step)
     if step == "skips":
-        raise Skipped("no CUDA device")
+        raise Skipped("no tool")
+    if step == "spared":
+        raise NotNeeded("others have passed")
 
     def ok() -> dict:
         said(f"{step} ok")
@@ -84,6 +87,8 @@ def work(arguments: list[str]) -> int:
         worker.run_cases(rows, cases(chosen.worker))
     except Skipped as reason:
         rows.send(step="skipped", reason=str(reason))
+    except NotNeeded as reason:
+        rows.send(step="not needed", reason=str(reason))
     return 0
 
 

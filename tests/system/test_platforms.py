@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -15,11 +17,17 @@ import torch
 
 from cpm_fast import weights
 from cpm_fast.config import preset
+from cpm_fast.data import loader
+from cpm_fast.data.files import hdf5, hdf5_probe
 from cpm_fast.engine import tuning
+from cpm_fast.labeling import server
 from cpm_fast.media import decoder_log, video
 from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.ops import backend
 from cpm_fast.system import files, locks, memory
+from support.pictures import jpeg
+
+OTHER_SYSTEM = Path(__file__).resolve().parent.parent / "support" / "other_system.py"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def windows_locks(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("signal 0 is Ctrl-C on Windows"))
-    for name in ("pread", "pwrite"):
+    for name in ("pread", "pwrite", "O_NOFOLLOW", "O_NONBLOCK"):
         monkeypatch.delattr(os, name)
     return held
 
@@ -184,3 +192,86 @@ def test_a_video_with_an_odd_name_is_opened_where_links_are_refused(
     monkeypatch.setattr("cv2.VideoCapture", opened.append)
     video._captured(tmp_path / "50%.mp4", raw=False)
     assert opened == [str(tmp_path / "50%.mp4")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system allows no such name")
+def test_a_file_with_a_name_of_any_bytes_is_read_where_links_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.bin")
+    path.write_bytes(b"whole")
+    monkeypatch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError(1314, "a right is missing")))
+    with files.utf8_path(path) as readable:
+        assert readable.read_bytes() == b"whole"
+
+
+def test_a_data_worker_starts_without_the_calls_of_posix(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = []
+    monkeypatch.setattr("cv2.setNumThreads", lambda count: None)
+    monkeypatch.setattr("signal.signal", lambda *pair: handlers.append(pair))
+    monkeypatch.delattr(os, "nice", raising=False)
+    for name in ("sigwaitinfo", "pthread_sigmask"):
+        monkeypatch.delattr(signal, name, raising=False)
+    loader._start_worker(0)
+    assert handlers == [(signal.SIGINT, signal.SIG_IGN)]
+
+
+def test_a_probe_of_a_file_runs_without_limits_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    hdf5_probe.limit_processor_time(1)
+
+
+def test_the_clock_ends_a_probe_where_the_system_has_no_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    def run(*_: object, timeout: float, **__: object) -> None:
+        waits.append(timeout)
+        raise subprocess.TimeoutExpired("probe", timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.delattr(signal, "SIGXCPU", raising=False)
+    path = tmp_path / "labels.h5"
+    path.write_bytes(b"some")
+    with pytest.raises(ValueError, match="labels.h5: damaged: the HDF5 library takes more than 1.5 s"):
+        hdf5.check_hdf5(path, 1.5)
+    assert waits == [1.5]
+
+
+@pytest.mark.parametrize(("code", "said"), [(0xC0000005, "exception 0xc0000005"), (-11, "signal 11")])
+def test_a_probe_that_crashes_refuses_the_file_on_every_system(
+    code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: types.SimpleNamespace(returncode=code))
+    path = tmp_path / f"{code}.h5"
+    path.write_bytes(b"some")
+    with pytest.raises(ValueError, match=f"crashes on it \\({said}\\)"):
+        hdf5.check_hdf5(path)
+
+
+def test_two_servers_do_not_share_a_port_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There SO_REUSEADDR would allow it."""
+    for system, shared in (("win32", 0), ("linux", 1)):
+        monkeypatch.setattr(sys, "platform", system)
+        with server.listen(None) as listening:
+            assert bool(listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)) == bool(shared)
+
+
+TRAIN = "train --data synthetic:4 --preset compact --width 0.1 --epochs 1 --batch 2 -o out --workers"
+COMMANDS = {
+    "windows, infer": ("win32", "infer picture.jpg -o out"),
+    "windows, train": ("win32", f"{TRAIN} 0"),
+    "macos, train": ("darwin", f"{TRAIN} 1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="this is such a system")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run_without_the_calls_that_another_system_lacks(command: str, tmp_path: Path) -> None:
+    """Every call that only Linux, or only POSIX, has is gone, whoever makes it."""
+    (tmp_path / "picture.jpg").write_bytes(jpeg(64, 48))
+    system, line = COMMANDS[command]
+    called = [sys.executable, str(OTHER_SYSTEM), system, *line.split()]
+    done = subprocess.run(called, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "out").iterdir())) > 1

@@ -15,7 +15,7 @@ import torch
 from benchmarks.gpu.contests.peers_of import our_network
 from benchmarks.gpu.contests.sizes import network
 from benchmarks.gpu.visit.cases import Case, Rows, Skipped, Values, need_device
-from benchmarks.gpu.visit.tools import found, run
+from benchmarks.gpu.visit.tools import found, left_s, run
 from benchmarks.harness.problems import NetworkProblem, Setting
 from benchmarks.harness.worker import Run
 
@@ -30,7 +30,6 @@ WANTED = re.compile(
     r"sm__warps_active\.avg\.pct|l1tex__data_bank|lts__t_sector_hit_rate|smsp__average_warp_latency_issue_stalled|"
     r"l1tex__t_sector_hit_rate|sm__inst_executed_pipe_tensor"
 )
-NCU_S = 60.0
 ENTRY = Path(__file__).resolve().parent.parent.parent / "gpu_visit.py"
 
 
@@ -64,7 +63,9 @@ class Profile:
         rows = [
             {"kernel": event.key, "us": getattr(event, attribute), "launches": event.count} for event in events[:20]
         ]
-        self.names = [str(row["kernel"]) for row in rows[:LONGEST]]
+        # ncu counts kernels, not copies.
+        kernels = [str(row["kernel"]) for row in rows if not str(row["kernel"]).startswith(("Memcpy", "Memset"))]
+        self.names = kernels[:LONGEST]
         return {"total_us": total, "kernels": rows}
 
 
@@ -86,7 +87,7 @@ def counted(profile: Profile, device: str) -> Values:
     options += [part for section in SECTIONS for part in ("--section", section)]
     options += ["-k", f"regex:^({'|'.join(names)})$", "--launch-skip", "0", "--launch-count", str(8 * LONGEST)]
     command = [tool, *options, sys.executable, str(ENTRY), "--subject", device]
-    code, text = run(command, NCU_S)
+    code, text = run(command, left_s())
     kernels = read(text)
     if code or not kernels:
         return {"state": "failed", "reason": f"ncu ended with code {code}", "output": text[-3000:], "kernels": kernels}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from benchmarks.gpu.visit.cases import Case, Rows, Values
-from benchmarks.gpu.visit.tools import output, python, run, step_limit_s
+from benchmarks.gpu.visit.tools import ALL_BUT_THE_END, left_s, output, python, run
 
 PROBE = """
 import json, cpm_fast, cpm_fast._C
@@ -15,8 +15,9 @@ from cpm_fast.ops import backend
 print(json.dumps({"build": backend.build_info(), "native": backend.native_missing("cpu"), "place": cpm_fast.__file__}))
 """
 INSTALL = "-m pip install -e . --no-build-isolation --no-deps -v --disable-pip-version-check --no-index"
-# Shares of the step's time: for the whole package, and for the one without native code if that fails.
-BUILD_SHARE, PLAIN_SHARE = 0.7, 0.2
+# Shares of the step's time at which these end: the import of a package that is there already, the installation of the
+# whole one, and, if that fails, of the one without native code. The rest is for the import of what was installed.
+THERE_SHARE, BUILD_SHARE, PLAIN_SHARE = 0.15, 0.7, 0.85
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
@@ -30,7 +31,7 @@ def install(device: str) -> Values:
     Nothing is done if the required parts are installed already, as in a resumed visit on the same machine.
     """
     try:
-        there = imported()
+        there = imported(THERE_SHARE)
         if device == "cpu" or there["build"].get("cuda"):
             return {"there": True, **there}
     except RuntimeError:
@@ -38,12 +39,12 @@ def install(device: str) -> Values:
     environment = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 2)}
     if "CPM_FAST_CUDA_ARCHS" not in os.environ and (arch := capability(device)):
         environment["CPM_FAST_CUDA_ARCHS"] = arch
-    build_s = BUILD_SHARE * step_limit_s()
+    build_s = left_s(BUILD_SHARE)
     code, text = run(python(*INSTALL.split()), build_s, environment)
     if code == 0:
         return {"there": False, "environment": environment, "output": text[-3000:]}
-    reason = f"pip took more than {build_s:g} s" if code == 124 else f"pip ended with code {code}"
-    plain = run(python(*INSTALL.split()), PLAIN_SHARE * step_limit_s(), {"CPM_FAST_NATIVE": "off"})[0]
+    reason = f"pip took more than {build_s:.0f} s" if code == 124 else f"pip ended with code {code}"
+    plain = run(python(*INSTALL.split()), left_s(PLAIN_SHARE), {"CPM_FAST_NATIVE": "off"})[0]
     return {
         "state": "failed",
         "reason": f"{reason}; without native code it ended with code {plain}",
@@ -52,8 +53,8 @@ def install(device: str) -> Values:
     }
 
 
-def imported() -> Values:
-    values: Values = json.loads(output(python("-c", PROBE), 60).strip().splitlines()[-1])
+def imported(share: float = ALL_BUT_THE_END) -> Values:
+    values: Values = json.loads(output(python("-c", PROBE), left_s(share)).strip().splitlines()[-1])
     return values
 
 

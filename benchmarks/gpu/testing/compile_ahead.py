@@ -1,4 +1,4 @@
-"""Step: compile the kernels of the later steps on every core; each of those would compile one after the other.
+"""Steps: compile the kernels of later steps on every core; each of those would compile one after the other.
 
 Triton keeps compiled kernels on the disk, where the other steps find them.
 """
@@ -70,8 +70,9 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
     done: set[Any] = set()
     # Processes that start afresh, since CUDA does not work in forked ones.
     with ProcessPoolExecutor(processes, get_context("spawn"), prepare, (device,)) as pool:
-        for name, wanted in by_step().items():
-            found = launches_of(wanted, capability_of(device) or REHEARSED_CAPABILITY)
+        capability = capability_of(device) or REHEARSED_CAPABILITY
+        for name, wanted in by_step(capability)[step].items():
+            found = launches_of(wanted, capability)
             jobs = [Job.of(launch) for key, launch in found.items() if key not in done]
             done |= found.keys()
             yield Case(name, partial(compiled, pool, jobs if device == "cuda" else jobs[:REHEARSED_KERNELS]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.gpu.visit.cases import Case, Rows, Values
-from benchmarks.gpu.visit.tools import NEVER_S, python, run
+from benchmarks.gpu.visit.tools import left_s, python, run
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
@@ -13,5 +13,5 @@ def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
 
 
 def doctor() -> Values:
-    code, text = run(python("-m", "cpm_fast", "doctor"), NEVER_S)
+    code, text = run(python("-m", "cpm_fast", "doctor"), left_s())
     return {"state": "failed" if code else "ok", "code": code, "lines": text.splitlines()}

@@ -62,7 +62,7 @@ def torch_facts(device: str) -> Values:
     if device == "cpu":
         return facts
     if not torch.cuda.is_available():
-        raise Skipped(f"no CUDA device: torch {torch.__version__} of CUDA {torch.version.cuda} sees none")
+        raise RuntimeError(f"no CUDA device: torch {torch.__version__} of CUDA {torch.version.cuda} sees none")
     properties = torch.cuda.get_device_properties(0)
     sizes = "total_memory L2_cache_size shared_memory_per_block_optin regs_per_multiprocessor"
     names = ("name", "major", "minor", "multi_processor_count", *sizes.split())

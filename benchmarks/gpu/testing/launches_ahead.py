@@ -1,4 +1,4 @@
-"""The launches of the later steps, found by running their code on tensors that have sizes but no memory."""
+"""The launches of later steps, found by running their code on tensors that have sizes but no memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from unittest import mock
 import torch
 
 from benchmarks.gpu.contests.sizes import NETWORKS, PARITY, TRAINING
-from benchmarks.gpu.tuning.plan_table import MODES, convolutions
+from benchmarks.gpu.tuning import forms, tile_table
+from benchmarks.gpu.tuning.plan_table import INFERENCE, MODES, convolutions, shapes
+from benchmarks.gpu.tuning.plan_table import TRAINING as PLANNED_TRAINING
 from benchmarks.studies.compiled import Key, launch_key
 from cpm_fast.kernels import context_conv as direct
+from cpm_fast.kernels import plans
 from cpm_fast.kernels import spectral_conv as spectral
 from cpm_fast.kernels.launch import Launch
-from cpm_fast.kernels.plans import MODES as EVERY_MODE
 from cpm_fast.ops.plans.cpu import ConvShape
 from cpm_fast.ops.plans.cuda import DTYPES, choose_cuda_tile
 from support.cases import ConvCase
@@ -26,16 +28,32 @@ TRAINED_MODES = ("tf32", "fp16", "bf16")
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution in a form: None is direct, a number the tile of the spectral one; `backward` adds its gradients."""
+    """A convolution in a form: None is direct, a number the tile of the spectral one.
+
+    Args:
+        backward: adds the gradients.
+        block: a key and a block that take the place of the plan's.
+    """
 
     shape: ConvShape
     form: int | None
     mode: str
     relu: bool = True
     backward: bool = True
+    block: tuple[plans.BlockKey, plans.Tile] | None = None
 
     def run(self, capability: int) -> None:
         """Call the kernels' functions as a step does."""
+        if self.block is None:
+            self._run(capability)
+            return
+        before = plans.use_measured_blocks(dict([self.block]))
+        try:
+            self._run(capability)
+        finally:
+            plans.use_measured_blocks(before)
+
+    def _run(self, capability: int) -> None:
         shape, mode, every = self.shape, self.mode, (True, True, True)
 
         def tensor(*sizes: int) -> torch.Tensor:
@@ -67,9 +85,12 @@ def launches_of(wanted: Iterable[Convolution], capability: int) -> dict[Key, Lau
     return found
 
 
-def by_step() -> dict[str, Iterator[Convolution]]:
-    """Return convolutions by the step that needs them first, in the order of the steps."""
-    return {"core-tests": core(), "networks": networks(), "tests": real(), "training": trained()}
+def by_step(capability: int) -> dict[str, dict[str, Iterator[Convolution]]]:
+    """Return, per compiling step, convolutions by the step that needs them first, in the order of the steps."""
+    return {
+        "compile": {"core-tests": core(), "networks": networks(), "tests": real(), "training": trained()},
+        "compile-plan": {"plan": planned(), "tiles": tiled(capability)},
+    }
 
 
 def core() -> Iterator[Convolution]:
@@ -77,7 +98,7 @@ def core() -> Iterator[Convolution]:
         yield from trained_case(case, ("tf32", "bf16"))
     for case, tile in SPECTRAL_CASES:
         if "core" in case.name:
-            for mode in EVERY_MODE:
+            for mode in plans.MODES:
                 yield Convolution(shape_of(case), tile, mode, case.relu)
 
 
@@ -92,7 +113,7 @@ def real() -> Iterator[Convolution]:
     for case in REAL_CASES:
         yield from trained_case(case, TRAINED_MODES)
     for case, tile in SPECTRAL_CASES:
-        for mode in EVERY_MODE:
+        for mode in plans.MODES:
             yield Convolution(shape_of(case), tile, mode, case.relu)
 
 
@@ -101,6 +122,24 @@ def trained() -> Iterator[Convolution]:
         for name, batch in TRAINING["cuda"]:
             for shape in convolutions(name, batch, joined=False):
                 yield Convolution(shape, choose_cuda_tile(shape, mode, training=True), mode)
+
+
+def planned() -> Iterator[Convolution]:
+    """Return every form that the plan tries, in its order."""
+    for mode in MODES:
+        for training, measured in ((False, INFERENCE), (True, PLANNED_TRAINING)):
+            for name, batch in measured:
+                for shape in shapes(name, batch, joined=not training):
+                    for form in forms.candidates(shape, mode, training):
+                        yield Convolution(shape, form, mode, backward=training)
+
+
+def tiled(capability: int) -> Iterator[Convolution]:
+    """Return every block that is tried for the longest kernels, in that step's order."""
+    for shape, tile, mode in tile_table.kernels("cuda"):
+        key = tile_table.key_of(shape, tile, mode)
+        for block in tile_table.blocks_of(shape, tile, mode, capability):
+            yield Convolution(shape, tile, mode, backward=False, block=(key, block))
 
 
 def trained_case(case: ConvCase, modes: Iterable[str]) -> Iterator[Convolution]:

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from functools import partial
 
 from benchmarks.gpu.testing.tests_run import CORE, CUDA_OPS, pytest_command, pytest_environment
 from benchmarks.gpu.visit.cases import Case, Rows, Values, need_device
-from benchmarks.gpu.visit.tools import found, run, step_limit_s
+from benchmarks.gpu.visit.tools import ALL_BUT_THE_END, found, left_s, run
 
 # The exit code of the tool's own error, not of a test.
 FOUND_CODE = 99
-# One process per kind of kernel: an error in one does not hide those of the other.
-SUBSETS = {"triton-core": CORE, "cuda-ops": (*CUDA_OPS, "-k", "cuda and matches")}
-# The first may take this share of the step's time.
-SHARE = 0.65
+# One process per kind of kernel: an error in one does not hide those of the other. The numbers are the shares of the
+# step's time at which they end.
+SUBSETS = {
+    "triton-core": (CORE, 0.65),
+    "cuda-ops": ((*CUDA_OPS, "-k", "cuda and matches"), ALL_BUT_THE_END),
+}
 
 
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
     """Return the cases; `step` is the tool's name."""
     need_device(device)
-    tool, begin, limit_s = found("compute-sanitizer"), time.monotonic(), step_limit_s()
-    for name, arguments in SUBSETS.items():
-        left_s = limit_s - (time.monotonic() - begin)
-        yield Case(name, partial(sanitized, tool, step, arguments, device, SHARE * left_s))
+    tool = found("compute-sanitizer")
+    for name, (arguments, share) in SUBSETS.items():
+        yield Case(name, partial(sanitized, tool, step, arguments, device, share))
 
 
-def sanitized(tool: str, kind: str, arguments: tuple[str, ...], device: str, seconds: float) -> Values:
+def sanitized(tool: str, kind: str, arguments: tuple[str, ...], device: str, share: float) -> Values:
+    seconds = left_s(share)
     marked = "gpu" if device == "cuda" else "not gpu and not slow"
     options = f"--tool {kind} --target-processes all --launch-timeout 60 --error-exitcode {FOUND_CODE}"
     command = [tool, *options.split(), *pytest_command("-x", "-m", marked, *arguments)]

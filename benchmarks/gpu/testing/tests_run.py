@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.gpu.testing.outcomes import DESCRIPTOR
-from benchmarks.gpu.visit.cases import Case, Rows, Skipped, need_device
+from benchmarks.gpu.visit.cases import Case, NotNeeded, Rows, Skipped, need_device
 from benchmarks.gpu.visit.processes import FAILED
 from benchmarks.gpu.visit.tools import NEVER_S, ROOT, found, python, run
 
@@ -53,10 +53,11 @@ def other_ptxas() -> dict[str, str]:
     """Return the variable that selects the toolkit's assembler.
 
     Raises:
-        Skipped: the core tests did not fail with Triton's own, or there is no toolkit.
+        NotNeeded: the core tests did not fail with Triton's own.
+        Skipped: there is no toolkit.
     """
     if "core-tests" not in os.environ.get(FAILED, "").split(","):
-        raise Skipped("the core tests have not failed with Triton's own ptxas")
+        raise NotNeeded("the core tests have not failed with Triton's own ptxas")
     return {"TRITON_PTXAS_PATH": str(Path(found("nvcc")).resolve().parent / "ptxas")}
 
 

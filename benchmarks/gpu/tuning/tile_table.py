@@ -25,23 +25,46 @@ REHEARSED_TILES = dict(zip(REHEARSED, (16, None), strict=True))
 def cases(step: str, device: str, rows: Rows) -> Iterator[Case]:
     """Return the direct form where the plan uses it, else the product of spectra, its longest kernel."""
     need_device(device)
+    for shape, tile, mode in kernels(device):
+        key = key_of(shape, tile, mode)
+        if tile is None:
+            yield Case(f"direct {key}", partial(direct, shape, mode, key, device))
+        else:
+            yield Case(f"product {tile} {shape.inputs} {key}", partial(product, shape, tile, mode, key, device))
+
+
+def kernels(device: str) -> Iterator[tuple[ConvShape, int | None, str]]:
+    """Return the convolutions, each with the tile of its form (None: direct) and the arithmetic."""
     for mode in MODES:
         wanted = [shape for name, batch in INFERENCE[:2] for shape in shapes(name, batch, joined=True)]
         for shape in dict.fromkeys(REHEARSED if device == "cpu" else wanted):
-            tile = REHEARSED_TILES[shape] if device == "cpu" else choose_cuda_tile(shape, mode)
-            if tile is None:
-                key = plans.direct_key(mode, forms_pixels(shape), shape.inputs, shape.outputs, shape.kernel)
-                yield Case(f"direct {key}", partial(direct, shape, mode, key, device))
-            else:
-                count = shape.images * tiling(tile, shape.kernel, *shape.size).count
-                kind = spectral_plans.arithmetic(DTYPES[mode], spectral_plans.FORWARD_SPECTRA[mode], mode)
-                outputs = spectral_plans.padded_channels(shape.outputs)
-                key = plans.product_key(kind.product_mode, count, outputs)
-                yield Case(f"product {tile} {shape.inputs} {key}", partial(product, shape, tile, kind, key, device))
+            yield shape, REHEARSED_TILES[shape] if device == "cpu" else choose_cuda_tile(shape, mode), mode
 
 
 def forms_pixels(shape: ConvShape) -> int:
     return shape.images * shape.size[0] * shape.size[1]
+
+
+def arithmetic_of(mode: str) -> spectral_plans.Arithmetic:
+    return spectral_plans.arithmetic(DTYPES[mode], spectral_plans.FORWARD_SPECTRA[mode], mode)
+
+
+def key_of(shape: ConvShape, tile: int | None, mode: str) -> plans.BlockKey:
+    """Return the key of the direct form, or of the product of spectra on a tile."""
+    if tile is None:
+        return plans.direct_key(mode, forms_pixels(shape), shape.inputs, shape.outputs, shape.kernel)
+    count = shape.images * tiling(tile, shape.kernel, *shape.size).count
+    return plans.product_key(arithmetic_of(mode).product_mode, count, spectral_plans.padded_channels(shape.outputs))
+
+
+def blocks_of(shape: ConvShape, tile: int | None, mode: str, capability: int) -> list[plans.Tile]:
+    """Return the blocks to try for the direct form, or for the product of spectra on a tile."""
+    if tile is None:
+        sizes = (forms_pixels(shape), shape.inputs, shape.outputs, shape.kernel, mode, capability)
+        return variants_of(plans.forward_tile(*sizes), plans.forward_tiles(mode, capability))
+    key, kind = key_of(shape, tile, mode), arithmetic_of(mode)
+    own = spectral_plans.product_tile(key[2], key[4], kind, capability)
+    return variants_of(own, spectral_plans.product_tiles(kind, capability))
 
 
 def variants_of(tile: plans.Tile, others: tuple[plans.Tile, ...]) -> list[plans.Tile]:
@@ -58,8 +81,7 @@ def variants_of(tile: plans.Tile, others: tuple[plans.Tile, ...]) -> list[plans.
 
 def direct(shape: ConvShape, mode: str, key: plans.BlockKey, device: str) -> Values:
     capability = capability_of(device)
-    sizes = (forms_pixels(shape), shape.inputs, shape.outputs, shape.kernel, mode, capability or REHEARSED_CAPABILITY)
-    blocks = variants_of(plans.forward_tile(*sizes), plans.forward_tiles(mode, sizes[-1]))
+    blocks = blocks_of(shape, None, mode, capability or REHEARSED_CAPABILITY)
     inputs = forms.Inputs.draw(shape, mode, device)
 
     def make(block: plans.Tile) -> Call:
@@ -68,17 +90,14 @@ def direct(shape: ConvShape, mode: str, key: plans.BlockKey, device: str) -> Val
     return {"block": list(key), **chosen(tried({named(each): partial(make, each) for each in blocks}, mode, device))}
 
 
-def product(shape: ConvShape, tile: int, kind: spectral_plans.Arithmetic, key: plans.BlockKey, device: str) -> Values:
+def product(shape: ConvShape, tile: int, mode: str, key: plans.BlockKey, device: str) -> Values:
     count, outputs, inputs = key[2], key[4], spectral_plans.padded_channels(shape.inputs)
-    capability = capability_of(device)
+    capability, kind = capability_of(device), arithmetic_of(mode)
     few = capability is None
     waves = 8 if few else frequencies(tile)
     dtype = torch.float32 if few else kind.spectra
     x, weight = (torch.randn(waves, each, 2, inputs, device=device).to(dtype) for each in (count, outputs))
-    blocks = variants_of(
-        spectral_plans.product_tile(count, outputs, kind, capability or REHEARSED_CAPABILITY),
-        spectral_plans.product_tiles(kind, capability or REHEARSED_CAPABILITY),
-    )
+    blocks = blocks_of(shape, tile, mode, capability or REHEARSED_CAPABILITY)
 
     def make(block: plans.Tile) -> Call:
         if capability is None:

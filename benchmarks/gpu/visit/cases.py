@@ -25,6 +25,10 @@ class Skipped(Exception):
     """A case can't be done here; the message says why."""
 
 
+class NotNeeded(Exception):
+    """The results so far make a step unnecessary; the message says which."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A part of a step: a unique name, and the work, which returns its entry in the results."""

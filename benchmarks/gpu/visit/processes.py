@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 MARK = "CPM_FAST_GPU_VISIT_STEP"
 # Paths of JSON lists: names of cases that the process leaves out, and of those that it does again, last.
 SEEN, AGAIN = "CPM_FAST_GPU_VISIT_SEEN", "CPM_FAST_GPU_VISIT_AGAIN"
-# The seconds of a step, and the names of the steps that did not pass so far, with commas.
+# The seconds of a step's process, and the names of the steps that did not pass so far, with commas.
 LIMIT, FAILED = "CPM_FAST_GPU_VISIT_LIMIT", "CPM_FAST_GPU_VISIT_FAILED"
 POLL_S = 0.2
 # An option of prctl on Linux.

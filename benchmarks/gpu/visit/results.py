@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 FORMAT = "cpm_fast gpu visit"
 FILE = "results.json"
-# States of cases that need not be done again.
+# States of cases and of steps that need not be done again.
 DONE_CASES = ("ok", "skipped")
+DONE_STEPS = ("passed", "not needed")
 # Characters of a failed step's output that go into the results.
 TAIL = 4000
 
@@ -77,6 +79,7 @@ class Results:
         entry: dict[str, Any] = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": " ".join(["python", *sys.argv]),
+            "commit": commit(),
             "minutes": minutes,
             "machine": platform.machine(),
             "cores": os.cpu_count(),
@@ -94,8 +97,8 @@ class Results:
         return str(self.steps.get(name, {}).get("state", "not begun"))
 
     def done(self, name: str) -> bool:
-        """Return whether a step need not be done again; a missing GPU or tool may be available the next time."""
-        return self.state(name) == "passed"
+        """Return whether a step need not be done again; a tool that is missing may be installed the next time."""
+        return self.state(name) in DONE_STEPS
 
     def write(self) -> None:
         """Write the results to the disk; the file is complete at every instant."""
@@ -107,6 +110,15 @@ class Results:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+def commit() -> str | None:
+    """Return the commit of this checkout, with a star if files differ from it; None if git does not know it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=*", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def step_state(cases: dict[str, dict[str, Any]]) -> str:

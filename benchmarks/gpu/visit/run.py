@@ -70,23 +70,24 @@ class Visit:
 
     def write(self) -> None:
         self.entry["seconds"] = round(time.monotonic() - self.begin, 1)
-        self.results.values["left"] = self.left()
+        self.results.values["left"], self.results.values["skipped"] = self.undone()
         self.results.write()
         self.written = time.monotonic()
 
-    def left(self) -> list[str]:
-        """Return one line per step that is not done."""
-        lines = []
+    def undone(self) -> tuple[list[str], list[str]]:
+        """Return one line per step that is left, and one per step that this machine can't do."""
+        left: list[str] = []
+        skipped: list[str] = []
         for step in STEPS:
             entry = self.results.steps.get(step.name, {})
             if not self.results.done(step.name):
                 undone = sum(case["state"] not in DONE_CASES for case in entry.get("cases", {}).values())
-                lines.append(
+                (skipped if self.results.state(step.name) == "skipped" else left).append(
                     f"{step.name}: {self.results.state(step.name)}"
                     + (f", {undone} cases to look at or to do" if undone else "")
                     + (f" ({entry['reason']})" if entry.get("reason") else "")
                 )
-        return lines
+        return left, skipped
 
     def do(self, step: Step) -> None:
         """Run one step within its limit; after a case that ends its process, start another."""
@@ -150,7 +151,7 @@ class Visit:
             path = log.with_name(f"{log.name}-{variable}")
             path.write_text(json.dumps(sorted(names)), encoding="utf-8")
             environment[variable] = str(path)
-        environment[LIMIT] = str(entry["limit_s"])
+        environment[LIMIT] = f"{limit:.1f}"
         failed = [name for name, other in self.results.steps.items() if other["state"] in ("failed", "timed out")]
         environment[FAILED] = ",".join(failed)
 
@@ -229,7 +230,7 @@ def chosen_steps(results: Results, names: list[str]) -> list[Step]:
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 if every step is done, 1 if some are left, 2 for bad use, 143 after SIGTERM, 130 after Ctrl-C."""
+    """Return 0 if no step is left, 1 if some are, 2 for bad use, 143 after SIGTERM, 130 after Ctrl-C."""
     made = parser()
     chosen = made.parse_args(arguments)
     if chosen.list:
@@ -273,10 +274,9 @@ def visit(results: Results, chosen: argparse.Namespace) -> int:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    left = results.values["left"]
+    left, skipped = results.values["left"], results.values["skipped"]
     say(f"\nwrote {results.folder / 'results.json'}")
-    if left:
-        say("left, for --resume " + str(results.folder) + ":")
-        for line in left:
-            say(f"  {line}")
+    for head, lines in (("skipped:", skipped), (f"left, for --resume {results.folder}:", left)):
+        if lines:
+            say("\n".join([head, *(f"  {line}" for line in lines)]))
     return code or int(bool(left))

@@ -35,6 +35,7 @@ STEPS = (
     Step("parity", 75, "networks in every precision, ours and cuDNN's, against float64", "contests.parity"),
     Step("network", 100, "networks forward, against cuDNN's best", "contests.network_times"),
     Step("tests", 150, "all other tests marked gpu", "testing.tests_run"),
+    Step("compile-plan", 60, "compile the kernels that the next steps try, on every core", "testing.compile_ahead"),
     Step("plan", 120, "direct against spectral, tile by tile, per layer: a plan for this chip", "tuning.plan_table"),
     Step("training", 75, "training steps, against cuDNN's best", "contests.training_times"),
     Step("layers", 75, "layers forward and backward, against cuDNN's best", "contests.layer_times"),

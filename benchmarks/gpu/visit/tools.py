@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from benchmarks.gpu.visit.processes import LIMIT, die_with_parent
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 # The limit of a program that only its step's limit ends, which --limit may raise.
 NEVER_S = 3600.0
+# A step's process imports this module at once.
+BEGIN = time.monotonic()
+# What a program may use of its step's time, so that its process can still report the output.
+ALL_BUT_THE_END = 0.97
 
 
 def found(tool: str) -> str:
@@ -25,16 +30,18 @@ def found(tool: str) -> str:
         Skipped: it is neither on PATH nor with CUDA.
     """
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    places = [os.path.join(home, "bin") for home in homes if home]
+    # NVIDIA's packages put ncu in a folder of its own.
+    nsight = sorted(map(str, Path("/opt/nvidia/nsight-compute").glob("*")), reverse=True)
+    places = [*(os.path.join(home, "bin") for home in homes if home), *nsight]
     path = shutil.which(tool) or shutil.which(tool, path=os.pathsep.join(places))
     if path is None:
         raise Skipped(f"{tool} is neither on PATH nor in {', '.join(places)}")
     return path
 
 
-def step_limit_s() -> float:
-    """Return the seconds after which this step's process is killed, of which a case may give a program a share."""
-    return float(os.environ.get(LIMIT, NEVER_S))
+def left_s(share: float = ALL_BUT_THE_END) -> float:
+    """Return the seconds until that share of the time of this step's process is over, at least 1."""
+    return max(1.0, share * float(os.environ.get(LIMIT, NEVER_S)) - (time.monotonic() - BEGIN))
 
 
 def output(command: Sequence[str], limit_s: float = 30, environment: Mapping[str, str] | None = None) -> str:

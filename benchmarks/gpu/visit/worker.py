@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 
-from benchmarks.gpu.visit.cases import Rows, Skipped, run_cases
+from benchmarks.gpu.visit.cases import NotNeeded, Rows, Skipped, run_cases
 from benchmarks.gpu.visit.processes import AGAIN, SEEN, die_with_parent
 from benchmarks.gpu.visit.steps import step_of
 
@@ -36,5 +36,7 @@ def main(arguments: list[str]) -> int:
         run_cases(rows, module.cases(step.name, chosen.device, rows))
     except Skipped as reason:
         rows.send(step="skipped", reason=str(reason))
+    except NotNeeded as reason:
+        rows.send(step="not needed", reason=str(reason))
     sys.stdout.flush()
     return 0

@@ -26,6 +26,8 @@ PROBE = Path(__file__).with_name("hdf5_probe.py")
 PROBE_SECONDS = 10.0
 # A busy machine gives a process a small part of a processor: a good file must not be refused for that.
 LONGEST_WAIT = 20
+# Exit codes from here on are Windows' numbers of exceptions, for instance of an access violation.
+WINDOWS_CRASH = 0xC0000000
 
 
 def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
@@ -62,8 +64,9 @@ def _probe_once(path: Path, _state: tuple[int, int], seconds: float) -> None:
         raise ValueError(busy) from None
     if hasattr(signal, "SIGXCPU") and ended.returncode == -signal.SIGXCPU:
         raise ValueError(busy)
-    if ended.returncode < 0:
-        raise ValueError(f"{path}: damaged: the HDF5 library crashes on it (signal {-ended.returncode})")
+    if ended.returncode < 0 or ended.returncode >= WINDOWS_CRASH:
+        code = f"signal {-ended.returncode}" if ended.returncode < 0 else f"exception {ended.returncode:#x}"
+        raise ValueError(f"{path}: damaged: the HDF5 library crashes on it ({code})")
 
 
 @contextmanager
