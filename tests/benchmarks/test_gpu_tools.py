@@ -183,6 +183,34 @@ def test_an_installation_leaves_time_for_the_import(monkeypatch: pytest.MonkeyPa
     assert taken == pytest.approx([27, 99, 27]) and tools.left_s() > 20
 
 
+def test_an_earlier_installation_from_another_folder_is_not_taken_for_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"build": {"cuda": True}, "native": None, "place": str(ROOT / "a"), "module": str(ROOT / "b")}
+
+    def installed(**others: object) -> str:
+        found, commands = json.dumps({**facts, **others}), []
+        monkeypatch.setattr(build, "output", lambda *_: f"a warning\n{found}\n")
+        monkeypatch.setattr(build, "run", lambda command, *_: commands.append(command) or (0, ""))
+        return "there" if build.install("cpu")["there"] and not commands else "built"
+
+    assert installed() == "there"
+    assert installed(module="/elsewhere/_C.so") == installed(place="/elsewhere/__init__.py") == "built"
+    assert installed(native="the compiled module is from other sources") == "built"
+    with pytest.raises(RuntimeError, match="is from other sources"):
+        build.imported()
+
+
+def test_an_installation_without_its_cuda_part_fails_if_there_is_a_compiler(
+    stand_in, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "imported", lambda: {"build": {"cuda": False}})
+    stand_in("nvcc", "", "")
+    values = build.complete("cuda")
+    assert values["state"] == "failed" and values["reason"].endswith("nvcc is there")
+    assert "state" not in build.complete("cpu")
+    monkeypatch.setattr(tools.shutil, "which", lambda *arguments, **path: None)
+    assert "state" not in build.complete("cuda"), "without a toolkit, Triton's kernels are all there is"
+
+
 SHAPES = {None: ConvShape(1, 16, 32, 5, (16, 16)), 16: ConvShape(1, 16, 32, 5, (16, 16))}
 
 
