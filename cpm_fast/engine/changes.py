@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.modules import module as torch_modules
 
 from cpm_fast.model.cpm import CPM, ContextConv
+from cpm_fast.model.layers import network_layers
 from cpm_fast.ops.checksum import checksum, checksum_of, spans_of
 from cpm_fast.ops.memory import check_memory, states_of
 
@@ -34,7 +35,15 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _PARTS = attrgetter(
     "_modules", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks", "__dict__", "__class__"
 )
-_relu, _eps, _forward = attrgetter("relu"), attrgetter("eps"), attrgetter("forward")
+_relu, _eps = attrgetter("relu"), attrgetter("eps")
+# The methods by which modules compute, as they were when this was imported: an engine replaces these, and no others.
+_OWN: dict[type[nn.Module], dict[str, object]] = {
+    CPM: {name: getattr(CPM, name) for name in ("forward", "inputs", "run", "conv")},
+    ContextConv: {name: getattr(ContextConv, name) for name in ("forward", "folded")},
+    nn.BatchNorm2d: {"forward": nn.BatchNorm2d.forward},
+    nn.ModuleDict: {"forward": nn.ModuleDict.forward},
+}
+_NAMES = tuple(dict.fromkeys(name for methods in _OWN.values() for name in methods))
 
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
@@ -53,10 +62,10 @@ class Structure:
         self.instances = tuple(part[5] for part in parts)
         self.values = tuple(chain.from_iterable(map(dict.values, self.held)))
         self.classes = tuple({part[6] for part in parts})
-        self.forwards = tuple(map(_forward, self.classes))
+        self.methods = self._methods()
         self.convs = tuple(module for module in self.modules if isinstance(module, ContextConv))
         self.norms = tuple(module for module in self.modules if isinstance(module, nn.BatchNorm2d))
-        self.layers, self.settings = model.layers, self._settings()
+        self.layers, self.config, self.settings = model.layers, model.config, self._settings()
 
     def same(self, model: CPM) -> bool:
         """Return whether a model that `odd` accepted still has these very modules, tensors and settings."""
@@ -70,12 +79,18 @@ class Structure:
             and all(map(is_, values, self.values))
             and not any(self.hooks)
             and not any(map(dict.__contains__, self.instances, repeat("forward")))
-            and all(map(is_, map(_forward, self.classes), self.forwards))
+            and not any(map(dict.__contains__, self.instances, repeat("folded")))
+            and self.instances[0].keys().isdisjoint(_NAMES)
+            and all(map(is_, self._methods(), self.methods))
             and model.layers is self.layers
+            and model.config is self.config
             and self._settings() == self.settings
             and not torch_modules._global_forward_hooks
             and not torch_modules._global_forward_pre_hooks
         )
+
+    def _methods(self) -> tuple[object, ...]:
+        return tuple(getattr(each, name, None) for each in self.classes for name in _NAMES)
 
     def _settings(self) -> tuple[tuple[object, ...], ...]:
         return tuple(map(_relu, self.convs)), tuple(map(_eps, self.norms))
@@ -139,32 +154,36 @@ def odd(model: CPM) -> str | None:
     """Return what keeps a model from being run by its layer list; None if nothing does."""
     if torch_modules._global_forward_hooks or torch_modules._global_forward_pre_hooks:
         return "forward hooks on all modules"
-    if getattr(model.forward, "__func__", None) is not CPM.forward:
-        return "a forward of its own"
     relu = {layer.name: layer.relu for layer in model.layers if layer.kind == "conv"}
-    strange = _strange(model, CPM.forward, "the model") or _strange(model.convs, nn.ModuleDict.forward, "convs")
+    if model.layers != network_layers(model.config):
+        return "other layers than those of its config"
+    strange = _strange(model, CPM, "the model") or _strange(model.convs, nn.ModuleDict, "convs")
     if strange is not None:
         return strange
     for name, conv in model.convs._modules.items():
         if not isinstance(conv, ContextConv) or conv.relu != relu.get(name):
             return f"another layer {name} than it was built with"
-        strange = _strange(conv, ContextConv.forward, name)
+        strange = _strange(conv, ContextConv, name)
         norm = conv.norm
         if norm is not None and strange is None:
             if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.weight is None:
                 return f"another normalization in {name} than it was built with"
-            strange = _strange(norm, nn.BatchNorm2d.forward, name, ".norm")
+            strange = _strange(norm, nn.BatchNorm2d, f"{name}.norm")
         if strange is not None:
             return strange
     return None
 
 
-def _strange(module: nn.Module, forward: object, name: str, part: str = "") -> str | None:
+def _strange(module: nn.Module, kind: type[nn.Module], name: str) -> str | None:
     """Return what keeps one module from being run by its layer; None if nothing does."""
     if module._forward_hooks or module._forward_pre_hooks:
-        return f"forward hooks on {name}{part}"
-    if type(module).forward is not forward or "forward" in module.__dict__:
-        return f"another forward in {name}{part} than it was built with"
+        return f"forward hooks on {name}"
+    # Their own settings may change the weights, and in training every read of a weight may.
+    if "parametrizations" in module._modules:
+        return f"parametrizations in {name}"
+    for method, own in _OWN[kind].items():
+        if getattr(type(module), method, None) is not own or method in module.__dict__:
+            return f"another {method} in {name} than it was built with"
     return None
 
 

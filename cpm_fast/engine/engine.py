@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cuda import prediction_source
+from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.numbers import is_whole, plain
 from cpm_fast.system.torch_settings import check_threads, cpu_threads, evaluating, tf32
 from cpm_fast.weights import find_device
@@ -29,7 +29,7 @@ TIMED_CALLS = 3
 # Prepared weights of every live model by device, precision, memory and, if they are tuned, the number of threads that
 # they are tuned for: so all engines of a model share them.
 _prepared: WeakKeyDictionary[CPM, dict[tuple[torch.device, str, int, int | None], Prepared]] = WeakKeyDictionary()
-_preparing = threading.Lock()
+_preparing = fork_lock()
 
 
 class Engine:
@@ -37,10 +37,10 @@ class Engine:
 
     Weights are taken from the model when first needed, and again whenever they have changed: every call compares a
     checksum of their values, so that fused optimizers, `parameter.data`, views and NumPy arrays of them count too.
-    Calls may come from several threads. A model with forward hooks, layers of other kinds or a `forward` of its own is
-    called as it is, in evaluation mode. An engine can't be traced or transformed: a compiled function calls it as it
-    is. On CUDA every input shape is captured as a graph at its second call, on the current stream and without waiting
-    for the device.
+    Calls may come from several threads. A model with forward hooks, parametrizations, layers of other kinds or
+    methods of its own is called as it is, in evaluation mode. An engine can't be traced or transformed: a compiled
+    function calls it as it is. On CUDA every input shape is captured as a graph at its second call, on the current
+    stream and without waiting for the device.
 
     Args:
         model: the network; it stays as it is, on its device.
@@ -159,7 +159,7 @@ class Engine:
             weights = self._fresh(self._known())
             choices = weights.choices(batch, size)
             if measure:
-                crops = torch.randn(batch, 3, *size, device=self.device)
+                crops = torch.randn(batch, 3, *size, dtype=torch.float32, device=self.device)
                 for _ in tqdm(range(TIMED_CALLS), desc="engine", unit="call", leave=False):
                     weights.run(crops, None, note)
         lines = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
 from cpm_fast.ops.plans.cuda import CudaPlan
 from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
 from cpm_fast.reference.context_conv import context_conv as direct_conv
+from cpm_fast.system.fork_lock import fork_lock
 
 # Plans of the input shapes used last; their spectra are shared. A search has eight shapes per size of picture.
 MOST_PLANS = 16
@@ -76,7 +76,7 @@ class Prepared:
         self.device, self.dtype, self.memory, self.tuned = device, dtype, memory, tuned
         self.convs = {group.name: self.joined(model, group) for group in groups if group.kind == "conv"}
         self.graphs = Graphs(self.run, self.plan_of) if device.type == "cuda" else None
-        self.lock = threading.Lock()
+        self.lock = fork_lock()
         self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
         self.spectra: dict[tuple[str, int], torch.Tensor] = {}
         self.packed: dict[str, torch.Tensor] = {}

@@ -263,7 +263,8 @@ def allocate(maps: list[Map], images: int) -> torch.Tensor:
             if together and start < at + floats(other) and at < start + floats(each):
                 start = at + floats(other)
         starts[each] = start
-    memory = torch.empty(max((start + floats(each) for each, start in starts.items()), default=0) + ALIGNMENT)
+    needed = max((start + floats(each) for each, start in starts.items()), default=0) + ALIGNMENT
+    memory = torch.empty(needed, dtype=torch.float32, device="cpu")
     skip = -(memory.data_ptr() // memory.element_size()) % ALIGNMENT
     for each, start in starts.items():
         shape = (images, *each.size, each.channels)

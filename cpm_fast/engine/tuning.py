@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -25,6 +24,7 @@ from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan, fitting_tiles
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, transform_weight
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
+from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
 
 # The tile of the direct form, in files.
@@ -37,7 +37,7 @@ FLUSHED_BYTES = 1 << 26
 
 
 # Threads that measure at the same time would disturb each other.
-_measuring = threading.Lock()
+_measuring = fork_lock()
 
 
 class TunedPlan(CpuPlan):

@@ -169,6 +169,8 @@ class CPM(nn.Module):
         for name, given in (("crops", crops), ("center_map", center_map)):
             if given is not None and (not isinstance(given, torch.Tensor) or given.is_nested):
                 raise TypeError(f"{name} must be a tensor of one shape, got {type(given).__name__}")
+            if given is not None and given.layout != torch.strided:
+                raise TypeError(f"{name} must be a dense tensor, got layout {given.layout}")
         if crops.ndim != 4 or crops.shape[1] != 3 or any(side % STRIDE or not side for side in crops.shape[2:]):
             raise ValueError(f"crops must be [N, 3, H, W] with H and W multiples of 8, got {list(crops.shape)}")
         if not crops.is_floating_point():
@@ -215,7 +217,7 @@ class ReferenceWalk(TensorWalk[Layer]):
 
 def middle_center_map(config: NetworkConfig, size: tuple[int, int]) -> torch.Tensor:
     """Return the center map of a subject in the middle of a box of size (H, W): [1, 1, H, W]."""
-    middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]])
+    middle = torch.tensor([[(size[1] - 1) / 2, (size[0] - 1) / 2]], dtype=torch.float32, device="cpu")
     return gaussian_center_map(middle, size, config.center_sigma)
 
 

@@ -132,7 +132,7 @@ def network_input(
     if type(pixels) is torch.Tensor and pixels.device.type == "cpu" and pixels.numel():
         # A pass of PyTorch's would leave its threads spinning beside the network's: 5 to 8 of 28 ms per picture.
         rows = pixels.reshape(-1, *pixels.shape[2:]).numpy()
-        values = _pixel_values(config.pixel_mean, config.pixel_scale).numpy()
+        values = _pixel_values(config.pixel_mean, config.pixel_scale)
         return torch.from_numpy(cv2.LUT(rows, values)).reshape(pixels.shape).permute(0, 3, 1, 2)
     mean = torch.tensor(config.pixel_mean, dtype=torch.float32, device=pixels.device)
     scale = torch.tensor(config.pixel_scale, dtype=torch.float32, device=pixels.device)
@@ -140,7 +140,8 @@ def network_input(
 
 
 @lru_cache(maxsize=8)
-def _pixel_values(mean: tuple[float, ...], scale: tuple[float, ...]) -> torch.Tensor:
+def _pixel_values(mean: tuple[float, ...], scale: tuple[float, ...]) -> np.ndarray:
     """Return the network's inputs for the 256 pixel values: [1, 256, 3] float32."""
-    pixels = torch.arange(256.0).reshape(1, 256, 1)
-    return (pixels - torch.tensor(mean, dtype=torch.float32)) / torch.tensor(scale, dtype=torch.float32)
+    # Not by PyTorch: they are kept, and its tensors depend on the devices and modes of the first caller.
+    pixels = np.arange(256, dtype=np.float32).reshape(1, 256, 1)
+    return (pixels - np.array(mean, np.float32)) / np.array(scale, np.float32)

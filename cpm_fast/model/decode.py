@@ -77,4 +77,4 @@ def scale_frames(pyramid: Sequence[float], config: NetworkConfig, flip: bool = F
     if flip:
         turned = [frame(factor, STRIDE - 1 - config.cell_offset).ox for factor in pyramid]
         frames += [dataclasses.replace(plain, ox=ox) for plain, ox in zip(frames, turned, strict=True)]
-    return torch.tensor([dataclasses.astuple(frame) for frame in frames], dtype=torch.float64)
+    return torch.tensor([dataclasses.astuple(frame) for frame in frames], dtype=torch.float64, device="cpu")

@@ -47,7 +47,9 @@ def load_model(path: str | Path) -> CPM:
     except (RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: its network can't be built: {error}") from None
     check_fit(claimed, tensors, str(path))
-    model = CPM(config)
+    # The caller's default device and type do not apply.
+    with torch.device("cpu"):
+        model = CPM(config).float()
     model.load_state_dict(tensors)
     return model.eval()
 

@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from weakref import WeakKeyDictionary
 
 import torch
 
+from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.numbers import is_whole
+
+# Models in evaluation mode within blocks of any thread: how many blocks, and the modes of the modules before the first.
+_evaluated: WeakKeyDictionary[torch.nn.Module, tuple[int, list[tuple[torch.nn.Module, bool]]]] = WeakKeyDictionary()
+_evaluating = fork_lock()
 
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Hold every module in evaluation mode within the block, then restore each."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Hold every module in evaluation mode within the block, then restore each.
+
+    Blocks of several threads may overlap: the last one restores.
+    """
+    with _evaluating:
+        blocks, modes = _evaluated.get(model) or (0, [(module, module.training) for module in model.modules()])
+        _evaluated[model] = blocks + 1, modes
+        model.eval()
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        with _evaluating:
+            blocks, modes = _evaluated.pop(model, (0, []))
+            if blocks > 1:
+                _evaluated[model] = blocks - 1, modes
+            else:
+                _restore(modes)
+
+
+def _restore(modes: list[tuple[torch.nn.Module, bool]]) -> None:
+    for module, mode in modes:
+        module.training = mode
+
+
+def _end_blocks() -> None:
+    """End the blocks of threads that the child of a fork does not have."""
+    for _, modes in list(_evaluated.values()):
+        _restore(modes)
+    _evaluated.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_blocks)
 
 
 @contextmanager

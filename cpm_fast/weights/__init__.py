@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import load_model
+from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.words import meant
 
 FOLDER = Path(__file__).parent
@@ -19,8 +19,8 @@ FOREIGN = (".caffemodel", ".ckpt", ".h5", ".onnx", ".pb", ".pt", ".pt2", ".pth",
 logger = logging.getLogger(__name__)
 # Most networks that are kept; the first that was read is dropped first.
 MOST_SHARED = 4
-_shared: dict[tuple[str, str], tuple[tuple[int, int], CPM]] = {}
-_lock = threading.Lock()
+_shared: dict[tuple[str, str], tuple[tuple[int, ...], CPM]] = {}
+_lock = fork_lock()
 # The weights of the demo, and of `infer` if no model is given.
 DEFAULT = "wide-lsp"
 DRAWN = "compact-drawn"
@@ -68,7 +68,8 @@ def shared_network(path_or_name: str | Path, *, device: str = "auto") -> CPM:
     path, where = weights_file(path_or_name), find_device(device)
     status = path.stat()
     key = (str(path.resolve()), str(where))
-    stamp = (status.st_size, status.st_mtime_ns)
+    # A file that another took the place of may have its size and time, but not these.
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     with _lock:
         held = _shared.get(key)
         # A network that somebody changed is not shared any more.

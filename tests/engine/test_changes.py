@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from cpm_fast.model.cpm import ContextConv
 from cpm_fast.ops import backend
 from cpm_fast.ops.checksum import checksum
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
+from cpm_fast.system.torch_settings import evaluating
 
 CONFIG = NetworkConfig(
     stages=2,
@@ -86,6 +88,12 @@ class DoubledConv(ContextConv):
         return 2 * super().forward(x)
 
 
+class DoubledFold(ContextConv):
+    def folded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        weight, bias = super().folded()
+        return 2 * weight, 2 * bias
+
+
 CHANGES: dict[str, Callable[[CPM], object]] = {
     "data.mul_": lambda model: [parameter.data.mul_(0.5) for parameter in model.parameters()],
     "data.copy_": lambda model: [parameter.data.copy_(torch.randn_like(parameter)) for parameter in model.parameters()],
@@ -118,7 +126,14 @@ CHANGES: dict[str, Callable[[CPM], object]] = {
     "forward of a layer": lambda model: setattr(first_conv(model), "forward", _doubled(first_conv(model).forward)),
     "prune": lambda model: prune.custom_from_mask(first_conv(model), "weight", mask_of(first_conv(model))),
     "parametrize": lambda model: parametrize.register_parametrization(first_conv(model), "weight", Doubled()),
+    "weight normalization": lambda model: (
+        nn.utils.parametrizations.weight_norm(first_conv(model)).parametrizations["weight"].original0.data.mul_(2)
+    ),
     "relu": lambda model: setattr(first_conv(model), "relu", False),
+    "config": lambda model: setattr(model, "config", replace(model.config, center_sigma=3.0)),
+    "inputs of the model": lambda model: setattr(model, "inputs", _of_doubled(model.inputs)),
+    "folded of a layer": lambda model: setattr(first_conv(model), "folded", _doubled_each(first_conv(model).folded)),
+    "folded of a class": lambda model: setattr(first_conv(model), "__class__", DoubledFold),
     "another parameter": lambda model: setattr(first_conv(model), "weight", nn.Parameter(-first_conv(model).weight)),
     "another layer": lambda model: model.convs.update({next(iter(model.convs)): first_conv(network(4))}),
     "another normalization": lambda model: setattr(first_conv(model), "norm", nn.BatchNorm2d(6, eps=0.5).eval()),
@@ -146,6 +161,14 @@ def _doubled(forward: Callable) -> Callable:
         return [2 * each for each in found] if isinstance(found, list) else 2 * found
 
     return twice
+
+
+def _doubled_each(folded: Callable) -> Callable:
+    return lambda: tuple(2 * each for each in folded())
+
+
+def _of_doubled(inputs: Callable) -> Callable:
+    return lambda crops, center_map=None: inputs(2 * crops, center_map)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -176,6 +199,62 @@ def test_a_class_that_changes_and_a_plan_that_is_shown_first() -> None:
     engine.describe()
     with torch.no_grad():
         assert error(engine(x), model(x)) < BOUND < error(engine(x), before)
+
+
+@pytest.mark.parametrize("name", ["forward", "folded"])
+def test_a_method_that_all_layers_get_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = network(), crops()
+    engine, own = Engine(model), getattr(ContextConv, name)
+    before = engine(x)
+
+    def doubled(*given: torch.Tensor) -> object:
+        found = own(*given)
+        return 2 * found if isinstance(found, torch.Tensor) else tuple(2 * each for each in found)
+
+    monkeypatch.setattr(ContextConv, name, doubled)
+    with torch.no_grad():
+        wanted = model(x)
+    for each in (engine, Engine(model)):
+        assert error(each(x), wanted) < BOUND < error(wanted, before)
+
+
+def test_a_setting_of_a_parametrization_counts() -> None:
+    class Scaled(nn.Module):
+        factor = 1.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.factor * x
+
+    model, x, scaled = network(), crops(), Scaled()
+    parametrize.register_parametrization(first_conv(model), "weight", scaled)
+    engine = Engine(model)
+    before = engine(x)
+    scaled.factor = 3.0
+    with torch.no_grad():
+        assert error(engine(x), model(x)) < BOUND < error(engine(x), before)
+
+
+def test_a_call_changes_nothing_of_a_parametrization_in_training() -> None:
+    model, x = network(), crops()
+    nn.utils.parametrizations.spectral_norm(first_conv(model))
+    with torch.no_grad():
+        wanted = model(x)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert error(Engine(model)(x), wanted) < BOUND
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_overlapping_calls_leave_a_model_in_training() -> None:
+    """The calls of two threads end in the order in which they began."""
+    model = network().train()
+    first, second = evaluating(model), evaluating(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not any(module.training for module in model.modules())
+    second.__exit__(None, None, None)
+    assert all(module.training for module in model.modules())
 
 
 def test_a_hook_on_all_modules_counts() -> None:

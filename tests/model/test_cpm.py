@@ -292,6 +292,12 @@ def test_later_losses_reach_stage_one():
         (torch.zeros(1, 3, 0, 48), None, ValueError, "crops must be"),
         (np.zeros((1, 3, 64, 48), np.float32), None, TypeError, "crops must be a tensor of one shape, got ndarray"),
         (torch.nested.nested_tensor([torch.zeros(3, 64, 48)]), None, TypeError, "crops must be a tensor of one shape"),
+        (
+            torch.zeros(1, 3, 64, 48).to_sparse(),
+            None,
+            TypeError,
+            "crops must be a dense tensor, got layout torch.sparse",
+        ),
         (torch.zeros(1, 3, 64, 48), [[0.0]], TypeError, "center_map must be a tensor of one shape, got list"),
         (torch.zeros(1, 3, 64, 48), torch.zeros(1, 1, 64, 48).long(), TypeError, "center_map must be floating point"),
     ],

@@ -1,5 +1,7 @@
 """Weights by name and path, and their devices."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,17 @@ def test_a_named_network_is_read_once_a_process(folder, monkeypatch):
     CPM(TINY).save(folder / "tiny.safetensors")
     other = cpm_fast.infer(image, model="tiny", device="cpu")[0]
     assert len(read) == 4 and (other.scores != first.scores).any()
+
+
+def test_a_file_with_another_s_size_and_time_is_read(folder):
+    """As after `cp -p` or unpacking an archive whose files all have one time."""
+    path = folder / "tiny.safetensors"
+    first = weights.shared_network(path, device="cpu")
+    before = path.stat()
+    CPM(TINY).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size and path.stat().st_mtime_ns == before.st_mtime_ns
+    assert weights.shared_network(path, device="cpu") is not first
 
 
 @pytest.mark.parametrize("name", ["compact-large", "no/such/file.safetensors", "", "."])

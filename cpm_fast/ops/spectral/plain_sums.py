@@ -37,7 +37,7 @@ def convolve_directly(
         relu, pool, out: as for `spectral_conv`; pool is (0, 0) for none.
     """
     packed = pack_weight(weight)
-    bias = torch.zeros(len(weight)) if bias is None else bias.detach()
+    bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
     for image in images:
         one = x[image : image + 1]
         if gate is not None:
@@ -60,8 +60,9 @@ def weight_of(spectra: torch.Tensor, kernel: int, outputs: int) -> torch.Tensor:
 @lru_cache(maxsize=64)
 def _inverse(tile: int, kernel: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the matrix [k, t] from a kernel row's spectrum to its taps, and where the spectra hold each row [k]."""
-    places = torch.arange(kernel)
-    by_tap, by_row = (torch.zeros(BLOCK, 1, kernel, kernel) for _ in range(2))
+    places = torch.arange(kernel, device="cpu")
+    shape = BLOCK, 1, kernel, kernel
+    by_tap, by_row = (torch.zeros(shape, dtype=torch.float32, device="cpu") for _ in range(2))
     by_tap[places, 0, :, places] = 1.0
     by_row[places, 0, places, 0] = 1.0
     # [t/2, k rows, 2, k outputs]
