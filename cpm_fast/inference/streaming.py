@@ -18,9 +18,10 @@ from cpm_fast.inference.settings import Settings, find_network
 from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.inference.tracking.following import Following
 from cpm_fast.inference.tracking.tracker import Tracker
+from cpm_fast.media.decoder import DEFAULT_RATE
 from cpm_fast.media.image import shown
 from cpm_fast.media.sources import check_color, sources_of
-from cpm_fast.media.video import DEFAULT_RATE, Video, VideoFrame
+from cpm_fast.media.video import Video, VideoFrame
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.result import Result
 from cpm_fast.system.numbers import is_finite, is_whole, plain

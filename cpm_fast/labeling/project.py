@@ -12,7 +12,7 @@ from cpm_fast.data.own_skeleton import SKELETON_FILE
 from cpm_fast.labeling.naming import write_skeleton
 from cpm_fast.labeling.store import LABELS_FILE
 from cpm_fast.media.image import shown
-from cpm_fast.media.video import VIDEO_SUFFIXES
+from cpm_fast.media.video_files import VIDEO_SUFFIXES
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write, is_utf8, text_of_name
 

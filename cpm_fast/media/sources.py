@@ -25,7 +25,7 @@ from cpm_fast.media.image import (
     read_picture,
     shown,
 )
-from cpm_fast.media.video import VIDEO_SUFFIXES
+from cpm_fast.media.video_files import VIDEO_SUFFIXES
 from cpm_fast.system.numbers import is_whole
 from cpm_fast.system.output_folder import written_files
 

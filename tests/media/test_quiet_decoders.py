@@ -17,7 +17,8 @@ warnings.simplefilter("ignore")
 from pathlib import Path
 from cpm_fast.media.decoder_log import heard
 from cpm_fast.media.image import read_image
-from cpm_fast.media.video import Video, is_video_file
+from cpm_fast.media.video import Video
+from cpm_fast.media.video_files import is_video_file
 found = [0, 0]
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:

@@ -15,6 +15,11 @@ def picture(height=24, width=40) -> np.ndarray:
     return image
 
 
+def flat(value: int, size=(48, 64)) -> np.ndarray:
+    """Return BGR of one gray."""
+    return np.full((*size, 3), value, np.uint8)
+
+
 def encode(image: np.ndarray, form: str, **options) -> bytes:
     """Encode RGB, gray or with alpha, by PIL."""
     buffer = io.BytesIO()

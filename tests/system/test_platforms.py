@@ -21,7 +21,7 @@ from cpm_fast.data import loader
 from cpm_fast.data.files import hdf5, hdf5_probe
 from cpm_fast.engine import tuning
 from cpm_fast.labeling import server
-from cpm_fast.media import decoder_log, video
+from cpm_fast.media import capture, decoder_log
 from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.ops import backend
 from cpm_fast.system import files, locks, memory
@@ -190,7 +190,7 @@ def test_a_video_with_an_odd_name_is_opened_where_links_are_refused(
     opened: list[str] = []
     monkeypatch.setattr(Path, "symlink_to", refused)
     monkeypatch.setattr("cv2.VideoCapture", opened.append)
-    video._captured(tmp_path / "50%.mp4", raw=False)
+    capture._captured(tmp_path / "50%.mp4", raw=False)
     assert opened == [str(tmp_path / "50%.mp4")]
 
 

@@ -12,7 +12,7 @@ from cpm_fast.commands.options.common import STDIN
 from cpm_fast.data.formats.coco import coco_pictures
 from cpm_fast.media.image import shown
 from cpm_fast.media.sources import Source, files_of, list_folder
-from cpm_fast.media.video import VIDEO_SUFFIXES, is_video_file
+from cpm_fast.media.video_files import VIDEO_SUFFIXES, is_video_file
 from cpm_fast.system.ranks import launched
 from cpm_fast.system.urls import is_live
 
