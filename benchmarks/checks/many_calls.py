@@ -1,6 +1,6 @@
 """Thousands of calls with changing shapes, models and threads: memory, descriptors and threads must not grow.
 
-    python benchmarks/checks/many_calls.py [--calls 3000]
+    python benchmarks/checks/many_calls.py [--calls 3000] [--out RESULTS.json]
 
 Counts are taken after the first third, when every shape and model has been seen, and at the end.
 """
@@ -16,7 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import cpm_fast
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+import cpm_fast  # noqa: E402
+from benchmarks.harness import record  # noqa: E402
 
 MODELS = ("compact-lsp", "compact-drawn")
 SIZES = (96, 128, 160, 192, 256)
@@ -92,10 +96,17 @@ def main() -> int:
     """Run the calls and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--calls", type=int, default=3000)
-    before, after = growth(parser.parse_args().calls)
+    parser.add_argument("--out", type=Path, help="write the counts to this JSON file")
+    arguments = parser.parse_args()
+    before, after = growth(arguments.calls)
     print(f"after a third: {before}\nat the end:    {after}")
     grown = refusal(before, after)
     print(grown or "nothing grew")
+    if arguments.out is not None:
+        command = f"python benchmarks/checks/many_calls.py --calls {arguments.calls}"
+        counts = {"after_a_third": asdict(before), "at_the_end": asdict(after), "grown": grown}
+        about = {"commit": record.commit(), "hardware": record.hardware(), "versions": record.versions()}
+        record.write(arguments.out, {"command": command, "calls": arguments.calls, **counts, **about})
     return 1 if grown else 0
 
 

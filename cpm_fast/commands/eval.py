@@ -34,6 +34,7 @@ from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import atomic_write
 from cpm_fast.system.output_folder import reserved
 from cpm_fast.system.ranks import join, launched, main_process
+from cpm_fast.training.inputs import annotation_digests
 
 OKS = "oks"
 WRITTEN, PREDICTIONS, FOUND = ("eval.json", "pck.png", "report.html"), "predictions.csv", "find.json"
@@ -73,7 +74,8 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     model = _pose_network(name, ranks.device_of(options.device))
     if ranks.world > 1:
         asked = {f"--{option.replace('_', '-')}": value for option, value in vars(options).items() if option != "run"}
-        ranks.agree({**asked, "weights": fingerprint(model), "number of samples": len(dataset)})
+        inputs = {"number of samples": len(dataset), "annotations": annotation_digests([dataset])}
+        ranks.agree({**asked, "weights": fingerprint(model), **inputs})
     mine = ranks.part(range(len(dataset)))
     found = predict(
         model,

@@ -6,7 +6,7 @@ import atexit
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -87,14 +87,14 @@ class Ranks:
         """Refuse to work together with other settings or inputs; every process must call this.
 
         Args:
-            settings: name -> what must be the same in all processes; compared as text.
+            settings: name -> what must be the same in all processes; compared as text, and mappings value by value.
 
         Raises:
             ValueError: something differs; names the first such setting, and two processes, in all of them.
         """
         if self.world == 1:
             return
-        mine = {name: repr(value) for name, value in settings.items()}
+        mine = dict(_texts(settings))
         everyone: list[dict[str, str]] = [mine] * self.world
         distributed.all_gather_object(everyone, mine)
         first = everyone[0]
@@ -134,6 +134,15 @@ def launched() -> Ranks:
     if place < 0:
         raise ValueError(f"LOCAL_RANK must be 0 or more, got {place}")
     return Ranks(rank, world, max(1, _number("LOCAL_WORLD_SIZE", 1)), CPU, place)
+
+
+def _texts(settings: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the name and text of every value, those of mappings in mappings too."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value, f"{within}{name} ")
+        else:
+            yield f"{within}{name}", repr(value)
 
 
 def _number(name: str, default: int) -> int:

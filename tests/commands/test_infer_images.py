@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from cpm_fast.ops import backend
 from cpm_fast.results.result import Results
 from cpm_fast.system.locks import LOCK_FILE, folder_lock
 from support.infer_runs import LABELED, PICTURES, WALK, same, shown, stop_after
+from support.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("work")
 
@@ -127,6 +129,41 @@ def test_two_processes_evaluate_as_one(work):
     assert found.returncode == 0 and found.stdout.count("PCK@0.2") == 1, found.stderr
     one, two = (json.loads((work / name / "eval.json").read_text()) for name in ("one", "two"))
     assert one == two
+
+
+LABELS = "image,left_hip_x,left_hip_y,neck_x,neck_y\nin/00.png,9,9,20,30\n"
+# What the second process sees in its own folder: other pictures of the same names, or another table of the same length.
+OTHERS = {
+    "pictures": (PICTURES, lambda other: (other / "in" / "00.png").write_bytes(b"another"), "the same pictures"),
+    "labels": (
+        ["eval", "--data", "labels.csv", "--model", "net.safetensors"],
+        lambda other: (other / "labels.csv").write_text(LABELS.replace("9", "8")),
+        "the same annotations",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "change", "message"), OTHERS.values(), ids=OTHERS)
+def test_processes_that_see_other_files_of_the_same_names_are_refused(work, arguments, change, message):
+    (work / "labels.csv").write_text(LABELS)
+    other = work.parent / f"{work.name}-other"
+    shutil.copytree(work, other)
+    change(other)
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "cpm_fast", *arguments, "-o", str(work / "out")],
+            cwd=folder,
+            env={**os.environ, **where, "RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, folder in enumerate((work, other))
+    ]
+    for process in processes:
+        errors = process.communicate(timeout=300)[1]
+        assert process.returncode == BAD_USE and message in errors, errors
 
 
 def test_processes_without_torchrun_are_refused(monkeypatch, capsys):

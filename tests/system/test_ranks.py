@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 
 from cpm_fast.system.ranks import Ranks, join, launched, main_process
+from support.ports import free_port
 
 MEET = """
 import os
@@ -31,10 +31,7 @@ assert not [name for name in threads if "gloo" in name], threads
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed in /proc")
 def test_the_threads_of_a_group_end_with_it() -> None:
     """PyTorch's compiler, imported while there is a group, would otherwise keep it alive."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     command = [sys.executable, "-c", MEET]
     processes = [
         subprocess.Popen(command, env={**os.environ, **where, "RANK": rank}, stderr=subprocess.PIPE, text=True)
@@ -43,12 +40,6 @@ def test_the_threads_of_a_group_end_with_it() -> None:
     for process in processes:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +82,7 @@ def test_the_time_to_wait_is_a_number_of_seconds(monkeypatch, seconds):
 
 
 def test_waiting_for_the_others_has_an_end() -> None:
-    where = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    where = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     code = "from cpm_fast.system.ranks import join; join()"
     environment = {**os.environ, **where, "CPM_FAST_WAIT_SECONDS": "3"}
     done = subprocess.run(
@@ -115,12 +106,19 @@ except ValueError as error:
     assert "all processes must have the same rate, got 0.1 in process 0 and 1.1 in process 1" in str(error)
 else:
     raise AssertionError
+try:
+    # The value that differs is named, however much stands before it.
+    ranks.agree({"recipe": {"long": "x" * 300, "optimizer": {"rate": 0.1 + ranks.rank}}})
+except ValueError as error:
+    assert "the same recipe optimizer rate, got 0.1 in process 0 and 1.1 in process 1" in str(error), error
+else:
+    raise AssertionError
 """
 
 
 @pytest.mark.slow
 def test_processes_share_and_agree() -> None:
-    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", AGREE], env={**os.environ, **where, "RANK": rank}, stderr=subprocess.PIPE, text=True

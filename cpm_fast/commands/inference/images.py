@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import json
 import sys
 import time
 import warnings
@@ -61,6 +63,15 @@ def _ids_file(boxes: Path, names: Sequence[str]) -> Path | None:
     return boxes
 
 
+def _pictures(sources: Sequence[Source]) -> str:
+    """Return the number of pictures, and a digest of their names and sizes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sources:
+        size = source.item.stat().st_size if isinstance(source.item, Path) else None
+        digest.update(json.dumps([source.name, size]).encode())
+    return f"{len(sources)} with the digest {digest.hexdigest()}"
+
+
 class _PictureRun:
     def __init__(self, options: argparse.Namespace, inputs: Inputs, ranks: Ranks) -> None:
         self.options, self.ranks, self.output = options, ranks, Path(options.output)
@@ -95,7 +106,6 @@ class _PictureRun:
             self.coco_file = _ids_file(options.boxes, [source.name for source in self.job.sources])
         self.stems = free_stems([source.name for source in self.job.sources])
         self.config = network.config
-        ranks.agree({"weights": fingerprint(network), "pictures": [source.name for source in self.job.sources]})
         self.unfinished = Unfinished(
             self.output,
             {
@@ -112,6 +122,9 @@ class _PictureRun:
                 "boxes": None if file is None else self._box_settings(file),
             },
         )
+        if ranks.world > 1:
+            # The same names may mean other files: the processes may be in other folders, or on other machines.
+            ranks.agree({**self.unfinished.settings, "pictures": _pictures(self.job.sources)})
         self.folder = OutputFolder(self.output)
         self.steps = dict.fromkeys(STEPS, 0.0)
         self.done = self.drawn = 0
