@@ -157,6 +157,10 @@ def test_results_are_whole_when_the_visit_is_stopped(number: int, tmp_path: Path
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
         assert "waits: interrupted" in said and any("waits: interrupted" in line for line in results["left"])
+    worker = int(log.read_text().rpartition("waiting ")[2].split()[0])
+    while alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(worker), "the GPU would not be free"
     log.write_text("")
     assert call("--resume", out, "--step", "waits", "--limit", 2).returncode == 1
     assert read(out)["steps"]["waits"]["state"] == "timed out"

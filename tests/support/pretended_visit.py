@@ -61,7 +61,7 @@ def cases(step: str) -> Iterator[Case]:
         os._exit(BROKEN)
 
     def waits() -> dict:
-        said("waiting")
+        said(f"waiting {os.getpid()}")
         time.sleep(600)
         return {}
 
@@ -82,6 +82,7 @@ def work(arguments: list[str]) -> int:
     parser.add_argument("--device")
     parser.add_argument("--rows", type=int)
     chosen = parser.parse_args(arguments)
+    worker.die_with_parent()
     rows = worker.Rows(chosen.rows, worker.names_of(worker.SEEN), worker.names_of(worker.AGAIN))
     try:
         worker.run_cases(rows, cases(chosen.worker))
