@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import stat
@@ -159,6 +160,23 @@ def test_the_sanitizers_subsets_have_tests(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 0, done.stdout
     for path in (word for word in arguments if word.endswith(".py")):
         assert f"{path}::" in done.stdout, f"no test of {path} runs under the sanitizer"
+
+
+def test_no_test_with_a_gpu_is_elsewhere() -> None:
+    """Tests are marked themselves, or by a fixture of tests/conftest.py."""
+    fixtures = {"device", "fast"}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if any(path.is_relative_to(ROOT / place) for place in tests_run.WITH_GPU):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            marked = isinstance(node, ast.Attribute) and ast.unparse(node) == "pytest.mark.gpu"
+            taken = isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not parametrized(node)
+            assert not marked and not (taken and fixtures & {each.arg for each in node.args.args}), path
+
+
+def parametrized(test: ast.FunctionDef) -> bool:
+    """Return whether the test gives its own devices."""
+    return any("device" in ast.unparse(decorator) for decorator in test.decorator_list)
 
 
 def test_an_installation_leaves_time_for_the_import(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ FOUND_CODE = 99
 # step's time at which they end.
 SUBSETS = {
     "triton-core": (CORE, 0.65),
-    "cuda-ops": ((*CUDA_OPS, "-k", "cuda and matches"), ALL_BUT_THE_END),
+    "cuda-ops": ((*CUDA_OPS, "-k", "cuda and matches_reference and not whole and not 368"), ALL_BUT_THE_END),
 }
 
 
