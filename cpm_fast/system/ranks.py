@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import math
 import os
+import queue
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
@@ -19,6 +21,8 @@ LONGEST_WAIT = timedelta(days=30)
 # Time that a process waits for the others to start; `WAIT_VARIABLE` sets another number of seconds.
 JOIN_SECONDS = 300.0
 WAIT_VARIABLE = "CPM_FAST_WAIT_SECONDS"
+# Time beyond it in which PyTorch may give its own error.
+GRACE_SECONDS = 2.0
 CPU = torch.device("cpu")
 Item = TypeVar("Item")
 
@@ -207,6 +211,31 @@ def leave() -> None:
         distributed.destroy_process_group()
 
 
+def _within(wait: timedelta, work: Callable[[], Item]) -> Item:
+    """Return what `work` returns; PyTorch's own limit does not end a wait for a host that never answers.
+
+    Raises:
+        TimeoutError: it takes longer than `wait`, and a little for PyTorch's own error. It continues in a thread, which
+            ends with the process.
+    """
+    found: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            found.put((work(), None))
+        except BaseException as error:
+            found.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        item, error = found.get(timeout=wait.total_seconds() + GRACE_SECONDS)
+    except queue.Empty:
+        raise TimeoutError("no answer") from None
+    if error is not None:
+        raise error
+    return cast(Item, item)
+
+
 def _join_group(backend: str, ranks: Ranks) -> None:
     # Default arguments in there are the default group of when it is first imported, as PyTorch's compiler does at some
     # time. A group that they hold outlives its end, and its threads the interpreter: one that then touches a Python
@@ -215,11 +244,16 @@ def _join_group(backend: str, ranks: Ranks) -> None:
 
     wait = timedelta(seconds=_seconds_to_wait())
     where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    try:
-        store, _, _ = next(distributed.rendezvous("env://", timeout=wait))  # type: ignore[attr-defined]
-        names = [f"cpm_fast/{rank}" for rank in range(ranks.world)]
+    names = [f"cpm_fast/{rank}" for rank in range(ranks.world)]
+
+    def meet() -> Any:
+        store = next(distributed.rendezvous("env://", timeout=wait))[0]  # type: ignore[attr-defined]
         store.set(names[ranks.rank], "here")
-    except (RuntimeError, ValueError) as error:
+        return store
+
+    try:
+        store = _within(wait, meet)
+    except (RuntimeError, ValueError, TimeoutError) as error:
         # The first process, which holds the store, waits in there for the others.
         if "waiting for clients" in str(error):
             raise RuntimeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -90,6 +91,26 @@ def test_waiting_for_the_others_has_an_end() -> None:
     )
     assert done.returncode == 1
     assert f"2 processes did not reach 127.0.0.1:{where['MASTER_PORT']} within 3 s" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["10.255.255.1", "127.0.0.1"])
+def test_a_host_that_never_answers_ends_the_wait(address: str) -> None:
+    """Nobody is at the first address; at the second a program takes connections and says nothing."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        where = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": address, "MASTER_PORT": str(silent.getsockname()[1])}
+        code = "from cpm_fast.system.ranks import join; join()"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **where, "CPM_FAST_WAIT_SECONDS": "3"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"process 1 of 2 can't reach {address}:{where['MASTER_PORT']} within 3 s" in done.stderr
 
 
 AGREE = """
