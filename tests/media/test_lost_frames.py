@@ -16,13 +16,19 @@ from support.matroska import number as whole
 from support.pictures import flat
 
 
-def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path):
-    with write_video(tmp_path / "cage.avi", 25, (120, 160)) as out:
+def write_cage(path) -> tuple[bytearray, int]:
+    """Write 60 frames; return the bytes, and the place of the piece with frame 29."""
+    with write_video(path, 25, (120, 160)) as out:
         for i in range(60):
             out.write(flat(4 * i, (120, 160)))
-    data, at = bytearray((tmp_path / "cage.avi").read_bytes()), -1
+    data, at = bytearray(path.read_bytes()), -1
     for _ in range(31):
         at = data.find(b"00dc", at + 1)
+    return data, at
+
+
+def test_one_frame_that_can_not_be_decoded_keeps_its_number(tmp_path):
+    data, at = write_cage(tmp_path / "cage.avi")
     (size,) = struct.unpack("<I", data[at + 4 : at + 8])
     data[at + 8 : at + 8 + size] = bytes(size)
     (tmp_path / "cage.avi").write_bytes(data)
@@ -110,12 +116,7 @@ def test_a_frame_that_a_steady_file_lacks_is_told(tmp_path, recwarn):
 
 def test_a_frame_whose_header_is_damaged_is_told(tmp_path):
     """The reader of AVI files passes over a piece with an unknown name, and its times go on as if nothing lacked."""
-    with write_video(tmp_path / "cage.avi", 25, (120, 160)) as out:
-        for i in range(60):
-            out.write(flat(4 * i, (120, 160)))
-    data, at = bytearray((tmp_path / "cage.avi").read_bytes()), -1
-    for _ in range(31):
-        at = data.find(b"00dc", at + 1)
+    data, at = write_cage(tmp_path / "cage.avi")
     data[at : at + 4] = b"xxxx"
     (tmp_path / "cage.avi").write_bytes(data)
     with pytest.warns(UserWarning, match=r"cage\.avi: (gives 59 of the 60|1 of its 60 frames)"):
