@@ -187,6 +187,10 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
         (["train", "--preset", "tiny", "--batch", "0"], "batch must be"),
         (["train", "--preset", "tiny", "--save-every", "0"], "save_every must be at least 1"),
         (["train", "--preset", "tiny", "--validate-every", "inf"], "validate_every must be"),
+        (
+            ["train", "--preset", "tiny", "--validate-every", "1e308"],
+            "at most 1e+09, got 1e+308",
+        ),
         (["train", "--preset", "tiny", "--seed", "-1"], "seed must be"),
         (["train", "--preset", "tiny", "--data", "synthetic:9", "--hold-out", "9"], "hold-out must be from 0 to 8"),
         (["train", "--preset", "tiny", "--data", "synthetic:9", "--hold-out", "1", "--hold-out", "1"], "once for each"),

@@ -31,6 +31,8 @@ COLUMNS = ("image", "video", "frame", "seconds", "by")
 SMALL = (32, 24)  # width, height
 # In a long video every second, fourth, ... frame is compared, so that this many are in memory.
 MOST_SMALL = 8192
+# OpenCV's seeds have 32 bits.
+MOST_SEED = 2**31 - 1
 # Two frames whose small pictures differ by less, gray levels on average, show the same.
 SAME_LEVELS = 1.5
 # A network is run on this many times the requested frames.
@@ -151,16 +153,18 @@ def take_frames(
         by: "kmeans": frames that look different (as DeepLabCut does); "uniform": spread over the video; "uncertainty":
             those in which the network's peaks are lowest.
         model: the network, for "uncertainty".
-        seed: of k-means.
+        seed: of k-means, 0 to 2^31 - 1.
         progress: whether the network's work shows a bar; None: on a terminal.
 
     Raises:
         FileNotFoundError: no such video.
-        ValueError: it can't be decoded, count or by is wrong, or a network is missing.
+        ValueError: it can't be decoded, count, by or seed is wrong, or a network is missing.
         FolderInUse: another process takes frames into the folder.
     """
     if not is_whole(count) or count < 1:
         raise ValueError(f"count must be at least 1, got {count!r}")
+    if not is_whole(seed) or not 0 <= seed <= MOST_SEED:
+        raise ValueError(f"seed must be a whole number from 0 to {MOST_SEED}, got {seed!r}")
     if by not in WAYS:
         raise ValueError(f"by must be one of {', '.join(WAYS)}, got {by!r}")
     if (by == UNCERTAINTY) != (model is not None):

@@ -9,6 +9,7 @@ from typing import Any
 from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 
 MOST_WORKERS, LARGEST_WORKERS = 8, 256
+MOST_EPOCHS = 1e9
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class RunOptions:
             raise ValueError(f"save_every must be at least 1 step, got {self.save_every!r}")
         if not is_whole(self.gradients_every) or self.gradients_every < 0:
             raise ValueError(f"gradients_every must be 0 or more steps, got {self.gradients_every!r}")
-        if not is_finite(self.validate_every) or self.validate_every <= 0:
-            raise ValueError(f"validate_every must be a positive number of epochs, got {self.validate_every!r}")
+        if not is_finite(self.validate_every) or not 0 < self.validate_every <= MOST_EPOCHS:
+            wanted = f"a positive number of epochs, at most {MOST_EPOCHS:g}"
+            raise ValueError(f"validate_every must be {wanted}, got {self.validate_every!r}")
         if self.stop_after is not None and not is_whole(self.stop_after):
             raise ValueError(f"stop_after must be a number of steps, got {self.stop_after!r}")
 

@@ -95,6 +95,13 @@ def test_two_videos_of_one_name_are_told_apart(tmp_path):
     assert stems == {("../a/walk.avi", "walk"), ("../b/walk.avi", "walk-v2")}
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31, 10**25, 0.5, True])
+def test_a_seed_out_of_range_is_refused(seed, tmp_path):
+    with pytest.raises(ValueError, match="seed must be a whole number from 0 to 2147483647, got"):
+        take_frames(tmp_path / "none.mp4", tmp_path / "frames", 3, seed=seed)
+    assert not (tmp_path / "frames").exists()
+
+
 def test_slots_hold_everything_once():
     pictures = np.random.default_rng(0).integers(0, 256, (40, 24, 32), dtype=np.uint8)
     for slots in (kmeans_slots(pictures, 7, 0), uniform_slots(40, 7)):
