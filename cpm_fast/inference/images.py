@@ -30,6 +30,7 @@ from cpm_fast.results.result import ImageSource, Result, Results, Timing
 from cpm_fast.roi import Roi
 from cpm_fast.system.numbers import is_whole
 from cpm_fast.system.progress import bar_wanted
+from cpm_fast.system.torch_settings import MOST_THREADS
 
 PROGRESS_FROM_IMAGES = 8
 # On two CPU cores that the network keeps busy, reading ahead won nothing: 1,000 small JPEGs at 108 to 142 images/s
@@ -101,8 +102,8 @@ def infer(
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
         threads: CPU threads of this call, at most 1024; PyTorch's number if not given.
         tune: measure the fastest form of every convolution on this CPU, once for each size of batch; see `Engine`.
-        readers: threads that read and crop the next images; 0: each is read when it is needed. They pay off
-            if decoding is slow, or the network runs on a GPU.
+        readers: threads that read and crop the next images, at most 1024; 0: each is read when it is needed. They pay
+            off if decoding is slow, or the network runs on a GPU.
         max_pixels: a file whose header announces more is refused before it takes memory.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
 
@@ -198,8 +199,8 @@ class Job:
         asked: Asked | None = None,
     ) -> Job:
         """Check a user's arguments; arguments and errors are those of `infer`."""
-        if not is_whole(readers) or readers < 0:
-            raise ValueError(f"readers must be a whole number, 0 or more, got {readers!r}")
+        if not is_whole(readers) or not 0 <= readers <= MOST_THREADS:
+            raise ValueError(f"readers must be a whole number from 0 to {MOST_THREADS}, got {readers!r}")
         sources, several = list_images(images, color, max_pixels)
         network = find_network(model, device)
         names = [source.name for source in sources]

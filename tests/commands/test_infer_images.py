@@ -191,6 +191,8 @@ def test_processes_without_torchrun_are_refused(monkeypatch, capsys):
         (["none.mp4"], "none.mp4: no such image or folder"),
         (["walk.mp4", "--box", "900", "900", "950", "950"], "must touch the image"),
         (["in", "--readers", "-1"], "readers must be a whole number"),
+        (["in", "--readers", "1025"], "readers must be a whole number from 0 to 1024, got 1025"),
+        (["walk.mp4", "--frames", "9" * 25], f"--frames must be at least 1 and at most {sys.maxsize}"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

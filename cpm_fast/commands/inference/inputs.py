@@ -111,8 +111,8 @@ def _check_options(options: argparse.Namespace, inputs: Inputs) -> None:
         raise ValueError("--boxes is for pictures; --box says where a subject is in a video's first frame")
     if options.box is not None and len(inputs.videos) > 1:
         raise ValueError(f"--box must come with one picture or video, got {len(inputs.videos)} videos")
-    if options.frames is not None and options.frames < 1:
-        raise ValueError(f"--frames must be at least 1, got {options.frames}")
+    if options.frames is not None and not 1 <= options.frames <= sys.maxsize:
+        raise ValueError(f"--frames must be at least 1 and at most {sys.maxsize}, got {options.frames}")
     if options.resume and any(isinstance(video, int) or is_live(video) for video in inputs.videos):
         raise ValueError("--resume is for files: frames of a camera can't be read again")
     if launched().world > 1:
