@@ -13,6 +13,7 @@ from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 # Larger values prevent learning, and overflow.
 SCALES = (0.01, 100.0)
 LARGEST_PX, LARGEST_COUNT, LARGEST_EPOCHS, LARGEST_FACTOR, LARGEST_SEED = 1e4, 1 << 20, 1e7, 1e6, 1 << 40
+SMALLEST_ROBUST = 1e-6
 SCHEMES = ("joint", "stagewise", "stagewise_then_joint", "final_only")
 
 
@@ -196,6 +197,8 @@ class TrainingConfig:
         for name in ("weight_decay", "clip_norm", "robust"):
             fine = is_finite(getattr(self, name)) and 0 <= getattr(self, name) <= LARGEST_FACTOR
             require(fine, name, f"0 or more and at most {LARGEST_FACTOR:g}")
+        # The loss divides by it, in float32.
+        require(not 0 < self.robust < SMALLEST_ROBUST, "robust", f"0, or {SMALLEST_ROBUST:g} or more")
         require(isinstance(self.teacher, str), "teacher", "a file or name of weights, or empty")
         fine = is_finite(self.teacher_share) and 0 < self.teacher_share <= 1
         require(fine, "teacher_share", "above 0 and at most 1")

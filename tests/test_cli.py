@@ -181,6 +181,7 @@ def test_a_truncated_picture_is_reported_and_the_others_are_done(model, pictures
         (["train", "--preset", "tiny", "--accumulate", "0"], "accumulate must be"),
         (["train", "--preset", "tiny", "--occlude", "2"], "occlude_probability must be"),
         (["train", "--preset", "tiny", "--robust", "-1"], "robust must be 0 or more"),
+        (["train", "--preset", "tiny", "--robust", "1e-308"], "robust must be 0, or 1e-06 or more, got 1e-308"),
         (["train", "--preset", "tiny", "--data", "none.csv"], "none.csv: no such file"),
         (["train", "--preset", "tiny", "--epochs", "0"], "epochs must be"),
         (["train", "--preset", "tiny", "--epochs", "inf"], "epochs must be"),
