@@ -115,10 +115,10 @@ def test_a_sanitizer_that_takes_too_long_keeps_its_output(stand_in, monkeypatch:
 
     monkeypatch.setattr(sanitizer, "run", run)
     monkeypatch.setattr(tools, "BEGIN", begin)
-    monkeypatch.setenv(LIMIT, "16")
+    monkeypatch.setenv(LIMIT, "10")
     values = [case.work() for case in sanitizer.cases("memcheck", "cpu", Rows(-1))]
     assert [each["state"] for each in values] == ["cut off"] * 2 and "half way" in values[0]["output"]
-    assert max(ends) < 16, "the step's own limit would kill the process, output and all"
+    assert max(ends) < 10, "the step's own limit would kill the process, output and all"
 
 
 @pytest.mark.slow
