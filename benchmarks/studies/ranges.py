@@ -34,7 +34,7 @@ from cpm_fast.model.groups import Group
 from cpm_fast.model.layers import CENTER_MAP, IMAGE
 from cpm_fast.weights import bundled
 
-# Of csrc/cpu/spectral_conv.cpp: beyond it an image's layer runs as plain sums.
+# The limit in csrc/cpu/spectral_conv.cpp: beyond it an image's layer runs as plain sums.
 MOST_RANGE = 8192.0
 DRAWN, FINDER = "drawn", "its finder"
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
 
 TEMPORARY_SUFFIX = ".cpm_fast.tmp"
-# What Python raises at values of another type or range than a file of plain values should hold.
+# Python raises these at values of another type or range than a file of plain values should hold.
 VALUE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # Limit of a file's name, and what is kept free behind a stem for numbers and suffixes.
 NAME_BYTES, STEM_ROOM = 255, 40

@@ -132,7 +132,7 @@ def test_two_processes_evaluate_as_one(work):
 
 
 LABELS = "image,left_hip_x,left_hip_y,neck_x,neck_y\nin/00.png,9,9,20,30\n"
-# What the second process sees in its own folder: other pictures of the same names, or another table of the same length.
+# The second process sees this in its own folder: other pictures of the same names, or another table of the same length.
 OTHERS = {
     "pictures": (PICTURES, lambda other: (other / "in" / "00.png").write_bytes(b"another"), "the same pictures"),
     "labels": (

@@ -1,4 +1,4 @@
-"""An engine gives the model's present result, or refuses: changed weights, hooks, odd layers, tracing, transforms."""
+"""An engine gives the model's present result, or refuses: changed weights, hooks, odd layers."""
 
 from __future__ import annotations
 
@@ -8,45 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import parametrize, prune
 
-from cpm_fast import CPM, Engine, NetworkConfig
-from cpm_fast.config import Conv
+from cpm_fast import CPM, Engine
 from cpm_fast.engine import changes
 from cpm_fast.engine import engine as engine_module
 from cpm_fast.model.cpm import ContextConv
-from cpm_fast.ops import backend
 from cpm_fast.ops.checksum import checksum
-from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.system.torch_settings import evaluating
-
-CONFIG = NetworkConfig(
-    stages=2,
-    input_size=(32, 32),
-    trunk=((Conv(3, 6),), (Conv(3, 5),), (Conv(3, 8),)),
-    features=(Conv(3, 4),),
-    first=(Conv(3, 8), Conv(1, 8)),
-    refine=(Conv(3, 8), Conv(1, 8)),
-    init_std=None,
-    norm="batch",
-    shared_trunk=True,
-)
-BOUND = 5e-6
-
-
-def network(seed: int = 3) -> CPM:
-    torch.manual_seed(seed)
-    return CPM(CONFIG).eval()
-
-
-def crops(count: int = 1) -> torch.Tensor:
-    return torch.randn(count, 3, 32, 32)
-
-
-def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> float:
-    return max(float((a - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True))
+from support.normed_network import BOUND, crops, error, network
 
 
 def first_conv(model: CPM) -> nn.Module:
@@ -314,81 +284,6 @@ def test_hooks_are_refused_where_the_model_cannot_run_itself() -> None:
     first_conv(model).register_forward_hook(lambda *_: None)
     with pytest.raises(RuntimeError, match="forward hooks on .* runs on its own device"):
         Engine(model, tune=True)
-
-
-def test_a_compiled_function_calls_the_engine_and_prepares_nothing() -> None:
-    model, x = network(), crops()
-    with torch.no_grad():
-        wanted = model(x)
-    engine = Engine(model)
-    compiled = torch.compile(lambda x: engine(2 * x / 2)[-1] + 1, backend="eager")
-    for _ in range(2):
-        assert error([compiled(x) - 1], wanted[-1:]) < BOUND
-        assert error(Engine(model)(x), wanted) < BOUND
-    with pytest.raises(Exception, match="Engine|disable|skip"):
-        torch.compile(lambda x: engine(x)[-1], backend="eager", fullgraph=True)(x)
-
-
-@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="no native code")
-def test_a_compiled_function_may_pack_weights() -> None:
-    x, weight, bias = torch.randn(1, 3, 8, 8), torch.randn(16, 3, 3, 3), torch.randn(16)
-    packed = torch.compile(pack_weight, backend="aot_eager", fullgraph=True)(weight)
-    assert torch.equal(packed, pack_weight(weight))
-    found = torch.compile(lambda x, w: direct_conv(x, pack_weight(w), bias, True), backend="aot_eager", fullgraph=True)(
-        x, weight
-    )
-    assert torch.equal(found, direct_conv(x, pack_weight(weight), bias, True))
-
-
-def test_tracing_and_transforms_are_refused_by_name() -> None:
-    model, x = network(), crops(2)
-    engine = Engine(model)
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-
-    def under_fake() -> object:
-        with fake:
-            return engine(fake.from_tensor(x))
-
-    for call in (
-        lambda: torch.func.vmap(lambda x: engine(x[None])[-1])(x),
-        lambda: torch.func.grad(lambda x: engine(x)[-1].sum())(x),
-        lambda: torch.func.jvp(lambda x: engine(x)[-1], (x,), (x,)),
-        lambda: torch.jit.trace(lambda x: engine(x)[-1], (x,)),
-        lambda: make_fx(lambda x: engine(x)[-1])(x),
-        lambda: make_fx(lambda x: engine(x)[-1], tracing_mode="fake")(x),
-        under_fake,
-    ):
-        with pytest.raises(RuntimeError, match="Engine can't be called under"):
-            call()
-    with pytest.raises(RuntimeError, match="crops must be a tensor with memory of its own"):
-        engine(fake.from_tensor(x))
-    with torch.no_grad():
-        assert error(engine(x), model(x)) < BOUND
-
-
-def test_a_functional_call_of_the_model_leaves_the_engine_alone() -> None:
-    model, x = network(), crops()
-    engine, other = Engine(model), {name: 2 * value for name, value in network().named_parameters()}
-    before = engine(x)
-    torch.func.functional_call(model, other, (x,))
-    assert all(map(torch.equal, engine(x), before))
-
-
-def test_deterministic_mode_changes_nothing() -> None:
-    model, x = network(), crops()
-    wanted = Engine(model)(x)
-    torch.use_deterministic_algorithms(True)
-    try:
-        assert all(map(torch.equal, Engine(network())(x), wanted))
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
-def test_nothing_is_prepared_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    with pytest.raises(RuntimeError, match="can't be captured in a CUDA graph before its weights are prepared"):
-        changes.check_not_capturing(torch.device("cuda"), "its weights are prepared")
-    changes.check_not_capturing(torch.device("cpu"), "its weights are prepared")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8])

@@ -15,7 +15,7 @@ from benchmarks.gpu.visit.tools import NEVER_S, ROOT, found, python, run
 CORE = ("tests/kernels/test_on_gpu.py", "-k", "core")
 OPS = ("peaks", "merge_peaks", "many_peaks", "resize_merge", "gaussian_targets")
 CUDA_OPS = tuple(f"tests/ops/test_{op}.py" for op in OPS)
-# Where tests marked gpu are: collecting all others would take most of a minute.
+# The folders of the tests marked gpu: collecting all others would take most of a minute.
 WITH_GPU = ("tests/kernels", "tests/ops", "tests/engine", "tests/benchmarks/test_parity.py")
 # The core tests with the CUDA toolkit's assembler in place of Triton's own: users of other kernels report wrong results
 # on Hopper with version 12.8 (fla-org/flash-linear-attention#1262).

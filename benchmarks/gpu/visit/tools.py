@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NEVER_S = 3600.0
 # A step's process imports this module at once.
 BEGIN = time.monotonic()
-# What a program may use of its step's time, so that its process can still report the output.
+# The share of its step's time that a program may use, so that its process can still report the output.
 ALL_BUT_THE_END = 0.97
 
 
