@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from cpm_fast.media.image import shown
@@ -16,6 +17,7 @@ from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
 from cpm_fast.system.limits import LARGEST_BYTES, check_file, file_exists, open_to_append
 
 FOLDER, SETTINGS = ".unfinished", "settings.json"
+SAMPLE = 1 << 14
 
 
 class Unfinished:
@@ -119,9 +121,21 @@ class Journal:
 
 
 def input_stamp(path: Path) -> list[Any]:
-    """Return a file's identity: its path, size and time; a replaced picture has another."""
-    status = path.stat()
-    return [shown(path.absolute()), status.st_size, status.st_mtime_ns]
+    """Return a file's identity: its path, size, time and a digest of samples; a replaced picture has another.
+
+    Two pictures can have one size and time (uncompressed ones that a script made, copies that keep times). The samples
+    are the first, middle and last `SAMPLE` bytes: a video is not read as a whole.
+    """
+    status, digest = path.stat(), hashlib.blake2b(digest_size=8)
+    last = max(0, status.st_size - SAMPLE)
+    # Pipes and unreadable files are refused when they are decoded.
+    with suppress(OSError):
+        if S_ISREG(status.st_mode):
+            with open(path, "rb") as file:
+                for start in sorted({0, last // 2, last}):
+                    file.seek(start)
+                    digest.update(file.read(SAMPLE))
+    return [shown(path.absolute()), status.st_size, status.st_mtime_ns, digest.hexdigest()]
 
 
 def fingerprint(model: CPM) -> str:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import cv2
 import pytest
 
 from cpm_fast.cli import BAD_RESULT, BAD_USE, FINE, main
@@ -241,11 +242,20 @@ def test_two_processes_do_not_share_an_output_folder(work, capsys):
         assert os.listdir(work / "out") == [LOCK_FILE]
 
 
-def test_pictures_that_were_replaced_are_done_again(work, monkeypatch, capsys):
+@pytest.mark.parametrize("alike", [False, True], ids=["newer", "of the same size and time"])
+def test_pictures_that_were_replaced_are_done_again(work, monkeypatch, capsys, alike):
+    path, other = work / "in" / "01.bmp", cv2.imread(str(work / "in" / "09.png"))
+    first = cv2.imread(str(path.with_suffix(".png")))
+    path.with_suffix(".png").unlink()
+    cv2.imwrite(str(path), first)
+    before = path.stat()
     with monkeypatch.context() as patch:
         stop_after(patch, unfinished.Journal, "add", 5)
         main([*PICTURES, "-o", "out"])
-    (work / "in" / "01.png").write_bytes((work / "in" / "09.png").read_bytes())
+    cv2.imwrite(str(path), cv2.resize(other, first.shape[1::-1]))
+    if alike:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size
     assert main([*PICTURES, "-o", "out", "--resume"]) == BAD_RESULT
     shown_lines = capsys.readouterr()
     assert "resuming: 4 of 12" in shown_lines.out and "replaced since are done again" in shown_lines.err

@@ -48,11 +48,11 @@ def check_hdf5(path: Path, seconds: float = PROBE_SECONDS) -> None:
     check_file(path, LARGEST_BYTES)
     state = path.stat()
     if sys.executable:
-        _probe_once(path, (state.st_size, state.st_mtime_ns), seconds)
+        _probe_once(path, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino), seconds)
 
 
 @lru_cache(maxsize=256)
-def _probe_once(path: Path, _state: tuple[int, int], seconds: float) -> None:
+def _probe_once(path: Path, _state: tuple[int, ...], seconds: float) -> None:
     """Probe a file in its present state, once."""
     busy = f"{path}: damaged: the HDF5 library takes more than {seconds:g} s to read it"
     wait = seconds * (LONGEST_WAIT if hasattr(signal, "SIGXCPU") else 1)
