@@ -58,7 +58,23 @@ ALLOWED = (ValueError, OSError)
 SECONDS_PER_INPUT, SECONDS_WAITING = 60, 1800
 # Kinds that mostly wait for another process end after so many times their seconds.
 MOST_WALL = 3
-TOKENS = (b"1e400", b"-1", b"NaN", b"null", b"[]", b"{}", b"9" * 20, b"\x00", b"\xff\xfe", b'"', b",,,", b"\r\n")
+TOKENS = (
+    b"1e400",
+    b"-1",
+    b"NaN",
+    b"null",
+    b"[]",
+    b"{}",
+    b"9" * 20,
+    b"\x00",
+    b"\xff\xfe",
+    b'"',
+    b",,,",
+    b"\r\n",
+    b"a" * 5000,
+)
+# Characters of a message: not a whole file.
+LONGEST_MESSAGE = 2000
 SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3, features=(), first=(), refine=())
 FORMS = ("json", "csv", "npz")
 IMAGES = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "webp": "WEBP", "tif": "TIFF", "gif": "GIF"}
@@ -173,6 +189,8 @@ def read_hostile(kind: str, seed: int, seconds: float) -> dict[str, Any]:
                 refused += 1
                 if name not in str(error):
                     faults.setdefault(f"no file name: {type(error).__name__}: {str(error)[:80]}", inputs)
+                if len(str(error)) > LONGEST_MESSAGE:
+                    faults.setdefault(f"a long message: {type(error).__name__}: {str(error)[:80]}", inputs)
             except BaseException as error:
                 faults.setdefault(f"{type(error).__name__}: {str(error)[:80]}", inputs)
             signal.setitimer(signal.ITIMER_PROF, 0)

@@ -11,6 +11,7 @@ from typing import Any
 from cpm_fast.evaluation.curves import chart_text
 from cpm_fast.system.files import VALUE_ERRORS, parse_json
 from cpm_fast.system.output_folder import reserved
+from cpm_fast.system.words import in_short
 from cpm_fast.training.folder import CONFIG_FILE
 from cpm_fast.training.metrics_log import METRICS_FILE, MetricsLog
 from cpm_fast.training.pictures import curve_figure, write_curves
@@ -74,7 +75,7 @@ def _read(folder: Path, name: str) -> _RunRecord:
                 if field in row:
                     scores.setdefault((str(row["data"]), measure), []).append(_point(row, field))
     except VALUE_ERRORS as error:
-        raise ValueError(f"{folder}: not the folder of a run: {error!r}") from None
+        raise ValueError(f"{folder}: not the folder of a run: {in_short(error)}") from None
     return _RunRecord(name, config, losses, scores)
 
 

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote
 
+from cpm_fast.system.limits import has_file
+
 # Number of pictures that are searched when a dataset is opened, to warn of paths from elsewhere.
 LOOKED_FOR = 1000
 
@@ -45,13 +47,13 @@ class Pictures:
         if name in self.given:
             return self.given[name], False
         for folder in self.folders:
-            if (folder / name).is_file():
+            if has_file(folder / name):
                 return folder / name, False
         for end in ends(name):
             for folder in self.folders if self.bare or "/" in end else ():
-                if (folder / end).is_file():
+                if has_file(folder / end):
                     return folder / end, True
-        if beside is not None and (beside / file_name(name)).is_file():
+        if beside is not None and has_file(beside / file_name(name)):
             return beside / file_name(name), True
         for end in ends(name):
             for folder in self.folders if self.bare or "/" in end else ():
@@ -97,7 +99,7 @@ def _spelled_otherwise(folder: Path, name: str) -> Path | None:
         for part in spelled.split("/"):
             found = [] if path is None else _spellings(path).get(_folded(part), [])
             path = path / found[0] if path is not None and len(found) == 1 else None
-        if path is not None and path.is_file():
+        if path is not None and has_file(path):
             return path
     return None
 

@@ -11,7 +11,9 @@ from itertools import permutations
 import numpy as np
 
 from cpm_fast.data.formats.lsp import FILE_ORDER
+from cpm_fast.results.formats.plain import texts
 from cpm_fast.skeleton import COCO, FLIC, MPII, Skeleton
+from cpm_fast.system.words import in_short
 
 # Names of arrays of predictions: in the release of Wei et al. 2016, in toolkits for MPII, in our files.
 ARRAY_NAMES = ("prediction_all", "preds", "pred", "predictions", "keypoints", "parts")
@@ -57,7 +59,7 @@ def read_npz(data: bytes) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: np.asarray(arrays[name]) for name in arrays.files}
     except (zipfile.BadZipFile, EOFError, KeyError, OSError, MemoryError, NotImplementedError) as error:
-        raise ValueError(f"not a NumPy archive that can be read: {error!r}") from None
+        raise ValueError(f"not a NumPy archive that can be read: {in_short(error)}") from None
 
 
 def from_arrays(
@@ -88,8 +90,8 @@ def from_arrays(
         ValueError: no array is of such a form.
     """
     name, values = _choose_array(arrays)
-    texts = {key: _texts(arrays, key) for key in ("names", "images")}
-    named = tuple(order) if order is not None else texts["names"]
+    beside = {key: _texts(arrays, key) for key in ("names", "images")}
+    named = tuple(order) if order is not None else beside["names"]
     parts = (len(named),) if named else (*FILE_ORDERS, len(wanted))
     stages, layout = _in_axis_order(values, parts, count, name)
     names = named or order_of(stages.shape[2], wanted, matlab)
@@ -99,7 +101,7 @@ def from_arrays(
     scores = arrays.get("scores")
     if scores is not None and scores.dtype.kind in "fiu" and scores.shape == heights.shape[-scores.ndim :]:
         heights = np.broadcast_to(scores, heights.shape)
-    images = texts["images"]
+    images = beside["images"]
     if images is not None and len(images) != stages.shape[1]:
         raise ValueError(f"images must be {stages.shape[1]} names, one per subject, got {len(images)}")
     about = f"{name} {layout}, first pixel {first:g}, parts {order_in_words(names)}"
@@ -174,4 +176,4 @@ def _texts(arrays: Mapping[str, np.ndarray], key: str) -> tuple[str, ...] | None
     values = arrays.get(key)
     if values is None or values.dtype.kind != "U" or values.ndim == 0:
         return None
-    return tuple(str(value) for value in values.ravel())
+    return tuple(texts(values))

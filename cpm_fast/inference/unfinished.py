@@ -15,6 +15,7 @@ from cpm_fast.media.image import shown
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
 from cpm_fast.system.limits import LARGEST_BYTES, check_file, file_exists, open_to_append
+from cpm_fast.system.words import in_short
 
 FOLDER, SETTINGS = ".unfinished", "settings.json"
 SAMPLE = 1 << 14
@@ -78,7 +79,7 @@ class Unfinished:
                     record = parse_json(line)
                     _ = record["name"]
                 except VALUE_ERRORS as error:
-                    raise ValueError(f"{path} line {number}: not a line of a journal: {error!r}") from None
+                    raise ValueError(f"{path} line {number}: not a line of a journal: {in_short(error)}") from None
                 yield record
 
     def journal(self, rank: int) -> Journal:

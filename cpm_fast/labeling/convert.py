@@ -30,6 +30,7 @@ from cpm_fast.media.video import Video
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
+from cpm_fast.system.limits import has_file
 
 SLEAP_PREDICTIONS = "sleap"
 
@@ -83,7 +84,7 @@ def import_labels(source: str, output: Path, progress: bool = False) -> tuple[in
             picture.parent.mkdir(parents=True, exist_ok=True)
             where: Callable[[str], Path] | None = getattr(dataset, "path", None)
             file = where(sample.name) if callable(where) else None
-            if file is not None and file.is_file():
+            if file is not None and has_file(file):
                 shutil.copyfile(file, picture)
             else:
                 write_picture(sample.image, picture)
@@ -199,7 +200,7 @@ def export_deeplabcut(folder: Path, output: Path, scorer: str = "cpm_fast") -> l
     videos = {frame.image: frame.image.rpartition("-")[0] for frame in read_manifest(folder)}
     groups: dict[str, list[str]] = defaultdict(list)
     for image in table.rows:
-        if table.subjects(image) and (folder / image).is_file():
+        if table.subjects(image) and has_file(folder / image):
             groups[videos.get(image) or _dashed(str(PurePosixPath(image).parent)) or folder.resolve().name].append(
                 image
             )
@@ -283,7 +284,7 @@ def export_coco(folder: Path, output: Path) -> None:
     annotations: list[dict[str, Any]] = []
     for image in table.rows:
         subjects = table.subjects(image)
-        if not (folder / image).is_file() or (not subjects and table.state(image) is None):
+        if not has_file(folder / image) or (not subjects and table.state(image) is None):
             continue
         height, width = read_image(folder / image).shape[:2]
         name = Path(os.path.relpath((folder / image).resolve(), output.resolve().parent)).as_posix()

@@ -20,9 +20,10 @@ from cpm_fast.media.video import Video
 from cpm_fast.model.cpm import CPM
 from cpm_fast.results.drawing import write_picture
 from cpm_fast.system.files import atomic_write, text_of_name
-from cpm_fast.system.limits import file_exists
+from cpm_fast.system.limits import file_exists, has_file
 from cpm_fast.system.locks import folder_lock
 from cpm_fast.system.numbers import is_whole
+from cpm_fast.system.words import in_short
 
 KMEANS, UNIFORM, UNCERTAINTY = "kmeans", "uniform", "uncertainty"
 WAYS = (KMEANS, UNIFORM, UNCERTAINTY)
@@ -183,7 +184,7 @@ def _take_frames(
     found = _small_of(path)
     mine = [frame for frame in manifest if frame.video == name]
     taken = {frame.frame for frame in mine}
-    there = [folder / frame.image for frame in mine if (folder / frame.image).is_file()]
+    there = [folder / frame.image for frame in mine if has_file(folder / frame.image)]
     known = np.array([small_gray(read_image(picture)) for picture in there], np.uint8).reshape(-1, *SMALL[::-1])
     if by == UNIFORM:
         slots = uniform_slots(len(found.frames), count)
@@ -222,7 +223,9 @@ def read_manifest(folder: Path) -> list[ExtractedFrame]:
                 for row in csv.DictReader(file, strict=True)
             ]
     except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a table of frames with the columns {', '.join(COLUMNS)}: {error!r}") from None
+        raise ValueError(
+            f"{path}: not a table of frames with the columns {', '.join(COLUMNS)}: {in_short(error)}"
+        ) from None
 
 
 def write_manifest(folder: Path, frames: Sequence[ExtractedFrame]) -> None:

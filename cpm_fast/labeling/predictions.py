@@ -13,6 +13,7 @@ from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
 from cpm_fast.system.limits import file_exists
+from cpm_fast.system.words import in_short
 
 PREDICTIONS_FILES = "predictions-*.csv"
 
@@ -40,7 +41,7 @@ class FolderPredictions:
             try:
                 found, _ = from_csv(self.path.read_bytes())
             except DAMAGE as error:
-                raise ValueError(f"{self.path}: not predictions that can be read: {error!r}") from None
+                raise ValueError(f"{self.path}: not predictions that can be read: {in_short(error)}") from None
             for entry in found:
                 self._found[entry.name] = in_part_order(entry, skeleton)
 

@@ -15,6 +15,7 @@ from cpm_fast.media.image import shown
 from cpm_fast.media.video_files import VIDEO_SUFFIXES
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write, is_utf8, text_of_name
+from cpm_fast.system.limits import has_file
 
 PROJECT_FILE = "project.toml"
 MAX_FILE_BYTES = 65_536
@@ -61,7 +62,7 @@ class Project:
         for name in self.videos:
             if any(sign in name for sign in "*?["):
                 found += sorted(path for path in self.folder.glob(name) if path.suffix.lower() in VIDEO_SUFFIXES)
-            elif (self.folder / name).is_file():
+            elif has_file(self.folder / name):
                 found.append(self.folder / name)
             else:
                 raise FileNotFoundError(f"{self.folder / name}: no such video; {PROJECT_FILE} names it")

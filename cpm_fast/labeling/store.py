@@ -22,6 +22,7 @@ from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import text_of_name
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.locks import FolderInUse, folder_lock
+from cpm_fast.system.words import some_of
 
 LABELS_FILE = "labels.csv"
 PREDICTED, UNTOUCHED = "predicted", "untouched"
@@ -285,7 +286,7 @@ def listed(path: Path, names: Sequence[str]) -> list[str]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if "image" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path}: must have the column image, got {list(reader.fieldnames or ())[:8]}")
+            raise ValueError(f"{path}: must have the column image, got {some_of(reader.fieldnames or ())}")
         found = list(dict.fromkeys(row["image"] for row in reader if row["image"] in known))
     if not found:
         raise ValueError(f"{path}: must name pictures of the folder, got none of its {len(known)}")

@@ -15,6 +15,7 @@ from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write
 from cpm_fast.system.limits import file_exists
 from cpm_fast.system.numbers import is_finite, is_whole
+from cpm_fast.system.words import some_of
 
 IMAGE, SUBJECT, STATE = "image", "subject", "label_state"
 BOX = ("left", "top", "right", "bottom")
@@ -174,7 +175,7 @@ class LabelTable:
             try:
                 self.columns = list(reader.fieldnames or ())
                 if self.columns and IMAGE not in self.columns:
-                    raise ValueError(f"must have the column {IMAGE}, got {self.columns[:8]}")
+                    raise ValueError(f"must have the column {IMAGE}, got {some_of(self.columns)}")
                 if len(set(self.columns)) != len(self.columns):
                     raise ValueError("columns must be named once each")
                 for row in reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,15 @@ def check_file(path: Path, most_bytes: int) -> None:
     size = path.stat().st_size
     if size > most_bytes:
         raise ValueError(f"{path}: must have at most {most_bytes:,} bytes, got {size:,}")
+
+
+def has_file(path: Path) -> bool:
+    """Return whether a file has this path, of which a part may be anybody's text: a name too long is no file's.
+
+    >>> has_file(Path("a" * 5000))
+    False
+    """
+    return os.path.isfile(path)
 
 
 def file_exists(path: Path) -> bool:

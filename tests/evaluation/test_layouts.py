@@ -83,9 +83,10 @@ def test_names_beside_the_numbers():
         ({"preds": np.zeros((14, 2, 14))}, "parts and subjects can't be told apart"),
         ({"preds": np.zeros((3, 16, 2)), "names": np.array(["a"] * 14)}, r"axes of parts \(14\)"),
         ({"preds": np.zeros((3, 14, 2)), "images": np.array(["a"])}, "images must be 3 names, .*, got 1"),
+        ({"preds": np.zeros((1, 14, 2)), "images": np.array([1 << 30], np.uint32).view("U1")}, "codec can't decode"),
         ({"preds": np.array([["a"]])}, "must hold an array"),
     ],
-    ids=["nothing", "two", "5 parts", "4 coordinates", "14 of 14", "other names", "an image too few", "words"],
+    ids=["nothing", "two", "5 parts", "4 coordinates", "14 of 14", "other names", "an image less", "damaged", "words"],
 )
 def test_rejects(arrays, message):
     with pytest.raises(ValueError, match=message):

@@ -206,6 +206,15 @@ def test_cut_npz_and_pickled_npz_are_refused(tmp_path):
         Results.load(path)
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_a_character_beyond_unicode_is_damage(tmp_path, order):
+    """NumPy makes a text of it unchecked, which breaks Python's own reader of JSON."""
+    path = tmp_path / "a.npz"
+    np.savez(path, header=np.frombuffer(np.array([ord("{"), 0x0FFFFFFF], order + "u4").tobytes(), order + "U2")[0:1])
+    with pytest.raises(ValueError, match=r"a\.npz: .*: UnicodeDecodeError: .* codec can't decode"):
+        Results.load(path)
+
+
 def test_rejects(tmp_path):
     with pytest.raises(ValueError, match=r"suffix must be one of \.json, \.csv, \.npz"):
         some_result().save(tmp_path / "a.txt")

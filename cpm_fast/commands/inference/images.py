@@ -34,6 +34,7 @@ from cpm_fast.results.result import Result, Results
 from cpm_fast.system.files import atomic_write, free_stems
 from cpm_fast.system.output_folder import OutputFolder, locked
 from cpm_fast.system.ranks import Ranks, join
+from cpm_fast.system.words import in_short
 
 SHOWN_FILES = 5
 FAILURES = "failures.txt"
@@ -257,7 +258,7 @@ class _PictureRun:
                 except DAMAGE as error:
                     folder = self.unfinished.folder
                     raise ValueError(
-                        f"{folder}: its entry for {source.name} is damaged: {error!r}; remove it"
+                        f"{folder}: its entry for {source.name} is damaged: {in_short(error)}; remove it"
                     ) from None
                 size, offset = self.config.input_size, self.config.cell_offset
                 results.append(dataclasses.replace(result, box_size=size, cell_offset=offset))

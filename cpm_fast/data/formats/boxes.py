@@ -20,6 +20,7 @@ from cpm_fast.inference.finders.detector import surest
 from cpm_fast.results.formats.coco import CocoIds
 from cpm_fast.results.formats.csv import BOX_COLUMNS, original
 from cpm_fast.system.numbers import identifier
+from cpm_fast.system.words import some_of
 
 IMAGE, SCORE, CATEGORY = "image", "score", "category_id"
 FORMS = "COCO's detections or annotations (.json), or a table with the columns image, left, top, right, bottom (.csv)"
@@ -156,7 +157,7 @@ def _table(path: Path) -> tuple[list[BoxRow], list[str]]:
     try:
         columns = [column.strip() for column in reader.fieldnames or ()]
         if not {IMAGE, *BOX_COLUMNS} <= set(columns):
-            raise ValueError(f"must have the columns {IMAGE}, {', '.join(BOX_COLUMNS)}, got {columns[:12]}")
+            raise ValueError(f"must have the columns {IMAGE}, {', '.join(BOX_COLUMNS)}, got {some_of(columns)}")
         reader.fieldnames = columns
         for cells in reader:
             if "" in cells or None in cells.values():

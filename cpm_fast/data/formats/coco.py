@@ -18,6 +18,7 @@ from cpm_fast.data.subjects import Box, Subject, Subjects, region_of_parts
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.numbers import identifier, is_whole
+from cpm_fast.system.words import some_of
 
 NOT_LABELED, OCCLUDED, SEEN = 0, 1, 2
 
@@ -144,7 +145,7 @@ def _list(content: Any, key: str) -> list[Any]:
     found = content.get(key) if isinstance(content, dict) else None
     if not isinstance(found, list):
         keys = sorted(map(str, content))[:8] if isinstance(content, dict) else f"{content!r:.60}"
-        raise ValueError(f"must hold lists images, annotations and categories, got {keys}")
+        raise ValueError(f"must hold lists images, annotations and categories, got {some_of(keys)}")
     return found
 
 

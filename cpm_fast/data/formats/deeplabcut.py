@@ -201,7 +201,7 @@ def _arrange(path: Path, rows: list[Name], columns: list[Name], values: np.ndarr
             # A part that one animal does not have is labeled nowhere on it; half of one is a mistake.
             if (x in place) != (y in place):
                 lacking = " ".join(y if x in place else x).strip()
-                raise ValueError(f"must have the column {lacking}, got {len(columns)} others")
+                raise ValueError(f"must have the column {lacking:.80}, got {len(columns)} others")
     if len(place) != len(columns):
         raise ValueError("columns must be named each once")
     values = np.concatenate([values, np.full((len(values), 1), np.nan)], axis=1)

@@ -17,6 +17,7 @@ from cpm_fast.data.pictures import Pictures
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import parse_json
 from cpm_fast.system.numbers import is_whole
+from cpm_fast.system.words import in_short
 
 USER, PREDICTED = 0, 1
 # Before this version of the format the first pixel's corner was (0, 0); since then its center is.
@@ -119,7 +120,7 @@ def _skeleton(content: Any, name: str) -> Skeleton:
             elif kind == SYMMETRY and ends[::-1] not in pairs:
                 pairs.append(ends)
     except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"metadata is not SLEAP's: {error!r}") from None
+        raise ValueError(f"metadata is not SLEAP's: {in_short(error)}") from None
     skeleton = skeleton_of(name, order, limbs)
     return Skeleton(name, tuple(order), tuple(limbs), tuple(pairs)) if pairs else skeleton
 

@@ -20,6 +20,8 @@ from cpm_fast.data.video_frames import VideoFrames
 from cpm_fast.media.image import IMAGE_SUFFIXES
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.limits import has_file
+from cpm_fast.system.words import some_of
 
 IMAGE, FRAME = "image", "frame"
 BOX_COLUMNS = ("left", "top", "right", "bottom")
@@ -60,7 +62,7 @@ class PartsTable(Subjects):
         missing = [part + axis for part in skeleton.names for axis in (X, Y) if part + axis not in columns]
         if IMAGE not in columns or missing:
             wanted = IMAGE if IMAGE not in columns else ", ".join(missing[:4])
-            raise ValueError(f"{self.path}: must have the column {wanted}, got {columns[:8]}")
+            raise ValueError(f"{self.path}: must have the column {wanted}, got {some_of(columns)}")
         if not rows:
             raise ValueError(f"{self.path}: must have at least one row below its head, got none")
         subjects, left_out, self.frames = [], LeftOut(self.path, "row"), VideoFrames()
@@ -92,7 +94,7 @@ class PartsTable(Subjects):
             return Skeleton.from_toml(own)
         parts = tuple(name[: -len(X)] for name in columns if name.endswith(X) and name[: -len(X)] + Y in columns)
         if not parts:
-            raise ValueError(f"{self.path}: must have columns <part>_x and <part>_y, got {columns[:8]}")
+            raise ValueError(f"{self.path}: must have columns <part>_x and <part>_y, got {some_of(columns)}")
         try:
             return skeleton_of(self.path.stem, parts)
         except ValueError as error:
@@ -115,7 +117,7 @@ class PartsTable(Subjects):
             roi, box_image = region_of_parts(parts_image, skeleton)
         if row.get(FRAME, "").strip():
             video = self._videos.path(image)
-            if video.is_file() and video.suffix.lower() not in IMAGE_SUFFIXES:
+            if has_file(video) and video.suffix.lower() not in IMAGE_SUFFIXES:
                 self._films.append((image, None))
                 image = self.frames.add(image, video, _number(row, FRAME, self._mark))
         return Subject(image, parts_image, roi, occluded=occluded, box_image=box_image)
@@ -180,7 +182,7 @@ def _number(row: dict[str, str], column: str, mark: str) -> float:
     try:
         value = number(row[column], mark)
     except ValueError:
-        raise ValueError(f"{column} must be a number or empty, got {row[column].strip()!r}") from None
+        raise ValueError(f"{column} must be a number or empty, got {row[column].strip()!r:.40}") from None
     if np.isinf(value):
-        raise ValueError(f"{column} must be a number or empty, got {row[column].strip()!r}")
+        raise ValueError(f"{column} must be a number or empty, got {row[column].strip()!r:.40}")
     return value

@@ -9,6 +9,7 @@ from typing import Any
 from cpm_fast.inference.tracking.following import Following
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, naming, parse_json
 from cpm_fast.system.limits import file_exists, open_to_append
+from cpm_fast.system.words import in_short
 
 # Frames from one entry to the next; a resumed run repeats at most this many.
 EVERY = 25
@@ -40,7 +41,7 @@ class SubjectLog:
             self.tracker.restore(state)
             frame = int(state["frame"])
         except VALUE_ERRORS as error:
-            raise ValueError(f"{self.path}: not the state of a video that can be resumed: {error!r}") from None
+            raise ValueError(f"{self.path}: not the state of a video that can be resumed: {in_short(error)}") from None
         with atomic_write(self.path) as file:
             file.write(b"".join(line + b"\n" for line in lines))
         return frame

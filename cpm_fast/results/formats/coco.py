@@ -15,6 +15,7 @@ from cpm_fast.results.formats.plain import triples
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.numbers import identifier
+from cpm_fast.system.words import in_short
 
 COCO = "coco"
 PERSON = 1
@@ -51,7 +52,7 @@ class CocoIds:
             categories = [entry for entry in content.get("categories", []) if entry.get("keypoints")]
             category = _own_id(categories[0]["id"]) if categories else PERSON
         except VALUE_ERRORS as error:
-            raise ValueError(f"{path}: must be a COCO file with images, got {error!r}") from None
+            raise ValueError(f"{path}: must be a COCO file with images, got {in_short(error)}") from None
         twice = [name for name, count in Counter(name for name, _ in dict.fromkeys(pairs)).items() if count > 1]
         if twice:
             raise ValueError(f"{path}: images must have an id of their own, got two for {twice[0]}")

@@ -14,6 +14,7 @@ from cpm_fast.results.entry import Entry
 from cpm_fast.results.formats.plain import Read, shared_skeleton, shortest
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import BUILT_IN, Skeleton
+from cpm_fast.system.words import some_of
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 X, Y, SCORE = "_x", "_y", "_score"
@@ -122,7 +123,7 @@ def read_rows(lines: Iterable[str], suffix: str = "") -> Iterator[Entry]:
     columns = reader.fieldnames or []
     names = tuple(column.removesuffix(X) for column in columns if column.endswith(X))
     if "image" not in columns or not names:
-        raise ValueError(f"must have the columns image and <part>{X}, <part>{Y}, got {columns}")
+        raise ValueError(f"must have the columns image and <part>{X}, <part>{Y}, got {some_of(columns)}")
     skeleton = next((known for known in BUILT_IN.values() if known.names == names), Skeleton("csv", names))
     points = (X + suffix, Y + suffix) if names[0] + X + suffix in columns else (X, Y)
     found: list[dict[str, str]] = []

@@ -19,6 +19,7 @@ from cpm_fast.results.formats.openpose import OPENPOSE, save_openpose
 from cpm_fast.results.formats.plain import Read, shared_skeleton
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
+from cpm_fast.system.words import in_short
 
 # Errors that the readers of JSON, CSV and NumPy's archives raise for a damaged file.
 # A RuntimeError comes from an archive that claims to be encrypted, or packed by a method that Python does not have.
@@ -64,7 +65,7 @@ def load_entries(path: Path) -> Read:
             entries = [replace(entry, name=name_from(entry.name, path.parent)) for entry in entries]
         return entries, failures
     except DAMAGE as error:
-        raise ValueError(f"{path}: not a file of results that can be read: {error!r}") from None
+        raise ValueError(f"{path}: not a file of results that can be read: {in_short(error)}") from None
 
 
 Writer = Callable[[Sequence[Entry], Mapping[str, str]], bytes]

@@ -19,6 +19,7 @@ from cpm_fast.results.formats.plain import (
     read_margin,
     read_moment,
     shared_skeleton,
+    texts,
 )
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import Skeleton
@@ -70,7 +71,8 @@ def _image_header(entry: Entry) -> dict[str, Any]:
 def from_npz(data: bytes) -> Read:
     """Read results written by `to_npz`; nothing is unpickled."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        header = parse_json(str(arrays["header"]))
+        (header_text,) = texts(arrays["header"])
+        header = parse_json(header_text)
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             raise ValueError(f"must have format {FORMAT!r} and version {VERSION}")
         keypoints, scores, rois = arrays["keypoints"], arrays["scores"], arrays["rois"].tolist()

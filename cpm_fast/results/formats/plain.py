@@ -50,6 +50,23 @@ def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
     return int(height), int(width)
 
 
+def texts(values: np.ndarray) -> list[str]:
+    """Return the texts of a NumPy array, as one list, decoded by Python.
+
+    NumPy itself makes a text of any characters: one beyond Unicode, in a damaged file, breaks a reader of the text.
+
+    Raises:
+        ValueError: the array is not of texts, or a character is not Unicode's.
+
+    >>> texts(np.array(["left_knee", ""]))
+    ['left_knee', '']
+    """
+    if values.dtype.kind != "U":
+        raise ValueError(f"must be texts, got {values.dtype}")
+    size, data = values.dtype.itemsize, values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return [data[i * size : (i + 1) * size].decode("utf-32-le").rstrip("\0") for i in range(values.size)]
+
+
 def shared_skeleton(entries: Sequence[Entry]) -> Skeleton | None:
     """Return the skeleton of all entries; None if there are none.
 
