@@ -9,13 +9,9 @@ measured.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +20,24 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 
-from benchmarks.harness.record import commit  # noqa: E402
-from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
+from benchmarks.studies.compiled import Compiled, Key, compile_launch, launch_key  # noqa: E402
+from benchmarks.studies.compiled_tables import (  # noqa: E402
+    DTYPES,
+    Shape,
+    print_rows,
+    shapes,
+    table_options,
+    write_table,
+)
 from benchmarks.studies.kernel_traffic import traffic  # noqa: E402
-from cpm_fast.config import preset  # noqa: E402
 from cpm_fast.kernels.direct_conv import forward_launch  # noqa: E402
 from cpm_fast.kernels.direct_conv_weight import dweight_launches, gate_launches  # noqa: E402
 from cpm_fast.kernels.launch import Launch  # noqa: E402
-from cpm_fast.kernels.plans import MODES, multiprocessors  # noqa: E402
-from cpm_fast.model.layers import IMAGE, network_layers  # noqa: E402
+from cpm_fast.kernels.plans import multiprocessors  # noqa: E402
 from cpm_fast.ops.plans.cuda import BEST_SHARE, L2_BYTES_PER_S, PEAK_FLOPS  # noqa: E402
-from cpm_fast.system.files import atomic_write  # noqa: E402
 
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 # An H200's memory rate, by its data sheet.
 MEMORY_BYTES_PER_S = 4.8e12
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A convolution of the network: its name, its count in the network, and its sizes."""
-
-    name: str
-    count: int
-    in_channels: int
-    out_channels: int
-    kernel: int
-    size: tuple[int, int]
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.in_channels * self.out_channels * self.kernel**2 * self.size[0] * self.size[1]
-
-
-def shapes(name: str) -> list[Shape]:
-    """Return the different convolutions of a preset, and the first layers of both its trunks as one."""
-    counts: Counter[tuple[Any, ...]] = Counter()
-    names: dict[tuple[Any, ...], str] = {}
-    for layer in network_layers(preset(name, None)):
-        if layer.kind == "conv":
-            key = (layer.in_channels, layer.channels, layer.kernel, layer.size)
-            counts[key] += 1
-            names.setdefault(key, layer.name)
-            if layer.inputs == (IMAGE,):
-                both = (layer.in_channels, 2 * layer.channels, layer.kernel, layer.size)
-                counts[both], names[both] = 1, f"{layer.name} x 2"
-    return [Shape(names[key], count, *key) for key, count in counts.items()]
 
 
 def launches(shape: Shape, images: int, mode: str, capability: int) -> Iterator[tuple[str, Launch, int]]:
@@ -152,44 +120,15 @@ def line(row: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 when done, 1 if a kernel spills or needs more shared memory than the chip has, 2 for bad use."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--network", default="cpm6", help="preset (%(default)s)")
-    parser.add_argument("--images", type=int, nargs="+", default=[32], help="batch sizes (%(default)s)")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="arithmetic (all)")
-    parser.add_argument(
-        "--capabilities",
-        type=int,
-        nargs="+",
-        choices=sorted(SHARED_LIMIT_BYTES),
-        default=[90],
-        help="chips, 80 for sm_80 (%(default)s)",
-    )
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    chosen = parser.parse_args(arguments)
+    chosen = table_options(__doc__, arguments)
     print(
         f"{'layer':<24}{'':<22}{'N':>3}  {'mode':<7}{'pass':<12}chip   {'tile':<12} w  s regs    shared spl tensor"
         "  occ.   L2 GB shrd. GB  peak predicted"
     )
-    table, fine = [], True
-    for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
-        table.append(row)
-        fine = fine and row["spills"] == 0 and row["shared"] <= SHARED_LIMIT_BYTES[row["capability"]]
-        print(line(row), flush=True)
-    if chosen.json:
-        record = {"command": " ".join(["python", *sys.argv]), "commit": commit(), "network": chosen.network}
-        record |= {"measured": False, "triton": version("triton"), "rows": table}
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(chosen.json) as file:
-            file.write(as_text(record).encode())
-        print(f"\nwrote {chosen.json}")
+    found = rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities)
+    table, fine = print_rows(found, line)
+    write_table(chosen.json, chosen.network, table)
     return 0 if fine else 1
-
-
-def as_text(record: dict[str, Any]) -> str:
-    """Return JSON with one line per row."""
-    head = json.dumps({key: value for key, value in record.items() if key != "rows"})
-    lines = ",\n".join(json.dumps(row) for row in record["rows"])
-    return f'{head[:-1]}, "rows": [\n{lines}\n]}}\n'
 
 
 if __name__ == "__main__":

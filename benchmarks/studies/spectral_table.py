@@ -9,11 +9,9 @@ cores; no time is measured.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 
-from benchmarks.harness.record import commit  # noqa: E402
-from benchmarks.studies.compiled import SHARED_LIMIT_BYTES, Compiled, Key, compile_launch, launch_key  # noqa: E402
-from benchmarks.studies.kernel_table import DTYPES, Shape, as_text, shapes  # noqa: E402
+from benchmarks.studies.compiled import Compiled, Key, compile_launch, launch_key  # noqa: E402
+from benchmarks.studies.compiled_tables import (  # noqa: E402
+    DTYPES,
+    Shape,
+    print_rows,
+    shapes,
+    table_options,
+    write_table,
+)
 from benchmarks.studies.kernel_traffic import traffic  # noqa: E402
 from cpm_fast.kernels.fourier import frequencies, tiling  # noqa: E402
 from cpm_fast.kernels.launch import Launch  # noqa: E402
-from cpm_fast.kernels.plans import MODES  # noqa: E402
 from cpm_fast.kernels.spectral_inverse import inverse_launch, weight_inverse_launch  # noqa: E402
 from cpm_fast.kernels.spectral_plans import (  # noqa: E402
     BACKWARD_SPECTRA,
@@ -50,7 +53,6 @@ from cpm_fast.ops.plans.cuda import (  # noqa: E402
     direct_seconds,
     spectral_seconds,
 )
-from cpm_fast.system.files import atomic_write  # noqa: E402
 
 
 def conv_shape(shape: Shape, images: int) -> ConvShape:
@@ -187,29 +189,13 @@ def summary(network: str, batches: list[int], modes: list[str]) -> Iterator[dict
 
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 when done, 1 if a kernel spills or needs more shared memory than the chip has, 2 for bad use."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--network", default="cpm6", help="preset (%(default)s)")
-    parser.add_argument("--images", type=int, nargs="+", default=[32], help="batch sizes (%(default)s)")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="arithmetic (all)")
-    parser.add_argument(
-        "--capabilities",
-        type=int,
-        nargs="+",
-        choices=sorted(SHARED_LIMIT_BYTES),
-        default=[90],
-        help="chips, 80 for sm_80 (%(default)s)",
-    )
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    chosen = parser.parse_args(arguments)
+    chosen = table_options(__doc__, arguments)
     print(
         f"{'layer':<21}{'N':>3}  tile {'mode':<7}{'pass':<17}chip   {'block':<13} w  s regs    shared spl tensor"
         "  occ.   L2 GB shrd. GB predicted, bound by"
     )
-    table, fine = [], True
-    for row in rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities):
-        table.append(row)
-        fine = fine and row["spills"] == 0 and row["shared"] <= SHARED_LIMIT_BYTES[row["capability"]]
-        print(line(row), flush=True)
+    found = rows(chosen.network, chosen.images, chosen.modes, chosen.capabilities)
+    table, fine = print_rows(found, line)
     totals = list(summary(chosen.network, chosen.images, chosen.modes))
     print("\nall convolutions, forward, predicted for an H200 and not measured:")
     for total in totals:
@@ -217,13 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"  {total['mode']:<7}{total['images']:>3} images  direct {total['direct_ms_an_image']:.3f} ms/image, "
             f"as planned {total['planned_ms_an_image']:.3f}"
         )
-    if chosen.json:
-        record = {"command": " ".join(["python", *sys.argv]), "commit": commit(), "network": chosen.network}
-        record |= {"measured": False, "triton": version("triton"), "totals": totals}
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(chosen.json) as file:
-            file.write(as_text({**record, "rows": table}).encode())
-        print(f"\nwrote {chosen.json}")
+    write_table(chosen.json, chosen.network, table, totals=totals)
     return 0 if fine else 1
 
 
