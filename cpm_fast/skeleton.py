@@ -12,6 +12,7 @@ from typing import Any
 
 from cpm_fast.sides import mirror_pairs, unpaired
 from cpm_fast.system.limits import check_file
+from cpm_fast.system.words import some_of
 
 # A table of 133 parts has 12 kB; deep keys of a hostile one keep the reader of TOML busy for hours.
 MAX_FILE_BYTES = 32_768
@@ -47,23 +48,23 @@ class Skeleton:
     pairs: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        whose = f"skeleton {self.name!r:.60}"
         if not self.names:
-            raise ValueError(f"skeleton {self.name!r}: names must hold at least one part, got none")
+            raise ValueError(f"{whose}: names must hold at least one part, got none")
         if len(set(self.names)) != len(self.names):
-            raise ValueError(f"skeleton {self.name!r}: names must be unique, got {list(self.names)}")
+            raise ValueError(f"{whose}: names must be unique, got {some_of(self.names)}")
         for part in self.names:
             if not isinstance(part, str) or not part.strip() or not part.isprintable() or len(part) > LONGEST_NAME:
                 raise ValueError(
-                    f"skeleton {self.name!r}: a part name must be 1 to {LONGEST_NAME} printable characters, "
-                    f"got {part!r:.60}"
+                    f"{whose}: a part name must be 1 to {LONGEST_NAME} printable characters, got {part!r:.60}"
                 )
         for what, joined in (("limbs", self.limbs), ("pairs", self.pairs)):
             for ends in joined:
                 if len(ends) != 2 or ends[0] == ends[1] or not set(ends) <= set(self.names):
-                    raise ValueError(f"skeleton {self.name!r}: {what} must join two of its parts, got {list(ends)}")
+                    raise ValueError(f"{whose}: {what} must join two of its parts, got {some_of(ends)}")
         paired = [part for pair in self.pairs for part in pair]
         if len(set(paired)) != len(paired):
-            raise ValueError(f"skeleton {self.name!r}: a part may stand in one pair only, got {list(self.pairs)}")
+            raise ValueError(f"{whose}: a part may stand in one pair only, got {some_of(self.pairs)}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -158,9 +159,9 @@ class Skeleton:
         """
         unknown = set(values) - {"name", "names", "limbs", "pairs"}
         if unknown or "names" not in values:
-            raise ValueError(f"skeleton must have the keys name, names, limbs and pairs, got {sorted(values)}")
+            raise ValueError(f"skeleton must have the keys name, names, limbs and pairs, got {some_of(sorted(values))}")
         if isinstance(values["names"], str):
-            raise ValueError(f"skeleton: names must be a list of names, got {values['names']!r}")
+            raise ValueError(f"skeleton: names must be a list of names, got {values['names']!r:.60}")
         try:
             return cls(
                 name=str(values.get("name", "skeleton")),

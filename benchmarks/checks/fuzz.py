@@ -19,10 +19,12 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-with atheris.instrument_imports(include=["cpm_fast.data", "cpm_fast.results", "cpm_fast.media"]):
-    from benchmarks.checks.hostile import ALLOWED, BINARY, FORMS, IMAGES, LABELS, valid_input
+with atheris.instrument_imports(
+    include=["cpm_fast.data", "cpm_fast.labeling", "cpm_fast.media", "cpm_fast.results", "cpm_fast.skeleton"]
+):
+    from benchmarks.checks.hostile import ALLOWED, BINARY, FORMS, IMAGES, TEXTS, valid_input
 
-KINDS = (*FORMS, *LABELS, *IMAGES, *BINARY)
+KINDS = (*FORMS, *TEXTS, *IMAGES, *BINARY)
 
 
 def main() -> None:

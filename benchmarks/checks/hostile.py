@@ -36,13 +36,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import cpm_fast
 from benchmarks.checks import guarded_ops
 from benchmarks.harness import record
+from cpm_fast.commands.train import _recipe
 from cpm_fast.config import Conv, NetworkConfig
+from cpm_fast.data.formats.boxes import BoxFile
 from cpm_fast.data.formats.coco import CocoKeypoints
 from cpm_fast.data.formats.deeplabcut import DeepLabCut
 from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
 from cpm_fast.data.formats.table import PartsTable
+from cpm_fast.labeling.frames import read_manifest
+from cpm_fast.labeling.project import read_project
+from cpm_fast.labeling.store import listed
+from cpm_fast.labeling.table import LabelTable
 from cpm_fast.media.image import decode_image
 from cpm_fast.results.formats.files import load_entries
+from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.versions import versions
 from cpm_fast.weights.importers.caffe import read_caffemodel
 from cpm_fast.weights.importers.state_dict import read_state_dict
@@ -85,12 +92,31 @@ COCO = {
     "categories": [{"id": 1, "keypoints": ["nose", "tail"], "skeleton": [[1, 2]]}],
     "annotations": [{"id": 1, "image_id": 1, "keypoints": [1, 2, 2, 3, 4, 1], "bbox": [0, 0, 5, 5], "area": 9.5}],
 }
-# Files of labels: (name, text, reader).
-LABELS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
+DETECTIONS = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}]
+FLY, LABELED = Skeleton("fly", ("a", "b")), "image,a_x,a_y,b_x,b_y\na.png,1,2,3,4\n"
+FRAMES = "image,video,frame,seconds,by\na.png,v.mp4,3,0.1,uniform\n"
+# Files of text: (name, text, reader).
+TEXTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "mpii": ("people.json", json.dumps(PEOPLE), MpiiJson),
     "coco": ("coco.json", json.dumps(COCO), CocoKeypoints),
     "table": ("table.csv", "image,left,top,right,bottom,b_x,b_y\na.png,1,2,3,4,5,6\n", PartsTable),
     "deeplabcut": ("labels.csv", "scorer,a,a,a,a\nbodyparts,b,b,c,c\ncoords,x,y,x,y\na.png,1,2,3,4\n", DeepLabCut),
+    "boxes": ("boxes.csv", "image,left,top,right,bottom,score\na.png,1,2,3,4,0.5\n", BoxFile.read),
+    "detections": ("boxes.json", json.dumps(DETECTIONS), BoxFile.read),
+    "skeleton": (
+        "fly.toml",
+        'names = ["a", "b", "c"]\nlimbs = [["a", "b"]]\npairs = [["a", "c"]]\n',
+        Skeleton.from_toml,
+    ),
+    "project": ("project.toml", 'name = "flies"\nvideos = ["videos/*"]\nframes = "frames"\n', read_project),
+    "frames": (
+        "frames.csv",
+        "image,video,frame,seconds,by\na.png,v.mp4,3,0.1,uniform\n",
+        lambda path: read_manifest(path.parent),
+    ),
+    "labels": ("labels.csv", LABELED, lambda path: LabelTable(path, FLY)),
+    "list": ("list.csv", "image,why\na.png,unsure\n", lambda path: listed(path, ["a.png"])),
+    "recipe": ("recipe.json", '{"recipe": "long", "epochs": 3, "learning_rate": 0.1}', lambda path: _recipe(str(path))),
 }
 # Files of HDF5 and MATLAB: writer and reader.
 BINARY: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]]] = {
@@ -98,7 +124,7 @@ BINARY: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]]
     "h5-table": ("labels.h5", lambda path: frames.write_table(path, ROWS, COLUMNS, POINTS), DeepLabCut),
     "mat": ("release.mat", lambda path: savemat(path, {"RELEASE": _release()}), MpiiRelease),
 }
-KINDS = (*FORMS, *LABELS, "safetensors", "checkpoint", "caffemodel", *IMAGES, *BINARY, "ops")
+KINDS = (*FORMS, *TEXTS, "safetensors", "checkpoint", "caffemodel", *IMAGES, *BINARY, "ops")
 Reader = Callable[[bytes], object]
 
 
@@ -122,8 +148,8 @@ def valid_input(kind: str, folder: Path) -> tuple[str, bytes, Reader]:
     if kind in FORMS:
         path, read = folder / f"results.{kind}", load_entries
         cpm_fast.infer([image, image], model="compact-drawn").save(path)
-    elif kind in LABELS:
-        name, text, read = LABELS[kind]
+    elif kind in TEXTS:
+        name, text, read = TEXTS[kind]
         path = folder / name
         path.write_text(text, encoding="utf-8")
     elif kind in BINARY:

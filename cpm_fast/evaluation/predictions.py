@@ -27,6 +27,7 @@ from cpm_fast.results.formats.plain import Read
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.progress import bar_wanted
+from cpm_fast.system.words import in_short
 
 SUFFIXES = (".mat", ".json", ".csv", ".npz")
 RESULTS_HEADER = "header"
@@ -144,8 +145,7 @@ def read_predictions(
     try:
         return _read(path.suffix.lower(), data, wanted, count, order, first_pixel)
     except DAMAGE as error:
-        reason = str(error) if type(error) is ValueError else repr(error)
-        raise ValueError(f"{path}: not predictions that can be read: {reason}") from None
+        raise ValueError(f"{path}: not predictions that can be read: {in_short(error)}") from None
 
 
 def _read(

@@ -54,7 +54,9 @@ class Unfinished:
         except VALUE_ERRORS as error:
             raise ValueError(f"{path}: not the settings of a run: {error}; remove {self.folder}") from None
         if different:
-            differences = "; ".join(f"{name} {before.get(name)}, not {self.settings.get(name)}" for name in different)
+            differences = "; ".join(
+                f"{name:.60} {before.get(name)!s:.200}, not {self.settings.get(name)!s:.200}" for name in different
+            )
             raise ValueError(f"{self.output}: the unfinished run has other settings: {differences}")
         return True
 

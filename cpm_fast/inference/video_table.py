@@ -14,11 +14,13 @@ from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.inference.streaming import smooth_result
 from cpm_fast.inference.tracking.tracker import FOLLOWED_SCORE
 from cpm_fast.results.formats.csv import X, Y, head, name_beside, read_rows, subject_rows, to_text
+from cpm_fast.results.formats.files import DAMAGE
 from cpm_fast.results.formats.plain import shortest
 from cpm_fast.results.result import Result
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write, naming
 from cpm_fast.system.limits import file_exists, open_to_append
+from cpm_fast.system.words import in_short
 
 # Columns of the positions before smoothing, which the filter needs when the run is resumed.
 FOUND = "_found"
@@ -84,8 +86,8 @@ class VideoTable:
                     if whole:
                         last = dataclasses.replace(Result.of(entry), skeleton=self.skeleton, margin=self.margin)
                         file.write(self._rows(last)[1])
-        except ValueError as error:
-            raise ValueError(f"{self.path}: not a table that can be resumed: {error}") from None
+        except DAMAGE as error:
+            raise ValueError(f"{self.path}: not a table that can be resumed: {in_short(error)}") from None
         self._file = open_to_append(self.path)
         return last
 

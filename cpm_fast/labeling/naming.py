@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
+from cpm_fast.data.files.csv_file import read_csv_text
 from cpm_fast.data.own_skeleton import SKELETON_FILE, skeleton_of
 from cpm_fast.labeling.table import X, Y
 from cpm_fast.skeleton import BUILT_IN, Skeleton
@@ -40,11 +42,9 @@ def find_skeleton(folder: Path, given: str | Path | None, table: Path, network: 
     if file_exists(own):
         return Skeleton.from_toml(own)
     if file_exists(table):
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            columns = next(csv.reader(file), [])
-        parts = [name.removesuffix(X) for name in columns if name.endswith(X) and name.removesuffix(X) + Y in columns]
-        if parts:
-            return skeleton_of(table.stem, parts)
+        found = _skeleton_of_table(table)
+        if found is not None:
+            return found
     if network is not None:
         write_skeleton(network, own)
         return network
@@ -62,3 +62,14 @@ def write_skeleton(skeleton: Skeleton, path: Path) -> None:
         lines.append("]")
     with atomic_write(path) as file:
         file.write(("\n".join(lines) + "\n").encode())
+
+
+def _skeleton_of_table(table: Path) -> Skeleton | None:
+    """Return the parts that the columns of a table name; None if there are none."""
+    text, mark = read_csv_text(table)
+    try:
+        columns = next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), [])
+        parts = [name.removesuffix(X) for name in columns if name.endswith(X) and name.removesuffix(X) + Y in columns]
+        return skeleton_of(table.stem, parts) if parts else None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{table}: its columns name no parts: {error}") from None

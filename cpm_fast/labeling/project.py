@@ -16,6 +16,7 @@ from cpm_fast.media.video_files import VIDEO_SUFFIXES
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import atomic_write, is_utf8, text_of_name
 from cpm_fast.system.limits import has_file
+from cpm_fast.system.words import some_of
 
 PROJECT_FILE = "project.toml"
 MAX_FILE_BYTES = 65_536
@@ -104,7 +105,7 @@ def read_project(path: Path) -> Project:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
         unknown = set(values) - set(KEYS)
         if unknown:
-            raise ValueError(f"keys must be among {', '.join(KEYS)}, got {sorted(unknown)}")
+            raise ValueError(f"keys must be among {', '.join(KEYS)}, got {some_of(sorted(unknown))}")
         for key, value in values.items():
             if not isinstance(value, KEYS[key]):
                 raise ValueError(f"{key} must be a {KEYS[key].__name__}, got {value!r:.60}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import threading
 from collections.abc import Sequence
@@ -14,13 +15,13 @@ import cv2
 import numpy as np
 
 from cpm_fast.data.check import swapped_sides
+from cpm_fast.data.files.csv_file import read_csv_text
 from cpm_fast.labeling.folder import PRIVATE, SHOWN, is_below, list_pictures
 from cpm_fast.labeling.predictions import FolderPredictions
 from cpm_fast.labeling.table import EMPTY, MAX_SUBJECTS, STATES, LabeledSubject, LabelTable
 from cpm_fast.media.image import read_image, read_picture
 from cpm_fast.skeleton import Skeleton
 from cpm_fast.system.files import text_of_name
-from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.locks import FolderInUse, folder_lock
 from cpm_fast.system.words import some_of
 
@@ -279,15 +280,17 @@ def listed(path: Path, names: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is not a regular file, has no such column, or none of the names.
+        ValueError: it is not a table of text, has no such column, or none of the names; the message names it.
     """
     known = set(names)
-    check_file(path, LARGEST_BYTES)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    text, mark = read_csv_text(path)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    try:
         if "image" not in (reader.fieldnames or ()):
-            raise ValueError(f"{path}: must have the column image, got {some_of(reader.fieldnames or ())}")
+            raise ValueError(f"must have the column image, got {some_of(reader.fieldnames or ())}")
         found = list(dict.fromkeys(row["image"] for row in reader if row["image"] in known))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {error}") from None
     if not found:
         raise ValueError(f"{path}: must name pictures of the folder, got none of its {len(known)}")
     return found

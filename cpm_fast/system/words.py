@@ -20,12 +20,14 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 def in_short(error: Exception) -> str:
-    """Return an error's type and message for the message of another; its repr may hold the whole file that it is about.
+    """Return an error's message, with its type if that says more, for the message of another error.
 
-    >>> in_short(KeyError("images")), len(in_short(ValueError("a" * 1000)))
-    ("KeyError: 'images'", 303)
+    The repr of an error may hold the whole file that it is about.
+
+    >>> in_short(KeyError("images")), in_short(ValueError("too long")), len(in_short(ValueError("a" * 1000)))
+    ("KeyError: 'images'", 'too long', 303)
     """
-    text = f"{type(error).__name__}: {error}"
+    text = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 

@@ -187,7 +187,7 @@ def changed(index: int, **changes) -> list[dict]:
         ("b.csv", "", "b.csv: must have the columns image, left, top, right, bottom, got []"),
         ("b.csv", "image,a_x,a_y\n1.png,2,3\n", "must have the columns image, left, top, right, bottom, got ['image'"),
         ("b.csv", "image,left,top,right,bottom\n1.png,2,3\n", "b.csv: line 2 must have 5 cells"),
-        ("b.csv", "image,left,top,right,bottom\n1.png,2,3,x,4\n", "b.csv: line 2: could not convert string to float"),
+        ("b.csv", "image,left,top,right,bottom\n1.png,2,3,x,4\n", "b.csv: line 2: must be a number, got 'x'"),
         ("b.csv", "image,left,top,right,bottom\n1.png,2,3,,4\n", "line 2: the box of 1.png must have left < right"),
         ("b.csv", "image,left,top,right,bottom\n1.png,,,,\n", "b.csv: must hold at least one box, got none"),
     ],

@@ -4,14 +4,14 @@ import warnings
 
 import pytest
 
-from benchmarks.checks.hostile import ALLOWED, FORMS, LABELS, LONGEST_MESSAGE, valid_input
+from benchmarks.checks.hostile import ALLOWED, FORMS, LONGEST_MESSAGE, TEXTS, valid_input
 
 PIECES = {"no UTF-8": b"\xe9", "letters": b"a", "digits": b"9", "quotes": b'"', "columns": b",a"}
 PLACES = 25
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", [*FORMS, *LABELS])
+@pytest.mark.parametrize("kind", [*FORMS, *TEXTS])
 @pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES)
 def test_messages_are_short_and_name_the_file(tmp_path, kind, piece):
     name, valid, read = valid_input(kind, tmp_path)

@@ -67,6 +67,19 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a video's subjects": ("subjects.jsonl", lambda path: SubjectLog(path.parent, Mock()).resume()),
     "a video's table": ("x.csv", lambda path: VideoTable(path, LSP, 1, None, "x.mp4", 0.0, 1.0).resume()),
 }
+# Some readers take some of these for a file that ends early, or for pictures without labels.
+DAMAGED = {
+    "no UTF-8": b"image,a_x,a_y\n" + b"\xe9" * 9000,
+    "a cell too long": b"image,a_x,a_y\n" + b"a" * 200_000 + b",1,2\n",
+    "a column too long": b"image," + b"a" * 200_000 + b"_x\n",
+    "many columns": b"image," + b"abc," * 9000 + b"a\n",
+    "a quote without end": b'image,"a_x\n' + b"1,2\n" * 9000,
+    "zeros": bytes(9000),
+    "JSON of other things": b'{"' + b"a" * 9000 + b'": 1}\n',
+    "JSON with a long text": b'["' + b"a" * 9000 + b'"]\n',
+    "a deep list": b"[" * 100_000 + b"\n",
+    "TOML of other things": b"a" * 9000 + b" = 1\n",
+}
 WRITERS: dict[str, Callable[[Path], object]] = {
     "a file": open_to_append,
     "a journal": Journal,
@@ -96,6 +109,19 @@ def test_a_pipe_is_refused_by_name(tmp_path: Path, name: str, read: Callable[[Pa
     os.mkfifo(tmp_path / name)
     with pytest.raises((ValueError, OSError), match=name):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
+def test_damage_is_told_in_short_by_name(
+    tmp_path: Path, name: str, read: Callable[[Path], object], content: bytes
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    try:
+        read(tmp_path / name)
+    except (ValueError, OSError) as error:
+        assert str(tmp_path) in str(error) and len(str(error)) < 2000, str(error)[:300]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")

@@ -54,4 +54,7 @@ def number(cell: str, mark: str = COMMA) -> float:
         return float("nan")
     if mark != COMMA and DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
-    return float(text)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"must be a number, got {text!r:.40}") from None

@@ -210,14 +210,14 @@ def _detection(entry: Any, ids: Mapping[int | str, str], where: str) -> BoxRow |
     if not isinstance(entry, dict):
         raise ValueError(f"{where} must have image_id and bbox, got {entry!r:.60}")
     if "bbox" not in entry:
-        raise ValueError(f"{where} must have a bbox (left, top, width, height), got the keys {sorted(entry)[:8]}")
+        raise ValueError(f"{where} must have a bbox (left, top, width, height), got the keys {some_of(sorted(entry))}")
     left, top, width, height = numbers(entry["bbox"], 4, f"bbox of {where}")
     if isinstance(entry.get("file_name"), str) and not ids:
         image = entry["file_name"]
     else:
         key = identifier(entry.get("image_id"), f"image_id of {where}")
         if ids and key not in ids:
-            raise ValueError(f"image_id of {where} must be the id of one of the {len(ids)} images, got {key}")
+            raise ValueError(f"image_id of {where} must be the id of one of the {len(ids)} images, got {key!r:.60}")
         image = ids[key] if ids else str(key)
     score = None if entry.get(SCORE) is None else numbers([entry[SCORE]], 1, f"score of {where}")[0]
     category = None if entry.get(CATEGORY) is None else whole(entry[CATEGORY], f"category_id of {where}")
@@ -231,5 +231,5 @@ def _row(
 ) -> BoxRow:
     left, top, right, bottom = box
     if not all(map(math.isfinite, box)) or right <= left or bottom <= top:
-        raise ValueError(f"{where}: the box of {image} must have left < right and top < bottom, got {list(box)}")
+        raise ValueError(f"{where}: the box of {image:.80} must have left < right and top < bottom, got {list(box)}")
     return BoxRow(image, (left, top, right, bottom), score, category)
