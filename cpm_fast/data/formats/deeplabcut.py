@@ -242,7 +242,7 @@ def _read_csv(path: Path) -> tuple[list[Name], list[Name], np.ndarray, list[tupl
             found.append(tuple(line[:names]))
         except ValueError as error:
             unusable.append((f"line {place}", str(error)))
-    return found, columns, np.array(values).reshape(-1, len(columns)), unusable
+    return found, columns, np.array(values).reshape(len(values), len(columns)), unusable
 
 
 def _numbers(texts: Sequence[str], mark: str) -> list[float]:

@@ -171,6 +171,7 @@ def test_a_skeleton_file_chooses_parts(tmp_path, where):
 MISTAKES = {
     "empty": ("", "must begin with the rows scorer, bodyparts and coords, got"),
     "no coords": (HEAD.replace("coords", "axes"), "must begin with the rows"),
+    "no axes": (HEAD.replace("x,y,x,y,x,y", ",,,,,"), r"columns must be named by scorer, .*, got \[\]"),
     "no rows": (HEAD, "must have rows with labeled parts, got none"),
     "short row": (HEAD + "a.png,1,2,3,4,5\n", "line 4: must have 7 cells, got 6"),
     "word": (HEAD + "a.png,1,2,3,4,5,six\n", "line 4: must be a number or empty, got 'six'"),
