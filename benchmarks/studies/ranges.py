@@ -105,9 +105,10 @@ def study(name: str, pictures: list[Any], model: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure every bundled network on every set of pictures; write the record."""
+    """Measure every network on every set of pictures; write the record."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder; may be repeated")
+    parser.add_argument("--model", action="append", help="weights, of an imported network too (all bundled)")
     parser.add_argument("--most", type=int, default=50, help="pictures of each folder, evenly chosen (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/ranges"), help="folder to write (%(default)s)")
     given = sys.argv[1:] if arguments is None else arguments
@@ -118,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths = [source.item for source in list_images(folder)[0]]
         sets[str(folder)] = paths[:: -(-len(paths) // options.most)]
     results = []
-    for model in bundled():
+    for model in options.model or bundled():
         if cpm_fast.load(model, device="cpu").config.kind == "find":
             continue
         for name, pictures in sets.items():

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+import cpm_fast
 from benchmarks.studies import ranges as study
 from cpm_fast.ops import backend
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
@@ -45,3 +46,12 @@ def test_the_study_writes_a_record(tmp_path, monkeypatch) -> None:
     assert only["network"] == "compact-drawn" and only["pictures"] == study.DRAWN and found["command"]
     assert only["within"]["maps"] > 0 and 1 < only["within"]["largest"] < study.MOST_RANGE == found["most_range"]
     assert only["within"]["beyond"] == 0
+
+
+@needs_native
+def test_a_network_of_ones_own(tmp_path) -> None:
+    file = tmp_path / "own.safetensors"
+    cpm_fast.load("compact-drawn").save(file)
+    assert study.main(["--most", "1", "--model", str(file), "--out", str(tmp_path)]) == 0
+    (only,) = json.loads((tmp_path / "ranges.json").read_text())["results"]
+    assert only["model"] == only["network"] == str(file) and only["within"]["maps"] > 0
