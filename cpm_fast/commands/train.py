@@ -20,7 +20,7 @@ from cpm_fast.skeleton import BUILT_IN, Skeleton
 from cpm_fast.system.files import VALUE_ERRORS, parse_json
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
 from cpm_fast.system.ranks import main_process
-from cpm_fast.system.words import meant
+from cpm_fast.system.words import in_short, meant
 from cpm_fast.training.folder import BEST_FILE, CONFIG_FILE, FINAL_FILE, START_FILE
 from cpm_fast.training.loop import train
 from cpm_fast.training.options import RunOptions
@@ -239,11 +239,11 @@ def _recipe(word: str) -> TrainingConfig:
             raise ValueError(f"must be a table of fields, got {values!r:.80}")
         fields = dict(values.get("training", values))
         base = fields.pop("recipe", DEFAULT_RECIPE)
-        if base not in RECIPES:
+        if not isinstance(base, str) or base not in RECIPES:
             raise ValueError(f"recipe must be one of {sorted(RECIPES)}, got {base!r:.60}{meant(str(base), RECIPES)}")
         return RECIPES[base].changed(fields)
-    except ValueError as error:
-        raise ValueError(f"{path}: not a recipe: {error}") from None
+    except VALUE_ERRORS as error:
+        raise ValueError(f"{path}: not a recipe: {in_short(error)}") from None
 
 
 def _hold_out_counts(datasets: list[Dataset], counts: list[int] | None) -> list[int]:
@@ -272,4 +272,4 @@ def _read_config(folder: Path) -> _RunConfig:
             values.get("backgrounds"),
         )
     except VALUE_ERRORS as error:
-        raise ValueError(f"{path}: not the config of a run: {error}") from None
+        raise ValueError(f"{path}: not the config of a run: {in_short(error)}") from None

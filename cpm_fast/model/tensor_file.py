@@ -13,6 +13,7 @@ from safetensors.torch import save as to_bytes
 
 from cpm_fast.config import NetworkConfig
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json, utf8_path
+from cpm_fast.system.words import in_short
 
 # The version of what tensors and metadata mean; fields that a network config lacks take their defaults.
 FAMILY = "cpm_fast/"
@@ -84,7 +85,7 @@ def network_config(path: str | Path, metadata: Mapping[str, str]) -> NetworkConf
     try:
         values = parse_json(metadata["network"])
         if not isinstance(values, dict):
-            raise ValueError(f"must be a table of fields, got {values!r}")
+            raise ValueError(f"must be a table of fields, got {values!r:.80}")
         return NetworkConfig.from_dict(values)
     except VALUE_ERRORS as error:
-        raise ValueError(f"{path}: its network can't be understood: {error}") from None
+        raise ValueError(f"{path}: its network can't be understood: {in_short(error)}") from None

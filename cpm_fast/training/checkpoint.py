@@ -13,6 +13,7 @@ from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import fill
 from cpm_fast.model.tensor_file import network_config, read_tensors, write_tensors
 from cpm_fast.system.files import VALUE_ERRORS, parse_json
+from cpm_fast.system.words import in_short
 
 MODEL, OPTIMIZER, AVERAGE = "model.", "optimizer.", "average."
 
@@ -85,4 +86,4 @@ def load_checkpoint(path: Path, model: CPM, optimizer: torch.optim.Optimizer, av
         progress = Progress(**parse_json(metadata["checkpoint"]))
         return replace(progress, unlogged=tuple(tuple(losses) for losses in progress.unlogged))
     except VALUE_ERRORS as error:
-        raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {error}") from None
+        raise ValueError(f"{path}: the checkpoint does not fit the run's recipe: {in_short(error)}") from None

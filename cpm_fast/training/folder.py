@@ -13,6 +13,7 @@ from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.files import VALUE_ERRORS, parse_json, write_json, write_text
 from cpm_fast.system.limits import file_exists
 from cpm_fast.system.versions import versions
+from cpm_fast.system.words import in_short
 from cpm_fast.training.options import TrainingError
 
 CONFIG_FILE, START_FILE = "config.json", "start.txt"
@@ -51,7 +52,7 @@ class RunFolder:
             theirs = NetworkConfig.from_dict(values["network"]), TrainingConfig.from_dict(values["training"])
             counts = values["samples"]
         except VALUE_ERRORS as error:
-            raise ValueError(f"{self.config}: not the config of a run: {error}") from None
+            raise ValueError(f"{self.config}: not the config of a run: {in_short(error)}") from None
         for name, own, given in (("network", theirs[0], network), ("recipe", theirs[1], config)):
             if own != given:
                 raise ValueError(f"{self.config}: the run has another {name} than the one given")

@@ -300,7 +300,7 @@ def _subject(
         raise ValueError(f"num_keypoints is 0, and {labeled.sum()} are labeled")
     image = _key(annotation, "image_id")
     if image not in names:
-        raise ValueError(f"image_id must be the id of one of the {len(names)} images, got {image}")
+        raise ValueError(f"image_id must be the id of one of the {len(names)} images, got {image!s:.60}")
     parts_image = np.where(labeled[:, None], points[:, :2], np.nan)
     left, top, width, height = numbers(annotation.get("bbox") or [0, 0, 0, 0], 4, "bbox")
     # A box without width or height, as COCO has a few, is none.
