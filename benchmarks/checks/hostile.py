@@ -65,21 +65,8 @@ ALLOWED = (ValueError, OSError)
 SECONDS_PER_INPUT, SECONDS_WAITING = 60, 1800
 # Kinds that mostly wait for another process end after so many times their seconds.
 MOST_WALL = 3
-TOKENS = (
-    b"1e400",
-    b"-1",
-    b"NaN",
-    b"null",
-    b"[]",
-    b"{}",
-    b"9" * 20,
-    b"\x00",
-    b"\xff\xfe",
-    b'"',
-    b",,,",
-    b"\r\n",
-    b"a" * 5000,
-)
+MARKS = (b"\x00", b"\xff\xfe", b'"', b",,,", b"\r\n")
+TOKENS = (b"1e400", b"-1", b"NaN", b"null", b"[]", b"{}", b"9" * 20, b"a" * 5000, *MARKS)
 # Characters of a message: not a whole file.
 LONGEST_MESSAGE = 2000
 SMALL = NetworkConfig(stages=1, input_size=(16, 16), trunk=((Conv(1, 1),),) * 3, features=(), first=(), refine=())
@@ -103,17 +90,9 @@ TEXTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "deeplabcut": ("labels.csv", "scorer,a,a,a,a\nbodyparts,b,b,c,c\ncoords,x,y,x,y\na.png,1,2,3,4\n", DeepLabCut),
     "boxes": ("boxes.csv", "image,left,top,right,bottom,score\na.png,1,2,3,4,0.5\n", BoxFile.read),
     "detections": ("boxes.json", json.dumps(DETECTIONS), BoxFile.read),
-    "skeleton": (
-        "fly.toml",
-        'names = ["a", "b", "c"]\nlimbs = [["a", "b"]]\npairs = [["a", "c"]]\n',
-        Skeleton.from_toml,
-    ),
+    "skeleton": ("fly.toml", 'names = ["a", "b"]\nlimbs = [["a", "b"]]\npairs = [["a", "b"]]\n', Skeleton.from_toml),
     "project": ("project.toml", 'name = "flies"\nvideos = ["videos/*"]\nframes = "frames"\n', read_project),
-    "frames": (
-        "frames.csv",
-        "image,video,frame,seconds,by\na.png,v.mp4,3,0.1,uniform\n",
-        lambda path: read_manifest(path.parent),
-    ),
+    "frames": ("frames.csv", FRAMES, lambda path: read_manifest(path.parent)),
     "labels": ("labels.csv", LABELED, lambda path: LabelTable(path, FLY)),
     "list": ("list.csv", "image,why\na.png,unsure\n", lambda path: listed(path, ["a.png"])),
     "recipe": ("recipe.json", '{"recipe": "long", "epochs": 3, "learning_rate": 0.1}', lambda path: _recipe(str(path))),

@@ -144,8 +144,8 @@ def _folders(path: Path) -> list[Path]:
 def _list(content: Any, key: str) -> list[Any]:
     found = content.get(key) if isinstance(content, dict) else None
     if not isinstance(found, list):
-        keys = sorted(map(str, content))[:8] if isinstance(content, dict) else f"{content!r:.60}"
-        raise ValueError(f"must hold lists images, annotations and categories, got {some_of(keys)}")
+        got = some_of(sorted(map(str, content))) if isinstance(content, dict) else f"{content!r:.60}"
+        raise ValueError(f"must hold lists images, annotations and categories, got {got}")
     return found
 
 

@@ -183,7 +183,7 @@ def test_not_such_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         CocoKeypoints(tmp_path / "gone.json")
     (tmp_path / "list.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"list\.json: must hold lists images"):
+    with pytest.raises(ValueError, match=r"list\.json: must hold lists images, annotations and categories, got \[1\]"):
         CocoKeypoints(tmp_path / "list.json")
 
 
