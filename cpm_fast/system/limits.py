@@ -31,7 +31,7 @@ def check_file(path: Path, most_bytes: int) -> None:
 
 
 def has_file(path: Path) -> bool:
-    """Return whether a file has this path, of which a part may be anybody's text: a name too long is no file's.
+    """Return whether there is a regular file; a name that is too long for the system counts as missing.
 
     >>> has_file(Path("a" * 5000))
     False

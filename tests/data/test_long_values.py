@@ -1,4 +1,4 @@
-"""Readers of files with very long names, numbers and texts: messages are short, and a name too long is no file's."""
+"""Readers of files with very long names, numbers and texts: messages are short; too long a name counts as missing."""
 
 import warnings
 

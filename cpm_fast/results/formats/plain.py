@@ -53,7 +53,7 @@ def pair(values: Sequence[Any] | None) -> tuple[int, int] | None:
 def texts(values: np.ndarray) -> list[str]:
     """Return the texts of a NumPy array, as one list, decoded by Python.
 
-    NumPy itself makes a text of any characters: one beyond Unicode, in a damaged file, breaks a reader of the text.
+    NumPy does not check characters: one beyond Unicode, from a damaged file, would break Python's functions later.
 
     Raises:
         ValueError: the array is not of texts, or a character is not Unicode's.
