@@ -15,7 +15,7 @@ STRIDE = 8
 MAX_KERNEL = 15
 CONCAT_SOURCES = ("features", "beliefs", "center")
 # Side of the center map's averaging window; the release has 9.
-LARGEST_CENTER_POOL = 64
+LARGEST_CENTER_POOL = 2 * STRIDE - 1
 # No network that runs is larger; a weights file may claim anything.
 MOST_STAGES, LARGEST_SIDE, MOST_CHANNELS, SMALLEST = 64, 8192, 1 << 15, 1e-3
 # A finder has one part; its second map is 0 where a subject's side is so many pixels of the network's input.
