@@ -18,7 +18,7 @@ from cpm_fast.model.groups import Group
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import Walk, center_pool, max_pool
 from cpm_fast.ops.direct_conv import bound_direct_conv
-from cpm_fast.ops.maps import Pool, bound_copy, bound_sum, copy_maps
+from cpm_fast.ops.maps import Pool, bound_center_pool, bound_clone, bound_copy, bound_sum, copy_maps
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
 
 # Maps begin at whole cache lines, in floats.
@@ -94,7 +94,8 @@ class Program:
                 each.tensor = each.whole.tensor[:, each.offset : each.offset + each.channels]
         self.calls = self.bind(groups, kernels)
         self.center_map: torch.Tensor | None = None
-        self.outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
+        outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
+        self.clones = [bound_clone(self.tensor(name)) for name in outputs]
 
     def written(self, group: Group) -> Group:
         """Return the group whose map a group writes: its own, or that of the pool that is fused into it."""
@@ -162,7 +163,7 @@ class Program:
                 started = time.perf_counter()
                 call()
                 timed(group.name, time.perf_counter() - started)
-        return [self.tensor(name).clone(memory_format=torch.channels_last) for name in self.outputs]
+        return [clone() for clone in self.clones]
 
 
 class _Bind(Walk[Group, torch.Tensor]):
@@ -202,12 +203,13 @@ class _Bind(Walk[Group, torch.Tensor]):
         out = self.out(node)
         program, middle = self.program, middle_center_map(self.program.config, self.program.size)
         fill_middle = bound_copy(center_pool(node.first, middle).expand_as(out), out)
+        average = bound_center_pool(node.first.kernel, out)
 
         def call() -> None:
             if program.center_map is None:
                 fill_middle()
             else:
-                copy_maps(center_pool(node.first, program.center_map.float()).expand_as(out), out)
+                average(program.center_map)
 
         self.calls.append(call)
         return out

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from cpm_fast.config import MAX_KERNEL
+from cpm_fast.config import MAX_KERNEL, STRIDE
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import address_range, check_memory, check_storages, foreign_kind, storages_of
 
@@ -119,11 +119,7 @@ def bound_copy(source: torch.Tensor, target: torch.Tensor) -> Callable[[], objec
     Raises:
         RuntimeError: a tensor's memory was released; the call raises it too.
     """
-    plain = all(
-        each.dtype == torch.float32 and each.device.type == "cpu" and foreign_kind(each) is None
-        for each in (source, target)
-    )
-    if not plain or source.shape != target.shape or backend.native_missing("cpu") is not None:
+    if not _native_copies(source, target) or source.shape != target.shape:
         return partial(target.copy_, source)
     native = backend.native()
     params = native.CopyMaps(sizes=source.shape, from_strides=source.stride(), to_strides=target.stride())
@@ -137,6 +133,33 @@ def bound_copy(source: torch.Tensor, target: torch.Tensor) -> Callable[[], objec
         native.copy_maps_cpu(source.data_ptr(), target.data_ptr(), params, backend.threads())
 
     return call
+
+
+def bound_clone(source: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Bind a copy of maps [N, C, h, w] into a new tensor in channels_last; otherwise as `bound_copy`."""
+    if not _native_copies(source):
+        return partial(source.clone, memory_format=torch.channels_last)
+    native = backend.native()
+    like = partial(torch.empty, source.shape, dtype=source.dtype, memory_format=torch.channels_last)
+    params = native.CopyMaps(sizes=source.shape, from_strides=source.stride(), to_strides=like().stride())
+    check_memory("source", source)
+    storages = storages_of({"source": source})
+
+    def call() -> torch.Tensor:
+        check_storages(storages)
+        target = like()
+        native.copy_maps_cpu(source.data_ptr(), target.data_ptr(), params, backend.threads())
+        return target
+
+    return call
+
+
+def _native_copies(*tensors: torch.Tensor) -> bool:
+    """Return whether native code may copy between these tensors; PyTorch does the rest."""
+    plain = all(
+        each.dtype == torch.float32 and each.device.type == "cpu" and foreign_kind(each) is None for each in tensors
+    )
+    return plain and backend.native_missing("cpu") is None
 
 
 def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Tensor) -> Callable[[], None]:
@@ -175,3 +198,36 @@ def bound_sum(x: torch.Tensor, earlier: torch.Tensor, relu: bool, out: torch.Ten
             np.maximum(total, 0.0, out=total)
 
     return call
+
+
+def bound_center_pool(kernel: int, out: torch.Tensor) -> Callable[[torch.Tensor], None]:
+    """Bind `model.walk.center_pool` to a buffer: averages of windows, 8 cells apart, that end at the map's border.
+
+    NumPy adds in the caller's thread, as for `bound_sum`.
+
+    Args:
+        kernel: side of the windows, 8 to 15.
+        out: [N, 1, h, w] float32 on the CPU.
+
+    Returns:
+        A call that fills `out` from a center map [N or 1, 1, 8h, 8w] of any floating type.
+    """
+    averages = out.detach()[:, 0].numpy()
+    counts = _window_sums(np.ones((1, *(STRIDE * side for side in averages.shape[1:])), np.float32), kernel)
+
+    def call(center_map: torch.Tensor) -> None:
+        maps = center_map.detach()[:, 0].float().resolve_neg().numpy()
+        np.divide(_window_sums(maps, kernel), counts, out=averages)
+
+    return call
+
+
+def _window_sums(maps: np.ndarray, kernel: int) -> np.ndarray:
+    """Return the sums of windows of maps [N, 8h, 8w]: [N, h, w]."""
+    for _ in range(2):
+        # A window is a block of rows and the first rows of the next block; then the same for columns.
+        blocks = maps.reshape(len(maps), -1, STRIDE, maps.shape[2])
+        sums = blocks.sum(2)
+        sums[:, :-1] += blocks[:, 1:, : kernel - STRIDE].sum(2)
+        maps = np.ascontiguousarray(sums.swapaxes(1, 2))
+    return maps

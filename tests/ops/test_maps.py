@@ -1,11 +1,13 @@
-"""Copies of maps, and the sum at the end of a residual block, bound to buffers."""
+"""Copies of maps, sums of residual blocks and averages of the center map, bound to buffers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from cpm_fast.ops.maps import bound_copy, bound_sum
+from cpm_fast.model.layers import Layer
+from cpm_fast.model.walk import center_pool
+from cpm_fast.ops.maps import bound_center_pool, bound_clone, bound_copy, bound_sum
 
 SIZE = (2, 5, 7, 6)
 
@@ -62,3 +64,46 @@ def test_a_bound_copy_of_memory_that_is_gone_is_refused():
     source.untyped_storage().resize_(8)
     with pytest.raises(RuntimeError, match="source must have its memory"):
         copy()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bound_clone_is_a_new_tensor_of_the_current_values(dtype):
+    source = channels_last(2, 9, 7, 6).to(dtype)[:, 2:7]
+    clone = bound_clone(source)
+    earlier = clone()
+    kept = earlier.clone()
+    source.normal_()
+    later = clone()
+    assert torch.equal(later, source) and later.dtype == dtype
+    assert later.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(earlier, kept)
+
+
+def test_a_bound_clone_of_memory_that_is_gone_is_refused():
+    source = channels_last(*SIZE)
+    clone = bound_clone(source)
+    source.untyped_storage().resize_(8)
+    with pytest.raises(RuntimeError, match="source must have its memory"):
+        clone()
+
+
+@pytest.mark.parametrize("kernel", [8, 9, 15])
+@pytest.mark.parametrize("size", [(8, 8), (8, 24), (40, 24)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, "negative view", "every second column"])
+def test_center_maps_are_averaged_as_by_the_model(kernel, size, kind):
+    height, width = size
+    layer = Layer("center", "center_pool", ("map",), kernel, 1, 1, (height // 8, width // 8))
+    whole = channels_last(2, 4, height // 8, width // 8)
+    others = whole[:, [0, 2, 3]]
+    average = bound_center_pool(kernel, whole[:, 1:2])
+    for _ in range(2):
+        center_map = torch.rand(2, 1, height, width)
+        if kind == "negative view":
+            center_map = torch.complex(center_map, center_map).conj().imag
+        elif kind == "every second column":
+            center_map = torch.rand(2, 1, height, 2 * width)[..., ::2]
+        else:
+            center_map = center_map.to(kind)
+        average(center_map)
+        torch.testing.assert_close(whole[:, 1:2], center_pool(layer, center_map.float()))
+        assert torch.equal(whole[:, [0, 2, 3]], others)
