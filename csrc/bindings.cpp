@@ -125,12 +125,12 @@ void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t
 }
 
 // pieces: (address, bytes) of each.
-uint64_t checksum_cpu(const std::vector<std::pair<std::uintptr_t, int64_t>>& pieces, int threads) {
+std::unique_ptr<cpm::StartedChecksum> start_checksum(const std::vector<std::pair<std::uintptr_t, int64_t>>& pieces,
+                                                     int threads) {
     std::vector<cpm::Piece> given;
     given.reserve(pieces.size());
     for (const auto& [from, bytes] : pieces) given.push_back({pointer<const unsigned char>(from), bytes});
-    const py::gil_scoped_release released;
-    return cpm::checksum_cpu(given, threads);
+    return std::make_unique<cpm::StartedChecksum>(given, threads);
 }
 
 #if CPM_FAST_HAS_CUDA
@@ -254,7 +254,9 @@ PYBIND11_MODULE(_C, m) {
     m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
     m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
-    m.def("checksum_cpu", &checksum_cpu);
+    py::class_<cpm::StartedChecksum>(m, "StartedChecksum")
+        .def(py::init(&start_checksum))
+        .def("result", &cpm::StartedChecksum::result, no_gil);
     m.def("usable_cpus", &cpm::usable_cpus);
     m.def("started_workers", &cpm::threads::started_workers);
     m.def("simd_choices", &cpm::simd_choices);

@@ -3,7 +3,8 @@
 They run at every call of an engine that is not frozen, with caches that the call before has filled with maps: each
 object that Python looks at then costs a miss. So the comparisons are `map`s over PyTorch's and Python's own functions
 on what was found before. For `compact-lsp`, whose call takes 14 ms on two Zen 3 cores, times after 40 MB of other data:
-1.0 ms by a walk over the modules, 0.7 by comparing a `Structure`; 0.3 of both read the weights.
+1.0 ms by a walk over the modules, 0.7 by comparing a `Structure`; 0.3 of both read the weights, which other threads now
+do meanwhile.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch.nn.modules import module as torch_modules
 
 from cpm_fast.model.cpm import CPM, ContextConv
 from cpm_fast.model.layers import network_layers
-from cpm_fast.ops.checksum import checksum, checksum_of, spans_of
-from cpm_fast.ops.memory import check_memory, states_of
+from cpm_fast.ops.checksum import StartedChecksum, checksum, spans_of, started_checksum
+from cpm_fast.ops.memory import check_memory, forms_of, places_of
 
 _MODES = torch._C._TorchDispatchModeKey
 # Modes under which operations make a graph or shapes, not values.
@@ -104,7 +105,7 @@ class WeightsState:
         structure: of the model.
         tensors: the weights, which it keeps alive.
         storages: of these, which it keeps alive too, so that no other memory has their addresses.
-        states: of their memory, by `states_of`.
+        places, forms: of them, by `places_of` and `forms_of`.
         spans: of the tensors on the CPU, for their next checksum; None if there is no native code or one is not dense.
         sum: the checksum of the tensors on the CPU.
         versions: PyTorch's, of the tensors on other devices.
@@ -114,14 +115,23 @@ class WeightsState:
     structure: Structure
     tensors: tuple[torch.Tensor, ...]
     storages: tuple[torch.UntypedStorage, ...]
-    states: tuple[tuple[object, ...], ...]
+    places: tuple[tuple[object, ...], ...]
+    forms: tuple[tuple[object, ...], ...]
     spans: list[tuple[int, int]] | None
     sum: int
     versions: tuple[int, ...]
     copies: tuple[torch.Tensor, ...]
 
+    def read_ahead(self) -> StartedChecksum | None:
+        """Let other threads begin to read the tensors; None if they are not where they were, or not all on the CPU."""
+        if self.spans is None or self.copies or places_of(self.tensors, self.storages) != self.places:
+            return None
+        return started_checksum(self.spans)
 
-def weights_state(model: CPM, before: WeightsState | None, same: bool = False) -> WeightsState:
+
+def weights_state(
+    model: CPM, before: WeightsState | None, same: bool = False, ahead: StartedChecksum | None = None
+) -> WeightsState:
     """Return the present state: `before` itself where nothing has changed, in whatever way.
 
     Values on the CPU are summed natively. Those on a GPU are compared with copies, and the result is waited for; while
@@ -131,8 +141,9 @@ def weights_state(model: CPM, before: WeightsState | None, same: bool = False) -
         model: any.
         before: an earlier state.
         same: whether `before.structure` is known to be the model's.
+        ahead: of `before.read_ahead`.
     """
-    if before is not None and (same or before.structure.same(model)) and _unchanged(before):
+    if before is not None and (same or before.structure.same(model)) and _unchanged(before, ahead):
         return before
     tensors = tuple(_tensors(model))
     storages = tuple(tensor.untyped_storage() for tensor in tensors)
@@ -142,7 +153,8 @@ def weights_state(model: CPM, before: WeightsState | None, same: bool = False) -
         Structure(model),
         tensors,
         storages,
-        states_of(tensors, storages),
+        places_of(tensors, storages),
+        forms_of(tensors),
         spans_of(here),
         total,
         tuple(tensor._version for tensor in away),
@@ -241,12 +253,15 @@ def _tensors(model: CPM) -> Iterator[torch.Tensor]:
             yield tensor
 
 
-def _unchanged(before: WeightsState) -> bool:
+def _unchanged(before: WeightsState, ahead: StartedChecksum | None) -> bool:
     """Return whether the tensors of before have their memory, form and values still."""
-    if states_of(before.tensors, before.storages) != before.states:
+    if forms_of(before.tensors) != before.forms:
         return False
-    if before.spans is not None and not before.copies:
-        return checksum_of(before.spans) == before.sum
+    ahead = ahead or before.read_ahead()
+    if ahead is not None:
+        return ahead.result() == before.sum
+    if places_of(before.tensors, before.storages) != before.places:
+        return False
     here, away = _by_place(before.tensors)
     return (
         tuple(tensor._version for tensor in away) == before.versions

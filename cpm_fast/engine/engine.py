@@ -15,6 +15,7 @@ from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
+from cpm_fast.ops.checksum import StartedChecksum
 from cpm_fast.ops.plans.cuda import prediction_source
 from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.numbers import is_whole, plain
@@ -131,11 +132,10 @@ class Engine:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
         check_eager(crops, center_map)
         with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            known = self._known()
-            if known is None and self._check_odd():
+            weights = self._present()
+            if weights is None:
                 with evaluating(self.model):
                     return self.model(crops, center_map)
-            weights = self._fresh(known)
             if weights.graphs is not None and len(crops):
                 return weights.graphs(crops, center_map)
             return weights.run(crops, center_map)
@@ -156,7 +156,7 @@ class Engine:
             seconds[name] = min(taken, seconds.get(name, taken))
 
         with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
-            weights = self._fresh(self._known())
+            weights = self._fresh(self._known(self._last()))
             choices = weights.choices(batch, size)
             if measure:
                 crops = torch.randn(batch, 3, *size, dtype=torch.float32, device=self.device)
@@ -191,25 +191,49 @@ class Engine:
         tunes = self.tune and backend.native_missing("cpu") is None and not backend.forked()
         return self.device, self.precision, self.memory, backend.threads() if tunes else None
 
-    def _known(self) -> Prepared | None:
-        """Return the prepared weights of the last call if the modules are still those, or this engine is frozen.
+    def _present(self) -> Prepared | None:
+        """Return the weights for a call, prepared from the model's present ones; None if the model must run by itself.
 
-        Before this engine's first call, the last call is that of another engine that shares its prepared weights.
+        Other threads read the weights while this one looks at the modules.
         """
-        if self.frozen and self._checked is not None:
-            return self._checked
-        last = self._checked or _prepared.get(self.model, {}).get(self._key())
-        return last if last is not None and last.versions.structure.same(self.model) else None
+        last = self._last()
+        ahead = None if last is None or self.frozen else last.versions.read_ahead()
+        try:
+            known = self._known(last)
+            return None if known is None and self._check_odd() else self._fresh(known, ahead)
+        finally:
+            # After an exception nobody may read memory that its owner then releases.
+            if ahead is not None:
+                ahead.result()
 
-    def _fresh(self, known: Prepared | None = None) -> Prepared:
-        """Return the prepared weights, made anew if the model's have changed; `known` are those of `_known`."""
+    def _last(self) -> Prepared | None:
+        """Return the prepared weights of the last call.
+
+        Before this engine's first call, that is a call of another engine that shares its prepared weights.
+        """
+        return self._checked or _prepared.get(self.model, {}).get(self._key())
+
+    def _known(self, last: Prepared | None) -> Prepared | None:
+        """Return `last` if the modules are still those, or this engine is frozen and has been called."""
+        if last is None or (self.frozen and last is self._checked):
+            return last
+        return last if last.versions.structure.same(self.model) else None
+
+    def _fresh(self, known: Prepared | None = None, ahead: StartedChecksum | None = None) -> Prepared:
+        """Return the prepared weights, made anew if the model's have changed.
+
+        Args:
+            known: those of `_known`.
+            ahead: their checksum, if other threads have begun it.
+        """
         key = self._key()
         with _preparing:
             shared = _prepared.setdefault(self.model, {})
             if self.frozen and self._checked is not None and shared.get(key) is self._checked:
                 return self._checked
             before = shared[key].versions if key in shared else None
-            versions = weights_state(self.model, before, known is not None and known is shared.get(key))
+            same = known is not None and known is shared.get(key)
+            versions = weights_state(self.model, before, same, ahead if same else None)
             if before is not versions:
                 check_not_capturing(self.device, "its weights are prepared")
                 tuned = None if key[-1] is None else TunedPlan()

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.memory import check_memory
+
+
+class StartedChecksum(Protocol):
+    """A checksum that other threads compute."""
+
+    def result(self) -> int:
+        """Wait for it, with this thread's help."""
 
 
 def checksum(tensors: Sequence[torch.Tensor]) -> int:
@@ -28,19 +36,22 @@ def checksum(tensors: Sequence[torch.Tensor]) -> int:
     if backend.native_missing("cpu") is not None:
         return _checksum_without_native(tensors)
     pieces = [tensor if _dense(tensor) else tensor.detach().contiguous() for tensor in tensors]
-    return checksum_of([(piece.data_ptr(), piece.nbytes) for piece in pieces])
+    return started_checksum([(piece.data_ptr(), piece.nbytes) for piece in pieces]).result()
 
 
 def spans_of(tensors: Sequence[torch.Tensor]) -> list[tuple[int, int]] | None:
-    """Return (address, bytes) of tensors that `checksum` accepts, for `checksum_of`; None if it would not read them."""
+    """Return (address, bytes) of tensors that `checksum` accepts, for `started_checksum`; None if it can't."""
     if backend.native_missing("cpu") is not None or not all(map(_dense, tensors)):
         return None
     return [(tensor.data_ptr(), tensor.nbytes) for tensor in tensors]
 
 
-def checksum_of(spans: list[tuple[int, int]]) -> int:
-    """Return the `checksum` of tensors by their spans, whose memory is the caller's to keep."""
-    return backend.native().checksum_cpu(spans, backend.threads())
+def started_checksum(spans: list[tuple[int, int]]) -> StartedChecksum:
+    """Let other threads begin the `checksum` of tensors by their spans; `result()` waits for it.
+
+    The memory is the caller's to keep until then, or until the object is gone.
+    """
+    return backend.native().StartedChecksum(spans, backend.threads())
 
 
 def _dense(tensor: torch.Tensor) -> bool:

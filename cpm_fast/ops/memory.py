@@ -91,28 +91,32 @@ def address_range(tensor: torch.Tensor) -> tuple[int, int]:
 
 
 _form = attrgetter("shape", "dtype", "device")
+_plain = torch._C.TensorBase
 
 
-def states_of(
+# `check_memory` says the same of the same tensors as long as their places and forms are equal. These are quicker, for
+# the weights, which an engine checks at every call.
+
+
+def places_of(
     tensors: Sequence[torch.Tensor], storages: Sequence[torch.UntypedStorage]
 ) -> tuple[tuple[object, ...], ...]:
-    """Return forms, strides, addresses, kinds and storage sizes of tensors that `check_memory` accepts.
-
-    `check_memory` says the same of the same tensors as long as their states are equal, and this is quicker: the
-    weights are asked at every call of an engine.
+    """Return addresses of tensors and sizes of storages.
 
     Args:
-        tensors: any.
+        tensors: that `check_memory` accepts.
         storages: of the tensors when they were first asked. As long as these live, another storage has other addresses.
     """
-    plain = torch._C.TensorBase
+    return tuple(map(_plain.data_ptr, tensors)), tuple(map(torch.UntypedStorage.nbytes, storages))
+
+
+def forms_of(tensors: Sequence[torch.Tensor]) -> tuple[tuple[object, ...], ...]:
+    """Return shapes, types, devices, strides and kinds of tensors that `check_memory` accepts."""
     return (
         tuple(map(_form, tensors)),
-        tuple(map(plain.stride, tensors)),
-        tuple(map(plain.data_ptr, tensors)),
+        tuple(map(_plain.stride, tensors)),
         tuple(map(type, tensors)),
-        tuple(map(plain.is_neg, tensors)),
-        tuple(map(torch.UntypedStorage.nbytes, storages)),
+        tuple(map(_plain.is_neg, tensors)),
     )
 
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -58,13 +59,62 @@ void test_ranges_cover_all_tasks() {
     }
 }
 
+struct Taken {
+    std::vector<std::atomic<int>> counts;
+    explicit Taken(int64_t pieces) : counts(static_cast<size_t>(pieces)) {}
+
+    static void take(void* self, int, int64_t index) { ++static_cast<Taken*>(self)->counts[static_cast<size_t>(index)]; }
+
+    static void take_slowly(void* self, int member, int64_t index) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        take(self, member, index);
+    }
+
+    bool begun() const { return !all(0); }
+
+    bool all(int wanted) const {
+        for (const std::atomic<int>& count : counts) {
+            if (count != wanted) return false;
+        }
+        return true;
+    }
+};
+
+void test_started_regions() {
+    for (const int members : {-1, 1, 2, 3, 200}) {
+        for (const int64_t pieces : {0, 1, 2, 7, 1000}) {
+            Taken taken(pieces), left(pieces);
+            {
+                cpm::threads::StartedRegion region(members, pieces, Taken::take, &taken);
+                cpm::threads::StartedRegion other(members, pieces, Taken::take, &left);
+                CHECK(region_is_right(2, 20));
+                region.finish();
+                CHECK(taken.all(1));
+                region.finish();
+            }
+            CHECK(taken.all(1) && left.all(1));
+        }
+    }
+    // Other threads do it without the caller.
+    Taken taken(100);
+    cpm::threads::StartedRegion region(2, 100, Taken::take, &taken);
+    for (int i = 0; i < 10'000 && !taken.all(1); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    CHECK(taken.all(1));
+}
+
 // There are more callers than slots; some call from within a piece.
 void test_callers_at_once(int callers, int regions) {
     std::atomic<int> wrong{0};
     std::vector<std::thread> threads;
     for (int caller = 0; caller < callers; ++caller) {
         threads.emplace_back([&, caller] {
-            for (int i = 0; i < regions; ++i) wrong += !region_is_right(2 + caller % 5, 1 + (i * 7 + caller) % 40);
+            for (int i = 0; i < regions; ++i) {
+                Taken taken(9);
+                cpm::threads::StartedRegion region(2, 9, Taken::take, &taken);
+                wrong += !region_is_right(2 + caller % 5, 1 + (i * 7 + caller) % 40);
+                region.finish();
+                wrong += !taken.all(1);
+            }
             parallel(2, 4, [&](int, int64_t) { wrong += !region_is_right(3, 9); });
         });
     }
@@ -83,7 +133,30 @@ bool child_is_right() {
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
+// The child runs the pieces that its parent's threads may have had.
+bool child_finishes(cpm::threads::StartedRegion& region, const Taken& taken) {
+    const pid_t child = fork();
+    if (child == 0) {
+        region.finish();
+        bool right = true;
+        for (const std::atomic<int>& count : taken.counts) right = right && count >= 1;
+        _exit(right ? 0 : 1);
+    }
+    int status = -1;
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
 void test_forks(int count) {
+    for (int i = 0; i < count / 10; ++i) {
+        Taken taken(20);
+        cpm::threads::StartedRegion region(3, 20, Taken::take_slowly, &taken);
+        for (int wait = 0; wait < 10'000 && !taken.begun(); ++wait) {
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+        }
+        CHECK(child_finishes(region, taken));
+        region.finish();
+        CHECK(taken.all(1));
+    }
     CHECK(region_is_right(3, 100));
     std::atomic<bool> stop{false};
     std::thread busy([&] {
@@ -159,6 +232,7 @@ void test_copies() {
 int main() {
     test_regions();
     test_ranges_cover_all_tasks();
+    test_started_regions();
     test_callers_at_once(64, 40);
 #if defined(__linux__)
 #if !defined(__SANITIZE_THREAD__)

@@ -307,3 +307,44 @@ def test_a_checksum_changes_with_every_value_and_its_place(dtype: torch.dtype, c
         signs = values.clone()
         signs[:: max(count // 2, 1)] *= -1
         assert torch.equal(signs, values) or checksum([signs]) != checksum([values])
+
+
+def test_the_weights_are_no_longer_read_when_a_call_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = network(), crops()
+    engine = Engine(model)
+    engine(x)
+    started = []
+    read_ahead = changes.WeightsState.read_ahead
+
+    class Ahead:
+        def __init__(self, state: changes.WeightsState) -> None:
+            self.real, self.waited = read_ahead(state), False
+            started.append(self)
+
+        def result(self) -> int:
+            self.waited = True
+            return self.real.result()
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(changes.WeightsState, "read_ahead", lambda state: Ahead(state))
+        patched.setattr(changes.Structure, "same", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine(x)
+    assert [each.waited for each in started] == [True]
+    assert error(engine(x), model(x)) < BOUND
+
+
+def test_weights_elsewhere_are_not_read_ahead() -> None:
+    model = network()
+    engine = Engine(model)
+    engine(crops())
+    state = engine._fresh().versions
+    assert state.read_ahead().result() == state.sum
+    weight = next(model.parameters())
+    weight.data = weight.data.clone()
+    assert state.read_ahead() is None
+    weight.untyped_storage().resize_(0)
+    assert state.read_ahead() is None

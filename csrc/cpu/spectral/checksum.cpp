@@ -14,9 +14,7 @@ namespace {
 
 constexpr int64_t kPartBytes = 64 << 10;
 
-}  // namespace
-
-uint64_t checksum_cpu(const std::vector<Piece>& pieces, int threads) {
+std::vector<Piece> parts_of(const std::vector<Piece>& pieces) {
     std::vector<Piece> parts;
     for (const Piece& piece : pieces) {
         element_count({piece.bytes});
@@ -24,16 +22,28 @@ uint64_t checksum_cpu(const std::vector<Piece>& pieces, int threads) {
             parts.push_back({piece.from + at, std::min(kPartBytes, piece.bytes - at)});
         }
     }
-    std::vector<uint64_t> sums(parts.size());
-    const spectral::Kernels& run = spectral::kernels();
-    threads::parallel_ranges(std::max(threads, 1), static_cast<int64_t>(parts.size()),
-                             [&](int, int64_t begin, int64_t end) {
-                                 for (int64_t i = begin; i < end; ++i) {
-                                     sums[i] = run.checksum(parts[i].from, parts[i].bytes, static_cast<uint64_t>(i));
-                                 }
-                             });
-    return run.checksum(reinterpret_cast<const unsigned char*>(sums.data()),
-                        static_cast<int64_t>(sums.size() * sizeof(uint64_t)), pieces.size());
+    return parts;
+}
+
+}  // namespace
+
+StartedChecksum::StartedChecksum(const std::vector<Piece>& pieces, int threads)
+    : parts_(parts_of(pieces)),
+      sums_(parts_.size()),
+      count_(pieces.size()),
+      region_(threads, static_cast<int64_t>(parts_.size()), sum_part, this) {}
+
+void StartedChecksum::sum_part(void* self, int, int64_t part) {
+    StartedChecksum& all = *static_cast<StartedChecksum*>(self);
+    const Piece& read = all.parts_[static_cast<size_t>(part)];
+    all.sums_[static_cast<size_t>(part)] =
+        spectral::kernels().checksum(read.from, read.bytes, static_cast<uint64_t>(part));
+}
+
+uint64_t StartedChecksum::result() {
+    region_.finish();
+    return spectral::kernels().checksum(reinterpret_cast<const unsigned char*>(sums_.data()),
+                                        static_cast<int64_t>(sums_.size() * sizeof(uint64_t)), count_);
 }
 
 }  // namespace cpm

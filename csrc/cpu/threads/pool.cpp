@@ -2,7 +2,8 @@
 // one. It ends when its pieces are done; no thread waits for one that has taken none. So a thread that the system has
 // not scheduled delays the others by at most the one piece that it holds.
 //
-//     caller     opens a region, wakes sleepers, takes pieces, closes the region, waits for pieces that others hold
+//     caller     opens a region, wakes sleepers, takes pieces, closes the region, waits for pieces that others hold;
+//                for a StartedRegion it does something else before it takes pieces
 //     worker     takes pieces of any open region | spins for the next one | sleeps
 //     segments   [ member 0 | member 1 | ... ]   a member takes the pieces of its own first, then those of the others:
 //                on a quiet machine a member gets the same pieces of every region, which are in its core's cache
@@ -13,6 +14,7 @@
 //
 // `python benchmarks/run.py --suite busy` measures it beside other programs (benchmarks/results/busy.json).
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <mutex>
@@ -125,18 +127,26 @@ struct Region {
 class Pool {
 public:
     void run(int members, int64_t pieces, Piece piece, void* context) {
+        if (Region* region = start(members, pieces, piece, context)) return finish(*region);
+        for (int64_t index = 0; index < pieces; ++index) piece(context, 0, index);
+    }
+
+    // Opens a region for the workers; null if there is no slot for it.
+    Region* start(int members, int64_t pieces, Piece piece, void* context) {
         start_workers(members - 1);
         const int slot = claim();
-        if (slot < 0) {
-            for (int64_t index = 0; index < pieces; ++index) piece(context, 0, index);
-            return;
-        }
+        if (slot < 0) return nullptr;
         Region& region = regions_[slot];
         region.fill(members, pieces, piece, context);
-        const uint32_t bit = uint32_t{1} << slot;
-        open_.fetch_or(bit);
+        open_.fetch_or(uint32_t{1} << slot);
         opened_.value.fetch_add(1);
         wake_workers(members - 1);
+        return &region;
+    }
+
+    // Takes part in a region until its end, and frees its slot.
+    void finish(Region& region) {
+        const uint32_t bit = uint32_t{1} << (&region - regions_);
         region.take_pieces(0);
         open_.fetch_and(~bit);
         region.wait_for_others();
@@ -245,13 +255,33 @@ std::atomic<Pool*>& current() {
     return pool;
 }
 
+// Returns how many of the members that are wanted may take part in so many pieces.
+int fitting(int members, int64_t pieces) {
+    return static_cast<int>(std::min<int64_t>({members < 1 ? 1 : members, kMaxMembers, pieces}));
+}
+
 }  // namespace
 
 void run_pieces(int members, int64_t pieces, Piece piece, void* context) {
-    if (members > kMaxMembers) members = kMaxMembers;
-    if (members > pieces) members = static_cast<int>(pieces);
-    if (members < 1) return;
-    current().load()->run(members, pieces, piece, context);
+    if (pieces < 1) return;
+    current().load()->run(fitting(members, pieces), pieces, piece, context);
+}
+
+StartedRegion::StartedRegion(int members, int64_t pieces, Piece piece, void* context)
+    : pieces_(pieces), piece_(piece), context_(context) {
+    members = fitting(members, pieces);
+    if (members < 2) return;
+    Pool* pool = current().load();
+    pool_ = pool;
+    region_ = pool->start(members, pieces, piece, context);
+}
+
+void StartedRegion::finish() {
+    if (finished_) return;
+    finished_ = true;
+    Pool* pool = current().load();
+    if (region_ != nullptr && pool == pool_) return pool->finish(*static_cast<Region*>(region_));
+    for (int64_t index = 0; index < pieces_; ++index) piece_(context_, 0, index);
 }
 
 int started_workers() { return current().load()->started(); }

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpm/threads.h"
+
 namespace cpm {
 
 struct Piece {
@@ -11,8 +13,23 @@ struct Piece {
     int64_t bytes;
 };
 
-// It is no protection against someone who constructs two memories with one sum. Any number of threads gives the same
-// sum. Throws std::invalid_argument for a negative size.
-uint64_t checksum_cpu(const std::vector<Piece>& pieces, int threads);
+// A sum that other threads begin to compute while the caller does something else. It is no protection against someone
+// who constructs two memories with one sum. Any number of threads gives the same sum.
+class StartedChecksum {
+public:
+    // Throws std::invalid_argument for a negative size.
+    StartedChecksum(const std::vector<Piece>& pieces, int threads);
+
+    // Waits for the sum, with the caller's help.
+    uint64_t result();
+
+private:
+    static void sum_part(void* self, int member, int64_t part);
+
+    std::vector<Piece> parts_;
+    std::vector<uint64_t> sums_;
+    uint64_t count_;
+    threads::StartedRegion region_;
+};
 
 }  // namespace cpm

@@ -20,6 +20,25 @@ using Piece = void (*)(void* context, int member, int64_t index);
 // own a place in memory. Pieces must not throw. Any number of threads may call this at once, and so may pieces.
 void run_pieces(int members, int64_t pieces, Piece piece, void* context);
 
+// A region that the other threads begin while the caller does something else; the caller takes part in its end.
+class StartedRegion {
+public:
+    // As run_pieces, whose pieces must not be changed by running twice: after a fork the child runs all of them again.
+    StartedRegion(int members, int64_t pieces, Piece piece, void* context);
+    ~StartedRegion() { finish(); }
+    StartedRegion(const StartedRegion&) = delete;
+    StartedRegion& operator=(const StartedRegion&) = delete;
+
+    // Takes pieces until none is left, and returns when all calls have returned. Later calls do nothing.
+    void finish();
+
+private:
+    int64_t pieces_;
+    Piece piece_;
+    void *context_, *pool_ = nullptr, *region_ = nullptr;  // region: null if no other thread takes part
+    bool finished_ = false;
+};
+
 template <typename Action>
 void parallel(int members, int64_t pieces, const Action& action) {
     if (members <= 1 || pieces <= 1) {
