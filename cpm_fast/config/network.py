@@ -18,6 +18,9 @@ CONCAT_SOURCES = ("features", "beliefs", "center")
 LARGEST_CENTER_POOL = 2 * STRIDE - 1
 # No network that runs is larger; a weights file may claim anything.
 MOST_STAGES, LARGEST_SIDE, MOST_CHANNELS, SMALLEST = 64, 8192, 1 << 15, 1e-3
+LARGEST_PIXEL = 1 << 16
+# Maps of a network that starts from larger weights overflow after a few layers.
+LARGEST_STD = 10
 # A finder has one part; its second map is 0 where a subject's side is so many pixels of the network's input.
 CENTER = Skeleton("subject", ("center",))
 SIDE_UNIT_PX = 64.0
@@ -174,13 +177,15 @@ class NetworkConfig:
         require(fine, "concat", f"an order of {sorted(wanted)}")
         require(self.norm in ("none", "batch"), "norm", "'none' or 'batch'")
         require(is_finite(self.dropout) and 0 <= self.dropout < 1, "dropout", "from 0 to below 1")
-        fine = self.init_std is None or (is_finite(self.init_std) and self.init_std > 0)
-        require(fine, "init_std", "positive or None")
+        fine = self.init_std is None or (is_finite(self.init_std) and 0 < self.init_std <= LARGEST_STD)
+        require(fine, "init_std", f"positive and at most {LARGEST_STD}, or None")
         require(self.color in ("bgr", "rgb"), "color", "'bgr' or 'rgb'")
-        for name in ("pixel_mean", "pixel_scale"):
+        for name, least in (("pixel_mean", 0), ("pixel_scale", SMALLEST)):
             values = getattr(self, name)
-            require(len(values) == 3 and all(is_finite(value) for value in values), name, "three finite numbers")
-        require(all(self.pixel_scale), "pixel_scale", "three numbers other than 0")
+            fine = len(values) == 3 and all(
+                is_finite(value) and least <= abs(value) <= LARGEST_PIXEL for value in values
+            )
+            require(fine, name, f"three finite numbers, each of a magnitude from {least:g} to {LARGEST_PIXEL}")
         fine = is_whole(self.padding_value) and 0 <= self.padding_value <= 255
         require(fine, "padding_value", "a whole number from 0 to 255")
         require(self.kind in ("pose", "find"), "kind", "'pose' or 'find'")
