@@ -59,7 +59,7 @@ def test_missing_fields_take_their_defaults():
         ({"margin": -1}, "margin must be a positive number"),
         ({"margin": 10**400}, "margin must be a positive number"),
         ({"cell_offset": float("nan")}, "cell_offset must be a finite number"),
-        ({"shared_trunk": 1}, "shared_trunk must be true or false"),
+        ({"shared_trunk": 1}, "shared_trunk must be True or False"),
         ({"center_sigma": 0}, "center_sigma must be a positive number from 0.001 to 8192, got 0"),
         ({"concat": ("features", "beliefs")}, r"concat must be an order of \['beliefs', 'center', 'features'\]"),
         ({"concat": ("features", "center")}, "concat must be an order of"),

@@ -147,6 +147,9 @@ class NetworkConfig:
                 raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
         make_plain(self)
+        require(isinstance(self.skeleton, Skeleton), "skeleton", "a Skeleton")
+        for name in ("input_size", "concat", "pixel_mean", "pixel_scale"):
+            require(isinstance(getattr(self, name), tuple), name, "a sequence")
         fine = is_whole(self.stages) and 1 <= self.stages <= MOST_STAGES
         require(fine, "stages", f"a whole number of at least 1 and at most {MOST_STAGES}")
         sides = self.input_size
@@ -154,13 +157,13 @@ class NetworkConfig:
             is_whole(side) and 0 < side <= LARGEST_SIDE and side % STRIDE == 0 for side in sides
         )
         require(fine, "input_size", f"(height, width), positive multiples of 8 of at most {LARGEST_SIDE}")
-        require(len(self.trunk) == 3 and all(self.trunk), "trunk", "three blocks of at least one convolution")
+        fine = isinstance(self.trunk, tuple) and len(self.trunk) == 3 and all(map(_are_convs, self.trunk))
+        require(fine and all(self.trunk), "trunk", "three blocks of at least one convolution")
         for block in self.trunk:
             _check_sums("trunk", block)
         for name in ("tail", "features", "first", "refine"):
+            require(_are_convs(getattr(self, name)), name, "a sequence of Conv")
             _check_sums(name, getattr(self, name))
-        for name in ("shared_trunk", "center_map", "background", "side_map"):
-            require(isinstance(getattr(self, name), bool), name, "true or false")
         require(is_whole(self.pool_kernel) and self.pool_kernel in (2, 3), "pool_kernel", "2 or 3")
         fine = is_whole(self.pool_padding) and self.pool_padding in ((0, 1) if self.pool_kernel == 3 else (0,))
         require(fine, "pool_padding", "0, or 1 with pool_kernel 3")
@@ -252,6 +255,10 @@ class NetworkConfig:
             return cls(**given)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"network config is not of its form: {error}") from None
+
+
+def _are_convs(convs: Any) -> bool:
+    return isinstance(convs, tuple) and all(isinstance(conv, Conv) for conv in convs)
 
 
 def _check_sums(name: str, convs: tuple[Conv, ...]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from cpm_fast.config import MAX_KERNEL, STRIDE
 from cpm_fast.ops import backend
-from cpm_fast.ops.memory import address_range, check_memory, check_storages, foreign_kind, storages_of
+from cpm_fast.ops.memory import address, address_range, check_memory, check_storages, foreign_kind, storages_of
 
 # (side, padding) of the windows of a maximum, two cells apart.
 Pool = tuple[int, int]
@@ -140,7 +140,8 @@ def bound_clone(source: torch.Tensor) -> Callable[[], torch.Tensor]:
     if not _native_copies(source):
         return partial(source.clone, memory_format=torch.channels_last)
     native = backend.native()
-    like = partial(torch.empty, source.shape, dtype=source.dtype, memory_format=torch.channels_last)
+    kind = {"dtype": source.dtype, "device": source.device, "memory_format": torch.channels_last}
+    like = partial(torch.empty, source.shape, **kind)
     params = native.CopyMaps(sizes=source.shape, from_strides=source.stride(), to_strides=like().stride())
     check_memory("source", source)
     storages = storages_of({"source": source})
@@ -148,7 +149,7 @@ def bound_clone(source: torch.Tensor) -> Callable[[], torch.Tensor]:
     def call() -> torch.Tensor:
         check_storages(storages)
         target = like()
-        native.copy_maps_cpu(source.data_ptr(), target.data_ptr(), params, backend.threads())
+        native.copy_maps_cpu(source.data_ptr(), address("target", target), params, backend.threads())
         return target
 
     return call

@@ -62,14 +62,17 @@ def check_score(value: Any, name: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a number of NumPy as one of Python, a list or an array of one axis as a tuple of such, others as they are.
+    """Return a number or bool of NumPy as one of Python, a list or an array of one axis as a tuple, others as they are.
 
     >>> import numpy as np
-    >>> plain(np.int64(3)), plain(np.array([0.5, 1.0])), plain([np.uint8(8), "a"]), plain(True)
+    >>> plain(np.int64(3)), plain(np.array([0.5, 1.0])), plain([np.uint8(8), "a"]), plain(np.True_)
     (3, (0.5, 1.0), (8, 'a'), True)
     """
     if isinstance(value, bool):
         return value
+    # NumPy's, without importing it: its bools are of no abstract kind.
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -80,9 +83,17 @@ def plain(value: Any) -> Any:
 
 
 def make_plain(config: Any) -> None:
-    """Put `plain` values into the fields of a frozen dataclass, so that it compares, hashes and goes into JSON."""
+    """Put `plain` values into the fields of a frozen dataclass, so that it compares, hashes and goes into JSON.
+
+    Raises:
+        ValueError: a field that is True or False by default has another kind of value. All of these count as true, even
+            "no".
+    """
     for field in dataclasses.fields(config):
-        object.__setattr__(config, field.name, plain(getattr(config, field.name)))
+        value = plain(getattr(config, field.name))
+        if isinstance(field.default, bool) and not isinstance(value, bool):
+            raise ValueError(f"{field.name} must be True or False, got {value!r:.80}")
+        object.__setattr__(config, field.name, value)
 
 
 def number_array(values: Any, name: str, shape: str = "") -> np.ndarray:

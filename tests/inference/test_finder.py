@@ -286,7 +286,7 @@ def test_rejects(finder_file: Path) -> None:
         ({"background": True}, "background must be false with kind 'find'"),
         ({"kind": "guess"}, "kind must be 'pose' or 'find'"),
         ({"kind": "pose", "side_map": False}, "side_map must be true with kind 'pose'"),
-        ({"side_map": 1}, "side_map must be true or false"),
+        ({"side_map": 1}, "side_map must be True or False"),
         ({"find_score": float("nan")}, "find_score must be a finite number"),
         ({"finder": 3}, "finder must be a name or file of weights"),
     ],

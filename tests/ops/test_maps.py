@@ -79,6 +79,12 @@ def test_a_bound_clone_is_a_new_tensor_of_the_current_values(dtype):
     assert torch.equal(earlier, kept)
 
 
+def test_a_bound_clone_is_where_its_source_is():
+    source = channels_last(*SIZE)
+    with torch.device("meta"):
+        assert torch.equal(bound_clone(source)(), source)
+
+
 def test_a_bound_clone_of_memory_that_is_gone_is_refused():
     source = channels_last(*SIZE)
     clone = bound_clone(source)

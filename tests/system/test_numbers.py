@@ -75,6 +75,31 @@ def test_other_values_are_refused_by_the_field_s_name(config, name, value):
             dataclasses.replace(config, **{name: wrong})
 
 
+FLAGS = [
+    pytest.param(config, field.name, id=f"{type(config).__name__}.{field.name}")
+    for config in CONFIGS
+    for field in dataclasses.fields(config)
+    if isinstance(field.default, bool)
+]
+
+
+@pytest.mark.parametrize(("config", "name"), FLAGS)
+def test_flags_are_bools(config, name):
+    before = getattr(config, name)
+    assert getattr(dataclasses.replace(config, **{name: np.bool_(before)}), name) is before
+    for wrong in ("no", "", 0, 1, None, (), [False], torch.tensor(False), np.array(False)):
+        with pytest.raises(ValueError, match=f"{name} must be True or False, got"):
+            dataclasses.replace(config, **{name: wrong})
+
+
+@pytest.mark.parametrize("kind", [NetworkConfig, TrainingConfig, AugmentationConfig])
+def test_fields_of_other_kinds_are_refused_by_name(kind):
+    for field in dataclasses.fields(kind):
+        for wrong in (object(), b"3", {"a": 3}):
+            with pytest.raises(ValueError, match=f"^{field.name}"):
+                kind(**{field.name: wrong})
+
+
 @pytest.mark.parametrize("name", ["stages", "kernel", "channels", "batch", "seed", "jpeg_quality", "threads"])
 def test_floats_are_no_whole_numbers(name):
     config = next(each for each in CONFIGS if hasattr(each, name))
