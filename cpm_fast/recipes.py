@@ -13,9 +13,8 @@ from cpm_fast.system.numbers import is_finite, is_whole, make_plain
 # Larger values prevent learning, and overflow.
 SCALES = (0.01, 100.0)
 LARGEST_PX, LARGEST_COUNT, LARGEST_EPOCHS, LARGEST_FACTOR, LARGEST_SEED = 1e4, 1 << 20, 1e7, 1e6, 1 << 40
-SMALLEST_ROBUST = 1e-6
 # `gaussian_targets` takes no narrower peaks.
-SMALLEST_SIGMA = 1e-3
+SMALLEST_ROBUST, SMALLEST_SIGMA = 1e-6, 1e-3
 SCHEMES = ("joint", "stagewise", "stagewise_then_joint", "final_only")
 
 
@@ -185,8 +184,7 @@ class TrainingConfig:
         require(self.scheme in SCHEMES, "scheme", f"one of {list(SCHEMES)}")
         require(is_finite(self.average) and 0 <= self.average < 1, "average", "from 0 to below 1")
         factors = self.stage_factors
-        fine = isinstance(factors, tuple)
-        fine = fine and all(is_finite(factor) and 0 < factor <= LARGEST_FACTOR for factor in factors)
+        fine = isinstance(factors, tuple) and all(is_finite(each) and 0 < each <= LARGEST_FACTOR for each in factors)
         require(fine, "stage_factors", "positive numbers")
         rates = ("learning_rate", "step_factor", "stage1_factor", "trunk_factor", "bias_factor")
         most = dict.fromkeys(rates, LARGEST_FACTOR) | {
@@ -198,8 +196,7 @@ class TrainingConfig:
             fine = is_finite(getattr(self, name)) and 0 < getattr(self, name) <= limit
             require(fine, name, f"a positive number of at most {limit:g}")
         require(self.part_sigma >= SMALLEST_SIGMA, "part_sigma", f"at least {SMALLEST_SIGMA:g} box pixels")
-        fine = isinstance(self.augmentation, AugmentationConfig)
-        require(fine, "augmentation", "an AugmentationConfig")
+        require(isinstance(self.augmentation, AugmentationConfig), "augmentation", "an AugmentationConfig")
         for name in ("weight_decay", "clip_norm", "robust"):
             fine = is_finite(getattr(self, name)) and 0 <= getattr(self, name) <= LARGEST_FACTOR
             require(fine, name, f"0 or more and at most {LARGEST_FACTOR:g}")

@@ -3,8 +3,8 @@
 They run at every call of an engine that is not frozen, with caches that the call before has filled with maps: each
 object that Python looks at then costs a miss. So the comparisons are `map`s over PyTorch's and Python's own functions
 on what was found before. For `compact-lsp`, whose call takes 14 ms on two Zen 3 cores, times after 40 MB of other data:
-1.0 ms by a walk over the modules, 0.7 by comparing a `Structure`; 0.3 of both read the weights, which other threads now
-do meanwhile.
+1.0 ms by a walk over the modules, 0.7 by comparing a `Structure`; 0.3 of both went into reading the weights, which
+other threads do meanwhile now.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class Engine:
             known = self._known(last)
             return None if known is None and self._check_odd() else self._fresh(known, ahead)
         finally:
-            # After an exception nobody may read memory that its owner then releases.
+            # After an exception the owner may release the memory, so no thread may still be reading it.
             if ahead is not None:
                 ahead.result()
 

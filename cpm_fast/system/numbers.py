@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, bool):
         return value
-    # NumPy's, without importing it: its bools are of no abstract kind.
+    # NumPy's bools, recognized by name: this module does not import NumPy.
     if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     if isinstance(value, Integral):
@@ -86,8 +86,7 @@ def make_plain(config: Any) -> None:
     """Put `plain` values into the fields of a frozen dataclass, so that it compares, hashes and goes into JSON.
 
     Raises:
-        ValueError: a field that is True or False by default has another kind of value. All of these count as true, even
-            "no".
+        ValueError: a field that is True or False by default has another kind of value. "no" would count as true.
     """
     for field in dataclasses.fields(config):
         value = plain(getattr(config, field.name))
