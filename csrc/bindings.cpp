@@ -12,6 +12,7 @@
 
 #include "cpm/abi.h"
 #include "cpm/batch_norm.h"
+#include "cpm/chain.h"
 #include "cpm/checksum.h"
 #include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
@@ -103,6 +104,29 @@ void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bia
                      const cpm::DirectConv& params, bool relu, std::uintptr_t workspace, int threads) {
     cpm::direct_conv_cpu(pointer<const float>(x), pointer<const float>(packed), pointer<const float>(bias),
                          pointer<float>(out), params, relu, pointer<float>(workspace), threads);
+}
+
+void add_spectral_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t spectra, std::uintptr_t bias,
+                       std::uintptr_t out, const cpm::SpectralConv& params, bool relu) {
+    chain.spectral_conv(pointer<const float>(x), pointer<const float>(spectra), pointer<const float>(bias),
+                        pointer<float>(out), params, relu);
+}
+
+void add_direct_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias,
+                     std::uintptr_t out, const cpm::DirectConv& params, bool relu) {
+    chain.direct_conv(pointer<const float>(x), pointer<const float>(packed), pointer<const float>(bias),
+                      pointer<float>(out), params, relu);
+}
+
+void add_copy_maps(cpm::Chain& chain, std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& params) {
+    chain.copy_maps(pointer<const float>(from), pointer<float>(to), params);
+}
+
+// Returns (next, images).
+std::pair<int64_t, std::vector<int64_t>> run_chain(const cpm::Chain& chain, int64_t first, std::uintptr_t workspace,
+                                                   int64_t budget, int threads) {
+    cpm::Chain::Progress progress = chain.run(first, pointer<float>(workspace), budget, threads);
+    return {progress.next, std::move(progress.images)};
 }
 
 void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& params, int threads) {
@@ -254,6 +278,13 @@ PYBIND11_MODULE(_C, m) {
     m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
     m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
+    py::class_<cpm::Chain>(m, "Chain")
+        .def(py::init<>())
+        .def("spectral_conv", &add_spectral_conv)
+        .def("direct_conv", &add_direct_conv)
+        .def("copy_maps", &add_copy_maps)
+        .def("workspace", &cpm::Chain::workspace)
+        .def("run", &run_chain, no_gil);
     py::class_<cpm::StartedChecksum>(m, "StartedChecksum")
         .def(py::init(&start_checksum))
         .def("result", &cpm::StartedChecksum::result, no_gil);

@@ -1,5 +1,7 @@
 """A network on the CPU as calls bound to buffers: they are checked once, and no call allocates or copies a map.
 
+Layers of native code that follow one another run as one call.
+
 A convolution's finished rows are pooled before they leave the cache, and every map of a concatenation is written to its
 place at once. So the largest map of the released network, the output of both first convolutions, never exists.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -17,8 +20,10 @@ from cpm_fast.model.cpm import middle_center_map
 from cpm_fast.model.groups import Group
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import Walk, center_pool, max_pool
+from cpm_fast.ops.bound.chain import Call, joined
+from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_sum, copy_maps
 from cpm_fast.ops.direct_conv import bound_direct_conv
-from cpm_fast.ops.maps import Pool, bound_center_pool, bound_clone, bound_copy, bound_sum, copy_maps
+from cpm_fast.ops.maps import Pool
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
 
 # Maps begin at whole cache lines, in floats.
@@ -93,6 +98,7 @@ class Program:
                 assert each.whole.tensor is not None
                 each.tensor = each.whole.tensor[:, each.offset : each.offset + each.channels]
         self.calls = self.bind(groups, kernels)
+        self.joined = tuple(joined(chain.from_iterable(self.calls)))
         self.center_map: torch.Tensor | None = None
         outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
         self.clones = [bound_clone(self.tensor(name)) for name in outputs]
@@ -138,8 +144,8 @@ class Program:
         assert tensor is not None
         return tensor
 
-    def bind(self, groups: tuple[Group, ...], kernels: dict[str, Kernel]) -> list[Callable[[], object]]:
-        """Return the call of every group that is not fused into another, in order."""
+    def bind(self, groups: tuple[Group, ...], kernels: dict[str, Kernel]) -> list[list[Call]]:
+        """Return the calls of every group that is not fused into another, in order."""
         binding = _Bind(self, kernels)
         binding.over(groups, {IMAGE: self.tensor(IMAGE), CENTER_MAP: torch.empty(0)})
         return binding.calls
@@ -156,12 +162,14 @@ class Program:
         """
         copy_maps(crops, self.tensor(IMAGE))
         self.center_map = center_map
-        for group, call in zip(self.groups, self.calls, strict=True):
-            if timed is None:
+        if timed is None:
+            for call in self.joined:
                 call()
-            else:
+        else:
+            for group, calls in zip(self.groups, self.calls, strict=True):
                 started = time.perf_counter()
-                call()
+                for call in calls:
+                    call()
                 timed(group.name, time.perf_counter() - started)
         return [clone() for clone in self.clones]
 
@@ -171,7 +179,7 @@ class _Bind(Walk[Group, torch.Tensor]):
 
     def __init__(self, program: Program, kernels: dict[str, Kernel]) -> None:
         self.program, self.kernels = program, kernels
-        self.calls: list[Callable[[], object]] = []
+        self.calls: list[list[Call]] = []
 
     def out(self, node: Group) -> torch.Tensor:
         return self.program.tensor(self.program.written(node).name)
@@ -181,22 +189,22 @@ class _Bind(Walk[Group, torch.Tensor]):
         window: Pool | None = None if pool is None else (pool.first.kernel, pool.first.padding)
         out = self.out(node)
         if kernel.tile is None:
-            self.calls.append(bound_direct_conv(x, kernel.weight, kernel.bias, relu, window, out))
+            self.calls.append([bound_direct_conv(x, kernel.weight, kernel.bias, relu, window, out)])
         else:
             arguments = (x, kernel.weight, kernel.bias, relu, kernel.side, window, out, kernel.plain)
-            self.calls.append(bound_spectral_conv(*arguments))
+            self.calls.append([bound_spectral_conv(*arguments)])
         return out
 
     def add(self, node: Group, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:
         out = self.out(node)
-        self.calls.append(bound_sum(x, earlier, node.first.relu, out))
+        self.calls.append([bound_sum(x, earlier, node.first.relu, out)])
         return out
 
     def pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
         out = self.out(node)
         if node.name in self.program.fused:
             return out
-        self.calls.append(lambda: copy_maps(max_pool(node.first, x), out))
+        self.calls.append([lambda: copy_maps(max_pool(node.first, x), out)])
         return out
 
     def center_pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
@@ -211,24 +219,19 @@ class _Bind(Walk[Group, torch.Tensor]):
             else:
                 average(program.center_map)
 
-        self.calls.append(call)
+        self.calls.append([call])
         return out
 
     def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
         """Copy the maps that were not written to their place at once."""
         out, offset = self.out(node), 0
-        copies: list[Callable[[], object]] = []
+        copies: list[Call] = []
         for name, part in zip(node.inputs, parts, strict=True):
             place = self.program.maps[name]
             if place.whole is not self.program.maps[node.name]:
                 copies.append(bound_copy(part, out[:, offset : offset + place.channels]))
             offset += place.channels
-
-        def call() -> None:
-            for copy in copies:
-                copy()
-
-        self.calls.append(call)
+        self.calls.append(copies)
         return out
 
     def split(self, node: Group, made: torch.Tensor) -> list[torch.Tensor]:

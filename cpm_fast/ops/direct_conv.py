@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from cpm_fast.config import MAX_KERNEL
 from cpm_fast.ops import backend
+from cpm_fast.ops.bound.chain import BoundLayer, Chain
 from cpm_fast.ops.maps import (
     NO_POOL,
     Pool,
@@ -19,7 +19,7 @@ from cpm_fast.ops.maps import (
     out_shape,
     pitch_of,
 )
-from cpm_fast.ops.memory import address, check_memory, check_storage, check_storages, storages_of
+from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.ops.registration import check_no_gradient, refuse_gradient
 from cpm_fast.ops.spectral.checks import check_tensors
 from cpm_fast.ops.spectral.workspace import workspaces
@@ -108,7 +108,7 @@ def bound_direct_conv(
     relu: bool,
     pool: Pool | None,
     out: torch.Tensor,
-) -> Callable[[], None]:
+) -> Chain:
     """Bind `direct_conv` to these tensors, checked once: every call reads their current values, and writes out.
 
     Raises:
@@ -118,20 +118,12 @@ def bound_direct_conv(
     _check(x, packed, bias, pool, out)
     if pitch_of(x) is None or not bias.is_contiguous():
         raise ValueError("x must be in channels_last, or channels of such a map, and bias contiguous")
-    native, params = backend.native(), _params(x, packed, bias, pool or NO_POOL, out)
-    tensors = {"x": x, "packed": packed, "bias": bias, "out": out}
-    for name, tensor in tensors.items():
-        check_memory(name, tensor)
-    storages = storages_of(tensors)
+    params = _params(x, packed, bias, pool or NO_POOL, out)
 
-    def call() -> None:
-        check_storages(storages)
-        threads = backend.threads()
-        workspace = workspaces.take(native.direct_workspace(params, threads))
-        addresses = (tensor.data_ptr() for tensor in tensors.values())
-        native.direct_conv_cpu(*addresses, params, relu, workspace.data_ptr(), threads)
+    def add(native: Any, *addresses: int) -> None:
+        native.direct_conv(*addresses, params, relu)
 
-    return call
+    return Chain([BoundLayer({"x": x, "packed": packed, "bias": bias, "out": out}, add)])
 
 
 def _check(

@@ -5,11 +5,10 @@ The two halves of the spectral form of `context_conv`: `transform_weight` once, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.bound.chain import Chain
 from cpm_fast.ops.maps import NO_POOL, Pool, check_out, check_pool, check_weight, note_written, pitch_of
 from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.registration import check_no_gradient
@@ -135,7 +134,7 @@ def bound_spectral_conv(
     pool: Pool | None,
     out: torch.Tensor,
     weight: torch.Tensor | None = None,
-) -> Callable[[], None]:
+) -> Chain:
     """Bind `spectral_conv` to these tensors, checked once: every call reads their current values, and writes out.
 
     A call costs a few microseconds beside its work; an op called by its name costs forty. Arguments and

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.bound.maps import copy_maps
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.direct_conv import bound_direct_conv, direct_conv, pack_weight
 from cpm_fast.ops.gaussian_targets import gaussian_targets
-from cpm_fast.ops.maps import copy_maps, pitch_of
+from cpm_fast.ops.maps import pitch_of
 from cpm_fast.ops.memory import address
 from cpm_fast.ops.merge_peaks import merge_peaks
 from cpm_fast.ops.peaks import peaks

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -16,18 +15,15 @@ import torch.nn.functional as F
 from cpm_fast.kernels.fourier import frequencies
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
+from cpm_fast.ops.bound.chain import BoundLayer, Chain
 from cpm_fast.ops.cuda import capability_of, mode_of
 from cpm_fast.ops.maps import NO_POOL, Pool, out_shape, pitch_of
-from cpm_fast.ops.memory import address, check_memory, check_storages, optional_address, storages_of
+from cpm_fast.ops.memory import address, optional_address
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.checks import tile_of
 from cpm_fast.ops.spectral.plain_sums import convolve_directly, weight_of
-from cpm_fast.ops.spectral.workspace import spectra_workspaces, workspaces
+from cpm_fast.ops.spectral.workspace import WORKSPACE_BYTES, spectra_workspaces, workspaces
 from cpm_fast.reference.direct_conv import BLOCK
-
-# Memory that each calling thread keeps between calls. With less the weights are read several times per image, with
-# more the spectra of a chunk of tiles leave the caches.
-WORKSPACE_BYTES = 64 * 2**20
 
 
 def bound_conv(
@@ -39,26 +35,18 @@ def bound_conv(
     pool: Pool,
     out: torch.Tensor,
     weight: torch.Tensor | None,
-) -> Callable[[], None]:
+) -> Chain:
     """Return the convolution of these very tensors, which have been checked, on the CPU; spectra are of weight."""
-    native, params = backend.native(), _params(x, len(bias), kernel, tile_of(spectra), pool, out)
-    tensors = {"x": x, "spectra": spectra, "bias": bias, "out": out}
-    for name, tensor in tensors.items():
-        check_memory(name, tensor)
-    storages = storages_of(tensors)
-    floats = lru_cache(maxsize=8)(partial(native.spectral_workspace, params, WORKSPACE_BYTES))
+    params = _params(x, len(bias), kernel, tile_of(spectra), pool, out)
 
-    def call() -> None:
-        check_storages(storages)
-        threads = backend.threads()
-        workspace = workspaces.take(floats(threads))
-        pointers = x.data_ptr(), 0, spectra.data_ptr(), bias.data_ptr(), out.data_ptr()
-        wide = native.spectral_conv_cpu(*pointers, params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads)
-        if wide:
-            taps = weight_of(spectra, kernel, len(bias)) if weight is None else weight
-            convolve_directly(wide, x, None, taps, bias, relu, pool, out)
+    def add(native: Any, *addresses: int) -> None:
+        native.spectral_conv(*addresses, params, relu)
 
-    return call
+    def mend(images: list[int]) -> None:
+        taps = weight_of(spectra, kernel, len(bias)) if weight is None else weight
+        convolve_directly(images, x, None, taps, bias, relu, pool, out)
+
+    return Chain([BoundLayer({"x": x, "spectra": spectra, "bias": bias, "out": out}, add, mend)])
 
 
 torch.library.define(

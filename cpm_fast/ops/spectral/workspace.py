@@ -6,6 +6,10 @@ import threading
 
 import torch
 
+# Memory that each calling thread keeps between calls. With less the weights are read several times per image, with
+# more the spectra of a chunk of tiles leave the caches.
+WORKSPACE_BYTES = 64 * 2**20
+
 
 class Workspace(threading.local):
     """One buffer for each calling thread, as large as its largest call has needed."""

@@ -7,7 +7,7 @@ import torch
 
 from cpm_fast.model.layers import Layer
 from cpm_fast.model.walk import center_pool
-from cpm_fast.ops.maps import bound_center_pool, bound_clone, bound_copy, bound_sum
+from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_sum
 
 SIZE = (2, 5, 7, 6)
 
