@@ -2,7 +2,8 @@
 
 CHECKOUT is a checkout of another commit, with that commit installed in its own environment, CHECKOUT/.venv. Every
 measurement has a process of its own, since a process's memory decides on some of its speed: the medians of one build's
-processes differ more than two builds do. A build's figure is the median of them.
+processes differ more than two builds do. A build's figure is the median of them; a ratio is the median of the rounds'
+ratios, because a machine's speed changes from round to round too.
 """
 
 from __future__ import annotations
@@ -72,12 +73,15 @@ def compared(builds: Sequence[Build], row: tuple[str, int, int], rounds: int) ->
     result: dict[str, Any] = {"name": f"{network}, batch {batch}", "network": network, "batch": batch, "calls": calls}
     for name, each in processes.items():
         medians = [median(seconds) for seconds in each]
-        tails = [float(np.quantile(seconds, TAIL)) for seconds in each]
-        result[name] = {"median_s": median(medians), "p95_s": median(tails), "medians_s": medians}
-    earlier, this = (result[build.name] for build in builds)
-    result["ratio"] = earlier["median_s"] / this["median_s"]
-    result["p95_ratio"] = earlier["p95_s"] / this["p95_s"]
+        result[name] = {"median_s": median(medians), "p95_s": median(map(tail, each)), "medians_s": medians}
+    earlier, this = (processes[build.name] for build in builds)
+    result["ratio"] = median(median(a) / median(b) for a, b in zip(earlier, this, strict=True))
+    result["p95_ratio"] = median(tail(a) / tail(b) for a, b in zip(earlier, this, strict=True))
     return result
+
+
+def tail(seconds: Sequence[float]) -> float:
+    return float(np.quantile(seconds, TAIL))
 
 
 def line(result: dict[str, Any]) -> str:
