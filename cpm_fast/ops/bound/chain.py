@@ -34,7 +34,7 @@ class BoundLayer:
 class Chain:
     """Layers as one call, which reads the current values of their tensors.
 
-    A call from Python takes 15 to 20 us beside the layer's work, since the work has filled the caches with maps.
+    A call from Python takes 15 to 20 us beside the layer's work, because the work has filled the caches with maps.
 
     Args:
         layers: with tensors on the CPU, whose shapes, types and layouts have been checked.
@@ -70,7 +70,7 @@ class Chain:
         native, threads, floats = self.native, backend.threads(), self.floats
         done = 0
         while done < len(self.layers):
-            # It returns early for the images of a layer, and for Python to look at signals.
+            # The native chain returns early for images that a layer has left, and for Python to handle signals.
             workspace = workspaces.take(floats(threads))
             done, left = native.run(done, workspace.data_ptr(), WORKSPACE_BYTES, threads)
             if left:
