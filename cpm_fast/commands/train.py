@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cpm_fast.config import NetworkConfig, preset, widened
-from cpm_fast.data.open import open_dataset
+from cpm_fast.data.open import DRAWN, open_dataset
 from cpm_fast.data.sample import Dataset, Subset, hold_out
 from cpm_fast.data.scenes.backgrounds import Backgrounds
 from cpm_fast.data.subjects import Subjects
@@ -29,7 +29,7 @@ from cpm_fast.weights import weights_file
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
 # The most samples for which a run starts from these weights by the recipe "few".
 FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 2
-DEFAULT_RECIPE, DRAWN = "modern", "synthetic"
+DEFAULT_RECIPE = "modern"
 FIND_PRESET, FIND_RECIPE = "finder", "find"
 
 
@@ -183,7 +183,7 @@ def _check_same(options: argparse.Namespace, run: _RunConfig, folder: Path) -> N
 def _few(options: argparse.Namespace, specs: list[str]) -> int:
     """Return the number of training samples if they are few and the defaults hold; otherwise 0."""
     chosen = options.recipe is not None or options.init is not None or options.preset != FEW_PRESET
-    if chosen or any(spec.partition(":")[0] == DRAWN for spec in specs):
+    if chosen or any(spec.partition(":")[0] in DRAWN for spec in specs):
         return 0
     datasets = [open_dataset(spec) for spec in specs]
     counts = _hold_out_counts(datasets, options.hold_out)

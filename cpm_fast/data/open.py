@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpm_fast.data.corrected import Corrected, read_corrections
+from cpm_fast.data.drawn.scenes import DrawnScenes
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.files.hdf5 import check_hdf5, open_hdf5
 from cpm_fast.data.files.json_file import starts_list
@@ -18,7 +19,11 @@ from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
 from cpm_fast.data.formats.table import PartsTable
 from cpm_fast.data.sample import Dataset
 
-SYNTHETIC_COUNT = 8000
+# Drawn data by its word, and its usual count: of figures or of scenes.
+DRAWN: dict[str, tuple[Callable[[int, int], Dataset], int]] = {
+    "synthetic": (DrawnFigures, 8000),
+    "synthetic-scenes": (DrawnScenes, 2000),
+}
 CORRECTED = "corrected"
 # The file of a DeepLabCut project.
 PROJECT_FILE = "config.yaml"
@@ -40,8 +45,9 @@ def open_dataset(spec: str | Path) -> Dataset:
     """Open a dataset by path or word.
 
     Args:
-        spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures), or a file or folder as listed
-            in `KNOWN`, or "corrected:FILE:DATA": any of these with the labels that a file of corrections changes.
+        spec: "synthetic" or "synthetic:COUNT" or "synthetic:COUNT:SEED" (drawn figures); the same with
+            "synthetic-scenes" (pictures of one to six drawn figures); a file or folder as listed in `KNOWN`; or
+            "corrected:FILE:DATA": any of these with the labels that a file of corrections changes.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -55,14 +61,15 @@ def open_dataset(spec: str | Path) -> Dataset:
     if str(spec).partition(":")[0] == CORRECTED:
         return _open_corrected(str(spec))
     word, *numbers = str(spec).split(":")
-    if word == "synthetic":
+    if word in DRAWN:
         if len(numbers) > 2 or not all(number.isdigit() for number in numbers):
-            raise ValueError(f"data must be synthetic, synthetic:COUNT or synthetic:COUNT:SEED, got {spec!r}")
-        count, seed = [int(number) for number in numbers] + [SYNTHETIC_COUNT, 0][len(numbers) :]
-        return DrawnFigures(count, seed)
+            raise ValueError(f"data must be {word}, {word}:COUNT or {word}:COUNT:SEED, got {spec!r}")
+        drawn, usual = DRAWN[word]
+        count, seed = [int(number) for number in numbers] + [usual, 0][len(numbers) :]
+        return drawn(count, seed)
     path = Path(spec)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder (data may also be the word synthetic)")
+        raise FileNotFoundError(f"{path}: no such file or folder (data may also be the word {' or '.join(DRAWN)})")
     if path.is_dir():
         return _open_folder(path)
     if not path.is_file():

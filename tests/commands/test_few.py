@@ -60,7 +60,14 @@ def test_many_samples_do_not(given):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--recipe", "modern"), ("--preset", "cpm6"), ("--data", "synthetic:9", "--hold-out", "1")], ids=str
+    "arguments",
+    [
+        ("--recipe", "modern"),
+        ("--preset", "cpm6"),
+        ("--data", "synthetic:9", "--hold-out", "1"),
+        ("--data", "synthetic-scenes:9", "--hold-out", "1"),
+    ],
+    ids=str,
 )
 def test_what_was_asked_for_is_not_changed(given, arguments):
     _, config, _, more = run(given, "--hold-out", "2", *arguments)

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from cpm_fast.commands.options.early import DRAWN_WORDS
+from cpm_fast.data.drawn.scenes import DrawnScenes
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.formats.annotation_set import AnnotationSet
 from cpm_fast.data.formats.coco import CocoKeypoints
@@ -14,20 +16,23 @@ from cpm_fast.data.formats.flic import FramesInCinema
 from cpm_fast.data.formats.lsp import LeedsSports
 from cpm_fast.data.formats.mpii import MpiiJson, MpiiRelease
 from cpm_fast.data.formats.table import PartsTable
-from cpm_fast.data.open import SYNTHETIC_COUNT, open_dataset
+from cpm_fast.data.open import DRAWN, open_dataset
 from support import frames
 from support.matlab import structs
 
 ROWS = "image,nose_x,nose_y,tail_x,tail_y\na.png,1,2,3,4\n"
 
 
-@pytest.mark.parametrize(
-    ("word", "count", "seed"),
-    [("synthetic", SYNTHETIC_COUNT, 0), ("synthetic:24", 24, 0), ("synthetic:24:3", 24, 3)],
-)
-def test_drawn_figures_by_word(word, count, seed):
-    dataset = open_dataset(word)
-    assert isinstance(dataset, DrawnFigures) and (len(dataset), dataset.seed) == (count, seed)
+@pytest.mark.parametrize(("word", "kind"), [("synthetic", DrawnFigures), ("synthetic-scenes", DrawnScenes)])
+@pytest.mark.parametrize(("numbers", "count", "seed"), [("", None, 0), (":24", 24, 0), (":24:3", 24, 3)])
+def test_drawn_data_by_word(word, kind, numbers, count, seed):
+    dataset = open_dataset(word + numbers)
+    assert isinstance(dataset, kind) and dataset.name == word
+    assert (dataset.count, dataset.seed) == (DRAWN[word][1] if count is None else count, seed)
+
+
+def test_the_command_accepts_every_word_of_drawn_data():
+    assert set(DRAWN_WORDS) == set(DRAWN)
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
@@ -127,10 +132,11 @@ def test_nothing_that_is_known(tmp_path, files, spec, error, message):
         open_dataset(tmp_path / spec)
 
 
-@pytest.mark.parametrize("word", ["synthetic:", "synthetic:-3", "synthetic:many", "synthetic:1:2:3", "synthetic:0"])
-def test_words_that_are_none(word):
-    with pytest.raises(ValueError, match="data must be synthetic, synthetic:COUNT or|count must be at least 1"):
-        open_dataset(word)
+@pytest.mark.parametrize("word", ["synthetic", "synthetic-scenes"])
+@pytest.mark.parametrize("numbers", [":", ":-3", ":many", ":1:2:3", ":0"])
+def test_words_that_are_none(word, numbers):
+    with pytest.raises(ValueError, match=f"data must be {word}, {word}:COUNT or|count must be at least 1"):
+        open_dataset(word + numbers)
 
 
 def test_deeplabcut_s_config_means_its_project(tmp_path):

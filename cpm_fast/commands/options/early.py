@@ -11,7 +11,8 @@ from cpm_fast.system.words import meant
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 # Data named by a word: drawn figures, or corrections of other data, which are checked when they are opened.
-WORDS = ("synthetic", "corrected")
+DRAWN_WORDS = ("synthetic", "synthetic-scenes")
+WORDS = (*DRAWN_WORDS, "corrected")
 
 
 def check_paths(options: argparse.Namespace) -> None:
@@ -27,7 +28,8 @@ def check_paths(options: argparse.Namespace) -> None:
     data = getattr(options, "data", None) or ()
     for spec in [data] if isinstance(data, str) else data:
         if str(spec).split(":")[0] not in WORDS and not Path(spec).exists():
-            raise FileNotFoundError(f"{spec}: no such file or folder (data may also be the word synthetic)")
+            words = " or ".join(DRAWN_WORDS)
+            raise FileNotFoundError(f"{spec}: no such file or folder (data may also be the word {words})")
     for name in ("predictions", "boxes"):
         given = getattr(options, name, None)
         if given is not None and not Path(given).exists():

@@ -22,8 +22,8 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         action="append",
         metavar="DATA",
-        help="synthetic[:COUNT[:SEED]], or a file or folder of LSP, MPII, FLIC, COCO, DeepLabCut, "
-        "DeepPoseKit, or a CSV of your own; may be repeated (default: synthetic)",
+        help="synthetic[:COUNT[:SEED]] or synthetic-scenes[:COUNT[:SEED]], or a file or folder of LSP, MPII, FLIC, "
+        "COCO, DeepLabCut, DeepPoseKit, or a CSV of your own; may be repeated (default: synthetic)",
     )
     parser.add_argument(
         "--project",

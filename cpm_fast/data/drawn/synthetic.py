@@ -128,7 +128,7 @@ def draw_sample(rng: np.random.Generator, name: str, subject: bool = True) -> Sa
     parts[~labeled] = np.nan
     others_parts = np.array([other.parts_image() for other in others]).reshape(-1, len(LSP), 2)
     return Sample(
-        image=_camera(rng, image),
+        image=camera(rng, image),
         parts_image=parts,
         labeled=labeled,
         roi=Roi.from_parts(parts, labeled, LSP),
@@ -170,8 +170,11 @@ def _place(rng: np.random.Generator, figure: Figure, head_px: float) -> tuple[tu
     return (int(height), int(width)), rng.uniform(first, last)
 
 
-def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Draw a gradient with a rough texture, perhaps a floor, and rectangles, lines, circles and sticks like limbs."""
+def draw_background(rng: np.random.Generator, height: int, width: int, clutter: float = 1.0) -> np.ndarray:
+    """Draw a gradient with a rough texture, perhaps a floor, and rectangles, lines, circles and sticks like limbs.
+
+    `clutter` multiplies their number, which is 2 to 11.
+    """
     corners = np.array([any_color(rng, 0.6) for _ in range(4)]).reshape(2, 2, 3)
     # Half of the walls are nearly even: their corners have similar colors.
     corners += (0.2 if rng.random() < 0.5 else 0.75) * (corners.mean(axis=(0, 1)) - corners)
@@ -187,7 +190,7 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> np.nda
     image = cv2.addWeighted(
         image, 1.0, cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR), strength, -128 * strength
     )
-    for kind in rng.integers(0, 4, int(rng.integers(2, 12))):
+    for kind in rng.integers(0, 4, round(clutter * int(rng.integers(2, 12)))):
         _clutter(rng, image, int(kind))
     return image
 
@@ -245,7 +248,7 @@ def _occluder(rng: np.random.Generator, image: np.ndarray, center: np.ndarray, h
     paint_polygon(image, fixed_point(corners), color, shade(color, 0.6))
 
 
-def _camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def camera(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Add a little blur, contrast, brightness and noise."""
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (3, 3), rng.uniform(0.3, 0.8))
