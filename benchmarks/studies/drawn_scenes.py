@@ -1,0 +1,168 @@
+"""Scores of finding drawn figures: python benchmarks/studies/drawn_scenes.py --finder finder-drawn.
+
+On drawn scenes of one to six figures: the share of the figures that are found at an overlap of 0.5 with the true
+region, and the false regions per scene, with 95 % intervals over scenes, and both by the number of figures. Then the
+time to find in pictures of 640 x 480, as multiples of one run of wide-lsp on one crop in the same process. It writes
+drawn-scenes.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import cpm_fast
+from benchmarks.harness.record import commit, hardware, write
+from cpm_fast.data.drawn.scenes import MOST_FIGURES, DrawnScenes
+from cpm_fast.evaluation.finding.score import MATCHED
+from cpm_fast.evaluation.finding.whole_pictures import matched_regions
+from cpm_fast.evaluation.interval import bootstrap_interval
+from cpm_fast.inference.finders.finder import LEAST_BELIEF, candidates
+from cpm_fast.roi import Roi
+
+TIMED_SIZE, TIMED_SCENES = (640, 480), 12
+REFERENCE = "wide-lsp"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene's counts: its figures, those that were found, and regions that are no figure."""
+
+    figures: int
+    found: int
+    false: int
+
+
+def scenes_of(dataset: DrawnScenes) -> Iterator[tuple[np.ndarray, list[Roi]]]:
+    """Yield each scene's picture [H, W, 3] and the true regions of its figures."""
+    samples = (dataset[index] for index in range(len(dataset)))
+    for _, each in groupby(samples, key=lambda sample: sample.name):
+        first, *others = each
+        yield first.image, [sample.region(1.0) for sample in (first, *others)]
+
+
+def scores(counts: Sequence[Scene]) -> dict[str, Any]:
+    """Return recall and false regions per scene with their intervals, and both by the number of figures."""
+
+    def part(chosen: Sequence[Scene]) -> dict[str, Any]:
+        figures = np.array([one.figures for one in chosen])
+        found, false = (np.array([getattr(one, name) for one in chosen]) for name in ("found", "false"))
+        return {
+            "scenes": len(chosen),
+            "figures": int(figures.sum()),
+            "found": int(found.sum()),
+            "recall": float(found.sum() / figures.sum()),
+            "recall_interval": list(bootstrap_interval(found / figures, figures)),
+            "false": int(false.sum()),
+            "false_per_scene": float(false.mean()),
+            "false_interval": list(bootstrap_interval(false)),
+        }
+
+    by_number = {number: [one for one in counts if one.figures == number] for number in range(1, MOST_FIGURES + 1)}
+    return part(counts) | {"by_figures": {number: part(each) for number, each in by_number.items() if each}}
+
+
+def measure(dataset: DrawnScenes, find: Callable[[np.ndarray], list[Roi]]) -> list[Scene]:
+    """Return the counts of each scene."""
+    counts = []
+    for image, true in scenes_of(dataset):
+        regions = find(image)
+        found = len(matched_regions(regions, true, MATCHED))
+        counts.append(Scene(len(true), found, len(regions) - found))
+    return counts
+
+
+def times(pictures: Sequence[np.ndarray], ways: dict[str, Callable[[np.ndarray], Any]], rounds: int) -> dict[str, Any]:
+    """Return the median milliseconds of each way over pictures and rounds, and its multiple of the last way's.
+
+    The ways take turns; the first round is not counted.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for picture in pictures:
+            for name, way in ways.items():
+                begin = time.perf_counter()
+                way(picture)
+                if number:
+                    taken[name].append(1e3 * (time.perf_counter() - begin))
+    medians = {name: float(np.median(each)) for name, each in taken.items()}
+    last = medians[list(ways)[-1]]
+    return {name: {"ms": value, "multiple": value / last} for name, value in medians.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--finder", required=True, help="name or file of weights")
+    parser.add_argument("--model", default="compact-drawn", help="weights of the pose network (%(default)s)")
+    parser.add_argument("--scenes", type=int, default=360, help="(%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the scenes (%(default)s)")
+    parser.add_argument("--min-find-score", type=float, help="least score of a figure (default: the finder's)")
+    parser.add_argument("--rounds", type=int, default=5, help="of the times (%(default)s; 0: none)")
+    parser.add_argument("--out", type=Path, default=Path("runs/drawn-scenes"), help="folder to write (%(default)s)")
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(given)
+    network, finder = cpm_fast.load(options.model), cpm_fast.load(options.finder)
+
+    def find(image: np.ndarray) -> list[Roi]:
+        return cpm_fast.find(image, model=network, find=finder, min_find_score=options.min_find_score)[0]
+
+    dataset = DrawnScenes(options.scenes, options.seed)
+    record = {
+        "command": " ".join(["python benchmarks/studies/drawn_scenes.py", *given]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": cpm_fast.__version__,
+        "commit": commit(),
+        "hardware": hardware(),
+        "finder": options.finder,
+        "model": options.model,
+        "seed": options.seed,
+        "min_find_score": finder.config.find_score if options.min_find_score is None else options.min_find_score,
+        **scores(measure(dataset, find)),
+    }
+    print(
+        f"recall {100 * record['recall']:.1f} % of {record['figures']} figures, {record['false_per_scene']:.3f} false "
+        f"regions per scene in {record['scenes']} scenes"
+    )
+    if options.rounds:
+        few = DrawnScenes(min(options.scenes, TIMED_SCENES), options.seed)
+        pictures = [cv2.resize(image, TIMED_SIZE, interpolation=cv2.INTER_AREA) for image, _ in scenes_of(few)]
+        record["times"] = {"picture": list(TIMED_SIZE), **timed(network, finder, pictures, find, options.rounds)}
+        print(", ".join(f"{name} {value}" for name, value in record["times"].items()))
+    write(options.out / "drawn-scenes.json", record)
+    print(f"wrote {options.out / 'drawn-scenes.json'}")
+    return 0
+
+
+def timed(
+    network: cpm_fast.CPM,
+    finder: cpm_fast.CPM,
+    pictures: Sequence[np.ndarray],
+    find: Callable[[np.ndarray], Any],
+    rounds: int,
+) -> dict[str, Any]:
+    """Return the times of the finder at all its levels, of one look of the pose network, of both, and of wide-lsp."""
+    reference = cpm_fast.load(REFERENCE)
+    engines = {name: cpm_fast.Engine(one) for name, one in (("finder", finder), ("pose", network), ("wide", reference))}
+    crops = {name: torch.zeros(1, 3, *engine.config.input_size) for name, engine in engines.items()}
+    ways = {
+        "the finder's network": lambda picture: candidates(engines["finder"], picture, LEAST_BELIEF),
+        "one look": lambda picture: engines["pose"](crops["pose"]),
+        "find": find,
+        REFERENCE: lambda picture: engines["wide"](crops["wide"]),
+    }
+    return times(pictures, ways, rounds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
