@@ -51,6 +51,7 @@ class SpectralConv:
         out_pitch: int = 0,
         pool: int = 0,
         pool_padding: int = 0,
+        bf16: bool = False,
     ) -> None: ...
 
 class DirectConv:
@@ -67,6 +68,7 @@ class DirectConv:
         out_pitch: int = 0,
         pool: int = 0,
         pool_padding: int = 0,
+        bf16: bool = False,
     ) -> None: ...
 
 class BatchNorm:
@@ -141,7 +143,9 @@ def spectral_weight_gradient_cpu(
     threads: int,
     /,
 ) -> None: ...
-def pack_weight_cpu(weight: int, packed: int, outputs: int, inputs: int, kernel: int, threads: int, /) -> None: ...
+def pack_weight_cpu(
+    weight: int, packed: int, outputs: int, inputs: int, kernel: int, bf16: bool, threads: int, /
+) -> None: ...
 def direct_workspace(params: DirectConv, threads: int, /) -> int: ...
 def direct_conv_cpu(
     x: int, packed: int, bias: int, out: int, params: DirectConv, relu: bool, workspace: int, threads: int, /

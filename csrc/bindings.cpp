@@ -74,7 +74,7 @@ int64_t spectral_workspace(const cpm::SpectralConv& params, int64_t budget, int 
 std::vector<int64_t> spectral_conv_cpu(std::uintptr_t x, std::uintptr_t gate, std::uintptr_t spectra,
                                        std::uintptr_t bias, std::uintptr_t out, const cpm::SpectralConv& params,
                                        bool relu, std::uintptr_t workspace, int64_t budget, int threads) {
-    return cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const float>(spectra),
+    return cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const void>(spectra),
                                   pointer<const float>(bias), pointer<float>(out), params, relu,
                                   pointer<float>(workspace), budget, threads);
 }
@@ -92,8 +92,8 @@ void spectral_weight_gradient_cpu(std::uintptr_t gradient, std::uintptr_t gate, 
 }
 
 void pack_weight_cpu(std::uintptr_t weight, std::uintptr_t packed, int64_t outputs, int64_t inputs, int kernel,
-                     int threads) {
-    cpm::pack_weight_cpu(pointer<const float>(weight), pointer<float>(packed), outputs, inputs, kernel, threads);
+                     bool bf16, int threads) {
+    cpm::pack_weight_cpu(pointer<const float>(weight), pointer<void>(packed), outputs, inputs, kernel, bf16, threads);
 }
 
 int64_t direct_workspace(const cpm::DirectConv& params, int threads) {
@@ -102,19 +102,19 @@ int64_t direct_workspace(const cpm::DirectConv& params, int threads) {
 
 void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias, std::uintptr_t out,
                      const cpm::DirectConv& params, bool relu, std::uintptr_t workspace, int threads) {
-    cpm::direct_conv_cpu(pointer<const float>(x), pointer<const float>(packed), pointer<const float>(bias),
+    cpm::direct_conv_cpu(pointer<const float>(x), pointer<const void>(packed), pointer<const float>(bias),
                          pointer<float>(out), params, relu, pointer<float>(workspace), threads);
 }
 
 void add_spectral_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t spectra, std::uintptr_t bias,
                        std::uintptr_t out, const cpm::SpectralConv& params, bool relu) {
-    chain.spectral_conv(pointer<const float>(x), pointer<const float>(spectra), pointer<const float>(bias),
+    chain.spectral_conv(pointer<const float>(x), pointer<const void>(spectra), pointer<const float>(bias),
                         pointer<float>(out), params, relu);
 }
 
 void add_direct_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias,
                      std::uintptr_t out, const cpm::DirectConv& params, bool relu) {
-    chain.direct_conv(pointer<const float>(x), pointer<const float>(packed), pointer<const float>(bias),
+    chain.direct_conv(pointer<const float>(x), pointer<const void>(packed), pointer<const float>(bias),
                       pointer<float>(out), params, relu);
 }
 
@@ -218,20 +218,21 @@ void define_sizes(py::module_& m) {
              named, arg("maps"), arg("height"), arg("width"), arg("threshold"), arg("radius"));
     py::class_<cpm::SpectralConv>(m, "SpectralConv")
         .def(py::init([](I images, I height, I width, I inputs, I outputs, int kernel, int tile, I x_pitch, I out_pitch,
-                         int pool, int pool_padding) {
-                 return cpm::SpectralConv{images, height,  width,     inputs, outputs,     kernel,
-                                          tile,   x_pitch, out_pitch, pool,   pool_padding};
+                         int pool, int pool_padding, bool bf16) {
+                 return cpm::SpectralConv{images,  height,    width, inputs,       outputs, kernel, tile,
+                                          x_pitch, out_pitch, pool,  pool_padding, bf16};
              }),
              named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
-             arg("tile"), arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0);
+             arg("tile"), arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0,
+             arg("bf16") = false);
     py::class_<cpm::DirectConv>(m, "DirectConv")
         .def(py::init([](I images, I height, I width, I inputs, I outputs, int kernel, I x_pitch, I out_pitch, int pool,
-                         int pool_padding) {
-                 return cpm::DirectConv{images,  height,    width, inputs,      outputs, kernel,
-                                        x_pitch, out_pitch, pool,  pool_padding};
+                         int pool_padding, bool bf16) {
+                 return cpm::DirectConv{images,  height,    width, inputs,       outputs, kernel,
+                                        x_pitch, out_pitch, pool,  pool_padding, bf16};
              }),
              named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
-             arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0);
+             arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0, arg("bf16") = false);
     py::class_<cpm::BatchNorm>(m, "BatchNorm")
         .def(py::init([](I cells, I channels, double eps, bool relu) {
                  return cpm::BatchNorm{cells, channels, eps, relu};

@@ -82,7 +82,7 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["avx512", "avx2", "portable"])
+@pytest.fixture(params=["avx512_bf16", "avx512", "avx2", "portable"])
 def simd(request: pytest.FixtureRequest) -> Iterator[str]:
     """Restrict native code to one instruction set."""
     from cpm_fast.ops import backend

@@ -39,7 +39,7 @@ from cpm_fast.training.inputs import annotation_digests
 OKS = "oks"
 WRITTEN, PREDICTIONS, FOUND = ("eval.json", "pck.png", "report.html"), "predictions.csv", "find.json"
 # Options of a network's run, of a file of predictions, of true regions, which --find does not take, and of --find.
-NETWORK_OPTIONS = ("model", "protocol", "pyramid", "flip")
+NETWORK_OPTIONS = ("model", "protocol", "pyramid", "flip", "precision")
 FILE_OPTIONS = ("skeleton", "first_pixel")
 TRUE_REGION_OPTIONS = ("predictions", "protocol", "centric")
 FIND_OPTIONS = ("max_subjects", "min_find_score")
@@ -85,6 +85,7 @@ def _score_network(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
         pyramid=pyramid,
         flip=options.flip,
         batch=options.batch,
+        precision=options.precision,
         progress=None if ranks.main else False,
     )
     everyone = ranks.gather(found)
@@ -130,7 +131,7 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     if looks is None:
         raise ValueError(f"{name}: names no finder; give one with --finder, or --find search")
     finder = "a search" if asked == SEARCH else model.config.finder if asked == AUTO else asked
-    settings = Settings(options.pyramid or (1.0,), options.flip, options.batch)
+    settings = Settings(options.pyramid or (1.0,), options.flip, options.batch, options.precision)
     result = evaluate_finding(
         model, looks, dataset, finder=finder, rule=rule, oks=options.metric == OKS or None, settings=settings
     )

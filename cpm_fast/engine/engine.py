@@ -25,6 +25,8 @@ from cpm_fast.weights import find_device
 # The type in which a precision stores activations and weights, and whether products may round to TF32.
 STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}
 PRECISIONS = ("auto", *STORAGE)
+# Where each is supported; an engine runs fp32 on any other device too.
+DEVICES = {"tf32": ("cuda",), "bf16": ("cpu", "cuda")}
 TIMED_CALLS = 3
 
 # Prepared weights of every live model by device, precision, memory and, if they are tuned, the number of threads that
@@ -46,8 +48,9 @@ class Engine:
     Args:
         model: the network; it stays as it is, on its device.
         device: "auto" is where the model is; another copies the weights there.
-        precision: "fp32": as exact as PyTorch's own fp32. On CUDA also "tf32" (inputs of products have 10 bits) and
-            "bf16" (7 bits, for stored maps too; belief maps are returned as float32). "auto" is "fp32".
+        precision: "fp32": as exact as PyTorch's own fp32. "tf32", on CUDA: inputs of products have 10 bits. "bf16", on
+            the CPU and CUDA: weights have 7 bits; on CUDA stored maps too, on the CPU only the maps that direct
+            convolutions read. Belief maps are returned as float32. "auto" is "fp32".
         threads: CPU threads of a call, at most 1024; PyTorch's number if None. The affinity mask and the CPU quota of
             the process limit them. PyTorch's own number stays as it is.
         memory: bytes that transformed weights may take, a quarter of the machine's and at most 4 GiB if None. With
@@ -95,8 +98,9 @@ class Engine:
         self.config = model.config
         self.device = next(model.parameters()).device if device == "auto" else find_device(str(device))
         self.precision = "fp32" if precision == "auto" else precision
-        if self.precision != "fp32" and self.device.type != "cuda":
-            raise RuntimeError(f"precision must be fp32 on {self.device.type}, got {precision}: it is for CUDA")
+        devices = DEVICES.get(self.precision, (self.device.type,))
+        if self.device.type not in devices:
+            raise RuntimeError(f"precision {precision} is for {' and '.join(devices)}, got device {self.device}")
         if tune and self.device.type != "cpu":
             raise RuntimeError(f"tune is for the CPU, got device {self.device}")
         self.tune = tune
@@ -236,7 +240,7 @@ class Engine:
             versions = weights_state(self.model, before, same, ahead if same else None)
             if before is not versions:
                 check_not_capturing(self.device, "its weights are prepared")
-                tuned = None if key[-1] is None else TunedPlan()
+                tuned = None if key[-1] is None else TunedPlan(self.dtype)
                 shared[key] = Prepared(self.model, versions, self.groups, self.device, self.dtype, self.memory, tuned)
             self._checked = shared[key]
             return shared[key]

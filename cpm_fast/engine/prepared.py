@@ -57,7 +57,8 @@ class Prepared:
         model: whose weights; no reference to it is kept.
         versions: of the weights, for the engine to compare.
         groups: of the model.
-        device, dtype: of weights and maps.
+        device: of weights and maps.
+        dtype: of weights; on CUDA also of maps, which are float32 on the CPU.
         memory: bytes that spectra may take.
         tuned: the plan by measurement on the CPU; None: the plan by the table.
     """
@@ -73,7 +74,8 @@ class Prepared:
         tuned: TunedPlan | None = None,
     ) -> None:
         self.versions, self.config, self.groups = versions, model.config, groups
-        self.device, self.dtype, self.memory, self.tuned = device, dtype, memory, tuned
+        self.device, self.memory, self.tuned = device, memory, tuned
+        self.dtype, self.packed_dtype = (dtype if device.type == "cuda" else torch.float32), dtype
         self.convs = {group.name: self.joined(model, group) for group in groups if group.kind == "conv"}
         self.graphs = Graphs(self.run, self.plan_of) if device.type == "cuda" else None
         self.lock = fork_lock()
@@ -113,7 +115,7 @@ class Prepared:
 
     def planner(self) -> CpuPlan | CudaPlan:
         """Return the plan of the device; on CUDA it depends on the current arithmetic, which an engine sets."""
-        return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else self.tuned or CpuPlan()
+        return CudaPlan(mode_of(self.dtype)) if self.device.type == "cuda" else self.tuned or CpuPlan(self.packed_dtype)
 
     def shapes(self, images: int, size: tuple[int, int]) -> dict[str, ConvShape]:
         shapes = {}
@@ -166,7 +168,7 @@ class Prepared:
         if self.device.type == "cuda":
             return Kernel(None, weight, bias, weight.shape[-1], weight)
         if name not in self.packed:
-            self.packed[name] = pack_weight(weight)
+            self.packed[name] = pack_weight(weight, self.packed_dtype)
         return Kernel(None, self.packed[name], bias, weight.shape[-1], weight)
 
     def convolve(self, group: Group, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:

@@ -35,6 +35,7 @@ LEAST_CALLS, LEAST_SECONDS = 3, 0.02
 # Between two calls the caches are filled with something else, as the network's other layers would.
 FLUSHED_BYTES = 1 << 26
 
+FLOAT_PLAN = CpuPlan()
 
 # Threads that measure at the same time would disturb each other.
 _measuring = fork_lock()
@@ -44,11 +45,13 @@ class TunedPlan(CpuPlan):
     """A `CpuPlan` that chooses the measured fastest forms, on this machine with this number of threads.
 
     Args:
+        dtype: of weights.
         folder: where measurements are kept; `cache_folder()` if None.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.about = machine()
+    def __init__(self, dtype: torch.dtype = torch.float32, folder: Path | None = None) -> None:
+        super().__init__(dtype)
+        self.about = {**machine(), "weights": str(dtype).removeprefix("torch.")}
         digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:16]
         folder = cache_folder() if folder is None else folder
         self.file = None if folder is None else folder / f"tuning-{digest}.json"
@@ -72,19 +75,19 @@ class TunedPlan(CpuPlan):
             missing = {shape: forms for shape, forms in missing.items() if forms}
             bar = tqdm(missing.items(), desc="tuning", unit="layer", leave=False, disable=None if missing else True)
             for shape, forms in bar:
-                found = {tile: measured(shape, tile) for tile in forms}
+                found = {tile: measured(shape, tile, self.dtype) for tile in forms}
                 self.milliseconds_of[shape] = {**self.milliseconds_of.get(shape, {}), **found}
                 self.keep()
 
     def unknown(self, shape: ConvShape, most_bytes: int | None) -> list[int]:
         known = self.milliseconds_of.get(shape, {})
-        return [tile for tile in tiles_to_try(shape, most_bytes) if tile not in known]
+        return [tile for tile in tiles_to_try(shape, most_bytes, self) if tile not in known]
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
         found = {
             tile: taken
             for tile, taken in self.milliseconds_of.get(shape, {}).items()
-            if tile == DIRECT or most_bytes is None or shape.spectra_bytes(tile) <= most_bytes
+            if tile == DIRECT or most_bytes is None or self.spectra_bytes(shape, tile) <= most_bytes
         }
         return (min(found, key=found.__getitem__) or None) if found else super().tile(shape, most_bytes)
 
@@ -169,19 +172,19 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def tiles_to_try(shape: ConvShape, most_bytes: int | None = None) -> list[int]:
+def tiles_to_try(shape: ConvShape, most_bytes: int | None = None, plan: CpuPlan = FLOAT_PLAN) -> list[int]:
     """Return the tiles, DIRECT among them, that may be fastest for a shape by the cost model."""
-    costs = {DIRECT: shape.direct_milliseconds}
+    costs = {DIRECT: shape.direct_milliseconds_by(plan.direct_share)}
     for tile in fitting_tiles(shape):
-        if most_bytes is None or shape.spectra_bytes(tile) <= most_bytes:
+        if most_bytes is None or plan.spectra_bytes(shape, tile) <= most_bytes:
             costs[tile] = shape.spectral_milliseconds(tile)
     most = WORTH_MEASURING * min(costs.values())
     return [tile for tile, cost in costs.items() if cost <= most]
 
 
-def measured(shape: ConvShape, tile: int) -> float:
+def measured(shape: ConvShape, tile: int, dtype: torch.dtype) -> float:
     """Measure the milliseconds of one form, the least of some calls."""
-    call = bound_form(shape, tile)
+    call = bound_form(shape, tile, dtype)
     other = torch.zeros(FLUSHED_BYTES, dtype=torch.uint8)
     call()
     best, begun, calls = math.inf, time.perf_counter(), 0
@@ -193,7 +196,7 @@ def measured(shape: ConvShape, tile: int) -> float:
     return 1e3 * best
 
 
-def bound_form(shape: ConvShape, tile: int) -> Callable[[], None]:
+def bound_form(shape: ConvShape, tile: int, dtype: torch.dtype) -> Callable[[], None]:
     """Make one form of a convolution of random numbers; the caller's random state is unchanged."""
     random = torch.Generator().manual_seed(0)
 
@@ -204,8 +207,8 @@ def bound_form(shape: ConvShape, tile: int) -> Callable[[], None]:
     out = drawn(shape.images, *shape.size, shape.outputs).permute(0, 3, 1, 2)
     weight, bias = drawn(shape.outputs, shape.inputs, shape.kernel, shape.kernel), drawn(shape.outputs)
     if tile == DIRECT:
-        return bound_direct_conv(x, pack_weight(weight), bias, True, None, out)
-    return bound_spectral_conv(x, transform_weight(weight, tile), bias, True, shape.kernel, None, out)
+        return bound_direct_conv(x, pack_weight(weight, dtype), bias, True, None, out)
+    return bound_spectral_conv(x, transform_weight(weight, tile, dtype=dtype), bias, True, shape.kernel, None, out)
 
 
 def key_of(shape: ConvShape) -> str:

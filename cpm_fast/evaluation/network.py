@@ -35,6 +35,7 @@ def evaluate(
     flip: bool = False,
     refine: bool = True,
     batch: int = 16,
+    precision: str = "auto",
     rule: Rule | None = None,
     device: str | torch.device = "auto",
     progress: bool | None = None,
@@ -55,6 +56,7 @@ def evaluate(
         flip: average with the mirrored picture.
         refine: sub-pixel peaks (the release has none).
         batch: crops per forward pass.
+        precision: of the network, see `Engine`.
         rule: of the scores; PCK@0.2 if not given.
         device: "auto" or the model's device; crops are moved there.
         progress: whether to show a bar; if not given, for more than a few samples on a terminal.
@@ -62,7 +64,7 @@ def evaluate(
     Raises:
         ValueError: an argument is out of its range, the network shares no part with the dataset, or no sample of it
             can be read.
-        RuntimeError: the device is not the model's.
+        RuntimeError: the device is not the model's, or does not have the precision.
 
     Examples:
         >>> from cpm_fast.data import open_dataset
@@ -79,6 +81,7 @@ def evaluate(
         flip=flip,
         refine=refine,
         batch=batch,
+        precision=precision,
         device=device,
         progress=progress,
     )
@@ -101,6 +104,7 @@ class Predictions:
         unreadable: why the others could not be read.
         scored: which of the P parts the network has.
         protocol, pyramid: of the predictions.
+        precision: of the network that made them; empty if it is not known.
     """
 
     indices: list[int]
@@ -115,6 +119,7 @@ class Predictions:
     scored: list[int]
     protocol: str
     pyramid: tuple[float, ...]
+    precision: str = ""
 
 
 def predict(
@@ -127,6 +132,7 @@ def predict(
     flip: bool = False,
     refine: bool = True,
     batch: int = 16,
+    precision: str = "auto",
     device: str | torch.device = "auto",
     progress: bool | None = None,
 ) -> Predictions:
@@ -134,9 +140,9 @@ def predict(
     if protocol not in ("crop", "lsp"):
         raise ValueError(f"protocol must be 'crop' or 'lsp', got {protocol!r}")
     factors = tuple(pyramid) if pyramid is not None else LSP_PYRAMID if protocol == "lsp" else (1.0,)
-    settings = Settings(factors, flip, batch, refine=refine, every_stage=True)
+    settings = Settings(factors, flip, batch, precision, refine=refine, every_stage=True)
     _check_device(model, device)
-    engine = Engine(model)
+    engine = Engine(model, precision=precision)
     config = model.config
     settings = settings.for_network(config)
     order = dataset.skeleton.order_from(config.skeleton.names)
@@ -161,7 +167,8 @@ def predict(
         found.append(np.concatenate([parts_image, one.scores[..., None]], axis=-1)[:, None])
     predicted = np.concatenate(found, axis=1)  # [T, M, the network's parts, x y height]
     reordered = np.where(np.array(order)[:, None] < 0, np.nan, predicted[:, :, order])
-    return reader.with_predictions(reordered, [i for i, at in enumerate(order) if at >= 0], protocol, factors)
+    scored = [i for i, at in enumerate(order) if at >= 0]
+    return reader.with_predictions(reordered, scored, protocol, factors, engine.precision)
 
 
 def score(
@@ -195,6 +202,7 @@ def score(
         source=source,
         protocol=found.protocol,
         pyramid=found.pyramid,
+        precision=found.precision,
         rule=settled,
         skeleton=skeleton.only([skeleton.names[i] for i in scored]),
         unscored=tuple(name for i, name in enumerate(skeleton.names) if i not in scored),
@@ -271,7 +279,7 @@ class SampleReader:
         return np.array(self.parts_image).reshape(-1, len(self.dataset.skeleton), 2)
 
     def with_predictions(
-        self, predicted: np.ndarray, scored: list[int], protocol: str, pyramid: tuple[float, ...]
+        self, predicted: np.ndarray, scored: list[int], protocol: str, pyramid: tuple[float, ...], precision: str = ""
     ) -> Predictions:
         """Return predictions [T, m, P, x y height] of the samples that were read, with the annotation of these."""
         return Predictions(
@@ -287,6 +295,7 @@ class SampleReader:
             scored=scored,
             protocol=protocol,
             pyramid=pyramid,
+            precision=precision,
         )
 
 

@@ -37,6 +37,7 @@ class Evaluation:
         source: the origin of the predictions: the name of a network or of a file, for titles.
         protocol: a key of `PROTOCOLS`: the origin of the regions.
         pyramid: factors on the magnification that were averaged.
+        precision: of the network; empty if it is not known.
         rule: of the scores.
         skeleton: the P parts that were scored; those that network and dataset share, in the dataset's order.
         unscored: parts of the dataset that were not scored.
@@ -55,6 +56,7 @@ class Evaluation:
     source: str
     protocol: str
     pyramid: tuple[float, ...]
+    precision: str
     rule: Rule
     skeleton: Skeleton
     unscored: tuple[str, ...]
@@ -166,9 +168,9 @@ class Evaluation:
             lines += self._sides()
         if self.protocol == "predictions" and self.source:
             lines.append(f"of {self.source}")
-        lines.append(
-            PROTOCOLS[self.protocol] + (f"; pyramid {_numbers(self.pyramid)}" if len(self.pyramid) > 1 else "")
-        )
+        pyramid = f"; pyramid {_numbers(self.pyramid)}" if len(self.pyramid) > 1 else ""
+        precision = f"; {self.precision}" if self.precision not in ("", "fp32") else ""
+        lines.append(PROTOCOLS[self.protocol] + pyramid + precision)
         if self.rule.centric == OBSERVER:
             lines.append(OBSERVED)
         lines.append(f"counted: {last.samples} samples, {int(last.counts.sum())} labeled parts")
@@ -202,6 +204,7 @@ class Evaluation:
             "source": self.source,
             "protocol": self.protocol,
             "pyramid": list(self.pyramid),
+            "precision": self.precision or None,
             "metric": self.rule.title,
             "reference": self.reference,
             "centric": self.rule.centric,

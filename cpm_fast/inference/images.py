@@ -96,7 +96,7 @@ def infer(
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
         batch: crops per forward pass.
         device: "auto" is where a given model is, otherwise CUDA when available, else the CPU.
-        precision: of the network: "fp32", which "auto" is too, or on CUDA "tf32" or "bf16"; see `Engine`.
+        precision: of the network: "fp32", which "auto" is too, "bf16", or on CUDA "tf32"; see `Engine`.
         color: channel order of arrays, "bgr" or "rgb".
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.

@@ -66,6 +66,11 @@ class Settings:
             raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {self.precision!r}")
 
     @property
+    def rounding(self) -> str | None:
+        """Return the precision where it is not that of float32."""
+        return None if self.precision in ("auto", "fp32") else self.precision
+
+    @property
     def scales(self) -> int:
         """Crops per subject."""
         return len(self.pyramid) * (2 if self.flip else 1)

@@ -21,25 +21,30 @@ from cpm_fast.ops.maps import (
 )
 from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.ops.registration import check_no_gradient, refuse_gradient
-from cpm_fast.ops.spectral.checks import check_tensors
+from cpm_fast.ops.spectral.checks import check_tensors, dtype_names
 from cpm_fast.ops.spectral.workspace import workspaces
 from cpm_fast.reference.direct_conv import BLOCK
 from cpm_fast.reference.direct_conv import direct_conv as reference_direct_conv
 from cpm_fast.reference.direct_conv import pack_weight as reference_pack_weight
 
+# The types of packed weights.
+PACKED_TYPES = (torch.float32, torch.bfloat16)
 
-def pack_weight(weight: torch.Tensor) -> torch.Tensor:
+
+def pack_weight(weight: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return a convolution's weight in the order in which `direct_conv` reads it.
 
     Args:
         weight: [O, C, k, k] float32 on the CPU, k odd and at most 15.
+        dtype: of the result, and so of the products: float32 or bfloat16.
 
     Returns:
-        [ceil(O / 16), k, k, C, 16] float32, 0 in outputs beyond the last. No gradient flows to weight.
+        [ceil(O / 16), k, k, C, 16], 0 in outputs beyond the last; of bfloat16 [ceil(O / 16), k, k, ceil(C / 2), 16, 2],
+        0 in inputs beyond the last too. No gradient flows to weight.
 
     Raises:
         ValueError: weight has another shape.
-        TypeError: weight is not float32.
+        TypeError: weight is not float32, or there is no such form.
         RuntimeError: weight is on another device, or requires a gradient in grad mode.
 
     Examples:
@@ -48,13 +53,15 @@ def pack_weight(weight: torch.Tensor) -> torch.Tensor:
     """
     check_weight(weight)
     check_tensors("weight", weight=weight)
+    if dtype not in PACKED_TYPES:
+        raise TypeError(f"dtype must be {dtype_names(PACKED_TYPES)}, got {dtype}")
     if weight.device.type != "cpu":
         raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
     check_no_gradient("pack_weight", weight=weight)
     check_storage(weight=weight)
     if not backend.use_fast("pack_weight", "cpu", backend.native_missing("cpu")):
-        return reference_pack_weight(weight)
-    return torch.ops.cpm_fast.pack_weight(weight)
+        return reference_pack_weight(weight, dtype)
+    return torch.ops.cpm_fast.pack_weight(weight, dtype)
 
 
 def direct_conv(
@@ -67,12 +74,13 @@ def direct_conv(
 ) -> torch.Tensor:
     """Apply a same-size k x k convolution with bias, ReLU and pooling; `pack_weight` has packed its weight.
 
-    Equal to `context_conv` to rounding. Any number of threads gives the same bits, and pooling the bits that
-    `F.max_pool2d` of the whole output would give.
+    Equal to `context_conv` to rounding: of float32, or with a weight of bfloat16 of x and weight to bfloat16 (to the
+    nearest, ties to even), whose products are added in float32. Any number of threads gives the same bits, and pooling
+    the bits that `F.max_pool2d` of the whole output would give.
 
     Args:
         x: [N, C, h, w] float32 on the CPU, best in channels_last or some channels of such a map.
-        packed: [ceil(O / 16), k, k, C, 16] float32, contiguous.
+        packed: of `pack_weight`, contiguous.
         bias: [O] float32.
         relu: whether max(0, .) follows.
         pool: as for `spectral_conv`.
@@ -84,7 +92,7 @@ def direct_conv(
 
     Raises:
         ValueError: a shape does not fit.
-        TypeError: a tensor is not float32.
+        TypeError: a tensor is not float32, or packed not float32 or bfloat16.
         RuntimeError: a tensor is not on the CPU, or requires a gradient in grad mode, or the backend is missing.
     """
     _check(x, packed, bias, pool, out)
@@ -133,18 +141,29 @@ def _check(
         raise ValueError(f"x must be [N, C, h, w], got {list(x.shape)}")
     if bias.ndim != 1:
         raise ValueError(f"bias must be [O], got {list(bias.shape)}")
-    kernel = packed.shape[1] if packed.ndim == 5 else 0
-    wanted = (-(-len(bias) // BLOCK), kernel, kernel, x.shape[1], BLOCK)
+    kernel = packed.shape[1] if packed.ndim in (5, 6) else 0
+    wanted = _packed_shape(len(bias), x.shape[1], kernel, packed.dtype)
     if packed.shape != wanted or kernel % 2 == 0 or kernel > MAX_KERNEL or not packed.is_contiguous():
         raise ValueError(
             f"packed must be {['blocks', 'k', 'k', *wanted[3:]]} of pack_weight, with "
             f"{wanted[0]} blocks, got {list(packed.shape)}"
         )
-    check_tensors("x", x=x, packed=packed, bias=bias)
+    if packed.dtype not in PACKED_TYPES:
+        raise TypeError(f"packed must be {dtype_names(PACKED_TYPES)}, got {packed.dtype}")
+    check_tensors("x", x=x, bias=bias)
+    if packed.device != x.device:
+        raise RuntimeError(f"packed must be on {x.device} as x is, got {packed.device}")
     if x.device.type != "cpu":
         raise RuntimeError(f"x must be on the CPU, got {x.device}")
     check_pool(x, pool)
     check_out(x, len(bias), pool, out, packed=packed, bias=bias)
+
+
+def _packed_shape(outputs: int, inputs: int, kernel: int, dtype: torch.dtype) -> tuple[int, ...]:
+    blocks = -(-outputs // BLOCK)
+    if dtype == torch.bfloat16:
+        return blocks, kernel, kernel, -(-inputs // 2), BLOCK, 2
+    return blocks, kernel, kernel, inputs, BLOCK
 
 
 def _params(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, pool: Pool, out: torch.Tensor) -> Any:
@@ -160,10 +179,11 @@ def _params(x: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor, pool: Poo
         out_pitch=pitch_of(out) or 0,
         pool=pool[0],
         pool_padding=pool[1],
+        bf16=packed.dtype == torch.bfloat16,
     )
 
 
-torch.library.define("cpm_fast::pack_weight", "(Tensor weight) -> Tensor")
+torch.library.define("cpm_fast::pack_weight", "(Tensor weight, ScalarType dtype) -> Tensor")
 torch.library.define(
     "cpm_fast::direct_conv", "(Tensor x, Tensor packed, Tensor bias, bool relu, int pool, int pool_padding) -> Tensor"
 )
@@ -174,9 +194,9 @@ torch.library.define(
 
 
 @torch.library.register_fake("cpm_fast::pack_weight")
-def _fake_pack(weight: torch.Tensor) -> torch.Tensor:
+def _fake_pack(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     outputs, inputs, kernel, _ = weight.shape
-    return weight.new_empty((outputs + BLOCK - 1) // BLOCK, kernel, kernel, inputs, BLOCK)
+    return weight.new_empty(_packed_shape(outputs, inputs, kernel, dtype), dtype=dtype)
 
 
 @torch.library.register_fake("cpm_fast::direct_conv")
@@ -200,12 +220,11 @@ def _fake_conv_out(
     pass
 
 
-def _pack(weight: torch.Tensor) -> torch.Tensor:
-    weight, packed = weight.contiguous(), _fake_pack(weight)
+def _pack(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    weight, packed = weight.contiguous(), _fake_pack(weight, dtype)
     outputs, inputs, kernel, _ = weight.shape
-    backend.native().pack_weight_cpu(
-        address("weight", weight), address("packed", packed), outputs, inputs, kernel, backend.threads()
-    )
+    pointers, pairs = (address("weight", weight), address("packed", packed)), dtype == torch.bfloat16
+    backend.native().pack_weight_cpu(*pointers, outputs, inputs, kernel, pairs, backend.threads())
     return packed
 
 

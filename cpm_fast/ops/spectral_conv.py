@@ -20,7 +20,7 @@ from cpm_fast.ops.spectral.checks import (
     check_tensors,
     check_types,
     dtype_names,
-    types,
+    spectra_types,
 )
 from cpm_fast.ops.spectral.library import bound_conv
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_spectral_conv
@@ -38,7 +38,7 @@ def transform_weight(
         tile: t, one of 16, 20, 22, 24, 32, 36, 48, 54, 64. A tile gives (t - k + 1)^2 outputs, or a whole map of up to
             t - k // 2 cells per side.
         adjoint: of the transposed convolution instead, from O to C channels, for `spectral_input_gradient`.
-        dtype: of the result, float32 if None; on CUDA also float16, whose 10 bits are those of TF32, or bfloat16.
+        dtype: of the result, float32 if None; also bfloat16, and on CUDA float16, whose 10 bits are those of TF32.
 
     Returns:
         In the layout of the device, C and O exchanged with adjoint; no gradient flows to weight. On the CPU
@@ -61,8 +61,9 @@ def transform_weight(
         raise ValueError(f"tile must be one of {list(TILES)}, got {tile}")
     check_types(weight=weight)
     dtype = torch.float32 if dtype is None else dtype
-    if dtype not in types(weight.device):
-        raise TypeError(f"dtype must be {dtype_names(types(weight.device))} on {weight.device.type}, got {dtype}")
+    known = spectra_types(weight.device)
+    if dtype not in known:
+        raise TypeError(f"dtype must be {dtype_names(known)} on {weight.device.type}, got {dtype}")
     check_no_gradient("transform_weight", weight=weight)
     check_storage(weight=weight)
     if _takes_fast("transform_weight", weight):
@@ -91,7 +92,8 @@ def spectral_conv(
 
     Args:
         x: [N, C, h, w] float32, best in channels_last or some channels of such a map; on CUDA also float16 or bfloat16.
-        spectra: of `transform_weight` on the device of x.
+        spectra: of `transform_weight` on the device of x. On the CPU those of bfloat16 take half the memory; x and all
+            products stay float32.
         bias: [O], dtype and device of x.
         relu: whether max(0, .) follows.
         kernel: k of the weight, odd and at most 15.

@@ -16,6 +16,7 @@
 #include <algorithm>
 
 #include "cpm/sizes.h"
+#include "spectral/bfloat16.h"
 #include "spectral/split.h"
 
 namespace cpm {
@@ -36,7 +37,7 @@ struct Layout {
 
     explicit Layout(const DirectConv& params) {
         const int64_t blocks = blocks_of(params.outputs);
-        row_floats = is_plain(params) ? 0 : params.kernel * (params.width + params.kernel - 1) * params.inputs;
+        row_floats = direct_row_floats(params.width, params.inputs, params.kernel, is_plain(params), params.bf16);
         pair_floats = params.pool == 0 ? 0 : 2 * blocks * params.width * kBlock;
         bias_floats = blocks * kBlock;
         row_floats = blocks_of(row_floats) * kBlock;
@@ -46,17 +47,27 @@ struct Layout {
 
 }  // namespace
 
-void pack_weight_cpu(const float* weight, float* packed, int64_t outputs, int64_t inputs, int kernel, int threads) {
+void pack_weight_cpu(const float* weight, void* packed, int64_t outputs, int64_t inputs, int kernel, bool bf16,
+                     int threads) {
     check_sizes(as_spectral({0, 0, 0, inputs, outputs, kernel}));
-    const int64_t taps = kernel * kernel;
+    const int64_t taps = kernel * kernel, words = bf16 ? (inputs + 1) / 2 : inputs;
     threads::parallel_ranges(std::max(threads, 1), blocks_of(outputs) * taps, [&](int, int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
             const int64_t block = task / taps, tap = task % taps;
-            for (int64_t input = 0; input < inputs; ++input) {
-                float* to = packed + (task * inputs + input) * kBlock;
+            const auto value = [&](int64_t output, int64_t input) {
+                const bool exists = output < outputs && input < inputs;
+                return exists ? weight[(output * inputs + input) * taps + tap] : 0.0f;
+            };
+            for (int64_t word = 0; word < words; ++word) {
+                const int64_t place = (task * words + word) * kBlock;
                 for (int lane = 0; lane < kBlock; ++lane) {
                     const int64_t output = block * kBlock + lane;
-                    to[lane] = output < outputs ? weight[(output * inputs + input) * taps + tap] : 0.0f;
+                    if (bf16) {
+                        static_cast<uint32_t*>(packed)[place + lane] =
+                            bfloat16_pair(value(output, 2 * word), value(output, 2 * word + 1));
+                    } else {
+                        static_cast<float*>(packed)[place + lane] = value(output, word);
+                    }
                 }
             }
         }
@@ -68,7 +79,7 @@ int64_t direct_workspace(const DirectConv& params, int threads) {
     return is_empty(as_spectral(params)) ? 0 : Layout(params).floats(std::max(threads, 1));
 }
 
-void direct_conv_cpu(const float* x, const float* packed, const float* bias, float* out, const DirectConv& params,
+void direct_conv_cpu(const float* x, const void* packed, const float* bias, float* out, const DirectConv& params,
                      bool relu, float* workspace, int threads) {
     check_sizes(as_spectral(params));
     if (is_empty(as_spectral(params))) return;
@@ -86,7 +97,7 @@ void direct_conv_cpu(const float* x, const float* packed, const float* bias, flo
         const Direct job{x, packed, offsets, out, params.images, params.height, params.width, params.inputs,
                          params.outputs, params.kernel, relu, full.x_pitch, full.out_pitch, own,
                          {params.pool, params.pool_padding, 1, own + layout.row_floats}};
-        (is_plain(params) ? run.direct_cells : run.direct_rows)(job, begin, end);
+        (is_plain(params) ? run.direct_cells : run.direct_rows)[params.bf16](job, begin, end);
     });
 }
 

@@ -130,7 +130,7 @@ Split split_for(const SpectralConv& params, int64_t budget, int threads) {
 }
 
 // Multiplies the strips of a chunk's input with split.chunk_blocks blocks of output channels.
-void convolve_blocks(const Strips& in, float* product_strips, const float* spectra, const float* bias, float* out,
+void convolve_blocks(const Strips& in, float* product_strips, const void* spectra, const float* bias, float* out,
                      bool relu, unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
                      int64_t first_block, float* workspace) {
     const Kernels& run = kernels();
@@ -147,6 +147,9 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     const int64_t tiles = chunk.images * split.across.tiles * chunk.tiles_down;
     const int64_t weight_block = params.inputs * params.kernel * kComplex;
     const int64_t weight_unit = blocks_of(params.outputs) * weight_block;
+    const auto weights_at = [&](int64_t number) -> const void* {
+        return static_cast<const char*>(spectra) + number * (params.bf16 ? 2 : 4);
+    };
     const WeightPasses alone(params), together = alone.shared(split.team, tile);
     const auto passes_of = [&](int64_t unit) -> const WeightPasses& {
         return unit < tile / 2 / split.team * split.team ? alone : together;
@@ -159,15 +162,16 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
             const int64_t block = task / passes.groups * passes.blocks, group = task % passes.groups;
             const int64_t count = std::min(passes.blocks, blocks - block), first = group * passes.quads;
             const int64_t last = std::min<int64_t>(first + passes.quads, unit_quads(tile));
-            const float* weights = spectra + unit * weight_unit + (first_block + block) * weight_block;
-            const WeightColumns made{weights, columns, passes.column_step, unit, first, last - first, params.kernel,
+            const int64_t weights = unit * weight_unit + (first_block + block) * weight_block;
+            const WeightColumns made{weights_at(weights), params.bf16, columns, passes.column_step, unit, first, last - first, params.kernel,
                                      tile};
             run.weight_columns(made, 0, count * params.inputs);
             // A part of the next weights is prefetched.
             const bool more = block + passes.blocks < blocks;
-            const float* next = more ? weights + passes.blocks * weight_block
-                                     : spectra + (unit + 1) * weight_unit + first_block * weight_block;
-            const int64_t part = passes.blocks * weight_block / (4 * passes.groups);
+            const int64_t next_weights = more ? weights + passes.blocks * weight_block
+                                              : (unit + 1) * weight_unit + first_block * weight_block;
+            const float* next = static_cast<const float*>(weights_at(next_weights));
+            const int64_t part = passes.blocks * weight_block / (4 * passes.groups) / (params.bf16 ? 2 : 1);
             for (int i = 0; i < 4; ++i) {
                 const QuadRun quads = quad_run(tile, unit, i, first, last);
                 const int64_t in_step = left.frequency_step, out_step = right.frequency_step;
@@ -213,7 +217,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const float* spect
     });
 }
 
-void convolve_chunk(const float* x, const float* gate, const float* spectra, const float* bias, float* out, bool relu,
+void convolve_chunk(const float* x, const float* gate, const void* spectra, const float* bias, float* out, bool relu,
                     unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
                     float* workspace) {
     const Kernels& run = kernels();
@@ -280,7 +284,7 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
     return Layout(split).floats(split);
 }
 
-std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias,
+std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const void* spectra, const float* bias,
                                        float* out, const SpectralConv& params, bool relu, float* workspace,
                                        int64_t budget, int threads) {
     check_sizes(params);

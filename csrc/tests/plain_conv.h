@@ -26,6 +26,14 @@ inline std::vector<float> random_floats(std::mt19937& generator, int64_t count) 
     return values;
 }
 
+// Returns the nearest bfloat16, by arithmetic.
+inline float nearest_bfloat16(float value) {
+    if (value == 0.0f || !std::isfinite(value)) return value;
+    int exponent;
+    const double fraction = std::frexp(double{value}, &exponent);
+    return static_cast<float>(std::ldexp(std::nearbyint(fraction * 256.0), exponent - 8));
+}
+
 struct Conv {
     cpm::SpectralConv params;
     std::vector<float> x, weight, bias, gradient;  // [N, h, w, C], [O, C, k, k], [O], [N, h, w, O]
@@ -149,17 +157,23 @@ inline void check_forward(const Conv& conv, int64_t budget, int threads) {
 }
 
 inline void check_direct(std::mt19937& generator, const cpm::DirectConv& params, int threads) {
-    const Conv conv = random_conv(generator, {params.images, params.height, params.width, params.inputs, params.outputs,
+    Conv conv = random_conv(generator, {params.images, params.height, params.width, params.inputs, params.outputs,
                                               params.kernel, 16, 0, 0, params.pool, params.pool_padding});
     const int64_t x_pitch = params.x_pitch ? params.x_pitch : params.inputs;
     const int64_t out_pitch = params.out_pitch ? params.out_pitch : params.outputs;
-    std::vector<float> packed((params.outputs + 15) / 16 * 16 * params.inputs * params.kernel * params.kernel, kNan);
-    cpm::pack_weight_cpu(conv.weight.data(), packed.data(), params.outputs, params.inputs, params.kernel, threads);
+    const int64_t words = params.bf16 ? (params.inputs + 1) / 2 : params.inputs;
+    std::vector<float> packed((params.outputs + 15) / 16 * 16 * words * params.kernel * params.kernel, kNan);
+    cpm::pack_weight_cpu(conv.weight.data(), packed.data(), params.outputs, params.inputs, params.kernel,
+                         params.bf16, threads);
     std::vector<float> workspace(cpm::direct_workspace(params, threads), kNan);
     const auto x = spread(conv.x, params.inputs, x_pitch);
     std::vector<float> out(params.images * params.height * params.width / (params.pool ? 4 : 1) * out_pitch, kNan);
     cpm::direct_conv_cpu(x.data(), packed.data(), conv.bias.data(), out.data(), params, true, workspace.data(),
                          threads);
+    if (params.bf16) {
+        for (float& value : conv.x) value = nearest_bfloat16(value);
+        for (float& value : conv.weight) value = nearest_bfloat16(value);
+    }
     CHECK(close(gathered(out, params.outputs, out_pitch), plain_forward(conv), norm(conv.x)));
 }
 

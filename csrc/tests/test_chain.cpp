@@ -28,7 +28,7 @@ struct Network {
         spectra = cpm_test::spectra_of(first, false, 1);
         const Floats weight = cpm_test::random_floats(generator, kDirect.outputs * kDirect.inputs * 9);
         packed.resize(16 * kDirect.inputs * 9);
-        cpm::pack_weight_cpu(weight.data(), packed.data(), kDirect.outputs, kDirect.inputs, 3, 1);
+        cpm::pack_weight_cpu(weight.data(), packed.data(), kDirect.outputs, kDirect.inputs, 3, false, 1);
         second_bias = cpm_test::random_floats(generator, kDirect.outputs);
         forget();
     }

@@ -4,6 +4,7 @@
 #include "cpm/spectral_conv.h"
 
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <sstream>
 #include <stdexcept>
@@ -72,6 +73,37 @@ void test_matches_plain_loop() {
                 cpm_test::check_forward(cpm_test::random_conv(generator, params), kBudget, threads);
                 cpm_test::check_gradients(cpm_test::random_conv(generator, params), kBudget, threads);
             }
+        }
+    });
+}
+
+// Spectra of bfloat16 give the bits of the same numbers as floats.
+void test_bfloat16_spectra() {
+    std::mt19937 generator(6);
+    for_each_simd([&] {
+        for (const cpm::SpectralConv& params :
+             {cpm::SpectralConv{1, 30, 21, 20, 18, 9, 20}, {2, 7, 5, 3, 16, 5, 16}, {1, 25, 24, 16, 50, 11, 54},
+              {1, 40, 9, 1, 33, 3, 24}, {1, 34, 50, 3, 18, 7, 22, 3, 18, 2}}) {
+            const auto conv = cpm_test::random_conv(generator, params);
+            auto spectra = cpm_test::spectra_of(conv, false, 1);
+            std::vector<uint16_t> halves;
+            for (float& value : spectra) {
+                value = cpm_test::nearest_bfloat16(value);
+                uint32_t bits;
+                std::memcpy(&bits, &value, sizeof(bits));
+                halves.push_back(static_cast<uint16_t>(bits >> 16));
+            }
+            const auto run = [&](const void* weights, bool bf16, int threads) {
+                cpm::SpectralConv each = params;
+                each.bf16 = bf16;
+                std::vector<float> workspace(cpm::spectral_workspace(each, kBudget, threads), cpm_test::kNan);
+                std::vector<float> out(conv.gradient.size() / (params.pool ? 4 : 1), cpm_test::kNan);
+                CHECK(cpm::spectral_conv_cpu(conv.x.data(), nullptr, weights, conv.bias.data(), out.data(), each, true,
+                                             workspace.data(), kBudget, threads)
+                          .empty());
+                return out;
+            };
+            for (const int threads : {1, 3}) CHECK(run(spectra.data(), false, threads) == run(halves.data(), true, threads));
         }
     });
 }
@@ -175,6 +207,7 @@ void test_sizes() {
 int main() {
     test_transforms();
     test_matches_plain_loop();
+    test_bfloat16_spectra();
     test_pools_and_pitches();
     test_pool_is_exact();
     test_sizes();

@@ -43,7 +43,7 @@ def figures(tmp_path, monkeypatch) -> Figures:
 
 
 def test_a_network_s_predictions_score_the_same_when_they_are_read_again(figures, tmp_path, capsys):
-    options = "--data truth.csv --model net.safetensors --pyramid 0.9 1.1 --flip -o out"
+    options = "--data truth.csv --model net.safetensors --pyramid 0.9 1.1 --flip --precision bf16 -o out"
     assert main(["eval", *shlex.split(options)]) == FINE
     shown = capsys.readouterr().out
     assert "PCK@0.2 of truth" in shown and "left and right averaged" in shown and "error in image pixels" in shown
@@ -51,6 +51,7 @@ def test_a_network_s_predictions_score_the_same_when_they_are_read_again(figures
     assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN | {"predictions.csv"}
     first = json.loads((tmp_path / "out" / "eval.json").read_text())
     assert first["source"] == "net.safetensors" and len(first["stages"]) == 2
+    assert first["precision"] == "bf16" and "; pyramid 0.9, 1.1; bf16" in shown
     assert main(["eval", "--data", "truth.csv", "--predictions", "out/predictions.csv", "-o", "again"]) == FINE
     again = json.loads((tmp_path / "again" / "eval.json").read_text())
     assert {path.name for path in (tmp_path / "again").iterdir()} == WRITTEN
@@ -144,6 +145,7 @@ def test_no_score_is_a_bad_result(figures, capsys):
         (["--predictions", "im0.png"], "im0.png: predictions must be a file .mat, .json, .csv, .npz"),
         (["--predictions", "truth.csv", "--model", "net.safetensors"], "--model says how a network is run"),
         (["--predictions", "truth.csv", "--flip"], "--flip says how a network is run"),
+        (["--predictions", "truth.csv", "--precision", "bf16"], "--precision says how a network is run"),
         (["--predictions", "truth.csv", "--protocol", "lsp"], "--protocol says how a network is run"),
         (["--first-pixel", "1"], "--first-pixel says how a file of predictions is read"),
         (["--skeleton", "lsp"], "--skeleton says how a file of predictions is read"),

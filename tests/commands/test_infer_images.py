@@ -36,6 +36,8 @@ def test_a_folder_goes_on_where_it_was_stopped(work, monkeypatch, capsys):
     assert "out: holds an unfinished run; resume it with --resume" in capsys.readouterr().err
     assert main([*PICTURES, "-o", "out", "--resume", "--flip"]) == BAD_USE
     assert "other settings: flip False, not True" in capsys.readouterr().err
+    assert main([*PICTURES, "-o", "out", "--resume", "--precision", "bf16"]) == BAD_USE
+    assert "other settings: precision None, not bf16" in capsys.readouterr().err
     read = []
     real = inference.Source.picture
     monkeypatch.setattr(inference.Source, "picture", lambda self, *how: (read.append(self.name), real(self, *how))[1])
@@ -81,7 +83,8 @@ def test_the_form_asked_for(work, form):
 
 def test_all_options_at_once(work, capsys, monkeypatch):
     monkeypatch.setenv("CPM_FAST_CACHE", str(work / "cache"))
-    arguments = ("--pyramid", "0.9", "1", "--flip", "--batch", "3", "--device", "cpu", "--model", "net.safetensors")
+    arguments = ("--pyramid", "0.9", "1", "--flip", "--batch", "3", "--device", "cpu", "--precision", "bf16")
+    arguments += ("--model", "net.safetensors")
     options = ("--readers", "2", "--tune", "--stages", "--form", "npz", "-o", "out")
     assert main(["infer", "in/00.png", "in/01.png", *arguments, *options]) == FINE
     assert shown(work / "out") == {

@@ -212,7 +212,7 @@ def test_describe_names_every_step():
 REJECTED = [
     (ValueError, "precision must be one of", {"precision": "fp64"}),
     (ValueError, "memory must be a whole number of bytes, 0 or more, got -1", {"memory": -1}),
-    (RuntimeError, "precision must be fp32 on cpu, got bf16", {"precision": "bf16"}),
+    (RuntimeError, "precision tf32 is for cuda, got device cpu", {"precision": "tf32"}),
     (ValueError, "device must be auto, cpu or cuda, .* got 'tpu'", {"device": "tpu"}),
 ]
 

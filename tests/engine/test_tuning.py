@@ -49,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ConvShape, int]]:
     """Record the measurements; a larger tile has a shorter time."""
     calls: list[tuple[ConvShape, int]] = []
 
-    def measured(shape: ConvShape, tile: int) -> float:
+    def measured(shape: ConvShape, tile: int, dtype: torch.dtype) -> float:
         calls.append((shape, tile))
         return 1.0 / (1 + tile)
 
@@ -70,7 +70,7 @@ def test_the_fastest_measured_is_chosen(asked: list) -> None:
 
 
 def test_the_direct_form_may_be_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "measured", lambda shape, tile: 1.0 if tile == DIRECT else 2.0)
+    monkeypatch.setattr(tuning, "measured", lambda shape, tile, dtype: 1.0 if tile == DIRECT else 2.0)
     plan, shape = TunedPlan(), ConvShape(1, 8, 8, 3, (12, 12))
     plan.measure([shape])
     assert plan.tile(shape) is None
@@ -107,6 +107,34 @@ def test_other_threads_are_measured_anew(asked: list, folder: Path, monkeypatch:
         with cpu_threads(count):
             TunedPlan().measure([SHAPE])
     assert len(list(folder.iterdir())) == 2 and len(asked) == 2 * len(tiles_to_try(SHAPE))
+
+
+def test_weights_of_bfloat16_are_measured_anew(asked: list, folder: Path) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        TunedPlan(dtype).measure([SHAPE])
+    assert len(list(folder.iterdir())) == 2 and len(asked) == 2 * len(tiles_to_try(SHAPE))
+
+
+def test_half_the_memory_holds_the_tile_of_bfloat16() -> None:
+    most = SHAPE.spectra_bytes(CpuPlan().tile(SHAPE) or 0) // 2
+    plan = CpuPlan(torch.bfloat16)
+    assert plan.tile(SHAPE, most) == CpuPlan().tile(SHAPE)
+    assert plan.spectra_bytes(SHAPE, plan.tile(SHAPE) or 0) == most
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_tuned_engine_has_its_precision(precision: str) -> None:
+    model, x = CPM(SMALL).eval(), torch.randn(1, 3, 96, 80)
+    wanted = Engine(model, precision=precision)(x)[-1]
+    found = Engine(model, precision=precision, tune=True)(x)[-1]
+    assert torch.linalg.norm(found - wanted) < (1e-5 if precision == "fp32" else 1e-2) * torch.linalg.norm(wanted)
+
+
+def test_direct_products_of_pairs_count_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend.native(), "simd", lambda: "avx512_bf16")
+    shape = ConvShape(1, 64, 64, 3, (46, 46))
+    taken = CpuPlan().milliseconds(shape, None), CpuPlan(torch.bfloat16).milliseconds(shape, None)
+    assert 0.5 < taken[1] / taken[0] < 0.6
 
 
 def test_what_another_process_has_found_stays(asked: list) -> None:
@@ -199,7 +227,7 @@ def test_threads_measure_one_after_the_other(monkeypatch: pytest.MonkeyPatch) ->
     calls: list[int] = []
     running = threading.Semaphore(1)
 
-    def measured(shape: ConvShape, tile: int) -> float:
+    def measured(shape: ConvShape, tile: int, dtype: torch.dtype) -> float:
         assert running.acquire(blocking=False), "two at once"
         calls.append(tile)
         time.sleep(0.01)
@@ -269,7 +297,7 @@ def test_killed_while_it_measures_keeps_what_it_had(folder: Path) -> None:
         "import os, torch\nfrom cpm_fast.engine import tuning\nfrom cpm_fast.ops.plans.cpu import ConvShape\n"
         f"torch.set_num_threads({torch.get_num_threads()})\n"
         "real, calls = tuning.measured, []\n"
-        "def measured(shape, tile):\n    calls.append(shape)\n"
+        "def measured(shape, tile, dtype):\n    calls.append(shape)\n"
         "    if shape.kernel == 5: os._exit(9)\n    return 1.0 + tile\n"
         "tuning.measured = measured\n"
         "tuning.TunedPlan().measure([ConvShape(1, 16, 16, 9, (46, 46)), ConvShape(1, 16, 16, 5, (46, 46))])\n"

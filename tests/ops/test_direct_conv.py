@@ -26,6 +26,9 @@ CASES = [
 ]
 
 
+TYPES = (torch.float32, torch.bfloat16)
+
+
 def inputs(case: tuple, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     images, size, channels, outputs, kernel = case
     x = torch.randn(images, channels, *size, generator=generator)
@@ -33,25 +36,33 @@ def inputs(case: tuple, generator: torch.Generator) -> tuple[torch.Tensor, torch
     return x, weight, torch.randn(outputs, generator=generator)
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_matches_reference(case: tuple, simd: str, poisoned_memory: None, generator: torch.Generator) -> None:
+def test_matches_reference(
+    case: tuple, dtype: torch.dtype, simd: str, poisoned_memory: None, generator: torch.Generator
+) -> None:
+    """With bfloat16, products are those of rounded numbers, and sums as exact as of float32."""
     x, weight, bias = inputs(case, generator)
-    packed = pack_weight(weight)
+    packed = pack_weight(weight, dtype)
     out = direct_conv(x, packed, bias, False)
+    x, weight = (each.to(dtype).float() for each in (x, weight))
     assert out.dtype == torch.float32 and out.is_contiguous(memory_format=torch.channels_last)
     assert relative_error(out, exact.conv(x, weight, bias, False)) < BOUND
     assert torch.equal(direct_conv(x, packed, bias, True), out.relu())
     with backend.use_backend("reference"):
-        assert torch.equal(pack_weight(weight), packed)
+        assert torch.equal(pack_weight(weight, dtype), packed)
         if x.numel():
             assert relative_error(direct_conv(x, packed, bias, False), exact.conv(x, weight, bias, False)) < BOUND
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("pool", POOLS, ids=str)
-def test_matches_reference_pooled(pool: Pool, simd: str, poisoned_memory: None, generator: torch.Generator) -> None:
+def test_matches_reference_pooled(
+    pool: Pool, dtype: torch.dtype, simd: str, poisoned_memory: None, generator: torch.Generator
+) -> None:
     for case in ((2, (14, 22), 3, 20, 3), (1, (6, 30), 17, 32, 1), (1, (2, 2), 1, 1, 9)):
         x, weight, bias = inputs(case, generator)
-        packed = pack_weight(weight)
+        packed = pack_weight(weight, dtype)
         wanted = F.max_pool2d(direct_conv(x, packed, bias, True), pool[0], 2, pool[1], ceil_mode=pool[1] == 0)
         assert torch.equal(direct_conv(x, packed, bias, True, pool), wanted)
         wide = torch.full((len(x), len(bias) + 5, *wanted.shape[2:]), 7.0).contiguous(memory_format=torch.channels_last)
@@ -60,7 +71,8 @@ def test_matches_reference_pooled(pool: Pool, simd: str, poisoned_memory: None, 
         assert torch.equal(out, wanted) and (wide[:, :2] == 7).all() and (wide[:, -3:] == 7).all()
 
 
-def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_matches_reference_on_any_number_of_threads(dtype: torch.dtype, generator: torch.Generator) -> None:
     if missing := backend.native_missing("cpu"):
         pytest.skip(missing)
     x, weight, bias = inputs((2, (26, 18), 7, 40, 3), generator)
@@ -69,10 +81,18 @@ def test_matches_reference_on_any_number_of_threads(generator: torch.Generator) 
         results = []
         for count in (1, 2, 3, 7, 13):
             torch.set_num_threads(count)
-            results.append(direct_conv(x, pack_weight(weight), bias, True, (3, 0)))
+            results.append(direct_conv(x, pack_weight(weight, dtype), bias, True, (3, 0)))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_values_round_to_bfloat16(simd: str) -> None:
+    """Ties go to the even neighbor, the largest numbers to infinity; infinity and NaN stay."""
+    x = torch.tensor([1.00390625, 1.01171875, -1.0039064, 3.4e38, torch.inf, -torch.inf, torch.nan, 0.1, 65280.125])
+    packed = pack_weight(torch.ones(1, 1, 1, 1), torch.bfloat16)
+    out = direct_conv(x.view(1, 1, 1, -1), packed, torch.zeros(1), False).flatten()
+    assert torch.equal(out.nan_to_num(7, 8, 9), x.bfloat16().float().nan_to_num(7, 8, 9))
 
 
 def test_a_bound_call_reads_what_its_tensors_hold_then(generator: torch.Generator) -> None:
@@ -98,6 +118,9 @@ def test_rejects() -> None:
         ((x, packed, torch.zeros(17), True), ValueError, "with 2 blocks"),
         ((x, packed, bias[None], True), ValueError, r"bias must be \[O\]"),
         ((x.double(), packed, bias, True), TypeError, "x must be torch.float32"),
+        ((x, packed.half(), bias, True), TypeError, "packed must be torch.float32 or torch.bfloat16, got"),
+        ((x, packed.bfloat16(), bias, True), ValueError, r"packed must be .*2, 16, 2\] of pack_weight"),
+        ((x.to("meta"), packed, bias.to("meta"), True), RuntimeError, "packed must be on meta as x is, got cpu"),
         ((x, packed, bias, True, (4, 0)), ValueError, "pool must be one of"),
         ((x, packed, bias, True, None, torch.zeros(1, 5, 8, 8)), ValueError, "out must be in channels_last"),
         ((x.to("meta"), packed.to("meta"), bias.to("meta"), True), RuntimeError, "x must be on the CPU, got meta"),
@@ -112,3 +135,5 @@ def test_rejects() -> None:
     ):
         with pytest.raises(error, match=message):
             pack_weight(weight)
+    with pytest.raises(TypeError, match="dtype must be torch.float32 or torch.bfloat16, got torch.float16"):
+        pack_weight(torch.zeros(5, 3, 3, 3), torch.float16)

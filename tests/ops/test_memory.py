@@ -40,11 +40,16 @@ Y = torch.randn(2, 17, 14, 12)
 MAPS, FRAMES = torch.randn(2, 2, 3, 8, 6), torch.tensor([[0.5, 0.5, 0.0, 0.0]] * 2, dtype=torch.float64)
 PARTS, LABELED = 8 * torch.randn(2, 1, 3, 2), torch.ones(2, 1, 3, dtype=torch.bool)
 SPECTRA, ADJOINT, PACKED = transform_weight(WEIGHT, 16), transform_weight(WEIGHT, 16, adjoint=True), pack_weight(WEIGHT)
+BF16 = torch.bfloat16
 OPS: dict[str, tuple[Callable, tuple[torch.Tensor, ...]]] = {
     "transform_weight": (lambda w: transform_weight(w, 16), (WEIGHT,)),
     "pack_weight": (pack_weight, (WEIGHT,)),
     "spectral_conv": (lambda x, s, b: spectral_conv(x, s, b, True, 3), (X, SPECTRA, BIAS)),
     "direct_conv": (lambda x, p, b: direct_conv(x, p, b, True), (X, PACKED, BIAS)),
+    "transform_weight of bfloat16": (lambda w: transform_weight(w, 16, dtype=BF16), (WEIGHT,)),
+    "pack_weight of bfloat16": (lambda w: pack_weight(w, BF16), (WEIGHT,)),
+    "spectral_conv of bfloat16": (lambda x, s, b: spectral_conv(x, s, b, True, 3), (X, SPECTRA.to(BF16), BIAS)),
+    "direct_conv of bfloat16": (lambda x, p, b: direct_conv(x, p, b, True), (X, pack_weight(WEIGHT, BF16), BIAS)),
     "context_conv": (lambda x, w, b: context_conv(x, w, b, True), (X, WEIGHT, BIAS)),
     "spectral_input_gradient": (lambda g, s, o: spectral_input_gradient(g, s, o, 20, 3), (Y, ADJOINT, Y + 1)),
     "spectral_weight_gradient": (lambda g, x, o: spectral_weight_gradient(g, x, o, 3, 16), (Y, X, Y + 1)),

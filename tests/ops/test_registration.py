@@ -29,7 +29,7 @@ CALLS: dict[str, Callable[[Leaf], torch.Tensor]] = {
     "spectral_weight_gradient": lambda leaf: ops.spectral_weight_gradient(
         leaf(1, 5, 9, 8), None, torch.zeros(1, 3, 9, 8), 5, 16
     )[0],
-    "pack_weight": lambda leaf: ops.pack_weight(leaf(5, 3, 5, 5)),
+    "pack_weight": lambda leaf: ops.pack_weight(leaf(5, 3, 5, 5), torch.float32),
     "direct_conv": lambda leaf: ops.direct_conv(leaf(1, 3, 9, 8), torch.zeros(PACKED), torch.zeros(5), False, 0, 0),
 }
 

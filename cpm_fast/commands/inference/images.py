@@ -113,6 +113,7 @@ class _PictureRun:
                 "weights": fingerprint(network),
                 "pyramid": list(settings.pyramid),
                 "flip": settings.flip,
+                "precision": settings.rounding,
                 "box": options.box,
                 "find": found_by(self.job.search),
                 "pictures": not options.no_pictures,

@@ -81,6 +81,7 @@ class _Work:
             "weights": fingerprint(self.network),
             "pyramid": list(self.settings.pyramid),
             "flip": self.settings.flip,
+            "precision": self.settings.rounding,
             "find": found_by(tracker.looks) if isinstance(tracker, Following) else None,
             "input": input_stamp(source) if isinstance(source, Path) and source.is_file() else None,
             **{name: getattr(options, name) for name in ("box", "smooth", "frames", "min_score", "max_subjects")},

@@ -25,6 +25,12 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pyramid", nargs="+", type=float, metavar="FACTOR", help="average over these magnifications")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--batch", type=int, default=16, help="crops per forward pass (%(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "tf32", "bf16"),
+        default="auto",
+        help="precision of the pose network: auto is fp32; tf32 is for CUDA, bf16 for CPU and CUDA (%(default)s)",
+    )
     add_device_option(parser)
 
 

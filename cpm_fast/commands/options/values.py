@@ -16,7 +16,12 @@ from cpm_fast.system.numbers import check_score
 def settings_of(options: argparse.Namespace) -> Settings:
     """Return the settings of the path from regions to parts."""
     return Settings(
-        options.pyramid or (1.0,), options.flip, options.batch, belief_maps=options.stages, tune=options.tune
+        options.pyramid or (1.0,),
+        options.flip,
+        options.batch,
+        options.precision,
+        belief_maps=options.stages,
+        tune=options.tune,
     )
 
 

@@ -90,7 +90,8 @@ class _Finding:
         self, model: CPM, looks: Looks, dataset: Dataset, rule: Rule | None, settings: Settings, progress: bool | None
     ) -> None:
         self.config, self.dataset, self.skeleton = model.config, dataset, dataset.skeleton
-        self.engine, self.looks, self.settings = Engine(model), looks, settings.for_network(model.config)
+        self.engine, self.looks = Engine(model, precision=settings.precision), looks
+        self.settings = settings.for_network(model.config)
         self.order = np.array(self.skeleton.order_from(model.skeleton.names))
         if (self.order < 0).all():
             raise ValueError(

@@ -4,6 +4,8 @@ The layers of the released network stand in a table, as measured. For others the
 times what each took, fitted to 1,725 measurements of 217 layers: those of `cpm6`, `flic`, `vgg` and of `compact` in
 several widths and sizes, at batches of 1 to 16, and kernels of 3 to 13 on maps of 12 to 64 cells (bound calls, two
 threads, AVX-512). Half of the predictions are within 10 %; the form chosen costs 1.5 % more than the best on average.
+With weights of bfloat16, direct products are taken to cost half where the processor has products of pairs, as its
+instructions say; that was not measured.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from functools import lru_cache
 
 import torch
 
+from cpm_fast.ops import backend
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.reference.direct_conv import BLOCK
 
@@ -23,6 +26,8 @@ PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.79, 16.9, 27.1, 79.3, 0.011
 # Milliseconds of the direct form: a GFLOP, a GB of maps, a call.
 DIRECT, DIRECT_MAPS, DIRECT_CALL = 4.42, 8.9, 0.007
 MIN_KERNEL = 3
+# The instruction set with products of pairs of bfloat16, and their time compared with products of float32.
+PAIR_SIMD, PAIRS = "avx512_bf16", 0.5
 
 # (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for. One
 # image's 11x11 128->128 is 10 % faster on a tile of 36, whose spectra are 100 MB more: 0.1 s of the first call.
@@ -51,9 +56,13 @@ class ConvShape:
 
     @property
     def direct_milliseconds(self) -> float:
+        return self.direct_milliseconds_by(1.0)
+
+    def direct_milliseconds_by(self, share: float) -> float:
+        """Predict the milliseconds where products take this share of the time of those of float32."""
         cells = self.images * math.prod(self.size)
         products = 2e-9 * cells * self.inputs * _padded(self.outputs) * self.kernel**2
-        return DIRECT * products + DIRECT_MAPS * 4e-9 * cells * (self.inputs + self.outputs) + DIRECT_CALL
+        return DIRECT * share * products + DIRECT_MAPS * 4e-9 * cells * (self.inputs + self.outputs) + DIRECT_CALL
 
     def spectra_bytes(self, tile: int) -> int:
         return 4 * tile * self.kernel * self.inputs * _padded(self.outputs)
@@ -69,8 +78,14 @@ class ConvShape:
 
 
 @lru_cache(maxsize=4096)
-def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
-    """Return the tile of the fastest spectral form whose spectra take at most so many bytes; None: direct is faster."""
+def choose_tile(shape: ConvShape, most_bytes: int | None = None, direct_share: float = 1.0) -> int | None:
+    """Return the tile of the fastest spectral form; None: direct is faster.
+
+    Args:
+        shape: of the convolution.
+        most_bytes: that spectra of float32 may take.
+        direct_share: time of the direct form's products, compared with float32.
+    """
     fitting = [tile for tile in fitting_tiles(shape) if most_bytes is None or shape.spectra_bytes(tile) <= most_bytes]
     if not fitting:
         return None
@@ -79,7 +94,7 @@ def choose_tile(shape: ConvShape, most_bytes: int | None = None) -> int | None:
     if measured in fitting:
         return measured
     best = min(fitting, key=shape.spectral_milliseconds)
-    return best if shape.spectral_milliseconds(best) < shape.direct_milliseconds else None
+    return best if shape.spectral_milliseconds(best) < shape.direct_milliseconds_by(direct_share) else None
 
 
 def fitting_tiles(shape: ConvShape) -> list[int]:
@@ -98,17 +113,30 @@ def _tiles(side: int, kernel: int, tile: int) -> int:
 
 
 class CpuPlan:
-    """The plan of an engine's convolutions on the CPU; `CudaPlan` has the same methods."""
+    """The plan of an engine's convolutions on the CPU; `CudaPlan` has the same methods.
+
+    Args:
+        dtype: of weights, float32 or bfloat16.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        self.dtype = dtype
+
+    @property
+    def direct_share(self) -> float:
+        """Return the time of the direct form's products, compared with float32."""
+        return PAIRS if self.dtype == torch.bfloat16 and backend.native().simd() == PAIR_SIMD else 1.0
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
-        return choose_tile(shape, most_bytes)
+        floats = None if most_bytes is None else most_bytes * torch.float32.itemsize // self.dtype.itemsize
+        return choose_tile(shape, floats, self.direct_share)
 
     def spectra_bytes(self, shape: ConvShape, tile: int) -> int:
-        return shape.spectra_bytes(tile)
+        return shape.spectra_bytes(tile) * self.dtype.itemsize // torch.float32.itemsize
 
     def spectra_dtype(self) -> torch.dtype:
-        return torch.float32
+        return self.dtype
 
     def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
         """Return the predicted milliseconds, of the direct form if tile is None."""
-        return shape.direct_milliseconds if tile is None else shape.spectral_milliseconds(tile)
+        return shape.direct_milliseconds_by(self.direct_share) if tile is None else shape.spectral_milliseconds(tile)

@@ -27,7 +27,16 @@ def check_conv(
         wanted = (-(-bias_shape[0] // BLOCK), x.shape[1], kernel, 2, BLOCK)
     if spectra.shape[1:] != wanted or tile_of(spectra) not in TILES:
         raise ValueError(f"spectra must be {['F', *wanted]} of transform_weight, got {list(spectra.shape)}")
-    check_tensors(name, **{name: x}, spectra=spectra, **others)
+    check_tensors(name, **{name: x}, **others)
+    check_spectra(name, x, spectra)
+
+
+def check_spectra(name: str, x: torch.Tensor, spectra: torch.Tensor) -> None:
+    """Refuse spectra of a type that the ops do not take, or on another device than x."""
+    if spectra.dtype not in spectra_types(x.device):
+        raise TypeError(f"spectra must be {dtype_names(spectra_types(x.device))}, got {spectra.dtype}")
+    if spectra.device != x.device:
+        raise RuntimeError(f"spectra must be on {x.device} as {name} is, got {spectra.device}")
 
 
 def check_kernel(kernel: int) -> None:
@@ -48,13 +57,18 @@ def check_tensors(first: str, **tensors: torch.Tensor) -> None:
     for name, tensor in tensors.items():
         if tensor.device != tensors[first].device:
             raise RuntimeError(f"{name} must be on {tensors[first].device} as {first} is, got {tensor.device}")
-        if name != "spectra" and tensor.dtype != tensors[first].dtype:
+        if tensor.dtype != tensors[first].dtype:
             raise TypeError(f"{name} must be {tensors[first].dtype} as {first} is, got {tensor.dtype}")
 
 
 def types(device: torch.device) -> tuple[torch.dtype, ...]:
     """Return the types that the spectral ops take on a device."""
     return DTYPES if device.type == "cuda" else (torch.float32,)
+
+
+def spectra_types(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Return the types of spectra on a device."""
+    return DTYPES if device.type == "cuda" else (torch.float32, torch.bfloat16)
 
 
 def dtype_names(types: tuple[torch.dtype, ...]) -> str:

@@ -37,7 +37,7 @@ def bound_conv(
     weight: torch.Tensor | None,
 ) -> Chain:
     """Return the convolution of these very tensors, which have been checked, on the CPU; spectra are of weight."""
-    params = _params(x, len(bias), kernel, tile_of(spectra), pool, out)
+    params = _conv_params(x, spectra, len(bias), kernel, pool, out)
 
     def add(native: Any, *addresses: int) -> None:
         native.spectral_conv(*addresses, params, relu)
@@ -111,7 +111,7 @@ def _fake_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch
     if weight.device.type == "cuda":
         outputs, inputs = (weight.shape[1], weight.shape[0]) if adjoint else (weight.shape[0], weight.shape[1])
         return weight.new_empty((frequencies(tile), outputs, 2, padded_channels(inputs)), dtype=dtype)
-    return weight.new_empty(_spectra_shape(weight, tile, adjoint))
+    return weight.new_empty(_spectra_shape(weight, tile, adjoint), dtype=dtype)
 
 
 @torch.library.register_fake("cpm_fast::spectral_conv")
@@ -156,9 +156,9 @@ def _fake_weight_gradient(
 
 
 def _cpu_transform(weight: torch.Tensor, tile: int, adjoint: bool, dtype: torch.dtype) -> torch.Tensor:
-    spectra = _fake_transform(weight, tile, adjoint, dtype)
+    spectra = _fake_transform(weight, tile, adjoint, torch.float32)
     _transform(weight, spectra, tile, adjoint)
-    return spectra
+    return spectra.to(dtype)
 
 
 def _cpu_conv(
@@ -207,7 +207,7 @@ def _run(
         x = _channels_last(x)
     gate, spectra = None if gate is None else _channels_last(gate), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
-    params = _params(x, out.shape[1], kernel, tile_of(spectra), (pool, pool_padding), out)
+    params = _conv_params(x, spectra, out.shape[1], kernel, (pool, pool_padding), out)
     workspace = workspaces.take(native.spectral_workspace(params, WORKSPACE_BYTES, threads))
     pointers = (
         address("x", x),
@@ -222,8 +222,20 @@ def _run(
         convolve_directly(wide, x, gate, taps, bias, relu, (pool, pool_padding), out)
 
 
+def _conv_params(
+    x: torch.Tensor, spectra: torch.Tensor, outputs: int, kernel: int, pool: Pool, out: torch.Tensor
+) -> Any:
+    return _params(x, outputs, kernel, tile_of(spectra), pool, out, spectra.dtype == torch.bfloat16)
+
+
 def _params(
-    x: torch.Tensor, outputs: int, kernel: int, tile: int, pool: Pool = NO_POOL, out: torch.Tensor | None = None
+    x: torch.Tensor,
+    outputs: int,
+    kernel: int,
+    tile: int,
+    pool: Pool = NO_POOL,
+    out: torch.Tensor | None = None,
+    bf16: bool = False,
 ) -> Any:
     images, inputs, height, width = x.shape
     return backend.native().SpectralConv(
@@ -238,6 +250,7 @@ def _params(
         out_pitch=0 if out is None else pitch_of(out) or 0,
         pool=pool[0],
         pool_padding=pool[1],
+        bf16=bf16,
     )
 
 

@@ -25,7 +25,7 @@ constexpr auto kLongest = std::chrono::milliseconds(100);
 
 }  // namespace
 
-void Chain::spectral_conv(const float* x, const float* spectra, const float* bias, float* out,
+void Chain::spectral_conv(const float* x, const void* spectra, const float* bias, float* out,
                           const SpectralConv& params, bool relu) {
     layers_.push_back({[=](int64_t budget, int threads) { return spectral_workspace(params, budget, threads); },
                        [=](float* workspace, int64_t budget, int threads) {
@@ -34,7 +34,7 @@ void Chain::spectral_conv(const float* x, const float* spectra, const float* bia
                        }});
 }
 
-void Chain::direct_conv(const float* x, const float* packed, const float* bias, float* out, const DirectConv& params,
+void Chain::direct_conv(const float* x, const void* packed, const float* bias, float* out, const DirectConv& params,
                         bool relu) {
     layers_.push_back({[=](int64_t, int threads) { return direct_workspace(params, threads); },
                        [=](float* workspace, int64_t, int threads) {

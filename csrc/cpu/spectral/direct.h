@@ -9,6 +9,7 @@
 #pragma once
 
 #include "pool.h"
+#include "products.h"
 
 namespace cpm::spectral {
 namespace {
@@ -28,25 +29,28 @@ struct Target {
     int64_t pitch, channels;
 };
 
-template <int R, int B>
+template <typename Form, int R, int B>
 void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_t cell_step, int64_t first_block,
                const Target* targets) {
     constexpr int V = B * kBlockVectors;
-    const int64_t block_floats = job.kernel * job.kernel * job.inputs * kBlock;
-    const float* weights = job.weights + first_block * block_floats;
+    const int64_t words = Form::words(job.inputs), block_words = job.kernel * job.kernel * words * kBlock;
+    const float* weights = static_cast<const float*>(job.weights) + first_block * block_words;
     Vector sums[V][R];
     unroll<V>([&](auto v) CPM_INLINE_LAMBDA { unroll<R>([&](auto r) CPM_INLINE_LAMBDA { sums[v][r] = Vector{}; }); });
     for (int dy = 0; dy < job.kernel; ++dy) {
         const float* from = rows[dy] + cell * cell_step;
         for (int dx = 0; dx < job.kernel; ++dx, from += cell_step) {
-            for (int64_t c = 0; c < job.inputs; ++c, weights += kBlock) {
-                Vector weight[V];
-                unroll<V>([&](auto v) CPM_INLINE_LAMBDA {
-                    weight[v] = load(weights + v / kBlockVectors * block_floats + v % kBlockVectors * kLanes);
-                });
-                unroll<R>([&](auto r) CPM_INLINE_LAMBDA {
-                    const float value = from[r * cell_step + c];
-                    unroll<V>([&](auto v) CPM_INLINE_LAMBDA { sums[v][r] += weight[v] * value; });
+            for (int64_t word = 0; word < words; ++word, weights += kBlock) {
+                unroll<Form::kParts>([&](auto part) CPM_INLINE_LAMBDA {
+                    decltype(Form::template weight<part>(weights)) weight[V];
+                    unroll<V>([&](auto v) CPM_INLINE_LAMBDA {
+                        const int64_t place = v / kBlockVectors * block_words + v % kBlockVectors * kLanes;
+                        weight[v] = Form::template weight<part>(weights + place);
+                    });
+                    unroll<R>([&](auto r) CPM_INLINE_LAMBDA {
+                        const auto value = Form::template value<part>(from + r * cell_step, word);
+                        unroll<V>([&](auto v) CPM_INLINE_LAMBDA { Form::add(sums[v][r], weight[v], value); });
+                    });
                 });
             }
         }
@@ -79,20 +83,20 @@ void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_
 }
 
 // The last group of cells overlaps the one before it; the shared cells get the same results again.
-template <int B>
+template <typename Form, int B>
 void sum_row(const Direct& job, const float* const* rows, int64_t cells, int64_t cell_step, int64_t first_block,
              const Target* targets) {
     if (cells < kDirectCells) {
-        for (int64_t cell = 0; cell < cells; ++cell) sum_cells<1, B>(job, rows, cell, cell_step, first_block, targets);
+        for (int64_t cell = 0; cell < cells; ++cell) sum_cells<Form, 1, B>(job, rows, cell, cell_step, first_block, targets);
         return;
     }
     for (int64_t cell = 0; cell < cells; cell += kDirectCells) {
-        sum_cells<kDirectCells, B>(job, rows, least(cell, cells - kDirectCells), cell_step, first_block, targets);
+        sum_cells<Form, kDirectCells, B>(job, rows, least(cell, cells - kDirectCells), cell_step, first_block, targets);
     }
 }
 
 // Computes all outputs of a row of cells. target_of(block) is the place of its results.
-template <typename TargetOf>
+template <typename Form, typename TargetOf>
 void sum_blocks(const Direct& job, const float* const* rows, int64_t cells, int64_t cell_step, TargetOf target_of) {
     const int64_t blocks = blocks_of(job.outputs), groups = (blocks + kDirectBlocks - 1) / kDirectBlocks;
     for (int64_t group = 0; group < groups; ++group) {
@@ -100,11 +104,19 @@ void sum_blocks(const Direct& job, const float* const* rows, int64_t cells, int6
         Target targets[kDirectBlocks];
         for (int64_t i = 0; i < count; ++i) targets[i] = target_of(first + i);
         if constexpr (kDirectBlocks == 3) {
-            if (count == 3) sum_row<3>(job, rows, cells, cell_step, first, targets);
-            if (count == 2) sum_row<2>(job, rows, cells, cell_step, first, targets);
+            if (count == 3) sum_row<Form, 3>(job, rows, cells, cell_step, first, targets);
+            if (count == 2) sum_row<Form, 2>(job, rows, cells, cell_step, first, targets);
         }
-        if (count == 1) sum_row<1>(job, rows, cells, cell_step, first, targets);
+        if (count == 1) sum_row<Form, 1>(job, rows, cells, cell_step, first, targets);
     }
+}
+
+template <typename Form>
+CPM_INLINE void copy_cells(const float* from, int64_t cells, int64_t inputs, int64_t pitch, float* to) {
+    // A cell of bfloat16 has a gap after an odd number of inputs.
+    if (pitch == inputs && (Form::kInPlace || inputs % 2 == 0)) return Form::copy(from, cells * inputs, to);
+    const int64_t cell_floats = Form::cell_floats(inputs);
+    for (int64_t cell = 0; cell < cells; ++cell) Form::copy(from + cell * pitch, inputs, to + cell * cell_floats);
 }
 
 CPM_INLINE Target output(const Direct& job, int64_t cell, int64_t block) {
@@ -112,47 +124,47 @@ CPM_INLINE Target output(const Direct& job, int64_t cell, int64_t block) {
 }
 
 // A 1x1 convolution reads no neighbors, so chunks of cells need not follow rows.
+template <typename Form>
 void direct_cells(const Direct& job, int64_t begin, int64_t end) {
     const int64_t all = job.images * job.height * job.width;
     for (int64_t task = begin; task < end; ++task) {
-        const int64_t cell = task * kCellChunk;
+        const int64_t cell = task * kCellChunk, cells = least(kCellChunk, all - cell);
         const float* row = job.x + cell * job.x_pitch;
-        sum_blocks(job, &row, least(kCellChunk, all - cell), job.x_pitch,
-                   [&](int64_t block) { return output(job, cell, block); });
+        int64_t cell_step = job.x_pitch;
+        if (!Form::kInPlace) {
+            cell_step = Form::cell_floats(job.inputs);
+            copy_cells<Form>(row, cells, job.inputs, job.x_pitch, job.rows);
+            row = job.rows;
+        }
+        sum_blocks<Form>(job, &row, cells, cell_step, [&](int64_t block) { return output(job, cell, block); });
     }
 }
 
 // The padded rows that an output row reads, in a ring that keeps those which the next output row reads too.
+template <typename Form>
 struct PaddedRows {
     const Direct& job;
-    int64_t image, row_floats, first = 0, last = 0;  // held: [first, last)
+    int64_t image, cell_floats, row_floats, first = 0, last = 0;  // held: [first, last)
     const float* rows[kMaxKernel];
 
     PaddedRows(const Direct& direct, int64_t of_image)
-        : job(direct), image(of_image), row_floats((direct.width + direct.kernel - 1) * direct.inputs) {}
+        : job(direct), image(of_image), cell_floats(Form::cell_floats(direct.inputs)),
+          row_floats((direct.width + direct.kernel - 1) * cell_floats) {}
 
     float* slot(int64_t row) const { return job.rows + (row + kMaxKernel) % job.kernel * row_floats; }
 
     void fill(int64_t row) {
-        const int64_t radius = job.kernel / 2;
         float* to = slot(row);
         if (row_floats == 0) return;
         if (row < 0 || row >= job.height) {
             memset(to, 0, row_floats * sizeof(float));
             return;
         }
-        const float* from = job.x + (image * job.height + row) * job.width * job.x_pitch;
-        const int64_t edge = radius * job.inputs;
+        const int64_t edge = job.kernel / 2 * cell_floats;
         memset(to, 0, edge * sizeof(float));
         memset(to + row_floats - edge, 0, edge * sizeof(float));
-        to += edge;
-        if (job.x_pitch == job.inputs) {
-            memcpy(to, from, job.width * job.inputs * sizeof(float));
-            return;
-        }
-        for (int64_t cell = 0; cell < job.width; ++cell) {
-            memcpy(to + cell * job.inputs, from + cell * job.x_pitch, job.inputs * sizeof(float));
-        }
+        const float* from = job.x + (image * job.height + row) * job.width * job.x_pitch;
+        copy_cells<Form>(from, job.width, job.inputs, job.x_pitch, to + edge);
     }
 
     // Returns the rows around an output row, which may be the one after the last or any other.
@@ -167,16 +179,17 @@ struct PaddedRows {
 };
 
 // Tasks: rows of all images, or of all their windows.
+template <typename Form>
 void direct_rows(const Direct& job, int64_t begin, int64_t end) {
     const int64_t rows = job.pool.side == 0 ? job.height : job.height / 2;
     const int64_t row_step = job.width / 2 * job.out_pitch;
     while (begin < end) {
         const int64_t image = begin / rows, from = begin % rows, to = least(rows, from + end - begin);
         begin += to - from;
-        PaddedRows padded(job, image);
+        PaddedRows<Form> padded(job, image);
         if (job.pool.side == 0) {
             for (int64_t row = from; row < to; ++row) {
-                sum_blocks(job, padded.about(row), job.width, job.inputs, [&](int64_t block) {
+                sum_blocks<Form>(job, padded.about(row), job.width, padded.cell_floats, [&](int64_t block) {
                     return output(job, (image * job.height + row) * job.width, block);
                 });
             }
@@ -188,7 +201,7 @@ void direct_rows(const Direct& job, int64_t begin, int64_t end) {
         for (int64_t row = windows.rows_begin / 2 * 2; row < windows.rows_end; row += 2) {
             for (int64_t half = 0; half < 2; ++half) {
                 if (row + half < windows.rows_begin || row + half >= windows.rows_end) continue;
-                sum_blocks(job, padded.about(row + half), job.width, job.inputs, [&](int64_t block) -> Target {
+                sum_blocks<Form>(job, padded.about(row + half), job.width, padded.cell_floats, [&](int64_t block) -> Target {
                     return {job.pool.pair + (2 * block + half) * half_floats, kBlock,
                             least(kBlock, job.outputs - block * kBlock)};
                 });

@@ -12,7 +12,9 @@ namespace cpm {
 namespace spectral {
 namespace {
 
-#if CPM_SPECTRAL_X86
+#if CPM_SPECTRAL_X86 && CPM_SPECTRAL_BF16
+constexpr const Kernels* (*kTables[])() = {avx512_bf16_kernels, avx512_kernels, avx2_kernels, portable_kernels};
+#elif CPM_SPECTRAL_X86
 constexpr const Kernels* (*kTables[])() = {avx512_kernels, avx2_kernels, portable_kernels};
 #else
 constexpr const Kernels* (*kTables[])() = {portable_kernels};

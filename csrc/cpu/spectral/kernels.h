@@ -136,7 +136,8 @@ struct Weights {
 
 // The y transform of a unit's weights: some of its fours of frequencies.
 struct WeightColumns {
-    const float* spectra;  // of the unit, its first block: [blocks, inputs, k rows, complex block]
+    const void* spectra;   // of the unit, its first block: [blocks, inputs, k rows, complex block]
+    bool bf16;             // whether they are bfloat16, not floats
     float* columns;        // [4, fours, blocks, inputs, complex block], written: of all the first, then the second ...
     int64_t column_step;   // from a frequency to the next
     int64_t unit, first_quad, quads;
@@ -171,17 +172,17 @@ struct Ranges {
     int32_t *largest, *smallest;
 };
 
-// A convolution by plain sums.
+// A convolution by plain sums, of floats or of bfloat16.
 struct Direct {
-    const float* x;        // [images, h, w, inputs]
-    const float* weights;  // [blocks of outputs, k, k, inputs, 16]
-    const float* bias;     // [blocks of outputs, 16]
-    float* out;            // [images, h, w, outputs]; with pool [images, h/2, w/2, outputs]
+    const float* x;       // [images, h, w, inputs]
+    const void* weights;  // [blocks of outputs, k, k, inputs, 16], or [.., half the inputs, 16, 2] of bfloat16
+    const float* bias;    // [blocks of outputs, 16]
+    float* out;           // [images, h, w, outputs]; with pool [images, h/2, w/2, outputs]
     int64_t images, height, width, inputs, outputs;
     int kernel;
     bool relu;
     int64_t x_pitch, out_pitch;
-    float* rows;  // [k, w + k - 1, inputs], owned by the caller
+    float* rows;  // direct_row_floats, owned by the caller
     Pool pool;    // pair: [blocks of outputs, 2, w, 16]; side 0: none
 };
 
@@ -218,8 +219,9 @@ struct Kernels {
     void (*weight_columns)(const WeightColumns&, int64_t begin, int64_t end);    // likewise
     void (*gradient_columns)(const GradientColumns&);
     void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);      // likewise
-    void (*direct_cells)(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
-    void (*direct_rows)(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
+    // Of floats, and of bfloat16.
+    void (*direct_cells[2])(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
+    void (*direct_rows[2])(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
     void (*norm_sums)(const NormChunk&);           // means, and sums of squared distances from them
     void (*norm_write)(const NormChunk&);
     void (*norm_gradient_sums)(const NormChunk&);  // of the gradient, and of its product with x - mean
@@ -230,6 +232,13 @@ struct Kernels {
 
 // Cells of a 1x1 convolution that use all its weights while those are in cache.
 constexpr int64_t kCellChunk = 64;
+
+// Floats of the padded rows of a plain sum, or of the cells of a 1x1 convolution of bfloat16.
+inline int64_t direct_row_floats(int64_t width, int64_t inputs, int kernel, bool plain, bool bf16) {
+    const int64_t cell_floats = bf16 ? (inputs + 1) / 2 * 2 : inputs;
+    if (plain) return bf16 ? kCellChunk * cell_floats : 0;
+    return kernel * (width + kernel - 1) * cell_floats;
+}
 
 // Rows are processed in bands, whose cells stay in cache while all blocks of channels are read from them.
 constexpr int64_t kBandRows = 16;
@@ -245,6 +254,7 @@ inline int64_t column_tasks(const Strips& strips, const UnitSpectra& spectra) {
 }
 
 // The compiled tables; null for one that this machine cannot run.
+const Kernels* avx512_bf16_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx2_kernels();
 const Kernels* portable_kernels();

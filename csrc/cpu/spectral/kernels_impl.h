@@ -7,7 +7,7 @@
 #include "direct.h"
 #include "gradient.h"
 #include "norm.h"
-#include "pool.h"
+#include "pooled_rows.h"
 #include "product.h"
 #include "range.h"
 #include "rows.h"
@@ -19,8 +19,8 @@ namespace {
 constexpr Kernels table(const char* name) {
     return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
             write_rows, write_pooled, transform_weight, weight_columns,   gradient_columns, gradient_rows,
-            direct_cells, direct_rows,  norm_sums,        norm_write,       norm_gradient_sums, norm_gradient_write,
-            find_ranges,  checksum};
+            {direct_cells<Floats>, direct_cells<Bfloat16>}, {direct_rows<Floats>, direct_rows<Bfloat16>},
+            norm_sums,  norm_write,   norm_gradient_sums, norm_gradient_write, find_ranges, checksum};
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "../vectors.h"
+#include "bfloat16.h"
 
 namespace cpm::spectral {
 namespace {
@@ -52,6 +53,18 @@ typedef uint32_t UnalignedWords __attribute__((vector_size(4 * kLanes), aligned(
 
 CPM_INLINE Words load_words(const unsigned char* from) { return *reinterpret_cast<const UnalignedWords*>(from); }
 
+CPM_INLINE Vector first_halves(Words pairs) { return reinterpret_cast<Vector>(pairs << 16); }
+CPM_INLINE Vector second_halves(Words pairs) { return reinterpret_cast<Vector>(pairs & 0xffff0000u); }
+
+typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
+typedef uint16_t UnalignedHalves __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
+
+// Returns bfloat16 numbers as floats.
+CPM_INLINE Vector load_bfloat16(const uint16_t* from) {
+    const Halves halves = *reinterpret_cast<const UnalignedHalves*>(from);
+    return reinterpret_cast<Vector>(__builtin_convertvector(halves, Words) << 16);
+}
+
 #else
 
 using Vector = PlainVector<kLanes>;
@@ -74,6 +87,15 @@ CPM_INLINE Words load_words(const unsigned char* from) {
     Words words;
     std::memcpy(words.lanes, from, sizeof(words.lanes));
     return words;
+}
+CPM_INLINE Vector first_halves(Words pairs) {
+    return each_lane<kLanes>([&](int lane) { return float_of(pairs[lane] << 16); });
+}
+CPM_INLINE Vector second_halves(Words pairs) {
+    return each_lane<kLanes>([&](int lane) { return float_of(pairs[lane] & 0xffff0000u); });
+}
+CPM_INLINE Vector load_bfloat16(const uint16_t* from) {
+    return each_lane<kLanes>([&](int lane) { return float_of(static_cast<uint32_t>(from[lane]) << 16); });
 }
 
 #endif

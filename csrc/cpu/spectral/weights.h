@@ -93,6 +93,14 @@ CPM_INLINE void store_pair(Complex a, Complex b, bool two_columns, float* first,
     }
 }
 
+// Returns a task's k rows, as floats in `buffer` where they are bfloat16.
+CPM_INLINE const float* rows_of(const WeightColumns& job, int64_t task, int64_t floats, float* buffer) {
+    if (!job.bf16) return static_cast<const float*>(job.spectra) + task * floats;
+    const uint16_t* from = static_cast<const uint16_t*>(job.spectra) + task * floats;
+    for (int64_t at = 0; at < floats; at += kLanes) store(buffer + at, load_bfloat16(from + at));
+    return buffer;
+}
+
 // k rows at the cells -R to R. With the sums s and differences d of the rows at p and -p,
 //
 //     a = x[0] + sum of s[p] cos(2 pi p k / t),  b = sum of d[p] sin(2 pi p k / t),  X[+-k] = a -+ i b,
@@ -103,9 +111,11 @@ template <int T, int R>
 void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
     constexpr int64_t row_floats = (2 * R + 1) * kComplex;
     const int64_t next_run = job.quads * job.column_step;
+    alignas(64) float buffer[row_floats];
     for (int64_t task = begin; task < end; ++task) {
+        const float* rows = rows_of(job, task, row_floats, buffer);
         for (int lane = 0; lane < kBlock; lane += kLanes) {
-            const float* middle = job.spectra + task * row_floats + R * kComplex + lane;
+            const float* middle = rows + R * kComplex + lane;
             const Complex origin = load_complex(middle);
             Complex sum[R + 1], difference[R + 1];
             unroll<R>([&](auto j) CPM_INLINE_LAMBDA {

@@ -21,9 +21,9 @@ public:
     };
 
     // Each adds a layer: the function of this name, with these arguments. The memory must outlive the last run.
-    void spectral_conv(const float* x, const float* spectra, const float* bias, float* out, const SpectralConv& params,
+    void spectral_conv(const float* x, const void* spectra, const float* bias, float* out, const SpectralConv& params,
                        bool relu);
-    void direct_conv(const float* x, const float* packed, const float* bias, float* out, const DirectConv& params,
+    void direct_conv(const float* x, const void* packed, const float* bias, float* out, const DirectConv& params,
                      bool relu);
     void copy_maps(const float* from, float* to, const CopyMaps& params);
 

@@ -21,6 +21,7 @@ struct SpectralConv {
     // Side of the windows, two cells apart, whose maximum is all that is written: 2 or 3, with h and w even; 0: none.
     int pool = 0;
     int pool_padding = 0;  // cells that the first window begins before the map: 0, or 1 of 3
+    bool bf16 = false;     // whether the spectra of spectral_conv_cpu are bfloat16, which it reads as floats
 };
 
 // The tile sizes there are, ascending; the last is followed by 0.
@@ -44,7 +45,7 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
 
 // x        [N, h, w, C], a cell every x_pitch floats
 // gate     like x, or null: x counts as 0 where gate is not above 0 (a gradient that comes back through ReLU)
-// spectra  [t/2, ceil(O / 16), C, k, 2, 16] of transform_weight_cpu
+// spectra  [t/2, ceil(O / 16), C, k, 2, 16] of transform_weight_cpu, rounded to bfloat16 with bf16
 // bias     [O], or null
 // out      [N, h, w, O], or [N, h/2, w/2, O] with pool, a cell every out_pitch floats, written in full; with relu at
 //          least 0, and NaN stays; a window that the map's border cuts has only the cells within
@@ -55,7 +56,7 @@ int64_t spectral_workspace(const SpectralConv& params, int64_t budget, int threa
 //
 // The others contiguous; `workspace` of as many floats as spectral_workspace says for the same params, budget and threads. Any
 // number of threads gives the same bits. Throws std::invalid_argument as above; does nothing when out is empty.
-std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const float* spectra, const float* bias,
+std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const void* spectra, const float* bias,
                                        float* out, const SpectralConv& params, bool relu, float* workspace,
                                        int64_t budget, int threads);
 

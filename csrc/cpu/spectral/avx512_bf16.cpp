@@ -1,0 +1,19 @@
+// The table of AVX-512 with the plain sums of bfloat16 by its products of pairs.
+
+#include "direct.h"
+
+namespace cpm::spectral {
+
+const Kernels* avx512_bf16_kernels() {
+    if (avx512_kernels() == nullptr || !__builtin_cpu_supports("avx512bf16")) return nullptr;
+    static const Kernels kernels = [] {
+        Kernels made = *avx512_kernels();
+        made.name = "avx512_bf16";
+        made.direct_cells[1] = direct_cells<Bfloat16>;
+        made.direct_rows[1] = direct_rows<Bfloat16>;
+        return made;
+    }();
+    return &kernels;
+}
+
+}  // namespace cpm::spectral

@@ -1,0 +1,140 @@
+// The factors of plain sums: how weights and cells of a map lie in memory, and how their products are added.
+//
+// A sum has a word of 32 bits for each weight: a float, or the bfloat16 of two neighboring inputs. Products of bfloat16
+// are added in float. Where the instruction set has their products in pairs, cells are pairs too; elsewhere words are
+// taken apart, and cells are floats that were rounded.
+#pragma once
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+#include "dft.h"
+
+namespace cpm::spectral {
+namespace {
+
+struct Floats {
+    static constexpr int kParts = 1;  // of a word
+
+    static int64_t words(int64_t inputs) { return inputs; }
+    static int64_t cell_floats(int64_t inputs) { return inputs; }
+    // Whether a map's cells can be used where they lie.
+    static constexpr bool kInPlace = true;
+
+    template <int Part>
+    CPM_INLINE static Vector weight(const float* at) {
+        return load(at);
+    }
+    template <int Part>
+    CPM_INLINE static float value(const float* cell, int64_t word) {
+        return cell[word];
+    }
+    CPM_INLINE static void add(Vector& sum, Vector weight, float value) { sum += weight * value; }
+
+    // Copies numbers of cells: of one, or of neighbors if words have no gaps.
+    CPM_INLINE static void copy(const float* from, int64_t count, float* to) {
+        memcpy(to, from, count * sizeof(float));
+    }
+};
+
+struct SplitPairs {
+    static constexpr int kParts = 2;
+    static constexpr bool kInPlace = false;
+
+    static int64_t words(int64_t inputs) { return (inputs + 1) / 2; }
+    static int64_t cell_floats(int64_t inputs) { return 2 * words(inputs); }
+
+    template <int Part>
+    CPM_INLINE static Vector weight(const float* at) {
+        const Words pairs = load_words(reinterpret_cast<const unsigned char*>(at));
+        return Part == 0 ? first_halves(pairs) : second_halves(pairs);
+    }
+    template <int Part>
+    CPM_INLINE static float value(const float* cell, int64_t word) {
+        return cell[2 * word + Part];
+    }
+    CPM_INLINE static void add(Vector& sum, Vector weight, float value) { sum += weight * value; }
+
+    CPM_INLINE static void copy(const float* from, int64_t count, float* to) {
+        for (int64_t i = 0; i < count; ++i) to[i] = bfloat16_of(from[i]);
+        if (count % 2 == 1) to[count] = 0.0f;
+    }
+};
+
+#if defined(__AVX512BF16__)
+
+using PairVector = __m512bh;
+
+CPM_INLINE PairVector load_pairs(const float* at) { return (__m512bh)_mm512_loadu_si512(at); }
+CPM_INLINE PairVector repeated_pair(int32_t pair) { return (__m512bh)_mm512_set1_epi32(pair); }
+CPM_INLINE void add_products(Vector& sum, PairVector a, PairVector b) {
+    sum = (Vector)_mm512_dpbf16_ps((__m512)sum, a, b);
+}
+// Rounds as many as it can, and returns how many.
+CPM_INLINE int64_t store_pairs(const float* from, int64_t count, float* to) {
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + i + 16), _mm512_loadu_ps(from + i));
+        _mm512_storeu_si512(to + i / 2, (__m512i)pairs);
+    }
+    return i;
+}
+
+#elif defined(CPM_FAST_PLAIN_PAIRS)
+
+// The same without such an instruction set, for tests.
+using PairVector = Words;
+
+CPM_INLINE PairVector load_pairs(const float* at) { return load_words(reinterpret_cast<const unsigned char*>(at)); }
+CPM_INLINE PairVector repeated_pair(int32_t pair) {
+    PairVector words;
+    for (int lane = 0; lane < kLanes; ++lane) words[lane] = static_cast<uint32_t>(pair);
+    return words;
+}
+CPM_INLINE void add_products(Vector& sum, PairVector a, PairVector b) {
+    sum += first_halves(a) * first_halves(b);
+    sum += second_halves(a) * second_halves(b);
+}
+CPM_INLINE int64_t store_pairs(const float*, int64_t, float*) { return 0; }
+
+#endif
+
+#if defined(__AVX512BF16__) || defined(CPM_FAST_PLAIN_PAIRS)
+
+struct Pairs {
+    static constexpr int kParts = 1;
+    static constexpr bool kInPlace = false;
+
+    static int64_t words(int64_t inputs) { return (inputs + 1) / 2; }
+    static int64_t cell_floats(int64_t inputs) { return words(inputs); }
+
+    template <int Part>
+    CPM_INLINE static PairVector weight(const float* at) {
+        return load_pairs(at);
+    }
+    template <int Part>
+    CPM_INLINE static PairVector value(const float* cell, int64_t word) {
+        int32_t pair;
+        memcpy(&pair, cell + word, sizeof(pair));
+        return repeated_pair(pair);
+    }
+    CPM_INLINE static void add(Vector& sum, PairVector weight, PairVector value) { add_products(sum, weight, value); }
+
+    CPM_INLINE static void copy(const float* from, int64_t count, float* to) {
+        for (int64_t i = store_pairs(from, count, to); i < count; i += 2) {
+            const uint32_t pair = bfloat16_pair(from[i], i + 1 < count ? from[i + 1] : 0.0f);
+            memcpy(to + i / 2, &pair, sizeof(pair));
+        }
+    }
+};
+using Bfloat16 = Pairs;
+
+#else
+
+using Bfloat16 = SplitPairs;
+
+#endif
+
+}  // namespace
+}  // namespace cpm::spectral
