@@ -24,15 +24,17 @@ from benchmarks.harness.levels import Level  # noqa: E402
 from benchmarks.harness.machine import PRECISIONS, Machine, measured_machine  # noqa: E402
 from benchmarks.harness.measure import Case, Effort, good, measure, table  # noqa: E402
 from benchmarks.harness.problems import Setting  # noqa: E402
-from benchmarks.suites import busy, end_to_end, layers, network, post, targets, train_step  # noqa: E402
+from benchmarks.suites import bfloat16, busy, end_to_end, layers, network, post, targets, train_step  # noqa: E402
 
 # Suites of ops run in this process, on every device; suites of peers in their own processes, on the CPU or on CUDA.
 OPS = {"targets": targets.cases, "post": post.cases}
 NETWORKS = {"layers": layers.cases, "network": network.cases, "train-step": train_step.cases}
+BFLOAT16 = "bf16"
 BUSY = "busy"
 END_TO_END = "end-to-end"
+CPU_ONLY = {BFLOAT16: bfloat16.cases, END_TO_END: end_to_end.cases, BUSY: busy.cases}
 GPU = "gpu"
-SUITES = (*OPS, *NETWORKS, END_TO_END, BUSY, GPU)
+SUITES = (*OPS, *NETWORKS, *CPU_ONLY, GPU)
 ROUNDS: dict[Level, tuple[int, int]] = {"quick": (3, 3), "tour": (3, 41), "default": (3, 41), "full": (5, 41)}
 # A case's rounds begin within this many seconds; there are many layers.
 SECONDS: dict[Level, dict[str, float]] = {
@@ -49,6 +51,7 @@ ESTIMATES: dict[Level, dict[str, float]] = {
         "layers": 20,
         "network": 15,
         "train-step": 5,
+        BFLOAT16: 15,
         END_TO_END: 10,
         BUSY: 20,
         GPU: 100,
@@ -59,6 +62,7 @@ ESTIMATES: dict[Level, dict[str, float]] = {
         "layers": 80,
         "network": 65,
         "train-step": 10,
+        BFLOAT16: 20,
         END_TO_END: 20,
         BUSY: 60,
         GPU: 600,
@@ -69,6 +73,7 @@ ESTIMATES: dict[Level, dict[str, float]] = {
         "layers": 100,
         "network": 95,
         "train-step": 20,
+        BFLOAT16: 80,
         END_TO_END: 30,
         BUSY: 400,
         GPU: 600,
@@ -79,6 +84,7 @@ ESTIMATES: dict[Level, dict[str, float]] = {
         "layers": 2400,
         "network": 900,
         "train-step": 900,
+        BFLOAT16: 900,
         END_TO_END: 150,
         BUSY: 1200,
         GPU: 1800,
@@ -91,12 +97,8 @@ def cases(suite: str, level: Level, crew: Crew) -> Iterator[Case]:
     if suite in OPS:
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             yield from OPS[suite](level, device)
-    elif suite in NETWORKS:
-        yield from NETWORKS[suite](level, crew, Setting())
-    elif suite == END_TO_END:
-        yield from end_to_end.cases(level, crew, Setting())
-    elif suite == BUSY:
-        yield from busy.cases(level, crew, Setting())
+    elif suite != GPU:
+        yield from (NETWORKS | CPU_ONLY)[suite](level, crew, Setting())
     else:
         for precision in PRECISIONS["cuda"]:
             for make in NETWORKS.values():

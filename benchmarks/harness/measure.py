@@ -160,7 +160,8 @@ def _timed(case: Case, times: list[float], machine: Machine) -> dict[str, Any]:
     }
     if case.images:
         row["images_per_s"] = case.images / median
-    if case.macs:
+    # A CPU's rate in 16 bits is not measured: without instructions for it, that would take minutes.
+    if case.macs and (case.device, case.precision) in machine.flops:
         row["peak_share"] = 2 * case.macs / median / machine.flops[case.device, case.precision]
     if case.bytes:
         row["bandwidth_share"] = case.bytes / median / machine.bandwidth[case.device]

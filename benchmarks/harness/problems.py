@@ -23,7 +23,7 @@ LEARNING_RATE = 1e-12
 
 @dataclass(frozen=True)
 class Setting:
-    """A device and a precision: "cpu" in "fp32", "cuda" in "fp32", "tf32", "fp16" or "bf16"."""
+    """A device and a precision: "cpu" in "fp32" or "bf16", "cuda" in "fp32", "tf32", "fp16" or "bf16"."""
 
     device: str = "cpu"
     precision: str = "fp32"

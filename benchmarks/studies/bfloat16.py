@@ -37,7 +37,9 @@ WARM_UP = 3
 
 def drawn_crops(model: CPM, count: int) -> torch.Tensor:
     """Return crops of drawn figures: [count, 3, H, W]."""
-    cuts = [scale_crops(each.image, each.region(model.config.margin), model.config)[0] for each in DrawnFigures(count)]
+    figures = DrawnFigures(count)
+    samples = [figures[index] for index in range(count)]
+    cuts = [scale_crops(each.image, each.region(model.config.margin), model.config)[0] for each in samples]
     return network_input(np.stack(cuts), model.config, torch.device("cpu"))
 
 

@@ -26,7 +26,7 @@ from benchmarks.peers import pytorch as peers
 from benchmarks.peers import runtimes as onnx_peers
 from benchmarks.peers.fourier import FourierConv
 from benchmarks.peers.plain import PlainNetwork
-from benchmarks.suites import end_to_end, layers, network, post, train_step
+from benchmarks.suites import bfloat16, end_to_end, layers, network, post, train_step
 from cpm_fast.config import Conv, preset
 from cpm_fast.model.cpm import CPM
 from cpm_fast.reference.context_conv import context_conv
@@ -184,6 +184,23 @@ def test_network_peers_are_right(tmp_path, monkeypatch) -> None:
         assert error <= BOUNDS["network", "fp32"], f"{peer.name}: {error}"
 
 
+def test_peers_in_bfloat16_are_right(tmp_path, monkeypatch) -> None:
+    """All that compute in bfloat16 do round, ours too; those in float32 do not."""
+    monkeypatch.chdir(tmp_path)
+    problem = NetworkProblem(TINY, 1, 0, Setting("cpu", "bf16"))
+    wanted = arrays(peers.exact_network(problem))
+    for peer in bfloat16.peers():
+        try:
+            found = arrays(peer.start(problem))
+        except peers.Unavailable as reason:
+            assert "type: pip install" in str(reason)
+            continue
+        error = worst_error(found, wanted)
+        assert error <= BOUNDS["network", "fp32" if "fp32" in peer.name else "bf16"], f"{peer.name}: {error}"
+        if peer.name in ("cpm_fast", "PyTorch"):
+            assert error > 1e-4, f"{peer.name}: {error}"
+
+
 def test_training_steps_are_right_and_leave_the_problem() -> None:
     problem = TrainProblem(TINY, 2, 0)
     wanted = arrays(peers.exact_step(problem))
@@ -207,7 +224,7 @@ def test_pictures_end_in_the_same_key_points(tmp_path, monkeypatch) -> None:
 
 
 def arrays(run) -> list[np.ndarray]:
-    return [value if isinstance(value, np.ndarray) else value.detach().clone().numpy() for value in run()]
+    return [value if isinstance(value, np.ndarray) else value.detach().clone().float().numpy() for value in run()]
 
 
 def test_a_package_that_is_not_there_is_named_with_what_to_type() -> None:
@@ -270,7 +287,7 @@ def test_the_gpu_suite_is_named_as_skipped(tmp_path, capsys, threads) -> None:
     [
         (
             ["--suite", "layer"],
-            "suite must be one of targets, post, layers, network, train-step, end-to-end, busy, gpu, got",
+            "suite must be one of targets, post, layers, network, train-step, bf16, end-to-end, busy, gpu, got",
         ),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--rounds", "0"], "--rounds must be at least 1, got 0"),
