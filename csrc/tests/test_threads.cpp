@@ -14,12 +14,15 @@
 #include <vector>
 
 #include "../cpu/threads/cpus.h"
+#include "../cpu/threads/seat.h"
+#include "../cpu/threads/wait_word.h"
 #include "check.h"
 #include "cpm/copy_maps.h"
 #include "cpm/threads.h"
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -182,6 +185,80 @@ void test_affinity() {
     CHECK(cpm::usable_cpus() <= CPU_COUNT(&before));
 }
 
+cpu_set_t mask_of_this_thread() {
+    cpu_set_t mask;
+    CHECK(sched_getaffinity(0, sizeof mask, &mask) == 0);
+    return mask;
+}
+
+// A sleeper is woken on another processor than the one that is taken, and then has its own mask again, or the one that
+// somebody else has given it.
+void test_seat() {
+    using cpm::threads::Seat;
+    using cpm::threads::WaitWord;
+    const cpu_set_t before = mask_of_this_thread();
+    if (CPU_COUNT(&before) < 2) return;
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    for (const bool changed : {false, true}) {
+        Seat seat;
+        WaitWord word, ready;
+        std::atomic<pid_t> thread{0};
+        cpu_set_t asleep, after;
+        std::thread sleeper([&] {
+            seat.sit();
+            thread = static_cast<pid_t>(syscall(SYS_gettid));
+            seat.sleeps();
+            ready.value = 1;
+            while (word.value.load() == 0) word.sleep_while(0);
+            asleep = mask_of_this_thread();
+            seat.wakes();
+            after = mask_of_this_thread();
+        });
+        while (ready.value.load() == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+        CHECK(sched_setaffinity(0, sizeof here, &here) == 0);
+        cpm::threads::Taken taken;
+        seat.keep_from(taken);
+        CHECK(CPU_COUNT(&taken.set()) == 2);
+        if (changed) CHECK(sched_setaffinity(thread, sizeof here, &here) == 0);
+        word.value = 1;
+        word.wake(1);
+        sleeper.join();
+        CHECK(sched_setaffinity(0, sizeof before, &before) == 0);
+        cpu_set_t common;
+        CPU_AND(&common, &asleep, &here);
+        CHECK(changed == (CPU_COUNT(&common) == 1));
+        CHECK(CPU_EQUAL(&after, changed ? &here : &before));
+    }
+}
+
+// Callers keep their masks, though they are moved while they sleep.
+void test_masks_after_regions() {
+    const cpu_set_t before = mask_of_this_thread();
+    std::atomic<bool> same{true};
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 3; ++i) {
+        callers.emplace_back([&] {
+            for (int call = 0; call < 60; ++call) {
+                parallel(3, 9, [](int, int64_t) { std::this_thread::sleep_for(std::chrono::microseconds(200)); });
+                const cpu_set_t mask = mask_of_this_thread();
+                if (!CPU_EQUAL(&mask, &before)) same = false;
+            }
+        });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(same);
+}
+
+void test_runnable() {
+    CHECK(cpm::threads::runnable_in("0.50 0.40 0.30 2/345 6789\n") == 2);
+    for (const char* text : {"", "0.50 0.40", "0.50 0.40 0.30 x/345", "nonsense"}) {
+        CHECK(cpm::threads::runnable_in(text) == -1);
+    }
+    CHECK(!cpm::threads::has_cpus_for(1 << 20, 0));
+}
+
 void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
 
 void test_quota() {
@@ -240,6 +317,9 @@ int main() {
     if (std::getenv("CPM_FAST_EMULATED") == nullptr) test_forks(200);
 #endif
     test_affinity();
+    test_seat();
+    test_masks_after_regions();
+    test_runnable();
     test_quota();
 #endif
     test_copies();

@@ -22,6 +22,8 @@
 #include <thread>
 
 #include "cpm/threads.h"
+#include "cpus.h"
+#include "seat.h"
 #include "wait_word.h"
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -84,6 +86,7 @@ struct Region {
     std::atomic<int> users{0};  // threads that read this slot; it is not reused while there are any
     alignas(kLine) std::atomic<int64_t> remaining;
     WaitWord state;
+    Seat seat;  // of the caller
     Segment segments[kMaxMembers];
 
     void fill(int members_wanted, int64_t pieces, Piece what, void* with) {
@@ -99,8 +102,8 @@ struct Region {
         }
     }
 
-    // Runs pieces until none is left.
-    void take_pieces(int member) {
+    // Runs pieces until none is left. Returns whether the caller sleeps and must be woken.
+    bool take_pieces(int member) {
         int64_t done = 0;
         for (int i = 0; i < members; ++i) {
             Segment& segment = segments[(member + i) % members];
@@ -111,8 +114,8 @@ struct Region {
                 ++done;
             }
         }
-        if (done == 0 || remaining.fetch_sub(done, std::memory_order_acq_rel) != done) return;
-        if (state.value.exchange(kFinished) == kAwaited) state.wake(1);
+        if (done == 0 || remaining.fetch_sub(done, std::memory_order_acq_rel) != done) return false;
+        return state.value.exchange(kFinished) == kAwaited;
     }
 
     void wait_for_others() {
@@ -120,7 +123,12 @@ struct Region {
         if (spin(kFinishSpin, finished)) return;
         uint32_t expected = kRunning;
         state.value.compare_exchange_strong(expected, kAwaited);
-        while (!finished()) state.sleep_while(kAwaited);
+        seat.sit();
+        while (!finished()) {
+            seat.sleeps();
+            state.sleep_while(kAwaited);
+            seat.wakes();
+        }
     }
 };
 
@@ -184,7 +192,8 @@ private:
 #endif
         bool started = true;
         try {
-            std::thread([this] { work(); }).detach();
+            Seat& seat = seats_[workers_.load()];
+            std::thread([this, &seat] { work(seat); }).detach();
         } catch (const std::system_error&) {
             started = false;
         }
@@ -196,10 +205,27 @@ private:
 
     void wake_workers(int wanted) {
         const int asleep = sleepers_.load(), missing = wanted - spinning_.load();
-        if (asleep > 0 && missing > 0) opened_.wake(missing < asleep ? missing : asleep);
+        if (asleep <= 0 || missing <= 0) return;
+        const int workers = workers_.load(), woken = std::min(missing, asleep), awake = 1 + workers - asleep;
+        if (has_cpus_for(awake + woken, awake)) {
+            // Any of the sleepers may be the ones that are woken.
+            Taken taken;
+            for (int i = 0; i < workers; ++i) seats_[i].keep_from(taken);
+        }
+        opened_.wake(woken);
     }
 
-    [[noreturn]] void work() {
+    void wake_caller(Region& region) {
+        const int awake = workers_.load() - sleepers_.load();
+        if (has_cpus_for(awake + 1, awake)) {
+            Taken taken;
+            region.seat.keep_from(taken);
+        }
+        region.state.wake(1);
+    }
+
+    [[noreturn]] void work(Seat& seat) {
+        seat.sit();
         for (;;) {
             const uint32_t seen = opened_.value.load();
             if (help()) continue;
@@ -209,7 +235,9 @@ private:
             spinning_.fetch_sub(1);
             if (woken) continue;
             sleepers_.fetch_add(1);
+            seat.sleeps();
             opened_.sleep_while(seen);
+            seat.wakes();
             sleepers_.fetch_sub(1);
         }
     }
@@ -226,7 +254,7 @@ private:
             if ((open_.load() >> slot & 1) != 0) {
                 const int member = region.joined.fetch_add(1);
                 if (member < region.members) {
-                    region.take_pieces(member);
+                    if (region.take_pieces(member)) wake_caller(region);
                     helped = true;
                 }
             }
@@ -239,6 +267,7 @@ private:
     alignas(kLine) WaitWord opened_;
     alignas(kLine) std::atomic<int> sleepers_{0}, spinning_{0}, workers_{0};
     std::mutex starting_;
+    Seat seats_[kMaxMembers];  // of the workers
     Region regions_[kSlots];
 };
 
