@@ -110,24 +110,24 @@ int runnable_in(const std::string& text) {
     return std::sscanf(text.c_str(), "%*f %*f %*f %d/%d", &runnable, &all) == 2 ? runnable : -1;
 }
 
-bool has_cpus_for(int wanted, int own) {
+bool has_cpus_for(int own) {
 #if defined(__linux__)
     constexpr int64_t kNanoseconds = 1'000'000;
     static const int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
     static const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     static std::atomic<int64_t> valid_until{0};
-    static std::atomic<int> others{kUnlimited / 2};
+    static std::atomic<int> runnable{-1};
     const int64_t now = std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
     if (now >= valid_until.load(std::memory_order_relaxed)) {
         char text[64] = {};
         const bool known = file >= 0 && pread(file, text, sizeof(text) - 1, 0) > 0;
-        const int runnable = known ? runnable_in(text) : -1;
-        others.store(runnable < 0 ? kUnlimited / 2 : std::max(0, runnable - own), std::memory_order_relaxed);
+        runnable.store(known ? runnable_in(text) : -1, std::memory_order_relaxed);
         valid_until.store(now + kNanoseconds, std::memory_order_relaxed);
     }
-    return wanted + others.load(std::memory_order_relaxed) <= cpus;
+    const int found = runnable.load(std::memory_order_relaxed);
+    return found >= 0 && found <= std::max<long>(own, cpus);
 #else
-    static_cast<void>(wanted), static_cast<void>(own);
+    static_cast<void>(own);
     return false;
 #endif
 }

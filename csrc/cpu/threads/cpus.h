@@ -11,10 +11,10 @@ int quota_below(const std::string& root, const std::string& groups);
 
 int quota_cpus();
 
-// Returns whether there are processors for so many threads beside all others that are runnable, by /proc/loadavg; `own` of
-// those that are runnable now are among the wanted. The number of the others may be a millisecond old. False where it
-// can't be read.
-bool has_cpus_for(int wanted, int own);
+// Returns whether the caller's threads, `own` of them, have the processors that they can use to themselves: those that are
+// runnable beyond so many, by /proc/loadavg, are others'. Their number may be a millisecond old. False where it can't be
+// read.
+bool has_cpus_for(int own);
 
 // Returns the number of runnable threads in a text like /proc/loadavg, "0.5 0.4 0.3 2/345 6789"; -1 if there is none.
 int runnable_in(const std::string& text);

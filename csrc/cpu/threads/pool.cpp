@@ -206,18 +206,17 @@ private:
     void wake_workers(int wanted) {
         const int asleep = sleepers_.load(), missing = wanted - spinning_.load();
         if (asleep <= 0 || missing <= 0) return;
-        const int workers = workers_.load(), woken = std::min(missing, asleep), awake = 1 + workers - asleep;
-        if (has_cpus_for(awake + woken, awake)) {
+        const int workers = workers_.load();
+        if (has_cpus_for(1 + workers)) {
             // Any of the sleepers may be the ones that are woken.
             Taken taken;
             for (int i = 0; i < workers; ++i) seats_[i].keep_from(taken);
         }
-        opened_.wake(woken);
+        opened_.wake(std::min(missing, asleep));
     }
 
     void wake_caller(Region& region) {
-        const int awake = workers_.load() - sleepers_.load();
-        if (has_cpus_for(awake + 1, awake)) {
+        if (has_cpus_for(1 + workers_.load())) {
             Taken taken;
             region.seat.keep_from(taken);
         }
