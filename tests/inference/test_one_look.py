@@ -161,7 +161,7 @@ def test_scores_of_whole_pictures_are_of_the_parts_of_that_look(model, pictures,
             yield tag, found
 
     monkeypatch.setattr(whole_pictures, "find_parts", heard)
-    monkeypatch.setattr(whole_pictures, "Engine", lambda _: engine)
+    monkeypatch.setattr(whole_pictures, "Engine", lambda _, precision: engine)
     score = whole_pictures.evaluate_finding(model, FINDER, Annotated(pictures), oks=False, settings=Settings(batch=8))
     wanted, alone = run(model, pictures, FINDER, batch=8)
     assert [np.array_equal(found[:3], one.scores) for found, one in zip(seen, wanted, strict=True)] == [True, True]
