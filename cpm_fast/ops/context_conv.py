@@ -11,7 +11,7 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
 from cpm_fast.ops.maps import check_weight
 from cpm_fast.ops.memory import check_storage
-from cpm_fast.ops.plans.cpu import ConvShape, choose_tile
+from cpm_fast.ops.plans.cpu import PAIR_SIMD, PAIRS, ConvShape, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.library import conv_of_weight
@@ -34,7 +34,8 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
     Spectra of 16-bit arguments are stored in fp16: sums over a tile, divided by its side, must stay below 65504, as
     they do where all values of x and of the result are below 1000.
 
-    Under autocast x, weight and bias are cast to its dtype, as those of F.conv2d are.
+    Under autocast x, weight and bias are cast to its dtype, as those of F.conv2d are. On the CPU 16-bit arguments are
+    widened to float32 where that is faster: in the frequency domain, and on processors without products of bfloat16.
 
     Args:
         x: [N, C, h, w] floating point, any memory format; the fast path works in channels_last.
@@ -61,7 +62,7 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
     # Direct convolutions on the CPU are PyTorch's, which a plain call reaches without the cost of an opaque op: 13 % of
     # a training step of the compact network. A compiler sees the op, which chooses when it runs.
     chooses = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    direct = x.device.type == "meta" or (chooses and _tile(x, weight) is None)
+    direct = x.device.type == "meta" or (chooses and _is_pytorchs(x, weight))
     if direct or not backend.use_fast("context_conv", x.device.type, _missing(x)):
         return reference_context_conv(x, weight, bias, relu)
     return torch.ops.cpm_fast.context_conv(x, weight, bias, relu)
@@ -93,11 +94,33 @@ def _missing(x: torch.Tensor) -> str | None:
     return backend.triton_missing(x.device.type, x.device.index)
 
 
+def _dtype(x: torch.Tensor) -> torch.dtype:
+    """Return the type in which the op computes on the CPU."""
+    cast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
+    return torch.get_autocast_dtype("cpu") if cast else x.dtype
+
+
 def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
     """Return the tile of the spectral form on the CPU; None for the direct form."""
-    if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    dtype = _dtype(x)
+    if dtype == torch.float64 or weight.dtype == torch.float64 or backend.native_missing("cpu") is not None:
         return None
-    return choose_tile(_shape(x, weight))
+    return choose_tile(_shape(x, weight), None, PAIRS if _has_products(dtype) else 1.0)
+
+
+def _has_products(dtype: torch.dtype) -> bool:
+    """Return whether this processor multiplies numbers of a 16-bit type."""
+    return dtype == torch.bfloat16 and PAIR_SIMD in backend.native().simd_choices().split()
+
+
+def _widens(dtype: torch.dtype) -> bool:
+    """Return whether direct convolutions on the CPU compute 16-bit arguments in float32."""
+    return dtype.itemsize == 2 and backend.native_missing("cpu") is None and not _has_products(dtype)
+
+
+def _is_pytorchs(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Return whether the op on the CPU would only call PyTorch's convolution."""
+    return _tile(x, weight) is None and not _widens(_dtype(x))
 
 
 def _shape(x: torch.Tensor, weight: torch.Tensor) -> ConvShape:
@@ -132,7 +155,9 @@ def _fake_backward(
 
 
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
-    tile = _tile(x, weight) if backend.native_missing("cpu") is None else None
+    tile = _tile(x, weight)
+    if x.dtype.itemsize == 2 and (tile is not None or _widens(x.dtype)):
+        return _cpu(x.float(), weight.float(), bias.float(), relu).to(x.dtype)
     if tile is not None:
         return conv_of_weight(x, None, weight, tile, bias, relu)
     x = x.contiguous(memory_format=torch.channels_last)
@@ -144,7 +169,11 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) 
 def _cpu_backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    tile = _tile(x, weight) if backend.native_missing("cpu") is None else None
+    tile = _tile(x, weight)
+    if x.dtype.itemsize == 2 and (tile is not None or _widens(x.dtype)):
+        wide_y = None if y is None else y.float()
+        dx, dweight, dbias = _cpu_backward(dy.float(), x.float(), weight.float(), wide_y, needed)
+        return dx.to(x.dtype), dweight.to(x.dtype), dbias.to(x.dtype)
     if tile is not None:
         return _spectral_backward(dy, x, weight, y, needed, tile)
     if y is not None:

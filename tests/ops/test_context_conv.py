@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops import context_conv as ops
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.cuda import mode_of
 from cpm_fast.reference.context_conv import context_conv as reference
@@ -223,6 +224,38 @@ def test_autocast_follows_conv2d(dtype: torch.dtype, conv_device: str, generator
     assert relative_error(y, exact.conv(x, weight, bias, True)) <= 2 * bound(dtype, conv_device)
     with torch.autocast(conv_device, dtype), torch.no_grad():
         assert op(*(t.double().cpu() for t in (x, weight, bias)), True).dtype == torch.float64
+
+
+@pytest.mark.parametrize("products", [False, True], ids=["without products", "with products"])
+@pytest.mark.parametrize(("kernel", "side"), [(1, 12), (11, 46)], ids=["direct", "spectral"])
+def test_sixteen_bits_on_a_cpu_take_the_fastest_form(
+    kernel: int, side: int, products: bool, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    """In the frequency domain, or without products of bfloat16, numbers are widened; PyTorch does the rest."""
+    if missing := backend.native_missing("cpu"):
+        pytest.skip(missing)
+    rounded: list[bool] = []
+
+    def noting(function):
+        def noted(x, *given, **named):
+            rounded.append(torch.equal(x, x.bfloat16().float()))
+            return function(x, *given, **named)
+
+        return noted
+
+    monkeypatch.setattr(ops, "_has_products", lambda dtype: products and dtype == torch.bfloat16)
+    monkeypatch.setattr(ops, "conv_of_weight", noting(ops.conv_of_weight))
+    monkeypatch.setattr(torch.nn.functional, "conv2d", noting(torch.nn.functional.conv2d))
+    x = torch.randn(1, 32, side, side, generator=generator)
+    weight = torch.randn(32, 32, kernel, kernel, generator=generator).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = context_conv(x, weight, torch.zeros(32), True)
+    # PyTorch's convolution casts its arguments itself.
+    assert rounded == [not (products and kernel == 1)] and y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
+    wanted = exact.conv(x.bfloat16().float(), weight.detach().bfloat16().float(), torch.zeros(32), True)
+    assert relative_error(y, wanted) <= bound(torch.bfloat16, "cpu")
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
