@@ -25,7 +25,7 @@ from cpm_fast.weights import find_device
 # The type in which a precision stores activations and weights, and whether products may round to TF32.
 STORAGE = {"fp32": (torch.float32, False), "tf32": (torch.float32, True), "bf16": (torch.bfloat16, True)}
 PRECISIONS = ("auto", *STORAGE)
-# Where each is supported; an engine runs fp32 on any other device too.
+# The devices of the other precisions; an engine runs fp32 on every device.
 DEVICES = {"tf32": ("cuda",), "bf16": ("cpu", "cuda")}
 TIMED_CALLS = 3
 

@@ -219,7 +219,7 @@ struct Kernels {
     void (*weight_columns)(const WeightColumns&, int64_t begin, int64_t end);    // likewise
     void (*gradient_columns)(const GradientColumns&);
     void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);      // likewise
-    // Of floats, and of bfloat16.
+    // The first of each pair is for floats, the second for bfloat16.
     void (*direct_cells[2])(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
     void (*direct_rows[2])(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
     void (*norm_sums)(const NormChunk&);           // means, and sums of squared distances from them

@@ -1,8 +1,8 @@
 // The factors of plain sums: how weights and cells of a map lie in memory, and how their products are added.
 //
 // A sum has a word of 32 bits for each weight: a float, or the bfloat16 of two neighboring inputs. Products of bfloat16
-// are added in float. Where the instruction set has their products in pairs, cells are pairs too; elsewhere words are
-// taken apart, and cells are floats that were rounded.
+// are added in float. Cells are pairs too if the instruction set has the products of pairs; otherwise words are taken
+// apart, and cells are floats that were rounded.
 #pragma once
 
 #if defined(__AVX512BF16__)
