@@ -77,8 +77,9 @@ def test_bf16_takes_half_the_memory():
         engine(crops)
         prepared = engine._checked
         held.append(sum(each.nbytes for each in (*prepared.spectra.values(), *prepared.packed.values())))
-    # A first layer has three inputs, which take the room of four.
-    assert 0.5 <= held[1] / held[0] < 0.52
+    # A first layer has three inputs, which take the room of four. With products of pairs, more layers are direct, and
+    # their weights are smaller than spectra.
+    assert 0.1 < held[1] / held[0] < 0.52
 
 
 def test_a_cpu_has_no_tf32():
