@@ -35,6 +35,7 @@ class Sample:
             from 1 as there, and the place among the examples in FLIC, from 1.
         ignored_image: [K, 4] left, top, right, bottom around people without labeled parts, crowds among them, image
             pixels: neither a subject nor background.
+        complete: whether the picture shows no subject but this one and the others, as only drawn pictures promise.
 
     Raises:
         ValueError: the image has another shape, or no pixel.
@@ -53,6 +54,7 @@ class Sample:
     area: float | None = None
     identity: tuple[int | str, ...] | None = None
     ignored_image: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
+    complete: bool = False
 
     def __post_init__(self) -> None:
         image = self.image

@@ -17,7 +17,7 @@ from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.evaluation.finding.finder import matched, score_of
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
-from cpm_fast.inference.finders.search import Search
+from cpm_fast.inference.finders.search import Search, overlap
 from cpm_fast.inference.parts import Sighting
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
@@ -25,7 +25,8 @@ from cpm_fast.roi import Roi
 from support.small_network import TINY_FINDER
 
 WEIGHTS = "compact-drawn"
-PICTURE = np.zeros((240, 320, 3), np.uint8)
+# Whole cells at all levels.
+PICTURE = np.zeros((256, 320, 3), np.uint8)
 
 
 class Given:
@@ -47,9 +48,12 @@ class Given:
         self.sizes.append((height, width))
         maps = torch.zeros(1, 2, height // 8, width // 8)
         for x, y, side, belief in self.subjects:
-            i, j = round((y * height - 4) / 8), round((x * width - 4) / 8)
-            maps[0, 0, i, j] = max(belief, float(maps[0, 0, i, j]))
-            maps[0, 1, i, j] = float(np.log2(side * max(height, width) / 64))
+            rows, columns = np.ogrid[: height // 8, : width // 8]
+            squared = (rows - (y * height - 4) / 8) ** 2 + (columns - (x * width - 4) / 8) ** 2
+            # A parabola, so that its vertex between the cells is the middle.
+            near = torch.from_numpy(belief * np.clip(1 - squared / 5, 0, None)).float()
+            maps[0, 1][near > maps[0, 0]] = float(np.log2(side * max(height, width) / 64))
+            maps[0, 0] = torch.maximum(maps[0, 0], near)
         return [maps]
 
 
@@ -99,13 +103,13 @@ def seen_by(looks: Looks, engine: Any, image: np.ndarray = PICTURE, **limits: An
 def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
     engine = Given((0.25, 0.5, 0.4, 0.9), (0.75, 0.25, 0.2, 0.6))
     for scale in (1, 3):
-        image = np.zeros((240 * scale, 320 * scale, 3), np.uint8)
+        image = np.zeros((256 * scale, 320 * scale, 3), np.uint8)
         first, second = regions(engine, image)
-        assert np.allclose(first.center, (80 * scale, 120 * scale), atol=9 * scale)
-        assert np.allclose(second.center, (240 * scale, 60 * scale), atol=9 * scale)
+        assert np.allclose(first.center, (80 * scale, 128 * scale), atol=2 * scale)
+        assert np.allclose(second.center, (240 * scale, 64 * scale), atol=2 * scale)
         assert first.side == pytest.approx(0.4 * 320 * scale, rel=0.02)
         assert second.side == pytest.approx(0.2 * 320 * scale, rel=0.02)
-    assert engine.sizes[:3] == [(360, 480), (184, 240), (96, 120)]
+    assert engine.sizes[:3] == [(384, 480), (192, 240), (96, 120)]
 
 
 def test_limits() -> None:
@@ -195,6 +199,12 @@ def test_one_subject_at_two_levels_is_one() -> None:
     ]
     assert [one.score for one in chosen(near, None)] == [0.7, 0.4]
     assert [one.score for one in chosen(near, 1)] == [0.7]
+
+
+def test_regions_that_overlap_by_more_than_half_are_both_looked_at() -> None:
+    """Two who stand close have nearly the same region; their poses tell them apart."""
+    first, second = regions(Given((0.45, 0.5, 0.5, 0.9), (0.55, 0.5, 0.5, 0.8)))
+    assert 0.5 < overlap(first, second) < 0.75
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 1), (9, 9), (1000, 40)], ids=str)

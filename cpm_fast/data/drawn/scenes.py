@@ -115,6 +115,7 @@ def draw_scene(rng: np.random.Generator, figures: int, name: str) -> list[Sample
             name=name,
             occluded=hidden[number],
             others_image=np.delete(every, number, axis=0),
+            complete=True,
         )
         for number in range(figures)
     ]

@@ -31,7 +31,7 @@ def compose(sample: Sample, material: Material, random: np.random.Generator) -> 
     """Compose one scene of the size that the network is trained on.
 
     Args:
-        sample: the one that is in the scene, unless the scene is empty.
+        sample: the one that is in the scene, unless the scene is empty; a complete picture is seen whole.
         material: the other samples, the finder and the backgrounds.
         random: the source of all random numbers.
 
@@ -39,7 +39,7 @@ def compose(sample: Sample, material: Material, random: np.random.Generator) -> 
         ValueError, OSError: a sample or a background can't be read.
     """
     kind = random.random()
-    if kind < WHOLE_SHARE:
+    if sample.complete or kind < WHOLE_SHARE:
         scene = _whole(sample, material, random)
     elif kind < WHOLE_SHARE + MOSAIC_SHARE:
         scene = mosaic(sample, material, random)

@@ -151,4 +151,4 @@ def photograph(image: np.ndarray, matrix: np.ndarray, sample: Sample, skeleton: 
         SceneSubject(square, nowhere, nowhere[:, 0] > 0).moved(matrix).roi
         for square in ignored_of(sample, skeleton, margin)
     ]
-    return replace(scene_of(image, subjects, squares), doubtful=True)
+    return replace(scene_of(image, subjects, squares), doubtful=not sample.complete)

@@ -34,6 +34,9 @@ RADIUS = 1
 # Weaker beliefs, smaller shares of the surest belief, and more regions than these are not looked at: each costs a pass
 # of the pose network.
 LEAST_BELIEF, LEAST_SHARE, MOST_LOOKS = 0.05, 0.3, 8
+# Of regions that overlap more, only the surest is looked at; of the others, the poses tell which are one subject. In
+# drawn scenes, 39 of 840 true regions overlap that of a nearer figure by more than 0.45, and none by more than 0.75.
+LOOK_OVERLAP = 0.75
 # The share of the belief in a center in a subject's score; the rest is the mean height of its peaks.
 BELIEF_SHARE = 0.2
 # The lead that the peaks of the whole picture need.
@@ -71,7 +74,7 @@ class Finder:
     def sightings(self, engine: Engine, settings: Settings, image: np.ndarray) -> list[Sighting]:
         """Return the subjects in an image [H, W, 3] uint8 BGR, best first."""
         with cpu_threads(settings.threads):
-            found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS)
+            found = chosen(candidates(self.engine, image, LEAST_BELIEF), MOST_LOOKS, LOOK_OVERLAP)
         found = [one for one in found if one.score >= LEAST_SHARE * found[0].score]
         whole = Roi.whole_image(*image.shape[:2])
         view = View.of(engine, settings.plain(), image, [whole, *(one.roi for one in found)])
@@ -200,12 +203,12 @@ def shrunk(image: np.ndarray, longer: int) -> tuple[np.ndarray, float, float]:
     return small, width / size[0], height / size[1]
 
 
-def chosen(found: Sequence[Candidate], most: int | None) -> list[Candidate]:
-    """Return the surest candidates that do not overlap a surer one by more than `MOST_OVERLAP`."""
+def chosen(found: Sequence[Candidate], most: int | None, most_overlap: float = MOST_OVERLAP) -> list[Candidate]:
+    """Return the surest candidates, at most so many, that do not overlap a surer one by more than a share."""
     kept: list[Candidate] = []
     for one in sorted(found, key=lambda each: -each.score):
         if len(kept) == most:
             break
-        if all(overlap(one.roi, other.roi) <= MOST_OVERLAP for other in kept):
+        if all(overlap(one.roi, other.roi) <= most_overlap for other in kept):
             kept.append(one)
     return kept

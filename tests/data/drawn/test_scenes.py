@@ -47,6 +47,7 @@ def test_samples_of_a_scene_share_picture_and_people(samples):
 def test_every_figure_is_in_the_picture_and_can_be_seen(samples):
     for sample in samples:
         limit = np.array(sample.image.shape[1::-1]) - 1
+        assert sample.complete
         assert sample.labeled.all() and ((sample.parts_image >= 0) & (sample.parts_image <= limit)).all()
         assert sample.roi == Roi.from_parts(sample.parts_image, sample.labeled, LSP)
         assert min(sample.image.shape[:2]) >= 320 and max(sample.image.shape[:2]) <= 640

@@ -65,6 +65,13 @@ def test_a_whole_picture_keeps_its_subject_under_its_region(seed: int, monkeypat
     assert side * NETWORK.margin == pytest.approx(roi.side, rel=0.1)
 
 
+def test_a_complete_picture_is_always_seen_whole_and_never_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    for seed in range(20):
+        scene = compose(replace(marked(), complete=True), SQUARES, np.random.default_rng(seed))
+        assert len(scene.rois) + len(scene.ignored) == 1 and not scene.doubtful
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_pasted_subject_lies_under_its_region(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
