@@ -5,7 +5,7 @@ include(CheckCXXCompilerFlag)
 
 set(SPECTRAL csrc/cpu/spectral)
 target_sources(cpm_core PRIVATE ${SPECTRAL}/checksum.cpp ${SPECTRAL}/dispatch.cpp ${SPECTRAL}/portable.cpp
-    ${SPECTRAL}/split.cpp ${SPECTRAL}/weight_gradient.cpp)
+    ${SPECTRAL}/split.cpp ${SPECTRAL}/weight_gradient.cpp ${SPECTRAL}/wide_ranges.cpp)
 # A compiler with other options builds only the portable form.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang|AppleClang)$")
     return()

@@ -23,6 +23,7 @@
 #include "cpm/resize_merge.h"
 #include "cpm/spectral_conv.h"
 #include "cpm/threads.h"
+#include "cpm/winograd_conv.h"
 
 namespace py = pybind11;
 
@@ -106,6 +107,11 @@ void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bia
                          pointer<float>(out), params, relu, pointer<float>(workspace), threads);
 }
 
+void winograd_weight_cpu(std::uintptr_t weight, std::uintptr_t transformed, int64_t outputs, int64_t inputs, bool bf16,
+                         int threads) {
+    cpm::winograd_weight_cpu(pointer<const float>(weight), pointer<void>(transformed), outputs, inputs, bf16, threads);
+}
+
 void add_spectral_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t spectra, std::uintptr_t bias,
                        std::uintptr_t out, const cpm::SpectralConv& params, bool relu) {
     chain.spectral_conv(pointer<const float>(x), pointer<const void>(spectra), pointer<const float>(bias),
@@ -116,6 +122,12 @@ void add_direct_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t packed,
                      std::uintptr_t out, const cpm::DirectConv& params, bool relu) {
     chain.direct_conv(pointer<const float>(x), pointer<const void>(packed), pointer<const float>(bias),
                       pointer<float>(out), params, relu);
+}
+
+void add_winograd_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t transformed, std::uintptr_t bias,
+                       std::uintptr_t out, const cpm::DirectConv& params, bool relu) {
+    chain.winograd_conv(pointer<const float>(x), pointer<const void>(transformed), pointer<const float>(bias),
+                        pointer<float>(out), params, relu);
 }
 
 void add_copy_maps(cpm::Chain& chain, std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& params) {
@@ -276,6 +288,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("pack_weight_cpu", &pack_weight_cpu, no_gil);
     m.def("direct_workspace", &direct_workspace);
     m.def("direct_conv_cpu", &direct_conv_cpu, no_gil);
+    m.def("winograd_weight_cpu", &winograd_weight_cpu, no_gil);
     m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
     m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
@@ -283,6 +296,7 @@ PYBIND11_MODULE(_C, m) {
         .def(py::init<>())
         .def("spectral_conv", &add_spectral_conv)
         .def("direct_conv", &add_direct_conv)
+        .def("winograd_conv", &add_winograd_conv)
         .def("copy_maps", &add_copy_maps)
         .def("workspace", &cpm::Chain::workspace)
         .def("run", &run_chain, no_gil);

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
+from cpm_fast.engine.checksum import StartedChecksum, checksum, spans_of, started_checksum
 from cpm_fast.model.cpm import CPM, ContextConv
 from cpm_fast.model.layers import network_layers
-from cpm_fast.ops.checksum import StartedChecksum, checksum, spans_of, started_checksum
 from cpm_fast.ops.memory import check_memory, forms_of, places_of
 
 _MODES = torch._C._TorchDispatchModeKey

@@ -10,12 +10,12 @@ import torch
 from tqdm import tqdm
 
 from cpm_fast.engine.changes import check_eager, check_not_capturing, odd, outside_graphs, weights_state
+from cpm_fast.engine.checksum import StartedChecksum
 from cpm_fast.engine.prepared import Prepared, default_memory
 from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.groups import layer_groups
 from cpm_fast.ops import backend
-from cpm_fast.ops.checksum import StartedChecksum
 from cpm_fast.ops.plans.cuda import prediction_source
 from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.numbers import is_whole, plain

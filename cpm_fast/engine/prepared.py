@@ -22,9 +22,10 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
 from cpm_fast.ops.cuda import mode_of
 from cpm_fast.ops.direct_conv import pack_weight
-from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan
+from cpm_fast.ops.plans.cpu import WINOGRAD, ConvShape, CpuPlan
 from cpm_fast.ops.plans.cuda import CudaPlan
 from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
+from cpm_fast.ops.winograd_conv import winograd_weight
 from cpm_fast.reference.context_conv import context_conv as direct_conv
 from cpm_fast.system.fork_lock import fork_lock
 
@@ -131,13 +132,15 @@ class Prepared:
         plan, shapes, planner = self.plan(images, size), self.shapes(images, size), self.planner()
         kernels = {} if plan is None else plan.kernels
         fuses = plan is not None and self.device.type == "cpu"
-        pools = {pool.name for pool in fused_pools(self.groups).values()} if fuses else set()
+        pools = {pool.name for pool in fused_pools(self.groups, kernels).values()} if fuses else set()
         # PyTorch's own convolutions, which run in place of missing kernels, have no prediction on CUDA.
         known = self.device.type == "cpu" or plan is not None
         found: dict[str, tuple[str, float | None]] = {}
         for group in self.groups:
             tile = kernels[group.name].tile if group.name in kernels else None
-            if tile is not None:
+            if tile == WINOGRAD:
+                found[group.name] = "winograd", planner.milliseconds(shapes[group.name], tile)
+            elif tile is not None:
                 found[group.name] = f"spectral {tile}", planner.milliseconds(shapes[group.name], tile)
             elif group.kind == "conv":
                 found[group.name] = "direct", planner.milliseconds(shapes[group.name], None) if known else None
@@ -155,7 +158,7 @@ class Prepared:
             self.spectra = {each: spectra for each, spectra in self.spectra.items() if each in tiles.items()}
         for name, tile in tiles.items():
             if (name, tile) not in self.spectra:
-                self.spectra[name, tile] = transform_weight(self.convs[name][0], tile, dtype=planner.spectra_dtype())
+                self.spectra[name, tile] = transformed(self.convs[name][0], tile, planner.spectra_dtype())
         if self.device.type == "cuda" and tiles and not torch.cuda.is_current_stream_capturing():
             # Calls on other streams will read them.
             torch.cuda.current_stream(self.device).synchronize()
@@ -247,6 +250,11 @@ class _PlanWalk(TensorWalk[Group]):
     def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:
         # One center map may stand for the whole batch.
         return super().concat(node, [part.expand(self.images, *part.shape[1:]) for part in parts])
+
+
+def transformed(weight: torch.Tensor, tile: int, dtype: torch.dtype) -> torch.Tensor:
+    """Transform a weight for a tile of the spectral form, or for the form by minimal filtering."""
+    return winograd_weight(weight, dtype) if tile == WINOGRAD else transform_weight(weight, tile, dtype=dtype)
 
 
 def default_memory() -> int:

@@ -24,7 +24,10 @@ from cpm_fast.ops.bound.chain import Call, joined
 from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_sum, copy_maps
 from cpm_fast.ops.direct_conv import bound_direct_conv
 from cpm_fast.ops.maps import Pool
+from cpm_fast.ops.plans.cpu import WINOGRAD
 from cpm_fast.ops.spectral_conv import bound_spectral_conv
+from cpm_fast.ops.winograd_conv import POOL as WINOGRAD_POOL
+from cpm_fast.ops.winograd_conv import bound_winograd_conv
 
 # Maps begin at whole cache lines, in floats.
 ALIGNMENT = 16
@@ -35,8 +38,8 @@ class Kernel:
     """A convolution's weight in the form that its algorithm reads.
 
     Args:
-        tile: of the spectral form; None: direct.
-        weight: of `transform_weight` or `pack_weight`.
+        tile: of the spectral form; WINOGRAD: by minimal filtering; None: direct.
+        weight: of `transform_weight`, `winograd_weight` or `pack_weight`.
         bias: [O].
         side: k.
         plain: [O, C, k, k], for plain sums on images that tiles would get wrong.
@@ -88,7 +91,7 @@ class Program:
     ) -> None:
         self.config, self.images, self.size = config, images, size
         self.scale = config.input_size[0], size[0], config.input_size[1], size[1]
-        self.pooled_by = fused_pools(groups)
+        self.pooled_by = fused_pools(groups, kernels)
         self.fused = {pool.name for pool in self.pooled_by.values()}
         self.groups = tuple(group for group in groups if group.name not in self.fused)
         self.maps = self.place_maps()
@@ -186,13 +189,16 @@ class _Bind(Walk[Group, torch.Tensor]):
 
     def conv(self, node: Group, x: torch.Tensor) -> torch.Tensor:
         kernel, relu, pool = self.kernels[node.name], node.first.relu, self.program.pooled_by.get(node.name)
-        window: Pool | None = None if pool is None else (pool.first.kernel, pool.first.padding)
+        window = None if pool is None else window_of(pool)
         out = self.out(node)
         if kernel.tile is None:
             self.calls.append([bound_direct_conv(x, kernel.weight, kernel.bias, relu, window, out)])
+        elif kernel.tile == WINOGRAD:
+            call = bound_winograd_conv(x, kernel.weight, kernel.bias, relu, window, out, kernel.plain)
+            self.calls.append([call])
         else:
-            arguments = (x, kernel.weight, kernel.bias, relu, kernel.side, window, out, kernel.plain)
-            self.calls.append([bound_spectral_conv(*arguments)])
+            call = bound_spectral_conv(x, kernel.weight, kernel.bias, relu, kernel.side, window, out, kernel.plain)
+            self.calls.append([call])
         return out
 
     def add(self, node: Group, x: torch.Tensor, earlier: torch.Tensor) -> torch.Tensor:
@@ -241,14 +247,21 @@ class _Bind(Walk[Group, torch.Tensor]):
         return [self.program.tensor(layer.name) for layer in node.layers]
 
 
-def fused_pools(groups: tuple[Group, ...]) -> dict[str, Group]:
-    """Return the pools that are the only reader of a convolution, by the name of the convolution."""
+def window_of(pool: Group) -> Pool:
+    """Return the side and padding of a pool's windows."""
+    return pool.first.kernel, pool.first.padding
+
+
+def fused_pools(groups: tuple[Group, ...], kernels: dict[str, Kernel]) -> dict[str, Group]:
+    """Return the pools that are the only reader of a convolution and that its form takes, by the convolution's name."""
     fused = {}
     for group in groups:
         names = {group.name, *(layer.name for layer in group.layers)}
         readers = [other for other in groups if names & set(other.inputs)]
         pooled = len(readers) == 1 and readers[0].kind == "pool" and readers[0].channels == group.channels
-        if group.kind == "conv" and pooled:
+        if group.kind != "conv" or not pooled:
+            continue
+        if kernels[group.name].tile != WINOGRAD or window_of(readers[0]) == WINOGRAD_POOL:
             fused[group.name] = readers[0]
     return fused
 

@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.direct_conv import bound_direct_conv, pack_weight
-from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan, fitting_tiles
+from cpm_fast.ops.plans.cpu import WINOGRAD, ConvShape, CpuPlan, fitting_forms
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.ops.spectral_conv import bound_spectral_conv, transform_weight
+from cpm_fast.ops.winograd_conv import bound_winograd_conv, winograd_weight
 from cpm_fast.system.files import VALUE_ERRORS, atomic_write, parse_json
 from cpm_fast.system.fork_lock import fork_lock
 from cpm_fast.system.limits import LARGEST_BYTES, check_file
@@ -174,10 +175,10 @@ def _processor() -> str:
 
 def tiles_to_try(shape: ConvShape, most_bytes: int | None = None, plan: CpuPlan = FLOAT_PLAN) -> list[int]:
     """Return the tiles, DIRECT among them, that may be fastest for a shape by the cost model."""
-    costs = {DIRECT: shape.direct_milliseconds_by(plan.direct_share)}
-    for tile in fitting_tiles(shape):
+    costs = {DIRECT: CpuPlan.milliseconds(plan, shape, None)}
+    for tile in fitting_forms(shape):
         if most_bytes is None or plan.spectra_bytes(shape, tile) <= most_bytes:
-            costs[tile] = shape.spectral_milliseconds(tile)
+            costs[tile] = CpuPlan.milliseconds(plan, shape, tile)
     most = WORTH_MEASURING * min(costs.values())
     return [tile for tile, cost in costs.items() if cost <= most]
 
@@ -208,6 +209,8 @@ def bound_form(shape: ConvShape, tile: int, dtype: torch.dtype) -> Callable[[], 
     weight, bias = drawn(shape.outputs, shape.inputs, shape.kernel, shape.kernel), drawn(shape.outputs)
     if tile == DIRECT:
         return bound_direct_conv(x, pack_weight(weight, dtype), bias, True, None, out)
+    if tile == WINOGRAD:
+        return bound_winograd_conv(x, winograd_weight(weight, dtype), bias, True, None, out, weight)
     return bound_spectral_conv(x, transform_weight(weight, tile, dtype=dtype), bias, True, shape.kernel, None, out)
 
 
@@ -229,6 +232,7 @@ def measurements(values: dict[str, float]) -> dict[int, float]:
         ValueError: they are not times of forms.
     """
     found = {int(tile): float(taken) for tile, taken in values.items()}
-    if not found or not found.keys() <= {DIRECT, *TILES} or not all(0 < taken < math.inf for taken in found.values()):
+    known = found and found.keys() <= {DIRECT, WINOGRAD, *TILES}
+    if not known or not all(0 < taken < math.inf for taken in found.values()):
         raise ValueError(f"not the milliseconds of forms: {values}")
     return found

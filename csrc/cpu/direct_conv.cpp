@@ -24,12 +24,6 @@ namespace {
 
 using namespace spectral;
 
-// The same sizes with the smallest tile, for the checks that both convolutions share.
-SpectralConv as_spectral(const DirectConv& params) {
-    return {params.images, params.height, params.width, params.inputs, params.outputs, params.kernel,
-            spectral_tiles()[0], params.x_pitch, params.out_pitch, params.pool, params.pool_padding};
-}
-
 bool is_plain(const DirectConv& params) { return params.kernel == 1 && params.pool == 0; }
 
 struct Layout {
@@ -49,7 +43,7 @@ struct Layout {
 
 void pack_weight_cpu(const float* weight, void* packed, int64_t outputs, int64_t inputs, int kernel, bool bf16,
                      int threads) {
-    check_sizes(as_spectral({0, 0, 0, inputs, outputs, kernel}));
+    check_sizes(with_smallest_tile({0, 0, 0, inputs, outputs, kernel}));
     const int64_t taps = kernel * kernel, words = bf16 ? (inputs + 1) / 2 : inputs;
     threads::parallel_ranges(std::max(threads, 1), blocks_of(outputs) * taps, [&](int, int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
@@ -75,15 +69,15 @@ void pack_weight_cpu(const float* weight, void* packed, int64_t outputs, int64_t
 }
 
 int64_t direct_workspace(const DirectConv& params, int threads) {
-    check_sizes(as_spectral(params));
-    return is_empty(as_spectral(params)) ? 0 : Layout(params).floats(std::max(threads, 1));
+    check_sizes(with_smallest_tile(params));
+    return is_empty(with_smallest_tile(params)) ? 0 : Layout(params).floats(std::max(threads, 1));
 }
 
 void direct_conv_cpu(const float* x, const void* packed, const float* bias, float* out, const DirectConv& params,
                      bool relu, float* workspace, int threads) {
-    check_sizes(as_spectral(params));
-    if (is_empty(as_spectral(params))) return;
-    const SpectralConv full = with_pitches(as_spectral(params));
+    check_sizes(with_smallest_tile(params));
+    if (is_empty(with_smallest_tile(params))) return;
+    const SpectralConv full = with_pitches(with_smallest_tile(params));
     const Layout layout(params);
     const int team = std::max(threads, 1);
     float* offsets = aligned(workspace);

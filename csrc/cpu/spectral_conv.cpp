@@ -47,11 +47,10 @@
 #include "cpm/spectral_conv.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "cpm/sizes.h"
 #include "spectral/split.h"
+#include "spectral/wide_ranges.h"
 
 namespace cpm {
 namespace {
@@ -65,9 +64,8 @@ constexpr int64_t kCacheBytes = 8 << 20;
 // if they take more, chunks are as large as the budget allows.
 constexpr int64_t kFewWeightBytes = 24 << 20;
 
-// All outputs of a tile have an error of about 1e-7 of its largest magnitude, so a window whose largest magnitude is
-// this many times smaller has outputs wrong by about 1e-3 of their size. Photographs in trained networks reach 20
-// within, 128 at the input (docs/spectral-convolution.md).
+// All outputs of a tile have an error of about 1e-7 of its largest magnitude, so a window whose largest magnitude is this
+// many times smaller has outputs wrong by about 1e-3 of their size.
 constexpr float kMostRange = 8192.0f;
 
 // The share of a core's cache for the y transforms of weights that wait to be multiplied.
@@ -241,28 +239,6 @@ void convolve_chunk(const float* x, const float* gate, const void* spectra, cons
     }
 }
 
-// Marks images whose blocks' magnitudes differ by more than kMostRange, or that are not finite.
-void find_wide_ranges(const float* x, const float* gate, const Split& split, unsigned char* broken) {
-    const SpectralConv& params = split.params;
-    // Every window of the kernel contains a whole block.
-    const int64_t side = (params.kernel + 1) / 2, bands = (params.height + side - 1) / side;
-    std::vector<int32_t> found(static_cast<size_t>(2 * params.images * bands));
-    int32_t *largest = found.data(), *smallest = largest + params.images * bands;
-    const Kernels& run = kernels();
-    const Ranges job{x, gate, params.height, params.width, params.inputs, params.x_pitch, side, largest, smallest};
-    threads::parallel_ranges(split.team, params.images * bands,
-                             [&](int, int64_t begin, int64_t end) { run.find_ranges(job, begin, end); });
-    for (int64_t image = 0; image < params.images; ++image) {
-        const int32_t most = *std::max_element(largest + image * bands, largest + (image + 1) * bands);
-        const int32_t least = *std::min_element(smallest + image * bands, smallest + (image + 1) * bands);
-        if (most == 0) continue;
-        float high, low;
-        std::memcpy(&high, &most, sizeof(high));
-        std::memcpy(&low, &least, sizeof(low));
-        if (!std::isfinite(high) || high / kMostRange > low) broken[image] = 1;
-    }
-}
-
 }  // namespace
 
 void transform_weight_cpu(const float* weight, float* spectra, int64_t outputs, int64_t inputs, int kernel, int tile,
@@ -292,7 +268,8 @@ std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const 
     const Split split = split_for(with_pitches(params), budget, threads);
     const Layout layout(split);
     std::vector<unsigned char> broken(static_cast<size_t>(params.images));
-    find_wide_ranges(x, gate, split, broken.data());
+    find_wide_ranges(x, gate, params.images, params.height, params.width, params.inputs, split.params.x_pitch,
+                     params.kernel, kMostRange, split.team, broken.data());
     advise_large_pages(workspace, layout.floats(split));
     advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) *
                                 split.params.out_pitch);

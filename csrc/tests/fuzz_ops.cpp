@@ -235,6 +235,16 @@ void fuzz_direct_conv(Generator& generator) {
     cpm_test::check_direct(generator, params, static_cast<int>(between(generator, -1, 3)));
 }
 
+void fuzz_winograd_conv(Generator& generator) {
+    cpm::DirectConv params{between(generator, 0, 2), between(generator, 0, 30), between(generator, 0, 40),
+                           between(generator, 0, 40), between(generator, 0, 70), 3};
+    params.x_pitch = params.inputs + between(generator, 0, 3);
+    params.out_pitch = params.outputs + between(generator, 0, 20);
+    params.pool = params.height % 2 || params.width % 2 ? 0 : static_cast<int>(2 * between(generator, 0, 1));
+    params.bf16 = between(generator, 0, 1) == 1;
+    cpm_test::check_winograd(generator, params, static_cast<int>(between(generator, -1, 3)));
+}
+
 // Any values: no sum may depend on the thread. The comparison is by bits, since NaN is unequal to itself.
 void fuzz_batch_norm(Generator& generator) {
     const cpm::BatchNorm params{between(generator, 1, 700), between(generator, 0, 40), 1e-5, between(generator, 0, 1) == 1};
@@ -273,11 +283,12 @@ int main(int count, char** arguments) {
                                : op == "gaussian_targets" ? fuzz_gaussian_targets
                                : op == "spectral_conv"    ? fuzz_spectral_conv
                                : op == "direct_conv"      ? fuzz_direct_conv
+                               : op == "winograd_conv"    ? fuzz_winograd_conv
                                : op == "batch_norm"       ? fuzz_batch_norm
                                                           : nullptr;
     if (fuzz == nullptr) {
         std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|many_peaks|merge_peaks|"
-                             "spectral_conv|direct_conv|batch_norm\n");
+                             "spectral_conv|direct_conv|winograd_conv|batch_norm\n");
         return 2;
     }
     const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");

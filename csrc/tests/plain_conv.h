@@ -4,13 +4,17 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <functional>
 #include <limits>
 #include <random>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "check.h"
 #include "cpm/direct_conv.h"
 #include "cpm/spectral_conv.h"
+#include "cpm/winograd_conv.h"
 
 namespace cpm_test {
 
@@ -18,6 +22,8 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr double kPi = 3.14159265358979323846;
 // Relative to the norm of the expected result, or of the terms of a gradient's sums; 3e-7 was measured.
 constexpr double kSpectralTolerance = 2e-6;
+// With transformed tiles and weights rounded to bfloat16; 5e-3 to 1.2e-2 was measured.
+constexpr double kRoundedTolerance = 4e-2;
 
 inline std::vector<float> random_floats(std::mt19937& generator, int64_t count) {
     std::normal_distribution<float> normal;
@@ -32,6 +38,15 @@ inline float nearest_bfloat16(float value) {
     int exponent;
     const double fraction = std::frexp(double{value}, &exponent);
     return static_cast<float>(std::ldexp(std::nearbyint(fraction * 256.0), exponent - 8));
+}
+
+// Calls the action with every instruction set that this machine has.
+inline void for_each_simd(const std::function<void()>& action) {
+    std::istringstream names(cpm::simd_choices());
+    for (std::string name; names >> name;) {
+        cpm::use_simd(name);
+        action();
+    }
 }
 
 struct Conv {
@@ -76,13 +91,14 @@ inline std::vector<float> spectra_of(const Conv& conv, bool adjoint, int threads
 }
 
 // ||found - wanted|| <= tolerance max(||wanted||, scale)
-inline bool close(const std::vector<float>& found, const std::vector<double>& wanted, double scale = 0.0) {
+inline bool close(const std::vector<float>& found, const std::vector<double>& wanted, double scale = 0.0,
+                  double tolerance = kSpectralTolerance) {
     double error = 0.0, norm = 0.0;
     for (size_t i = 0; i < wanted.size(); ++i) {
         error += (found[i] - wanted[i]) * (found[i] - wanted[i]);
         norm += wanted[i] * wanted[i];
     }
-    return found.size() == wanted.size() && std::sqrt(error) <= kSpectralTolerance * std::max(std::sqrt(norm), scale);
+    return found.size() == wanted.size() && std::sqrt(error) <= tolerance * std::max(std::sqrt(norm), scale);
 }
 
 inline double norm(const std::vector<float>& values) {
@@ -156,25 +172,52 @@ inline void check_forward(const Conv& conv, int64_t budget, int threads) {
     CHECK(close(out, plain_forward(conv), norm(conv.x)));
 }
 
-inline void check_direct(std::mt19937& generator, const cpm::DirectConv& params, int threads) {
-    Conv conv = random_conv(generator, {params.images, params.height, params.width, params.inputs, params.outputs,
-                                              params.kernel, 16, 0, 0, params.pool, params.pool_padding});
-    const int64_t x_pitch = params.x_pitch ? params.x_pitch : params.inputs;
-    const int64_t out_pitch = params.out_pitch ? params.out_pitch : params.outputs;
+inline Conv random_direct(std::mt19937& generator, const cpm::DirectConv& params) {
+    return random_conv(generator, {params.images, params.height, params.width, params.inputs, params.outputs,
+                                   params.kernel, 16, 0, 0, params.pool, params.pool_padding});
+}
+
+// Floats of a weight with so many taps or products for each input and output.
+inline int64_t packed_floats(const cpm::DirectConv& params, int64_t taps) {
     const int64_t words = params.bf16 ? (params.inputs + 1) / 2 : params.inputs;
-    std::vector<float> packed((params.outputs + 15) / 16 * 16 * words * params.kernel * params.kernel, kNan);
+    return (params.outputs + 15) / 16 * 16 * words * taps;
+}
+
+// Calls run(x, out) with maps of the pitches that params say, and returns what is in out.
+template <typename Run>
+std::vector<float> run_spread(const Conv& conv, const cpm::DirectConv& params, Run run) {
+    const auto x = spread(conv.x, params.inputs, params.x_pitch ? params.x_pitch : params.inputs);
+    const int64_t out_pitch = params.out_pitch ? params.out_pitch : params.outputs;
+    std::vector<float> out(params.images * params.height * params.width / (params.pool ? 4 : 1) * out_pitch, kNan);
+    run(x.data(), out.data());
+    return gathered(out, params.outputs, out_pitch);
+}
+
+inline void check_winograd(std::mt19937& generator, const cpm::DirectConv& params, int threads) {
+    const Conv conv = random_direct(generator, params);
+    std::vector<float> transformed(packed_floats(params, cpm::kWinogradProducts), kNan);
+    cpm::winograd_weight_cpu(conv.weight.data(), transformed.data(), params.outputs, params.inputs, params.bf16, threads);
+    std::vector<float> workspace(cpm::winograd_workspace(params, threads), kNan);
+    const auto out = run_spread(conv, params, [&](const float* x, float* to) {
+        cpm::winograd_conv_cpu(x, transformed.data(), conv.bias.data(), to, params, true, workspace.data(), threads);
+    });
+    CHECK(close(out, plain_forward(conv), norm(conv.x), params.bf16 ? kRoundedTolerance : kSpectralTolerance));
+}
+
+inline void check_direct(std::mt19937& generator, const cpm::DirectConv& params, int threads) {
+    Conv conv = random_direct(generator, params);
+    std::vector<float> packed(packed_floats(params, params.kernel * params.kernel), kNan);
     cpm::pack_weight_cpu(conv.weight.data(), packed.data(), params.outputs, params.inputs, params.kernel,
                          params.bf16, threads);
     std::vector<float> workspace(cpm::direct_workspace(params, threads), kNan);
-    const auto x = spread(conv.x, params.inputs, x_pitch);
-    std::vector<float> out(params.images * params.height * params.width / (params.pool ? 4 : 1) * out_pitch, kNan);
-    cpm::direct_conv_cpu(x.data(), packed.data(), conv.bias.data(), out.data(), params, true, workspace.data(),
-                         threads);
+    const auto out = run_spread(conv, params, [&](const float* x, float* to) {
+        cpm::direct_conv_cpu(x, packed.data(), conv.bias.data(), to, params, true, workspace.data(), threads);
+    });
     if (params.bf16) {
         for (float& value : conv.x) value = nearest_bfloat16(value);
         for (float& value : conv.weight) value = nearest_bfloat16(value);
     }
-    CHECK(close(gathered(out, params.outputs, out_pitch), plain_forward(conv), norm(conv.x)));
+    CHECK(close(out, plain_forward(conv), norm(conv.x)));
 }
 
 // With a gate that is closed for about half of the gradient.

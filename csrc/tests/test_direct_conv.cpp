@@ -2,8 +2,6 @@
 
 #include "cpm/direct_conv.h"
 
-#include <functional>
-#include <sstream>
 #include <stdexcept>
 
 #include "check.h"
@@ -13,17 +11,9 @@ namespace {
 
 using Floats = std::vector<float>;
 
-void for_each_simd(const std::function<void()>& action) {
-    std::istringstream names(cpm::simd_choices());
-    for (std::string name; names >> name;) {
-        cpm::use_simd(name);
-        action();
-    }
-}
-
 void test_matches_plain_loop() {
     std::mt19937 generator(5);
-    for_each_simd([&] {
+    cpm_test::for_each_simd([&] {
         for (const cpm::DirectConv& params :
              {cpm::DirectConv{1, 9, 13, 3, 16, 3}, {2, 5, 7, 17, 33, 1}, {1, 12, 24, 20, 96, 3, 23, 100},
               {1, 6, 3, 5, 15, 5, 5, 48}, {1, 1, 1, 2, 3, 15}, {3, 30, 11, 4, 50, 1, 4, 64}, {0, 9, 9, 3, 4, 5},
@@ -52,7 +42,7 @@ void test_rounds_to_bfloat16() {
     const cpm::DirectConv params{1, 1, 16, 1, 1, 1, 0, 0, 0, 0, true};
     Floats packed(16), out(16), workspace(cpm::direct_workspace(params, 1));
     cpm::pack_weight_cpu(weight.data(), packed.data(), 1, 1, 1, true, 1);
-    for_each_simd([&] {
+    cpm_test::for_each_simd([&] {
         cpm::direct_conv_cpu(x.data(), packed.data(), bias.data(), out.data(), params, false, workspace.data(), 1);
         // Products of pairs count the smallest numbers as 0.
         for (int i = 0; i < 15; ++i) CHECK(out[i] == wanted[i] || std::abs(out[i] - wanted[i]) < 1.1e-38f);

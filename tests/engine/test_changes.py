@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize, prune
 from cpm_fast import CPM, Engine
 from cpm_fast.engine import changes
 from cpm_fast.engine import engine as engine_module
+from cpm_fast.engine.checksum import checksum
 from cpm_fast.model.cpm import ContextConv
-from cpm_fast.ops.checksum import checksum
 from cpm_fast.system.torch_settings import evaluating
 from support.normed_network import BOUND, crops, error, network
 

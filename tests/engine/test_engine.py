@@ -194,10 +194,27 @@ def test_programs_reuse_memory_and_pool_while_they_convolve():
                 assert first.data_ptr() + first.nbytes <= second.data_ptr()
 
 
+@needs_native
+@pytest.mark.parametrize(("kernel", "padding"), [(2, 0), (3, 0), (3, 1)])
+def test_a_filtered_convolution_takes_only_pools_of_two_along(kernel, padding):
+    trunk = ((Conv(3, 16),), (Conv(3, 32), Conv(3, 32)), (Conv(3, 32),))
+    config = dataclasses.replace(SMALL, trunk=trunk, pool_kernel=kernel, pool_padding=padding, input_size=(64, 64))
+    model = network(config)
+    engine, x = Engine(model), crops(config, 2)
+    with torch.no_grad():
+        wanted = model(x)
+    assert error(engine(x), wanted) < BOUND
+    choices = engine._fresh().choices(2, config.input_size)
+    filtered = [name for name, (form, _) in choices.items() if form == "winograd"]
+    assert any("block2_conv2" in name for name in filtered)
+    pools = [form for name, (form, _) in choices.items() if "block2_pool" in name]
+    assert pools and all(form == ("fused" if kernel == 2 else "pool") for form in pools)
+
+
 def test_on_the_reference_backend_all_is_direct():
     with backend.use_backend("reference"):
         engine = Engine(network(LARGE))
-        assert "spectral" not in engine.describe()
+        assert "spectral" not in engine.describe() and "winograd" not in engine.describe()
         engine(crops(LARGE, 1))
 
 

@@ -104,13 +104,13 @@ def test_first_key_points_wait_for_few_spectra(name, images):
 @needs_native
 def test_every_weight_is_transformed_once(monkeypatch):
     model = network(LARGE)
-    engine, made, real = Engine(model), [], prepared.transform_weight
+    engine, made, real = Engine(model), [], prepared.transformed
 
-    def counted(weight, tile, **more):
+    def counted(weight, tile, dtype):
         made.append((tuple(weight.shape), tile))
-        return real(weight, tile, **more)
+        return real(weight, tile, dtype)
 
-    monkeypatch.setattr(prepared, "transform_weight", counted)
+    monkeypatch.setattr(prepared, "transformed", counted)
     engine(crops(LARGE, 1))
     first = len(made)
     assert first == len(engine._fresh().spectra) > 0

@@ -1,4 +1,4 @@
-"""The plan of convolutions on the CPU: direct, or spectral with a tile.
+"""The plan of convolutions on the CPU: direct, by minimal filtering, or spectral with a tile.
 
 The layers of the released network stand in a table, as measured. For others the cost of either form is a sum of counts
 times what each took, fitted to 1,725 measurements of 217 layers: those of `cpm6`, `flic`, `vgg` and of `compact` in
@@ -19,13 +19,18 @@ import torch
 from cpm_fast.ops import backend
 from cpm_fast.ops.spectral.checks import TILES
 from cpm_fast.reference.direct_conv import BLOCK
+from cpm_fast.reference.winograd_conv import SIDE, STEP
 
 # Milliseconds: a GFLOP of the product, 1e9 multiplications of the y transforms of weights, 1e9 butterflies of those of
 # maps, a GB of maps, a call.
 PRODUCT, WEIGHTS, BUTTERFLIES, MAPS, CALL = 3.79, 16.9, 27.1, 79.3, 0.011
 # Milliseconds of the direct form: a GFLOP, a GB of maps, a call.
 DIRECT, DIRECT_MAPS, DIRECT_CALL = 4.42, 8.9, 0.007
+# Milliseconds of the form by minimal filtering: a GB of transformed maps. A GFLOP takes as long as in the direct form.
+WINOGRAD_MAPS = 38.0
 MIN_KERNEL = 3
+# The form by minimal filtering stands beside the tiles of the spectral form: its own tiles have 6 cells.
+WINOGRAD, WINOGRAD_KERNEL = 6, 3
 # The instruction set with products of pairs of bfloat16, and their time compared with products of float32.
 PAIR_SIMD, PAIRS = "avx512_bf16", 0.5
 
@@ -67,6 +72,14 @@ class ConvShape:
     def spectra_bytes(self, tile: int) -> int:
         return 4 * tile * self.kernel * self.inputs * _padded(self.outputs)
 
+    def winograd_milliseconds(self, share: float) -> float:
+        """Predict the milliseconds where products take this share of the time of those of float32."""
+        tiles = self.images * math.prod(-(-side // STEP) for side in self.size)
+        values = 1e-9 * SIDE**2 * tiles
+        products = 2 * values * self.inputs * _padded(self.outputs)
+        maps = 4 * values * (_padded(self.inputs) + _padded(self.outputs))
+        return DIRECT * share * products + WINOGRAD_MAPS * maps + CALL
+
     def spectral_milliseconds(self, tile: int) -> float:
         tiles = self.images * math.prod(_tiles(side, self.kernel, tile) for side in self.size)
         channels = _padded(self.inputs) + _padded(self.outputs)
@@ -104,6 +117,11 @@ def fitting_tiles(shape: ConvShape) -> list[int]:
     return [tile for tile in TILES if tile > shape.kernel]
 
 
+def fitting_forms(shape: ConvShape) -> list[int]:
+    """Return the tile sizes allowed for this layer, and WINOGRAD if minimal filtering fits it."""
+    return [*([WINOGRAD] if shape.kernel == WINOGRAD_KERNEL and fitting_tiles(shape) else []), *fitting_tiles(shape)]
+
+
 def _padded(channels: int) -> int:
     return -(-channels // BLOCK) * BLOCK
 
@@ -129,9 +147,18 @@ class CpuPlan:
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
         floats = None if most_bytes is None else most_bytes * torch.float32.itemsize // self.dtype.itemsize
-        return choose_tile(shape, floats, self.direct_share)
+        tile = choose_tile(shape, floats, self.direct_share)
+        if WINOGRAD not in fitting_forms(shape):
+            return tile
+        fits = most_bytes is None or self.spectra_bytes(shape, WINOGRAD) <= most_bytes
+        faster = CpuPlan.milliseconds(self, shape, WINOGRAD) < CpuPlan.milliseconds(self, shape, tile)
+        return WINOGRAD if fits and faster else tile
 
     def spectra_bytes(self, shape: ConvShape, tile: int) -> int:
+        """Return the bytes of a transformed weight."""
+        if tile == WINOGRAD:
+            inputs = -(-shape.inputs // 2) * 2 if self.dtype == torch.bfloat16 else shape.inputs
+            return SIDE**2 * inputs * _padded(shape.outputs) * self.dtype.itemsize
         return shape.spectra_bytes(tile) * self.dtype.itemsize // torch.float32.itemsize
 
     def spectra_dtype(self) -> torch.dtype:
@@ -139,4 +166,6 @@ class CpuPlan:
 
     def milliseconds(self, shape: ConvShape, tile: int | None) -> float:
         """Return the predicted milliseconds, of the direct form if tile is None."""
-        return shape.direct_milliseconds_by(self.direct_share) if tile is None else shape.spectral_milliseconds(tile)
+        if tile is None:
+            return shape.direct_milliseconds_by(self.direct_share)
+        return shape.winograd_milliseconds(self.direct_share) if tile == WINOGRAD else shape.spectral_milliseconds(tile)

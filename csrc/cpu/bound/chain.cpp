@@ -43,6 +43,14 @@ void Chain::direct_conv(const float* x, const void* packed, const float* bias, f
                        }});
 }
 
+void Chain::winograd_conv(const float* x, const void* transformed, const float* bias, float* out,
+                          const DirectConv& params, bool relu) {
+    layers_.push_back({[=](int64_t, int threads) { return winograd_workspace(params, threads); },
+                       [=](float* workspace, int64_t, int threads) {
+                           return winograd_conv_cpu(x, transformed, bias, out, params, relu, workspace, threads);
+                       }});
+}
+
 void Chain::copy_maps(const float* from, float* to, const CopyMaps& params) {
     layers_.push_back({[](int64_t, int) { return int64_t{0}; },
                        [=](float*, int64_t, int threads) {

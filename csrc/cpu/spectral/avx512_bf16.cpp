@@ -1,6 +1,6 @@
-// The table of AVX-512 with the plain sums of bfloat16 by its products of pairs.
+// The table of AVX-512 with the sums of bfloat16 by its products of pairs.
 
-#include "direct.h"
+#include "winograd.h"
 
 namespace cpm::spectral {
 
@@ -11,6 +11,8 @@ const Kernels* avx512_bf16_kernels() {
         made.name = "avx512_bf16";
         made.direct_cells[1] = direct_cells<Bfloat16>;
         made.direct_rows[1] = direct_rows<Bfloat16>;
+        made.winograd_read[1] = winograd_read<Bfloat16>;
+        made.winograd_multiply[1] = winograd_multiply<Bfloat16>;
         return made;
     }();
     return &kernels;

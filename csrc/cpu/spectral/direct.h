@@ -23,20 +23,23 @@ constexpr int kDirectCells = 2, kDirectBlocks = 1;
 #endif
 constexpr int kBlockVectors = kBlock / kLanes;
 
+// Whether registers hold the weights of three taps beside the sums.
+template <typename Form, int B>
+constexpr bool kByColumns = kLanes == kBlock && Form::kParts == 1 && B <= 2;
+constexpr int64_t kFewInputs = 8, kColors = 3;
+
 // The place of a block's results: the 16 channels of cell i are at data + i * pitch.
 struct Target {
     float* data;
     int64_t pitch, channels;
 };
 
-template <typename Form, int R, int B>
-void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_t cell_step, int64_t first_block,
-               const Target* targets) {
-    constexpr int V = B * kBlockVectors;
+// Adds the sums of R cells, in the order of taps.
+template <typename Form, int R, int V>
+CPM_INLINE void add_taps(const Direct& job, const float* const* rows, int64_t cell, int64_t cell_step,
+                         int64_t first_block, Vector (&sums)[V][R]) {
     const int64_t words = Form::words(job.inputs), block_words = job.kernel * job.kernel * words * kBlock;
     const float* weights = static_cast<const float*>(job.weights) + first_block * block_words;
-    Vector sums[V][R];
-    unroll<V>([&](auto v) CPM_INLINE_LAMBDA { unroll<R>([&](auto r) CPM_INLINE_LAMBDA { sums[v][r] = Vector{}; }); });
     for (int dy = 0; dy < job.kernel; ++dy) {
         const float* from = rows[dy] + cell * cell_step;
         for (int dx = 0; dx < job.kernel; ++dx, from += cell_step) {
@@ -54,6 +57,49 @@ void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_
                 });
             }
         }
+    }
+}
+
+// The same for a 3x3 kernel and few inputs: a row's taps are added column by column, so each input is broadcast once for
+// the three cells that read it. With one block, an input for each product takes longer than the products.
+template <typename Form, int R, int V>
+CPM_INLINE void add_three(const Direct& job, const float* const* rows, int64_t cell, int64_t cell_step,
+                          int64_t first_block, Vector (&sums)[V][R]) {
+    const int64_t words = Form::words(job.inputs), block_words = 9 * words * kBlock;
+    const float* weights = static_cast<const float*>(job.weights) + first_block * block_words;
+    for (int dy = 0; dy < 3; ++dy, weights += 3 * words * kBlock) {
+        const float* from = rows[dy] + cell * cell_step;
+        for (int64_t word = 0; word < words; ++word) {
+            decltype(Form::template weight<0>(weights)) weight[3][V];
+            unroll<3>([&](auto dx) CPM_INLINE_LAMBDA {
+                unroll<V>([&](auto v) CPM_INLINE_LAMBDA {
+                    const int64_t place = v / kBlockVectors * block_words + v % kBlockVectors * kLanes;
+                    weight[dx][v] = Form::template weight<0>(weights + (dx * words + word) * kBlock + place);
+                });
+            });
+            unroll<R + 2>([&](auto column) CPM_INLINE_LAMBDA {
+                const auto value = Form::template value<0>(from + column * cell_step, word);
+                unroll<3>([&](auto dx) CPM_INLINE_LAMBDA {
+                    constexpr int r = column - dx;
+                    if constexpr (r >= 0 && r < R) {
+                        unroll<V>([&](auto v) CPM_INLINE_LAMBDA { Form::add(sums[v][r], weight[dx][v], value); });
+                    }
+                });
+            });
+        }
+    }
+}
+
+template <typename Form, int R, int B>
+void sum_cells(const Direct& job, const float* const* rows, int64_t cell, int64_t cell_step, int64_t first_block,
+               const Target* targets) {
+    constexpr int V = B * kBlockVectors;
+    Vector sums[V][R];
+    unroll<V>([&](auto v) CPM_INLINE_LAMBDA { unroll<R>([&](auto r) CPM_INLINE_LAMBDA { sums[v][r] = Vector{}; }); });
+    if (kByColumns<Form, B> && job.kernel == 3 && job.inputs <= kFewInputs) {
+        add_three<Form, R>(job, rows, cell, cell_step, first_block, sums);
+    } else {
+        add_taps<Form, R>(job, rows, cell, cell_step, first_block, sums);
     }
     const float floor = job.relu ? 0.0f : kLowest;
     unroll<B>([&](auto b) CPM_INLINE_LAMBDA {
@@ -111,12 +157,32 @@ void sum_blocks(const Direct& job, const float* const* rows, int64_t cells, int6
     }
 }
 
+// Spreads the numbers of colored pictures, whose cells lie side by side, with a gap after each cell.
+template <typename Number>
+CPM_INLINE void spread_colors(const Number* from, int64_t cells, Number* to) {
+    for (int64_t cell = 0; cell < cells; ++cell, from += kColors, to += kColors + 1) {
+        unroll<kColors>([&](auto i) CPM_INLINE_LAMBDA { to[i] = from[i]; });
+        to[kColors] = Number{};
+    }
+}
+
 template <typename Form>
 CPM_INLINE void copy_cells(const float* from, int64_t cells, int64_t inputs, int64_t pitch, float* to) {
-    // A cell of bfloat16 has a gap after an odd number of inputs.
-    if (pitch == inputs && (Form::kInPlace || inputs % 2 == 0)) return Form::copy(from, cells * inputs, to);
     const int64_t cell_floats = Form::cell_floats(inputs);
-    for (int64_t cell = 0; cell < cells; ++cell) Form::copy(from + cell * pitch, inputs, to + cell * cell_floats);
+    // A cell of bfloat16 has a gap after an odd number of inputs.
+    const bool gaps = !Form::kInPlace && inputs % 2 == 1;
+    if (pitch == inputs && !gaps) return Form::copy(from, cells * inputs, to);
+    if (pitch != inputs || inputs != kColors) {
+        for (int64_t cell = 0; cell < cells; ++cell) Form::copy(from + cell * pitch, inputs, to + cell * cell_floats);
+        return;
+    }
+    constexpr int64_t kCells = 64;
+    alignas(64) typename Form::Number staged[kCells * kColors];
+    for (int64_t cell = 0; cell < cells; cell += kCells) {
+        const int64_t count = least(kCells, cells - cell);
+        Form::copy(from + cell * kColors, count * kColors, reinterpret_cast<float*>(staged));
+        spread_colors(staged, count, reinterpret_cast<typename Form::Number*>(to + cell * cell_floats));
+    }
 }
 
 CPM_INLINE Target output(const Direct& job, int64_t cell, int64_t block) {

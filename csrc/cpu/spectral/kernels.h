@@ -186,6 +186,21 @@ struct Direct {
     Pool pool;    // pair: [blocks of outputs, 2, w, 16]; side 0: none
 };
 
+// Consecutive rows of tiles of a 3x3 convolution by minimal filtering; see winograd.h.
+struct Winograd {
+    const float* x;       // [images, h, w, inputs]
+    const void* weights;  // [36, blocks of outputs, inputs, 16], or [.., half the inputs, 16, 2] of bfloat16
+    const float* bias;    // [blocks of outputs, 16]
+    const float* zeros;   // likewise
+    float* out;           // [images, h, w, outputs]; with pool [images, h/2, w/2, outputs]
+    unsigned char* broken;  // [images], set where sums are not finite
+    int64_t height, width, inputs, outputs, x_pitch, out_pitch;
+    bool relu, pool;
+    int64_t first_row, rows, across;  // of tiles, counted over all images; tiles of a row
+    float *values, *products;         // [36, rows, across, channels], owned by the caller
+    int64_t value_step, product_step;
+};
+
 // A chunk of a batch normalization, or of its gradient.
 struct NormTerms {
     const float *factor, *offset, *mean;  // [channels]
@@ -222,6 +237,9 @@ struct Kernels {
     // The first of each pair is for floats, the second for bfloat16.
     void (*direct_cells[2])(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
     void (*direct_rows[2])(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
+    void (*winograd_read[2])(const Winograd&, int64_t begin, int64_t end);      // tasks: rows x blocks of inputs
+    void (*winograd_multiply[2])(const Winograd&, int64_t begin, int64_t end);  // tasks: 36 products
+    void (*winograd_write)(const Winograd&, int64_t begin, int64_t end);        // tasks: rows x blocks of outputs
     void (*norm_sums)(const NormChunk&);           // means, and sums of squared distances from them
     void (*norm_write)(const NormChunk&);
     void (*norm_gradient_sums)(const NormChunk&);  // of the gradient, and of its product with x - mean

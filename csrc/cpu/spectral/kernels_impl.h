@@ -12,6 +12,7 @@
 #include "range.h"
 #include "rows.h"
 #include "weights.h"
+#include "winograd_outputs.h"
 
 namespace cpm::spectral {
 namespace {
@@ -20,6 +21,8 @@ constexpr Kernels table(const char* name) {
     return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
             write_rows, write_pooled, transform_weight, weight_columns,   gradient_columns, gradient_rows,
             {direct_cells<Floats>, direct_cells<Bfloat16>}, {direct_rows<Floats>, direct_rows<Bfloat16>},
+            {winograd_read<Floats>, winograd_read<Bfloat16>},
+            {winograd_multiply<Floats>, winograd_multiply<Bfloat16>}, winograd_write,
             norm_sums,  norm_write,   norm_gradient_sums, norm_gradient_write, find_ranges, checksum};
 }
 

@@ -15,6 +15,7 @@ namespace cpm::spectral {
 namespace {
 
 struct Floats {
+    using Number = float;             // of a cell in memory
     static constexpr int kParts = 1;  // of a word
 
     static int64_t words(int64_t inputs) { return inputs; }
@@ -36,9 +37,12 @@ struct Floats {
     CPM_INLINE static void copy(const float* from, int64_t count, float* to) {
         memcpy(to, from, count * sizeof(float));
     }
+    // Stores a vector of a cell's inputs, from input `first` on, at the cell's begin.
+    CPM_INLINE static void store_lanes(Vector values, int64_t first, float* cell) { store(cell + first, values); }
 };
 
 struct SplitPairs {
+    using Number = float;
     static constexpr int kParts = 2;
     static constexpr bool kInPlace = false;
 
@@ -60,6 +64,11 @@ struct SplitPairs {
         for (int64_t i = 0; i < count; ++i) to[i] = bfloat16_of(from[i]);
         if (count % 2 == 1) to[count] = 0.0f;
     }
+    CPM_INLINE static void store_lanes(Vector values, int64_t first, float* cell) {
+        alignas(64) float staged[kLanes];
+        store(staged, values);
+        copy(staged, kLanes, cell + first);
+    }
 };
 
 #if defined(__AVX512BF16__)
@@ -80,6 +89,9 @@ CPM_INLINE int64_t store_pairs(const float* from, int64_t count, float* to) {
     }
     return i;
 }
+CPM_INLINE void store_pairs(Vector values, float* to) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)values));
+}
 
 #elif defined(CPM_FAST_PLAIN_PAIRS)
 
@@ -97,12 +109,19 @@ CPM_INLINE void add_products(Vector& sum, PairVector a, PairVector b) {
     sum += second_halves(a) * second_halves(b);
 }
 CPM_INLINE int64_t store_pairs(const float*, int64_t, float*) { return 0; }
+CPM_INLINE void store_pairs(Vector values, float* to) {
+    for (int lane = 0; lane < kLanes; lane += 2) {
+        const uint32_t pair = bfloat16_pair(values[lane], values[lane + 1]);
+        memcpy(to + lane / 2, &pair, sizeof(pair));
+    }
+}
 
 #endif
 
 #if defined(__AVX512BF16__) || defined(CPM_FAST_PLAIN_PAIRS)
 
 struct Pairs {
+    using Number = uint16_t;
     static constexpr int kParts = 1;
     static constexpr bool kInPlace = false;
 
@@ -126,6 +145,9 @@ struct Pairs {
             const uint32_t pair = bfloat16_pair(from[i], i + 1 < count ? from[i + 1] : 0.0f);
             memcpy(to + i / 2, &pair, sizeof(pair));
         }
+    }
+    CPM_INLINE static void store_lanes(Vector values, int64_t first, float* cell) {
+        store_pairs(values, cell + first / 2);
     }
 };
 using Bfloat16 = Pairs;

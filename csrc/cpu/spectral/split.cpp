@@ -71,6 +71,11 @@ SpectralConv with_pitches(const SpectralConv& params) {
     return full;
 }
 
+SpectralConv with_smallest_tile(const DirectConv& params) {
+    return {params.images, params.height, params.width, params.inputs, params.outputs, params.kernel,
+            kTiles[0], params.x_pitch, params.out_pitch, params.pool, params.pool_padding};
+}
+
 void check_sizes(const SpectralConv& params) {
     check_kernel(params.kernel, params.tile);
     check_pool(params);

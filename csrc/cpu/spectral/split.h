@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cpm/direct_conv.h"
 #include "cpm/spectral_conv.h"
 #include "cpm/threads.h"
 #include "kernels.h"
@@ -53,6 +54,9 @@ void check_sizes(const SpectralConv& params);
 
 // Replaces zero pitches by the channels.
 SpectralConv with_pitches(const SpectralConv& params);
+
+// Returns the same sizes with the smallest tile, for the checks that all convolutions share.
+SpectralConv with_smallest_tile(const DirectConv& params);
 
 // Returns whether there are no outputs: no images, no cells or no output channels.
 bool is_empty(const SpectralConv& params);

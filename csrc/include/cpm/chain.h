@@ -8,6 +8,7 @@
 #include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
 #include "cpm/spectral_conv.h"
+#include "cpm/winograd_conv.h"
 
 namespace cpm {
 
@@ -25,6 +26,8 @@ public:
                        bool relu);
     void direct_conv(const float* x, const void* packed, const float* bias, float* out, const DirectConv& params,
                      bool relu);
+    void winograd_conv(const float* x, const void* transformed, const float* bias, float* out, const DirectConv& params,
+                       bool relu);
     void copy_maps(const float* from, float* to, const CopyMaps& params);
 
     // Floats of workspace that `run` needs: the most that a layer does.

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.plans.cpu import MIN_KERNEL, ConvShape, _tiles, choose_tile
+from cpm_fast.ops.plans.cpu import MIN_KERNEL, WINOGRAD, ConvShape, CpuPlan, _tiles, choose_tile
 from cpm_fast.ops.spectral_conv import TILES, transform_weight
+from cpm_fast.ops.winograd_conv import winograd_weight
 
 SHAPES = st.builds(
     ConvShape,
@@ -66,3 +67,32 @@ def test_the_context_layers_of_the_network_are_spectral_and_the_others_direct():
         assert choose_tile(ConvShape(images, 3, 16, 3, (192, 192))) is None
     assert choose_tile(ConvShape(0, 128, 128, 11, (46, 46))) is None
     assert choose_tile(ConvShape(1, 128, 128, 11, (46, 46)), 0) is None
+
+
+@given(shape=SHAPES, most=st.one_of(st.none(), st.integers(0, 2**32)), bf16=st.booleans())
+@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+def test_minimal_filtering_is_chosen_where_it_fits_and_is_cheapest(shape, most, bf16):
+    plan = CpuPlan(torch.bfloat16 if bf16 else torch.float32)
+    tile = plan.tile(shape, most)
+    if tile == WINOGRAD:
+        assert shape.kernel == 3
+    if shape.kernel == 3 and shape.images * shape.size[0] * shape.size[1]:
+        fits = most is None or plan.spectra_bytes(shape, WINOGRAD) <= most
+        assert plan.milliseconds(shape, tile) <= plan.milliseconds(shape, WINOGRAD) or not fits
+    assert tile is None or most is None or plan.spectra_bytes(shape, tile) <= most
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("inputs", [3, 16])
+def test_weights_of_minimal_filtering_have_the_bytes_that_are_counted(inputs, dtype):
+    shape = ConvShape(1, inputs, 17, 3, (40, 40))
+    assert winograd_weight(torch.zeros(17, inputs, 3, 3), dtype).nbytes == CpuPlan(dtype).spectra_bytes(shape, WINOGRAD)
+
+
+@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+def test_layers_of_3x3_with_many_channels_are_filtered_and_first_layers_direct():
+    plan = CpuPlan()
+    for images in (1, 8):
+        assert plan.tile(ConvShape(images, 144, 144, 3, (32, 32))) == WINOGRAD
+        assert plan.tile(ConvShape(images, 32, 48, 3, (128, 128))) == WINOGRAD
+        assert plan.tile(ConvShape(images, 3, 32, 3, (256, 256))) is None
