@@ -107,9 +107,22 @@ void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bia
                          pointer<float>(out), params, relu, pointer<float>(workspace), threads);
 }
 
-void winograd_weight_cpu(std::uintptr_t weight, std::uintptr_t transformed, int64_t outputs, int64_t inputs, bool bf16,
-                         int threads) {
-    cpm::winograd_weight_cpu(pointer<const float>(weight), pointer<void>(transformed), outputs, inputs, bf16, threads);
+void winograd_weight_cpu(std::uintptr_t weight, std::uintptr_t transformed, int64_t outputs, int64_t inputs,
+                         bool adjoint, bool bf16, int threads) {
+    cpm::winograd_weight_cpu(pointer<const float>(weight), pointer<void>(transformed), outputs, inputs, adjoint, bf16,
+                             threads);
+}
+
+int64_t winograd_workspace(const cpm::DirectConv& params, int threads) {
+    return cpm::winograd_workspace(params, threads);
+}
+
+std::vector<int64_t> winograd_conv_cpu(std::uintptr_t x, std::uintptr_t transformed, std::uintptr_t bias,
+                                       std::uintptr_t out, const cpm::DirectConv& params, bool relu,
+                                       std::uintptr_t workspace, int threads) {
+    return cpm::winograd_conv_cpu(pointer<const float>(x), pointer<const void>(transformed),
+                                  pointer<const float>(bias), pointer<float>(out), params, relu,
+                                  pointer<float>(workspace), threads);
 }
 
 void add_spectral_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t spectra, std::uintptr_t bias,
@@ -289,6 +302,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("direct_workspace", &direct_workspace);
     m.def("direct_conv_cpu", &direct_conv_cpu, no_gil);
     m.def("winograd_weight_cpu", &winograd_weight_cpu, no_gil);
+    m.def("winograd_workspace", &winograd_workspace);
+    m.def("winograd_conv_cpu", &winograd_conv_cpu, no_gil);
     m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
     m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);

@@ -16,7 +16,7 @@ from cpm_fast.inference.finders.detector import Detector
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.inference.finders.search import Search
 from cpm_fast.inference.parts import Sighting
-from cpm_fast.inference.settings import Settings
+from cpm_fast.inference.settings import Settings, engine_of
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.numbers import check_score, is_finite, make_plain
 
@@ -137,7 +137,7 @@ def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder | C
     if finder.config.kind != "find":
         shown = "a network" if isinstance(named, CPM) else str(named)
         raise ValueError(f"find must be a finder, got {shown}, which locates the parts of subjects")
-    engine, limits = Engine(finder, frozen=not isinstance(named, CPM)), asked.limits(finder.config.find_score)
+    engine, limits = engine_of(named, finder), asked.limits(finder.config.find_score)
     return Finder(engine, limits) if finder.config.side_map else CenterFinder(engine, limits)
 
 

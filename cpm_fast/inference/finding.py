@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import AUTO, SEARCH, Asked
 from cpm_fast.inference.pixels import read_to_look, sightings_in
-from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.inference.settings import Settings, engine_of, find_network
 from cpm_fast.media.image import MAX_PIXELS
 from cpm_fast.media.sources import list_images
 from cpm_fast.model.cpm import CPM
@@ -72,7 +71,7 @@ def find(
         asked = replace(asked, find=SEARCH)
     search = asked.of(network)
     assert search is not None
-    engine = Engine(network, frozen=not isinstance(model, CPM))
+    engine = engine_of(model, network)
     show = bar_wanted(progress, len(sources), PROGRESS_FROM_IMAGES)
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):

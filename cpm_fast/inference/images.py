@@ -21,7 +21,7 @@ from cpm_fast.inference.doubts import doubts
 from cpm_fast.inference.parts import Found, Sighting, SubjectCrops, find_parts, subjects_in
 from cpm_fast.inference.pixels import fine_enough, read_for, read_to_look, read_whole, sightings_in
 from cpm_fast.inference.regions import Regions, given_regions
-from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.inference.settings import Settings, engine_of, find_network
 from cpm_fast.media.image import MAX_PIXELS, Picture
 from cpm_fast.media.reading import read_ahead
 from cpm_fast.media.sources import Source, list_images
@@ -206,9 +206,7 @@ class Job:
         names = [source.name for source in sources]
         regions = given_regions(names, several, boxes, rois, network.config.margin)
         settings = settings.for_network(network.config)
-        # Nobody else can change weights that were loaded here.
-        frozen = not isinstance(model, CPM)
-        engine = Engine(network, precision=settings.precision, tune=settings.tune, frozen=frozen)
+        engine = engine_of(model, network, settings.precision, settings.tune)
         search = None if asked is None else asked.of(network)
         return cls(engine, settings, sources, several, regions, int(readers), search)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cpm_fast.config import NetworkConfig
-from cpm_fast.engine.engine import PRECISIONS
+from cpm_fast.engine.engine import PRECISIONS, Engine
 from cpm_fast.model.cpm import CPM
 from cpm_fast.system.numbers import is_number, is_whole, make_plain
 from cpm_fast.system.torch_settings import check_threads
@@ -20,6 +21,8 @@ from cpm_fast.system.torch_settings import check_threads
 SMALLEST_FACTOR, LARGEST_FACTOR = 1 / 64, 64.0
 # More take the machine's memory before they help.
 MOST_FACTORS, MOST_CROPS = 1024, 65_536
+# As many as there are networks of different names in memory at most.
+MOST_ENGINES = 4
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,23 @@ def find_network(model: CPM | str | Path | None, device: str | torch.device) -> 
     if network.config.kind == "find":
         raise ValueError("model must be a network that locates parts, got a finder; give it as find= (--finder)")
     return network
+
+
+def engine_of(model: CPM | str | Path | None, network: CPM, precision: str = "auto", tune: bool = False) -> Engine:
+    """Return the engine of a network that a user gave, or that `find_network` found by its name.
+
+    Nobody else can change a network that was found by its name, so its engine is frozen, and later calls find the same
+    engine: a new one would compare all weights once, which takes 0.35 ms of the 4.2 ms of one picture with
+    `compact-lsp`.
+    """
+    if isinstance(model, CPM):
+        return Engine(network, precision=precision, tune=tune)
+    return _frozen_engine(network, precision, tune)
+
+
+@lru_cache(maxsize=MOST_ENGINES)
+def _frozen_engine(network: CPM, precision: str, tune: bool) -> Engine:
+    return Engine(network, precision=precision, tune=tune, frozen=True)
 
 
 def _named_network(model: CPM | str | Path | None, device: str | torch.device) -> CPM:

@@ -14,7 +14,7 @@ import torch
 
 from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import AUTO, Asked
-from cpm_fast.inference.settings import Settings, find_network
+from cpm_fast.inference.settings import Settings, engine_of, find_network
 from cpm_fast.inference.smoothing import OneEuro, Smoother
 from cpm_fast.inference.tracking.following import Following
 from cpm_fast.inference.tracking.tracker import Tracker
@@ -108,8 +108,7 @@ def stream(
     check_color(color)
     network = find_network(model, device)
     name = f"camera {source}" if isinstance(source, int) else shown_source(source) if _is_path(source) else "video"
-    # Nobody else can change weights that were loaded here.
-    engine = Engine(network, precision=precision, tune=tune, frozen=not isinstance(model, CPM))
+    engine = engine_of(model, network, precision, tune)
     asked = Asked(find, boxes is not None or rois is not None, max_subjects, min_find_score)
     tracker = make_tracker(engine, settings, name, asked, boxes, rois, follow)
     results: Iterator[Result]

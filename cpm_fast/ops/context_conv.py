@@ -11,11 +11,15 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
 from cpm_fast.ops.maps import check_weight
 from cpm_fast.ops.memory import check_storage
-from cpm_fast.ops.plans.cpu import PAIR_SIMD, PAIRS, ConvShape, choose_tile
+from cpm_fast.ops.plans.cpu import PAIR_SIMD, PAIRS, WINOGRAD, ConvShape, CpuPlan, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.library import conv_of_weight
+from cpm_fast.ops.winograd_conv import conv_of_weight_once
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
+
+# The plan of arguments of float32.
+FLOAT_PLAN = CpuPlan()
 
 
 def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
@@ -27,9 +31,10 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
     PyTorch, in TF32; "ieee" in IEEE float32; otherwise (`torch.backends.cudnn.allow_tf32 = False`) in 3xTF32, which is
     as exact as float32 and uses tensor cores. Gradients of weight and bias have a fixed order of summation.
 
-    Each shape is computed directly or by tiles in the frequency domain (`spectral_conv`), whichever is faster by the
-    plan of the device. The latter's errors are a share of the largest value of a tile; on the CPU images for which that
-    matters run directly, as `spectral_conv` says, forward and in the gradient of x. On CUDA a value that is not finite
+    Each shape is computed directly, by tiles in the frequency domain (`spectral_conv`), or for 3x3 kernels on the CPU
+    by minimal filtering (`bound_winograd_conv`), whichever is faster by the plan of the device. Errors of tiles are a
+    share of their largest value; on the CPU images for which that matters run directly, as those functions say, forward
+    and in the gradient of x. On CUDA a value that is not finite
     reaches all outputs of the tiles that cover it, and float32 arguments are multiplied in 3xTF32 in place of TF32.
     Spectra of 16-bit arguments are stored in fp16: sums over a tile, divided by its side, must stay below 65504, as
     they do where all values of x and of the result are below 1000.
@@ -120,7 +125,17 @@ def _widens(dtype: torch.dtype) -> bool:
 
 def _is_pytorchs(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Return whether the op on the CPU would only call PyTorch's convolution."""
-    return _tile(x, weight) is None and not _widens(_dtype(x))
+    return _tile(x, weight) is None and not _widens(_dtype(x)) and not _filters(x, weight, _dtype(x))
+
+
+def _filters(x: torch.Tensor, weight: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Return whether arguments of a type are convolved by minimal filtering on the CPU.
+
+    Those of 16 bits are not: to widen maps that do not fit into the caches costs more than it saves.
+    """
+    if {dtype, weight.dtype} != {torch.float32} or backend.native_missing("cpu") is not None:
+        return False
+    return FLOAT_PLAN.tile(_shape(x, weight)) == WINOGRAD
 
 
 def _shape(x: torch.Tensor, weight: torch.Tensor) -> ConvShape:
@@ -155,6 +170,8 @@ def _fake_backward(
 
 
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
+    if _filters(x, weight, x.dtype):
+        return conv_of_weight_once(x, weight, bias, relu)
     tile = _tile(x, weight)
     if x.dtype.itemsize == 2 and (tile is not None or _widens(x.dtype)):
         return _cpu(x.float(), weight.float(), bias.float(), relu).to(x.dtype)
@@ -169,6 +186,11 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) 
 def _cpu_backward(
     dy: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, y: torch.Tensor | None, needed: list[bool]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    if needed[0] and _filters(dy, weight.transpose(0, 1), dy.dtype):
+        gated = dy if y is None else torch.ops.aten.threshold_backward(dy, y, 0)
+        dx = conv_of_weight_once(gated, weight, None, False, adjoint=True)
+        _, dweight, dbias = _cpu_backward(dy, x, weight, y, [False, *needed[1:]])
+        return dx, dweight, dbias
     tile = _tile(x, weight)
     if x.dtype.itemsize == 2 and (tile is not None or _widens(x.dtype)):
         wide_y = None if y is None else y.float()
@@ -178,6 +200,8 @@ def _cpu_backward(
         return _spectral_backward(dy, x, weight, y, needed, tile)
     if y is not None:
         dy = torch.ops.aten.threshold_backward(dy, y, 0)
+    if not any(needed[:2]):
+        return x.new_empty(0), x.new_empty(0), dy.sum((0, 2, 3)) if needed[2] else x.new_empty(0)
     pad = weight.shape[-1] // 2
     dx, dweight, _ = torch.ops.aten.convolution_backward(
         dy, x, weight, None, (1, 1), (pad, pad), (1, 1), False, (0, 0), 1, [*needed[:2], False]

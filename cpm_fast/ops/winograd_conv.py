@@ -5,6 +5,7 @@ It takes a quarter of the products of plain sums: 36 for the 16 outputs of a til
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.ops.registration import check_no_gradient
 from cpm_fast.ops.spectral.checks import check_tensors, dtype_names
 from cpm_fast.ops.spectral.plain_sums import convolve_directly
+from cpm_fast.ops.spectral.workspace import spectra_workspaces, workspaces
 from cpm_fast.reference.direct_conv import BLOCK
 from cpm_fast.reference.winograd_conv import KERNEL, SIDE
 from cpm_fast.reference.winograd_conv import winograd_weight as reference_winograd_weight
@@ -60,7 +62,7 @@ def winograd_weight(weight: torch.Tensor, dtype: torch.dtype = torch.float32) ->
     weight = weight.contiguous()
     made = weight.new_empty(_shape(len(weight), weight.shape[1], dtype), dtype=dtype)
     pointers, pairs = (address("weight", weight), address("transformed", made)), dtype == torch.bfloat16
-    backend.native().winograd_weight_cpu(*pointers, *weight.shape[:2], pairs, backend.threads())
+    backend.native().winograd_weight_cpu(*pointers, *weight.shape[:2], False, pairs, backend.threads())
     return made
 
 
@@ -117,19 +119,7 @@ def bound_winograd_conv(
     check_out(x, len(bias), pool, out, transformed=transformed, bias=bias)
     if pitch_of(x) is None or not bias.is_contiguous():
         raise ValueError("x must be in channels_last, or channels of such a map, and bias contiguous")
-    images, inputs, height, width = x.shape
-    params = backend.native().DirectConv(
-        images=images,
-        height=height,
-        width=width,
-        inputs=inputs,
-        outputs=len(bias),
-        kernel=KERNEL,
-        x_pitch=pitch_of(x) or 0,
-        out_pitch=pitch_of(out) or 0,
-        pool=(pool or NO_POOL)[0],
-        bf16=transformed.dtype == torch.bfloat16,
-    )
+    params = _params(x, transformed, len(bias), pool or NO_POOL, out)
 
     def add(native: Any, *addresses: int) -> None:
         native.winograd_conv(*addresses, params, relu)
@@ -138,6 +128,70 @@ def bound_winograd_conv(
         convolve_directly(left, x, None, weight, bias, relu, pool or NO_POOL, out)
 
     return Chain([BoundLayer({"x": x, "transformed": transformed, "bias": bias, "out": out}, add, mend)])
+
+
+def conv_of_weight_once(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    relu: bool,
+    adjoint: bool = False,
+) -> torch.Tensor:
+    """Return a convolution whose transformed weight is used once, with arguments that have been checked.
+
+    Args:
+        x: [N, C, h, w] float32.
+        weight: [O, C, 3, 3] float32; with adjoint [C, O, 3, 3], of the convolution whose gradient in its input this is.
+        bias: [O] float32; None is 0.
+        relu: whether max(0, .) follows.
+        adjoint: whether the weight is transposed and turned.
+    """
+    native, threads = backend.native(), backend.threads()
+    if pitch_of(x) is None:
+        x = x.contiguous(memory_format=torch.channels_last)
+    outputs, weight = weight.shape[1 if adjoint else 0], weight.contiguous()
+    bias = weight.new_zeros(outputs) if bias is None else bias.contiguous()
+    shape = (len(x), outputs, *x.shape[2:])
+    out = torch.empty(shape, dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
+    transformed_shape = _shape(outputs, x.shape[1], torch.float32)
+    # Memory that the calling thread keeps; taking new memory costs more than writing it.
+    floats = math.prod(transformed_shape)
+    transformed = spectra_workspaces.take(floats)[:floats].view(transformed_shape)
+    native.winograd_weight_cpu(
+        address("weight", weight), transformed.data_ptr(), *weight.shape[:2], adjoint, False, threads
+    )
+    params = _params(x, transformed, outputs, NO_POOL, out)
+    workspace = workspaces.take(native.winograd_workspace(params, threads))
+    left = native.winograd_conv_cpu(
+        address("x", x),
+        transformed.data_ptr(),
+        address("bias", bias),
+        out.data_ptr(),
+        params,
+        relu,
+        workspace.data_ptr(),
+        threads,
+    )
+    if left:
+        taps = weight.flip(2, 3).transpose(0, 1) if adjoint else weight
+        convolve_directly(left, x, None, taps, bias, relu, NO_POOL, out)
+    return out
+
+
+def _params(x: torch.Tensor, transformed: torch.Tensor, outputs: int, pool: Pool, out: torch.Tensor) -> Any:
+    images, inputs, height, width = x.shape
+    return backend.native().DirectConv(
+        images=images,
+        height=height,
+        width=width,
+        inputs=inputs,
+        outputs=outputs,
+        kernel=KERNEL,
+        x_pitch=pitch_of(x) or 0,
+        out_pitch=pitch_of(out) or 0,
+        pool=pool[0],
+        bf16=transformed.dtype == torch.bfloat16,
+    )
 
 
 def _shape(outputs: int, inputs: int, dtype: torch.dtype) -> tuple[int, ...]:

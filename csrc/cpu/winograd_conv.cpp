@@ -62,53 +62,66 @@ struct Layout {
     int64_t floats() const { return kBlock + 2 * bias_floats + team * chunk_floats(); }
 };
 
-// The transform of three taps: the values of their polynomial, times what makes the transform of cells whole.
-void transform_taps(const double* g, int64_t step, double* z) {
+// The transform of three taps, `step` apart, of a block of outputs: the values of their polynomial, times what makes the
+// transform of cells whole.
+void transform_taps(const double (*g)[kBlock], int step, double (*z)[kBlock], int z_step) {
     // a = sqrt(1/2) and b = sqrt(2), as in winograd.h: 2 a^2 (a^2 - b^2) = -3/2, and 2 b^2 (b^2 - a^2) = 6.
     const double inner = 0.70710678118654752440, outer = 1.41421356237309504880;
-    const double even_inner = g[0] + 0.5 * g[2 * step], even_outer = g[0] + 2.0 * g[2 * step];
-    z[0] = g[0];
-    z[1] = (even_inner + inner * g[step]) / -1.5;
-    z[2] = (even_inner - inner * g[step]) / -1.5;
-    z[3] = (even_outer + outer * g[step]) / 6.0;
-    z[4] = (even_outer - outer * g[step]) / 6.0;
-    z[5] = g[2 * step];
+    for (int lane = 0; lane < kBlock; ++lane) {
+        const double first = g[0][lane], middle = g[step][lane], last = g[2 * step][lane];
+        const double even_inner = first + 0.5 * last, even_outer = first + 2.0 * last;
+        z[0][lane] = first;
+        z[z_step][lane] = (even_inner + inner * middle) / -1.5;
+        z[2 * z_step][lane] = (even_inner - inner * middle) / -1.5;
+        z[3 * z_step][lane] = (even_outer + outer * middle) / 6.0;
+        z[4 * z_step][lane] = (even_outer - outer * middle) / 6.0;
+        z[5 * z_step][lane] = last;
+    }
 }
 
-void transform_kernel(const float* weight, double* products) {
-    double taps[9], half[3][kSide];
-    std::copy(weight, weight + 9, taps);
-    for (int row = 0; row < 3; ++row) transform_taps(taps + 3 * row, 1, half[row]);
-    for (int i = 0; i < kSide; ++i) {
-        double column[kSide];
-        transform_taps(&half[0][i], kSide, column);
-        for (int k = 0; k < kSide; ++k) products[kSide * k + i] = column[k];
+// A weight as it lies in memory: outputs are `output_step` kernels apart, inputs `input_step`.
+struct Kernel3x3s {
+    const float* weight;
+    int64_t outputs, inputs, output_step, input_step;
+    bool turned;
+};
+
+// The transforms of the kernels of one input and a block of outputs; zeros where there is no input or output.
+void transform_kernels(const Kernel3x3s& from, int64_t first_output, int64_t input, double (*products)[kBlock]) {
+    double taps[9][kBlock] = {}, half[3 * kSide][kBlock];
+    const int64_t count = input < from.inputs ? std::min<int64_t>(kBlock, from.outputs - first_output) : 0;
+    for (int64_t lane = 0; lane < count; ++lane) {
+        const float* kernel = from.weight + ((first_output + lane) * from.output_step + input * from.input_step) * 9;
+        for (int tap = 0; tap < 9; ++tap) taps[tap][lane] = kernel[from.turned ? 8 - tap : tap];
     }
+    for (int row = 0; row < 3; ++row) transform_taps(taps + 3 * row, 1, half + kSide * row, 1);
+    for (int i = 0; i < kSide; ++i) transform_taps(half + i, kSide, products + i, kSide);
 }
 
 }  // namespace
 
-void winograd_weight_cpu(const float* weight, void* transformed, int64_t outputs, int64_t inputs, bool bf16,
-                         int threads) {
+void winograd_weight_cpu(const float* weight, void* transformed, int64_t outputs, int64_t inputs, bool adjoint,
+                         bool bf16, int threads) {
     check({0, 0, 0, inputs, outputs, 3});
-    const int64_t blocks = blocks_of(outputs), words = words_of(inputs, bf16);
+    const Kernel3x3s from = adjoint ? Kernel3x3s{weight, inputs, outputs, 1, inputs, true}
+                                    : Kernel3x3s{weight, outputs, inputs, inputs, 1, false};
+    const int64_t blocks = blocks_of(from.outputs), words = words_of(from.inputs, bf16);
     threads::parallel_ranges(std::max(threads, 1), blocks * words, [&](int, int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
             const int64_t block = task / words, word = task % words;
-            for (int lane = 0; lane < kBlock; ++lane) {
-                double products[2][kWinogradProducts] = {};
-                const int64_t output = block * kBlock + lane, first = bf16 ? 2 * word : word;
-                for (int64_t i = 0; i < (bf16 ? 2 : 1) && output < outputs && first + i < inputs; ++i) {
-                    transform_kernel(weight + (output * inputs + first + i) * 9, products[i]);
-                }
-                for (int product = 0; product < kWinogradProducts; ++product) {
-                    const int64_t place = ((product * blocks + block) * words + word) * kBlock + lane;
-                    const float one = static_cast<float>(products[0][product]);
+            double products[2][kWinogradProducts][kBlock];
+            for (int i = 0; i < (bf16 ? 2 : 1); ++i) {
+                transform_kernels(from, block * kBlock, bf16 ? 2 * word + i : word, products[i]);
+            }
+            for (int product = 0; product < kWinogradProducts; ++product) {
+                const int64_t place = ((product * blocks + block) * words + word) * kBlock;
+                for (int lane = 0; lane < kBlock; ++lane) {
+                    const float one = static_cast<float>(products[0][product][lane]);
                     if (bf16) {
-                        const float two = static_cast<float>(products[1][product]);
-                        static_cast<uint32_t*>(transformed)[place] = bfloat16_pair(one, two);
+                        const float two = static_cast<float>(products[1][product][lane]);
+                        static_cast<uint32_t*>(transformed)[place + lane] = bfloat16_pair(one, two);
                     } else {
-                        static_cast<float*>(transformed)[place] = one;
+                        static_cast<float*>(transformed)[place + lane] = one;
                     }
                 }
             }
@@ -130,6 +143,8 @@ std::vector<int64_t> winograd_conv_cpu(const float* x, const void* transformed, 
     std::vector<unsigned char> broken(static_cast<size_t>(params.images));
     find_wide_ranges(x, nullptr, params.images, params.height, params.width, params.inputs, full.x_pitch, 3,
                      kMostRange, layout.team, broken.data());
+    advise_large_pages(workspace, layout.floats());
+    advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) * full.out_pitch);
     float *offsets = aligned(workspace), *zeros = offsets + layout.bias_floats;
     std::fill(std::copy(bias, bias + params.outputs, offsets), zeros + layout.bias_floats, 0.0f);
     const Kernels& run = kernels();

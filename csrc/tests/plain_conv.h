@@ -196,7 +196,8 @@ std::vector<float> run_spread(const Conv& conv, const cpm::DirectConv& params, R
 inline void check_winograd(std::mt19937& generator, const cpm::DirectConv& params, int threads) {
     const Conv conv = random_direct(generator, params);
     std::vector<float> transformed(packed_floats(params, cpm::kWinogradProducts), kNan);
-    cpm::winograd_weight_cpu(conv.weight.data(), transformed.data(), params.outputs, params.inputs, params.bf16, threads);
+    cpm::winograd_weight_cpu(conv.weight.data(), transformed.data(), params.outputs, params.inputs, false,
+                             params.bf16, threads);
     std::vector<float> workspace(cpm::winograd_workspace(params, threads), kNan);
     const auto out = run_spread(conv, params, [&](const float* x, float* to) {
         cpm::winograd_conv_cpu(x, transformed.data(), conv.bias.data(), to, params, true, workspace.data(), threads);

@@ -42,7 +42,7 @@ void test_leaves_images() {
     for (const bool bf16 : {false, true}) {
         params.bf16 = bf16;
         Floats transformed(cpm_test::packed_floats(params, cpm::kWinogradProducts));
-        cpm::winograd_weight_cpu(conv.weight.data(), transformed.data(), 20, 5, bf16, 2);
+        cpm::winograd_weight_cpu(conv.weight.data(), transformed.data(), 20, 5, false, bf16, 2);
         cpm_test::for_each_simd([&] {
             for (const int threads : {1, 3}) {
                 Floats workspace(cpm::winograd_workspace(params, threads)), out(4 * 10 * 12 * 20);
@@ -63,7 +63,7 @@ void test_sizes() {
         CHECK(cpm_test::throws<std::invalid_argument>(
             [&] { cpm::winograd_conv_cpu(nullptr, nullptr, nullptr, nullptr, params, true, nullptr, 1); }));
     }
-    CHECK(cpm_test::throws<std::invalid_argument>([] { cpm::winograd_weight_cpu(nullptr, nullptr, -5, -5, false, 1); }));
+    CHECK(cpm_test::throws<std::invalid_argument>([] { cpm::winograd_weight_cpu(nullptr, nullptr, -5, -5, false, false, 1); }));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
+from cpm_fast.ops import context_conv as context_conv_module
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.ops.maps import Pool
 from cpm_fast.ops.winograd_conv import bound_winograd_conv, winograd_weight
@@ -161,3 +162,40 @@ def test_rejects() -> None:
             winograd_weight(wrong)
     with pytest.raises(TypeError, match="dtype must be torch.float32 or torch.bfloat16, got torch.float16"):
         winograd_weight(weight, torch.float16)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_context_conv_takes_it_forward_and_backward(
+    relu: bool, simd: str, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
+) -> None:
+    taken, once = [], context_conv_module.conv_of_weight_once
+
+    def counted(*given, adjoint: bool = False) -> torch.Tensor:
+        taken.append(adjoint)
+        return once(*given, adjoint=adjoint)
+
+    monkeypatch.setattr(context_conv_module, "conv_of_weight_once", counted)
+    x, weight, bias = (each.requires_grad_() for each in inputs((2, (24, 20), 32, 48), generator))
+    out = context_conv_module.context_conv(x, weight, bias, relu)
+    gradient = torch.randn(out.shape, generator=generator)
+    found = torch.autograd.grad(out, (x, weight, bias), gradient)
+    assert taken == [False, True]
+    wide = [each.detach().double().requires_grad_() for each in (x, weight, bias)]
+    plain = F.conv2d(*wide, padding=1)
+    # The same cells are open: values near 0 may have another sign.
+    wanted = torch.autograd.grad(plain, wide, gradient.double() * (out > 0) if relu else gradient.double())
+    assert relative_error(out, plain.relu() if relu else plain) < BOUND
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert relative_error(ours, theirs) < BOUND
+
+
+def test_gradients_that_tiles_would_get_wrong_are_plain_sums(generator: torch.Generator) -> None:
+    x, weight, bias = (each.requires_grad_() for each in inputs((2, (24, 20), 32, 48), generator))
+    gradient = torch.randn(2, 48, 24, 20, generator=generator)
+    gradient[1, 3, 5, 5] = 1e6
+    (found,) = torch.autograd.grad(context_conv_module.context_conv(x, weight, bias, False), x, gradient)
+    wanted, terms = (
+        F.conv_transpose2d(each(gradient.double()), each(weight.detach().double()), padding=1)
+        for each in (torch.clone, torch.abs)
+    )
+    assert float(((found - wanted).abs() / terms).max()) < BOUND

@@ -13,11 +13,11 @@ constexpr int kWinogradProducts = 36;
 
 // weight       [O, C, 3, 3]
 // transformed  [36, ceil(O / 16), C, 16], or with bf16 [.., ceil(C / 2), 16, 2] of bfloat16, written in full: 0 where
-//              there is no output or input
+//              there is no output or input. With `adjoint` they are of the transposed convolution, O and C exchanged
 //
 // Throws std::invalid_argument for sizes that are negative, overflow or do not exist.
-void winograd_weight_cpu(const float* weight, void* transformed, int64_t outputs, int64_t inputs, bool bf16,
-                         int threads);
+void winograd_weight_cpu(const float* weight, void* transformed, int64_t outputs, int64_t inputs, bool adjoint,
+                         bool bf16, int threads);
 
 // Floats of workspace that winograd_conv_cpu needs.
 int64_t winograd_workspace(const DirectConv& params, int threads);
