@@ -50,14 +50,17 @@ class Counting:
 
 
 class Centers:
-    """A finder's network that sees the three subjects, in every picture and at every scale."""
+    """A finder's network that sees the three subjects, in every picture, at the finest scale.
+
+    Coarse cells would place them elsewhere, and the looks there would count too.
+    """
 
     config, device = preset("finder"), torch.device("cpu")
 
     def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
         height, width = crops.shape[2:]
         maps = torch.zeros(1, 2, height // 8, width // 8)
-        for x, y in PLACES:
+        for x, y in PLACES if width > SIZE[1] else ():
             i, j = (round((at * width / SIZE[1] - 4) / 8) for at in (y, x))
             maps[0, 0, i, j], maps[0, 1, i, j] = 0.9, float(np.log2(SIDE * width / SIZE[1] / 64))
         return [maps]
