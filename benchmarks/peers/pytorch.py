@@ -175,16 +175,17 @@ def exact_layer(problem: LayerProblem) -> Run:
 # Networks
 
 
-def engine_of(model: CPM, setting: Setting) -> Module:
-    """Return our best form of a model for inference, called as users call it."""
+def engine_of(model: CPM, setting: Setting, frozen: bool = False) -> Module:
+    """Return our best form of a model for inference, called as users call it; frozen as `infer` does by name."""
     engine = getattr(cpm_fast, "Engine", None)
     if engine is None:
         return model.to(device=setting.device, dtype=setting.dtype)
-    made: Module = engine(model, device=setting.device, precision=setting.precision, threads=torch.get_num_threads())
+    threads, more = torch.get_num_threads(), {"frozen": True} if frozen else {}
+    made: Module = engine(model, device=setting.device, precision=setting.precision, threads=threads, **more)
     return made
 
 
-def cpm_fast_network(problem: NetworkProblem) -> Run:
+def cpm_fast_network(problem: NetworkProblem, frozen: bool = False) -> Run:
     set_up(problem.setting)
     model, crops = problem.model(), problem.crops().to(problem.setting.device)
     if not hasattr(cpm_fast, "Engine"):
@@ -195,7 +196,7 @@ def cpm_fast_network(problem: NetworkProblem) -> Run:
     def run() -> Sequence[torch.Tensor]:
         # Preparation is part of the first call, which is timed separately.
         if not made:
-            made.append(engine_of(model, problem.setting))
+            made.append(engine_of(model, problem.setting, frozen))
         return made[0](crops)
 
     return run
