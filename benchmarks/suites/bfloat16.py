@@ -1,7 +1,7 @@
 """Networks on the CPU in bfloat16, ours beside peers in bfloat16 and in float32: the best of both is what counts.
 
-The network's bound is that of bfloat16; the error of each row is in the JSON. Our engines are frozen, as those of `infer`
-are and as the runtimes' compiled networks are; the row "weights may change" has one that compares them at every call.
+The network's bound is that of bfloat16; the error of each row is in the JSON. Our engines are frozen, as those of
+`infer` are and as the networks of the runtimes are; the row "not frozen" has one that compares weights at every call.
 """
 
 from __future__ import annotations
