@@ -1,6 +1,17 @@
 // 36 small matrix products between two transforms; see spectral/winograd.h. Plain sums take 9 products for each input
-// and output of a cell, this takes 2.25. 3x3 144->144 @32: 191 of 764 MFLOP, 3 MB of weights, 1.3 MB of values, 1.3 MB of
+// and output of a cell, this takes 2.25. 3x3 144->144 @32: 96 of 382 MFLOP, 3 MB of weights, 1.3 MB of values, 1.3 MB of
 // products.
+//
+// Versions, ms on 2 cores of an EPYC 9005 (AVX-512, 2 x 259 GFLOP/s, twice that with pairs of bfloat16), batch 1:
+//
+//                                         32->48 @128 + pool   48->96 @64 + pool   144->144 @32   96->96 @32
+//     in the frequency domain                 0.88                 0.45                0.55          0.37
+//     direct, bfloat16                        0.65                                     0.52          0.24
+//     predicted: products at full rate        0.22                 0.16                0.18          0.08
+//     1  as above                             0.48                 0.29                0.29          0.15
+//        bfloat16                             0.32                 0.19                0.19          0.09
+//
+// The rest is the transforms: with few channels there are few products for each value to transform.
 //
 // A chunk is some rows of tiles. While there is a chunk for each thread, a thread takes a chunk through all three stages,
 // and its values and products stay in its own cache; the others are shared stage by stage.
@@ -22,8 +33,9 @@ using namespace spectral;
 
 constexpr int kSide = 6, kStep = 4;
 
-// A chunk's values and products take at most this, or half of what its weights take: those are read once a chunk.
-constexpr int64_t kChunkBytes = 768 << 10;
+// A chunk's values and products take at most this, or half of what its weights take, which are read once a chunk; but
+// those of all threads at most the second, unless each takes the first.
+constexpr int64_t kChunkBytes = 768 << 10, kMostBytes = 64 << 20;
 
 // Beside a value this many times larger, outputs are wrong by up to 2e-5 of the size of their terms; by plain sums 2e-7.
 constexpr float kMostRange = 1024.0f;
@@ -49,7 +61,8 @@ struct Layout {
         rows = params.images * ((params.height + kStep - 1) / kStep);
         const int64_t row_bytes = 4 * kWinogradProducts * across * (in_floats + out_floats);
         const int64_t weight_bytes = 4 * kWinogradProducts * words_of(params.inputs, params.bf16) * out_floats;
-        const int64_t most = std::max<int64_t>(std::max(kChunkBytes, weight_bytes / 2) / row_bytes, 1);
+        const int64_t chunk_bytes = std::max(kChunkBytes, std::min(weight_bytes / 2, kMostBytes / team));
+        const int64_t most = std::max<int64_t>(chunk_bytes / row_bytes, 1);
         // Threads get the same number of chunks where there are enough rows.
         chunks = (rows + most * team - 1) / (most * team) * team;
         chunks = std::min(chunks, rows);
@@ -59,7 +72,7 @@ struct Layout {
         bias_floats = out_floats;
     }
     int64_t chunk_floats() const { return kWinogradProducts * (value_step + product_step); }
-    int64_t floats() const { return kBlock + 2 * bias_floats + team * chunk_floats(); }
+    int64_t floats() const { return kBlock + 2 * bias_floats + std::min<int64_t>(team, chunks) * chunk_floats(); }
 };
 
 // The transform of three taps, `step` apart, of a block of outputs: the values of their polynomial, times what makes the
