@@ -69,7 +69,7 @@ def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
     return {
         "five stages": first,
         "no residual blocks": plain,
-        "wider 3x3 tail": replace(first, tail=(Conv(3, 96), *_blocks(3, 96, 2, 2))),
+        "wider 3x3 tail": replace(first, tail=(Conv(3, 136), *_blocks(3, 136, 2, 2))),
         "7x7 tail, one stage more": replace(first, stages=6, tail=(Conv(7, 64), *_blocks(7, 64, 2, 2))),
         "11x11 stages": replace(
             first, features=(Conv(1, 32),), refine=(Conv(11, 32), *_blocks(11, 32, 1, 2), Conv(1, 96))
@@ -94,7 +94,7 @@ def candidates(skeleton: Skeleton) -> dict[str, NetworkConfig]:
             input_size=(192, 192),
             center_sigma=11.0,
             trunk=((Conv(3, 48),), (Conv(3, 64),), _doubled(5, 96)),
-            tail=(Conv(3, 144), *_blocks(3, 144, 2, 2)),
+            tail=(Conv(3, 192), *_blocks(3, 192, 2, 2)),
             features=(Conv(1, 64),),
             first=(Conv(7, 96), Conv(1, 192)),
             refine=(Conv(5, 64), *_blocks(5, 64, 1, 2), Conv(1, 128)),

@@ -176,7 +176,7 @@ class Prepared:
 
     def convolve(self, group: Group, x: torch.Tensor, kernel: Kernel | None) -> torch.Tensor:
         weight, bias = self.convs[group.name]
-        if kernel is not None and kernel.tile is not None:
+        if kernel is not None and kernel.tile not in (None, WINOGRAD):
             return spectral_conv(x, kernel.weight, bias, group.first.relu, kernel.side)
         convolution = direct_conv if x.device.type == "cpu" else context_conv
         return convolution(x, weight, bias, group.first.relu)
