@@ -21,7 +21,7 @@ DECODER_LINE = re.compile(
     rb"^(Corrupt JPEG|Premature end|Inconsistent|Invalid (SOS|JPEG)|Unsupported marker|Application transferred"
     rb"|Warning: unknown JFIF|Unknown Adobe"
     rb"|libpng (warning|error)|imread_|\[ ?(WARN|ERROR|INFO)[ :]|OpenCV(\(|:)|TIFF|\w+: Warning|\[\w+ @ 0x"
-    rb"|Unexpected element\.|JPEGLib: |\w+(Decode|SetupDecode|PreDecode): )"
+    rb"|Unexpected (element\.|list type\.|end of file while searching)|JPEGLib: |\w+(Decode|SetupDecode|PreDecode): )"
 )
 # The lines among these that mean damage; libpng's remarks on color profiles, for one, mean none.
 DAMAGE_LINE = re.compile(
@@ -31,6 +31,10 @@ DAMAGE_LINE = re.compile(
 )
 
 
+# OpenCV's reader of AVI shows four bytes of a damaged file, which may be ends of lines.
+SHOWN_BYTES = re.compile(
+    rb"^(Unexpected (?:element|list type)\. Expected: .{0,4}\. Got: ).{0,4}\.$", re.DOTALL | re.MULTILINE
+)
 # OpenCV's messages of failed checks take several lines.
 MORE_OF_LINE = re.compile(rb"^> ")
 # The start of a message in OpenCV's log: level, time, file and line.
@@ -103,7 +107,7 @@ class _Ear:
                 os.dup2(self._real, 2)
                 whole = os.pread(self._caught, size, 0) if size else b""
                 os.close(self._caught)
-                lines = whole.splitlines(keepends=True)
+                lines = SHOWN_BYTES.sub(rb"\1", whole).splitlines(keepends=True)
                 others = _others(lines)
                 if len(others) < len(lines):
                     others = [line for line in others if line.strip()]

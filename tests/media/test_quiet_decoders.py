@@ -100,6 +100,17 @@ def test_lines_of_others_pass_while_pictures_are_decoded(capfd):
     assert capfd.readouterr().err == "somebody else's line\n"
 
 
+@pytest.mark.parametrize("shown", [b"ab\nV", b"\r\n\n\r", b"LIST", b"", b"..\n."])
+def test_bytes_that_a_decoder_shows_are_no_line_of_somebody_else(shown, capfd):
+    def decode() -> None:
+        for kind in (b"element", b"list type"):
+            os.write(2, b"Unexpected " + kind + b". Expected: LIST. Got: " + shown + b".\n")
+        os.write(2, b"Unexpected end of file while searching for LIST list\nV.\n")
+
+    heard(decode)
+    assert capfd.readouterr().err == "V.\n"
+
+
 def test_all_lines_of_a_failed_check_are_a_decoder_s(capfd):
     def decode() -> None:
         os.write(2, b"OpenCV(5.0.0) a.cpp:1: error: (-2) in function 'f'\n> Too long:\n>     'a < b'\n> where\nmine\n")

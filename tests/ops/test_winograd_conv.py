@@ -198,4 +198,5 @@ def test_gradients_that_tiles_would_get_wrong_are_plain_sums(generator: torch.Ge
         F.conv_transpose2d(each(gradient.double()), each(weight.detach().double()), padding=1)
         for each in (torch.clone, torch.abs)
     )
-    assert float(((found - wanted).abs() / terms).max()) < BOUND
+    # Up to 2e-6 was seen; tiles alone have 1e-1.
+    assert float(((found - wanted).abs() / terms).max()) < 1e-5
