@@ -51,14 +51,7 @@ def pack_weight(weight: torch.Tensor, dtype: torch.dtype = torch.float32) -> tor
         >>> pack_weight(torch.rand(20, 3, 5, 5)).shape  # 2 blocks of 16 outputs
         torch.Size([2, 5, 5, 3, 16])
     """
-    check_weight(weight)
-    check_tensors("weight", weight=weight)
-    if dtype not in PACKED_TYPES:
-        raise TypeError(f"dtype must be {dtype_names(PACKED_TYPES)}, got {dtype}")
-    if weight.device.type != "cpu":
-        raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
-    check_no_gradient("pack_weight", weight=weight)
-    check_storage(weight=weight)
+    check_packing("pack_weight", weight, dtype)
     if not backend.use_fast("pack_weight", "cpu", backend.native_missing("cpu")):
         return reference_pack_weight(weight, dtype)
     return torch.ops.cpm_fast.pack_weight(weight, dtype)
@@ -132,6 +125,18 @@ def bound_direct_conv(
         native.direct_conv(*addresses, params, relu)
 
     return Chain([BoundLayer({"x": x, "packed": packed, "bias": bias, "out": out}, add)])
+
+
+def check_packing(op: str, weight: torch.Tensor, dtype: torch.dtype) -> None:
+    """Refuse a weight that an op can't prepare on the CPU, and a type that it does not have."""
+    check_weight(weight)
+    check_tensors("weight", weight=weight)
+    if dtype not in PACKED_TYPES:
+        raise TypeError(f"dtype must be {dtype_names(PACKED_TYPES)}, got {dtype}")
+    if weight.device.type != "cpu":
+        raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
+    check_no_gradient(op, weight=weight)
+    check_storage(weight=weight)
 
 
 def _check(

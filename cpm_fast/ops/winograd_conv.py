@@ -12,10 +12,9 @@ import torch
 
 from cpm_fast.ops import backend
 from cpm_fast.ops.bound.chain import BoundLayer, Chain
-from cpm_fast.ops.direct_conv import PACKED_TYPES
-from cpm_fast.ops.maps import NO_POOL, Pool, check_out, check_pool, check_weight, pitch_of
-from cpm_fast.ops.memory import address, check_storage
-from cpm_fast.ops.registration import check_no_gradient
+from cpm_fast.ops.direct_conv import PACKED_TYPES, check_packing
+from cpm_fast.ops.maps import NO_POOL, Pool, check_out, check_pool, pitch_of
+from cpm_fast.ops.memory import address
 from cpm_fast.ops.spectral.checks import check_tensors, dtype_names
 from cpm_fast.ops.spectral.plain_sums import convolve_directly
 from cpm_fast.ops.spectral.workspace import spectra_workspaces, workspaces
@@ -47,16 +46,9 @@ def winograd_weight(weight: torch.Tensor, dtype: torch.dtype = torch.float32) ->
         >>> winograd_weight(torch.rand(20, 3, 3, 3)).shape  # 2 blocks of 16 outputs
         torch.Size([36, 2, 3, 16])
     """
-    check_weight(weight)
+    check_packing("winograd_weight", weight, dtype)
     if weight.shape[-1] != KERNEL:
         raise ValueError(f"weight must be [O, C, {KERNEL}, {KERNEL}], got {list(weight.shape)}")
-    check_tensors("weight", weight=weight)
-    if dtype not in PACKED_TYPES:
-        raise TypeError(f"dtype must be {dtype_names(PACKED_TYPES)}, got {dtype}")
-    if weight.device.type != "cpu":
-        raise RuntimeError(f"weight must be on the CPU, got {weight.device}")
-    check_no_gradient("winograd_weight", weight=weight)
-    check_storage(weight=weight)
     if not backend.use_fast("winograd_weight", "cpu", backend.native_missing("cpu")):
         return reference_winograd_weight(weight, dtype)
     weight = weight.contiguous()

@@ -30,7 +30,7 @@ void test_matches_plain_loop() {
     });
 }
 
-// Of four images, the second has an infinite value, the third values far apart, and the fourth sums that overflow.
+// The second of four images has an infinite value, the third values far apart, and the fourth sums that overflow.
 void test_leaves_images() {
     std::mt19937 generator(6);
     cpm::DirectConv params{4, 10, 12, 5, 20, 3};

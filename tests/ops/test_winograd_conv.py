@@ -18,7 +18,7 @@ from support.exact import relative_error
 pytestmark = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason=str(backend.native_missing("cpu")))
 
 TYPES = (torch.float32, torch.bfloat16)
-# Of one layer of random numbers; that of plain sums is a third of it.
+# The error of one layer of random numbers is less; that of plain sums is a third of this.
 BOUND = 2e-6
 # N, (h, w), C, O
 CASES = [(1, (32, 32), 48, 64), (2, (7, 3), 5, 33), (1, (24, 22), 20, 96), (1, (3, 1), 16, 8), (0, (8, 8), 3, 4)]
