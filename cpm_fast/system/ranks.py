@@ -7,7 +7,9 @@ import math
 import os
 import queue
 import re
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,6 +25,8 @@ JOIN_SECONDS = 300.0
 WAIT_VARIABLE = "CPM_FAST_WAIT_SECONDS"
 # Time beyond it in which PyTorch may give its own error.
 GRACE_SECONDS = 2.0
+# Time between two attempts to reach the first process.
+RETRY_SECONDS = 0.1
 CPU = torch.device("cpu")
 Item = TypeVar("Item")
 
@@ -236,6 +240,28 @@ def _within(wait: timedelta, work: Callable[[], Item]) -> Item:
     return cast(Item, item)
 
 
+def _reach(host: str, port: int, seconds: float) -> None:
+    """Wait until something takes connections at an address.
+
+    PyTorch's own attempts end at about the same time as the wait for them. A thread that leaves PyTorch while the
+    interpreter ends takes the process with it (SIGABRT), so PyTorch gets an address only if something is there.
+
+    Raises:
+        TimeoutError: nothing takes connections in time; says why not.
+        ValueError: there is no such port.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=max(0.01, end - time.monotonic())).close()
+        except OverflowError as error:
+            raise ValueError(str(error)) from None
+        except OSError as error:
+            if time.monotonic() + RETRY_SECONDS > end:
+                raise TimeoutError(str(error)) from None
+        time.sleep(RETRY_SECONDS)
+
+
 def _join_group(backend: str, ranks: Ranks) -> None:
     # Default arguments in there are the default group of when it is first imported, as PyTorch's compiler does at some
     # time. A group that they hold outlives its end, and its threads the interpreter: one that then touches a Python
@@ -247,6 +273,9 @@ def _join_group(backend: str, ranks: Ranks) -> None:
     names = [f"cpm_fast/{rank}" for rank in range(ranks.world)]
 
     def meet() -> Any:
+        # The first process holds the store.
+        if ranks.rank > 0:
+            _reach(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), wait.total_seconds())
         store = next(distributed.rendezvous("env://", timeout=wait))[0]  # type: ignore[attr-defined]
         store.set(names[ranks.rank], "here")
         return store

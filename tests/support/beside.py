@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,9 @@ class Beside:
             folder = Path(self.folder.name) / str(len(self.outcomes))
             folder.mkdir()
             params = item.callspec.params if hasattr(item, "callspec") else {}
-            self.outcomes[item.nodeid] = self.pool.submit(self._run, mark.kwargs["command"], folder, params)
+            # Made here, so that the command has the environment of now: the tests that run beside it change their own.
+            command = mark.kwargs["command"](folder, **params)
+            self.outcomes[item.nodeid] = self.pool.submit(self._run, command, folder)
         return self.outcomes[item.nodeid]
 
     def stop(self) -> None:
@@ -68,10 +69,7 @@ class Beside:
         self.pool.shutdown()
         self.folder.cleanup()
 
-    def _run(
-        self, command_of: Callable[..., Command | None], folder: Path, params: dict[str, object]
-    ) -> Outcome | None:
-        command = command_of(folder, **params)
+    def _run(self, command: Command | None, folder: Path) -> Outcome | None:
         if command is None:
             return None
         arguments, environment = command
