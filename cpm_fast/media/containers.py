@@ -11,6 +11,8 @@ RIFF, WEBP = b"RIFF", b"WEBP"
 # Markers without a length: TEM, RST0 to RST7 and a second SOI.
 JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 JPEG_END, JPEG_SCAN = 0xD9, 0xDA
+# A segment that holds EXIF tags, and its first bytes.
+JPEG_TAGS, EXIF = 0xE1, b"Exif\0"
 # Frame headers, which hold the size: SOF0 to SOF15 without DHT, JPG and DAC.
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Within a scan: 0xFF followed by neither a stuffed zero, a restart, nor another 0xFF.
@@ -19,10 +21,17 @@ JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
 @dataclass(frozen=True)
 class FirstPicture:
-    """The bytes of the first picture of a file, and the (height, width) of its header where it is known."""
+    """The first picture of a file.
+
+    Args:
+        data: its bytes.
+        size: (height, width) of its header, where it is known.
+        exif: whether it is a JPEG with EXIF tags.
+    """
 
     data: bytes
     size: tuple[int, int] | None = None
+    exif: bool = False
 
 
 def starts_as_picture(head: bytes) -> bool:
@@ -57,13 +66,13 @@ def first_picture(data: bytes) -> FirstPicture:
 
 def _first_jpeg(data: bytes) -> FirstPicture:
     """Find the picture of a JPEG: segments with a length are skipped, and so is a thumbnail within one."""
-    size, at, scanned = None, len(JPEG_START), False
+    size, at, scanned, exif = None, len(JPEG_START), False, False
     while (found := JPEG_MARKER.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()
         if marker == JPEG_END:
             if not scanned:
                 break
-            return FirstPicture(data[:at], size)
+            return FirstPicture(data[:at], size, exif)
         if marker in JPEG_BARE:
             continue
         length = int.from_bytes(data[at : at + 2], "big")
@@ -71,6 +80,7 @@ def _first_jpeg(data: bytes) -> FirstPicture:
             height, width = struct.unpack(">HH", data[at + 3 : at + 7])
             size = (height, width)
         scanned = scanned or marker == JPEG_SCAN
+        exif = exif or (marker == JPEG_TAGS and data.startswith(EXIF, at + 2))
         at += max(length, 2)
     raise ValueError(f"the JPEG is cut short (no end of image after {len(data)} bytes)")
 

@@ -37,7 +37,7 @@ MAX_FILE_BYTES = 1 << 30
 # ISO base media files that hold HEVC pictures.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 # The EXIF tag, and its values that exchange height and width.
-EXIF, ORIENTATION, UPRIGHT, TURNED = b"Exif\0", 0x0112, 1, (5, 6, 7, 8)
+ORIENTATION, UPRIGHT, TURNED = 0x0112, 1, (5, 6, 7, 8)
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PAGED = (b"GIF8", *TIFF_STARTS, b"RIFF", b"\x89PNG")
 SEQUENCES = (b"ftypavis", b"ftypmsf1", b"ftyphevc")
@@ -119,7 +119,8 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS, reduction: Redu
     if status.st_size > MAX_FILE_BYTES:
         raise ValueError(f"{path}: a picture file must have at most {MAX_FILE_BYTES} bytes, got {status.st_size}")
     with path.open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+        # A file of a system that tells no sizes has 0. The number is also what Python reserves before it reads.
+        data = file.read(status.st_size or MAX_FILE_BYTES)
     return decode_picture(data, shown(path), max_pixels, reduction)
 
 
@@ -200,7 +201,7 @@ def _size_by_pillow(data: bytes, name: str, max_pixels: int) -> tuple[int, int] 
 
 def _whole_blocks(first: FirstPicture, factor: int) -> int:
     """Lower the reduction of a JPEG that is not stored upright until its blocks fill it: cut ones would come first."""
-    if factor > 1 and EXIF in first.data and _with_pillow(first.data, _orientation) != UPRIGHT:
+    if factor > 1 and first.exif and _with_pillow(first.data, _orientation) != UPRIGHT:
         while first.size and any(side % factor for side in first.size):
             factor //= 2
     return factor

@@ -119,8 +119,9 @@ def list_images(
             raise ValueError("images must hold at least one image, got an empty list")
         named = [(f"image {i}", item) for i, item in enumerate(images)]
         return [source for name, item in named for source in sources_of(item, name, color, max_pixels)], True
-    is_folder = isinstance(images, (str, os.PathLike)) and Path(images).is_dir()
-    return sources_of(images, "image 0", color, max_pixels), is_folder
+    sources = sources_of(images, "image 0", color, max_pixels)
+    # The sources of a folder are the files in it.
+    return sources, isinstance(images, (str, os.PathLike)) and sources[0].item != Path(images)
 
 
 def check_color(color: str) -> None:
@@ -140,9 +141,13 @@ def sources_of(
     """
     if isinstance(item, (str, os.PathLike)):
         path = Path(item)
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such image or folder")
-        paths = list_folder(path) if path.is_dir() else [path]
+        paths = [path]
+        # Files first: that is one look at the disk for almost all. A pipe is refused when it is read.
+        if not path.is_file():
+            if path.is_dir():
+                paths = list_folder(path)
+            elif not path.exists():
+                raise FileNotFoundError(f"{path}: no such image or folder")
         return [Source(shown(path), path, max_pixels=max_pixels) for path in paths]
     if isinstance(item, Source):
         return [replace(item, max_pixels=max_pixels)]

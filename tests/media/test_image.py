@@ -1,12 +1,14 @@
 """Pictures of every kind come out upright, as BGR bytes, and those that can't be read are refused."""
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from cpm_fast.media.containers import first_picture
 from cpm_fast.media.image import decode_image, decode_picture, read_image
 from support.pictures import encode, picture, saved
 
@@ -32,6 +34,25 @@ def test_exif_orientation_is_upright(tmp_path, orientation):
     image = read_image(saved(tmp_path, encode(stored, "JPEG", quality=95, subsampling=0, exif=exif)))
     assert image.shape == (24, 40, 3)
     assert np.abs(image.astype(int) - picture()).mean() < 8
+
+
+def test_tags_are_found_where_they_stand():
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    tagged = encode(picture()[..., ::-1], "JPEG", exif=exif)
+    spoken = encode(picture()[..., ::-1], "JPEG", comment=b"no Exif\0 here")
+    assert first_picture(tagged).exif and not first_picture(spoken).exif
+
+
+def test_a_system_that_tells_no_sizes(tmp_path, monkeypatch):
+    path = saved(tmp_path, encode(picture()[..., ::-1], "PNG"))
+    real = Path.stat
+
+    def without_size(path, **options):
+        return os.stat_result((*real(path, **options)[:6], 0, 0, 0, 0))
+
+    monkeypatch.setattr(Path, "stat", without_size)
+    assert np.array_equal(read_image(path), picture())
 
 
 def smooth(height: int, width: int) -> np.ndarray:

@@ -91,7 +91,11 @@ def test_damaged_videos(suffix, tmp_path):
     assert fine >= 1
 
 
-def test_lines_of_others_pass_while_pictures_are_decoded(capfd):
+@pytest.mark.parametrize("kind", ["in memory", "on the disk"])
+def test_lines_of_others_pass_while_pictures_are_decoded(capfd, monkeypatch, kind):
+    if kind == "on the disk":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+
     def decode() -> int:
         os.write(2, b"somebody else's line\nlibpng warning: iCCP: known incorrect sRGB profile\n")
         return 3
