@@ -78,9 +78,10 @@ def test_network_input_is_normalized_in_the_networks_order():
 
 @pytest.mark.parametrize("color", ["bgr", "rgb"])
 @pytest.mark.parametrize("mean", [(128.0, 128.0, 128.0), (103.53, 116.28, 123.675)], ids=["one", "three"])
-def test_network_input_is_that_of_the_formula_to_the_last_bit(color, mean):
+@pytest.mark.parametrize("scale", [(57.0, 57.0, 57.0), (57.375, 57.12, 58.395)], ids=["one scale", "three scales"])
+def test_network_input_is_that_of_the_formula_to_the_last_bit(color, mean, scale):
     crops = np.arange(256 * 3, dtype=np.int64).astype(np.uint8).reshape(2, 16, 8, 3)
-    config = dataclasses.replace(SMALL, color=color, pixel_mean=mean, pixel_scale=(57.375, 57.12, 58.395))
+    config = dataclasses.replace(SMALL, color=color, pixel_mean=mean, pixel_scale=scale)
     for taken in (crops, crops[:, ::-1], crops[:0]):
         pixels = torch.from_numpy(taken.copy() if color == "bgr" else taken[..., ::-1].copy())
         wanted = ((pixels.float() - torch.tensor(mean)) / torch.tensor(config.pixel_scale)).permute(0, 3, 1, 2)
