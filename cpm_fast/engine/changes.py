@@ -209,13 +209,13 @@ def check_eager(crops: torch.Tensor, center_map: torch.Tensor | None) -> None:
         reason = "torch.jit.trace"
     elif torch._C._functorch.peek_interpreter_stack() is not None:
         reason = "a functional transform (vmap, grad, jvp, functionalize)"
-    elif any(torch._C._get_dispatch_mode(mode) is not None for mode in TRACING_MODES):
+    elif torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, TRACING_MODES)):
         reason = "a tracing mode (fake tensors, make_fx, torch.export)"
     if reason is not None:
         raise RuntimeError(f"an Engine can't be called under {reason}: trace or transform the model itself")
-    for name, tensor in (("crops", crops), ("center_map", center_map)):
-        if tensor is not None:
-            check_memory(name, tensor)
+    check_memory("crops", crops)
+    if center_map is not None:
+        check_memory("center_map", center_map)
 
 
 def outside_graphs(call: Callable[Given, Found]) -> Callable[Given, Found]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,7 +12,7 @@ from cpm_fast.engine.checksum import StartedChecksum
 from cpm_fast.engine.prepared import Prepared, default_memory
 from cpm_fast.engine.tuning import TunedPlan
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.groups import layer_groups
+from cpm_fast.model.groups import Group, layer_groups
 from cpm_fast.ops import backend
 from cpm_fast.ops.plans.cuda import prediction_source
 from cpm_fast.system.fork_lock import fork_lock
@@ -96,7 +94,8 @@ class Engine:
         self.memory = default_memory() if memory is None else int(memory)
         self.model = model
         self.config = model.config
-        self.device = next(model.parameters()).device if device == "auto" else find_device(str(device))
+        home = next(model.parameters()).device
+        self.device = home if device == "auto" else find_device(str(device))
         self.precision = "fp32" if precision == "auto" else precision
         devices = DEVICES.get(self.precision, (self.device.type,))
         if self.device.type not in devices:
@@ -106,20 +105,27 @@ class Engine:
         self.tune = tune
         self.dtype, self.allow_tf32 = STORAGE[self.precision]
         self.threads = plain(threads)
-        self.groups = layer_groups(tuple(model.layers))
         self.frozen = frozen
         self._checked: Prepared | None = None
         # Other engines run any model, by itself if it is odd: they ask at the first call.
-        if tune or self.precision != "fp32" or self.device != next(model.parameters()).device:
+        if tune or self.precision != "fp32" or self.device != home:
             self._check_odd()
 
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The model's layers as they run."""
+        return layer_groups(tuple(self.model.layers))
+
     @outside_graphs
-    def __call__(self, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> list[torch.Tensor]:
+    def __call__(
+        self, crops: torch.Tensor, center_map: torch.Tensor | None = None, *, last: bool = False
+    ) -> list[torch.Tensor]:
         """Compute the belief maps of every stage, in tensors that no later call writes to.
 
         Args:
             crops: [N, 3, H, W] normalized network input on the engine's device, H and W multiples of 8.
             center_map: [N, 1, H, W]; if None, the subject is in the middle of the box.
+            last: whether to return the maps of the last stage alone, a list of one; no others are copied then.
 
         Returns:
             T tensors [N, P+1, H/8, W/8] float32, background last.
@@ -135,14 +141,22 @@ class Engine:
             if tensor is not None and tensor.device != self.device:
                 raise RuntimeError(f"{name} must be on {self.device}, where the engine is, got {tensor.device}")
         check_eager(crops, center_map)
-        with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
+        # The outputs may be written to later, in or out of the caller's inference mode.
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            cpu_threads(self.threads),
+            tf32(self.allow_tf32, self.device),
+        ):
             weights = self._present()
             if weights is None:
                 with evaluating(self.model):
-                    return self.model(crops, center_map)
-            if weights.graphs is not None and len(crops):
-                return weights.graphs(crops, center_map)
-            return weights.run(crops, center_map)
+                    stages: list[torch.Tensor] = self.model(crops, center_map)
+            elif weights.graphs is not None and len(crops):
+                stages = weights.graphs(crops, center_map)
+            else:
+                return weights.run(crops, center_map, last=last)
+            return stages[-1:] if last else stages
 
     def describe(self, batch: int = 1, measure: bool = False) -> str:
         """Return the plan as a table: groups, shapes, work, algorithm with predicted and, if asked for, measured time.
@@ -159,7 +173,12 @@ class Engine:
         def note(name: str, taken: float) -> None:
             seconds[name] = min(taken, seconds.get(name, taken))
 
-        with _without_gradients(), cpu_threads(self.threads), tf32(self.allow_tf32, self.device):
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            cpu_threads(self.threads),
+            tf32(self.allow_tf32, self.device),
+        ):
             weights = self._fresh(self._known(self._last()))
             choices = weights.choices(batch, size)
             if measure:
@@ -257,13 +276,6 @@ class Engine:
         if self.tune or self.precision != "fp32" or self.device != next(self.model.parameters()).device:
             raise RuntimeError(f"a model with {reason} runs on its own device, in fp32 and untuned only")
         return True
-
-
-@contextmanager
-def _without_gradients() -> Iterator[None]:
-    """Disable gradients, but make tensors that may be written to later, in or out of the caller's inference mode."""
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 def _shortened(name: str, length: int) -> str:

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 
@@ -186,19 +187,21 @@ class Prepared:
         crops: torch.Tensor,
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None = None,
+        last: bool = False,
     ) -> list[torch.Tensor]:
-        """Compute the belief maps of every stage; `timed` receives every group and its seconds."""
+        """Compute the belief maps of every stage, or only the last's; `timed` receives every group and its seconds."""
         size = (crops.shape[2], crops.shape[3])
         plan = self.plan(len(crops), size) if len(crops) else None
         if plan is not None and self.device.type == "cpu":
-            return self.run_program(plan, crops, center_map, timed)
+            return self.run_program(plan, crops, center_map, timed, last)
         image = crops.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if center_map is None:
             center_map = middle_center_map(self.config, size).to(image)
         kernels = {} if plan is None else plan.kernels
         maps = {IMAGE: image, CENTER_MAP: center_map.to(self.dtype)}
         _PlanWalk(self, len(crops), kernels, timed).over(self.groups, maps)
-        return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in range(1, self.config.stages + 1)]
+        stages = (self.config.stages,) if last else range(1, self.config.stages + 1)
+        return [maps[CPM_STAGE_OUTPUT.format(stage)].float() for stage in stages]
 
     def run_program(
         self,
@@ -206,6 +209,7 @@ class Prepared:
         crops: torch.Tensor,
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None,
+        last: bool,
     ) -> list[torch.Tensor]:
         """Run a program that no other call is running, made if there is none."""
         size = (crops.shape[2], crops.shape[3])
@@ -213,7 +217,7 @@ class Prepared:
             program = plan.idle.pop() if plan.idle else None
         if program is None:
             program = Program(self.config, self.groups, plan.kernels, len(crops), size)
-        out = program.run(crops, center_map, timed)
+        out = program.run(crops, center_map, timed, last)
         with self.lock:
             plan.idle.append(program)
         return out
@@ -257,6 +261,7 @@ def transformed(weight: torch.Tensor, tile: int, dtype: torch.dtype) -> torch.Te
     return winograd_weight(weight, dtype) if tile == WINOGRAD else transform_weight(weight, tile, dtype=dtype)
 
 
+@cache
 def default_memory() -> int:
     """Return the bytes that spectra may take by default."""
     try:

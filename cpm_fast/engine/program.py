@@ -9,7 +9,7 @@ place at once. So the largest map of the released network, the output of both fi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -21,7 +21,7 @@ from cpm_fast.model.groups import Group
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import Walk, center_pool, max_pool
 from cpm_fast.ops.bound.chain import Call, joined
-from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_sum, copy_maps
+from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_fill, bound_sum, copy_maps
 from cpm_fast.ops.direct_conv import bound_direct_conv
 from cpm_fast.ops.maps import Pool
 from cpm_fast.ops.plans.cpu import WINOGRAD
@@ -101,8 +101,10 @@ class Program:
                 assert each.whole.tensor is not None
                 each.tensor = each.whole.tensor[:, each.offset : each.offset + each.channels]
         self.calls = self.bind(groups, kernels)
-        self.joined = tuple(joined(chain.from_iterable(self.calls)))
+        # By whether a center map is given.
+        self.joined: dict[bool, tuple[Call, ...]] = {}
         self.center_map: torch.Tensor | None = None
+        self.fill = bound_fill(self.tensor(IMAGE))
         outputs = [CPM_STAGE_OUTPUT.format(stage) for stage in range(1, config.stages + 1)]
         self.clones = [bound_clone(self.tensor(name)) for name in outputs]
 
@@ -158,15 +160,19 @@ class Program:
         crops: torch.Tensor,
         center_map: torch.Tensor | None,
         timed: Callable[[str, float], object] | None = None,
+        last: bool = False,
     ) -> list[torch.Tensor]:
-        """Compute the belief maps of every stage, in fresh tensors; `timed` receives every group and its seconds.
+        """Compute the belief maps of every stage, or only the last's, in fresh tensors.
 
-        A pool's time is in that of the convolution that it is fused into.
+        `timed` receives every group and its seconds. A pool's time is in that of the convolution that it is fused into.
         """
-        copy_maps(crops, self.tensor(IMAGE))
+        self.fill(crops)
         self.center_map = center_map
         if timed is None:
-            for call in self.joined:
+            given = center_map is not None
+            if given not in self.joined:
+                self.joined[given] = tuple(joined(self.steps(given)))
+            for call in self.joined[given]:
                 call()
         else:
             for group, calls in zip(self.groups, self.calls, strict=True):
@@ -174,7 +180,27 @@ class Program:
                 for call in calls:
                     call()
                 timed(group.name, time.perf_counter() - started)
-        return [clone() for clone in self.clones]
+        return [clone() for clone in (self.clones[-1:] if last else self.clones)]
+
+    def steps(self, given: bool) -> Iterator[Call]:
+        """Yield all calls in order, for a center map that is given or that of the middle."""
+        for call in chain.from_iterable(self.calls):
+            yield call.fill_middle if isinstance(call, _CenterPool) and not given else call
+
+
+@dataclass(frozen=True, eq=False)
+class _CenterPool:
+    """The call that averages a program's center map; that of the middle is always the same, and a step of a chain."""
+
+    program: Program
+    fill_middle: Call
+    average: Callable[[torch.Tensor], None]
+
+    def __call__(self) -> None:
+        if self.program.center_map is None:
+            self.fill_middle()
+        else:
+            self.average(self.program.center_map)
 
 
 class _Bind(Walk[Group, torch.Tensor]):
@@ -215,17 +241,9 @@ class _Bind(Walk[Group, torch.Tensor]):
 
     def center_pool(self, node: Group, x: torch.Tensor) -> torch.Tensor:
         out = self.out(node)
-        program, middle = self.program, middle_center_map(self.program.config, self.program.size)
-        fill_middle = bound_copy(center_pool(node.first, middle).expand_as(out), out)
-        average = bound_center_pool(node.first.kernel, out)
-
-        def call() -> None:
-            if program.center_map is None:
-                fill_middle()
-            else:
-                average(program.center_map)
-
-        self.calls.append([call])
+        middle = center_pool(node.first, middle_center_map(self.program.config, self.program.size))
+        fill_middle = bound_copy(middle.expand_as(out), out)
+        self.calls.append([_CenterPool(self.program, fill_middle, bound_center_pool(node.first.kernel, out))])
         return out
 
     def concat(self, node: Group, parts: list[torch.Tensor]) -> torch.Tensor:

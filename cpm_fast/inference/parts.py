@@ -14,7 +14,7 @@ import torch
 from cpm_fast.config import NetworkConfig
 from cpm_fast.engine import Engine
 from cpm_fast.inference.settings import Settings
-from cpm_fast.model.crops import network_input, scale_crops
+from cpm_fast.model.crops import network_input, scale_crops, stacked
 from cpm_fast.model.decode import belief_to_parts
 from cpm_fast.roi import Roi
 from cpm_fast.system.torch_settings import cpu_threads
@@ -138,9 +138,8 @@ def look(engine: Engine, settings: Settings, image: np.ndarray, sightings: Seque
 
 @dataclass(frozen=True, eq=False)
 class _Through:
-    """A crop after the network: maps [K, P+1, h, w], beliefs if they are kept, seconds."""
+    """A crop after the network: beliefs if they are kept, seconds."""
 
-    maps: torch.Tensor
     beliefs: np.ndarray | None
     crop: float
     network: float
@@ -153,7 +152,9 @@ class _Passes:
         self.engine, self.settings = engine, settings
         self.kept = settings.pyramid.index(1.0) if settings.belief_maps else None
         self.crops: list[tuple[np.ndarray, float]] = []
-        self.maps: list[_Through] = []
+        self.through: list[_Through] = []
+        # Of the crops that are through, batch by batch, [n, K, P+1, h, w].
+        self.maps: list[torch.Tensor] = []
 
     def add(self, cut: Cut) -> list[Found]:
         """Queue one subject's crops; run the network on every batch that is full."""
@@ -175,26 +176,29 @@ class _Passes:
     def _forward(self) -> None:
         batch = self.settings.batch
         taken, self.crops = self.crops[:batch], self.crops[batch:]
-        crops = np.stack([crop for crop, _ in taken])
+        crops = stacked([crop for crop, _ in taken])
         started = _clock(self.engine.device)
-        stages = self.engine(network_input(crops, self.engine.config, self.engine.device))  # T of [n, P+1, h, w]
+        last = self.kept is None and not self.settings.every_stage
+        inputs = network_input(crops, self.engine.config, self.engine.device)
+        stages = self.engine(inputs, last=last)  # T of [n, P+1, h, w], or one
         share = (_clock(self.engine.device) - started) / len(crops)
+        self.maps.append(torch.stack(stages, 1) if self.settings.every_stage else stages[-1][:, None])
         for i in range(len(crops)):
-            keeps = self.kept is not None and len(self.maps) % self.settings.scales == self.kept
+            keeps = self.kept is not None and len(self.through) % self.settings.scales == self.kept
             beliefs = torch.stack([maps[i] for maps in stages]).float().cpu().numpy() if keeps else None
-            every = self.settings.every_stage
-            maps = torch.stack([maps[i] for maps in stages]) if every else stages[-1][i : i + 1]
-            self.maps.append(_Through(maps, beliefs, taken[i][1], share))
+            self.through.append(_Through(beliefs, taken[i][1], share))
 
     def _decode(self) -> list[Found]:
         settings, scales = self.settings, self.settings.scales
-        done = len(self.maps) // scales
+        done = len(self.through) // scales
         if not done:
             return []
-        through, self.maps = self.maps[: done * scales], self.maps[done * scales :]
         started = time.perf_counter()
-        stages = len(through[0].maps)
-        maps = torch.stack([crop.maps for crop in through]).unflatten(0, (done, scales))  # [n, S, K, P+1, h, w]
+        through, self.through = self.through[: done * scales], self.through[done * scales :]
+        maps = torch.cat(self.maps) if len(self.maps) > 1 else self.maps[0]
+        self.maps = [maps[done * scales :]] if self.through else []
+        stages = maps.shape[1]
+        maps = maps[: done * scales].unflatten(0, (done, scales))  # [n, S, K, P+1, h, w]
         maps = maps.transpose(1, 2).flatten(0, 1)
         parts, scores = belief_to_parts(maps, settings.pyramid, self.engine.config, settings.refine, settings.flip)
         parts, scores = parts.reshape(done, stages, -1, 2), scores.reshape(done, stages, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -69,12 +70,16 @@ def scale_frames(pyramid: Sequence[float], config: NetworkConfig, flip: bool = F
     Cell g of a row turned back was cell w - 1 - g, at pixel 8 (w - 1 - g) + offset of the mirrored crop, which is
     pixel 8 g + 7 - offset of the crop: the same for 3.5, and only there.
     """
+    return torch.from_numpy(_frame_rows(tuple(pyramid), config.input_size, config.cell_offset, flip).copy())
 
+
+@lru_cache(maxsize=8)
+def _frame_rows(pyramid: tuple[float, ...], size: tuple[int, int], cell_offset: float, flip: bool) -> np.ndarray:
     def frame(factor: float, offset: float) -> Frame:
-        return Frame.of_crop(config.input_size, STRIDE, offset, factor)
+        return Frame.of_crop(size, STRIDE, offset, factor)
 
-    frames = [frame(factor, config.cell_offset) for factor in pyramid]
+    frames = [frame(factor, cell_offset) for factor in pyramid]
     if flip:
-        turned = [frame(factor, STRIDE - 1 - config.cell_offset).ox for factor in pyramid]
+        turned = [frame(factor, STRIDE - 1 - cell_offset).ox for factor in pyramid]
         frames += [dataclasses.replace(plain, ox=ox) for plain, ox in zip(frames, turned, strict=True)]
-    return torch.tensor([dataclasses.astuple(frame) for frame in frames], dtype=torch.float64, device="cpu")
+    return np.array([dataclasses.astuple(frame) for frame in frames], np.float64)

@@ -79,7 +79,10 @@ def span_bytes(tensor: torch.Tensor) -> int:
     """Return the bytes of the storage up to the end of the tensor's last value; 0 if it has none."""
     if not tensor.numel():
         return 0
-    last = sum((side - 1) * step for side, step in zip(tensor.shape, tensor.stride(), strict=True))
+    if tensor.is_contiguous():
+        last = tensor.numel() - 1
+    else:
+        last = sum((side - 1) * step for side, step in zip(tensor.shape, tensor.stride(), strict=True))
     return int(tensor.storage_offset() + last + 1) * tensor.element_size()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -85,7 +86,12 @@ def check_finite(frames: torch.Tensor) -> None:
 
 def native_params(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int]) -> Any:
     """Return the sizes that native code takes."""
-    images, scales, count, height, width = maps.shape
+    return _params(tuple(maps.shape), tuple(size), len(frames) if frames.ndim == 3 else 1)
+
+
+@lru_cache(maxsize=64)
+def _params(shape: tuple[int, ...], size: tuple[int, ...], frame_sets: int) -> Any:
+    images, scales, count, height, width = shape
     return backend.native().ResizeMerge(
         images=images,
         scales=scales,
@@ -94,7 +100,7 @@ def native_params(maps: torch.Tensor, frames: torch.Tensor, size: tuple[int, int
         cell_width=width,
         height=size[0],
         width=size[1],
-        frame_sets=len(frames) if frames.ndim == 3 else 1,
+        frame_sets=frame_sets,
     )
 
 

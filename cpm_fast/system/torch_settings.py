@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from weakref import WeakKeyDictionary
 
@@ -55,15 +55,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_end_blocks)
 
 
-@contextmanager
-def tf32(allowed: bool, device: torch.device) -> Iterator[None]:
+def tf32(allowed: bool, device: torch.device) -> AbstractContextManager[None]:
     """Set whether convolutions and matrix products of fp32 tensors on CUDA may round their inputs to TF32.
 
     PyTorch's default allows it in the former. Nothing to do on other devices.
     """
-    if device.type != "cuda":
-        yield
-        return
+    return _tf32(allowed) if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
     cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
     flags = {"enabled": cudnn.enabled, "benchmark": cudnn.benchmark, "deterministic": cudnn.deterministic}
     torch.set_float32_matmul_precision("high" if allowed else "highest")
@@ -88,15 +89,16 @@ def check_threads(threads: int | None) -> None:
         raise ValueError(f"threads must be a whole number from 1 to {MOST_THREADS}, got {threads!r}")
 
 
-@contextmanager
-def cpu_threads(count: int | None) -> Iterator[None]:
+def cpu_threads(count: int | None) -> AbstractContextManager[None]:
     """Let our native ops use at most `count` CPU threads in this thread; None changes nothing.
 
     PyTorch's own number belongs to the whole process and stays as it is.
     """
-    if count is None:
-        yield
-        return
+    return nullcontext() if count is None else _asked(count)
+
+
+@contextmanager
+def _asked(count: int) -> Iterator[None]:
     before = _asked_threads.set(count)
     try:
         yield

@@ -64,6 +64,17 @@ def test_gives_what_the_model_gives(config, device, centered):
             assert [maps.shape for maps in found] == [maps.shape for maps in wanted]
 
 
+@pytest.mark.parametrize("config", [NETWORKS["as released, small"], NETWORKS["one stage"]], ids=["stages", "one stage"])
+def test_the_last_stage_alone_is_that_of_all(config, device):
+    engine, x = Engine(network(config, device)), crops(config, 2, device)
+    center = torch.rand(2, 1, *config.input_size, device=device)
+    # Calls with and without a center map take turns on the same buffers.
+    for given in (None, center, None, center):
+        wanted = engine(x, given)[-1]
+        (found,) = engine(x, given, last=True)
+        assert torch.equal(found, wanted) and found.data_ptr() != wanted.data_ptr()
+
+
 def test_other_sizes_than_the_configured_one():
     model = network(SMALL)
     x = torch.randn(1, 3, 40, 72)

@@ -43,10 +43,10 @@ class Counting:
         self.model, self.config, self.device = model, self.engine.config, self.engine.device
         self.passes = self.crops = 0
 
-    def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+    def __call__(self, crops: torch.Tensor, *, last: bool = False) -> list[torch.Tensor]:
         self.passes += 1
         self.crops += len(crops)
-        return self.engine(crops)
+        return self.engine(crops, last=last)
 
 
 class Centers:

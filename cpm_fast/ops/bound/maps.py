@@ -6,7 +6,7 @@ Those spin for up to 15 ms after an operation, on the cores of the next layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from cpm_fast.ops import backend
 from cpm_fast.ops.bound.chain import BoundLayer, Call, Chain
 from cpm_fast.ops.maps import share_memory
 from cpm_fast.ops.memory import address, check_memory, check_storages, foreign_kind, storages_of
+
+# PyTorch copies fewer values than these in the thread of its caller (at::internal::GRAIN_SIZE).
+GRAIN = 32768
 
 
 def copy_maps(source: torch.Tensor, target: torch.Tensor) -> None:
@@ -50,10 +53,39 @@ def bound_copy(source: torch.Tensor, target: torch.Tensor) -> Call:
     return Chain([BoundLayer({"source": source, "target": target}, add)])
 
 
+def bound_fill(target: torch.Tensor) -> Callable[[torch.Tensor], object]:
+    """Bind `copy_maps` to its target.
+
+    Raises:
+        RuntimeError: the target's memory was released; the call raises it too.
+
+    Returns:
+        A call that takes a source that `check_memory` accepts, of the target's shape.
+    """
+    if not _native_copies(target):
+        return target.copy_
+    check_memory("target", target)
+    native, storages = backend.native(), storages_of({"target": target})
+
+    @lru_cache(maxsize=8)
+    def params(strides: tuple[int, ...]) -> Any:
+        return native.CopyMaps(sizes=target.shape, from_strides=strides, to_strides=target.stride())
+
+    def call(source: torch.Tensor) -> None:
+        if source.dtype != torch.float32:
+            target.copy_(source)
+            return
+        check_storages(storages)
+        native.copy_maps_cpu(source.data_ptr(), target.data_ptr(), params(source.stride()), backend.threads())
+
+    return call
+
+
 def bound_clone(source: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Bind a copy of maps [N, C, h, w] into a new tensor in channels_last; otherwise as `bound_copy`."""
+    clone = partial(source.clone, memory_format=torch.channels_last)
     if not _native_copies(source):
-        return partial(source.clone, memory_format=torch.channels_last)
+        return clone
     native = backend.native()
     kind = {"dtype": source.dtype, "device": source.device, "memory_format": torch.channels_last}
     like = partial(torch.empty, source.shape, **kind)
@@ -63,6 +95,8 @@ def bound_clone(source: torch.Tensor) -> Callable[[], torch.Tensor]:
 
     def call() -> torch.Tensor:
         check_storages(storages)
+        if source.numel() < GRAIN:
+            return clone()
         target = like()
         native.copy_maps_cpu(source.data_ptr(), address("target", target), params, backend.threads())
         return target

@@ -7,7 +7,7 @@ import torch
 
 from cpm_fast.model.layers import Layer
 from cpm_fast.model.walk import center_pool
-from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_sum
+from cpm_fast.ops.bound.maps import bound_center_pool, bound_clone, bound_copy, bound_fill, bound_sum
 
 SIZE = (2, 5, 7, 6)
 
@@ -67,8 +67,28 @@ def test_a_bound_copy_of_memory_that_is_gone_is_refused():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_bound_clone_is_a_new_tensor_of_the_current_values(dtype):
-    source = channels_last(2, 9, 7, 6).to(dtype)[:, 2:7]
+def test_a_bound_fill_takes_any_layout_and_type(dtype):
+    whole = channels_last(2, 9, 7, 6)
+    fill = bound_fill(whole[:, 2:7])
+    for source in (torch.randn(SIZE), channels_last(*SIZE), channels_last(2, 9, 7, 6)[:, 1:6]):
+        kept = whole.clone()
+        fill(source.to(dtype))
+        assert torch.equal(whole[:, 2:7], source)
+        assert torch.equal(whole[:, :2], kept[:, :2]) and torch.equal(whole[:, 7:], kept[:, 7:])
+
+
+def test_a_bound_fill_of_memory_that_is_gone_is_refused():
+    target = channels_last(*SIZE)
+    fill = bound_fill(target)
+    target.untyped_storage().resize_(8)
+    with pytest.raises(RuntimeError, match="target must have its memory"):
+        fill(channels_last(*SIZE))
+
+
+@pytest.mark.parametrize("size", [SIZE, (2, 5, 80, 60)], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bound_clone_is_a_new_tensor_of_the_current_values(dtype, size):
+    source = channels_last(2, 9, *size[2:]).to(dtype)[:, 2:7]
     clone = bound_clone(source)
     earlier = clone()
     kept = earlier.clone()
