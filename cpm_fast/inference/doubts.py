@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-
-import numpy as np
 
 from cpm_fast.results.entry import Entry
 
@@ -43,7 +42,7 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
     )
     for source, low_ones in found.items():
         names = _first_of([name for name, _ in low_ones], "")
-        mean = np.mean([low for _, low in low_ones])
+        mean = sum(low for _, low in low_ones) / len(low_ones)
         messages.append(
             f"{names.strip()}: probably wrong, the mean score of the parts is {mean:.2f} (sure is about 1); "
             + REMEDIES.get(source, REMEDIES["boxes"])
@@ -53,9 +52,10 @@ def doubts(results: Sequence[Entry], searched: bool) -> list[str]:
 
 def mean_score(result: Entry) -> float | None:
     """Return the mean score over the parts of the surest subject; None if there is no subject."""
-    scores = np.asarray(result.scores, np.float64)
-    known = np.isfinite(scores).any(axis=1)
-    return float(np.nanmean(scores[known], axis=1).max()) if known.any() else None
+    # Plain numbers: a few scores take NumPy longer.
+    subjects = [[score for score in scores if not math.isnan(score)] for scores in result.scores.tolist()]
+    means = [sum(scores) / len(scores) for scores in subjects if any(map(math.isfinite, scores))]
+    return max(means, default=None)
 
 
 def _first_of(names: Sequence[str], before: str) -> str:

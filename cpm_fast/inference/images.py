@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -219,9 +219,11 @@ class Job:
         show = bar_wanted(progress, len(self.sources), PROGRESS_FROM_IMAGES)
         budget = AHEAD_BATCHES * self.settings.batch
         read = read_ahead(self._read, range(len(self.sources)), self._crops, self.readers, budget)
-        with closing(read), tqdm(total=len(self.sources), desc="infer", unit="image", disable=not show) as bar:
+        bar = tqdm(total=len(self.sources), desc="infer", unit="image") if show else None
+        with closing(read), nullcontext() if bar is None else bar:
             for outcome, found in find_parts(self.engine, self.settings, read):
-                bar.update()
+                if bar is not None:
+                    bar.update()
                 yield outcome if isinstance(outcome, Failure) else outcome.result(found, self)
 
     def _crops(self, index: int) -> int:
@@ -252,10 +254,10 @@ class Job:
                 sightings = [Sighting(one.roi) for one in sightings]
         rois = [one.roi for one in sightings]
         picture = _ReadImage(source, read.size, rois, self.regions.source if self.search is None else "found", decode)
-        there = [replace(one, roi=one.roi.reduced(read.reduction)) for one in sightings]
+        there = [Sighting(one.roi.reduced(read.reduction), one.found) for one in sightings]
         subjects = subjects_in(read.pixels, there, config, settings)
         few = settings.scales * len(rois) <= AHEAD_BATCHES * settings.batch
-        return picture, replace(subjects, cuts=list(subjects.cuts)) if few else subjects
+        return picture, SubjectCrops(subjects.sightings, list(subjects.cuts)) if few else subjects
 
     def _failed(self, source: Source, error: Exception) -> Failure:
         """Return what happened to one image among others; the only image there is raises its error."""
@@ -300,8 +302,10 @@ def make_result(
 ) -> Result:
     """Return the result of an image whose subjects are found; decode is in seconds."""
     parts = [roi.to_image(one.parts_box[-1], config.input_size) for roi, one in zip(rois, found, strict=True)]
-    stage_maps = (config.stages, config.maps, *config.map_size)
-    beliefs = np.array([one.beliefs for one in found], np.float32).reshape(-1, *stage_maps) if belief_maps else None
+    beliefs = None
+    if belief_maps:
+        stage_maps = (config.stages, config.maps, *config.map_size)
+        beliefs = np.array([one.beliefs for one in found], np.float32).reshape(-1, *stage_maps)
     return Result(
         keypoints=np.array(parts, np.float32).reshape(-1, config.parts, 2),
         scores=np.array([one.scores[-1] for one in found], np.float32).reshape(-1, config.parts),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import cache
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # Decimal digits of a whole number that is also a float without loss.
 MOST_DIGITS = 15
 LARGEST_SCORE = 1.0
+# Almost all values are of these types, which are compared first: an abstract class takes several times as long.
+PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 def is_whole(value: Any) -> bool:
@@ -26,12 +29,12 @@ def is_whole(value: Any) -> bool:
     >>> is_whole(3), is_whole(np.int64(3)), is_whole(3.0), is_whole(True), is_whole(np.array(3))
     (True, True, False, False, False)
     """
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def is_number(value: Any) -> bool:
     """Return whether a value is a number, of Python or NumPy, not a finite one perhaps, and not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return type(value) in (int, float) or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def is_finite(value: Any) -> bool:
@@ -68,7 +71,7 @@ def plain(value: Any) -> Any:
     >>> plain(np.int64(3)), plain(np.array([0.5, 1.0])), plain([np.uint8(8), "a"]), plain(np.True_)
     (3, (0.5, 1.0), (8, 'a'), True)
     """
-    if isinstance(value, bool):
+    if type(value) in PLAIN:
         return value
     # NumPy's bools, recognized by name: this module does not import NumPy.
     if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
@@ -88,11 +91,16 @@ def make_plain(config: Any) -> None:
     Raises:
         ValueError: a field that is True or False by default has another kind of value. "no" would count as true.
     """
-    for field in dataclasses.fields(config):
+    for field in _fields(config.__class__):
         value = plain(getattr(config, field.name))
         if isinstance(field.default, bool) and not isinstance(value, bool):
             raise ValueError(f"{field.name} must be True or False, got {value!r:.80}")
         object.__setattr__(config, field.name, value)
+
+
+@cache
+def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind)
 
 
 def number_array(values: Any, name: str, shape: str = "") -> np.ndarray:

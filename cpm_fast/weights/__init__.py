@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def shared_network(path_or_name: str | Path, *, device: str = "auto") -> CPM:
     """
     path, where = weights_file(path_or_name), find_device(device)
     status = path.stat()
-    key = (str(path.resolve()), str(where))
+    key = (str(path.absolute()), str(where))
     # A file that another took the place of may have its size and time, but not these.
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     with _lock:
@@ -90,7 +91,10 @@ def weights_file(path_or_name: str | Path) -> Path:
         FileNotFoundError: neither a file nor a bundled name.
     """
     name = str(path_or_name)
-    path = FOLDER / f"{name}.safetensors" if name in bundled() else Path(path_or_name)
+    path = FOLDER / f"{name}.safetensors"
+    # A name of one part: others lead out of the folder.
+    if os.path.basename(name) != name or not path.is_file():
+        path = Path(path_or_name)
     if not path.is_file():
         known = bundled()
         found = sorted(each.name for each in path.glob("*.safetensors")) if path.is_dir() else []

@@ -25,6 +25,8 @@ def test_low_scores_are_told_with_what_to_do():
         "a.jpg and 1 others: probably wrong, the mean score of the parts is 0.13 (sure is about 1); the whole picture "
         "was taken as one subject: say where it is (boxes=, --box) or search (find='search', --find search)"
     ]
+    known = Entry(np.zeros((1, 14, 2)), np.array([[np.nan] * 12 + [0.1, 0.5]]), LSP, "d.jpg")
+    assert doubts([known], searched=False) == []
     assert "check that each box" in doubts([entry("a.jpg", 0.1, "boxes")], searched=False)[0]
     assert doubts([entry("a.jpg", LOW_SCORE), entry("b.jpg", np.nan), entry("c.jpg", 0, count=0)], False) == []
     assert doubts([entry("c.jpg", 0, count=0)], searched=True)[0].startswith("no subject found in c.jpg; a lower")

@@ -16,9 +16,11 @@ from support.small_network import TINY
 def folder(tmp_path, monkeypatch):
     """Set up a package with one bundled network, "tiny"."""
     torch.manual_seed(0)
-    CPM(TINY).save(tmp_path / "tiny.safetensors")
-    monkeypatch.setattr(weights, "FOLDER", tmp_path)
-    return tmp_path
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    CPM(TINY).save(folder / "tiny.safetensors")
+    monkeypatch.setattr(weights, "FOLDER", folder)
+    return folder
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["text", "path"])
@@ -67,7 +69,7 @@ def test_a_file_with_another_s_size_and_time_is_read(folder):
     assert weights.shared_network(path, device="cpu") is not first
 
 
-@pytest.mark.parametrize("name", ["compact-large", "no/such/file.safetensors", "", "."])
+@pytest.mark.parametrize("name", ["compact-large", "no/such/file.safetensors", "", ".", "../weights/tiny"])
 def test_neither_a_file_nor_a_name(folder, name):
     with pytest.raises(FileNotFoundError, match=r"neither a file nor one of the bundled weights \['tiny'\]"):
         cpm_fast.load(name)
