@@ -1,7 +1,8 @@
 """From a picture file to key points, one picture per call, with bundled weights of people.
 
-Ours is `cpm_fast.infer`. A peer reads the file with OpenCV, makes the same crop, runs the network, and returns the
-highest pixel of each belief map, resized to the box by OpenCV.
+Ours is `cpm_fast.infer` with the name of the weights, as a user types it. Nobody else can change that network, so its
+weights are not compared at every call, as those of the peers are not. A peer reads the file with OpenCV, makes the same
+crop, runs the network, and returns the highest pixel of each belief map, resized to the box by OpenCV.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def peers() -> list[Peer]:
 
 def cpm_fast_picture(problem: PictureProblem) -> Run:
     set_up(problem.setting)
-    path, model = problem.path(), problem.model()
-    return lambda: [cpm_fast.infer(path, model=model, find=False)[0].keypoints[0]]
+    path, device = problem.path(), problem.setting.device
+    return lambda: [cpm_fast.infer(path, model=problem.weights, find=False, device=device)[0].keypoints[0]]
 
 
 def pytorch_picture(problem: PictureProblem) -> Run:
