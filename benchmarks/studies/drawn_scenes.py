@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from cpm_fast.evaluation.finding.whole_pictures import matched_regions
 from cpm_fast.evaluation.interval import bootstrap_interval
 from cpm_fast.inference.finders.finder import LEAST_BELIEF, candidates
 from cpm_fast.roi import Roi
+from cpm_fast.weights import weights_file
 
 TIMED_SIZE, TIMED_SCENES = (640, 480), 12
 REFERENCE = "wide-lsp"
@@ -105,8 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--finder", required=True, help="name or file of weights")
     parser.add_argument("--model", default="compact-drawn", help="weights of the pose network (%(default)s)")
-    parser.add_argument("--scenes", type=int, default=360, help="(%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the scenes (%(default)s)")
+    parser.add_argument("--scenes", type=int, default=360, help="of each seed (%(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the scenes (1)")
     parser.add_argument("--min-find-score", type=float, help="least score of a figure (default: the finder's)")
     parser.add_argument("--rounds", type=int, default=5, help="of the times (%(default)s; 0: none)")
     parser.add_argument("--out", type=Path, default=Path("runs/drawn-scenes"), help="folder to write (%(default)s)")
@@ -117,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     def find(image: np.ndarray) -> list[Roi]:
         return cpm_fast.find(image, model=network, find=finder, min_find_score=options.min_find_score)[0]
 
-    dataset = DrawnScenes(options.scenes, options.seed)
+    by_seed = {seed: measure(DrawnScenes(options.scenes, seed), find) for seed in options.seeds}
     record = {
         "command": " ".join(["python benchmarks/studies/drawn_scenes.py", *given]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,16 +128,20 @@ def main(arguments: list[str] | None = None) -> int:
         "hardware": hardware(),
         "finder": options.finder,
         "model": options.model,
-        "seed": options.seed,
+        "sha256": {
+            name: sha256(weights_file(name).read_bytes()).hexdigest() for name in (options.finder, options.model)
+        },
+        "seeds": options.seeds,
         "min_find_score": finder.config.find_score if options.min_find_score is None else options.min_find_score,
-        **scores(measure(dataset, find)),
+        **scores([one for counts in by_seed.values() for one in counts]),
+        "by_seed": {seed: scores(counts) for seed, counts in by_seed.items()},
     }
     print(
         f"recall {100 * record['recall']:.1f} % of {record['figures']} figures, {record['false_per_scene']:.3f} false "
         f"regions per scene in {record['scenes']} scenes"
     )
     if options.rounds:
-        few = DrawnScenes(min(options.scenes, TIMED_SCENES), options.seed)
+        few = DrawnScenes(min(options.scenes, TIMED_SCENES), options.seeds[0])
         pictures = [cv2.resize(image, TIMED_SIZE, interpolation=cv2.INTER_AREA) for image, _ in scenes_of(few)]
         record["times"] = {"picture": list(TIMED_SIZE), **timed(network, finder, pictures, find, options.rounds)}
         print(", ".join(f"{name} {value}" for name, value in record["times"].items()))

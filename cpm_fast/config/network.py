@@ -24,6 +24,10 @@ LARGEST_STD = 10
 # A finder has one part; its second map is 0 where a subject's side is so many pixels of the network's input.
 CENTER = Skeleton("subject", ("center",))
 SIDE_UNIT_PX = 64.0
+# Sizes of the picture at which a finder reads it, at most.
+MOST_LEVELS = 3
+# Fields that have to do with finders.
+FINDING = ("kind", "side_map", "finder", "find_score", "find_levels")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class NetworkConfig:
             is a square as high as the picture.
         finder: name or file of the finder that belongs to a pose network; empty: none.
         find_score: of a finder: the least belief in a center that counts as a subject, calibrated on held-out scenes.
+        find_levels: of a finder: at so many sizes of the picture it must see a subject, 1 to 3; the mean of the highest
+            beliefs counts.
 
     Raises:
         ValueError: a number is out of its range.
@@ -140,6 +146,7 @@ class NetworkConfig:
     side_map: bool = True
     finder: str = ""
     find_score: float = 0.3
+    find_levels: int = 1
 
     def __post_init__(self) -> None:
         def require(fine: bool, name: str, wanted: str) -> None:
@@ -196,6 +203,8 @@ class NetworkConfig:
         require(isinstance(self.finder, str), "finder", "a name or file of weights, or empty")
         fine = is_finite(self.find_score) and self.find_score <= LARGEST_SCORE
         require(fine, "find_score", f"a finite number up to {LARGEST_SCORE:g}")
+        fine = is_whole(self.find_levels) and 1 <= self.find_levels <= MOST_LEVELS
+        require(fine, "find_levels", f"a whole number from 1 to {MOST_LEVELS}")
         if self.kind == "find":
             require(self.skeleton.names == CENTER.names, "skeleton", f"of the part {CENTER.names[0]} with kind 'find'")
             for name in ("center_map", "background"):
@@ -225,7 +234,7 @@ class NetworkConfig:
             values[name] = _convs_dict(getattr(self, name))
         # Files of networks that have nothing to do with finders stay as they were.
         for entry in dataclasses.fields(self):
-            if entry.name in ("kind", "side_map", "finder", "find_score") and values[entry.name] == entry.default:
+            if entry.name in FINDING and values[entry.name] == entry.default:
                 del values[entry.name]
         return values
 

@@ -88,9 +88,9 @@ def infer(
             without a finder: each image is one subject, seen whole.
         max_subjects: the most subjects that `find` returns per image, best first; all if not given.
         min_find_score: the least score of a found subject: with a finder 0.2 times the belief in its center plus 0.8
-            times the mean height of its peaks, whose default is the finder's (with the released person network, whose
-            regions are as high as the image, the belief alone, 0.5); with a search the mean height of its peaks, 0.3 if
-            not given; with a function the score that it returns.
+            times the mean height of its peaks (0.4 and 0.6 times where two levels must agree), whose default is the
+            finder's (with the released person network, whose regions are as high as the image, the belief alone, 0.5);
+            with a search the mean height of its peaks, 0.3 if not given; with a function the score that it returns.
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.

@@ -45,11 +45,25 @@ def test_times_are_multiples_of_the_last_way():
 
 
 def test_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--finder", "finder-lsp", "--scenes", "2", "--seed", "3", "--rounds", "1", "--out", str(tmp_path)]
+    arguments = [
+        "--finder",
+        "finder-lsp",
+        "--scenes",
+        "2",
+        "--seeds",
+        "3",
+        "4",
+        "--rounds",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     assert study.main(arguments) == 0
-    assert "of 3 figures" in capsys.readouterr().out
+    assert "of 6 figures" in capsys.readouterr().out
     record = json.loads((tmp_path / "drawn-scenes.json").read_text())
     assert record["command"] == " ".join(["python benchmarks/studies/drawn_scenes.py", *arguments])
-    assert (record["scenes"], record["figures"], record["min_find_score"]) == (2, 3, 0.3)
+    assert (record["scenes"], record["figures"], record["min_find_score"]) == (4, 6, 0.3)
+    assert [record["by_seed"][seed]["figures"] for seed in ("3", "4")] == [3, 3]
+    assert len(record["sha256"]["finder-lsp"]) == 64
     assert record["times"]["picture"] == [640, 480] and record["times"]["wide-lsp"]["multiple"] == 1
     assert record["times"]["find"]["ms"] > record["times"]["the finder's network"]["ms"]

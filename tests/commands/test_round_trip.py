@@ -103,7 +103,7 @@ def test_the_frames_of_a_video(work):
 
 
 def test_a_high_least_score_changes_no_frame_that_follows(work):
-    walk = ["infer", "walk.mp4", "--model", "compact-drawn", "--no-pictures"]
+    walk = ["infer", "walk.mp4", "--model", "compact-drawn", "--find", "whole", "--no-pictures"]
     assert main([*walk, "-o", "all"]) == FINE and main([*walk, "--min-score", "0.9", "-o", "few"]) == FINE
     every, few = Results.load("all/walk.csv"), Results.load("few/walk.csv")
     assert [result.rois for result in every] == [result.rois for result in few]

@@ -36,11 +36,11 @@ def test_noise_is_told_and_a_drawn_figure_is_not(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
     with pytest.warns(UserWarning, match="image 0: probably wrong"):
-        infer(noise, model="compact-drawn")
+        infer(noise, model="compact-drawn", find=False)
     figure, _ = next(iter(clips.walk(0.1, size=(160, 120))))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        infer(figure, model="compact-drawn")
+        infer(figure, model="compact-drawn", find=False)
     cv2.imwrite("noise.png", noise)
-    assert main(["infer", "noise.png", "--model", "compact-drawn", "-o", "out"]) == FINE
+    assert main(["infer", "noise.png", "--model", "compact-drawn", "--find", "whole", "-o", "out"]) == FINE
     assert "warning: noise.png: probably wrong, the mean score" in capsys.readouterr().err

@@ -12,9 +12,12 @@ import pytest
 import torch
 
 import cpm_fast
+from benchmarks.studies.drawn_scenes import scenes_of
 from cpm_fast.config import CENTER, NetworkConfig, preset
+from cpm_fast.data.drawn.scenes import DrawnScenes
 from cpm_fast.data.scenes.scene import Scene
 from cpm_fast.evaluation.finding.finder import matched, score_of
+from cpm_fast.evaluation.finding.whole_pictures import matched_regions
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
 from cpm_fast.inference.finders.search import Search, overlap
@@ -135,6 +138,51 @@ def test_a_fifth_of_the_belief_and_four_of_the_peaks_are_the_score() -> None:
     assert len(regions(engine, peak=-2.0, min_find_score=0.1)) == 1
 
 
+class Unsure(Given):
+    """The same, but only the finest level sees the first subject, and only levels of 240 px and more the second."""
+
+    def __call__(self, crops: torch.Tensor) -> list[torch.Tensor]:
+        width, subjects = crops.shape[3], self.subjects
+        self.subjects = subjects[sum(width < least for least in (480, 240)) :]
+        try:
+            return super().__call__(crops)
+        finally:
+            self.subjects = subjects
+
+
+@pytest.mark.parametrize(("levels", "shares"), [(1, [1, 1, 1]), (2, [0.5, 1, 1]), (3, [1 / 3, 2 / 3, 1])])
+def test_levels_must_agree(levels: int, shares: list[float]) -> None:
+    engine = Unsure((0.2, 0.5, 0.2, 0.9), (0.5, 0.5, 0.2, 0.9), (0.8, 0.5, 0.2, 0.9))
+    engine.config = replace(engine.config, find_levels=levels)
+    best = [0.0] * 3
+    for one in candidates(engine, PICTURE, 0.05):
+        place = int(one.roi.center[0] / 320 * 3)
+        best[place] = max(best[place], one.score)
+    assert best == pytest.approx([0.9 * share for share in shares], rel=0.1)
+    # A picture that has one level only is enough for itself.
+    assert max(one.score for one in candidates(engine, PICTURE, 0.05, (480,))) == pytest.approx(0.9, rel=0.1)
+
+
+def test_each_level_that_agrees_has_a_fifth_of_the_score() -> None:
+    engine = Given((0.2, 0.5, 0.3, 0.9))
+    engine.config = replace(engine.config, find_levels=2)
+    # The belief is 0.81 in the cells beside the center, which lies between them.
+    score = 0.4 * 0.81 + 0.6 * 0.5
+    assert [len(regions(engine, min_find_score=least)) for least in (score - 0.01, score + 0.01)] == [1, 0]
+
+
+def test_drawn_figures_are_found_without_a_box() -> None:
+    """Bundled weights name their finder; it finds nearly all figures of twelve scenes, and hardly anything else."""
+    counts = []
+    for image, true in scenes_of(DrawnScenes(12, seed=31)):
+        result = cpm_fast.infer(image, model=WEIGHTS, progress=False)[0]
+        assert result.roi_source == "found"
+        hits = len(matched_regions(result.rois, true, 0.5))
+        counts.append((len(true), hits, len(result) - hits))
+    figures, found, false = np.sum(counts, axis=0)
+    assert figures == 42 and found >= 37 and false <= 3
+
+
 def test_the_surer_of_two_looks_stays() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
     first = regions(engine)
@@ -174,7 +222,10 @@ def test_one_pose_is_one_subject() -> None:
 
 def test_so_many_regions_are_looked_at() -> None:
     many = [((i % 5) * 0.2 + 0.1, (i // 5) * 0.33 + 0.16, 0.08, 0.9) for i in range(15)]
-    assert len(regions(Given(*many))) == MOST_LOOKS
+    engine = Given(*many)
+    assert len(regions(engine)) == MOST_LOOKS
+    engine.config = replace(engine.config, find_levels=2)
+    assert len(regions(engine)) == 3 * MOST_LOOKS // 2
 
 
 def test_a_much_weaker_belief_than_the_surest_is_not_looked_at() -> None:
@@ -298,6 +349,9 @@ def test_rejects(finder_file: Path) -> None:
         ({"kind": "pose", "side_map": False}, "side_map must be true with kind 'pose'"),
         ({"side_map": 1}, "side_map must be True or False"),
         ({"find_score": float("nan")}, "find_score must be a finite number"),
+        ({"find_levels": 0}, "find_levels must be a whole number from 1 to 3, got 0"),
+        ({"find_levels": 4}, "find_levels must be a whole number from 1 to 3, got 4"),
+        ({"find_levels": 1.5}, "find_levels must be a whole number from 1 to 3"),
         ({"finder": 3}, "finder must be a name or file of weights"),
     ],
 )
@@ -307,7 +361,9 @@ def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> No
 
 
 def test_files_of_pose_networks_say_nothing_of_finders() -> None:
-    assert not {"kind", "side_map", "finder", "find_score"} & set(NetworkConfig().to_dict())
+    assert not {"kind", "side_map", "finder", "find_score", "find_levels"} & set(NetworkConfig().to_dict())
+    assert "find_levels" not in TINY_FINDER.to_dict()
+    assert NetworkConfig.from_dict(replace(TINY_FINDER, find_levels=2).to_dict()).find_levels == 2
     assert "side_map" not in TINY_FINDER.to_dict() and preset("person").to_dict()["side_map"] is False
     assert replace(TINY_FINDER, find_score=0.4).to_dict()["find_score"] == 0.4 and TINY_FINDER.skeleton == CENTER
 

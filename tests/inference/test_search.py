@@ -10,8 +10,10 @@ from cpm_fast.data.drawn.figures import draw_figure
 from cpm_fast.engine import Engine
 from cpm_fast.inference.finders.search import Search, overlap, region_of_sure_parts, sameness, windows_of_side
 from cpm_fast.inference.settings import Settings
+from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP
+from support.small_network import TINY
 
 WEIGHTS = "compact-drawn"
 SIZE = (360, 480)
@@ -36,7 +38,7 @@ def test_a_small_figure_is_found_wherever_it_is() -> None:
     rng = np.random.default_rng(1)
     middles = [(100, 110), (370, 240), (240, 180), (390, 110), (100, 250)]
     scenes = [scene(rng, [middle]) for middle in middles]
-    found = cpm_fast.find([image for image, _ in scenes], model=WEIGHTS, max_subjects=1)
+    found = cpm_fast.find([image for image, _ in scenes], model=WEIGHTS, find="search", max_subjects=1)
     overlaps = [
         max((overlap(roi, true) for roi in rois), default=0.0) for rois, (_, [true]) in zip(found, scenes, strict=True)
     ]
@@ -54,7 +56,9 @@ def test_two_figures_are_two_subjects_and_infer_looks_at_them() -> None:
     again = cpm_fast.infer(image, model=WEIGHTS, rois=list(result.rois))[0]
     # Sums of other batches may be in another order.
     assert np.allclose(result.keypoints, again.keypoints, atol=1e-3)
-    assert [list(rois) for rois in cpm_fast.find([image], model=WEIGHTS, max_subjects=2)] == [list(result.rois)]
+    assert [list(rois) for rois in cpm_fast.find([image], model=WEIGHTS, find="search", max_subjects=2)] == [
+        list(result.rois)
+    ]
 
 
 def test_an_empty_picture_has_no_subjects_and_one_warning() -> None:
@@ -63,12 +67,14 @@ def test_an_empty_picture_has_no_subjects_and_one_warning() -> None:
         results = cpm_fast.infer([blank, blank], model=WEIGHTS, find="search")
     assert [len(result) for result in results] == [0, 0] and results[0].roi_source == "found"
     with pytest.warns(UserWarning, match="probably wrong.*whole picture was taken as one subject"):
-        assert len(cpm_fast.infer(blank, model=WEIGHTS)[0]) == 1
+        assert len(cpm_fast.infer(blank, model=WEIGHTS, find=False)[0]) == 1
 
 
 def test_fewer_subjects_with_a_higher_score() -> None:
     image, _ = scene(np.random.default_rng(3), [(110, 180), (370, 180)])
-    counts = [len(cpm_fast.find(image, model=WEIGHTS, min_find_score=score)[0]) for score in (0.0, 0.3, 1.0)]
+    counts = [
+        len(cpm_fast.find(image, model=WEIGHTS, find="search", min_find_score=score)[0]) for score in (0.0, 0.3, 1.0)
+    ]
     assert counts[0] >= counts[1] >= 1 and counts[2] == 0
 
 
@@ -87,7 +93,7 @@ def test_windows_stand_where_their_beliefs_come_from() -> None:
         ({"find": None}, 'find must be "auto", "search", False, a finder or a function'),
         ({"find": "whole"}, "find='whole' is find=False here"),
         ({"find": "search", "boxes": [[0, 0, 10, 10]]}, "boxes or rois say where they are"),
-        ({"max_subjects": 2}, "max_subjects is for subjects that are looked for"),
+        ({"model": CPM(TINY), "max_subjects": 2}, "max_subjects is for subjects that are looked for"),
         ({"find": False, "min_find_score": 0.2}, "min_find_score is for subjects that are looked for"),
         ({"find": "search", "max_subjects": 0}, "max_subjects must be a positive whole number"),
         ({"find": "search", "min_find_score": float("nan")}, "min_find_score must be a finite number"),
@@ -96,7 +102,7 @@ def test_windows_stand_where_their_beliefs_come_from() -> None:
 )
 def test_rejects(options: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        cpm_fast.infer(np.zeros((40, 40, 3), np.uint8), model=WEIGHTS, **options)
+        cpm_fast.infer(np.zeros((40, 40, 3), np.uint8), **{"model": WEIGHTS, **options})
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 1), (9, 9)], ids=str)

@@ -40,14 +40,14 @@ def walk(tmp_path_factory):
 @drawn
 def test_the_region_follows_the_walker(walk):
     path, truth = walk
-    results = list(stream(path, model=DRAWN))
+    results = list(stream(path, model=DRAWN, find=False))
     assert [result.frame for result in results] == list(range(50)) and results[25].seconds == 1.0
     # The first frame is run as a whole, and then again on a closer region.
     assert {result.roi_source for result in results} == {"parts"} and results[0].rois[0].side < 250
     found = np.array([result.keypoints[0] for result in results])
     torso = np.linalg.norm(truth[:, 5] - truth[:, 8], axis=1)
     hits = np.linalg.norm(found - truth, axis=2)[5:] < 0.2 * torso[5:, None]
-    still = np.array([result.keypoints[0] for result in stream(path, model=DRAWN, follow=False)])
+    still = np.array([result.keypoints[0] for result in stream(path, model=DRAWN, find=False, follow=False)])
     missed = np.linalg.norm(still - truth, axis=2)[5:] < 0.2 * torso[5:, None]
     assert hits.mean() > 0.9 > 0.5 > missed.mean()
     assert all(result.timing.network > 0 for result in results)
@@ -56,7 +56,10 @@ def test_the_region_follows_the_walker(walk):
 @drawn
 def test_smoothing_steadies_the_pose(walk):
     path, truth = walk
-    plain, smooth = (np.array([r.keypoints[0] for r in stream(path, model=DRAWN, smooth=s)]) for s in (False, True))
+    plain, smooth = (
+        np.array([r.keypoints[0] for r in stream(path, model=DRAWN, find=False, smooth=smooth)])
+        for smooth in (False, True)
+    )
 
     def shaking(found: np.ndarray) -> float:
         return float(np.median(np.linalg.norm(np.diff(found - truth, axis=0), axis=2)))
