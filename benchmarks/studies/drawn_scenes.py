@@ -117,7 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
     network, finder = cpm_fast.load(options.model), cpm_fast.load(options.finder)
 
     def find(image: np.ndarray) -> list[Roi]:
-        return cpm_fast.find(image, model=network, find=finder, min_find_score=options.min_find_score)[0]
+        # By their names, so that the engines are kept from call to call.
+        least = options.min_find_score
+        return cpm_fast.find(image, model=options.model, find=options.finder, min_find_score=least)[0]
 
     by_seed = {seed: measure(DrawnScenes(options.scenes, seed), find) for seed in options.seeds}
     record = {

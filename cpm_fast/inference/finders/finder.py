@@ -145,13 +145,15 @@ class Level:
 
     Args:
         config: of the finder.
-        maps: [2, h, w] float32, beliefs and sides; beyond the picture, where it is filled up to whole cells, too.
+        belief: [1, h, w] float32 on the finder's device; beyond the picture, where it is filled up to whole cells, too.
+        cells: [2, h, w], beliefs and sides on the host.
         size: (height, width) of the resized picture.
         across, down: image pixels per pixel of it.
     """
 
     config: NetworkConfig
-    maps: torch.Tensor
+    belief: torch.Tensor
+    cells: np.ndarray
     size: tuple[int, int]
     across: float
     down: float
@@ -161,17 +163,17 @@ class Level:
         """Run the finder on an image [H, W, 3] uint8 BGR whose longer side becomes so many pixels."""
         picture, across, down = shrunk(image, longer)
         with torch.inference_mode():
-            return cls(engine.config, maps_of(engine, picture)[0], picture.shape[:2], across, down)
+            maps = maps_of(engine, picture)  # [1, 2, h, w]
+            belief = maps[:, 0].contiguous()
+        return cls(engine.config, belief, maps[0].cpu().numpy(), picture.shape[:2], across, down)
 
     def peaks(self, least: float) -> Iterator[Candidate]:
         """Yield the region of every peak in the picture whose belief is above the least."""
         with torch.inference_mode():
-            found = many_peaks(self.maps[None, 0].contiguous(), least, RADIUS)
-        points, scores = (each[0].cpu().numpy() for each in found)
-        sides = self.maps[1].cpu().numpy()
+            points, scores = (each[0].cpu().numpy() for each in many_peaks(self.belief, least, RADIUS))
         there = scores > least
         for (x, y), score in zip(points[there].tolist(), scores[there].tolist(), strict=True):
-            octaves = float(np.clip(sides[round(y), round(x)], *OCTAVES))
+            octaves = float(np.clip(self.cells[1, round(y), round(x)], *OCTAVES))
             at_x, at_y = STRIDE * x + self.config.cell_offset, STRIDE * y + self.config.cell_offset
             if not math.isfinite(octaves) or at_y >= self.size[0] or at_x >= self.size[1]:
                 continue
@@ -179,14 +181,15 @@ class Level:
             side = SIDE_UNIT_PX * 2**octaves * math.sqrt(self.across * self.down)
             yield Candidate(Roi(center, side).on_grid(), score)
 
-    def belief(self, center: tuple[float, float]) -> float:
+    def belief_at(self, center: tuple[float, float]) -> float:
         """Return the highest belief in the 3 x 3 cells around a point of the image; 0 if it is not a number."""
+        beliefs = self.cells[0]
         column, row = (
-            round(((at + 0.5) / each - 0.5 - self.config.cell_offset) / STRIDE)
-            for at, each in zip(center, (self.across, self.down), strict=True)
+            min(max(round(((at + 0.5) / each - 0.5 - self.config.cell_offset) / STRIDE), 0), most - 1)
+            for at, each, most in zip(center, (self.across, self.down), beliefs.shape[::-1], strict=True)
         )
         rows, columns = (slice(max(0, at - RADIUS), at + RADIUS + 1) for at in (row, column))
-        return float(self.maps[0, rows, columns].nan_to_num(nan=0.0).max())
+        return float(np.nan_to_num(beliefs[rows, columns], nan=0.0).max())
 
 
 def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence[int] = LEVELS_PX) -> list[Candidate]:
@@ -207,7 +210,7 @@ def candidates(engine: Engine, image: np.ndarray, least: float, levels: Sequence
     for level in seen:
         others = [other for other in seen if other is not level and agreeing > 1]
         for one in level.peaks(least):
-            beliefs = sorted([one.score, *(other.belief(one.roi.center) for other in others)])
+            beliefs = sorted([one.score, *(other.belief_at(one.roi.center) for other in others)])
             found.append(Candidate(one.roi, sum(beliefs[-agreeing:]) / agreeing))
     return found
 
