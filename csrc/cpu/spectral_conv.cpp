@@ -41,6 +41,11 @@
 //        into one pass: compact-lsp, whose 7x7 layers have 11 units (t = 22), takes 0.985 of the time of version 5 on
 //        two Zen 3 cores.
 //
+//     7  the ranges of magnitudes are found while rows are read, and where the units that are left can be cut into a
+//        part for each member, each takes some tiles through all steps: 3 regions of the pool a layer, 7 before.
+//        compact-lsp, one image, takes 0.95 of the time in bfloat16 and 0.97 in float32 on two Zen 5 cores (predicted:
+//        28 regions of 2 us less, 0.96); wide-lsp in bfloat16 0.98.
+//
 // At 20 ms the product takes 11 (138 GFLOP/s a core, counting four multiplications), reading rows 3, the columns 1.8
 // and 1.5, writing rows 2.6; rows are at the memory's speed, and so is all of 9x9 3->256, whose output alone is 139 MB.
 
@@ -127,6 +132,16 @@ Split split_for(const SpectralConv& params, int64_t budget, int threads) {
                      [](const Split& split) { return Layout(split).chunk_floats(split); });
 }
 
+// Where the units that are left once each member has taken as many as the others can be cut into a part for each member,
+// some tiles of all, returns the parts of a unit; else 0. Each part makes the unit's y transforms of weights.
+int64_t parts_of_units(int team, int64_t units, int64_t tiles) {
+    constexpr int64_t kMostParts = 4;
+    const int64_t left = units % team;
+    if (left == 0 || team % left != 0) return 0;
+    const int64_t parts = team / left;
+    return parts <= std::min(kMostParts, tiles) ? parts : 0;
+}
+
 // Multiplies the strips of a chunk's input with split.chunk_blocks blocks of output channels.
 void convolve_blocks(const Strips& in, float* product_strips, const void* spectra, const float* bias, float* out,
                      bool relu, unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
@@ -148,13 +163,17 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
     const auto weights_at = [&](int64_t number) -> const void* {
         return static_cast<const char*>(spectra) + number * (params.bf16 ? 2 : 4);
     };
+    const int64_t units = tile / 2, parts = parts_of_units(split.team, units, tiles);
     const WeightPasses alone(params), together = alone.shared(split.team, tile);
     const auto passes_of = [&](int64_t unit) -> const WeightPasses& {
-        return unit < tile / 2 / split.team * split.team ? alone : together;
+        return parts > 0 || unit < units / split.team * split.team ? alone : together;
     };
+    // Multiplies some tiles by the tasks' passes of weights.
     const auto multiply = [&](int member, const UnitSpectra& left, const UnitSpectra& right, int64_t unit,
-                              int64_t begin, int64_t end) {
+                              int64_t begin, int64_t end, int64_t first_tile, int64_t count_tiles) {
         float* columns = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats;
+        const float* from = left.data + first_tile * layout.in.blocks * kTriple;
+        float* to = right.data + first_tile * products.blocks * kComplex;
         const WeightPasses& passes = passes_of(unit);
         for (int64_t task = begin; task < end; ++task) {
             const int64_t block = task / passes.groups * passes.blocks, group = task % passes.groups;
@@ -173,13 +192,13 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
             for (int i = 0; i < 4; ++i) {
                 const QuadRun quads = quad_run(tile, unit, i, first, last);
                 const int64_t in_step = left.frequency_step, out_step = right.frequency_step;
-                run.multiply({left.data + quads.frequency * in_step, quads.step * in_step, layout.in.blocks * kTriple,
+                run.multiply({from + quads.frequency * in_step, quads.step * in_step, layout.in.blocks * kTriple,
                               kTriple, 1,
                               columns + (i * made.quads + quads.skipped) * passes.column_step, passes.column_step,
                               params.inputs * kComplex, kComplex,
-                              right.data + quads.frequency * out_step + block * kComplex, quads.step * out_step,
+                              to + quads.frequency * out_step + block * kComplex, quads.step * out_step,
                               products.blocks * kComplex, kComplex,
-                              tiles, params.inputs, kBlock, count, false, next + (4 * group + i) * part, part},
+                              count_tiles, params.inputs, kBlock, count, false, next + (4 * group + i) * part, part},
                              0, quads.count);
             }
         }
@@ -189,7 +208,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
         if (i == 0) {
             run.columns_forward({in, unit, left, split.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
-            multiply(member, left, right, unit, begin, end);
+            multiply(member, left, right, unit, begin, end, 0, tiles);
         } else {
             run.columns_inverse({products, unit, right, split.down, Cover::outputs, tile}, begin, end);
         }
@@ -198,7 +217,23 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
         return i == 1 ? passes_of(unit).tasks(blocks)
                       : tiles * (i == 0 ? in.blocks : products.blocks);
     };
-    share_units(split.team, tile / 2, 3, tasks, stage);
+    if (parts == 0) {
+        share_units(split.team, units, 3, tasks, stage);
+    } else {
+        const int64_t each = units / split.team;
+        threads::parallel(split.team, (each + 1) * split.team, [&](int member, int64_t index) {
+            const int64_t owner = index / (each + 1), i = index % (each + 1);
+            const int64_t unit = i < each ? owner * each + i : each * split.team + owner / parts;
+            const int64_t part = i < each ? 0 : owner % parts, of = i < each ? 1 : parts;
+            const int64_t first = tiles * part / of, count = tiles * (part + 1) / of - first;
+            const UnitSpectra left = unit_spectra(member, false), right = unit_spectra(member, true);
+            run.columns_forward({in, unit, left, split.down, Cover::all, tile}, first * in.blocks,
+                                (first + count) * in.blocks);
+            multiply(member, left, right, unit, 0, alone.tasks(blocks), first, count);
+            run.columns_inverse({products, unit, right, split.down, Cover::outputs, tile}, first * products.blocks,
+                                (first + count) * products.blocks);
+        });
+    }
 
     const WriteRows write{products, bias, relu, broken, out, params.height,
                           params.outputs, params.out_pitch, first_block, split.across, tile};
@@ -216,10 +251,11 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
 }
 
 void convolve_chunk(const float* x, const float* gate, const void* spectra, const float* bias, float* out, bool relu,
-                    unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
+                    unsigned char* broken, const Split& split, const Layout& layout, int64_t index, WideRanges& ranges,
                     float* workspace) {
     const Kernels& run = kernels();
     const SpectralConv& params = split.params;
+    const Chunk chunk = split.chunk(index);
     const int tile = params.tile;
     const int64_t x_image = params.height * params.width * params.x_pitch;
     const int64_t out_image = params.height * params.width / (params.pool == 0 ? 1 : 4) * params.out_pitch;
@@ -229,8 +265,12 @@ void convolve_chunk(const float* x, const float* gate, const void* spectra, cons
     const int64_t x_start = chunk.first_image * x_image;
     const ReadRows read{x + x_start, gate == nullptr ? nullptr : gate + x_start, params.height, params.inputs,
                         params.x_pitch, split.across, Cover::all, tile, in};
-    threads::parallel_ranges(split.team, row_tasks(in),
-                             [&](int, int64_t begin, int64_t end) { run.read_rows(read, begin, end); });
+    // Each chunk's tasks find an equal part of the ranges.
+    const int64_t count = row_tasks(in), chunks = split.chunk_count();
+    threads::parallel_ranges(split.team, count, [&](int, int64_t begin, int64_t end) {
+        ranges.find(index * count + begin, index * count + end, chunks * count);
+        run.read_rows(read, begin, end);
+    });
 
     for (int64_t block = 0; block < blocks_of(params.outputs); block += split.chunk_blocks) {
         convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
@@ -268,15 +308,15 @@ std::vector<int64_t> spectral_conv_cpu(const float* x, const float* gate, const 
     const Split split = split_for(with_pitches(params), budget, threads);
     const Layout layout(split);
     std::vector<unsigned char> broken(static_cast<size_t>(params.images));
-    find_wide_ranges(x, gate, params.images, params.height, params.width, params.inputs, split.params.x_pitch,
-                     params.kernel, kMostRange, split.team, broken.data());
+    WideRanges ranges(x, gate, params.images, params.height, params.width, params.inputs, split.params.x_pitch,
+                      params.kernel);
     advise_large_pages(workspace, layout.floats(split));
     advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) *
                                 split.params.out_pitch);
     for (int64_t i = 0; i < split.chunk_count(); ++i) {
-        convolve_chunk(x, gate, spectra, bias, out, relu, broken.data(), split, layout, split.chunk(i),
-                       aligned(workspace));
+        convolve_chunk(x, gate, spectra, bias, out, relu, broken.data(), split, layout, i, ranges, aligned(workspace));
     }
+    ranges.mark(kMostRange, broken.data());
     std::vector<int64_t> images;
     for (int64_t image = 0; image < params.images; ++image) {
         if (broken[static_cast<size_t>(image)]) images.push_back(image);

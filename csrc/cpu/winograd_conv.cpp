@@ -11,6 +11,8 @@
 //     1  as above                             0.48                 0.29                0.29          0.15
 //        bfloat16                             0.32                 0.19                0.19          0.09
 //
+//     2  ranges of magnitudes found along with the transforms of cells: see spectral_conv.cpp, version 7
+//
 // The rest is the transforms: with few channels there are few products for each value to transform.
 //
 // A chunk is some rows of tiles. While there is a chunk for each thread, a thread takes a chunk through all three stages,
@@ -154,8 +156,7 @@ std::vector<int64_t> winograd_conv_cpu(const float* x, const void* transformed, 
     const SpectralConv full = with_pitches(with_smallest_tile(params));
     const Layout layout(params, threads);
     std::vector<unsigned char> broken(static_cast<size_t>(params.images));
-    find_wide_ranges(x, nullptr, params.images, params.height, params.width, params.inputs, full.x_pitch, 3,
-                     kMostRange, layout.team, broken.data());
+    WideRanges ranges(x, nullptr, params.images, params.height, params.width, params.inputs, full.x_pitch, 3);
     advise_large_pages(workspace, layout.floats());
     advise_large_pages(out, params.images * params.height * params.width / (params.pool == 0 ? 1 : 4) * full.out_pitch);
     float *offsets = aligned(workspace), *zeros = offsets + layout.bias_floats;
@@ -176,10 +177,15 @@ std::vector<int64_t> winograd_conv_cpu(const float* x, const void* transformed, 
     share_units(layout.team, layout.chunks, 3, tasks,
                 [&](int stage, int, int place, int64_t chunk, int64_t begin, int64_t end) {
                     const Winograd each = job(place, chunk);
-                    if (stage == 0) run.winograd_read[params.bf16](each, begin, end);
+                    if (stage == 0) {
+                        const int64_t count = tasks(0, chunk);
+                        ranges.find(chunk * count + begin, chunk * count + end, layout.chunks * count);
+                        run.winograd_read[params.bf16](each, begin, end);
+                    }
                     if (stage == 1) run.winograd_multiply[params.bf16](each, begin, end);
                     if (stage == 2) run.winograd_write(each, begin, end);
                 });
+    ranges.mark(kMostRange, broken.data());
     std::vector<int64_t> images;
     for (int64_t image = 0; image < params.images; ++image) {
         if (broken[static_cast<size_t>(image)]) images.push_back(image);
