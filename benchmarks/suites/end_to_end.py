@@ -33,6 +33,7 @@ from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.crops import crop, network_input
 from cpm_fast.roi import Roi
+from cpm_fast.weights import shared_network
 
 SMALLEST = "compact-lsp"
 WEIGHTS = (SMALLEST, "wide-lsp")
@@ -97,6 +98,8 @@ def peers() -> list[Peer]:
 def cpm_fast_picture(problem: PictureProblem) -> Run:
     set_up(problem.setting)
     path, device = problem.path(), problem.setting.device
+    # Weights are read before the first call, as those of the peers are.
+    shared_network(problem.weights, device=device)
     return lambda: [cpm_fast.infer(path, model=problem.weights, find=False, device=device)[0].keypoints[0]]
 
 
