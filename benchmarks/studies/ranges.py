@@ -69,7 +69,9 @@ def measured(found: dict[CPM, dict[str, list[float]]]) -> Iterator[None]:
     """Note the ranges of every call of an engine within the block, by network."""
     own = cpm_fast.Engine.__call__
 
-    def call(engine: cpm_fast.Engine, crops: torch.Tensor, center_map: torch.Tensor | None = None) -> Any:
+    def call(
+        engine: cpm_fast.Engine, crops: torch.Tensor, center_map: torch.Tensor | None = None, *, last: bool = False
+    ) -> Any:
         weights = engine._fresh()
         plan = weights.plan_of(crops)
         walk = _Measuring(weights, len(crops), {} if plan is None else plan.kernels, None)
@@ -78,7 +80,7 @@ def measured(found: dict[CPM, dict[str, list[float]]]) -> Iterator[None]:
         center = middle_center_map(engine.config, size) if center_map is None else center_map
         with torch.no_grad():
             walk.over(weights.groups, {IMAGE: crops.contiguous(memory_format=torch.channels_last), CENTER_MAP: center})
-        return own(engine, crops, center_map)
+        return own(engine, crops, center_map, last=last)
 
     with mock.patch.object(cpm_fast.Engine, "__call__", call):
         yield

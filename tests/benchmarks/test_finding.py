@@ -68,7 +68,7 @@ def test_runs_on_drawn_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     arguments = ["--data", str(tmp_path / "people.json"), "--model", "compact-drawn", "--out", str(tmp_path / "out")]
     assert finding.main(arguments) == 0
     ways = json.loads((tmp_path / "out" / "finding.json").read_text())["ways"]
-    assert set(ways) == {"whole picture", "search", "true boxes"} and ways["search"]["people"] == 2
+    assert set(ways) == {"whole picture", "finder", "search", "true boxes"} and ways["search"]["people"] == 2
     assert 0 <= ways["search"]["recall"] <= 1 and "wrote" in capsys.readouterr().out
 
 

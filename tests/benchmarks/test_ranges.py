@@ -42,8 +42,9 @@ def test_the_study_writes_a_record(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(study, "bundled", lambda: ["compact-drawn", "finder-lsp"])
     assert study.main(["--most", "1", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "ranges.json").read_text())
-    (only,) = found["results"]
+    finder, only = found["results"]
     assert only["network"] == "compact-drawn" and only["pictures"] == study.DRAWN and found["command"]
+    assert finder["network"] == study.FINDER and finder["within"]["beyond"] == 0
     assert only["within"]["maps"] > 0 and 1 < only["within"]["largest"] < study.MOST_RANGE == found["most_range"]
     assert only["within"]["beyond"] == 0
 
@@ -53,5 +54,5 @@ def test_a_network_of_ones_own(tmp_path) -> None:
     file = tmp_path / "own.safetensors"
     cpm_fast.load("compact-drawn").save(file)
     assert study.main(["--most", "1", "--model", str(file), "--out", str(tmp_path)]) == 0
-    (only,) = json.loads((tmp_path / "ranges.json").read_text())["results"]
+    _, only = json.loads((tmp_path / "ranges.json").read_text())["results"]
     assert only["model"] == only["network"] == str(file) and only["within"]["maps"] > 0

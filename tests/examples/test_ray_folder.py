@@ -60,11 +60,10 @@ def test_a_batch_has_a_row_per_picture():
     assert "decode" in rows["error"][1] and rows["error"][::2] == ["", ""]
     (expected,) = infer(data[2], model=MODEL, device="cpu")
     found = json.loads(rows["poses"][2])
-    (subject,) = found["subjects"]
-    assert found["name"] == "c.jpg" and list(subject["parts"]) == list(expected.skeleton.names)
+    assert found["name"] == "c.jpg" and list(found["subjects"][0]["parts"]) == list(expected.skeleton.names)
     # Single and batched results agree up to rounding.
-    parts = np.array([part[:2] for part in subject["parts"].values()])
-    assert np.abs(parts - expected.keypoints[0]).max() < 0.01
+    parts = np.array([[part[:2] for part in subject["parts"].values()] for subject in found["subjects"]])
+    assert parts.shape == expected.keypoints.shape and np.abs(parts - expected.keypoints).max() < 0.01
 
 
 @pytest.mark.nightly
