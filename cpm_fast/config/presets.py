@@ -50,12 +50,16 @@ def small(skeleton: Skeleton = LSP) -> NetworkConfig:
 
 
 def base(skeleton: Skeleton = LSP) -> NetworkConfig:
-    """Return our base network: the one of `wide-lsp`, from which it grows, with residual blocks of 5x5; 6 MB."""
-    start = widened(dataclasses.replace(compact(skeleton), stages=4, input_size=(256, 256)), 1.5)
+    """Return our base network: the one of `wide-lsp`, from which it grows, with wider layers; 6 MB in 16 bits."""
     return dataclasses.replace(
-        start,
-        tail=(*start.tail, *(Conv(5, 48), Conv(5, 144, add=2)) * 2),
-        refine=(*start.refine[:3], Conv(5, 48), Conv(5, 48, add=2), *start.refine[3:]),
+        compact(skeleton),
+        stages=4,
+        input_size=(256, 256),
+        trunk=((Conv(3, 32),), (Conv(3, 64),), (Conv(3, 96),)),
+        tail=(Conv(3, 176), Conv(3, 176), Conv(3, 176)),
+        features=(Conv(1, 48),),
+        first=(Conv(7, 96), Conv(1, 240)),
+        refine=(Conv(7, 64), Conv(7, 64), Conv(7, 64), Conv(1, 128)),
     )
 
 

@@ -116,7 +116,7 @@ class CPM(nn.Module):
     def preset(cls, name: str, skeleton: Skeleton | None = None) -> CPM:
         """Make a network by name: "cpm6", "flic" and "vgg" as released, "mmpose" as there.
 
-        Ours, for CPUs: "compact", and with residual blocks "small", "base" and "large". Finders: "person" as released,
+        Ours, for CPUs: "compact" and "base", and with residual blocks "small" and "large". Finders: "person" as released,
         and our "finder". All are untrained.
 
         Raises:

@@ -23,7 +23,7 @@ MOST_SHARED = 4
 _shared: dict[tuple[str, str], tuple[tuple[int, ...], CPM]] = {}
 _lock = fork_lock()
 # The weights of the demo, and of `infer` if no model is given.
-DEFAULT = "wide-lsp"
+DEFAULT = "base-lsp"
 DRAWN = "compact-drawn"
 
 

@@ -206,11 +206,10 @@ def test_a_deeper_one_begins_with_the_same_beliefs_and_learns_in_its_blocks(tmp_
 def test_base_grows_from_wide_lsp():
     base, wide = CPM(preset("base")).eval(), load_model(weights_file("wide-lsp")).eval()
     loaded = start_from(base, weights_file("wide-lsp"))
-    moved = {f"as stage{stage}_conv4" for stage in (2, 3, 4)}
-    fates = {"loaded", "new: a residual block that adds nothing at first"} | moved
-    assert not loaded.unused and {fate for _, _, fate in loaded.layers} == fates
+    assert not loaded.unused and {fate.split(" from ")[0] for _, _, fate in loaded.layers} == {"loaded", "grown"}
     crops = torch.rand(1, 3, 64, 64) - 0.5
-    assert all(map(torch.equal, base(crops), wide(crops)))
+    for found, wanted in zip(base(crops), wide(crops), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_weights_of_other_sums_start_anew(tmp_path):
