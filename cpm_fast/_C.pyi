@@ -72,7 +72,10 @@ class DirectConv:
     ) -> None: ...
 
 class BatchNorm:
-    def __init__(self, *, cells: int, channels: int, eps: float, relu: bool) -> None: ...
+    def __init__(self, *, cells: int, channels: int, eps: float, relu: bool, pooled_width: int = 0) -> None: ...
+
+class ConvNormPool:
+    def __init__(self, *, images: int, height: int, width: int, inputs: int, outputs: int, eps: float) -> None: ...
 
 class StartedChecksum:
     def __init__(self, pieces: Sequence[tuple[int, int]], threads: int, /) -> None: ...
@@ -187,6 +190,35 @@ def batch_norm_gradient_cpu(
     dweight: int,
     dbias: int,
     params: BatchNorm,
+    threads: int,
+    /,
+) -> None: ...
+def conv_norm_pool_cpu(
+    x: int,
+    weight: int,
+    bias: int,
+    scale: int,
+    shift: int,
+    y: int,
+    mean: int,
+    variance: int,
+    params: ConvNormPool,
+    threads: int,
+    /,
+) -> None: ...
+def conv_norm_pool_gradient_cpu(
+    dy: int,
+    x: int,
+    weight: int,
+    bias: int,
+    scale: int,
+    shift: int,
+    mean: int,
+    variance: int,
+    dweight: int,
+    dscale: int,
+    dshift: int,
+    params: ConvNormPool,
     threads: int,
     /,
 ) -> None: ...

@@ -14,6 +14,7 @@
 #include "cpm/batch_norm.h"
 #include "cpm/chain.h"
 #include "cpm/checksum.h"
+#include "cpm/conv_norm_pool.h"
 #include "cpm/copy_maps.h"
 #include "cpm/direct_conv.h"
 #include "cpm/gaussian_targets.h"
@@ -173,6 +174,25 @@ void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t
                                  pointer<float>(dbias), params, threads);
 }
 
+void conv_norm_pool_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t scale,
+                        std::uintptr_t shift, std::uintptr_t y, std::uintptr_t mean, std::uintptr_t variance,
+                        const cpm::ConvNormPool& params, int threads) {
+    cpm::conv_norm_pool_cpu(pointer<const float>(x), pointer<const float>(weight), pointer<const float>(bias),
+                            pointer<const float>(scale), pointer<const float>(shift), pointer<float>(y),
+                            pointer<float>(mean), pointer<float>(variance), params, threads);
+}
+
+void conv_norm_pool_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
+                                 std::uintptr_t scale, std::uintptr_t shift, std::uintptr_t mean,
+                                 std::uintptr_t variance, std::uintptr_t dweight, std::uintptr_t dscale,
+                                 std::uintptr_t dshift, const cpm::ConvNormPool& params, int threads) {
+    cpm::conv_norm_pool_gradient_cpu(pointer<const float>(dy), pointer<const float>(x), pointer<const float>(weight),
+                                     pointer<const float>(bias), pointer<const float>(scale),
+                                     pointer<const float>(shift), pointer<const float>(mean),
+                                     pointer<const float>(variance), pointer<float>(dweight), pointer<float>(dscale),
+                                     pointer<float>(dshift), params, threads);
+}
+
 // pieces: (address, bytes) of each.
 std::unique_ptr<cpm::StartedChecksum> start_checksum(const std::vector<std::pair<std::uintptr_t, int64_t>>& pieces,
                                                      int threads) {
@@ -259,10 +279,15 @@ void define_sizes(py::module_& m) {
              named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
              arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0, arg("bf16") = false);
     py::class_<cpm::BatchNorm>(m, "BatchNorm")
-        .def(py::init([](I cells, I channels, double eps, bool relu) {
-                 return cpm::BatchNorm{cells, channels, eps, relu};
+        .def(py::init([](I cells, I channels, double eps, bool relu, I pooled_width) {
+                 return cpm::BatchNorm{cells, channels, eps, relu, pooled_width};
              }),
-             named, arg("cells"), arg("channels"), arg("eps"), arg("relu"));
+             named, arg("cells"), arg("channels"), arg("eps"), arg("relu"), arg("pooled_width") = 0);
+    py::class_<cpm::ConvNormPool>(m, "ConvNormPool")
+        .def(py::init([](I images, I height, I width, I inputs, I outputs, double eps) {
+                 return cpm::ConvNormPool{images, height, width, inputs, outputs, eps};
+             }),
+             named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("eps"));
     using Four = std::array<I, 4>;
     py::class_<cpm::CopyMaps>(m, "CopyMaps")
         .def(py::init([](const Four& sizes, const Four& from_strides, const Four& to_strides) {
@@ -306,6 +331,8 @@ PYBIND11_MODULE(_C, m) {
     m.def("winograd_conv_cpu", &winograd_conv_cpu, no_gil);
     m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
     m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
+    m.def("conv_norm_pool_cpu", &conv_norm_pool_cpu, no_gil);
+    m.def("conv_norm_pool_gradient_cpu", &conv_norm_pool_gradient_cpu, no_gil);
     m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
     py::class_<cpm::Chain>(m, "Chain")
         .def(py::init<>())

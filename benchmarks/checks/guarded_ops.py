@@ -18,6 +18,7 @@ import torch
 from benchmarks.checks.guarded import guarded
 from cpm_fast.ops.batch_norm import batch_norm
 from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.conv_norm_pool import conv_norm_pool
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.ops.many_peaks import many_peaks
@@ -70,6 +71,15 @@ def ops(random: np.random.Generator) -> Iterator[Op]:
     yield (
         lambda x, w, b: batch_norm(x, w, b, 1e-3, relu)[0],
         [draw(images + 1, channels, height + 1, width), draw(channels), draw(channels)],
+    )
+    yield (
+        lambda x, w, b: batch_norm(x, w, b, 1e-3, relu, pool=True)[0],
+        [draw(images + 1, channels, 2 * height, 2 * width), draw(channels), draw(channels)],
+    )
+    first = [draw(outputs, channels, 3, 3), *(draw(outputs) for _ in range(3))]
+    yield (
+        lambda x, w, b, s, t: conv_norm_pool(x, w, b, s, t, 1e-3)[0],
+        [draw(images + 1, channels, 2 * height, 2 * width), *first],
     )
     gradient, out = draw(images, outputs, height, width), draw(images, outputs, height, width)
     adjoint = transform_weight(weight, tile, adjoint=True)

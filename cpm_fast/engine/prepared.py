@@ -21,10 +21,10 @@ from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE
 from cpm_fast.model.walk import TensorWalk
 from cpm_fast.ops import backend
 from cpm_fast.ops.context_conv import context_conv
-from cpm_fast.ops.cuda import mode_of
 from cpm_fast.ops.direct_conv import pack_weight
 from cpm_fast.ops.plans.cpu import WINOGRAD, ConvShape, CpuPlan
 from cpm_fast.ops.plans.cuda import CudaPlan
+from cpm_fast.ops.plans.modes import mode_of
 from cpm_fast.ops.spectral_conv import spectral_conv, transform_weight
 from cpm_fast.ops.winograd_conv import winograd_weight
 from cpm_fast.reference.context_conv import context_conv as direct_conv

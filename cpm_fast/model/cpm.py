@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,14 +16,18 @@ from cpm_fast.model.tensor_file import write_network
 from cpm_fast.model.walk import TensorWalk
 from cpm_fast.ops.batch_norm import batch_norm
 from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.conv_norm_pool import KERNEL as NARROW_KERNEL
+from cpm_fast.ops.conv_norm_pool import conv_norm_pool
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 from cpm_fast.skeleton import Skeleton
 
 LINEAR_INIT_STD = 0.01
+# Up to so many channels a map is computed again rather than read again: the colors of a picture.
+NARROW_CHANNELS = 3
 
 
 class ContextConv(nn.Module):
-    """A same-size convolution with bias, optional batch normalization, and ReLU.
+    """A same-size convolution with bias, optional batch normalization, ReLU, and if asked for a pool of 2 x 2 cells.
 
     Out of training the normalization is folded into weight and bias, so every layer is one `context_conv`.
     """
@@ -38,26 +42,38 @@ class ContextConv(nn.Module):
             init_std = math.sqrt(2.0 / (layer.in_channels * layer.kernel**2)) if he else LINEAR_INIT_STD
         shape = (layer.channels, layer.in_channels, layer.kernel, layer.kernel)
         weight = torch.empty(shape, memory_format=torch.channels_last)
-        self.weight = nn.Parameter(nn.init.normal_(weight, std=init_std))
+        # Drawn in this order since the first version, and kept as the transforms of the CPU read and write it.
+        self.weight = nn.Parameter(nn.init.normal_(weight, std=init_std).contiguous())
         self.bias = nn.Parameter(torch.zeros(layer.channels))
         self.norm = nn.BatchNorm2d(layer.channels) if layer.norm else None
         if self.norm is not None and not layer.relu:
             nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.norm is None:
-            return context_conv(x, self.weight, self.bias, self.relu)
-        if self.training:
-            y = context_conv(x, self.weight, self.bias, False)
-            if y.device.type == "cpu" and y.dtype == torch.float32 and _is_plain(self.norm):
-                return self._normalized(y, self.norm)
-            y = self.norm(y)
-            return F.relu(y, inplace=True) if self.relu else y
-        return context_conv(x, *self.folded(), self.relu)
+    def forward(self, x: torch.Tensor, pool: bool = False) -> torch.Tensor:
+        if self.norm is None or not self.training:
+            y = context_conv(x, *self.folded(), self.relu)
+            return F.max_pool2d(y, 2) if pool else y
+        norm, plain = self.norm, x.device.type == "cpu" and _is_plain(self.norm)
+        if pool and plain and self._is_narrow(x):
+            made = conv_norm_pool(x, self.weight, self.bias, norm.weight, norm.bias, norm.eps)
+            return self._counted(*made, x[:, 0].numel(), norm)
+        y = context_conv(x, self.weight, self.bias, False)
+        if plain and y.dtype == torch.float32:
+            made = batch_norm(y, norm.weight, norm.bias, norm.eps, self.relu, pool)
+            return self._counted(*made, y[:, 0].numel(), norm)
+        y = norm(y)
+        y = F.relu(y, inplace=True) if self.relu else y
+        return F.max_pool2d(y, 2) if pool else y
 
-    def _normalized(self, x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
-        """Apply `norm` and the ReLU to x in one op, and update the running statistics as `norm` does."""
-        y, mean, variance = batch_norm(x, norm.weight, norm.bias, norm.eps, self.relu)
+    def _is_narrow(self, x: torch.Tensor) -> bool:
+        """Return whether `conv_norm_pool` fits this layer and input."""
+        fits = self.relu and self.weight.shape[1] <= NARROW_CHANNELS and self.weight.shape[2] == NARROW_KERNEL
+        return fits and x.dtype == self.weight.dtype == torch.float32 and not x.requires_grad
+
+    def _counted(
+        self, y: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, cells: int, norm: nn.BatchNorm2d
+    ) -> torch.Tensor:
+        """Return y; update the running statistics as `norm` does, from those of a batch with so many cells."""
         mean_now, variance_now = norm.running_mean, norm.running_var
         assert mean_now is not None and variance_now is not None
         with torch.no_grad():
@@ -66,7 +82,6 @@ class ContextConv(nn.Module):
                 norm.num_batches_tracked.add_(1)
                 if momentum is None:
                     momentum = 1.0 / float(norm.num_batches_tracked)
-            cells = x.shape[0] * x.shape[2] * x.shape[3]
             mean_now.lerp_(mean, momentum or 0.0)
             # A single cell has no variance: PyTorch's own estimate would be NaN.
             variance_now.lerp_(variance * (cells / max(cells - 1, 1)), momentum or 0.0)
@@ -191,14 +206,37 @@ class CPM(nn.Module):
 
 
 class _ModelWalk(TensorWalk[Layer]):
-    """A walk over the layers of a model, with dropout while its convolution is in training."""
+    """A walk over the layers of a model, with dropout while its convolution is in training.
+
+    In training a convolution runs with the pool behind it, and makes the pool's map alone.
+    """
 
     def __init__(self, model: CPM) -> None:
         self.model = model
 
+    def over(self, nodes: Iterable[Layer], maps: dict[str, torch.Tensor]) -> None:
+        nodes = list(nodes)
+        for node, pool in zip(nodes, [*nodes[1:], None], strict=True):
+            if pool is not None and node.name not in maps and pool.name not in maps and self._pooled(node, pool):
+                maps[pool.name] = self.model.conv(node.name)(maps[node.inputs[0]], pool=True)
+            else:
+                super().over([node], maps)
+
+    def _pooled(self, node: Layer, pool: Layer) -> bool:
+        """Return whether a node is a convolution in training whose map only this pool of 2 x 2 cells reads."""
+        if node.kind != "conv" or pool.kind != "pool" or pool.inputs != (node.name,) or pool.kernel != 2:
+            return False
+        conv, readers = self.model.conv(node.name), [layer for layer in self.model.layers if node.name in layer.inputs]
+        return conv.training and conv.norm is not None and len(readers) == 1
+
     def conv(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
         convolved: torch.Tensor = self.model.conv(node.name)(x)
         return convolved
+
+    def concat(self, node: Layer, parts: list[torch.Tensor]) -> torch.Tensor:
+        # Cells first: a center map of one channel has no layout of its own, and PyTorch would leave channels_last.
+        cells = [part.to(parts[0].dtype).permute(0, 2, 3, 1) for part in parts]
+        return torch.cat(cells, dim=3).permute(0, 3, 1, 2)
 
     def dropout(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
         training = self.model.conv(node.inputs[0].removesuffix(SUM.format(""))).training

@@ -1,4 +1,4 @@
-"""`batch_norm`: batch normalization of a training step, with the ReLU behind it."""
+"""`batch_norm`: batch normalization of a training step, with the ReLU and the pool behind it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ from cpm_fast.reference.batch_norm import batch_norm as reference_batch_norm
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def batch_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
+def batch_norm(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool, pool: bool = False
+) -> Outputs:
     """Normalize each channel by the mean and variance of the batch, scale, shift, and apply ReLU (Ioffe, Szegedy 2015).
 
-    y = max(0, (x - mean) / sqrt(variance + eps) weight + bias). Differentiable once in x, weight and bias; at 0 the
-    ReLU lets no gradient through, and NaN stays NaN. Mean and variance have no gradient. Any number of threads gives
-    the same bits.
+    y = max(0, (x - mean) / sqrt(variance + eps) weight + bias), and with `pool` the maximum of each window of 2 x 2
+    cells. Differentiable once in x, weight and bias; at 0 the ReLU lets no gradient through, a pool passes it to the
+    first of equal cells, and NaN stays NaN. Mean and variance have no gradient. Any number of threads gives the same
+    bits.
 
     Args:
         x: [N, C, h, w] floating point with at least one cell, any memory format; the fast path works in channels_last.
         weight, bias: [C], dtype and device of x.
         eps: added to the variance, at least 0.
         relu: whether max(0, .) follows.
+        pool: whether the maximum of 2 x 2 cells follows, in the same pass over memory; h and w even.
 
     Returns:
-        y [N, C, h, w], in channels_last on the fast path; mean [C]; variance [C], biased: the mean squared distance.
+        y [N, C, h, w], or [N, C, h/2, w/2] with `pool`, in channels_last on the fast path; mean [C]; variance [C],
+        biased: the mean squared distance.
 
     Raises:
-        ValueError: a shape does not fit, x has no cells, or eps is negative or not finite.
+        ValueError: a shape does not fit, x has no cells, a side is odd before a pool, or eps is negative or not finite.
         TypeError: a tensor is not floating point, or dtypes differ.
         RuntimeError: the tensors are on different devices, or the requested backend is missing.
 
@@ -44,10 +49,12 @@ def batch_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: f
         (torch.Size([2, 3, 8, 8]), True)
     """
     _check(x, weight, bias, eps)
+    if pool:
+        check_even("x", x)
     check_storage(x=x, weight=weight, bias=bias)
-    if not backend.use_fast("batch_norm", x.device.type, _missing(x)):
-        return reference_batch_norm(x, weight, bias, eps, relu)
-    found: Outputs = torch.ops.cpm_fast.batch_norm(x, weight, bias, eps, relu)
+    if not backend.use_fast("batch_norm", x.device.type, missing(x)):
+        return reference_batch_norm(x, weight, bias, eps, relu, pool)
+    found: Outputs = torch.ops.cpm_fast.batch_norm(x, weight, bias, eps, relu, pool)
     return found
 
 
@@ -64,11 +71,22 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
             raise RuntimeError(f"{name} must be on {x.device} as x is, got {tensor.device}")
         if tensor.dtype != x.dtype:
             raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}")
+    check_eps(eps)
+
+
+def check_eps(eps: float) -> None:
+    """Refuse what cannot be added to a variance."""
     if not (math.isfinite(eps) and eps >= 0):
         raise ValueError(f"eps must be a finite number of at least 0, got {eps!r}")
 
 
-def _missing(x: torch.Tensor) -> str | None:
+def check_even(name: str, tensor: torch.Tensor) -> None:
+    """Refuse a map [N, C, h, w] whose cells are not whole windows of 2 x 2."""
+    if tensor.shape[2] % 2 or tensor.shape[3] % 2:
+        raise ValueError(f"{name} must have even h and w before a pool, got {list(tensor.shape)}")
+
+
+def missing(x: torch.Tensor) -> str | None:
     """Return why the fast path cannot take x; None if it can."""
     if x.device.type == "cpu" and x.dtype != torch.float32:
         return f"the native code takes float32, not {x.dtype}"
@@ -77,11 +95,11 @@ def _missing(x: torch.Tensor) -> str | None:
 
 torch.library.define(
     "cpm_fast::batch_norm",
-    "(Tensor x, Tensor weight, Tensor bias, float eps, bool relu) -> (Tensor, Tensor, Tensor)",
+    "(Tensor x, Tensor weight, Tensor bias, float eps, bool relu, bool pool) -> (Tensor, Tensor, Tensor)",
 )
 torch.library.define(
     "cpm_fast::batch_norm_backward",
-    "(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor variance, float eps, bool relu)"
+    "(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor mean, Tensor variance, float eps, bool relu, bool pool)"
     " -> (Tensor, Tensor, Tensor)",
 )
 
@@ -90,9 +108,16 @@ def _like(x: torch.Tensor) -> torch.Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
+def pooled(x: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return memory for a map of half the height and width of x."""
+    shape = (x.shape[0], channels, x.shape[2] // 2, x.shape[3] // 2)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
 @torch.library.register_fake("cpm_fast::batch_norm")
-def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
-    return _like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool, pool: bool) -> Outputs:
+    y = pooled(x, x.shape[1]) if pool else _like(x)
+    return y, x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
 
 
 @torch.library.register_fake("cpm_fast::batch_norm_backward")
@@ -105,24 +130,26 @@ def _fake_backward(
     variance: torch.Tensor,
     eps: float,
     relu: bool,
+    pool: bool,
 ) -> Outputs:
     return _like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
 
 
-def _params(x: torch.Tensor, eps: float, relu: bool) -> Any:
-    cells = x.shape[0] * x.shape[2] * x.shape[3]
-    return backend.native().BatchNorm(cells=cells, channels=x.shape[1], eps=eps, relu=relu)
+def _params(x: torch.Tensor, eps: float, relu: bool, pool: bool) -> Any:
+    cells, width = x.shape[0] * x.shape[2] * x.shape[3], x.shape[3] if pool else 0
+    return backend.native().BatchNorm(cells=cells, channels=x.shape[1], eps=eps, relu=relu, pooled_width=width)
 
 
-def _cells_first(tensor: torch.Tensor) -> torch.Tensor:
+def cells_first(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor with its channels at consecutive places, and cells in their order."""
     cells = tensor.permute(0, 2, 3, 1)
     return cells if cells.is_contiguous() else cells.contiguous()
 
 
-def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool) -> Outputs:
-    y, mean, variance = _fake(x, weight, bias, eps, relu)
-    x, weight, bias = _cells_first(x), weight.contiguous(), bias.contiguous()
+def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool, pool: bool) -> Outputs:
+    y, mean, variance = _fake(x, weight, bias, eps, relu, pool)
+    params = _params(x, eps, relu, pool)
+    x, weight, bias = cells_first(x), weight.contiguous(), bias.contiguous()
     backend.native().batch_norm_cpu(
         address("x", x),
         address("weight", weight),
@@ -130,7 +157,7 @@ def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, 
         address("y", y),
         address("mean", mean),
         address("variance", variance),
-        _params(y, eps, relu),
+        params,
         backend.threads(),
     )
     return y, mean, variance
@@ -145,9 +172,10 @@ def _cpu_backward(
     variance: torch.Tensor,
     eps: float,
     relu: bool,
+    pool: bool,
 ) -> Outputs:
-    dx, dweight, dbias = _fake_backward(dy, x, weight, bias, mean, variance, eps, relu)
-    dy, x = _cells_first(dy), _cells_first(x)
+    dx, dweight, dbias = _fake_backward(dy, x, weight, bias, mean, variance, eps, relu, pool)
+    dy, x = cells_first(dy), cells_first(x)
     vectors = [vector.contiguous() for vector in (weight, bias, mean, variance)]
     backend.native().batch_norm_gradient_cpu(
         address("dy", dy),
@@ -156,22 +184,22 @@ def _cpu_backward(
         address("dx", dx),
         address("dweight", dweight),
         address("dbias", dbias),
-        _params(dx, eps, relu),
+        _params(dx, eps, relu, pool),
         backend.threads(),
     )
     return dx, dweight, dbias
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
-    x, weight, bias, ctx.eps, ctx.relu = inputs
+    x, weight, bias, ctx.eps, ctx.relu, ctx.pool = inputs
     ctx.save_for_backward(x, weight, bias, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _gradients(ctx: Any, dy: torch.Tensor, *_: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-    gradients = torch.ops.cpm_fast.batch_norm_backward(dy, *ctx.saved_tensors, ctx.eps, ctx.relu)
+    gradients = torch.ops.cpm_fast.batch_norm_backward(dy, *ctx.saved_tensors, ctx.eps, ctx.relu, ctx.pool)
     needed = ctx.needs_input_grad[:3]
-    return *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)), None, None
+    return *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)), None, None, None
 
 
 torch.library.impl("cpm_fast::batch_norm", "CPU", _cpu)

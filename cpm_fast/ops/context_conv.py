@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.cuda import DTYPES, capability_of, mode_of
 from cpm_fast.ops.maps import check_weight
 from cpm_fast.ops.memory import check_storage
-from cpm_fast.ops.plans.cpu import PAIR_SIMD, PAIRS, WINOGRAD, ConvShape, CpuPlan, choose_tile
+from cpm_fast.ops.plans.cpu import PAIR_SIMD, WINOGRAD, ConvShape, CpuPlan, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
+from cpm_fast.ops.plans.modes import DTYPES, capability_of, mode_of
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.library import conv_of_weight
 from cpm_fast.ops.winograd_conv import conv_of_weight_once
@@ -20,6 +20,9 @@ from cpm_fast.reference.context_conv import context_conv as reference_context_co
 
 # The plan of arguments of float32.
 FLOAT_PLAN = CpuPlan()
+# The time of PyTorch's own products of bfloat16, compared with the plan's direct form of float32: 1.1 ms per GFLOP of a
+# 3x3 layer of 32 to 144 channels at a batch of 16, forward and back, on two Zen 5 cores.
+PYTORCH_PAIRS = 0.25
 
 
 def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
@@ -110,7 +113,7 @@ def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
     dtype = _dtype(x)
     if dtype == torch.float64 or weight.dtype == torch.float64 or backend.native_missing("cpu") is not None:
         return None
-    return choose_tile(_shape(x, weight), None, PAIRS if _has_products(dtype) else 1.0)
+    return choose_tile(_shape(x, weight), None, PYTORCH_PAIRS if _has_products(dtype) else 1.0)
 
 
 def _has_products(dtype: torch.dtype) -> bool:

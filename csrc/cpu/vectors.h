@@ -37,9 +37,15 @@ CPM_INLINE Number gated(Number value, Number gate) {
 }
 
 // Returns the larger; NaN stays, as in PyTorch's maximum.
-template <typename Vector>
-CPM_INLINE Vector greater(Vector a, Vector b) {
+template <typename Number>
+CPM_INLINE Number greater(Number a, Number b) {
     return ((b > a) | (b != b)) ? b : a;
+}
+
+// Returns `yes` where a and b are equal, and `no` elsewhere.
+template <typename Number>
+CPM_INLINE Number where_equal(Number a, Number b, Number yes, Number no) {
+    return a == b ? yes : no;
 }
 
 #else
@@ -113,12 +119,15 @@ CPM_INLINE PlainVector<N> gated(PlainVector<N> value, PlainVector<N> gate) {
     return each_lane<N>([&](int lane) { return gate.lanes[lane] <= 0.0f ? 0.0f : value.lanes[lane]; });
 }
 
+CPM_INLINE float greater(float a, float b) { return b > a || b != b ? b : a; }
 template <int N>
 CPM_INLINE PlainVector<N> greater(PlainVector<N> a, PlainVector<N> b) {
-    return each_lane<N>([&](int lane) {
-        const float x = a.lanes[lane], y = b.lanes[lane];
-        return y > x || y != y ? y : x;
-    });
+    return each_lane<N>([&](int lane) { return greater(a.lanes[lane], b.lanes[lane]); });
+}
+CPM_INLINE float where_equal(float a, float b, float yes, float no) { return a == b ? yes : no; }
+template <int N>
+CPM_INLINE PlainVector<N> where_equal(PlainVector<N> a, PlainVector<N> b, PlainVector<N> yes, PlainVector<N> no) {
+    return each_lane<N>([&](int lane) { return a.lanes[lane] == b.lanes[lane] ? yes.lanes[lane] : no.lanes[lane]; });
 }
 
 #endif

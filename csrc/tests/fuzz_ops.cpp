@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "cpm/batch_norm.h"
+#include "cpm/conv_norm_pool.h"
 #include "cpm/gaussian_math.h"
 #include "cpm/gaussian_targets.h"
 #include "cpm/many_peaks.h"
@@ -27,6 +28,7 @@ using cpm_test::Generator;
 using cpm_test::real;
 
 using cpm_test::kNan;
+using Floats = std::vector<float>;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Cells of at most 2, through float weights whose magnitudes sum to 1.56.
@@ -245,22 +247,55 @@ void fuzz_winograd_conv(Generator& generator) {
     cpm_test::check_winograd(generator, params, static_cast<int>(between(generator, -1, 3)));
 }
 
-// Any values: no sum may depend on the thread. The comparison is by bits, since NaN is unequal to itself.
-void fuzz_batch_norm(Generator& generator) {
-    const cpm::BatchNorm params{between(generator, 1, 700), between(generator, 0, 40), 1e-5, between(generator, 0, 1) == 1};
-    const auto draw = [&](int64_t count) {
-        std::vector<float> values(static_cast<size_t>(count));
-        for (float& value : values) {
-            const bool odd = between(generator, 0, 999) == 0;
-            value = static_cast<float>(odd ? odd_number(generator) : real(generator, -2.0, 2.0));
-        }
-        return values;
-    };
-    const int64_t cells = params.cells * params.channels;
-    const auto x = draw(cells), dy = draw(cells), weight = draw(params.channels), bias = draw(params.channels);
-    std::vector<float> results[2];
+Floats odd_floats(Generator& generator, int64_t count) {
+    Floats values(static_cast<size_t>(count));
+    for (float& value : values) {
+        const bool odd = between(generator, 0, 999) == 0;
+        value = static_cast<float>(odd ? odd_number(generator) : real(generator, -2.0, 2.0));
+    }
+    return values;
+}
+
+// Compares by bits, since NaN is unequal to itself.
+bool same_bits(const Floats& one, const Floats& other) {
+    const size_t bytes = one.size() * sizeof(float);
+    return one.size() == other.size() && (bytes == 0 || std::memcmp(one.data(), other.data(), bytes) == 0);
+}
+
+// Any values: no sum may depend on the thread.
+void fuzz_conv_norm_pool(Generator& generator) {
+    const cpm::ConvNormPool params{between(generator, 1, 3), 2 * between(generator, 1, 5), 2 * between(generator, 1, 80),
+                                   between(generator, 1, 5), between(generator, 0, 40), 1e-5};
+    const int64_t cells = params.images * params.height * params.width, outputs = params.outputs;
+    const auto x = odd_floats(generator, cells * params.inputs), dy = odd_floats(generator, cells / 4 * outputs);
+    const auto weight = odd_floats(generator, 9 * outputs * params.inputs), bias = odd_floats(generator, outputs);
+    const auto scale = odd_floats(generator, outputs), shift = odd_floats(generator, outputs);
+    Floats results[2];
     for (const int threads : {1, 3}) {
-        std::vector<float> y(x.size()), mean(weight.size()), variance(mean), dx(y), dweight(mean), dbias(mean);
+        Floats y(dy.size()), mean(bias.size()), variance(mean), dweight(weight.size()), dscale(mean), dshift(mean);
+        cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(), mean.data(),
+                                variance.data(), params, threads);
+        cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
+                                         mean.data(), variance.data(), dweight.data(), dscale.data(), dshift.data(),
+                                         params, threads);
+        for (const auto* part : {&y, &mean, &variance, &dweight, &dscale, &dshift}) {
+            results[threads == 1].insert(results[threads == 1].end(), part->begin(), part->end());
+        }
+    }
+    CHECK(same_bits(results[0], results[1]));
+}
+
+// Likewise.
+void fuzz_batch_norm(Generator& generator) {
+    const int64_t width = between(generator, 0, 1) == 1 ? 2 * between(generator, 1, 80) : 0;
+    const int64_t count = width == 0 ? between(generator, 1, 700) : 2 * width * between(generator, 1, 3);
+    const cpm::BatchNorm params{count, between(generator, 0, 40), 1e-5, between(generator, 0, 1) == 1, width};
+    const int64_t cells = params.cells * params.channels;
+    const auto x = odd_floats(generator, cells), dy = odd_floats(generator, width == 0 ? cells : cells / 4);
+    const auto weight = odd_floats(generator, params.channels), bias = odd_floats(generator, params.channels);
+    Floats results[2];
+    for (const int threads : {1, 3}) {
+        Floats y(dy.size()), mean(weight.size()), variance(mean), dx(x.size()), dweight(mean), dbias(mean);
         cpm::batch_norm_cpu(x.data(), weight.data(), bias.data(), y.data(), mean.data(), variance.data(), params, threads);
         cpm::batch_norm_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), mean.data(), variance.data(),
                                      dx.data(), dweight.data(), dbias.data(), params, threads);
@@ -268,8 +303,7 @@ void fuzz_batch_norm(Generator& generator) {
             results[threads == 1].insert(results[threads == 1].end(), part->begin(), part->end());
         }
     }
-    const size_t bytes = results[0].size() * sizeof(float);
-    CHECK(bytes == 0 || std::memcmp(results[0].data(), results[1].data(), bytes) == 0);
+    CHECK(same_bits(results[0], results[1]));
 }
 
 }  // namespace
@@ -285,10 +319,11 @@ int main(int count, char** arguments) {
                                : op == "direct_conv"      ? fuzz_direct_conv
                                : op == "winograd_conv"    ? fuzz_winograd_conv
                                : op == "batch_norm"       ? fuzz_batch_norm
+                               : op == "conv_norm_pool"   ? fuzz_conv_norm_pool
                                                           : nullptr;
     if (fuzz == nullptr) {
         std::fprintf(stderr, "usage: fuzz_ops gaussian_targets|resize_merge|peaks|many_peaks|merge_peaks|"
-                             "spectral_conv|direct_conv|winograd_conv|batch_norm\n");
+                             "spectral_conv|direct_conv|winograd_conv|batch_norm|conv_norm_pool\n");
         return 2;
     }
     const char* seconds = std::getenv("CPM_FAST_FUZZ_SECONDS");

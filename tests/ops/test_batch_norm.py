@@ -65,6 +65,32 @@ def test_gradient_matches_reference(
         assert error(one, right) <= 30 * RELATIVE_ERROR["batch_norm_gradient", torch.float32]
 
 
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "linear"])
+@pytest.mark.parametrize("shape", [(1, 1, 2, 2), (2, 3, 8, 6), (1, 35, 6, 132), (3, 16, 4, 130)], ids=str)
+def test_pool_takes_the_bits_and_the_gradient_of_the_largest(
+    shape: tuple[int, ...], relu: bool, poisoned_memory: None, generator: torch.Generator
+) -> None:
+    inputs = [tensor.requires_grad_() for tensor in inputs_of(shape, generator)]
+    found, *statistics = batch_norm(*inputs, EPS, relu, pool=True)
+    whole, *wanted = batch_norm(*inputs, EPS, relu)
+    pooled = F.max_pool2d(whole, 2)
+    assert torch.equal(found, pooled) and all(map(torch.equal, statistics, wanted))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    dy = torch.randn(found.shape, generator=generator)
+    gradients, rights = (torch.autograd.grad(y, inputs, dy) for y in (found, pooled))
+    for one, right in zip(gradients, rights, strict=True):
+        assert error(one, right.double()) <= 30 * RELATIVE_ERROR["batch_norm_gradient", torch.float32]
+
+
+def test_pool_passes_the_gradient_to_the_first_of_equal_cells() -> None:
+    x = torch.tensor([[1.0, 2.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0]])[None, None].requires_grad_()
+    y = batch_norm(x, torch.ones(1), torch.zeros(1), EPS, True, pool=True)[0]
+    (dx,) = torch.autograd.grad(y, x, torch.tensor([[[[1.0, 0.0]]]]))
+    plain = reference(x, torch.ones(1), torch.zeros(1), EPS, True, True)[0]
+    assert torch.allclose(dx, torch.autograd.grad(plain, x, torch.tensor([[[[1.0, 0.0]]]]))[0], atol=1e-6)
+    assert dx[0, 0, 0, 1] > 0 > dx[0, 0, 1, 0]
+
+
 def test_matches_reference_in_any_layout(generator: torch.Generator) -> None:
     x, weight, bias = inputs_of((2, 24, 16, 20), generator)
     wanted = batch_norm(x, weight, bias, EPS, True)
@@ -78,11 +104,14 @@ def test_matches_reference_in_any_layout(generator: torch.Generator) -> None:
 
 
 def test_any_number_of_threads_gives_the_same_bits(generator: torch.Generator) -> None:
-    inputs = inputs_of((4, 24, 64, 48), generator)
-    found = []
+    inputs = [tensor.requires_grad_() for tensor in inputs_of((4, 24, 64, 48), generator)]
+    found: list[list[torch.Tensor]] = []
     for threads in (1, 2):
         with cpu_threads(threads):
-            found.append(batch_norm(*inputs, EPS, True))
+            found.append([])
+            for pool in (False, True):
+                y, mean, variance = batch_norm(*inputs, EPS, True, pool)
+                found[-1] += [y, mean, variance, *torch.autograd.grad(y.square().sum(), inputs)]
     assert all(map(torch.equal, *found))
 
 
@@ -127,10 +156,26 @@ X, ONE = torch.zeros(2, 3, 4, 4), torch.ones(3)
         ((X.int(), ONE, ONE, EPS, True), TypeError, "x must be floating point, got torch.int32"),
         ((X, ONE.double(), ONE, EPS, True), TypeError, "weight must be torch.float32 as x is"),
         ((X, ONE.to("meta"), ONE, EPS, True), RuntimeError, "weight must be on cpu as x is, got meta"),
+        (
+            (X[:, :, :3], ONE, ONE, EPS, True, True),
+            ValueError,
+            r"x must have even h and w before a pool, got \[2, 3, 3, 4\]",
+        ),
         ((X, ONE, ONE, -1.0, True), ValueError, "eps must be a finite number of at least 0, got -1.0"),
         ((X, ONE, ONE, float("nan"), True), ValueError, "eps must be a finite number"),
     ],
-    ids=["three sides", "no cells", "weight", "bias", "dtype", "dtypes", "devices", "negative eps", "NaN for eps"],
+    ids=[
+        "three sides",
+        "no cells",
+        "weight",
+        "bias",
+        "dtype",
+        "dtypes",
+        "devices",
+        "odd sides",
+        "negative eps",
+        "NaN for eps",
+    ],
 )
 def test_rejects(arguments: tuple, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
@@ -140,7 +185,9 @@ def test_rejects(arguments: tuple, kind: type[Exception], said: str) -> None:
 def test_opcheck(generator: torch.Generator) -> None:
     inputs = inputs_of((2, 5, 6, 7), generator)
     for relu in (True, False):
-        torch.library.opcheck(op, (*(tensor.clone().requires_grad_() for tensor in inputs), EPS, relu))
+        torch.library.opcheck(op, (*(tensor.clone().requires_grad_() for tensor in inputs), EPS, relu, False))
+    inputs = inputs_of((2, 5, 6, 8), generator)
+    torch.library.opcheck(op, (*(tensor.clone().requires_grad_() for tensor in inputs), EPS, True, True))
 
 
 def test_compiles(generator: torch.Generator) -> None:

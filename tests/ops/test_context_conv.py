@@ -12,7 +12,7 @@ import torch
 from cpm_fast.ops import backend
 from cpm_fast.ops import context_conv as ops
 from cpm_fast.ops.context_conv import context_conv
-from cpm_fast.ops.cuda import mode_of
+from cpm_fast.ops.plans.modes import mode_of
 from cpm_fast.reference.context_conv import context_conv as reference
 from support import exact
 from support.cases import CONTEXT_CONV, CONTEXT_CONV_LARGE, RELATIVE_ERROR, ConvCase

@@ -6,7 +6,7 @@ import torch
 
 from cpm_fast.config import MAX_KERNEL
 from cpm_fast.kernels.spectral_plans import padded_channels
-from cpm_fast.ops.cuda import DTYPES
+from cpm_fast.ops.plans.modes import DTYPES
 from cpm_fast.reference.direct_conv import BLOCK
 
 TILES = (16, 20, 22, 24, 32, 36, 48, 54, 64)

@@ -16,9 +16,9 @@ from cpm_fast.kernels.fourier import frequencies
 from cpm_fast.kernels.spectral_plans import padded_channels
 from cpm_fast.ops import backend
 from cpm_fast.ops.bound.chain import BoundLayer, Chain
-from cpm_fast.ops.cuda import capability_of, mode_of
 from cpm_fast.ops.maps import NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.memory import address, optional_address
+from cpm_fast.ops.plans.modes import capability_of, mode_of
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.checks import tile_of
 from cpm_fast.ops.spectral.plain_sums import convolve_directly, weight_of

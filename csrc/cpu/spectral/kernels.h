@@ -216,6 +216,28 @@ struct NormChunk {
     double *first, *second;  // [channels], written by the passes that sum
 };
 
+// Some windows of 2 x 2 cells, side by side, of a batch normalization before a maximum pool, or of its gradient.
+struct NormWindows {
+    const float* x;   // [2 rows, cells, channels]
+    const float* dy;  // [windows, channels], of the gradient
+    float* y;         // written by the passes that write: [windows, channels], or dx like x
+    int64_t windows, channels;
+    int64_t x_pitch, x_row, y_pitch;  // floats from a cell to the next; from a row to the next; from a window to the next
+    bool relu;
+    NormTerms terms;
+    double *first, *second;  // as above
+};
+
+// Two rows of cells of a 3x3 convolution of few inputs, for a block of outputs.
+struct NarrowRows {
+    const float* patch;    // [4 rows, cells + 2, inputs], zeros around the image
+    const float* weights;  // [3 rows, 3 columns, inputs, 16]
+    const float* bias;     // [16]
+    float* map;            // [2 rows, cells, 16]: written, or the gradient in it
+    double* dweight;       // like weights: narrow_gradient adds to it
+    int64_t cells, inputs;
+};
+
 // Complex DFT of one block's vector; `step` in floats from one element to the next. The inverse, unscaled, is the same
 // function with real and imaginary parts swapped on both sides. In place is allowed where the steps are equal.
 using Dft = void (*)(const float* re, const float* im, int64_t step, float* out_re, float* out_im, int64_t out_step);
@@ -244,6 +266,11 @@ struct Kernels {
     void (*norm_write)(const NormChunk&);
     void (*norm_gradient_sums)(const NormChunk&);  // of the gradient, and of its product with x - mean
     void (*norm_gradient_write)(const NormChunk&);
+    void (*norm_pool_write)(const NormWindows&);
+    void (*norm_pool_gradient_sums)(const NormWindows&);
+    void (*norm_pool_gradient_write)(const NormWindows&);
+    void (*narrow_conv)(const NarrowRows&);
+    void (*narrow_gradient)(const NarrowRows&);
     void (*find_ranges)(const Ranges&, int64_t begin, int64_t end);   // tasks: rows of blocks, of all images
     uint64_t (*checksum)(const unsigned char* from, int64_t bytes, uint64_t seed);
 };

@@ -6,7 +6,8 @@
 #include "columns.h"
 #include "direct.h"
 #include "gradient.h"
-#include "norm.h"
+#include "narrow.h"
+#include "norm_pool.h"
 #include "pooled_rows.h"
 #include "product.h"
 #include "range.h"
@@ -23,7 +24,8 @@ constexpr Kernels table(const char* name) {
             {direct_cells<Floats>, direct_cells<Bfloat16>}, {direct_rows<Floats>, direct_rows<Bfloat16>},
             {winograd_read<Floats>, winograd_read<Bfloat16>},
             {winograd_multiply<Floats>, winograd_multiply<Bfloat16>}, winograd_write,
-            norm_sums,  norm_write,   norm_gradient_sums, norm_gradient_write, find_ranges, checksum};
+            norm_sums,  norm_write,   norm_gradient_sums, norm_gradient_write, norm_pool_write,
+            norm_pool_gradient_sums, norm_pool_gradient_write, narrow_conv, narrow_gradient, find_ranges, checksum};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Batch normalization of a training step with its ReLU, and their gradients, in channels_last.
+// Batch normalization of a training step with its ReLU and pool, and their gradients, in channels_last.
 #pragma once
 
 #include <cstdint>
@@ -10,19 +10,21 @@ struct BatchNorm {
     int64_t channels;
     double eps;
     bool relu;
+    int64_t pooled_width = 0;  // w if the maximum over windows of 2 x 2 cells follows; h and w even
 };
 
 // x         [cells, C]
 // weight    [C]; bias [C]
-// y         [cells, C], written: (x - mean) / sqrt(variance + eps) weight + bias, and what ReLU makes of it
+// y         [cells, C], or [cells / 4, C] with a pool, written: (x - mean) / sqrt(variance + eps) weight + bias, and what
+//           ReLU and pool make of it
 // mean      [C], written
 // variance  [C], written: the mean square distance from the mean
 //
-// Any number of threads gives the same bits. Throws std::invalid_argument for no cells.
+// Any number of threads gives the same bits. Throws std::invalid_argument for no cells, or odd sides before a pool.
 void batch_norm_cpu(const float* x, const float* weight, const float* bias, float* y, float* mean, float* variance,
                     const BatchNorm& params, int threads);
 
-// dy        [cells, C]
+// dy        like y
 // x, weight, bias, mean, variance: as above
 // dx        [cells, C], written
 // dweight   [C], written; dbias [C], written

@@ -1,0 +1,20 @@
+"""The first layers of a network in training: convolution, batch normalization, ReLU and a maximum pool."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from cpm_fast.reference.batch_norm import batch_norm
+
+
+def conv_norm_pool(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Correlate x [N, C, h, w] with weight [O, C, 3, 3] and add bias; normalize with scale and shift, ReLU and pool."""
+    return batch_norm(F.conv2d(x, weight, bias, padding=1), scale, shift, eps, relu=True, pool=True)

@@ -1,0 +1,135 @@
+// conv_norm_pool_cpu and its gradient against plain loops in double precision, on any number of threads the same bits.
+
+#include "cpm/conv_norm_pool.h"
+
+#include <cmath>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#include "check.h"
+
+namespace {
+
+using Floats = std::vector<float>;
+
+struct Problem {
+    cpm::ConvNormPool params;
+    Floats x, weight, bias, scale, shift, dy;
+
+    Problem(std::mt19937& generator, const cpm::ConvNormPool& params) : params(params) {
+        std::normal_distribution<float> normal;
+        const auto draw = [&](int64_t count, float around) {
+            Floats values(static_cast<size_t>(count));
+            for (float& value : values) value = around + normal(generator);
+            return values;
+        };
+        const int64_t cells = params.images * params.height * params.width;
+        x = draw(cells * params.inputs, 0.0f);
+        weight = draw(params.outputs * params.inputs * 9, 0.0f);
+        bias = draw(params.outputs, 1.0f);
+        scale = draw(params.outputs, 0.0f);
+        shift = draw(params.outputs, 0.0f);
+        dy = draw(cells / 4 * params.outputs, 0.0f);
+    }
+};
+
+struct Results {
+    Floats y, mean, variance, dweight, dscale, dshift;
+
+    Results(const Problem& given, int threads)
+        : y(given.dy.size(), 7.0f), mean(given.bias.size()), variance(mean), dweight(given.weight.size(), 7.0f),
+          dscale(mean), dshift(mean) {
+        const auto& [params, x, weight, bias, scale, shift, dy] = given;
+        cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(), mean.data(),
+                                variance.data(), params, threads);
+        cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
+                                         mean.data(), variance.data(), dweight.data(), dscale.data(), dshift.data(),
+                                         params, threads);
+    }
+    bool operator==(const Results& other) const {
+        return y == other.y && mean == other.mean && variance == other.variance && dweight == other.dweight &&
+               dscale == other.dscale && dshift == other.dshift;
+    }
+};
+
+bool near(double found, double wanted, double scale) { return std::abs(found - wanted) <= 1e-5 * scale; }
+
+void check_output(const Problem& given, const Results& found, int64_t output) {
+    const auto& [images, height, width, inputs, outputs, eps] = given.params;
+    const int64_t cells = images * height * width;
+    const auto tap = [&, h = height, w = width, n = inputs](int64_t cell, int64_t i) {
+        const int64_t row = cell / w % h + i % 9 / 3 - 1, column = cell % w + i % 3 - 1;
+        if (row < 0 || row >= h || column < 0 || column >= w) return 0.0;
+        return static_cast<double>(given.x[((cell / (h * w) * h + row) * w + column) * n + i / 9]);
+    };
+    std::vector<double> map(static_cast<size_t>(cells), given.bias[output]), gradient(map.size(), 0.0);
+    double mean = 0.0, variance = 0.0;
+    for (int64_t cell = 0; cell < cells; ++cell) {
+        for (int64_t i = 0; i < 9 * inputs; ++i) map[cell] += given.weight[output * 9 * inputs + i] * tap(cell, i);
+        mean += map[cell] / static_cast<double>(cells);
+    }
+    for (const double value : map) variance += (value - mean) * (value - mean) / static_cast<double>(cells);
+    const double deviation = std::sqrt(variance + eps), size = std::sqrt(static_cast<double>(cells)) * 10.0;
+    CHECK(near(found.mean[output], mean, 10.0) && near(found.variance[output], variance, 10.0 + variance));
+    double sum = 0.0, product = 0.0;
+    for (int64_t window = 0; window < cells / 4; ++window) {
+        const int64_t corner = window / (width / 2) * 2 * width + window % (width / 2) * 2;
+        int64_t largest = corner;
+        const auto value = [&](int64_t cell) {
+            return (map[cell] - mean) / deviation * given.scale[output] + given.shift[output];
+        };
+        for (const int64_t cell : {corner + 1, corner + width, corner + width + 1}) {
+            if (value(cell) > value(largest)) largest = cell;
+        }
+        const float y = found.y[window * outputs + output];
+        CHECK(near(y, std::max(value(largest), 0.0), 10.0 + 10.0 / deviation));
+        if (y <= 0.0f) continue;
+        gradient[largest] = given.dy[window * outputs + output];
+        sum += gradient[largest];
+        product += gradient[largest] * (map[largest] - mean) / deviation;
+    }
+    CHECK(near(found.dshift[output], sum, size) && near(found.dscale[output], product, size));
+    for (int64_t i = 0; i < 9 * inputs; ++i) {
+        double wanted = 0.0;
+        for (int64_t cell = 0; cell < cells; ++cell) {
+            const double distance = (map[cell] - mean) / deviation, count = static_cast<double>(cells);
+            const double dx = given.scale[output] / deviation * (gradient[cell] - sum / count - distance * product / count);
+            wanted += dx * tap(cell, i);
+        }
+        CHECK(near(found.dweight[output * 9 * inputs + i], wanted, size * (1.0 + 1.0 / deviation)));
+    }
+}
+
+// Strips have 64 windows, blocks 16 outputs.
+void test_matches_plain_loops() {
+    std::mt19937 generator(3);
+    for (const int64_t inputs : {1, 3, 4}) {
+        for (const int64_t outputs : {1, 8, 16, 24, 33}) {
+            for (const int64_t width : {2, 6, 128, 134}) {
+                const Problem given(generator, {2, width > 100 ? 2 : 8, width, inputs, outputs, 1e-3});
+                const Results found(given, 1);
+                for (int64_t output = 0; output < outputs; ++output) check_output(given, found, output);
+                CHECK(found == Results(given, 2) && found == Results(given, 5));
+            }
+        }
+    }
+}
+
+void test_rejects() {
+    for (const cpm::ConvNormPool& params : {cpm::ConvNormPool{0, 2, 2, 3, 4, 1e-5}, {1, 3, 2, 3, 4, 1e-5},
+                                            {1, 2, 5, 3, 4, 1e-5}, {1, 2, 2, 0, 4, 1e-5}, {1, -2, 2, 3, 4, 1e-5},
+                                            {int64_t{1} << 40, 1 << 12, 1 << 12, 3, 4, 1e-5}, {1, 2, 2, 3, -20, 1e-5}}) {
+        CHECK(cpm_test::throws<std::invalid_argument>([&] {
+            cpm::conv_norm_pool_cpu(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, params, 1);
+        }));
+    }
+}
+
+}  // namespace
+
+int main() {
+    test_matches_plain_loops();
+    test_rejects();
+    return cpm_test::finish();
+}
