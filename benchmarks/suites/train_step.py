@@ -22,6 +22,8 @@ NETWORKS: dict[Level, tuple[tuple[str, int], ...]] = {
     "default": (("compact", 4), ("compact", 16)),
     "full": (("compact", 4), ("compact", 16), ("cpm6", 4)),
 }
+# `cpm-fast train` sets this for itself. A step of PyTorch alone takes as long with it as without.
+IDLE = {"GOMP_SPINCOUNT": "1000"}
 GPU_NETWORKS = (("compact", 32), ("cpm6", 32))
 
 
@@ -34,12 +36,13 @@ def cases(level: Level, crew: Crew, setting: Setting) -> Iterator[Case]:
 def case(name: str, batch: int, level: Level, crew: Crew, setting: Setting) -> Case:
     config = replace(preset(name), init_std=None, dropout=0.0)
     problem = TrainProblem(config, batch, torch.seed() % 2**32, setting)
+    ours, *others = torch_peers(cpm_fast_step, pytorch_step, with_compiler=level == "full")
     height, width = config.input_size
     return crew.case(
         f"training step {name}, {height}x{width}, batch {batch}",
         problem,
         crew.oracle(exact_step, problem),
-        torch_peers(cpm_fast_step, pytorch_step, with_compiler=level == "full"),
+        [replace(ours, environment=IDLE), *others],
         BOUNDS["train-step", setting.precision],
         {"network": name, "size": [height, width]},
     )
