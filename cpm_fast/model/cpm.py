@@ -131,8 +131,8 @@ class CPM(nn.Module):
     def preset(cls, name: str, skeleton: Skeleton | None = None) -> CPM:
         """Make a network by name: "cpm6", "flic" and "vgg" as released, "mmpose" as there.
 
-        Ours, for CPUs: "compact" and "base", and with residual blocks "small" and "large". Finders: "person" as released,
-        and our "finder". All are untrained.
+        Ours, for CPUs: "compact" and "base", and with residual blocks "small" and "large". Finders: "person" as
+        released, and our "finder". All are untrained.
 
         Raises:
             ValueError: no such preset.
