@@ -36,7 +36,7 @@ from cpm_fast.roi import Roi
 from cpm_fast.weights import shared_network
 
 SMALLEST = "compact-lsp"
-WEIGHTS = (SMALLEST, "wide-lsp")
+WEIGHTS = (SMALLEST, "wide-lsp", "base-lsp")
 JPEG_QUALITY = 90
 SIDES = (480, 640)
 # The weights, and (height, width) of the picture.
