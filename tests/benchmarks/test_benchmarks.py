@@ -248,7 +248,7 @@ def threads():
 
 
 def test_the_command_writes_table_json_and_picture(tmp_path, capsys, threads, monkeypatch) -> None:
-    monkeypatch.setattr(train_step, "preset", lambda name: TINY)
+    monkeypatch.setattr(train_step, "config_of", lambda name: TINY)
     monkeypatch.setattr(post, "RESIZE_MERGE_TIMED", post.RESIZE_MERGE_TIMED[:1])
     path = tmp_path / "new" / "results.json"
     given = ["--suite", "train-step", "--suite", "post", "--quick", "--threads", "1", "--json", str(path)]
