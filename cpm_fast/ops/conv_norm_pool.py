@@ -26,7 +26,8 @@ def conv_norm_pool(
     """Apply a same-size 3x3 convolution, `batch_norm` with ReLU, and a pool of 2 x 2 cells.
 
     It equals those ops one after another to rounding. They write and read the largest map of a network again and again;
-    this one computes the map again, in cache, which pays for few inputs such as the colors of a picture.
+    this one computes the map again, in cache, which pays for few inputs such as the colors of a picture. It computes in
+    the dtype of x, under autocast too.
 
     Differentiable once in weight, scale and shift; the gradient of bias is 0, since the mean takes it away. Any number
     of threads gives the same bits.
@@ -60,7 +61,8 @@ def conv_norm_pool(
     if x.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("conv_norm_pool has no gradient in x; context_conv and batch_norm have one")
     if not backend.use_fast("conv_norm_pool", x.device.type, missing(x)):
-        return reference_conv_norm_pool(x, weight, bias, scale, shift, eps)
+        with torch.autocast(x.device.type, enabled=False):
+            return reference_conv_norm_pool(x, weight, bias, scale, shift, eps)
     found: Outputs = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps)
     return found
 
@@ -181,9 +183,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
 
 
 def _gradients(ctx: Any, dy: torch.Tensor, *_: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-    dweight, dscale, dshift = torch.ops.cpm_fast.conv_norm_pool_backward(dy, *ctx.saved_tensors, ctx.eps)
-    bias = ctx.saved_tensors[2]
-    made = (None, dweight, torch.zeros_like(bias), dscale, dshift)
+    # Read once: maps that are computed again for the gradient can be read only once.
+    saved = ctx.saved_tensors
+    dweight, dscale, dshift = torch.ops.cpm_fast.conv_norm_pool_backward(dy, *saved, ctx.eps)
+    made = (None, dweight, torch.zeros_like(saved[2]), dscale, dshift)
     return *(gradient if need else None for gradient, need in zip(made, ctx.needs_input_grad[:5], strict=True)), None
 
 

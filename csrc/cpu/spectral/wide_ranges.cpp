@@ -17,6 +17,8 @@ WideRanges::WideRanges(const float* x, const float* gate, int64_t images, int64_
 }
 
 void WideRanges::find(int64_t begin, int64_t end, int64_t count) {
+    // Without channels there are no tasks either.
+    if (begin == end) return;
     const int64_t tasks = images_ * bands_;
     kernels().find_ranges(job_, tasks * begin / count, tasks * end / count);
 }
