@@ -77,7 +77,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     axes = figure.add_subplot()
     for precision, line in zip(PRECISIONS, ("-", "--"), strict=True):
         axes.plot(results[precision]["steps"], results[precision]["losses"], line, label=precision, linewidth=1.2)
-    axes.set(xlabel="step", ylabel="loss of the last stage", title="One training in two precisions")
+    axes.set(yscale="log", xlabel="step", ylabel="loss of the last stage", title="One training in two precisions")
     axes.legend()
     figure.savefig(path, dpi=120)
 
