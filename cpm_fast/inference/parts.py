@@ -153,7 +153,7 @@ class _Passes:
         self.kept = settings.pyramid.index(1.0) if settings.belief_maps else None
         self.crops: list[tuple[np.ndarray, float]] = []
         self.through: list[_Through] = []
-        # Of the crops that are through, batch by batch, [n, K, P+1, h, w].
+        # Maps of the crops that are through, batch by batch, [n, K, P+1, h, w].
         self.maps: list[torch.Tensor] = []
 
     def add(self, cut: Cut) -> list[Found]:

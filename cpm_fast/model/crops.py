@@ -40,7 +40,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: i
     shrink = reduction_at(math.sqrt(abs(a * d - b * c)))
     reach = CUBIC_REACH * shrink
     corners = [(x - move_x, y - move_y) for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)]
-    # Of the box, in image pixels.
+    # The corners of the box, in image pixels.
     xs, ys = ([row[0] * x + row[1] * y for x, y in corners] for row in _inverse_rows(a, b, c, d))
     low_x, high_x = max(math.floor(min(xs)) - reach, 0), min(math.ceil(max(xs)) + reach + 1, image.shape[1])
     low_y, high_y = max(math.floor(min(ys)) - reach, 0), min(math.ceil(max(ys)) + reach + 1, image.shape[0])

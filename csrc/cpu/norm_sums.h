@@ -59,7 +59,7 @@ private:
     std::vector<double> first_, second_;
 };
 
-// What each channel is multiplied with and what is added to it.
+// The factor and the offset of each channel.
 class NormFactors {
 public:
     NormFactors(int64_t channels, const float* weight, const float* bias, const float* mean, const float* variance,

@@ -132,8 +132,8 @@ Split split_for(const SpectralConv& params, int64_t budget, int threads) {
                      [](const Split& split) { return Layout(split).chunk_floats(split); });
 }
 
-// Where the units that are left once each member has taken as many as the others can be cut into a part for each member,
-// some tiles of all, returns the parts of a unit; else 0. Each part makes the unit's y transforms of weights.
+// Members take equally many whole units. Returns the parts into which each unit that is left is cut, by its tiles, if every
+// member then gets one part; else 0. Each part makes the unit's y transforms of weights.
 int64_t parts_of_units(int team, int64_t units, int64_t tiles) {
     constexpr int64_t kMostParts = 4;
     const int64_t left = units % team;
