@@ -72,10 +72,22 @@ class DirectConv:
     ) -> None: ...
 
 class BatchNorm:
-    def __init__(self, *, cells: int, channels: int, eps: float, relu: bool, pooled_width: int = 0) -> None: ...
+    def __init__(
+        self, *, cells: int, channels: int, eps: float, relu: bool, pooled_width: int = 0, bf16: bool = False
+    ) -> None: ...
 
 class ConvNormPool:
-    def __init__(self, *, images: int, height: int, width: int, inputs: int, outputs: int, eps: float) -> None: ...
+    def __init__(
+        self,
+        *,
+        images: int,
+        height: int,
+        width: int,
+        inputs: int,
+        outputs: int,
+        eps: float,
+        bf16: bool = False,
+    ) -> None: ...
 
 class StartedChecksum:
     def __init__(self, pieces: Sequence[tuple[int, int]], threads: int, /) -> None: ...

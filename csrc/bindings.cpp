@@ -161,16 +161,16 @@ void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& 
 
 void batch_norm_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t y, std::uintptr_t mean,
                     std::uintptr_t variance, const cpm::BatchNorm& params, int threads) {
-    cpm::batch_norm_cpu(pointer<const float>(x), pointer<const float>(weight), pointer<const float>(bias),
-                        pointer<float>(y), pointer<float>(mean), pointer<float>(variance), params, threads);
+    cpm::batch_norm_cpu(pointer<const void>(x), pointer<const float>(weight), pointer<const float>(bias),
+                        pointer<void>(y), pointer<float>(mean), pointer<float>(variance), params, threads);
 }
 
 void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
                              std::uintptr_t mean, std::uintptr_t variance, std::uintptr_t dx, std::uintptr_t dweight,
                              std::uintptr_t dbias, const cpm::BatchNorm& params, int threads) {
-    cpm::batch_norm_gradient_cpu(pointer<const float>(dy), pointer<const float>(x), pointer<const float>(weight),
+    cpm::batch_norm_gradient_cpu(pointer<const void>(dy), pointer<const void>(x), pointer<const float>(weight),
                                  pointer<const float>(bias), pointer<const float>(mean),
-                                 pointer<const float>(variance), pointer<float>(dx), pointer<float>(dweight),
+                                 pointer<const float>(variance), pointer<void>(dx), pointer<float>(dweight),
                                  pointer<float>(dbias), params, threads);
 }
 
@@ -178,7 +178,7 @@ void conv_norm_pool_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t 
                         std::uintptr_t shift, std::uintptr_t y, std::uintptr_t mean, std::uintptr_t variance,
                         const cpm::ConvNormPool& params, int threads) {
     cpm::conv_norm_pool_cpu(pointer<const float>(x), pointer<const float>(weight), pointer<const float>(bias),
-                            pointer<const float>(scale), pointer<const float>(shift), pointer<float>(y),
+                            pointer<const float>(scale), pointer<const float>(shift), pointer<void>(y),
                             pointer<float>(mean), pointer<float>(variance), params, threads);
 }
 
@@ -186,7 +186,7 @@ void conv_norm_pool_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintp
                                  std::uintptr_t scale, std::uintptr_t shift, std::uintptr_t mean,
                                  std::uintptr_t variance, std::uintptr_t dweight, std::uintptr_t dscale,
                                  std::uintptr_t dshift, const cpm::ConvNormPool& params, int threads) {
-    cpm::conv_norm_pool_gradient_cpu(pointer<const float>(dy), pointer<const float>(x), pointer<const float>(weight),
+    cpm::conv_norm_pool_gradient_cpu(pointer<const void>(dy), pointer<const float>(x), pointer<const float>(weight),
                                      pointer<const float>(bias), pointer<const float>(scale),
                                      pointer<const float>(shift), pointer<const float>(mean),
                                      pointer<const float>(variance), pointer<float>(dweight), pointer<float>(dscale),
@@ -279,15 +279,17 @@ void define_sizes(py::module_& m) {
              named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("kernel"),
              arg("x_pitch") = 0, arg("out_pitch") = 0, arg("pool") = 0, arg("pool_padding") = 0, arg("bf16") = false);
     py::class_<cpm::BatchNorm>(m, "BatchNorm")
-        .def(py::init([](I cells, I channels, double eps, bool relu, I pooled_width) {
-                 return cpm::BatchNorm{cells, channels, eps, relu, pooled_width};
+        .def(py::init([](I cells, I channels, double eps, bool relu, I pooled_width, bool bf16) {
+                 return cpm::BatchNorm{cells, channels, eps, relu, pooled_width, bf16};
              }),
-             named, arg("cells"), arg("channels"), arg("eps"), arg("relu"), arg("pooled_width") = 0);
+             named, arg("cells"), arg("channels"), arg("eps"), arg("relu"), arg("pooled_width") = 0,
+             arg("bf16") = false);
     py::class_<cpm::ConvNormPool>(m, "ConvNormPool")
-        .def(py::init([](I images, I height, I width, I inputs, I outputs, double eps) {
-                 return cpm::ConvNormPool{images, height, width, inputs, outputs, eps};
+        .def(py::init([](I images, I height, I width, I inputs, I outputs, double eps, bool bf16) {
+                 return cpm::ConvNormPool{images, height, width, inputs, outputs, eps, bf16};
              }),
-             named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("eps"));
+             named, arg("images"), arg("height"), arg("width"), arg("inputs"), arg("outputs"), arg("eps"),
+             arg("bf16") = false);
     using Four = std::array<I, 4>;
     py::class_<cpm::CopyMaps>(m, "CopyMaps")
         .def(py::init([](const Four& sizes, const Four& from_strides, const Four& to_strides) {

@@ -14,8 +14,8 @@ from cpm_fast.config import STRIDE, NetworkConfig, preset
 from cpm_fast.model.layers import CENTER_MAP, CPM_STAGE_OUTPUT, IMAGE, SUM, Layer, network_layers
 from cpm_fast.model.tensor_file import write_network
 from cpm_fast.model.walk import TensorWalk
-from cpm_fast.ops.batch_norm import batch_norm
-from cpm_fast.ops.context_conv import context_conv
+from cpm_fast.ops.batch_norm import MAP_TYPES, batch_norm
+from cpm_fast.ops.context_conv import context_conv, transforms
 from cpm_fast.ops.conv_norm_pool import KERNEL as NARROW_KERNEL
 from cpm_fast.ops.conv_norm_pool import conv_norm_pool
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
@@ -57,13 +57,20 @@ class ContextConv(nn.Module):
         if pool and plain and self._is_narrow(x):
             made = conv_norm_pool(x, self.weight, self.bias, norm.weight, norm.bias, norm.eps)
             return self._counted(*made, x[:, 0].numel(), norm)
-        y = context_conv(x, self.weight, self.bias, False)
-        if plain and y.dtype == torch.float32:
+        y = self._convolved(x)
+        if plain and y.dtype in MAP_TYPES and norm.weight.dtype == torch.float32:
             made = batch_norm(y, norm.weight, norm.bias, norm.eps, self.relu, pool)
             return self._counted(*made, y[:, 0].numel(), norm)
         y = norm(y)
         y = F.relu(y, inplace=True) if self.relu else y
         return F.max_pool2d(y, 2) if pool else y
+
+    def _convolved(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution alone, under autocast in float32 where it would be widened anyway."""
+        if not transforms(x, self.weight):
+            return context_conv(x, self.weight, self.bias, False)
+        with torch.autocast(x.device.type, enabled=False):
+            return context_conv(x.float(), self.weight, self.bias, False)
 
     def _is_narrow(self, x: torch.Tensor) -> bool:
         """Return whether `conv_norm_pool` fits this layer and input."""

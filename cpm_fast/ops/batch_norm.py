@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from cpm_fast.ops import backend
+from cpm_fast.ops.maps import out_shape
 from cpm_fast.ops.memory import address, check_storage
 from cpm_fast.ops.registration import refuse_gradient
+from cpm_fast.ops.spectral.checks import dtype_names
 from cpm_fast.reference.batch_norm import batch_norm as reference_batch_norm
 
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+# The pool's cells per side.
+WINDOW = 2
+# Of maps that the native code reads and writes; everything else is float32.
+MAP_TYPES = (torch.float32, torch.bfloat16)
 
 
 def batch_norm(
@@ -25,20 +32,23 @@ def batch_norm(
     first of equal cells, and NaN stays NaN. Mean and variance have no gradient. Any number of threads gives the same
     bits.
 
+    Arithmetic and sums are of the dtype of weight. Beside a weight of float32, x may be a map of 16 bits, and so are y
+    and its gradients then, each rounded once.
+
     Args:
         x: [N, C, h, w] floating point with at least one cell, any memory format; the fast path works in channels_last.
-        weight, bias: [C], dtype and device of x.
+        weight, bias: [C], of the dtype of x, or float32 for x of 16 bits; device of x.
         eps: added to the variance, at least 0.
         relu: whether max(0, .) follows.
         pool: whether the maximum of 2 x 2 cells follows, in the same pass over memory; h and w even.
 
     Returns:
-        y [N, C, h, w], or [N, C, h/2, w/2] with `pool`, in channels_last on the fast path; mean [C]; variance [C],
-        biased: the mean squared distance.
+        y [N, C, h, w], or [N, C, h/2, w/2] with `pool`, dtype of x, in channels_last on the fast path; mean [C];
+        variance [C], biased: the mean squared distance; both of the dtype of weight.
 
     Raises:
         ValueError: a shape does not fit, x has no cells, a side is odd before a pool, or eps is negative or not finite.
-        TypeError: a tensor is not floating point, or dtypes differ.
+        TypeError: a tensor is not floating point, or a dtype does not fit.
         RuntimeError: the tensors are on different devices, or the requested backend is missing.
 
     Examples:
@@ -52,7 +62,7 @@ def batch_norm(
     if pool:
         check_even("x", x)
     check_storage(x=x, weight=weight, bias=bias)
-    if not backend.use_fast("batch_norm", x.device.type, missing(x)):
+    if not backend.use_fast("batch_norm", x.device.type, missing(x, weight)):
         return reference_batch_norm(x, weight, bias, eps, relu, pool)
     found: Outputs = torch.ops.cpm_fast.batch_norm(x, weight, bias, eps, relu, pool)
     return found
@@ -69,8 +79,10 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
             raise TypeError(f"{name} must be floating point, got {tensor.dtype}")
         if tensor.device != x.device:
             raise RuntimeError(f"{name} must be on {x.device} as x is, got {tensor.device}")
-        if tensor.dtype != x.dtype:
-            raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}")
+    if weight.dtype != x.dtype and not (weight.dtype == torch.float32 and x.dtype.itemsize == 2):
+        raise TypeError(f"weight must be {x.dtype} as x is, or float32 for x of 16 bits, got {weight.dtype}")
+    if bias.dtype != weight.dtype:
+        raise TypeError(f"bias must be {weight.dtype} as weight is, got {bias.dtype}")
     check_eps(eps)
 
 
@@ -86,10 +98,10 @@ def check_even(name: str, tensor: torch.Tensor) -> None:
         raise ValueError(f"{name} must have even h and w before a pool, got {list(tensor.shape)}")
 
 
-def missing(x: torch.Tensor) -> str | None:
-    """Return why the fast path cannot take x; None if it can."""
-    if x.device.type == "cpu" and x.dtype != torch.float32:
-        return f"the native code takes float32, not {x.dtype}"
+def missing(x: torch.Tensor, weight: torch.Tensor) -> str | None:
+    """Return why the fast path cannot take a map and a weight; None if it can."""
+    if x.device.type == "cpu" and (x.dtype not in MAP_TYPES or weight.dtype != torch.float32):
+        return f"the native code takes {dtype_names(MAP_TYPES)} with float32 weights, not {x.dtype} with {weight.dtype}"
     return backend.native_missing("cpu") if x.device.type in ("cpu", "meta") else f"there is none for {x.device.type}"
 
 
@@ -104,20 +116,15 @@ torch.library.define(
 )
 
 
-def _like(x: torch.Tensor) -> torch.Tensor:
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-
-
-def pooled(x: torch.Tensor, channels: int) -> torch.Tensor:
-    """Return memory for a map of half the height and width of x."""
-    shape = (x.shape[0], channels, x.shape[2] // 2, x.shape[3] // 2)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+def new_map(shape: tuple[int, ...], x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return memory for a map beside x."""
+    return torch.empty(shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
 
 
 @torch.library.register_fake("cpm_fast::batch_norm")
 def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool, pool: bool) -> Outputs:
-    y = pooled(x, x.shape[1]) if pool else _like(x)
-    return y, x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    y = new_map(out_shape(x, x.shape[1], WINDOW if pool else 0), x, x.dtype)
+    return y, weight.new_empty(x.shape[1]), weight.new_empty(x.shape[1])
 
 
 @torch.library.register_fake("cpm_fast::batch_norm_backward")
@@ -132,12 +139,14 @@ def _fake_backward(
     relu: bool,
     pool: bool,
 ) -> Outputs:
-    return _like(x), x.new_empty(x.shape[1]), x.new_empty(x.shape[1])
+    return new_map(tuple(x.shape), x, x.dtype), weight.new_empty(x.shape[1]), weight.new_empty(x.shape[1])
 
 
 def _params(x: torch.Tensor, eps: float, relu: bool, pool: bool) -> Any:
     cells, width = x.shape[0] * x.shape[2] * x.shape[3], x.shape[3] if pool else 0
-    return backend.native().BatchNorm(cells=cells, channels=x.shape[1], eps=eps, relu=relu, pooled_width=width)
+    return backend.native().BatchNorm(
+        cells=cells, channels=x.shape[1], eps=eps, relu=relu, pooled_width=width, bf16=x.dtype == torch.bfloat16
+    )
 
 
 def cells_first(tensor: torch.Tensor) -> torch.Tensor:
@@ -146,21 +155,25 @@ def cells_first(tensor: torch.Tensor) -> torch.Tensor:
     return cells if cells.is_contiguous() else cells.contiguous()
 
 
+def check_gradient(dy: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Refuse a gradient that does not fit y, which autograd would not pass, but a direct call of `torch.ops` may."""
+    if dy.shape != shape:
+        raise ValueError(f"dy must be {list(shape)} as y is, got {list(dy.shape)}")
+    if dy.dtype != dtype:
+        raise TypeError(f"dy must be {dtype} as y is, got {dy.dtype}")
+
+
+def run_native(function: str, given: Sequence[torch.Tensor], made: Outputs, params: Any) -> None:
+    """Call a native function that reads dense tensors in this order and writes others."""
+    addresses = [*(address("an argument", each) for each in given), *(address("a result", each) for each in made)]
+    getattr(backend.native(), function)(*addresses, params, backend.threads())
+
+
 def _cpu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, relu: bool, pool: bool) -> Outputs:
-    y, mean, variance = _fake(x, weight, bias, eps, relu, pool)
-    params = _params(x, eps, relu, pool)
-    x, weight, bias = cells_first(x), weight.contiguous(), bias.contiguous()
-    backend.native().batch_norm_cpu(
-        address("x", x),
-        address("weight", weight),
-        address("bias", bias),
-        address("y", y),
-        address("mean", mean),
-        address("variance", variance),
-        params,
-        backend.threads(),
-    )
-    return y, mean, variance
+    made = _fake(x, weight, bias, eps, relu, pool)
+    given = [cells_first(x), weight.contiguous(), bias.contiguous()]
+    run_native("batch_norm_cpu", given, made, _params(x, eps, relu, pool))
+    return made
 
 
 def _cpu_backward(
@@ -174,20 +187,12 @@ def _cpu_backward(
     relu: bool,
     pool: bool,
 ) -> Outputs:
-    dx, dweight, dbias = _fake_backward(dy, x, weight, bias, mean, variance, eps, relu, pool)
-    dy, x = cells_first(dy), cells_first(x)
-    vectors = [vector.contiguous() for vector in (weight, bias, mean, variance)]
-    backend.native().batch_norm_gradient_cpu(
-        address("dy", dy),
-        address("x", x),
-        *(address("a vector", vector) for vector in vectors),
-        address("dx", dx),
-        address("dweight", dweight),
-        address("dbias", dbias),
-        _params(dx, eps, relu, pool),
-        backend.threads(),
-    )
-    return dx, dweight, dbias
+    check_gradient(dy, out_shape(x, x.shape[1], WINDOW if pool else 0), x.dtype)
+    made = _fake_backward(dy, x, weight, bias, mean, variance, eps, relu, pool)
+    vectors = (vector.contiguous() for vector in (weight, bias, mean, variance))
+    given = [cells_first(dy), cells_first(x), *vectors]
+    run_native("batch_norm_gradient_cpu", given, made, _params(x, eps, relu, pool))
+    return made
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:

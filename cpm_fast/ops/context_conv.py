@@ -116,6 +116,15 @@ def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
     return choose_tile(_shape(x, weight), None, PYTORCH_PAIRS if _has_products(dtype) else 1.0)
 
 
+def transforms(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Return whether autocast would round arguments on the CPU that the op then transforms in float32.
+
+    A caller that goes on in float32 leaves autocast for such a layer: it saves the conversions, and the rounding.
+    """
+    cast = x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    return cast and {x.dtype, weight.dtype} <= {torch.float32, _dtype(x)} and _tile(x, weight) is not None
+
+
 def _has_products(dtype: torch.dtype) -> bool:
     """Return whether this processor multiplies numbers of a 16-bit type."""
     return dtype == torch.bfloat16 and PAIR_SIMD in backend.native().simd_choices().split()

@@ -7,8 +7,19 @@ from typing import Any
 import torch
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.batch_norm import Outputs, cells_first, check_eps, check_even, missing, pooled
-from cpm_fast.ops.memory import address, check_storage
+from cpm_fast.ops.batch_norm import (
+    WINDOW,
+    Outputs,
+    cells_first,
+    check_eps,
+    check_even,
+    check_gradient,
+    missing,
+    new_map,
+    run_native,
+)
+from cpm_fast.ops.maps import out_shape
+from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.reference.conv_norm_pool import conv_norm_pool as reference_conv_norm_pool
 
@@ -27,7 +38,7 @@ def conv_norm_pool(
 
     It equals those ops one after another to rounding. They write and read the largest map of a network again and again;
     this one computes the map again, in cache, which pays for few inputs such as the colors of a picture. It computes in
-    the dtype of x, under autocast too.
+    the dtype of x, under autocast too; under autocast to bfloat16, y of float32 arguments is rounded to it in the end.
 
     Differentiable once in weight, scale and shift; the gradient of bias is 0, since the mean takes it away. Any number
     of threads gives the same bits.
@@ -60,11 +71,19 @@ def conv_norm_pool(
     check_storage(x=x, weight=weight, bias=bias, scale=scale, shift=shift)
     if x.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("conv_norm_pool has no gradient in x; context_conv and batch_norm have one")
-    if not backend.use_fast("conv_norm_pool", x.device.type, missing(x)):
+    dtype = _rounded(x)
+    if not backend.use_fast("conv_norm_pool", x.device.type, missing(x, weight)):
         with torch.autocast(x.device.type, enabled=False):
-            return reference_conv_norm_pool(x, weight, bias, scale, shift, eps)
-    found: Outputs = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps)
+            return reference_conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
+    found: Outputs = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
     return found
+
+
+def _rounded(x: torch.Tensor) -> torch.dtype:
+    """Return the dtype of y."""
+    kind = x.device.type
+    cast = x.dtype == torch.float32 and torch.is_autocast_enabled(kind)
+    return torch.bfloat16 if cast and torch.get_autocast_dtype(kind) == torch.bfloat16 else x.dtype
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, **vectors: torch.Tensor) -> None:
@@ -88,12 +107,13 @@ def _check(x: torch.Tensor, weight: torch.Tensor, **vectors: torch.Tensor) -> No
 
 torch.library.define(
     "cpm_fast::conv_norm_pool",
-    "(Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, float eps) -> (Tensor, Tensor, Tensor)",
+    "(Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, float eps, ScalarType dtype)"
+    " -> (Tensor, Tensor, Tensor)",
 )
 torch.library.define(
     "cpm_fast::conv_norm_pool_backward",
     "(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, Tensor mean, Tensor variance,"
-    " float eps) -> (Tensor, Tensor, Tensor)",
+    " float eps, ScalarType dtype) -> (Tensor, Tensor, Tensor)",
 )
 
 
@@ -105,9 +125,10 @@ def _fake(
     scale: torch.Tensor,
     shift: torch.Tensor,
     eps: float,
+    dtype: torch.dtype,
 ) -> Outputs:
     outputs = weight.shape[0]
-    return pooled(x, outputs), x.new_empty(outputs), x.new_empty(outputs)
+    return new_map(out_shape(x, outputs, WINDOW), x, dtype), x.new_empty(outputs), x.new_empty(outputs)
 
 
 @torch.library.register_fake("cpm_fast::conv_norm_pool_backward")
@@ -121,14 +142,21 @@ def _fake_backward(
     mean: torch.Tensor,
     variance: torch.Tensor,
     eps: float,
+    dtype: torch.dtype,
 ) -> Outputs:
     return x.new_empty(weight.shape), torch.empty_like(scale), torch.empty_like(shift)
 
 
-def _params(x: torch.Tensor, weight: torch.Tensor, eps: float) -> Any:
+def _params(x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> Any:
     images, inputs, height, width = x.shape
     return backend.native().ConvNormPool(
-        images=images, height=height, width=width, inputs=inputs, outputs=weight.shape[0], eps=eps
+        images=images,
+        height=height,
+        width=width,
+        inputs=inputs,
+        outputs=weight.shape[0],
+        eps=eps,
+        bf16=dtype == torch.bfloat16,
     )
 
 
@@ -139,18 +167,12 @@ def _cpu(
     scale: torch.Tensor,
     shift: torch.Tensor,
     eps: float,
+    dtype: torch.dtype,
 ) -> Outputs:
-    y, mean, variance = _fake(x, weight, bias, scale, shift, eps)
+    made = _fake(x, weight, bias, scale, shift, eps, dtype)
     given = [cells_first(x), *(tensor.contiguous() for tensor in (weight, bias, scale, shift))]
-    backend.native().conv_norm_pool_cpu(
-        *(address("an argument", tensor) for tensor in given),
-        address("y", y),
-        address("mean", mean),
-        address("variance", variance),
-        _params(x, weight, eps),
-        backend.threads(),
-    )
-    return y, mean, variance
+    run_native("conv_norm_pool_cpu", given, made, _params(x, weight, eps, dtype))
+    return made
 
 
 def _cpu_backward(
@@ -163,21 +185,18 @@ def _cpu_backward(
     mean: torch.Tensor,
     variance: torch.Tensor,
     eps: float,
+    dtype: torch.dtype,
 ) -> Outputs:
-    made = _fake_backward(dy, x, weight, bias, scale, shift, mean, variance, eps)
+    check_gradient(dy, out_shape(x, weight.shape[0], WINDOW), dtype)
+    made = _fake_backward(dy, x, weight, bias, scale, shift, mean, variance, eps, dtype)
     vectors = (tensor.contiguous() for tensor in (weight, bias, scale, shift, mean, variance))
     given = [cells_first(dy), cells_first(x), *vectors]
-    backend.native().conv_norm_pool_gradient_cpu(
-        *(address("an argument", tensor) for tensor in given),
-        *(address("a gradient", tensor) for tensor in made),
-        _params(x, weight, eps),
-        backend.threads(),
-    )
+    run_native("conv_norm_pool_gradient_cpu", given, made, _params(x, weight, eps, dtype))
     return made
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
-    *tensors, ctx.eps = inputs
+    *tensors, ctx.eps, ctx.dtype = inputs
     ctx.save_for_backward(*tensors, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
 
@@ -185,9 +204,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
 def _gradients(ctx: Any, dy: torch.Tensor, *_: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
     # Read once: maps that are computed again for the gradient can be read only once.
     saved = ctx.saved_tensors
-    dweight, dscale, dshift = torch.ops.cpm_fast.conv_norm_pool_backward(dy, *saved, ctx.eps)
+    dweight, dscale, dshift = torch.ops.cpm_fast.conv_norm_pool_backward(dy, *saved, ctx.eps, ctx.dtype)
     made = (None, dweight, torch.zeros_like(saved[2]), dscale, dshift)
-    return *(gradient if need else None for gradient, need in zip(made, ctx.needs_input_grad[:5], strict=True)), None
+    needed = ctx.needs_input_grad[:5]
+    return *(gradient if need else None for gradient, need in zip(made, needed, strict=True)), None, None
 
 
 torch.library.impl("cpm_fast::conv_norm_pool", "CPU", _cpu)

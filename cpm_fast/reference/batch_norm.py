@@ -11,11 +11,13 @@ def batch_norm(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Normalize x [N, C, h, w], scale by weight [C], shift by bias [C], then ReLU, then the maximum of 2 x 2 cells.
 
-    Return mean and variance [C] too.
+    Compute in the dtype of weight, and round the result to that of x. Return mean and variance [C] too.
     """
-    mean = x.mean((0, 2, 3))
-    variance = x.var((0, 2, 3), correction=0)
+    values = x.to(weight.dtype)
+    mean = values.mean((0, 2, 3))
+    variance = values.var((0, 2, 3), correction=0)
     factor = weight / torch.sqrt(variance + eps)
-    y = (x - mean[:, None, None]) * factor[:, None, None] + bias[:, None, None]  # [N, C, h, w]
+    y = (values - mean[:, None, None]) * factor[:, None, None] + bias[:, None, None]  # [N, C, h, w]
     y = F.relu(y) if relu else y
-    return F.max_pool2d(y, 2) if pool else y, mean.detach(), variance.detach()
+    y = F.max_pool2d(y, 2) if pool else y
+    return y.to(x.dtype), mean.detach(), variance.detach()

@@ -15,6 +15,11 @@ def conv_norm_pool(
     scale: torch.Tensor,
     shift: torch.Tensor,
     eps: float,
+    dtype: torch.dtype | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Correlate x [N, C, h, w] with weight [O, C, 3, 3] and add bias; normalize with scale and shift, ReLU and pool."""
-    return batch_norm(F.conv2d(x, weight, bias, padding=1), scale, shift, eps, relu=True, pool=True)
+    """Correlate x [N, C, h, w] with weight [O, C, 3, 3] and add bias; normalize with scale and shift, ReLU and pool.
+
+    Round the result to dtype; None is that of x.
+    """
+    y, mean, variance = batch_norm(F.conv2d(x, weight, bias, padding=1), scale, shift, eps, relu=True, pool=True)
+    return y.to(x.dtype if dtype is None else dtype), mean, variance

@@ -51,6 +51,10 @@ void check(const BatchNorm& params) {
     }
 }
 
+spectral::NormMaps maps_of(const BatchNorm& params) {
+    return params.bf16 ? spectral::kBfloat16Maps : spectral::kFloatMaps;
+}
+
 // A row is all cells, as no chunk has to end with a row of the map.
 Cut cells_of(const BatchNorm& params) { return {params.cells, params.cells, kChunk}; }
 Cut windows_of(const BatchNorm& params) { return {params.cells / 4, params.pooled_width / 2, kWindows}; }
@@ -63,35 +67,37 @@ void each_chunk(const Cut& cut, int threads, const Run& run) {
 }
 
 // Calls run for all chunks of x and, for the gradient, dy; the output goes to y.
-void run_cells(const BatchNorm& params, void (*run)(const spectral::NormChunk&), const float* x, const float* dy,
-               float* y, const spectral::NormTerms& terms, NormSums* sums, int threads) {
+void run_cells(const BatchNorm& params, void (*const (&run)[2])(const spectral::NormChunk&), const void* x,
+               const void* dy, void* y, const spectral::NormTerms& terms, NormSums* sums, int threads) {
     const Cut cut = cells_of(params);
     each_chunk(cut, threads, [&](int64_t chunk) {
         const int64_t at = cut.first(chunk) * params.channels;
-        run({x + at, dy == nullptr ? nullptr : dy + at, y == nullptr ? nullptr : y + at, cut.cells(chunk),
-             params.channels, params.relu, terms, sums == nullptr ? nullptr : sums->first(chunk),
-             sums == nullptr ? nullptr : sums->second(chunk)});
+        run[maps_of(params)]({value_at(x, at, params.bf16), value_at(dy, at, params.bf16), value_at(y, at, params.bf16),
+                              cut.cells(chunk), params.channels, params.relu, terms,
+                              sums == nullptr ? nullptr : sums->first(chunk),
+                              sums == nullptr ? nullptr : sums->second(chunk)});
     });
 }
 
 // Likewise for all windows. The output goes to `pooled`, or to dx.
-void run_windows(const BatchNorm& params, void (*run)(const spectral::NormWindows&), const float* x, const float* dy,
-                 float* pooled, float* dx, const spectral::NormTerms& terms, NormSums* sums, int threads) {
+void run_windows(const BatchNorm& params, void (*const (&run)[3])(const spectral::NormWindows&), const void* x,
+                 const void* dy, void* pooled, void* dx, const spectral::NormTerms& terms, NormSums* sums, int threads) {
     const Cut cut = windows_of(params);
     const int64_t row = params.pooled_width * params.channels;
     each_chunk(cut, threads, [&](int64_t chunk) {
         const int64_t window = cut.first(chunk), at = window * params.channels;
         const int64_t cell = window / cut.across * 2 * row + window % cut.across * 2 * params.channels;
-        float* y = pooled != nullptr ? pooled + at : dx != nullptr ? dx + cell : nullptr;
-        run({x + cell, dy == nullptr ? nullptr : dy + at, y, cut.cells(chunk), params.channels, params.channels, row,
-             params.channels, params.relu, terms, sums == nullptr ? nullptr : sums->first(chunk),
-             sums == nullptr ? nullptr : sums->second(chunk)});
+        void* y = pooled != nullptr ? value_at(pooled, at, params.bf16) : value_at(dx, cell, params.bf16);
+        run[maps_of(params)]({value_at(x, cell, params.bf16), value_at(dy, at, params.bf16), y, cut.cells(chunk),
+                              params.channels, params.channels, row, params.channels, params.relu, terms,
+                              sums == nullptr ? nullptr : sums->first(chunk),
+                              sums == nullptr ? nullptr : sums->second(chunk)});
     });
 }
 
 }  // namespace
 
-void batch_norm_cpu(const float* x, const float* weight, const float* bias, float* y, float* mean, float* variance,
+void batch_norm_cpu(const void* x, const float* weight, const float* bias, void* y, float* mean, float* variance,
                     const BatchNorm& params, int threads) {
     check(params);
     const Cut cut = cells_of(params);
@@ -106,8 +112,8 @@ void batch_norm_cpu(const float* x, const float* weight, const float* bias, floa
     }
 }
 
-void batch_norm_gradient_cpu(const float* dy, const float* x, const float* weight, const float* bias, const float* mean,
-                             const float* variance, float* dx, float* dweight, float* dbias, const BatchNorm& params,
+void batch_norm_gradient_cpu(const void* dy, const void* x, const float* weight, const float* bias, const float* mean,
+                             const float* variance, void* dx, float* dweight, float* dbias, const BatchNorm& params,
                              int threads) {
     check(params);
     NormFactors factors(params.channels, weight, bias, mean, variance, params.eps);

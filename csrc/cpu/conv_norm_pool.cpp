@@ -42,6 +42,10 @@ void check(const ConvNormPool& params) {
     element_count({params.outputs + kBlock, 9, params.inputs, kParts, bytes});
 }
 
+spectral::NormMaps maps_of(const ConvNormPool& params) {
+    return params.bf16 ? spectral::kRoundedMaps : spectral::kFloatMaps;
+}
+
 // The strips of all images, row by row.
 struct Strips {
     const ConvNormPool& params;
@@ -154,24 +158,24 @@ void each_block(const Strips& strips, const float* x, const Packed& packed, int 
 }  // namespace
 
 void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                        float* y, float* mean, float* variance, const ConvNormPool& params, int threads) {
+                        void* y, float* mean, float* variance, const ConvNormPool& params, int threads) {
     check(params);
     const Strips strips(params);
     const Packed packed(strips, weight, bias);
     NormSums sums(strips.count, strips.blocks * kBlock);
     each_block(strips, x, packed, threads, [&](int64_t, int64_t strip, int64_t block, int64_t, Strip& memory) {
-        kernels().norm_sums(memory.chunk(sums, strip, block));
+        kernels().norm_sums[spectral::kFloatMaps](memory.chunk(sums, strip, block));
     });
     sums.moments(params.outputs, [&](int64_t strip) { return 4 * strips.windows(strip); }, mean, variance);
     const NormFactors factors(params.outputs, scale, shift, mean, variance, params.eps);
     each_block(strips, x, packed, threads, [&](int64_t, int64_t, int64_t block, int64_t at, Strip& memory) {
         spectral::NormWindows windows = memory.windows(block, factors);
-        windows.y = y + at;
-        kernels().norm_pool_write(windows);
+        windows.y = value_at(y, at, params.bf16);
+        kernels().norm_pool_write[maps_of(params)](windows);
     });
 }
 
-void conv_norm_pool_gradient_cpu(const float* dy, const float* x, const float* weight, const float* bias,
+void conv_norm_pool_gradient_cpu(const void* dy, const float* x, const float* weight, const float* bias,
                                  const float* scale, const float* shift, const float* mean, const float* variance,
                                  float* dweight, float* dscale, float* dshift, const ConvNormPool& params, int threads) {
     check(params);
@@ -181,18 +185,18 @@ void conv_norm_pool_gradient_cpu(const float* dy, const float* x, const float* w
     NormSums sums(strips.count, strips.blocks * kBlock);
     each_block(strips, x, packed, threads, [&](int64_t, int64_t strip, int64_t block, int64_t at, Strip& memory) {
         spectral::NormWindows windows = memory.windows(block, factors);
-        windows.dy = dy + at;
+        windows.dy = value_at(dy, at, params.bf16);
         windows.first = sums.first(strip) + block * kBlock;
         windows.second = sums.second(strip) + block * kBlock;
-        kernels().norm_pool_gradient_sums(windows);
+        kernels().norm_pool_gradient_sums[maps_of(params)](windows);
     });
     factors.take_gradient(sums, params.images * params.height * params.width, dscale, dshift);
     std::vector<double> parts(static_cast<size_t>(kParts) * packed.weights.size());
     each_block(strips, x, packed, threads, [&](int64_t part, int64_t, int64_t block, int64_t at, Strip& memory) {
         spectral::NormWindows windows = memory.windows(block, factors);
-        windows.dy = dy + at;
+        windows.dy = value_at(dy, at, params.bf16);
         windows.y = memory.gradient();
-        kernels().norm_pool_gradient_write(windows);
+        kernels().norm_pool_gradient_write[maps_of(params)](windows);
         memory.add_gradient(parts.data() + part * packed.weights.size() + block * strips.taps * kBlock);
     });
     for (int64_t output = 0; output < params.outputs; ++output) {

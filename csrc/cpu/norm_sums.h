@@ -1,5 +1,5 @@
 // The sums of a batch normalization, which are made chunk by chunk: chunks are added in their order, in double precision,
-// so that any number of threads gives the same bits.
+// so that any number of threads gives the same bits. Also the factors and places in maps that follow.
 #pragma once
 
 #include <algorithm>
@@ -58,6 +58,15 @@ private:
     int64_t chunks_, channels_;
     std::vector<double> first_, second_;
 };
+
+// Returns the place of a value of a map of floats or of bfloat16; null if there is no map.
+inline const void* value_at(const void* map, int64_t at, bool bf16) {
+    const int64_t bytes = bf16 ? sizeof(uint16_t) : sizeof(float);
+    return map == nullptr ? nullptr : static_cast<const char*>(map) + at * bytes;
+}
+inline void* value_at(void* map, int64_t at, bool bf16) {
+    return const_cast<void*>(value_at(static_cast<const void*>(map), at, bf16));
+}
 
 // The factor and the offset of each channel.
 class NormFactors {

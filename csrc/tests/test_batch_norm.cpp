@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bfloat16_maps.h"
 #include "check.h"
 
 namespace {
@@ -15,6 +16,7 @@ namespace {
 struct Problem {
     int64_t cells, channels;
     bool relu;
+    int64_t pooled_width = 0;
     std::vector<float> x, dy, weight, bias;
 
     Problem(std::mt19937& generator, int64_t cells, int64_t channels, bool relu, float middle)
@@ -30,14 +32,14 @@ struct Problem {
         weight = draw(channels, 1.0f);
         bias = draw(channels, 0.0f);
     }
-    cpm::BatchNorm params() const { return {cells, channels, 1e-5, relu}; }
+    cpm::BatchNorm params() const { return {cells, channels, 1e-5, relu, pooled_width}; }
 };
 
 struct Results {
     std::vector<float> y, mean, variance, dx, dweight, dbias;
 
     Results(const Problem& given, int threads)
-        : y(given.x.size(), 7.0f), mean(given.weight.size()), variance(mean), dx(y), dweight(mean), dbias(mean) {
+        : y(given.dy.size(), 7.0f), mean(given.weight.size()), variance(mean), dx(given.x.size(), 7.0f), dweight(mean), dbias(mean) {
         const cpm::BatchNorm params = given.params();
         cpm::batch_norm_cpu(given.x.data(), given.weight.data(), given.bias.data(), y.data(), mean.data(),
                             variance.data(), params, threads);
@@ -117,6 +119,53 @@ void test_nan_stays_in_its_channel() {
     CHECK(std::isnan(found.variance[1]) && std::isnan(found.mean[1]));
 }
 
+// Against the same maps as floats, with a pool and without.
+void test_bfloat16_maps() {
+    std::mt19937 generator(6);
+    for (const int64_t channels : {1, 16, 35}) {
+        for (const int64_t width : {0, 2, 134}) {
+            const int64_t cells = width == 0 ? 517 : 4 * width;
+            Problem given(generator, cells, channels, generator() % 2 == 0, 1.0f);
+            given.dy.resize(static_cast<size_t>(width == 0 ? cells * channels : cells / 4 * channels));
+            const cpm_test::Halves x = cpm_test::cut(given.x), dy = cpm_test::cut(given.dy);
+            given.x = cpm_test::widened(x);
+            given.dy = cpm_test::widened(dy);
+            given.pooled_width = width;
+            const Results floats(given, 1);
+            cpm::BatchNorm params = given.params();
+            params.bf16 = true;
+            for (const int threads : {1, 3}) {
+                cpm_test::Halves y(dy.size(), 7), dx(x.size(), 7);
+                std::vector<float> mean(given.weight.size()), variance(mean), dweight(mean), dbias(mean);
+                cpm::batch_norm_cpu(x.data(), given.weight.data(), given.bias.data(), y.data(), mean.data(),
+                                    variance.data(), params, threads);
+                cpm::batch_norm_gradient_cpu(dy.data(), x.data(), given.weight.data(), given.bias.data(), mean.data(),
+                                             variance.data(), dx.data(), dweight.data(), dbias.data(), params, threads);
+                CHECK(cpm_test::rounded(y, floats.y) && cpm_test::rounded(dx, floats.dx));
+                for (size_t c = 0; c < mean.size(); ++c) {
+                    CHECK(near(mean[c], floats.mean[c], 3.0) && near(variance[c], floats.variance[c], 3.0));
+                    CHECK(near(dweight[c], floats.dweight[c], 1000.0) && near(dbias[c], floats.dbias[c], 1000.0));
+                }
+            }
+        }
+    }
+}
+
+void test_bfloat16_keeps_nan_and_infinity() {
+    const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+    for (const float odd : {nan, infinity}) {
+        const cpm_test::Halves x = cpm_test::cut({1.0f, 2.0f, odd, 3.0f, 4.0f, 5.0f});
+        const std::vector<float> weight(2, 1.0f), bias(2);
+        cpm_test::Halves y(x.size());
+        std::vector<float> mean(2), variance(2);
+        cpm::BatchNorm params{3, 2, 1e-5, false};
+        params.bf16 = true;
+        cpm::batch_norm_cpu(x.data(), weight.data(), bias.data(), y.data(), mean.data(), variance.data(), params, 1);
+        const std::vector<float> values = cpm_test::widened(y);
+        CHECK(std::isnan(values[2]) && std::isnan(values[0]) && std::isfinite(values[1]));
+    }
+}
+
 void test_rejects_no_cells() {
     CHECK(cpm_test::throws<std::invalid_argument>(
         [] { cpm::batch_norm_cpu(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, {0, 3, 1e-5, true}, 1); }));
@@ -128,6 +177,8 @@ int main() {
     test_matches_plain_loops();
     test_outlier();
     test_nan_stays_in_its_channel();
+    test_bfloat16_maps();
+    test_bfloat16_keeps_nan_and_infinity();
     test_rejects_no_cells();
     return cpm_test::finish();
 }

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bfloat16_maps.h"
 #include "check.h"
 
 namespace {
@@ -56,7 +57,7 @@ struct Results {
 bool near(double found, double wanted, double scale) { return std::abs(found - wanted) <= 1e-5 * scale; }
 
 void check_output(const Problem& given, const Results& found, int64_t output) {
-    const auto& [images, height, width, inputs, outputs, eps] = given.params;
+    const auto& [images, height, width, inputs, outputs, eps, bf16] = given.params;
     const int64_t cells = images * height * width;
     const auto tap = [&, h = height, w = width, n = inputs](int64_t cell, int64_t i) {
         const int64_t row = cell / w % h + i % 9 / 3 - 1, column = cell % w + i % 3 - 1;
@@ -116,6 +117,34 @@ void test_matches_plain_loops() {
     }
 }
 
+// y and dy of bfloat16 against the same of floats.
+void test_bfloat16_maps() {
+    std::mt19937 generator(4);
+    for (const int64_t outputs : {3, 16, 33}) {
+        Problem given(generator, {2, 4, 134, 3, outputs, 1e-3});
+        const cpm_test::Halves dy = cpm_test::cut(given.dy);
+        given.dy = cpm_test::widened(dy);
+        const Results floats(given, 1);
+        auto [params, x, weight, bias, scale, shift, _] = given;
+        params.bf16 = true;
+        for (const int threads : {1, 3}) {
+            cpm_test::Halves y(dy.size(), 7);
+            Floats mean(bias.size()), variance(mean), dweight(weight.size()), dscale(mean), dshift(mean);
+            cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(),
+                                    mean.data(), variance.data(), params, threads);
+            cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
+                                             mean.data(), variance.data(), dweight.data(), dscale.data(), dshift.data(),
+                                             params, threads);
+            CHECK(cpm_test::rounded(y, floats.y));
+            CHECK(mean == floats.mean && variance == floats.variance);
+            for (size_t i = 0; i < dweight.size(); ++i) CHECK(near(dweight[i], floats.dweight[i], 300.0));
+            for (size_t c = 0; c < mean.size(); ++c) {
+                CHECK(near(dscale[c], floats.dscale[c], 300.0) && near(dshift[c], floats.dshift[c], 300.0));
+            }
+        }
+    }
+}
+
 void test_rejects() {
     for (const cpm::ConvNormPool& params : {cpm::ConvNormPool{0, 2, 2, 3, 4, 1e-5}, {1, 3, 2, 3, 4, 1e-5},
                                             {1, 2, 5, 3, 4, 1e-5}, {1, 2, 2, 0, 4, 1e-5}, {1, -2, 2, 3, 4, 1e-5},
@@ -130,6 +159,7 @@ void test_rejects() {
 
 int main() {
     test_matches_plain_loops();
+    test_bfloat16_maps();
     test_rejects();
     return cpm_test::finish();
 }

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from cpm_fast.config import Conv, NetworkConfig, preset
 from cpm_fast.model.cpm import CPM, ContextConv, gaussian_center_map
 from cpm_fast.model.layers import Layer, parameter_count, receptive_field
+from cpm_fast.ops import backend
+from cpm_fast.ops.context_conv import transforms
 from cpm_fast.skeleton import Skeleton
 
 FLY = Skeleton("fly", ("head", "left_wing", "right_wing"), pairs=(("left_wing", "right_wing"),))
@@ -194,6 +196,21 @@ def test_batch_norm_is_folded_out_of_training(relu):
         expected = F.batch_norm(plain, mean, variance, norm.weight, norm.bias, training, norm.momentum, norm.eps)
         torch.testing.assert_close(conv(x), F.relu(expected) if relu else expected, rtol=1e-12, atol=1e-12)
         assert torch.equal(norm.running_mean, mean)  # updated in training, unchanged outside of it
+
+
+@pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
+def test_a_layer_in_the_frequency_domain_trains_in_float32_under_autocast():
+    layer = Layer("conv", "conv", ("x",), 7, 48, 48, (32, 32), relu=True, norm=True, stage=1)
+    conv = ContextConv(layer, None).train()
+    x = torch.randn(4, 48, 32, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert transforms(x.float(), conv.weight) is False
+    with torch.autocast("cpu", torch.bfloat16):
+        assert transforms(x, conv.weight)
+        found = conv(x)
+    # The op itself rounds its weight and result.
+    assert found.dtype == torch.float32 and torch.equal(found, conv(x.float()))
+    found.sum().backward()
+    assert conv.weight.grad is not None and conv.weight.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("pool_kernel", [2, 3])

@@ -17,6 +17,7 @@ from cpm_fast.ops.conv_norm_pool import conv_norm_pool
 from cpm_fast.reference.conv_norm_pool import conv_norm_pool as reference
 from cpm_fast.system.torch_settings import cpu_threads
 from support.cases import RELATIVE_ERROR
+from support.norm_ops import check_compiles, check_op, check_refuses_gradients, error
 
 pytestmark = pytest.mark.skipif(backend.native_missing("cpu") is not None, reason="the native module is not built")
 op = torch.ops.cpm_fast.conv_norm_pool.default
@@ -38,10 +39,6 @@ def inputs_of(shape: tuple[int, ...], generator: torch.Generator) -> list[torch.
     x = torch.rand(images, inputs, height, width, generator=generator) - 0.5
     vectors = (torch.randn(outputs, generator=generator) for _ in range(3))
     return [x, torch.randn(outputs, inputs, 3, 3, generator=generator), *vectors]
-
-
-def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found.detach().double() - wanted).norm() / wanted.norm().clamp(min=1e-30))
 
 
 def check(shape: tuple[int, ...], generator: torch.Generator) -> None:
@@ -130,13 +127,27 @@ def test_nan_stays_in_its_channel(generator: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize("name", ["fast", "reference"])
-def test_autocast_changes_nothing(name: str, generator: torch.Generator) -> None:
-    given = inputs_of(SHAPES[1], generator)
+def test_autocast_rounds_the_result_alone(name: str, generator: torch.Generator) -> None:
+    x, *weights = inputs_of(SHAPES[1], generator)
+    weights = [weight.requires_grad_() for weight in weights]
+    dy = torch.randn(2, 16, 4, 5, generator=generator).bfloat16()
     with backend.use_backend(name):
-        plain = conv_norm_pool(*given, EPS)
+        plain = conv_norm_pool(x, *weights, EPS)
         with torch.autocast("cpu", torch.bfloat16):
-            cast = conv_norm_pool(*given, EPS)
-    assert all(torch.equal(one, two) for one, two in zip(plain, cast, strict=True))
+            cast = conv_norm_pool(x, *weights, EPS)
+    assert cast[0].dtype == torch.bfloat16 and torch.equal(cast[0], plain[0].bfloat16())
+    assert all(map(torch.equal, cast[1:], plain[1:]))
+    found = torch.autograd.grad(cast[0], weights, dy)
+    for one, right in zip(found, torch.autograd.grad(plain[0], weights, dy.float()), strict=True):
+        # To rounding, as a gradient of the same numbers is read from another type; that of the bias is 0.
+        assert one.dtype == torch.float32 and torch.allclose(one, right, rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_to_float16_changes_nothing(generator: torch.Generator) -> None:
+    given = inputs_of(SHAPES[1], generator)
+    with torch.autocast("cpu", torch.float16):
+        cast = conv_norm_pool(*given, EPS)
+    assert all(map(torch.equal, cast, conv_norm_pool(*given, EPS)))
 
 
 @pytest.mark.parametrize("wanted", [(1,), (2,), (3,), (1, 4)], ids=str)
@@ -199,15 +210,24 @@ def test_rejects(arguments: tuple, kind: type[Exception], said: str) -> None:
         conv_norm_pool(*arguments)
 
 
-def test_opcheck(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_opcheck(dtype: torch.dtype, generator: torch.Generator) -> None:
     x, *weights = inputs_of((2, 3, 6, 8, 5), generator)
-    torch.library.opcheck(op, (x, *(weight.requires_grad_() for weight in weights), EPS))
+    check_op(op, x, weights, EPS, dtype)
 
 
-def test_compiles(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
+def test_compiles(autocast: bool, generator: torch.Generator) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        check_compiles(conv_norm_pool, *inputs_of((2, 3, 6, 8, 5), generator), EPS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_gradient_op_rejects(dtype: torch.dtype, generator: torch.Generator) -> None:
     inputs = inputs_of((2, 3, 6, 8, 5), generator)
-    compiled = torch.compile(lambda *tensors: conv_norm_pool(*tensors, EPS)[0] + 1, fullgraph=True)
-    assert torch.allclose(compiled(*inputs), conv_norm_pool(*inputs, EPS)[0] + 1)
+    y, mean, variance = op(*inputs, EPS, dtype)
+    backward = torch.ops.cpm_fast.conv_norm_pool_backward
+    check_refuses_gradients(backward, y, *inputs, mean, variance, EPS, dtype)
 
 
 SMALL = NetworkConfig(

@@ -36,6 +36,8 @@ RELATIVE_ERROR = {
     ("spectral_conv", "bf16"): 1e-2,
     # Sums in double precision, one product and two sums per value: measured 4e-8 to 1e-7. PyTorch's own is off by 5e-5.
     ("batch_norm", torch.float32): 3e-7,
+    # y and the gradient of x are rounded once to 8 bits, by 2^-8 at most: measured 1.5e-3 to 1.8e-3.
+    ("batch_norm", torch.bfloat16): 4e-3,
     # A gradient is a difference of three such terms, which may nearly cancel.
     ("batch_norm_gradient", torch.float32): 1e-6,
     # Sums of 9 C products before the normalization, which subtracts their mean: measured 6e-8 to 4e-7.

@@ -24,12 +24,17 @@ CPM_INLINE float bfloat16_of(float value) {
     return float_of(bits);
 }
 
+// Returns the rounded value as it lies in memory.
+CPM_INLINE uint16_t bfloat16_bits(float value) {
+    const float rounded = bfloat16_of(value);
+    uint32_t bits;
+    std::memcpy(&bits, &rounded, sizeof(bits));
+    return static_cast<uint16_t>(bits >> 16);
+}
+
 // Returns a pair as it lies in memory, the first in the lower half.
 CPM_INLINE uint32_t bfloat16_pair(float first, float second) {
-    const float rounded[2] = {bfloat16_of(first), bfloat16_of(second)};
-    uint32_t bits[2];
-    std::memcpy(bits, rounded, sizeof(bits));
-    return bits[0] >> 16 | bits[1];
+    return bfloat16_bits(first) | static_cast<uint32_t>(bfloat16_bits(second)) << 16;
 }
 
 }  // namespace

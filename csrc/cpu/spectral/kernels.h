@@ -201,6 +201,9 @@ struct Winograd {
     int64_t value_step, product_step;
 };
 
+// The types of the maps of a batch normalization: all float, all bfloat16, or x and dx float and y and dy bfloat16.
+enum NormMaps { kFloatMaps, kBfloat16Maps, kRoundedMaps };
+
 // A chunk of a batch normalization, or of its gradient.
 struct NormTerms {
     const float *factor, *offset, *mean;  // [channels]
@@ -208,8 +211,8 @@ struct NormTerms {
 };
 
 struct NormChunk {
-    const float *x, *dy;  // [cells, channels]; dy of the gradient
-    float* y;             // [cells, channels], written by the passes that write: y, or dx
+    const void *x, *dy;  // [cells, channels]; dy of the gradient
+    void* y;             // [cells, channels], written by the passes that write: y, or dx
     int64_t cells, channels;
     bool relu;
     NormTerms terms;
@@ -218,11 +221,11 @@ struct NormChunk {
 
 // Some windows of 2 x 2 cells, side by side, of a batch normalization before a maximum pool, or of its gradient.
 struct NormWindows {
-    const float* x;   // [2 rows, cells, channels]
-    const float* dy;  // [windows, channels], of the gradient
-    float* y;         // written by the passes that write: [windows, channels], or dx like x
+    const void* x;   // [2 rows, cells, channels]
+    const void* dy;  // [windows, channels], of the gradient
+    void* y;         // written by the passes that write: [windows, channels], or dx like x
     int64_t windows, channels;
-    int64_t x_pitch, x_row, y_pitch;  // floats from a cell to the next; from a row to the next; from a window to the next
+    int64_t x_pitch, x_row, y_pitch;  // values from a cell to the next; from a row to the next; from a window to the next
     bool relu;
     NormTerms terms;
     double *first, *second;  // as above
@@ -262,13 +265,14 @@ struct Kernels {
     void (*winograd_read[2])(const Winograd&, int64_t begin, int64_t end);      // tasks: rows x blocks of inputs
     void (*winograd_multiply[2])(const Winograd&, int64_t begin, int64_t end);  // tasks: 36 products
     void (*winograd_write)(const Winograd&, int64_t begin, int64_t end);        // tasks: rows x blocks of outputs
-    void (*norm_sums)(const NormChunk&);           // means, and sums of squared distances from them
-    void (*norm_write)(const NormChunk&);
-    void (*norm_gradient_sums)(const NormChunk&);  // of the gradient, and of its product with x - mean
-    void (*norm_gradient_write)(const NormChunk&);
-    void (*norm_pool_write)(const NormWindows&);
-    void (*norm_pool_gradient_sums)(const NormWindows&);
-    void (*norm_pool_gradient_write)(const NormWindows&);
+    // By NormMaps; without a pool both maps have one type.
+    void (*norm_sums[2])(const NormChunk&);           // means, and sums of squared distances from them
+    void (*norm_write[2])(const NormChunk&);
+    void (*norm_gradient_sums[2])(const NormChunk&);  // of the gradient, and of its product with x - mean
+    void (*norm_gradient_write[2])(const NormChunk&);
+    void (*norm_pool_write[3])(const NormWindows&);
+    void (*norm_pool_gradient_sums[3])(const NormWindows&);
+    void (*norm_pool_gradient_write[3])(const NormWindows&);
     void (*narrow_conv)(const NarrowRows&);
     void (*narrow_gradient)(const NarrowRows&);
     void (*find_ranges)(const Ranges&, int64_t begin, int64_t end);   // tasks: rows of blocks, of all images

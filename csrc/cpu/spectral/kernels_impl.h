@@ -24,8 +24,15 @@ constexpr Kernels table(const char* name) {
             {direct_cells<Floats>, direct_cells<Bfloat16>}, {direct_rows<Floats>, direct_rows<Bfloat16>},
             {winograd_read<Floats>, winograd_read<Bfloat16>},
             {winograd_multiply<Floats>, winograd_multiply<Bfloat16>}, winograd_write,
-            norm_sums,  norm_write,   norm_gradient_sums, norm_gradient_write, norm_pool_write,
-            norm_pool_gradient_sums, norm_pool_gradient_write, narrow_conv, narrow_gradient, find_ranges, checksum};
+            {norm_sums<float>, norm_sums<uint16_t>}, {norm_write<float>, norm_write<uint16_t>},
+            {norm_gradient_sums<float>, norm_gradient_sums<uint16_t>},
+            {norm_gradient_write<float>, norm_gradient_write<uint16_t>},
+            {norm_pool_write<float, float>, norm_pool_write<uint16_t, uint16_t>, norm_pool_write<float, uint16_t>},
+            {norm_pool_gradient_sums<float, float>, norm_pool_gradient_sums<uint16_t, uint16_t>,
+             norm_pool_gradient_sums<float, uint16_t>},
+            {norm_pool_gradient_write<float, float>, norm_pool_gradient_write<uint16_t, uint16_t>,
+             norm_pool_gradient_write<float, uint16_t>},
+            narrow_conv, narrow_gradient, find_ranges, checksum};
 }
 
 }  // namespace

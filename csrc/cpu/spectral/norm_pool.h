@@ -1,5 +1,6 @@
 // Batch normalization, ReLU and a maximum pool of 2 x 2 cells as one: the map before the pool is never written. A window's
-// gradient goes to its largest value, the first if there are several; which one that is follows from x again.
+// gradient goes to its largest value, the first if there are several; which one that is follows from x again. X is the
+// type of x and dx, Y that of y and dy.
 #pragma once
 
 #include "dft.h"
@@ -15,12 +16,12 @@ template <typename Number>
 struct Window {
     Number distances[kWindow], values[kWindow], largest;
 
-    CPM_INLINE Window(const NormWindows& job, int64_t window, int64_t c, Number factor, Number offset, Number mean) {
-        const float* x = job.x + 2 * window * job.x_pitch + c;
-        const float* cells[kWindow] = {x, x + job.x_pitch, x + job.x_row, x + job.x_row + job.x_pitch};
+    template <typename X>
+    CPM_INLINE Window(const NormWindows& job, const ChannelTerms<Number>& terms, const X* x) {
+        const X* cells[kWindow] = {x, x + job.x_pitch, x + job.x_row, x + job.x_row + job.x_pitch};
         unroll<kWindow>([&](auto i) CPM_INLINE_LAMBDA {
-            distances[i] = take<Number>(cells[i]) - mean;
-            values[i] = distances[i] * factor + offset;
+            distances[i] = terms.distance(cells[i]);
+            values[i] = terms.value(distances[i]);
         });
         largest = greater(greater(values[0], values[1]), greater(values[2], values[3]));
     }
@@ -36,52 +37,47 @@ struct Window {
     }
 };
 
+// Returns the i-th window of a vector of channels, the first of which is c.
+template <typename X, typename Number>
+CPM_INLINE Window<Number> window_at(const NormWindows& job, const ChannelTerms<Number>& terms, int64_t i, int64_t c) {
+    return Window<Number>(job, terms, static_cast<const X*>(job.x) + 2 * i * job.x_pitch + c);
+}
+
+template <typename X, typename Y>
 void norm_pool_write(const NormWindows& job) {
-    by_channels(job.channels, [&](auto kind, int64_t c, int) CPM_INLINE_LAMBDA {
-        using Number = decltype(kind);
-        const Number factor = take<Number>(job.terms.factor + c), offset = take<Number>(job.terms.offset + c);
-        const Number mean = take<Number>(job.terms.mean + c);
+    Y* y = static_cast<Y*>(job.y);
+    by_terms(job.terms, job.channels, [&](const auto& terms, int64_t c) CPM_INLINE_LAMBDA {
         for (int64_t i = 0; i < job.windows; ++i) {
-            const Number value = Window<Number>(job, i, c, factor, offset, mean).largest;
-            put(job.y + i * job.y_pitch + c, job.relu ? at_least(value, 0.0f) : value);
+            const auto value = window_at<X>(job, terms, i, c).largest;
+            put(y + i * job.y_pitch + c, job.relu ? at_least(value, 0.0f) : value);
         }
     });
 }
 
+template <typename X, typename Y>
 void norm_pool_gradient_sums(const NormWindows& job) {
-    by_channels(job.channels, [&](auto kind, int64_t c, int lanes) CPM_INLINE_LAMBDA {
-        using Number = decltype(kind);
-        const Number factor = take<Number>(job.terms.factor + c), offset = take<Number>(job.terms.offset + c);
-        const Number mean = take<Number>(job.terms.mean + c);
-        Number sum, product;
-        sum_cells(job.windows, [&](int64_t i, Number& a, Number& b) CPM_INLINE_LAMBDA {
-            const Window<Number> window(job, i, c, factor, offset, mean);
-            window.share(take<Number>(job.dy + i * job.y_pitch + c), job.relu,
-                         [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
-                a += gradient;
-                b += gradient * window.distances[cell];
-            });
-        }, sum, product);
-        for (int lane = 0; lane < lanes; ++lane) {
-            job.first[c + lane] = lane_of(sum, lane);
-            job.second[c + lane] = lane_of(product, lane);
-        }
+    const Y* dy = static_cast<const Y*>(job.dy);
+    write_sums(job, job.windows, [&](const auto& terms, int64_t c, int64_t i, auto& a, auto& b) CPM_INLINE_LAMBDA {
+        using Number = std::remove_reference_t<decltype(a)>;
+        const auto window = window_at<X>(job, terms, i, c);
+        window.share(take<Number>(dy + i * job.y_pitch + c), job.relu, [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
+            a += gradient;
+            b += gradient * window.distances[cell];
+        });
     });
 }
 
+template <typename X, typename Y>
 void norm_pool_gradient_write(const NormWindows& job) {
-    by_channels(job.channels, [&](auto kind, int64_t c, int) CPM_INLINE_LAMBDA {
-        using Number = decltype(kind);
-        const Number factor = take<Number>(job.terms.factor + c), offset = take<Number>(job.terms.offset + c);
-        const Number mean = take<Number>(job.terms.mean + c), slope = take<Number>(job.terms.slope + c);
-        const Number shift = take<Number>(job.terms.shift + c);
+    const Y* dy = static_cast<const Y*>(job.dy);
+    by_terms(job.terms, job.channels, [&](const auto& terms, int64_t c) CPM_INLINE_LAMBDA {
         for (int64_t i = 0; i < job.windows; ++i) {
-            const Window<Number> window(job, i, c, factor, offset, mean);
-            float* dx = job.y + 2 * i * job.x_pitch + c;
-            window.share(take<Number>(job.dy + i * job.y_pitch + c), job.relu,
+            const auto window = window_at<X>(job, terms, i, c);
+            using Number = std::decay_t<decltype(window.largest)>;
+            X* dx = static_cast<X*>(job.y) + 2 * i * job.x_pitch + c;
+            window.share(take<Number>(dy + i * job.y_pitch + c), job.relu,
                          [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
-                put(dx + cell / 2 * job.x_row + cell % 2 * job.x_pitch,
-                    gradient * factor - shift - window.distances[cell] * slope);
+                put(dx + cell / 2 * job.x_row + cell % 2 * job.x_pitch, terms.dx(gradient, window.distances[cell]));
             });
         }
     });

@@ -65,6 +65,13 @@ CPM_INLINE Vector load_bfloat16(const uint16_t* from) {
     return reinterpret_cast<Vector>(__builtin_convertvector(halves, Words) << 16);
 }
 
+// Stores floats as bfloat16, rounded as by bfloat16_of.
+CPM_INLINE void store_bfloat16(uint16_t* to, Vector values) {
+    const Words bits = reinterpret_cast<Words>(values), rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    const Words kept = (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : rounded;
+    *reinterpret_cast<UnalignedHalves*>(to) = __builtin_convertvector(kept >> 16, Halves);
+}
+
 #else
 
 using Vector = PlainVector<kLanes>;
@@ -96,6 +103,9 @@ CPM_INLINE Vector second_halves(Words pairs) {
 }
 CPM_INLINE Vector load_bfloat16(const uint16_t* from) {
     return each_lane<kLanes>([&](int lane) { return float_of(static_cast<uint32_t>(from[lane]) << 16); });
+}
+CPM_INLINE void store_bfloat16(uint16_t* to, Vector values) {
+    for (int lane = 0; lane < kLanes; ++lane) to[lane] = bfloat16_bits(values[lane]);
 }
 
 #endif

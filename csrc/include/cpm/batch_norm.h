@@ -11,6 +11,7 @@ struct BatchNorm {
     double eps;
     bool relu;
     int64_t pooled_width = 0;  // w if the maximum over windows of 2 x 2 cells follows; h and w even
+    bool bf16 = false;         // x, y and their gradients: bfloat16, not float
 };
 
 // x         [cells, C]
@@ -21,15 +22,15 @@ struct BatchNorm {
 // variance  [C], written: the mean square distance from the mean
 //
 // Any number of threads gives the same bits. Throws std::invalid_argument for no cells, or odd sides before a pool.
-void batch_norm_cpu(const float* x, const float* weight, const float* bias, float* y, float* mean, float* variance,
+void batch_norm_cpu(const void* x, const float* weight, const float* bias, void* y, float* mean, float* variance,
                     const BatchNorm& params, int threads);
 
 // dy        like y
 // x, weight, bias, mean, variance: as above
 // dx        [cells, C], written
 // dweight   [C], written; dbias [C], written
-void batch_norm_gradient_cpu(const float* dy, const float* x, const float* weight, const float* bias, const float* mean,
-                             const float* variance, float* dx, float* dweight, float* dbias, const BatchNorm& params,
+void batch_norm_gradient_cpu(const void* dy, const void* x, const float* weight, const float* bias, const float* mean,
+                             const float* variance, void* dx, float* dweight, float* dbias, const BatchNorm& params,
                              int threads);
 
 }  // namespace cpm

@@ -13,6 +13,7 @@ struct ConvNormPool {
     int64_t inputs;   // C
     int64_t outputs;  // O
     double eps;
+    bool bf16 = false;  // y and its gradient: bfloat16, not float
 };
 
 // x         [N, h, w, C]
@@ -24,11 +25,11 @@ struct ConvNormPool {
 //
 // Any number of threads gives the same bits. Throws std::invalid_argument for no cells, odd sides, or no input.
 void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                        float* y, float* mean, float* variance, const ConvNormPool& params, int threads);
+                        void* y, float* mean, float* variance, const ConvNormPool& params, int threads);
 
 // dy       like y
 // dweight  [O, C, 3, 3], written; dscale [O], written; dshift [O], written. That of the bias is 0: the mean takes it away.
-void conv_norm_pool_gradient_cpu(const float* dy, const float* x, const float* weight, const float* bias,
+void conv_norm_pool_gradient_cpu(const void* dy, const float* x, const float* weight, const float* bias,
                                  const float* scale, const float* shift, const float* mean, const float* variance,
                                  float* dweight, float* dscale, float* dshift, const ConvNormPool& params, int threads);
 
