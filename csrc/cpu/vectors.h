@@ -24,7 +24,7 @@ namespace {
 
 #if CPM_GNU_VECTORS
 
-// Returns `floor` where `value` is below it; NaN stays. This and `gated` take a vector or a float.
+// Returns `floor` where `value` is below it; NaN stays. This and the next two take a vector or a float.
 template <typename Number>
 CPM_INLINE Number at_least(Number value, float floor) {
     return value < floor ? Number{} + floor : value;
@@ -34,6 +34,12 @@ CPM_INLINE Number at_least(Number value, float floor) {
 template <typename Number>
 CPM_INLINE Number gated(Number value, Number gate) {
     return gate <= 0.0f ? Number{} : value;
+}
+
+// Returns `value` where `gate` is above 0, and 0 elsewhere, so where it is NaN too.
+template <typename Number>
+CPM_INLINE Number passed(Number value, Number gate) {
+    return gate > 0.0f ? value : Number{};
 }
 
 // Returns the larger; NaN stays, as in PyTorch's maximum.
@@ -117,6 +123,11 @@ CPM_INLINE float gated(float value, float gate) { return gate <= 0.0f ? 0.0f : v
 template <int N>
 CPM_INLINE PlainVector<N> gated(PlainVector<N> value, PlainVector<N> gate) {
     return each_lane<N>([&](int lane) { return gate.lanes[lane] <= 0.0f ? 0.0f : value.lanes[lane]; });
+}
+CPM_INLINE float passed(float value, float gate) { return gate > 0.0f ? value : 0.0f; }
+template <int N>
+CPM_INLINE PlainVector<N> passed(PlainVector<N> value, PlainVector<N> gate) {
+    return each_lane<N>([&](int lane) { return gate.lanes[lane] > 0.0f ? value.lanes[lane] : 0.0f; });
 }
 
 CPM_INLINE float greater(float a, float b) { return b > a || b != b ? b : a; }

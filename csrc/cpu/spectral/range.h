@@ -9,24 +9,18 @@ namespace {
 
 // Updates the largest magnitude with `count` values; with a gate, only with those that it lets through.
 CPM_INLINE void raise_largest(const float* from, const float* gate, int64_t count, Integers& vectors, int32_t& single) {
-    if (gate != nullptr) {
-        for (int64_t i = 0; i < count; ++i) {
-            const int32_t value = gate[i] > 0.0f ? magnitude(from[i]) : 0;
-            single = value > single ? value : single;
-        }
-        return;
-    }
     if (count < kLanes) {
         for (int64_t i = 0; i < count; ++i) {
-            const int32_t value = magnitude(from[i]);
+            const int32_t value = gate == nullptr || gate[i] > 0.0f ? magnitude(from[i]) : 0;
             single = value > single ? value : single;
         }
         return;
     }
     // The last vector overlaps the one before it.
     for (int64_t i = 0; i < count; i += kLanes) {
-        const float* at = from + least(i, count - kLanes);
-        vectors = larger(vectors, magnitudes(load(at)));
+        const int64_t at = least(i, count - kLanes);
+        const Vector values = load(from + at);
+        vectors = larger(vectors, magnitudes(gate == nullptr ? values : passed(values, load(gate + at))));
     }
 }
 
