@@ -32,6 +32,7 @@ from cpm_fast.ops.spectral_conv import (
     transform_weight,
 )
 
+batch_norm_backward = torch.ops.cpm_fast.batch_norm_backward
 Op = tuple[Callable[..., object], list[torch.Tensor]]
 
 
@@ -68,14 +69,14 @@ def ops(random: np.random.Generator) -> Iterator[Op]:
     yield lambda x, s, b: spectral_conv(x, s, b, relu, kernel), [x, spectra, bias]
     yield lambda x, b: direct_conv(x, packed, b, relu), [x, bias]
     yield lambda x, w, b: context_conv(x, w, b, relu), [x, weight, bias]
-    yield (
-        lambda x, w, b: batch_norm(x, w, b, 1e-3, relu)[0],
-        [draw(images + 1, channels, height + 1, width), draw(channels), draw(channels)],
-    )
-    yield (
-        lambda x, w, b: batch_norm(x, w, b, 1e-3, relu, pool=True)[0],
-        [draw(images + 1, channels, 2 * height, 2 * width), draw(channels), draw(channels)],
-    )
+    dtype, vectors = torch.bfloat16 if random.random() < 0.5 else torch.float32, [draw(channels), draw(channels)]
+    for pool, tall, broad in ((False, height + 1, width), (True, 2 * height, 2 * width)):
+        normed, dy = (draw(images + 1, channels, tall // n, broad // n).to(dtype) for n in (1, 2 if pool else 1))
+        yield lambda x, w, b, pool=pool: batch_norm(x, w, b, 1e-3, relu, pool)[0], [normed, *vectors]
+        yield (
+            lambda dy, x, w, b, pool=pool: batch_norm_backward(dy, x, w, b, b, w.square(), 1e-3, relu, pool),
+            [dy, normed, *vectors],
+        )
     first = [draw(outputs, channels, 3, 3), *(draw(outputs) for _ in range(3))]
     yield (
         lambda x, w, b, s, t: conv_norm_pool(x, w, b, s, t, 1e-3)[0],
