@@ -32,8 +32,8 @@ def batch_norm(
     first of equal cells, and NaN stays NaN. Mean and variance have no gradient. Any number of threads gives the same
     bits.
 
-    Arithmetic and sums are of the dtype of weight. Beside a weight of float32, x may be a map of 16 bits, and so are y
-    and its gradients then, each rounded once.
+    Arithmetic and sums are of the dtype of weight. Beside a weight of float32, x may be a map of 16 bits: y and the
+    gradient of x are then rounded to its dtype once.
 
     Args:
         x: [N, C, h, w] floating point with at least one cell, any memory format; the fast path works in channels_last.

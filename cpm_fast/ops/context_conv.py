@@ -122,7 +122,9 @@ def transforms(x: torch.Tensor, weight: torch.Tensor) -> bool:
     A caller that goes on in float32 leaves autocast for such a layer: it saves the conversions, and the rounding.
     """
     cast = x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-    return cast and {x.dtype, weight.dtype} <= {torch.float32, _dtype(x)} and _tile(x, weight) is not None
+    if not cast or not {x.dtype, weight.dtype} <= {torch.float32, _dtype(x)} or _tile(x, weight) is None:
+        return False
+    return backend.use_fast("context_conv", "cpu", _missing(x))
 
 
 def _has_products(dtype: torch.dtype) -> bool:

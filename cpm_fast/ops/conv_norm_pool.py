@@ -71,7 +71,7 @@ def conv_norm_pool(
     check_storage(x=x, weight=weight, bias=bias, scale=scale, shift=shift)
     if x.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("conv_norm_pool has no gradient in x; context_conv and batch_norm have one")
-    dtype = _rounded(x)
+    dtype = _result_dtype(x)
     if not backend.use_fast("conv_norm_pool", x.device.type, missing(x, weight)):
         with torch.autocast(x.device.type, enabled=False):
             return reference_conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
@@ -79,10 +79,10 @@ def conv_norm_pool(
     return found
 
 
-def _rounded(x: torch.Tensor) -> torch.dtype:
+def _result_dtype(x: torch.Tensor) -> torch.dtype:
     """Return the dtype of y."""
     kind = x.device.type
-    cast = x.dtype == torch.float32 and torch.is_autocast_enabled(kind)
+    cast = kind != "meta" and x.dtype == torch.float32 and torch.is_autocast_enabled(kind)
     return torch.bfloat16 if cast and torch.get_autocast_dtype(kind) == torch.bfloat16 else x.dtype
 
 

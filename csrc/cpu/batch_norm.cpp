@@ -81,7 +81,8 @@ void run_cells(const BatchNorm& params, void (*const (&run)[2])(const spectral::
 
 // Likewise for all windows. The output goes to `pooled`, or to dx.
 void run_windows(const BatchNorm& params, void (*const (&run)[3])(const spectral::NormWindows&), const void* x,
-                 const void* dy, void* pooled, void* dx, const spectral::NormTerms& terms, NormSums* sums, int threads) {
+                 const void* dy, void* pooled, void* dx, const spectral::NormTerms& terms, NormSums* sums,
+                 int threads) {
     const Cut cut = windows_of(params);
     const int64_t row = params.pooled_width * params.channels;
     each_chunk(cut, threads, [&](int64_t chunk) {

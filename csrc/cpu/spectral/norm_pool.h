@@ -60,7 +60,8 @@ void norm_pool_gradient_sums(const NormWindows& job) {
     write_sums(job, job.windows, [&](const auto& terms, int64_t c, int64_t i, auto& a, auto& b) CPM_INLINE_LAMBDA {
         using Number = std::remove_reference_t<decltype(a)>;
         const auto window = window_at<X>(job, terms, i, c);
-        window.share(take<Number>(dy + i * job.y_pitch + c), job.relu, [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
+        window.share(take<Number>(dy + i * job.y_pitch + c), job.relu,
+                     [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
             a += gradient;
             b += gradient * window.distances[cell];
         });
