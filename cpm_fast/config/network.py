@@ -24,10 +24,10 @@ LARGEST_STD = 10
 # A finder has one part; its second map is 0 where a subject's side is so many pixels of the network's input.
 CENTER = Skeleton("subject", ("center",))
 SIDE_UNIT_PX = 64.0
-# Sizes of the picture at which a finder reads it, at most.
-MOST_LEVELS = 3
+# Sizes of the picture at which a finder reads it, at most, and the longer side of one, in pixels.
+MOST_LEVELS, LEVEL_PX = 3, (32, 2048)
 # Fields that have to do with finders.
-FINDING = ("kind", "side_map", "finder", "find_score", "find_levels")
+FINDING = ("kind", "side_map", "finder", "find_score", "find_levels", "find_sizes")
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class NetworkConfig:
         find_score: of a finder: the least belief in a center that counts as a subject, calibrated on held-out scenes.
         find_levels: of a finder: at so many sizes of the picture it must see a subject, 1 to 3; the mean of the highest
             beliefs counts.
+        find_sizes: of a finder: the longer sides at which it reads a picture, in pixels, one to three, falling.
 
     Raises:
         ValueError: a number is out of its range.
@@ -147,6 +148,7 @@ class NetworkConfig:
     finder: str = ""
     find_score: float = 0.3
     find_levels: int = 1
+    find_sizes: tuple[int, ...] = (480, 240, 120)
 
     def __post_init__(self) -> None:
         def require(fine: bool, name: str, wanted: str) -> None:
@@ -155,7 +157,7 @@ class NetworkConfig:
 
         make_plain(self)
         require(isinstance(self.skeleton, Skeleton), "skeleton", "a Skeleton")
-        for name in ("input_size", "concat", "pixel_mean", "pixel_scale"):
+        for name in ("input_size", "concat", "pixel_mean", "pixel_scale", "find_sizes"):
             require(isinstance(getattr(self, name), tuple), name, "a sequence")
         fine = is_whole(self.stages) and 1 <= self.stages <= MOST_STAGES
         require(fine, "stages", f"a whole number of at least 1 and at most {MOST_STAGES}")
@@ -205,6 +207,10 @@ class NetworkConfig:
         require(fine, "find_score", f"a finite number up to {LARGEST_SCORE:g}")
         fine = is_whole(self.find_levels) and 1 <= self.find_levels <= MOST_LEVELS
         require(fine, "find_levels", f"a whole number from 1 to {MOST_LEVELS}")
+        sizes, (least, most) = self.find_sizes, LEVEL_PX
+        fine = 1 <= len(sizes) <= MOST_LEVELS and all(is_whole(size) and least <= size <= most for size in sizes)
+        fine = fine and list(sizes) == sorted(set(sizes), reverse=True)
+        require(fine, "find_sizes", f"1 to {MOST_LEVELS} falling whole numbers from {least} to {most}")
         if self.kind == "find":
             require(self.skeleton.names == CENTER.names, "skeleton", f"of the part {CENTER.names[0]} with kind 'find'")
             for name in ("center_map", "background"):
@@ -258,7 +264,7 @@ class NetworkConfig:
             for name in ("tail", "features", "first", "refine"):
                 if name in given:
                     given[name] = _convs(given[name])
-            for name in ("input_size", "concat", "pixel_mean", "pixel_scale"):
+            for name in ("input_size", "concat", "pixel_mean", "pixel_scale", "find_sizes"):
                 if name in given:
                     given[name] = tuple(given[name])
             return cls(**given)

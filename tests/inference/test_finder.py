@@ -1,9 +1,8 @@
-"""Regions from the maps of a finder, by a network with given maps; and the choice of the finder."""
+"""Regions from the maps of a finder, by a network with given maps, and the looks of the pose network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,17 +12,13 @@ import torch
 
 import cpm_fast
 from benchmarks.studies.drawn_scenes import scenes_of
-from cpm_fast.config import CENTER, NetworkConfig, preset
+from cpm_fast.config import preset
 from cpm_fast.data.drawn.scenes import DrawnScenes
-from cpm_fast.data.scenes.scene import Scene
-from cpm_fast.evaluation.finding.finder import matched, score_of
 from cpm_fast.evaluation.finding.whole_pictures import matched_regions
-from cpm_fast.inference.asking import Asked
-from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct
+from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct, resized
 from cpm_fast.inference.finders.search import Search, overlap
 from cpm_fast.inference.parts import Sighting
 from cpm_fast.model.cpm import CPM
-from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
 from support.small_network import TINY_FINDER
 
@@ -62,11 +57,11 @@ class Given:
 
 @dataclass(frozen=True)
 class Looks:
-    """A pose network with equal scores for every region, all parts in its middle, and a given score for the first.
+    """A pose network with equal scores for every region, all parts in its middle, and a given score for the whole.
 
     Args:
         whole: the score of the whole picture.
-        peak: that of the other regions.
+        peak: that of the regions of the first look.
         moved: how far to the right of a region's middle the region of its parts is.
         again: the score of a second look.
     """
@@ -79,9 +74,10 @@ class Looks:
 
     def of(self, engine: Any, settings: Any, image: np.ndarray, rois: list[Roi]) -> SimpleNamespace:
         self.looks.append(len(rois))
-        first = len(self.looks) == 1
+        other = self.peak if len(self.looks) == 1 else self.again
+        whole = Roi.whole_image(*image.shape[:2])
         return SimpleNamespace(
-            scores=np.array([self.whole, *[self.peak] * (len(rois) - 1)] if first else [self.again] * len(rois)),
+            scores=np.array([self.whole if roi == whole else other for roi in rois]),
             parts=np.array([[roi.center] * 14 for roi in rois]),
             rois=rois,
             settings=settings,
@@ -116,7 +112,7 @@ def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
 
 
 def test_limits() -> None:
-    engine = Given((0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.6), (0.8, 0.5, 0.3, 0.35))
+    engine = Given((0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.6), (0.8, 0.5, 0.3, 0.4))
     assert [len(regions(engine, min_find_score=least)) for least in (0.1, 0.5, 0.55, 0.95)] == [3, 2, 1, 0]
     assert len(regions(engine, max_subjects=2)) == 2 and regions(engine, max_subjects=1)[0].center[0] < 100
 
@@ -124,12 +120,15 @@ def test_limits() -> None:
 def test_whole_picture_is_the_subject_if_its_peaks_are_higher() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
     whole = [Roi.whole_image(*PICTURE.shape[:2])]
-    assert regions(engine, whole=0.6) == whole and len(regions(engine, whole=0.5)) == 2
+    assert regions(engine, whole=0.5, peak=0.4) == whole and len(regions(engine, whole=0.42, peak=0.4)) == 2
+    # A sure pose of a subject has no rival.
+    assert len(regions(engine, whole=0.9, peak=0.6)) == 2
     # NaN peaks belong to no subject.
     assert len(regions(engine, whole=float("nan"))) == 2
     nobody = Given()
     assert regions(nobody, whole=0.6) == whole and regions(nobody, whole=0.3) == []
     assert regions(nobody, whole=0.6, min_find_score=0.7) == []
+    assert regions(nobody, whole=0.8, min_find_score=0.7) == whole
 
 
 def test_a_fifth_of_the_belief_and_four_of_the_peaks_are_the_score() -> None:
@@ -160,7 +159,8 @@ def test_levels_must_agree(levels: int, shares: list[float]) -> None:
         best[place] = max(best[place], one.score)
     assert best == pytest.approx([0.9 * share for share in shares], rel=0.1)
     # A picture that has one level only is enough for itself.
-    assert max(one.score for one in candidates(engine, PICTURE, 0.05, (480,))) == pytest.approx(0.9, rel=0.1)
+    engine.config = replace(engine.config, find_sizes=(480,))
+    assert max(one.score for one in candidates(engine, PICTURE, 0.05)) == pytest.approx(0.9, rel=0.1)
 
 
 def test_each_level_that_agrees_has_a_fifth_of_the_score() -> None:
@@ -191,15 +191,16 @@ def test_the_surer_of_two_looks_stays() -> None:
         (pytest.approx(6.0), first[0].side),
         (pytest.approx(6.0), first[1].side),
     ]
-    assert surer.looks == [3, 2]
+    assert surer.looks == [2, 2]
     assert seen_by(Looks(0.0, 0.5, moved=6.0, again=0.4), engine) == first
     # The peaks of the second look are the whole picture's rivals too.
-    assert len(seen_by(Looks(0.6, 0.5, moved=6.0, again=0.7), engine)) == 2
-    assert seen_by(Looks(0.6, 0.5, moved=6.0, again=0.4), engine) == [Roi.whole_image(*PICTURE.shape[:2])]
-    same, nobody = Looks(0.0, 0.5), Looks(0.0, 0.5, moved=6.0)
-    seen_by(same, engine)
-    seen_by(nobody, engine, min_find_score=0.9)
-    assert same.looks == nobody.looks == [3]
+    assert len(seen_by(Looks(0.48, 0.4, moved=6.0, again=0.46), engine)) == 2
+    assert seen_by(Looks(0.48, 0.4, moved=6.0, again=0.3), engine) == [Roi.whole_image(*PICTURE.shape[:2])]
+    # There is no second look where a region hardly moves, and none at nobody, but one at the whole picture.
+    near, nobody = Looks(0.0, 0.6, moved=2.0, again=0.7), Looks(0.0, 0.5, moved=6.0)
+    assert seen_by(near, engine) == first
+    seen_by(nobody, engine, min_find_score=0.8)
+    assert near.looks == [2] and nobody.looks == [2, 1]
 
 
 def test_regions_that_become_one_are_one_subject(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +230,29 @@ def test_so_many_regions_are_looked_at() -> None:
 
 
 def test_a_much_weaker_belief_than_the_surest_is_not_looked_at() -> None:
-    sure, weak, weakest = (0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.28), (0.8, 0.5, 0.3, 0.26)
+    sure, weak, weakest = (0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.38), (0.8, 0.5, 0.3, 0.34)
     assert len(regions(Given(sure, weak, weakest))) == 2
     assert len(regions(Given(weak, weakest))) == 2
+    # Neither is one that no peaks make a subject of, and only the whole picture is seen.
+    for least, looks in ((0.4, [2]), (0.48, [1]), (0.6, [0, 1])):
+        surest = Looks(0.0, 0.9)
+        seen_by(surest, Given(weak, weakest), min_find_score=least)
+        assert surest.looks == looks
+
+
+def test_each_level_is_made_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def heard(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        made.append((max(image.shape[:2]), max(size)))
+        return resized(image, size)
+
+    monkeypatch.setattr("cpm_fast.inference.finders.finder.resized", heard)
+    engine = Given()
+    for longer in (640, 200):
+        candidates(engine, np.zeros((longer // 2, longer, 3), np.uint8), 0.1)
+    # A level that is enlarged shows less than the picture.
+    assert made == [(640, 480), (480, 240), (240, 120), (200, 300), (200, 240), (200, 120)]
 
 
 @pytest.mark.parametrize(("longer", "levels"), [(640, [480, 240, 120]), (200, [304, 240, 120]), (60, [96])])
@@ -280,114 +301,3 @@ def test_maps_that_are_no_numbers_find_nobody() -> None:
 
     assert regions(Broken((0.5, 0.5, 0.3, 0.9))) == []
     assert all(roi.side < 1e5 for roi in regions(Strange((0.5, 0.5, 0.3, 0.9))))
-
-
-@pytest.fixture
-def finder_file(tmp_path: Path) -> Path:
-    """Return weights of a finder that finds nobody: all its beliefs are 0."""
-    model = CPM(replace(TINY_FINDER, find_score=0.5))
-    for parameter in model.parameters():
-        torch.nn.init.zeros_(parameter)
-    save_model(model, tmp_path / "finder.safetensors")
-    return tmp_path / "finder.safetensors"
-
-
-def test_weights_name_their_finder(tmp_path: Path, finder_file: Path) -> None:
-    plain = cpm_fast.load(WEIGHTS)
-    named = CPM(replace(plain.config, finder=str(finder_file)))
-    named.load_state_dict(plain.state_dict())
-    save_model(named.eval(), tmp_path / "named.safetensors")
-    with pytest.warns(UserWarning, match="no subject found in image 0"):
-        result = cpm_fast.infer(PICTURE, model=tmp_path / "named.safetensors")[0]
-    assert len(result) == 0 and result.roi_source == "found"
-    assert cpm_fast.find(PICTURE, model=named) == [[]]
-    with pytest.warns(UserWarning, match="probably wrong"):
-        whole = cpm_fast.infer(PICTURE, model=named, find=False)[0]
-    assert whole.roi_source == "whole image"
-    with pytest.warns(UserWarning, match="probably wrong"):
-        boxed = cpm_fast.infer(PICTURE, model=named, boxes=[[0, 0, 100, 100]])[0]
-    assert boxed.roi_source == "boxes" and len(boxed) == 1
-
-
-def test_a_finder_is_given_as_a_file_or_a_network(finder_file: Path) -> None:
-    for finder in (finder_file, str(finder_file), cpm_fast.load(finder_file)):
-        with pytest.warns(UserWarning, match="no subject found"):
-            assert len(cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder)[0]) == 0
-    # If no belief is a candidate's, no score finds a subject, and the whole picture is the region.
-    found = cpm_fast.find(PICTURE, model=WEIGHTS, find=finder_file, min_find_score=-0.5, max_subjects=3)[0]
-    assert found == [Roi.whole_image(*PICTURE.shape[:2])]
-    finder = Asked(cpm_fast.load(finder_file)).of(cpm_fast.load(WEIGHTS))
-    assert isinstance(finder, Finder) and finder.search.min_find_score == 0.5
-
-
-def test_weights_with_a_finder_that_is_not_there(tmp_path: Path) -> None:
-    plain = cpm_fast.load(WEIGHTS)
-    named = CPM(replace(plain.config, finder="no-such-finder"))
-    with pytest.raises(FileNotFoundError, match="no-such-finder: neither a file nor"):
-        cpm_fast.infer(PICTURE, model=named)
-
-
-def test_rejects(finder_file: Path) -> None:
-    with pytest.raises(ValueError, match="find must be a finder, got compact-drawn, which locates the parts"):
-        cpm_fast.infer(PICTURE, model=WEIGHTS, find=WEIGHTS)
-    with pytest.raises(ValueError, match=r"model must be a network that locates parts, got a finder; give it as find="):
-        cpm_fast.infer(PICTURE, model=finder_file)
-    with pytest.raises(ValueError, match="boxes or rois say where they are"):
-        cpm_fast.infer(PICTURE, model=WEIGHTS, find=finder_file, boxes=[[0, 0, 9, 9]])
-    with pytest.raises(ValueError, match='find must be "auto", "search", a finder or a function, got False'):
-        cpm_fast.find(PICTURE, model=WEIGHTS, find=False)
-    with pytest.raises(ValueError, match='find must be "auto", "search", False, a finder or a function, got True'):
-        cpm_fast.infer(PICTURE, model=WEIGHTS, find=True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"skeleton": cpm_fast.load(WEIGHTS).skeleton}, "skeleton must be of the part center with kind 'find'"),
-        ({"background": True}, "background must be false with kind 'find'"),
-        ({"kind": "guess"}, "kind must be 'pose' or 'find'"),
-        ({"kind": "pose", "side_map": False}, "side_map must be true with kind 'pose'"),
-        ({"side_map": 1}, "side_map must be True or False"),
-        ({"find_score": float("nan")}, "find_score must be a finite number"),
-        ({"find_levels": 0}, "find_levels must be a whole number from 1 to 3, got 0"),
-        ({"find_levels": 4}, "find_levels must be a whole number from 1 to 3, got 4"),
-        ({"find_levels": 1.5}, "find_levels must be a whole number from 1 to 3"),
-        ({"finder": 3}, "finder must be a name or file of weights"),
-    ],
-)
-def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        replace(TINY_FINDER, **changes)
-
-
-def test_files_of_pose_networks_say_nothing_of_finders() -> None:
-    assert not {"kind", "side_map", "finder", "find_score", "find_levels"} & set(NetworkConfig().to_dict())
-    assert "find_levels" not in TINY_FINDER.to_dict()
-    assert NetworkConfig.from_dict(replace(TINY_FINDER, find_levels=2).to_dict()).find_levels == 2
-    assert "side_map" not in TINY_FINDER.to_dict() and preset("person").to_dict()["side_map"] is False
-    assert replace(TINY_FINDER, find_score=0.4).to_dict()["find_score"] == 0.4 and TINY_FINDER.skeleton == CENTER
-
-
-def test_scores_of_what_was_found() -> None:
-    true = (Roi((50, 50), 40), Roi((150, 50), 40))
-    scene = Scene(PICTURE, true, (Roi((250, 50), 30),))
-    found = [
-        Candidate(Roi((52, 50), 42), 0.9),
-        Candidate(Roi((51, 50), 40), 0.8),  # one subject twice
-        Candidate(Roi((250, 52), 30), 0.7),  # in the crowd
-        Candidate(Roi((150, 50), 40), 0.6),
-        Candidate(Roi((150, 200), 40), 0.2),
-    ]
-    matches = matched(scene, found)
-    assert [(one.right, one.counts) for one in matches] == [
-        (True, True),
-        (False, True),
-        (False, False),
-        (True, True),
-        (False, True),
-    ]
-    score = score_of([(scene, found), (Scene(PICTURE), [])])
-    assert (score.recall, score.false_per_picture, score.subjects, score.pictures) == (1.0, 0.5, 2, 2)
-    assert 0.2 < score.threshold < 0.6
-    with pytest.raises(ValueError, match="pictures must be at least one"):
-        score_of([])

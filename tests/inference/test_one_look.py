@@ -176,7 +176,8 @@ def test_scores_of_whole_pictures_are_of_the_parts_of_that_look(model, pictures,
 def test_a_full_batch(model, pictures) -> None:
     found, engine = run(model, pictures, FINDER)
     again, _ = run(model, pictures, None, rois=[list(result.rois) for result in found])
-    assert engine.passes == 2 and engine.crops == 8
+    # Of each picture, one pass of the three candidates, and one of the whole picture, as no pose is sure.
+    assert engine.passes == 4 and engine.crops == 8
     for one, other in zip(found, again, strict=True):
         assert np.allclose(one.scores, other.scores, atol=1e-5)
     assert all(result.timing.network > 0 for result in found)

@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "padding_value": (-1, 0, 255, 256),
     "margin": NUMBERS,
     "find_score": NUMBERS,
+    "find_sizes": ((), (31,), (32,), (2048, 64), (64, 64), (64, 128), (480.5,), (480, 240, 120, 60)),
 }
 CONVS = st.builds(Conv, st.sampled_from([1, 3, 5, 7, 9, 11, 13, 15]), st.integers(1, 9), st.integers(0, 2))
 BLOCKS = st.lists(CONVS, max_size=3).map(tuple)
