@@ -1,20 +1,26 @@
-"""Labels that networks trained without them contradict: exchanged sides and misplaced parts, found and corrected.
+"""Labels that networks contradict: exchanged sides and misplaced parts, found and corrected.
 
+python benchmarks/studies/label_check.py check --data lspet/ --hold-out 500 --network base-lsp [--network ...]
+    [--out runs/labels]
+python benchmarks/studies/label_check.py sheet --data lspet/ [--count 20] [--seed 0] [--out runs/labels]
 python benchmarks/studies/label_check.py train --data lspet/ --hold-out 500 --fold 0 [--folds 4] [--also lsp/ 200]
-    [--preset small] [--recipe long] [--epochs 30] [--out runs/folds]
-python benchmarks/studies/label_check.py check --data lspet/ --hold-out 500 [--folds 4] [--out runs/folds]
-python benchmarks/studies/label_check.py sheet --data lspet/ [--count 200] [--out runs/folds]
+    [--preset small] [--recipe long] [--epochs 30] [--out runs/labels]
 
-`train` trains the network of one fold on the samples of all others; if it is stopped, run it again to resume. `check`
-runs the network of its own fold on every sample, in several scales and mirrored, each pass separately. A label is
-judged by its distance from the predictions, in torsos, if the passes agree and have high scores:
+`check` runs networks on every sample, in two scales and mirrored, and compares the mean beliefs at the labels
+(label_evidence.py). The pairs of a limb, such as hips, knees and ankles, are judged together:
 
-- the labels of a pair that fit after an exchange of the sides, and do not fit before, are exchanged ("exchanged");
-- a label that is far from the predictions of all passes is moved there if the scores are very high ("moved"), else left
-out ("left out").
+- if the beliefs after an exchange of the sides are higher by far, the labels are exchanged ("exchanged"), but for a
+  pair that speaks against it; if they are a little higher, the labels are left out ("doubtful");
+- a label in a low belief, far from a high peak, is moved there if the peak is very high ("moved"), else left out
+  ("left out").
 
-Held-out samples are not changed. It writes corrections.json, which --data corrected:corrections.json:lspet/ applies,
-and prints the count of each kind. `sheet` draws corrections for inspection: labels red, their new places green.
+The networks may have learned from these very labels, so what they contradict is wrong all the more often; but they
+contradict fewer than others would. `train` trains the network of one fold on the samples of all others, and `check`
+without --network judges each fold by its own. If `train` is stopped, run it again to resume.
+
+Held-out samples are not changed. `check` writes corrections.json, which --data corrected:corrections.json:lspet/
+applies, and prints the count of each kind. `sheet` draws corrected samples before and after, for inspection: right
+limbs red, left limbs blue, changed parts with a ring.
 """
 
 from __future__ import annotations
@@ -28,62 +34,50 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from benchmarks.studies.label_evidence import Evidence, evidence  # noqa: E402
 from cpm_fast.config import PRESETS, preset  # noqa: E402
-from cpm_fast.data.corrected import Correction, read_corrections, write_corrections  # noqa: E402
+from cpm_fast.data.corrected import Corrected, Correction, read_corrections, write_corrections  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
-from cpm_fast.data.sample import Dataset, Subset, hold_out  # noqa: E402
-from cpm_fast.evaluation.network import predict  # noqa: E402
+from cpm_fast.data.sample import Dataset, Sample, Subset, hold_out  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.model.files import load_model  # noqa: E402
 from cpm_fast.recipes import RECIPES  # noqa: E402
+from cpm_fast.roi import transform  # noqa: E402
+from cpm_fast.sides import LEFT, RIGHT, side_of  # noqa: E402
 from cpm_fast.skeleton import Skeleton  # noqa: E402
 from cpm_fast.training.folder import RunFolder  # noqa: E402
 from cpm_fast.training.loop import train  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
+from cpm_fast.weights import weights_file  # noqa: E402
 
-# The passes: (scale, mirrored). `flip` averages the mirrored picture with the plain one, so both are compared.
-SCALES = (0.85, 1.0, 1.2)
 CORRECTIONS_FILE = "corrections.json"
-SHEET_SIDE_PX, SHEET_COLUMNS = 220, 5
+SHEET_SIDE_PX, SHEET_COLUMNS = 300, 2
+COLORS_BGR, RING_BGR = {LEFT: (255, 160, 0), RIGHT: (60, 60, 255)}, (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits beyond which a label counts as wrong. Distances are in torsos.
+    """The limits beyond which a label counts as wrong.
 
     Args:
-        right: up to this distance a label and a prediction are the same place. wrong: from this distance on they are
-        not.
-        spread: the passes agree within this.
-        sure: least height of the belief's peak to leave a label out.
-        very_sure: least height to move it.
+        exchange: least gain of belief, summed over the parts of a limb's pairs, to exchange their sides. doubt: least
+            gain to leave their labels out. against: a pair that loses more than this has no part in it.
+        off: a label this many torsos away from the peak may be wrong.
+        low: it is wrong if its belief is below this.
+        sure: and the peak is at least this high. very_sure: least height to move the label there.
     """
 
-    right: float = 0.2
-    wrong: float = 0.5
-    spread: float = 0.12
-    sure: float = 0.45
-    very_sure: float = 0.65
-
-
-@dataclass(frozen=True, eq=False)
-class Opinion:
-    """Predictions of the passes of one network in M samples.
-
-    Args:
-        points: [M, P, 2] the median of the passes, image pixels.
-        spread: [M, P] the largest distance of a pass from it, image pixels.
-        heights: [M, P] the mean height of the peaks.
-    """
-
-    points: np.ndarray
-    spread: np.ndarray
-    heights: np.ndarray
+    exchange: float = 0.8
+    doubt: float = 0.25
+    against: float = 0.15
+    off: float = 0.5
+    low: float = 0.15
+    sure: float = 0.5
+    very_sure: float = 0.7
 
 
 def fold_of(count: int, folds: int) -> np.ndarray:
@@ -91,112 +85,90 @@ def fold_of(count: int, folds: int) -> np.ndarray:
     return np.arange(count) % folds
 
 
-def opinion(model: CPM, dataset: Dataset, indices: Sequence[int]) -> tuple[Opinion, list[int]]:
-    """Return the predictions of a network in some samples, and which samples could be read."""
-    passes = [
-        predict(model, dataset, indices, pyramid=(scale,), flip=flip, progress=False)
-        for scale in SCALES
-        for flip in (False, True)
-    ]
-    points = np.stack([one.predicted[-1] for one in passes])  # [passes, M, P, 2]
-    heights = np.stack([one.heights[-1] for one in passes]).mean(axis=0)
-    middle = np.median(points, axis=0)
-    spread = np.linalg.norm(points - middle, axis=-1).max(axis=0)
-    return Opinion(middle, spread, heights), list(passes[0].indices)
+def limb_pairs(skeleton: Skeleton) -> list[list[tuple[int, int]]]:
+    """Return pairs of mirrored parts, those together that limbs join: hips, knees and ankles; shoulders to wrists."""
+    pairs = [(part, other) for part, other in enumerate(skeleton.mirror) if part < other]
+    joined: list[list[tuple[int, int]]] = []
+    for pair in pairs:
+        touching = [one for one in joined if any(_have_limb(pair, other, skeleton) for other in one)]
+        joined = [one for one in joined if one not in touching]
+        joined.append([*(other for one in touching for other in one), pair])
+    return joined
 
 
-def judged(
-    labels: np.ndarray, found: Opinion, torsos: np.ndarray, indices: Sequence[int], skeleton: Skeleton, limits: Limits
-) -> list[Correction]:
-    """Return corrections of samples.
-
-    Args:
-        labels: [M, P, 2] image pixels, NaN where not labeled.
-        found: of the same samples.
-        torsos: [M] image pixels, the length that distances are measured in.
-        indices: [M] of the samples in the dataset.
-        skeleton: the P parts.
-        limits: beyond which a label is wrong.
-    """
-    mirror = np.array(skeleton.mirror)
-    reach = torsos[:, None]
-    known = np.isfinite(labels).all(axis=2)
-    off = np.linalg.norm(found.points - labels, axis=-1) / reach
-    off_other = np.linalg.norm(found.points - labels[:, mirror], axis=-1) / reach
-    agreed = (found.spread <= limits.spread * reach) & (found.heights >= limits.sure)
-    sides = (mirror != np.arange(len(mirror)))[None]
-    # Both labels of a pair lie at the prediction of the other side, and away from their own.
-    crossed = known & known[:, mirror] & agreed & sides & (off_other <= limits.right) & (off > limits.wrong)
-    exchanged = crossed & crossed[:, mirror]
-    far = known & agreed & (off > limits.wrong) & ~exchanged
-    moved = far & (found.heights >= limits.very_sure)
-    corrections = []
-    for row, part in np.argwhere(exchanged | far).tolist():
-        name, sample = skeleton.names[part], int(indices[row])
-        if exchanged[row, part]:
-            x, y = labels[row, mirror[part]].tolist()
-            corrections.append(Correction(sample, name, (x, y), "exchanged"))
-        elif moved[row, part]:
-            x, y = found.points[row, part].tolist()
-            corrections.append(Correction(sample, name, (x, y), "moved"))
-        else:
-            corrections.append(Correction(sample, name, None, "left out"))
-    return corrections
+def _have_limb(pair: tuple[int, int], other: tuple[int, int], skeleton: Skeleton) -> bool:
+    return any({a, b} & set(pair) and {a, b} & set(other) for a, b in skeleton.limb_indices)
 
 
-def torsos_of(labels: np.ndarray, found: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Return lengths from left shoulder to right hip: [M], of labels, or of predictions if a label is missing.
-
-    A wrong label of either would falsify all distances, so the larger of both lengths counts.
-    """
-    a, b = skeleton.index("left_shoulder"), skeleton.index("right_hip")
-    ours = np.linalg.norm(found[:, a] - found[:, b], axis=-1)
-    theirs = np.linalg.norm(labels[:, a] - labels[:, b], axis=-1)
-    return np.maximum(np.fmax(ours, theirs), 1.0)
-
-
-def check(dataset: Dataset, count: int, models: Sequence[CPM], limits: Limits) -> list[Correction]:
-    """Return corrections of the first `count` samples; model f, not trained on fold f, judges those of fold f."""
-    folds = fold_of(count, len(models))
+def judged(found: Evidence, skeleton: Skeleton, limits: Limits) -> list[Correction]:
+    """Return corrections of samples, in their order."""
+    known, changed = found.known, np.zeros(found.known.shape, bool)
     corrections: list[Correction] = []
-    for fold, model in enumerate(tqdm(models, desc="folds", unit="fold", leave=False)):
-        mine = np.flatnonzero(folds == fold).tolist()
-        found, read = opinion(model, dataset, mine)
-        samples = [dataset[index] for index in read]
-        labels = np.stack([np.where(one.labeled[:, None], one.parts_image, np.nan) for one in samples])
-        torsos = torsos_of(labels, found.points, dataset.skeleton)
-        corrections += judged(labels, found, torsos, read, dataset.skeleton, limits)
+
+    def correct(row: int, part: int, point: np.ndarray | None, why: str) -> None:
+        to = None if point is None or not np.isfinite(point).all() else (float(point[0]), float(point[1]))
+        corrections.append(Correction(found.indices[row], skeleton.names[part], to, why))
+        changed[row, part] = True
+
+    for pairs in limb_pairs(skeleton):
+        parts = np.array(pairs)  # [pairs, 2]
+        gains = ((found.other - found.own)[:, parts] * known[:, parts].all(axis=2, keepdims=True)).sum(axis=2)
+        for_exchange = gains >= -limits.against  # [M, pairs]
+        gain = (gains * for_exchange).sum(axis=1)
+        for row in np.flatnonzero(gain >= limits.doubt).tolist():
+            for (a, b), agrees, own_gain in zip(pairs, for_exchange[row], gains[row], strict=True):
+                for part, other in ((a, b), (b, a)) if agrees else ():
+                    if gain[row] >= limits.exchange and known[row, [a, b]].any():
+                        correct(row, part, found.labels[row, other], "exchanged")
+                    elif gain[row] < limits.exchange and known[row, part] and own_gain > 0:
+                        correct(row, part, None, "doubtful")
+    far = known & ~changed & (found.off(skeleton) > limits.off) & (found.own < limits.low)
+    far &= found.heights >= limits.sure
+    for row, part in np.argwhere(far).tolist():
+        very_sure = found.heights[row, part] >= limits.very_sure
+        correct(row, part, found.points[row, part] if very_sure else None, "moved" if very_sure else "left out")
+    return sorted(corrections, key=lambda one: (one.sample, one.part))
+
+
+def check(
+    dataset: Dataset, judges: Sequence[tuple[Sequence[int], Sequence[CPM]]], limits: Limits, precision: str = "auto"
+) -> list[Correction]:
+    """Return corrections of a dataset; each entry of `judges` is samples and the networks that judge them."""
+    corrections: list[Correction] = []
+    for indices, models in judges:
+        corrections += judged(evidence(models, dataset, indices, precision), dataset.skeleton, limits)
     return sorted(corrections, key=lambda one: (one.sample, one.part))
 
 
 def sheet(dataset: Dataset, corrections: Sequence[Correction], path: Path) -> None:
-    """Draw corrected samples side by side: labels red, joined with their new places, green; a cross is left out."""
-    by_sample: dict[int, list[Correction]] = {}
-    for one in corrections:
-        by_sample.setdefault(one.sample, []).append(one)
+    """Draw corrected samples, each before and after."""
+    after = Corrected(dataset, corrections)
     tiles = []
-    for index, changes in by_sample.items():
-        sample = dataset[index]
-        region = sample.region(1.25)
-        matrix = region.matrix((SHEET_SIDE_PX, SHEET_SIDE_PX))
-        tile = cv2.warpAffine(sample.image, matrix, (SHEET_SIDE_PX, SHEET_SIDE_PX))
-        for change in changes:
-            label = sample.parts_image[dataset.skeleton.index(change.part)]
-            start = np.rint(matrix[:, :2] @ label + matrix[:, 2]).astype(int).tolist()
-            if change.point is None:
-                cv2.drawMarker(tile, start, (0, 0, 255), cv2.MARKER_TILTED_CROSS, 9, 2)
-                continue
-            end = np.rint(matrix[:, :2] @ np.array(change.point) + matrix[:, 2]).astype(int).tolist()
-            cv2.line(tile, start, end, (255, 255, 255), 1)
-            cv2.circle(tile, start, 3, (0, 0, 255), -1)
-            cv2.circle(tile, end, 3, (0, 255, 0), -1)
-        cv2.putText(tile, str(index), (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 255), 1)
-        tiles.append(tile)
+    for index, changes in after.by_sample.items():
+        changed = [dataset.skeleton.index(one.part) for one in changes]
+        tiles.append(np.hstack([_tile(one[index], dataset.skeleton, changed) for one in (dataset, after)]))
+        cv2.putText(tiles[-1], str(index), (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 255), 1)
     blank = np.zeros_like(tiles[0])
     rows = [tiles[i : i + SHEET_COLUMNS] for i in range(0, len(tiles), SHEET_COLUMNS)]
     whole = np.vstack([np.hstack([*row, *[blank] * (SHEET_COLUMNS - len(row))]) for row in rows])
     if not cv2.imwrite(str(path), whole):
         raise OSError(f"{path}: could not be written")
+
+
+def _tile(sample: Sample, skeleton: Skeleton, changed: Sequence[int]) -> np.ndarray:
+    matrix = sample.region(1.25).matrix((SHEET_SIDE_PX, SHEET_SIDE_PX))
+    tile = cv2.warpAffine(sample.image, matrix, (SHEET_SIDE_PX, SHEET_SIDE_PX))
+    places = transform(matrix, np.nan_to_num(sample.parts_image))
+    points = [tuple(int(value) for value in np.rint(place)) for place in places]
+    for a, b in skeleton.limb_indices:
+        sides = {(side_of(skeleton.names[end]) or ("", ""))[0] for end in (a, b)}
+        color = COLORS_BGR.get(sides.pop()) if len(sides) == 1 else None
+        if color and sample.labeled[[a, b]].all():
+            cv2.line(tile, points[a], points[b], color, 2, cv2.LINE_AA)
+    for part in changed:
+        if sample.labeled[part]:
+            cv2.circle(tile, points[part], 5, RING_BGR, 1, cv2.LINE_AA)
+    return tile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,8 +187,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=float, default=30.0, help="train: passes over the data (%(default)s)")
     parser.add_argument("--batch", type=int, help="train: samples a step (default: the recipe's)")
     parser.add_argument("--workers", type=int, help="train: loader processes (default: one a core)")
-    parser.add_argument("--count", type=int, default=200, help="sheet: samples to draw (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs/folds"), help="folder (%(default)s)")
+    parser.add_argument(
+        "--network",
+        action="append",
+        metavar="FILE",
+        help="check: weights; may be repeated (default: those of the folds)",
+    )
+    parser.add_argument("--precision", default="auto", help="check: of the networks, such as bf16 (%(default)s)")
+    parser.add_argument("--count", type=int, default=20, help="sheet: samples to draw (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="sheet: of their choice (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/labels"), help="folder (%(default)s)")
     chosen = parser.parse_args(arguments)
     dataset = open_dataset(chosen.data)
     count = len(dataset) - chosen.hold_out
@@ -238,17 +218,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     path = chosen.out / CORRECTIONS_FILE
     if chosen.verb == "check":
-        models = [load_model(RunFolder(run).final) for run in runs]
-        limits = Limits()
-        corrections = check(dataset, count, models, limits)
-        write_corrections(path, dataset, corrections, {"limits": vars(limits), "folds": chosen.folds})
+        limits, given = Limits(), chosen.network or []
+        judges: list[tuple[Sequence[int], Sequence[CPM]]]
+        if given:
+            judges = [(range(count), [load_model(weights_file(one)) for one in given])]
+        else:
+            folds = fold_of(count, chosen.folds)
+            judges = [
+                (np.flatnonzero(folds == fold).tolist(), [load_model(RunFolder(run).final)])
+                for fold, run in enumerate(runs)
+            ]
+        corrections = check(dataset, judges, limits, chosen.precision)
+        about = {
+            "limits": vars(limits),
+            "precision": chosen.precision,
+            "networks": [Path(one).stem for one in given] or f"of {chosen.folds} folds",
+        }
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        write_corrections(path, dataset, corrections, about)
         for why, number in sorted(Counter(one.why for one in corrections).items()):
             print(f"{why:10} {number:6} parts")
         print(f"wrote {path}, {len({one.sample for one in corrections})} of {count} samples")
         return 0
     corrections = read_corrections(path, dataset)
     changed = sorted({one.sample for one in corrections})
-    drawn = set(np.random.default_rng(0).permutation(changed)[: chosen.count].tolist())
+    drawn = set(np.random.default_rng(chosen.seed).permutation(changed)[: chosen.count].tolist())
     if not drawn:
         print("no corrections")
         return 0
