@@ -22,6 +22,7 @@ from cpm_fast.model.decode import scale_frames, unmirror
 from cpm_fast.ops.peaks import peaks
 from cpm_fast.ops.resize_merge import resize_merge
 from cpm_fast.skeleton import Skeleton
+from cpm_fast.system.progress import bar_wanted
 
 # The magnifications of the passes; each pass runs on the plain and on the mirrored crop.
 SCALES = (0.9, 1.1)
@@ -75,11 +76,11 @@ def evidence(models: Sequence[CPM], dataset: Dataset, indices: Sequence[int], pr
                 f"{list(model.skeleton.names)} and {model.config.input_size}"
             )
     frames = scale_frames(SCALES, config, flip=True).repeat(len(engines), 1)
-    reader = SampleReader(dataset, indices)
+    reader, shown = SampleReader(dataset, indices), bar_wanted(None, len(indices), 1)
     # Arrays for all samples: small ones that stay would lie between the maps, and their memory could not be used again.
     own, other, heights = (np.empty((len(indices), config.parts)) for _ in range(3))
     points = np.empty((len(indices), config.parts, 2))
-    for row, sample in enumerate(tqdm(reader, total=len(indices), unit="sample", leave=False)):
+    for row, sample in enumerate(tqdm(reader, total=len(indices), unit="sample", leave=False, disable=not shown)):
         region = sample.region(config.margin)
         inputs = network_input(scale_crops(sample.image, region, config, SCALES, flip=True), config)
         with torch.inference_mode():

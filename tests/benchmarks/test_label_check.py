@@ -12,7 +12,7 @@ import pytest
 from benchmarks.studies import label_check
 from benchmarks.studies.label_check import Limits, check, fold_of, judged, limb_pairs
 from benchmarks.studies.label_evidence import SCALES, Evidence, evidence
-from cpm_fast.data.corrected import Corrected, Correction
+from cpm_fast.data.corrected import FORM, Corrected, Correction
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.open import open_dataset
 from cpm_fast.evaluation.network import predict
@@ -56,7 +56,7 @@ def test_what_agrees_stays() -> None:
 def test_pairs_of_a_limb_are_judged_together() -> None:
     found = agreed(3)
     knee, ankle, hip = ([LSP.index(f"{side}_{part}") for side in SIDES] for part in ("knee", "ankle", "hip"))
-    found.own[0, [*knee, *ankle]], found.other[0, [*knee, *ankle]] = 0.2, 0.5
+    found.own[0, [*knee, *ankle]], found.other[0, [*knee, *ankle]] = 0.1, 0.7
     found.own[0, hip], found.other[0, hip] = 0.4, 0.4
     got = judged(found, LSP, Limits())
     assert {one.part for one in got} == {f"{side}_{part}" for side in SIDES for part in ("knee", "ankle", "hip")}
@@ -70,7 +70,7 @@ def test_pairs_of_a_limb_are_judged_together() -> None:
     }
     # An unlabeled partner goes along; its place becomes unlabeled.
     found.labels[0, knee[0]] = np.nan
-    found.own[0, ankle], found.other[0, ankle] = 0.1, 0.5
+    found.own[0, [*ankle, *hip]], found.other[0, [*ankle, *hip]] = 0.1, 0.7
     by_part = {one.part: one.point for one in judged(found, LSP, Limits())}
     assert by_part["right_knee"] is None and by_part["left_knee"] == tuple(found.labels[0, knee[1]])
 
@@ -78,7 +78,7 @@ def test_pairs_of_a_limb_are_judged_together() -> None:
 def test_a_small_gain_leaves_labels_out() -> None:
     found = agreed(1)
     wrist = [LSP.index("left_wrist"), LSP.index("right_wrist")]
-    found.own[0, wrist], found.other[0, wrist] = 0.3, 0.45
+    found.own[0, wrist], found.other[0, wrist] = 0.2, 0.7
     assert corrected(found) == [(5, "left_wrist", "doubtful"), (5, "right_wrist", "doubtful")]
     assert all(one.point is None for one in judged(found, LSP, Limits()))
 
@@ -147,7 +147,7 @@ def test_drawn_figures_with_wrong_labels() -> None:
         wrong.append(Correction(index, "head_top", (x + 150.0, y + 150.0)))
     damaged = Corrected(plain, wrong)
     model = load(DRAWN, device="cpu")
-    found = check(damaged, [(range(0, 8, 2), [model]), (range(1, 8, 2), [model])], Limits())
+    found = check(damaged, [(range(0, 8, 2), [model]), (range(1, 8, 2), [model])], Limits(exchange=0.5, doubt=0.25))
     assert [one.sample for one in found] == sorted(one.sample for one in found)
     heads = {one.sample for one in found if one.part == "head_top"}
     legs = {one.sample for one in found if one.why == "exchanged" and "knee" in one.part}
@@ -182,6 +182,14 @@ def test_a_sheet_shows_what_changes(tmp_path) -> None:
     picture = cv2.imread(str(tmp_path / "sheet.png"))
     side = label_check.SHEET_SIDE_PX
     assert picture.shape == (4 * side, 2 * label_check.SHEET_COLUMNS * side, 3)
+
+
+@pytest.mark.parametrize(("name", "training"), [("lsp", 800), ("lspet", 9500)])
+def test_the_corrections_are_of_training_samples_alone(name, training) -> None:
+    written = json.loads((label_check.ROOT / f"benchmarks/results/corrections-{name}.json").read_text())
+    assert written["form"] == FORM and written["about"]["limits"] == vars(Limits())
+    assert {row[1] for row in written["rows"]} <= set(LSP.names)
+    assert min(row[0] for row in written["rows"]) >= 0 and max(row[0] for row in written["rows"]) < training
 
 
 def test_bad_use(capsys) -> None:
