@@ -1,4 +1,4 @@
-"""Progress bars: only on a terminal, never in a log."""
+"""Progress bars: only on a terminal, but for that of a training; none in quiet blocks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def quietly() -> Iterator[None]:
         _quiet.reset(token)
 
 
+def is_quiet() -> bool:
+    """Return whether the code runs in a block that shows no bars."""
+    return _quiet.get()
+
+
 def bar_wanted(progress: bool | None = None, count: int = 1, least: int = 0) -> bool:
     """Return whether to show a bar.
 
@@ -30,4 +35,4 @@ def bar_wanted(progress: bool | None = None, count: int = 1, least: int = 0) -> 
     """
     if progress is not None:
         return progress
-    return not _quiet.get() and count > least and sys.stderr.isatty()
+    return not is_quiet() and count > least and sys.stderr.isatty()

@@ -22,6 +22,7 @@ from cpm_fast.model.tensor_file import write_network
 from cpm_fast.recipes import TrainingConfig
 from cpm_fast.system.files import remove_leftovers
 from cpm_fast.system.interrupt import interrupts_held
+from cpm_fast.system.progress import is_quiet
 from cpm_fast.system.ranks import Ranks
 from cpm_fast.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from cpm_fast.training.diagnostics import GRADIENTS_FILE, gradient_histograms, what_is_not_finite
@@ -179,7 +180,7 @@ class Run:
         batches = training_batches(self.items, self.batch, self.config.seed, *steps, workers, rank, world)
         self.window = [torch.tensor(losses, device=self.device) for losses in progress.unlogged]
         self.seen, self.clock = 0, time.monotonic()
-        silent = self.options.quiet or not self.ranks.main
+        silent = self.options.quiet or is_quiet() or not self.ranks.main
         bar = tqdm(batches, initial=progress.step, total=self.steps, unit="step", disable=silent)
         whole = True  # whether weights, optimizer and progress are of one step
         try:

@@ -127,3 +127,13 @@ def test_quiet_and_talkative(tmp_path, monkeypatch, capsys):
     assert main(["infer", "gone.png", "-v"]) == BAD_USE
     assert "Traceback" in capsys.readouterr().err
     assert "not allowed with" in refused(capsys, *infer, "-q", "-v")
+
+
+def test_a_quiet_training_shows_no_bar(tmp_path, capsys):
+    train = ["train", "--data", "synthetic:8", "--hold-out", "2", "--batch", "4", "--epochs", "1", "--workers", "0"]
+    assert main([*train, "-q", "-o", str(tmp_path / "q")]) == FINE
+    quiet = capsys.readouterr()
+    assert quiet.out == "" and "step" not in quiet.err and (tmp_path / "q" / "final.safetensors").exists()
+    assert main([*train, "-o", str(tmp_path / "plain")]) == FINE
+    talkative = capsys.readouterr()
+    assert "step/s" in talkative.err and "PCK" in talkative.out
