@@ -18,7 +18,7 @@ from cpm_fast.reference.batch_norm import batch_norm as reference_batch_norm
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 # The pool's cells per side.
 WINDOW = 2
-# Of maps that the native code reads and writes; everything else is float32.
+# The types of maps that the native code reads and writes; everything else is float32.
 MAP_TYPES = (torch.float32, torch.bfloat16)
 
 

@@ -176,7 +176,7 @@ def test_scores_of_whole_pictures_are_of_the_parts_of_that_look(model, pictures,
 def test_a_full_batch(model, pictures) -> None:
     found, engine = run(model, pictures, FINDER)
     again, _ = run(model, pictures, None, rois=[list(result.rois) for result in found])
-    # Of each picture, one pass of the three candidates, and one of the whole picture, as no pose is sure.
+    # Each picture takes one pass for the three candidates, and one for the whole picture, as no pose is sure.
     assert engine.passes == 4 and engine.crops == 8
     for one, other in zip(found, again, strict=True):
         assert np.allclose(one.scores, other.scores, atol=1e-5)
