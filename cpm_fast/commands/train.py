@@ -27,9 +27,9 @@ from cpm_fast.training.options import RunOptions
 from cpm_fast.weights import weights_file
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.05, 500
-# The most samples for which a run starts from these weights by the recipe "few".
-FEW_SAMPLES, FEW_START, FEW_PRESET, FEW_VALIDATIONS = 500, "compact-lsp", "compact", 2
-DEFAULT_RECIPE = "modern"
+DEFAULT_PRESET, DEFAULT_RECIPE = "compact", "modern"
+# The most samples for which a run of these presets starts from these weights by the recipe "few".
+FEW_SAMPLES, FEW_STARTS, FEW_VALIDATIONS = 500, {"compact": "compact-lsp", "base": "base-lsp"}, 2
 FIND_PRESET, FIND_RECIPE = "finder", "find"
 
 
@@ -115,7 +115,7 @@ def _changed(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 def _new_run(options: argparse.Namespace) -> _RunConfig:
     specs = options.data or ["synthetic"]
-    if options.find and options.preset == FEW_PRESET:
+    if options.find and options.preset == DEFAULT_PRESET:
         options.preset = FIND_PRESET
     finds = preset(options.preset).kind == "find"
     if options.find and not finds:
@@ -125,11 +125,11 @@ def _new_run(options: argparse.Namespace) -> _RunConfig:
     recipe = few_samples(few) if few else _recipe(options.recipe or default)
     config = _training_config(options, recipe)
     skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
-    init = FEW_START if few else options.init
+    init = FEW_STARTS[options.preset] if few else options.init
     start = None if init is None else str(weights_file(init))
     if few and main_process():
         print(
-            f"few samples: the recipe few ({config.epochs:g} epochs), starting from {FEW_START}; --recipe or --init "
+            f"few samples: the recipe few ({config.epochs:g} epochs), starting from {init}; --recipe or --init "
             "choose otherwise"
         )
     network = _network(options, skeleton)
@@ -169,7 +169,7 @@ def _check_same(options: argparse.Namespace, run: _RunConfig, folder: Path) -> N
     if options.find and run.network.kind != "find":
         differing.append("no finder")
     shape = (options.width, options.stages, options.input_size, options.skeleton)
-    if options.preset != FEW_PRESET or any(value is not None for value in shape):
+    if options.preset != DEFAULT_PRESET or any(value is not None for value in shape):
         skeleton = _skeleton(options.skeleton) if options.skeleton else run.network.skeleton
         if _network(options, skeleton) != run.network:
             differing.append("another network")
@@ -182,7 +182,8 @@ def _check_same(options: argparse.Namespace, run: _RunConfig, folder: Path) -> N
 
 def _few(options: argparse.Namespace, specs: list[str]) -> int:
     """Return the number of training samples if they are few and the defaults hold; otherwise 0."""
-    chosen = options.recipe is not None or options.init is not None or options.preset != FEW_PRESET
+    start = FEW_STARTS.get(options.preset)
+    chosen = start is None or options.recipe is not None or options.init not in (None, start)
     if chosen or any(spec.partition(":")[0] in DRAWN for spec in specs):
         return 0
     datasets = [open_dataset(spec) for spec in specs]

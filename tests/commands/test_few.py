@@ -1,4 +1,4 @@
-"""Few samples of one's own: without options, training starts from bundled weights with its own recipe."""
+"""Few samples of one's own: training starts from bundled weights with its own recipe."""
 
 import json
 
@@ -22,8 +22,9 @@ def given(tmp_path, monkeypatch):
     write(7)
     calls = []
     monkeypatch.setattr(command, "train", lambda *given, **more: calls.append((given, more)))
-    (tmp_path / "runs" / "compact").mkdir(parents=True)
-    (tmp_path / "runs" / "compact" / command.START_FILE).write_text("loaded\n")
+    for preset in command.FEW_STARTS:
+        (tmp_path / "runs" / preset).mkdir(parents=True)
+        (tmp_path / "runs" / preset / command.START_FILE).write_text("loaded\n")
     return calls
 
 
@@ -40,15 +41,24 @@ def run(given, *arguments: str):
     return network, config, data, more
 
 
-def test_few_samples_start_from_bundled_weights(given, capsys):
-    network, config, data, more = run(given, "--hold-out", "2")
-    assert more["start"] == str(weights_file("compact-lsp"))
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ((), "compact-lsp"),
+        (("--preset", "base"), "base-lsp"),
+        (("--preset", "base", "--init", "base-lsp"), "base-lsp"),
+    ],
+    ids=["default", "a larger preset", "its weights named"],
+)
+def test_few_samples_start_from_bundled_weights(options, start, given, capsys):
+    network, config, data, more = run(given, "--hold-out", "2", *options)
+    assert more["start"] == str(weights_file(start))
     assert network.skeleton.names == ("nose", "ear_left")
     few = RECIPES["few"]
     assert config.augmentation == few.augmentation and config.learning_rate == few.learning_rate
     assert sum(map(len, data)) == 5 and config.epochs == FEW_STEPS
     assert more["options"].validate_every == FEW_STEPS / command.FEW_VALIDATIONS
-    assert "few samples: the recipe few (400 epochs), starting from compact-lsp" in capsys.readouterr().out
+    assert f"few samples: the recipe few (400 epochs), starting from {start};" in capsys.readouterr().out
 
 
 def test_many_samples_do_not(given):
