@@ -30,167 +30,40 @@ namespace py = pybind11;
 
 namespace {
 
+// An argument as Python gives it: a pointer is an integer, everything else is itself.
 template <typename T>
-T* pointer(std::uintptr_t address) {
-    return reinterpret_cast<T*>(address);
+struct Given {
+    using Type = T;
+    static T taken(Type given) { return given; }
+};
+
+template <typename T>
+struct Given<T*> {
+    using Type = std::uintptr_t;
+    static T* taken(Type address) { return reinterpret_cast<T*>(address); }
+};
+
+template <typename T>
+using given_t = typename Given<T>::Type;
+
+// The function as Python calls it.
+template <typename Result, typename... Arguments>
+auto bound(Result (*function)(Arguments...)) {
+    return [function](given_t<Arguments>... given) { return function(Given<Arguments>::taken(given)...); };
 }
 
-void gaussian_targets_cpu(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps,
-                          const cpm::GaussianTargets& params, int threads) {
-    cpm::gaussian_targets_cpu(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps), params,
-                              threads);
-}
-
-void resize_merge_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t merged,
-                      const cpm::ResizeMerge& params, int threads) {
-    cpm::resize_merge_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(merged),
-                          params, threads);
-}
-
-void peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::Peaks& params,
-               int threads) {
-    cpm::peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, threads);
-}
-
-void many_peaks_cpu(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::ManyPeaks& params,
-                    int threads) {
-    cpm::many_peaks_cpu(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, threads);
-}
-
-void merge_peaks_cpu(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
-                     const cpm::ResizeMerge& params, bool refine, int threads) {
-    cpm::merge_peaks_cpu(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
-                         pointer<float>(scores), params, refine, threads);
-}
-
-void transform_weight_cpu(std::uintptr_t weight, std::uintptr_t spectra, int64_t outputs, int64_t inputs, int kernel,
-                          int tile, bool adjoint, int threads) {
-    cpm::transform_weight_cpu(pointer<const float>(weight), pointer<float>(spectra), outputs, inputs, kernel, tile,
-                              adjoint, threads);
-}
-
-int64_t spectral_workspace(const cpm::SpectralConv& params, int64_t budget, int threads) {
-    return cpm::spectral_workspace(params, budget, threads);
-}
-
-std::vector<int64_t> spectral_conv_cpu(std::uintptr_t x, std::uintptr_t gate, std::uintptr_t spectra,
-                                       std::uintptr_t bias, std::uintptr_t out, const cpm::SpectralConv& params,
-                                       bool relu, std::uintptr_t workspace, int64_t budget, int threads) {
-    return cpm::spectral_conv_cpu(pointer<const float>(x), pointer<const float>(gate), pointer<const void>(spectra),
-                                  pointer<const float>(bias), pointer<float>(out), params, relu,
-                                  pointer<float>(workspace), budget, threads);
-}
-
-int64_t spectral_gradient_workspace(const cpm::SpectralConv& params, int64_t budget, int threads) {
-    return cpm::spectral_gradient_workspace(params, budget, threads);
-}
-
-void spectral_weight_gradient_cpu(std::uintptr_t gradient, std::uintptr_t gate, std::uintptr_t x,
-                                  std::uintptr_t dweight, std::uintptr_t dbias, const cpm::SpectralConv& params,
-                                  std::uintptr_t workspace, int64_t budget, int threads) {
-    cpm::spectral_weight_gradient_cpu(pointer<const float>(gradient), pointer<const float>(gate),
-                                      pointer<const float>(x), pointer<float>(dweight), pointer<float>(dbias),
-                                      params, pointer<float>(workspace), budget, threads);
-}
-
-void pack_weight_cpu(std::uintptr_t weight, std::uintptr_t packed, int64_t outputs, int64_t inputs, int kernel,
-                     bool bf16, int threads) {
-    cpm::pack_weight_cpu(pointer<const float>(weight), pointer<void>(packed), outputs, inputs, kernel, bf16, threads);
-}
-
-int64_t direct_workspace(const cpm::DirectConv& params, int threads) {
-    return cpm::direct_workspace(params, threads);
-}
-
-void direct_conv_cpu(std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias, std::uintptr_t out,
-                     const cpm::DirectConv& params, bool relu, std::uintptr_t workspace, int threads) {
-    cpm::direct_conv_cpu(pointer<const float>(x), pointer<const void>(packed), pointer<const float>(bias),
-                         pointer<float>(out), params, relu, pointer<float>(workspace), threads);
-}
-
-void winograd_weight_cpu(std::uintptr_t weight, std::uintptr_t transformed, int64_t outputs, int64_t inputs,
-                         bool adjoint, bool bf16, int threads) {
-    cpm::winograd_weight_cpu(pointer<const float>(weight), pointer<void>(transformed), outputs, inputs, adjoint, bf16,
-                             threads);
-}
-
-int64_t winograd_workspace(const cpm::DirectConv& params, int threads) {
-    return cpm::winograd_workspace(params, threads);
-}
-
-std::vector<int64_t> winograd_conv_cpu(std::uintptr_t x, std::uintptr_t transformed, std::uintptr_t bias,
-                                       std::uintptr_t out, const cpm::DirectConv& params, bool relu,
-                                       std::uintptr_t workspace, int threads) {
-    return cpm::winograd_conv_cpu(pointer<const float>(x), pointer<const void>(transformed),
-                                  pointer<const float>(bias), pointer<float>(out), params, relu,
-                                  pointer<float>(workspace), threads);
-}
-
-void add_spectral_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t spectra, std::uintptr_t bias,
-                       std::uintptr_t out, const cpm::SpectralConv& params, bool relu) {
-    chain.spectral_conv(pointer<const float>(x), pointer<const void>(spectra), pointer<const float>(bias),
-                        pointer<float>(out), params, relu);
-}
-
-void add_direct_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t packed, std::uintptr_t bias,
-                     std::uintptr_t out, const cpm::DirectConv& params, bool relu) {
-    chain.direct_conv(pointer<const float>(x), pointer<const void>(packed), pointer<const float>(bias),
-                      pointer<float>(out), params, relu);
-}
-
-void add_winograd_conv(cpm::Chain& chain, std::uintptr_t x, std::uintptr_t transformed, std::uintptr_t bias,
-                       std::uintptr_t out, const cpm::DirectConv& params, bool relu) {
-    chain.winograd_conv(pointer<const float>(x), pointer<const void>(transformed), pointer<const float>(bias),
-                        pointer<float>(out), params, relu);
-}
-
-void add_copy_maps(cpm::Chain& chain, std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& params) {
-    chain.copy_maps(pointer<const float>(from), pointer<float>(to), params);
+template <typename Class, typename... Arguments>
+auto bound(void (Class::*method)(Arguments...)) {
+    return [method](Class& self, given_t<Arguments>... given) {
+        return (self.*method)(Given<Arguments>::taken(given)...);
+    };
 }
 
 // Returns (next, images).
 std::pair<int64_t, std::vector<int64_t>> run_chain(const cpm::Chain& chain, int64_t first, std::uintptr_t workspace,
                                                    int64_t budget, int threads) {
-    cpm::Chain::Progress progress = chain.run(first, pointer<float>(workspace), budget, threads);
+    cpm::Chain::Progress progress = chain.run(first, reinterpret_cast<float*>(workspace), budget, threads);
     return {progress.next, std::move(progress.images)};
-}
-
-void copy_maps_cpu(std::uintptr_t from, std::uintptr_t to, const cpm::CopyMaps& params, int threads) {
-    cpm::copy_maps_cpu(pointer<const float>(from), pointer<float>(to), params, threads);
-}
-
-void batch_norm_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t y, std::uintptr_t mean,
-                    std::uintptr_t variance, const cpm::BatchNorm& params, int threads) {
-    cpm::batch_norm_cpu(pointer<const void>(x), pointer<const float>(weight), pointer<const float>(bias),
-                        pointer<void>(y), pointer<float>(mean), pointer<float>(variance), params, threads);
-}
-
-void batch_norm_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
-                             std::uintptr_t mean, std::uintptr_t variance, std::uintptr_t dx, std::uintptr_t dweight,
-                             std::uintptr_t dbias, const cpm::BatchNorm& params, int threads) {
-    cpm::batch_norm_gradient_cpu(pointer<const void>(dy), pointer<const void>(x), pointer<const float>(weight),
-                                 pointer<const float>(bias), pointer<const float>(mean),
-                                 pointer<const float>(variance), pointer<void>(dx), pointer<float>(dweight),
-                                 pointer<float>(dbias), params, threads);
-}
-
-void conv_norm_pool_cpu(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t scale,
-                        std::uintptr_t shift, std::uintptr_t y, std::uintptr_t mean, std::uintptr_t variance,
-                        const cpm::ConvNormPool& params, int threads) {
-    cpm::conv_norm_pool_cpu(pointer<const float>(x), pointer<const float>(weight), pointer<const float>(bias),
-                            pointer<const float>(scale), pointer<const float>(shift), pointer<void>(y),
-                            pointer<float>(mean), pointer<float>(variance), params, threads);
-}
-
-void conv_norm_pool_gradient_cpu(std::uintptr_t dy, std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
-                                 std::uintptr_t scale, std::uintptr_t shift, std::uintptr_t mean,
-                                 std::uintptr_t variance, std::uintptr_t dweight, std::uintptr_t dscale,
-                                 std::uintptr_t dshift, const cpm::ConvNormPool& params, int threads) {
-    cpm::conv_norm_pool_gradient_cpu(pointer<const void>(dy), pointer<const float>(x), pointer<const float>(weight),
-                                     pointer<const float>(bias), pointer<const float>(scale),
-                                     pointer<const float>(shift), pointer<const float>(mean),
-                                     pointer<const float>(variance), pointer<float>(dweight), pointer<float>(dscale),
-                                     pointer<float>(dshift), params, threads);
 }
 
 // pieces: (address, bytes) of each.
@@ -198,43 +71,9 @@ std::unique_ptr<cpm::StartedChecksum> start_checksum(const std::vector<std::pair
                                                      int threads) {
     std::vector<cpm::Piece> given;
     given.reserve(pieces.size());
-    for (const auto& [from, bytes] : pieces) given.push_back({pointer<const unsigned char>(from), bytes});
+    for (const auto& [from, bytes] : pieces) given.push_back({reinterpret_cast<const unsigned char*>(from), bytes});
     return std::make_unique<cpm::StartedChecksum>(given, threads);
 }
-
-#if CPM_FAST_HAS_CUDA
-void gaussian_targets_cuda(std::uintptr_t parts, std::uintptr_t labeled, std::uintptr_t maps,
-                           const cpm::GaussianTargets& params, int device, std::uintptr_t stream) {
-    cpm::gaussian_targets_cuda(pointer<const float>(parts), pointer<const bool>(labeled), pointer<float>(maps), params,
-                               device, pointer<void>(stream));
-}
-
-void resize_merge_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t merged,
-                       const cpm::ResizeMerge& params, int device, std::uintptr_t stream) {
-    cpm::resize_merge_cuda(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(merged),
-                           params, device, pointer<void>(stream));
-}
-
-void peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, const cpm::Peaks& params,
-                int device, std::uintptr_t stream) {
-    cpm::peaks_cuda(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores), params, device,
-                    pointer<void>(stream));
-}
-
-void many_peaks_cuda(std::uintptr_t maps, std::uintptr_t points, std::uintptr_t scores, std::uintptr_t found,
-                     const cpm::ManyPeaks& params, int device, std::uintptr_t stream) {
-    cpm::many_peaks_cuda(pointer<const float>(maps), pointer<float>(points), pointer<float>(scores),
-                         pointer<uint64_t>(found), params, device, pointer<void>(stream));
-}
-
-void merge_peaks_cuda(std::uintptr_t maps, std::uintptr_t frames, std::uintptr_t points, std::uintptr_t scores,
-                      std::uintptr_t bounds, const cpm::ResizeMerge& params, bool refine, int device,
-                      std::uintptr_t stream) {
-    cpm::merge_peaks_cuda(pointer<const float>(maps), pointer<const double>(frames), pointer<float>(points),
-                          pointer<float>(scores), pointer<float>(bounds), params, refine, device,
-                          pointer<void>(stream));
-}
-#endif
 
 // The sizes of the ops by name, so that no size can take another's place.
 void define_sizes(py::module_& m) {
@@ -315,33 +154,33 @@ PYBIND11_MODULE(_C, m) {
     m.attr("cuda_archs") = CPM_FAST_CUDA_ARCHS;
 
     define_sizes(m);
-    m.def("gaussian_targets_cpu", &gaussian_targets_cpu, no_gil);
-    m.def("resize_merge_cpu", &resize_merge_cpu, no_gil);
-    m.def("peaks_cpu", &peaks_cpu, no_gil);
-    m.def("many_peaks_cpu", &many_peaks_cpu, no_gil);
-    m.def("merge_peaks_cpu", &merge_peaks_cpu, no_gil);
-    m.def("transform_weight_cpu", &transform_weight_cpu, no_gil);
-    m.def("spectral_workspace", &spectral_workspace);
-    m.def("spectral_conv_cpu", &spectral_conv_cpu, no_gil);
-    m.def("spectral_gradient_workspace", &spectral_gradient_workspace);
-    m.def("spectral_weight_gradient_cpu", &spectral_weight_gradient_cpu, no_gil);
-    m.def("pack_weight_cpu", &pack_weight_cpu, no_gil);
-    m.def("direct_workspace", &direct_workspace);
-    m.def("direct_conv_cpu", &direct_conv_cpu, no_gil);
-    m.def("winograd_weight_cpu", &winograd_weight_cpu, no_gil);
-    m.def("winograd_workspace", &winograd_workspace);
-    m.def("winograd_conv_cpu", &winograd_conv_cpu, no_gil);
-    m.def("batch_norm_cpu", &batch_norm_cpu, no_gil);
-    m.def("batch_norm_gradient_cpu", &batch_norm_gradient_cpu, no_gil);
-    m.def("conv_norm_pool_cpu", &conv_norm_pool_cpu, no_gil);
-    m.def("conv_norm_pool_gradient_cpu", &conv_norm_pool_gradient_cpu, no_gil);
-    m.def("copy_maps_cpu", &copy_maps_cpu, no_gil);
+    m.def("gaussian_targets_cpu", bound(&cpm::gaussian_targets_cpu), no_gil);
+    m.def("resize_merge_cpu", bound(&cpm::resize_merge_cpu), no_gil);
+    m.def("peaks_cpu", bound(&cpm::peaks_cpu), no_gil);
+    m.def("many_peaks_cpu", bound(&cpm::many_peaks_cpu), no_gil);
+    m.def("merge_peaks_cpu", bound(&cpm::merge_peaks_cpu), no_gil);
+    m.def("transform_weight_cpu", bound(&cpm::transform_weight_cpu), no_gil);
+    m.def("spectral_workspace", bound(&cpm::spectral_workspace));
+    m.def("spectral_conv_cpu", bound(&cpm::spectral_conv_cpu), no_gil);
+    m.def("spectral_gradient_workspace", bound(&cpm::spectral_gradient_workspace));
+    m.def("spectral_weight_gradient_cpu", bound(&cpm::spectral_weight_gradient_cpu), no_gil);
+    m.def("pack_weight_cpu", bound(&cpm::pack_weight_cpu), no_gil);
+    m.def("direct_workspace", bound(&cpm::direct_workspace));
+    m.def("direct_conv_cpu", bound(&cpm::direct_conv_cpu), no_gil);
+    m.def("winograd_weight_cpu", bound(&cpm::winograd_weight_cpu), no_gil);
+    m.def("winograd_workspace", bound(&cpm::winograd_workspace));
+    m.def("winograd_conv_cpu", bound(&cpm::winograd_conv_cpu), no_gil);
+    m.def("batch_norm_cpu", bound(&cpm::batch_norm_cpu), no_gil);
+    m.def("batch_norm_gradient_cpu", bound(&cpm::batch_norm_gradient_cpu), no_gil);
+    m.def("conv_norm_pool_cpu", bound(&cpm::conv_norm_pool_cpu), no_gil);
+    m.def("conv_norm_pool_gradient_cpu", bound(&cpm::conv_norm_pool_gradient_cpu), no_gil);
+    m.def("copy_maps_cpu", bound(&cpm::copy_maps_cpu), no_gil);
     py::class_<cpm::Chain>(m, "Chain")
         .def(py::init<>())
-        .def("spectral_conv", &add_spectral_conv)
-        .def("direct_conv", &add_direct_conv)
-        .def("winograd_conv", &add_winograd_conv)
-        .def("copy_maps", &add_copy_maps)
+        .def("spectral_conv", bound(&cpm::Chain::spectral_conv))
+        .def("direct_conv", bound(&cpm::Chain::direct_conv))
+        .def("winograd_conv", bound(&cpm::Chain::winograd_conv))
+        .def("copy_maps", bound(&cpm::Chain::copy_maps))
         .def("workspace", &cpm::Chain::workspace)
         .def("run", &run_chain, no_gil);
     py::class_<cpm::StartedChecksum>(m, "StartedChecksum")
@@ -353,11 +192,11 @@ PYBIND11_MODULE(_C, m) {
     m.def("simd", &cpm::simd);
     m.def("use_simd", &cpm::use_simd);
 #if CPM_FAST_HAS_CUDA
-    m.def("gaussian_targets_cuda", &gaussian_targets_cuda, no_gil);
-    m.def("resize_merge_cuda", &resize_merge_cuda, no_gil);
-    m.def("peaks_cuda", &peaks_cuda, no_gil);
-    m.def("many_peaks_cuda", &many_peaks_cuda, no_gil);
-    m.def("merge_peaks_cuda", &merge_peaks_cuda, no_gil);
+    m.def("gaussian_targets_cuda", bound(&cpm::gaussian_targets_cuda), no_gil);
+    m.def("resize_merge_cuda", bound(&cpm::resize_merge_cuda), no_gil);
+    m.def("peaks_cuda", bound(&cpm::peaks_cuda), no_gil);
+    m.def("many_peaks_cuda", bound(&cpm::many_peaks_cuda), no_gil);
+    m.def("merge_peaks_cuda", bound(&cpm::merge_peaks_cuda), no_gil);
     m.def("merge_peaks_tiles", &cpm::merge_peaks_tiles);
 #endif
 }
