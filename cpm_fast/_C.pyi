@@ -131,10 +131,10 @@ def transform_weight_cpu(
 ) -> None: ...
 def spectral_workspace(params: SpectralConv, budget: int, threads: int, /) -> int: ...
 
-# Returns the images that tiles would get wrong.
+# Returns the images that tiles would get wrong. A gate is an address, and the side and padding of windows or zeros.
 def spectral_conv_cpu(
     x: int,
-    gate: int,
+    gate: tuple[int, int, int],
     spectra: int,
     bias: int,
     out: int,
@@ -143,12 +143,13 @@ def spectral_conv_cpu(
     workspace: int,
     budget: int,
     threads: int,
+    places: int,
     /,
 ) -> list[int]: ...
 def spectral_gradient_workspace(params: SpectralConv, budget: int, threads: int, /) -> int: ...
 def spectral_weight_gradient_cpu(
     gradient: int,
-    gate: int,
+    gate: tuple[int, int, int],
     x: int,
     dweight: int,
     dbias: int,

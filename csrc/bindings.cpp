@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -30,7 +31,8 @@ namespace py = pybind11;
 
 namespace {
 
-// An argument as Python gives it: a pointer is an integer, everything else is itself.
+// An argument as Python gives it: a pointer is an integer, a gate a pointer with the side and padding of windows, and
+// everything else is itself.
 template <typename T>
 struct Given {
     using Type = T;
@@ -41,6 +43,15 @@ template <typename T>
 struct Given<T*> {
     using Type = std::uintptr_t;
     static T* taken(Type address) { return reinterpret_cast<T*>(address); }
+};
+
+template <>
+struct Given<const cpm::Gate&> {
+    using Type = std::tuple<std::uintptr_t, int, int>;
+    static cpm::Gate taken(const Type& given) {
+        const auto [address, side, padding] = given;
+        return {reinterpret_cast<const void*>(address), side, padding};
+    }
 };
 
 template <typename T>

@@ -22,9 +22,11 @@ from cpm_fast.ops.conv_norm_pool import conv_norm_pool
 from cpm_fast.ops.direct_conv import direct_conv, pack_weight
 from cpm_fast.ops.gaussian_targets import gaussian_targets
 from cpm_fast.ops.many_peaks import many_peaks
+from cpm_fast.ops.maps import POOLS
 from cpm_fast.ops.merge_peaks import merge_peaks
 from cpm_fast.ops.peaks import peaks
 from cpm_fast.ops.resize_merge import resize_merge
+from cpm_fast.ops.spectral.pooled import pooled_conv
 from cpm_fast.ops.spectral_conv import (
     spectral_conv,
     spectral_input_gradient,
@@ -33,6 +35,7 @@ from cpm_fast.ops.spectral_conv import (
 )
 
 batch_norm_backward = torch.ops.cpm_fast.batch_norm_backward
+pooled_conv_backward = torch.ops.cpm_fast.pooled_conv_backward
 Op = tuple[Callable[..., object], list[torch.Tensor]]
 
 
@@ -86,6 +89,14 @@ def ops(random: np.random.Generator) -> Iterator[Op]:
     adjoint = transform_weight(weight, tile, adjoint=True)
     yield lambda g, s, o: spectral_input_gradient(g, s, o, channels, kernel), [gradient, adjoint, out]
     yield lambda g, x, o: spectral_weight_gradient(g, x, o, kernel, tile), [gradient, x, out]
+    window = POOLS[int(random.integers(len(POOLS)))]
+    wide, halves = draw(images, channels, 2 * height, 2 * width), draw(images, outputs, height, width)
+    places = torch.from_numpy(random.integers(0, 12, halves.shape, dtype=np.uint8))
+    yield lambda x, w, b: pooled_conv(x, w, b, tile, window), [wide, weight, bias]
+    yield (
+        lambda g, x, w, p: pooled_conv_backward(g, x, w, p, tile, *window, [True, True, True]),
+        [halves, wide, weight, places],
+    )
     maps, scales, box = draw(images, 2, 3, height, width), torch.rand(2, 4, dtype=torch.float64) + 0.1, (9, 11)
     yield lambda m: peaks(m, True), [draw(images, 2, height, width)]
     yield lambda m: many_peaks(m, 0.0, 1), [draw(images, height, width)]

@@ -18,16 +18,19 @@ from cpm_fast.ops.batch_norm import MAP_TYPES, batch_norm
 from cpm_fast.ops.context_conv import context_conv, transforms
 from cpm_fast.ops.conv_norm_pool import KERNEL as NARROW_KERNEL
 from cpm_fast.ops.conv_norm_pool import conv_norm_pool
+from cpm_fast.ops.maps import POOLS, Pool
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 from cpm_fast.skeleton import Skeleton
 
 LINEAR_INIT_STD = 0.01
 # Up to so many channels a map is computed again rather than read again: the colors of a picture.
 NARROW_CHANNELS = 3
+# The pool that a normalization runs with: windows of 2 x 2 cells.
+PAIRS: Pool = (2, 0)
 
 
 class ContextConv(nn.Module):
-    """A same-size convolution with bias, optional batch normalization, ReLU, and if asked for a pool of 2 x 2 cells.
+    """A same-size convolution with bias, optional batch normalization, ReLU, and if asked for a pool.
 
     Out of training the normalization is folded into weight and bias, so every layer is one `context_conv`.
     """
@@ -49,17 +52,16 @@ class ContextConv(nn.Module):
         if self.norm is not None and not layer.relu:
             nn.init.zeros_(self.norm.weight)
 
-    def forward(self, x: torch.Tensor, pool: bool = False) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, pool: Pool | None = None) -> torch.Tensor:
         if self.norm is None or not self.training:
-            y = context_conv(x, *self.folded(), self.relu)
-            return F.max_pool2d(y, 2) if pool else y
+            return context_conv(x, *self.folded(), self.relu, pool)
         norm, plain = self.norm, x.device.type == "cpu" and _is_plain(self.norm)
-        if pool and plain and self._is_narrow(x):
+        if pool == PAIRS and plain and self._is_narrow(x):
             made = conv_norm_pool(x, self.weight, self.bias, norm.weight, norm.bias, norm.eps)
             return self._counted(*made, x[:, 0].numel(), norm)
         y = self._convolved(x)
         if plain and y.dtype in MAP_TYPES and norm.weight.dtype == torch.float32:
-            made = batch_norm(y, norm.weight, norm.bias, norm.eps, self.relu, pool)
+            made = batch_norm(y, norm.weight, norm.bias, norm.eps, self.relu, pool is not None)
             return self._counted(*made, y[:, 0].numel(), norm)
         y = norm(y)
         y = F.relu(y, inplace=True) if self.relu else y
@@ -225,16 +227,19 @@ class _ModelWalk(TensorWalk[Layer]):
         nodes = list(nodes)
         for node, pool in zip(nodes, [*nodes[1:], None], strict=True):
             if pool is not None and node.name not in maps and pool.name not in maps and self._pooled(node, pool):
-                maps[pool.name] = self.model.conv(node.name)(maps[node.inputs[0]], pool=True)
+                window = (pool.kernel, pool.padding)
+                maps[pool.name] = self.model.conv(node.name)(maps[node.inputs[0]], pool=window)
             else:
                 super().over([node], maps)
 
     def _pooled(self, node: Layer, pool: Layer) -> bool:
-        """Return whether a node is a convolution in training whose map only this pool of 2 x 2 cells reads."""
-        if node.kind != "conv" or pool.kind != "pool" or pool.inputs != (node.name,) or pool.kernel != 2:
+        """Return whether a node is a convolution in training that can run with this pool, its map's only reader."""
+        if node.kind != "conv" or pool.kind != "pool" or pool.inputs != (node.name,):
             return False
+        window = (pool.kernel, pool.padding)
         conv, readers = self.model.conv(node.name), [layer for layer in self.model.layers if node.name in layer.inputs]
-        return conv.training and conv.norm is not None and len(readers) == 1
+        fits = window in POOLS if conv.norm is None else window == PAIRS
+        return conv.training and fits and len(readers) == 1
 
     def conv(self, node: Layer, x: torch.Tensor) -> torch.Tensor:
         convolved: torch.Tensor = self.model.conv(node.name)(x)

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.maps import check_weight
+from cpm_fast.ops.maps import Pool, check_pool, check_weight
 from cpm_fast.ops.memory import check_storage
 from cpm_fast.ops.plans.cpu import PAIR_SIMD, WINOGRAD, ConvShape, CpuPlan, choose_tile
 from cpm_fast.ops.plans.cuda import choose_cuda_tile
 from cpm_fast.ops.plans.modes import DTYPES, capability_of, mode_of
 from cpm_fast.ops.registration import refuse_gradient
 from cpm_fast.ops.spectral.library import conv_of_weight
+from cpm_fast.ops.spectral.pooled import pooled_conv
 from cpm_fast.ops.winograd_conv import conv_of_weight_once
 from cpm_fast.reference.context_conv import context_conv as reference_context_conv
 
@@ -25,8 +26,10 @@ FLOAT_PLAN = CpuPlan()
 PYTORCH_PAIRS = 0.25
 
 
-def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool) -> torch.Tensor:
-    """Apply a same-size k x k convolution with bias and ReLU: the layer of Wei et al. 2016, Figure 2.
+def context_conv(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu: bool, pool: Pool | None = None
+) -> torch.Tensor:
+    """Apply a same-size k x k convolution with bias, ReLU and pooling: the layer of Wei et al. 2016, Figure 2.
 
     Zero padding k // 2 on each side and stride 1, so the map keeps its size. Differentiable once in x, weight and bias;
     at 0 the ReLU lets no gradient through. Sums are float32 for 16-bit arguments. On CUDA float32 arguments are
@@ -50,9 +53,12 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
         weight: [O, C, k, k], k odd and at most 15, dtype and device of x.
         bias: [O], dtype and device of x.
         relu: whether max(0, .) follows.
+        pool: (side, padding): the maximum over windows of 2 or 3 cells per side, two apart, follows; the first window
+            begins `padding` cells before the map, 0, or 1 of 3. Windows are clipped at the border. h and w even. With
+            ReLU, in float32 and in the frequency domain on the CPU, the map before the pool is never written.
 
     Returns:
-        [N, O, h, w], in channels_last on the fast path.
+        [N, O, h, w], [N, O, h/2, w/2] with pool; in channels_last on the fast path.
 
     Raises:
         ValueError: a shape does not fit, or k is even or above 15.
@@ -66,7 +72,14 @@ def context_conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, relu
         ([1, 4, 6, 6], 18)
     """
     _check(x, weight, bias)
+    check_pool(x, pool)
     check_storage(x=x, weight=weight, bias=bias)
+    if pool is not None:
+        tile = _pooled_tile(x, weight) if relu else None
+        if tile is not None:
+            return pooled_conv(x, weight, bias, tile, pool)
+        side, padding = pool
+        return F.max_pool2d(context_conv(x, weight, bias, relu), side, 2, padding, ceil_mode=padding == 0)
     # Direct convolutions on the CPU are PyTorch's, which a plain call reaches without the cost of an opaque op: 13 % of
     # a training step of the compact network. A compiler sees the op, which chooses when it runs.
     chooses = x.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -114,6 +127,14 @@ def _tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
     if dtype == torch.float64 or weight.dtype == torch.float64 or backend.native_missing("cpu") is not None:
         return None
     return choose_tile(_shape(x, weight), None, PYTORCH_PAIRS if _has_products(dtype) else 1.0)
+
+
+def _pooled_tile(x: torch.Tensor, weight: torch.Tensor) -> int | None:
+    """Return the tile of the spectral form whose map before a pool is never written; None for other forms."""
+    plain = x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    if not plain or {x.dtype, weight.dtype} != {torch.float32}:
+        return None
+    return _tile(x, weight) if backend.use_fast("context_conv", "cpu", _missing(x)) else None
 
 
 def transforms(x: torch.Tensor, weight: torch.Tensor) -> bool:

@@ -220,7 +220,13 @@ void fuzz_spectral_conv(Generator& generator) {
         params.pool_padding = params.pool == 3 ? static_cast<int>(between(generator, 0, 1)) : 0;
         cpm_test::check_forward(cpm_test::random_conv(generator, params), budget, threads);
     } else {
-        cpm_test::check_gradients(cpm_test::random_conv(generator, params), budget, threads);
+        const auto conv = cpm_test::random_conv(generator, params);
+        cpm_test::check_gradients(conv, budget, threads);
+        const int pool = static_cast<int>(between(generator, 2, 3));
+        const int padding = pool == 3 ? static_cast<int>(between(generator, 0, 1)) : 0;
+        if (params.height % 2 == 0 && params.width % 2 == 0) {
+            cpm_test::check_places(conv, pool, padding, budget, threads);
+        }
     }
 }
 

@@ -252,4 +252,66 @@ inline void check_gradients(const Conv& conv, int64_t budget, int threads) {
     CHECK(close(found_bias, dbias, norm(gated)));
 }
 
+// The places of windows' maxima, of which the first counts, and gradients through them.
+inline void check_places(const Conv& conv, int pool, int padding, int64_t budget, int threads) {
+    cpm::SpectralConv whole = conv.params, params = conv.params;
+    params.pool = pool;
+    params.pool_padding = padding;
+    const int64_t h = params.height, w = params.width, outputs = params.outputs;
+    const auto spectra = spectra_of(conv, false, threads);
+    std::vector<float> maps(conv.gradient.size(), kNan), out(maps.size() / 4, kNan), values(out.size());
+    std::vector<unsigned char> places(out.size(), 99);
+    const auto run = [&](const cpm::SpectralConv& each, std::vector<float>& to, unsigned char* found) {
+        std::vector<float> workspace(cpm::spectral_workspace(each, budget, threads), kNan);
+        cpm::spectral_conv_cpu(conv.x.data(), {}, spectra.data(), conv.bias.data(), to.data(), each, true,
+                               workspace.data(), budget, threads, found);
+    };
+    run(whole, maps, nullptr);
+    run(params, out, places.data());
+    Conv gradients = conv;
+    std::fill(gradients.gradient.begin(), gradients.gradient.end(), 0.0f);
+    int64_t wrong = 0;
+    for (size_t i = 0; i < out.size(); ++i) {
+        const int64_t o = i % outputs, column = i / outputs % (w / 2), row = i / outputs / (w / 2) % (h / 2);
+        const int64_t image = i / outputs / (w / 2) / (h / 2);
+        float most = 0.0f;
+        int place = 0;
+        int64_t at = 0;
+        for (int each = 0; each < pool * pool; ++each) {
+            const int64_t y = 2 * row - padding + each / pool, x = 2 * column - padding + each % pool;
+            if (y < 0 || x < 0 || y >= h || x >= w) continue;
+            const int64_t cell = ((image * h + y) * w + x) * outputs + o;
+            if (maps[cell] <= most) continue;
+            most = maps[cell];
+            place = 1 + each;
+            at = cell;
+        }
+        wrong += out[i] != most || places[i] != place;
+        values[i] = conv.gradient[i];
+        if (place > 0) gradients.gradient[at] += values[i];
+    }
+    CHECK(wrong == 0);
+
+    const cpm::Gate gate(places.data(), pool, padding);
+    cpm::SpectralConv adjoint = conv.params;
+    std::swap(adjoint.inputs, adjoint.outputs);
+    const auto turned = spectra_of(conv, true, threads);
+    const auto run_back = [&](const float* gradient, const cpm::Gate& through) {
+        std::vector<std::vector<float>> found{std::vector<float>(conv.x.size(), kNan),
+                                              std::vector<float>(conv.weight.size(), kNan),
+                                              std::vector<float>(conv.bias.size(), kNan)};
+        std::vector<float> workspace(cpm::spectral_workspace(adjoint, budget, threads), kNan);
+        cpm::spectral_conv_cpu(gradient, through, turned.data(), nullptr, found[0].data(), adjoint, false,
+                               workspace.data(), budget, threads);
+        workspace.assign(cpm::spectral_gradient_workspace(whole, budget, threads), kNan);
+        cpm::spectral_weight_gradient_cpu(gradient, through, conv.x.data(), found[1].data(), found[2].data(), whole,
+                                          workspace.data(), budget, threads);
+        return found;
+    };
+    const auto found = run_back(values.data(), gate), wanted = run_back(gradients.gradient.data(), {});
+    for (size_t i = 0; i < found.size(); ++i) {
+        CHECK(close(found[i], std::vector<double>(wanted[i].begin(), wanted[i].end()), norm(values)));
+    }
+}
+
 }  // namespace cpm_test

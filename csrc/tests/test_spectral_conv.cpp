@@ -170,6 +170,40 @@ void test_pool_is_exact() {
     });
 }
 
+// The places of maxima against those in the whole output, and gradients of windows against those of the whole map.
+void test_places() {
+    std::mt19937 generator(5);
+    for_each_simd([&] {
+        for (const auto& [pool, padding] : {std::pair{2, 0}, {3, 0}, {3, 1}}) {
+            for (const cpm::SpectralConv& plain :
+                 {cpm::SpectralConv{1, 34, 50, 3, 18, 9, 24}, cpm::SpectralConv{2, 28, 18, 17, 20, 5, 16},
+                  cpm::SpectralConv{1, 2, 2, 1, 1, 9, 16}, cpm::SpectralConv{3, 26, 14, 4, 16, 11, 32}}) {
+                auto conv = cpm_test::random_conv(generator, plain);
+                for (const int threads : {1, 3}) {
+                    for (const int64_t budget : {int64_t{0}, kBudget}) {
+                        cpm_test::check_places(conv, pool, padding, budget, threads);
+                    }
+                }
+            }
+        }
+    });
+    cpm::SpectralConv params{1, 8, 8, 3, 4, 5, 16};
+    unsigned char place = 0;
+    const auto run = [&](const cpm::Gate& gate, bool relu) {
+        cpm::spectral_conv_cpu(nullptr, gate, nullptr, nullptr, nullptr, params, relu, nullptr, kBudget, 1, &place);
+    };
+    CHECK(cpm_test::throws<std::invalid_argument>([&] { run({}, true); }));
+    params.pool = 2;
+    CHECK(cpm_test::throws<std::invalid_argument>([&] { run({}, false); }));
+    params.out_pitch = 5;
+    CHECK(cpm_test::throws<std::invalid_argument>([&] { run({}, true); }));
+    for (const cpm::Gate& gate : {cpm::Gate{&place, 4, 0}, cpm::Gate{&place, 2, 1}}) {
+        CHECK(cpm_test::throws<std::invalid_argument>([&] {
+            cpm::spectral_weight_gradient_cpu(nullptr, gate, nullptr, nullptr, nullptr, params, nullptr, kBudget, 1);
+        }));
+    }
+}
+
 void test_sizes() {
     const int64_t huge = int64_t{1} << 40;
     for (const cpm::SpectralConv& params :
@@ -210,6 +244,7 @@ int main() {
     test_bfloat16_spectra();
     test_pools_and_pitches();
     test_pool_is_exact();
+    test_places();
     test_sizes();
     return cpm_test::finish();
 }

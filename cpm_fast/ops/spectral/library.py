@@ -76,14 +76,8 @@ def conv_of_weight(
     relu: bool,
     adjoint: bool = False,
 ) -> torch.Tensor:
-    """Return the convolution on the CPU, or its gradient in x, by spectra that are used once.
-
-    They lie in memory that the calling thread keeps: to take new memory, which a large tensor does every time, costs
-    more than to write them.
-    """
-    shape = _spectra_shape(weight, tile, adjoint)
-    spectra = spectra_workspaces.take(math.prod(shape))[: math.prod(shape)].view(shape)
-    _transform(weight, spectra, tile, adjoint)
+    """Return the convolution on the CPU, or its gradient in x, by spectra that are used once."""
+    spectra = spectra_of(weight, tile, adjoint)
     outputs, kernel = weight.shape[1 if adjoint else 0], weight.shape[-1]
     out = _fake_conv(x, gate, spectra, bias, relu, outputs, kernel)
 
@@ -92,6 +86,18 @@ def conv_of_weight(
 
     _run(x, gate, spectra, bias, relu, kernel, *NO_POOL, out, taps)
     return out
+
+
+def spectra_of(weight: torch.Tensor, tile: int, adjoint: bool = False) -> torch.Tensor:
+    """Return the spectra of a weight, which the next call on this thread overwrites.
+
+    They lie in memory that the thread keeps: to take new memory, which a large tensor does every time, costs more than
+    to write them.
+    """
+    shape = _spectra_shape(weight, tile, adjoint)
+    spectra = spectra_workspaces.take(math.prod(shape))[: math.prod(shape)].view(shape)
+    _transform(weight, spectra, tile, adjoint)
+    return spectra
 
 
 def _spectra_shape(weight: torch.Tensor, tile: int, adjoint: bool) -> tuple[int, ...]:
@@ -204,19 +210,19 @@ def _run(
 ) -> None:
     native, threads = backend.native(), backend.threads()
     if gate is not None or pitch_of(x) is None:
-        x = _channels_last(x)
-    gate, spectra = None if gate is None else _channels_last(gate), spectra.contiguous()
+        x = channels_last(x)
+    gate, spectra = None if gate is None else channels_last(gate), spectra.contiguous()
     bias = None if bias is None else bias.contiguous()
     params = _conv_params(x, spectra, out.shape[1], kernel, (pool, pool_padding), out)
     workspace = workspaces.take(native.spectral_workspace(params, WORKSPACE_BYTES, threads))
     pointers = (
         address("x", x),
-        optional_address("gate", gate),
+        (optional_address("gate", gate), *NO_POOL),
         address("spectra", spectra),
         optional_address("bias", bias),
         address("out", out),
     )
-    wide = native.spectral_conv_cpu(*pointers, params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads)
+    wide = native.spectral_conv_cpu(*pointers, params, relu, workspace.data_ptr(), WORKSPACE_BYTES, threads, 0)
     if wide:
         taps = weight_of(spectra, kernel, out.shape[1]) if weight is None else weight()
         convolve_directly(wide, x, gate, taps, bias, relu, (pool, pool_padding), out)
@@ -225,10 +231,10 @@ def _run(
 def _conv_params(
     x: torch.Tensor, spectra: torch.Tensor, outputs: int, kernel: int, pool: Pool, out: torch.Tensor
 ) -> Any:
-    return _params(x, outputs, kernel, tile_of(spectra), pool, out, spectra.dtype == torch.bfloat16)
+    return params_of(x, outputs, kernel, tile_of(spectra), pool, out, spectra.dtype == torch.bfloat16)
 
 
-def _params(
+def params_of(
     x: torch.Tensor,
     outputs: int,
     kernel: int,
@@ -237,6 +243,7 @@ def _params(
     out: torch.Tensor | None = None,
     bf16: bool = False,
 ) -> Any:
+    """Return the sizes of a convolution of x, as native code takes them."""
     images, inputs, height, width = x.shape
     return backend.native().SpectralConv(
         images=images,
@@ -258,13 +265,13 @@ def _cpu_weight_gradient(
     gradient: torch.Tensor, gate: torch.Tensor | None, x: torch.Tensor, kernel: int, tile: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     native, threads = backend.native(), backend.threads()
-    gradient, x, gate = _channels_last(gradient), _channels_last(x), None if gate is None else _channels_last(gate)
+    gradient, x, gate = channels_last(gradient), channels_last(x), None if gate is None else channels_last(gate)
     dweight, dbias = _fake_weight_gradient(gradient, gate, x, kernel, tile)
-    params = _params(x, gradient.shape[1], kernel, tile)
+    params = params_of(x, gradient.shape[1], kernel, tile)
     workspace = workspaces.take(native.spectral_gradient_workspace(params, WORKSPACE_BYTES, threads))
     pointers = (
         address("gradient", gradient),
-        optional_address("gate", gate),
+        (optional_address("gate", gate), *NO_POOL),
         address("x", x),
         address("dweight", dweight),
         address("dbias", dbias),
@@ -318,7 +325,8 @@ def _cuda_weight_gradient(
     return dweight, dbias
 
 
-def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+def channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor with channels at consecutive places, then columns, rows and images."""
     return tensor.contiguous(memory_format=torch.channels_last)
 
 

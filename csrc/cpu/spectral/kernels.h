@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "cpm/spectral_conv.h"
+
 namespace cpm::spectral {
 
 constexpr int kBlock = 16;
@@ -71,8 +73,8 @@ struct UnitSpectra {
 };
 
 struct ReadRows {
-    const float* x;     // [images, h, w, channels], the first image of the chunk
-    const float* gate;  // like x, or null: x counts as 0 where gate is not above 0
+    const float* x;  // [images, h, w, channels], the first image of the chunk; [images, h/2, w/2, channels] with windows
+    Gate gate;
     int64_t height, channels;
     int64_t pitch;  // floats from a cell to the next
     Axis across;
@@ -100,6 +102,7 @@ struct Pool {
     int side, padding;
     int64_t bands;
     float* pair;  // two rows of a block, [2, w, 16], owned by the caller
+    unsigned char* places = nullptr;  // like the output, written: see spectral_conv_cpu; null: none
 };
 
 struct Columns {
@@ -164,8 +167,8 @@ struct GradientRows {
 
 // The magnitudes of maps, block of side x side cells by block, all channels of a block together.
 struct Ranges {
-    const float* x;     // [images, h, w, channels], a cell every `pitch` floats
-    const float* gate;  // like x, or null: x counts as 0 where gate is not above 0
+    const float* x;  // [images, h, w, channels], a cell every `pitch` floats; [images, h/2, w/2, channels] with windows
+    Gate gate;
     int64_t height, width, channels, pitch, side;
     // [tasks], written: the bits of the largest magnitude in a row of blocks, and of the least of the blocks' largest that
     // are not 0, or of NaN if there is none.

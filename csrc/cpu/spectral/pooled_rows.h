@@ -50,7 +50,9 @@ void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t
         const int64_t channels = least(kBlock, job.channels - first_channel);
         const float* bias = job.bias == nullptr ? nullptr : job.bias + first_channel;
         const float* strip = strips.data + (image * strips.tiles * strips.blocks + block) * strips.rows * kComplex;
-        float* out = job.out + image * windows * row_step + first_channel;
+        const int64_t place = image * windows * row_step + first_channel;
+        float* out = job.out + place;
+        unsigned char* places = pool.places == nullptr ? nullptr : pool.places + place;
         if (from == to) continue;
         const Windows own{pool, from, to, most(strips.first_row, 2 * from - pool.padding),
                           least(last_row, 2 * (to - 1) - pool.padding + pool.side), width};
@@ -59,7 +61,7 @@ void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t
             if (!finish_pair(job, pool, strip, row - strips.first_row, dft, bias, channels)) {
                 __atomic_store_n(job.broken + image, 1, __ATOMIC_RELAXED);
             }
-            pool_pair(own, pool.pair, row, channels, job.pitch, row_step, out);
+            pool_pair(own, pool.pair, row, channels, job.pitch, row_step, out, places);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 #include "dft.h"
 #include "range.h"
+#include "unpool.h"
 
 namespace cpm::spectral {
 namespace {
@@ -86,6 +87,17 @@ void stage_row(const float* x, const float* gate, int64_t channels, int64_t pixe
     }
 }
 
+// Writes the covered cells of a row whose values came back through a pool to every second half block of z, and zeros
+// elsewhere. `start` is the map's cell at local cell 0, perhaps before it; a row that is not there is negative.
+void stage_unpooled(const Unpool& job, int side, int64_t row, int64_t start, Span cells, int tile, float* z) {
+    for (int64_t i = 0; i < tile; ++i) {
+        if (row >= 0 && i == cells.begin) i = cells.end;
+        for (int lane = 0; lane < kBlock && i < tile; lane += kLanes) store(z + i * kComplex + lane, Vector{});
+    }
+    if (row < 0) return;
+    unpool_row(job, side, row, start + cells.begin, start + cells.end, z + cells.begin * kComplex, kComplex);
+}
+
 void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
     const Dft dft = find_dft<false>(job.tile);
     alignas(64) float staged[kMaxTile * kComplex], z[kMaxTile * kComplex];
@@ -94,7 +106,9 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
         const RowTask task = row_task(job.strips, index);
         const Span cells = covered(job.across, task.tile, job.tile, job.cover);
         const int64_t channels = least(kBlock, job.channels - task.block * kBlock);
-        const bool direct = channels == kBlock && job.gate == nullptr && cells.begin == 0 && cells.end == job.tile;
+        const bool windows = job.gate.side != 0;
+        const float* gate = windows ? nullptr : static_cast<const float*>(job.gate.at);
+        const bool direct = channels == kBlock && job.gate.at == nullptr && cells.begin == 0 && cells.end == job.tile;
         // This may point before the map; only covered cells are accessed.
         const int64_t start = task.tile * job.across.step - job.across.first;
         const int64_t origin = task.image * job.height * row_step + start * job.pitch + task.block * kBlock;
@@ -102,17 +116,26 @@ void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
             const bool pair = row + 1 < task.end;
             const int64_t offset0 = origin + (job.strips.first_row + row) * row_step, offset1 = offset0 + row_step;
             const float *re = job.x + offset0, *im = job.x + offset1;
-            fetch<false>(re + 2 * row_step, job.tile, job.pitch, kBlock);
-            fetch<false>(im + 2 * row_step, job.tile, job.pitch, kBlock);
-            if (job.gate != nullptr) {
-                fetch<false>(job.gate + offset0 + 2 * row_step, job.tile, job.pitch, kBlock);
-                fetch<false>(job.gate + offset1 + 2 * row_step, job.tile, job.pitch, kBlock);
+            if (!windows) {
+                fetch<false>(re + 2 * row_step, job.tile, job.pitch, kBlock);
+                fetch<false>(im + 2 * row_step, job.tile, job.pitch, kBlock);
+            }
+            if (gate != nullptr) {
+                fetch<false>(gate + offset0 + 2 * row_step, job.tile, job.pitch, kBlock);
+                fetch<false>(gate + offset1 + 2 * row_step, job.tile, job.pitch, kBlock);
             }
             int64_t step = job.pitch;
+            if (windows) {
+                const Unpool from = unpool_of(job, job.across.cells, task.image, task.block * kBlock, job.channels);
+                const int64_t place = job.strips.first_row + row;
+                stage_unpooled(from, job.gate.side, place, start, cells, job.tile, staged);
+                stage_unpooled(from, job.gate.side, pair ? place + 1 : -1, start, cells, job.tile, staged + kBlock);
+            } else if (!direct || !pair) {
+                stage_row(re, gate ? gate + offset0 : nullptr, channels, job.pitch, cells, job.tile, staged);
+                stage_row(pair ? im : nullptr, gate ? gate + offset1 : nullptr, channels, job.pitch, cells, job.tile,
+                          staged + kBlock);
+            }
             if (!direct || !pair) {
-                stage_row(re, job.gate ? job.gate + offset0 : nullptr, channels, job.pitch, cells, job.tile, staged);
-                stage_row(pair ? im : nullptr, job.gate ? job.gate + offset1 : nullptr, channels, job.pitch, cells,
-                          job.tile, staged + kBlock);
                 re = staged;
                 im = staged + kBlock;
                 step = kComplex;

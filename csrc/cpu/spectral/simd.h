@@ -56,6 +56,26 @@ CPM_INLINE Words load_words(const unsigned char* from) { return *reinterpret_cas
 CPM_INLINE Vector first_halves(Words pairs) { return reinterpret_cast<Vector>(pairs << 16); }
 CPM_INLINE Vector second_halves(Words pairs) { return reinterpret_cast<Vector>(pairs & 0xffff0000u); }
 
+typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
+typedef uint8_t UnalignedBytes __attribute__((vector_size(kLanes), aligned(1), may_alias));
+
+CPM_INLINE Integers load_bytes(const unsigned char* from) {
+    const Bytes bytes = *reinterpret_cast<const UnalignedBytes*>(from);
+    return __builtin_convertvector(bytes, Integers);
+}
+CPM_INLINE void store_bytes(unsigned char* to, Integers values) {
+    *reinterpret_cast<UnalignedBytes*>(to) = __builtin_convertvector(values, Bytes);
+}
+CPM_INLINE Integers spread(int32_t value) { return Integers{} + value; }
+
+// Returns `yes` where a is above b, and `no` elsewhere.
+CPM_INLINE Integers where_above(Vector a, Vector b, Integers yes, Integers no) { return a > b ? yes : no; }
+
+// Returns the values at whose places `places` holds `wanted`, and 0 elsewhere.
+CPM_INLINE Vector where_place(Integers places, int32_t wanted, Vector values) {
+    return places == wanted ? values : Vector{};
+}
+
 typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
 typedef uint16_t UnalignedHalves __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
@@ -89,6 +109,21 @@ CPM_INLINE Integers magnitudes(Vector values) {
 }
 CPM_INLINE Integers larger(Integers a, Integers b) {
     return each_lane<kLanes>([&](int lane) { return a[lane] > b[lane] ? a[lane] : b[lane]; });
+}
+CPM_INLINE Integers load_bytes(const unsigned char* from) {
+    return each_lane<kLanes>([&](int lane) { return static_cast<int32_t>(from[lane]); });
+}
+CPM_INLINE void store_bytes(unsigned char* to, Integers values) {
+    for (int lane = 0; lane < kLanes; ++lane) to[lane] = static_cast<unsigned char>(values[lane]);
+}
+CPM_INLINE Integers spread(int32_t value) {
+    return each_lane<kLanes>([&](int) { return value; });
+}
+CPM_INLINE Integers where_above(Vector a, Vector b, Integers yes, Integers no) {
+    return each_lane<kLanes>([&](int lane) { return a[lane] > b[lane] ? yes[lane] : no[lane]; });
+}
+CPM_INLINE Vector where_place(Integers places, int32_t wanted, Vector values) {
+    return each_lane<kLanes>([&](int lane) { return places[lane] == wanted ? values[lane] : 0.0f; });
 }
 CPM_INLINE Words load_words(const unsigned char* from) {
     Words words;

@@ -43,18 +43,6 @@ void check_kernel(int kernel, int tile) {
     }
 }
 
-void check_pool(const SpectralConv& params) {
-    const bool padded = params.pool_padding == 1 && params.pool == 3;
-    const bool known = params.pool == 0 || params.pool == 2 || params.pool == 3;
-    if (!known || (params.pool_padding != 0 && !padded)) {
-        throw std::invalid_argument("pool must be 2 or 3 with no padding, or 3 with 1, got " +
-                                    std::to_string(params.pool) + " with " + std::to_string(params.pool_padding));
-    }
-    if (params.pool != 0 && (params.height % 2 != 0 || params.width % 2 != 0)) {
-        throw std::invalid_argument("height and width must be even with pool");
-    }
-}
-
 void check_pitch(int64_t pitch, int64_t channels) {
     if (pitch != 0 && pitch < channels) {
         throw std::invalid_argument("pitch must be at least the channels, " + std::to_string(channels) + ", got " +
@@ -63,6 +51,17 @@ void check_pitch(int64_t pitch, int64_t channels) {
 }
 
 }  // namespace
+
+void check_windows(int side, int padding, const SpectralConv& params) {
+    const bool padded = padding == 1 && side == 3, known = side == 0 || side == 2 || side == 3;
+    if (!known || (padding != 0 && !padded)) {
+        throw std::invalid_argument("pool must be 2 or 3 with no padding, or 3 with 1, got " + std::to_string(side) +
+                                    " with " + std::to_string(padding));
+    }
+    if (side != 0 && (params.height % 2 != 0 || params.width % 2 != 0)) {
+        throw std::invalid_argument("height and width must be even with pool");
+    }
+}
 
 SpectralConv with_pitches(const SpectralConv& params) {
     SpectralConv full = params;
@@ -78,7 +77,7 @@ SpectralConv with_smallest_tile(const DirectConv& params) {
 
 void check_sizes(const SpectralConv& params) {
     check_kernel(params.kernel, params.tile);
-    check_pool(params);
+    check_windows(params.pool, params.pool_padding, params);
     check_pitch(params.x_pitch, params.inputs);
     check_pitch(params.out_pitch, params.outputs);
     for (const int64_t pitch : {params.x_pitch, params.out_pitch}) {

@@ -52,6 +52,9 @@ inline int64_t odd_lines(int64_t floats) { return (floats / kBlock | 1) * kBlock
 // Throws std::invalid_argument.
 void check_sizes(const SpectralConv& params);
 
+// Refuses windows of a pool that do not exist, or not on a map of this size; a side of 0: none. Throws likewise.
+void check_windows(int side, int padding, const SpectralConv& params);
+
 // Replaces zero pitches by the channels.
 SpectralConv with_pitches(const SpectralConv& params);
 

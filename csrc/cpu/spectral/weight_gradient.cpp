@@ -65,7 +65,7 @@ void add_bias(const float* spectra, int64_t tiles, int64_t outputs, std::vector<
     }
 }
 
-void add_chunk(const float* gradient, const float* gate, const float* x, std::vector<double>& dbias, bool first_time,
+void add_chunk(const float* gradient, const Gate& gate, const float* x, std::vector<double>& dbias, bool first_time,
                const Split& split, const Layout& layout, const Chunk& chunk, float* workspace) {
     const Kernels& run = kernels();
     const SpectralConv& params = split.params;
@@ -78,10 +78,10 @@ void add_chunk(const float* gradient, const float* gate, const float* x, std::ve
     const Strips gradient_strips{strips + layout.x.strip_floats(tile), layout.gradient.strip_step, chunk.images,
                                  split.across.tiles, layout.gradient.blocks, chunk.outputs, chunk.first_output};
     const int64_t x_start = chunk.first_image * cells * params.inputs;
-    const int64_t start = chunk.first_image * cells * params.outputs;
-    const ReadRows read_x{x + x_start, nullptr, params.height, params.inputs, params.inputs, split.across, Cover::all,
+    const int64_t start = chunk.first_image * (cells / gate.cells()) * params.outputs;
+    const ReadRows read_x{x + x_start, {}, params.height, params.inputs, params.inputs, split.across, Cover::all,
                           tile, x_strips};
-    const ReadRows read{gradient + start, gate == nullptr ? nullptr : gate + start, params.height, params.outputs,
+    const ReadRows read{gradient + start, gate.after(start), params.height, params.outputs,
                         params.outputs, split.across, Cover::outputs, tile, gradient_strips};
     for (const ReadRows& job : {read_x, read}) {
         threads::parallel_ranges(split.team, row_tasks(job.strips),
@@ -139,10 +139,11 @@ int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, 
     return Layout(split).floats(split);
 }
 
-void spectral_weight_gradient_cpu(const float* gradient, const float* gate, const float* x, float* dweight,
+void spectral_weight_gradient_cpu(const float* gradient, const Gate& gate, const float* x, float* dweight,
                                   float* dbias, const SpectralConv& params, float* workspace, int64_t budget,
                                   int threads) {
     check_sizes(params);
+    check_windows(gate.side, gate.padding, params);
     if (is_empty(params)) {
         std::fill_n(dweight, element_count({params.outputs, params.inputs, params.kernel, params.kernel}), 0.0f);
         std::fill_n(dbias, params.outputs, 0.0f);

@@ -6,7 +6,7 @@
 
 namespace cpm::spectral {
 
-WideRanges::WideRanges(const float* x, const float* gate, int64_t images, int64_t height, int64_t width,
+WideRanges::WideRanges(const float* x, const Gate& gate, int64_t images, int64_t height, int64_t width,
                        int64_t channels, int64_t pitch, int kernel)
     : images_(images) {
     // Every window of the kernel contains a whole block.

@@ -13,8 +13,8 @@ namespace cpm::spectral {
 // what it makes of the map: a region of their own took 5 % of a small network's time.
 class WideRanges {
 public:
-    // x, gate   [images, h, w, channels], a cell every `pitch` floats; see Ranges
-    WideRanges(const float* x, const float* gate, int64_t images, int64_t height, int64_t width, int64_t channels,
+    // x, gate   as in Ranges; h and w are those of the map
+    WideRanges(const float* x, const Gate& gate, int64_t images, int64_t height, int64_t width, int64_t channels,
                int64_t pitch, int kernel);
 
     // Computes the given part of all ranges: tasks begin..end of `count`. Any number of threads may call this at once.
