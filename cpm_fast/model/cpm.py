@@ -53,6 +53,7 @@ class ContextConv(nn.Module):
             nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: torch.Tensor, pool: Pool | None = None) -> torch.Tensor:
+        """Apply the layer to x [N, C, h, w], with a pool as for `context_conv`; a normalization takes only PAIRS."""
         if self.norm is None or not self.training:
             return context_conv(x, *self.folded(), self.relu, pool)
         norm, plain = self.norm, x.device.type == "cpu" and _is_plain(self.norm)

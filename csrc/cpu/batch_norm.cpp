@@ -63,7 +63,7 @@ spectral::NormMaps maps_of(const BatchNorm& params) {
 Cut cells_of(const BatchNorm& params) { return {params.cells, params.cells, kChunk}; }
 Cut windows_of(const BatchNorm& params) { return {params.cells / 4, params.pooled_width / 2, kWindows}; }
 
-// Without sums, which are made first, chunks are run from the last to the first: the last are still in cache.
+// Chunks run in their order while sums are made, and then from the last to the first: the last are still in cache.
 template <typename Run>
 void each_chunk(const Cut& cut, bool sums, int threads, const Run& run) {
     threads::parallel_ranges(threads, cut.chunks, [&](int, int64_t begin, int64_t end) {
@@ -71,8 +71,8 @@ void each_chunk(const Cut& cut, bool sums, int threads, const Run& run) {
     });
 }
 
-// Fetches consecutive values, line by line. A vector of channels after the other reads them lines apart, which the
-// hardware does not fetch in time.
+// Fetches consecutive values, line by line. Kernels run through a chunk once for each vector of channels, with steps that
+// the hardware does not foresee.
 void fetch(const void* map, int64_t at, int64_t values, bool bf16) {
     if (map == nullptr) return;
     const auto* from = static_cast<const char*>(value_at(map, at, bf16));

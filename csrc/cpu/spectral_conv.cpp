@@ -48,9 +48,9 @@
 //
 //     8  in training, with a pool behind it, the forward pass keeps the places of maxima, and gradients read these in
 //        place of the map: see unpool.h. Batch 4 on two Zen 5 cores, forward and backward, beside version 7 and PyTorch's
-//        pool: 9x9 3->128 @368 43 + 65 ms, 99 + 168 before; 9x9 128->128 @184 56 + 127, 68 + 158 before; @92 17 + 37,
-//        19 + 40 before. A step of six stages takes 0.92 of the time (predicted: 5 GB less traffic, 0.88) and 1.4 GB, 2.9
-//        before.
+//        pool, each op alone: 9x9 3->128 @368 38 + 51 ms, 99 + 168 before; 9x9 128->128 @184 55 + 123, 67 + 153 before; @92
+//        17 + 34, 18 + 37 before. A step of six stages takes 0.86 of the time (predicted: 5 GB less traffic, 0.88) and 1.4
+//        GB, 2.9 before. A first form, with one loop over windows for all widths and places, took 14 ms more @368.
 //
 // At 20 ms the product takes 11 (138 GFLOP/s a core, counting four multiplications), reading rows 3, the columns 1.8
 // and 1.5, writing rows 2.6; rows are at the memory's speed, and so is all of 9x9 3->256, whose output alone is 139 MB.
@@ -69,9 +69,6 @@ namespace {
 
 using namespace spectral;
 
-// Tuned on 2 cores of an EPYC 9004, with 1 MB of L2 each and a shared L3: 9x9 3->256 @368 takes 35 ms with chunks of 8
-// MB, 43 with 16 MB, 61 with 2 MB.
-constexpr int64_t kCacheBytes = 8 << 20;
 // The y transforms of weights are made for every chunk. If all of them take at most this, chunks have the size above;
 // if they take more, chunks are as large as the budget allows.
 constexpr int64_t kFewWeightBytes = 24 << 20;

@@ -204,6 +204,32 @@ void test_places() {
     }
 }
 
+// Chunks, over which the gradient's sums run, depend on the budget and not on threads.
+void test_gradient_bits() {
+    std::mt19937 generator(6);
+    const cpm::SpectralConv params{2, 90, 50, 3, 40, 9, 24};
+    const auto conv = cpm_test::random_conv(generator, params);
+    int64_t wrong = 0;
+    std::vector<float> last;
+    int64_t others = 0;
+    for (int64_t budget = 1 << 16; budget < int64_t{4} << 20; budget += budget / 5) {
+        std::vector<float> first;
+        for (const int threads : {1, 2, 7}) {
+            std::vector<float> workspace(cpm::spectral_gradient_workspace(params, budget, threads), cpm_test::kNan);
+            std::vector<float> found(conv.weight.size(), cpm_test::kNan), bias(conv.bias.size());
+            cpm::spectral_weight_gradient_cpu(conv.gradient.data(), {}, conv.x.data(), found.data(), bias.data(), params,
+                                              workspace.data(), budget, threads);
+            if (threads == 1) first = found;
+            wrong += found != first;
+        }
+        others += first != last;
+        last = first;
+    }
+    CHECK(wrong == 0);
+    // The budgets make several splits.
+    CHECK(others > 3);
+}
+
 void test_sizes() {
     const int64_t huge = int64_t{1} << 40;
     for (const cpm::SpectralConv& params :
@@ -245,6 +271,7 @@ int main() {
     test_pools_and_pitches();
     test_pool_is_exact();
     test_places();
+    test_gradient_bits();
     test_sizes();
     return cpm_test::finish();
 }

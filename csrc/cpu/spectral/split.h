@@ -11,6 +11,11 @@
 
 namespace cpm::spectral {
 
+// The chunks of a convolution whose weights take little, so that their cost for each chunk does not count. Tuned on 2 cores
+// of an EPYC 9004, with 1 MB of L2 each and a shared L3: 9x9 3->256 @368 takes 35 ms with chunks of 8 MB, 43 with 16 MB,
+// 61 with 2 MB.
+constexpr int64_t kCacheBytes = 8 << 20;
+
 struct Chunk {
     int64_t first_image, images;
     int64_t first_down, tiles_down;

@@ -82,7 +82,8 @@ std::vector<int64_t> spectral_conv_cpu(const float* x, const Gate& gate, const v
                                        float* out, const SpectralConv& params, bool relu, float* workspace,
                                        int64_t budget, int threads, unsigned char* places = nullptr);
 
-// Floats of workspace that spectral_weight_gradient_cpu needs: likewise, and as much as the weight's spectra take.
+// Floats of workspace that spectral_weight_gradient_cpu needs: likewise, but the budget is for one thread, and a further
+// one takes some columns of spectra; and as much as the weight's spectra take.
 int64_t spectral_gradient_workspace(const SpectralConv& params, int64_t budget, int threads);
 
 // gradient  [N, h, w, O], in the output of spectral_conv; all contiguous
