@@ -127,7 +127,7 @@ def _score_finding(options: argparse.Namespace, dataset: Dataset, rule: Rule) ->
     name = options.model or weights.DEFAULT
     model = _pose_network(name, options.device)
     asked = options.finder or options.find
-    looks = Asked(asked, False, options.max_subjects, options.min_find_score).of(model)
+    looks = Asked(asked, False, options.max_subjects, options.min_find_score).of(model, options.precision)
     if looks is None:
         raise ValueError(f"{name}: names no finder; give one with --finder, or --find search")
     finder = "a search" if asked == SEARCH else model.config.finder if asked == AUTO else asked

@@ -27,7 +27,7 @@ SIDE_UNIT_PX = 64.0
 # Sizes of the picture at which a finder reads it, at most, and the longer side of one, in pixels.
 MOST_LEVELS, LEVEL_PX = 3, (32, 2048)
 # Fields that have to do with finders.
-FINDING = ("kind", "side_map", "finder", "find_score", "find_levels", "find_sizes")
+FINDING = ("kind", "side_map", "finder", "judge", "find_score", "find_levels", "find_sizes")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ class NetworkConfig:
         side_map: of a finder: whether it has the second map. Without it, as in the release, the region of every subject
             is a square as high as the picture.
         finder: name or file of the finder that belongs to a pose network; empty: none.
+        judge: of a finder: name or file of a small pose network that judges its regions if it has the pose network's
+            parts; empty: the pose network does.
         find_score: of a finder: the least belief in a center that counts as a subject, calibrated on held-out scenes.
         find_levels: of a finder: at so many sizes of the picture it must see a subject, 1 to 3; the mean of the highest
             beliefs counts.
@@ -146,6 +148,7 @@ class NetworkConfig:
     kind: Literal["pose", "find"] = "pose"
     side_map: bool = True
     finder: str = ""
+    judge: str = ""
     find_score: float = 0.3
     find_levels: int = 1
     find_sizes: tuple[int, ...] = (480, 240, 120)
@@ -203,6 +206,8 @@ class NetworkConfig:
         require(self.kind in ("pose", "find"), "kind", "'pose' or 'find'")
         require(self.side_map or self.kind == "find", "side_map", "true with kind 'pose'")
         require(isinstance(self.finder, str), "finder", "a name or file of weights, or empty")
+        fine = isinstance(self.judge, str) and (self.judge == "" or self.kind == "find")
+        require(fine, "judge", "a name or file of weights, or empty, and empty with kind 'pose'")
         fine = is_finite(self.find_score) and self.find_score <= LARGEST_SCORE
         require(fine, "find_score", f"a finite number up to {LARGEST_SCORE:g}")
         fine = is_whole(self.find_levels) and 1 <= self.find_levels <= MOST_LEVELS

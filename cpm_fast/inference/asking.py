@@ -87,8 +87,12 @@ class Asked:
                     'find="search", a finder or a function looks for them'
                 )
 
-    def of(self, network: CPM) -> Looks | None:
+    def of(self, network: CPM, precision: str = "auto") -> Looks | None:
         """Return the search for subjects with a pose network; None if there is none.
+
+        Args:
+            network: the pose network.
+            precision: of the finder and its judge, see `Engine`.
 
         Raises:
             FileNotFoundError: no such finder.
@@ -105,7 +109,7 @@ class Asked:
             self.refuse_limits("weights that have no finder")
             return None
         assert isinstance(named, (CPM, str, Path))
-        return finder_of(named, self, network)
+        return finder_of(named, self, network, precision)
 
 
 def check_limits(max_subjects: int | None, min_find_score: float | None, own_scores: bool = False) -> None:
@@ -128,7 +132,7 @@ def is_function(find: Find) -> TypeGuard[Callable[[np.ndarray], Any]]:
     return callable(find) and not isinstance(find, CPM)
 
 
-def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder | CenterFinder:
+def finder_of(named: CPM | str | Path, asked: Asked, network: CPM, precision: str = "auto") -> Finder | CenterFinder:
     """Return a finder that a user or a network's weights name, on the network's device."""
     from cpm_fast.weights import shared_network
 
@@ -137,8 +141,36 @@ def finder_of(named: CPM | str | Path, asked: Asked, network: CPM) -> Finder | C
     if finder.config.kind != "find":
         shown = "a network" if isinstance(named, CPM) else str(named)
         raise ValueError(f"find must be a finder, got {shown}, which locates the parts of subjects")
-    engine, limits = engine_of(named, finder), asked.limits(finder.config.find_score)
-    return Finder(engine, limits) if finder.config.side_map else CenterFinder(engine, limits)
+    engine, limits = engine_of(named, finder, precision), asked.limits(finder.config.find_score)
+    if not finder.config.side_map:
+        return CenterFinder(engine, limits)
+    return Finder(engine, limits, judge_of(finder, network, precision))
+
+
+def judge_of(finder: CPM, network: CPM, precision: str = "auto") -> Engine | None:
+    """Return the network that judges a finder's regions for a pose network; None: the pose network itself does.
+
+    It must have the same parts and less work.
+
+    Raises:
+        FileNotFoundError: no such network.
+        ValueError: the named network is a finder.
+    """
+    from cpm_fast.weights import shared_network
+
+    named = finder.config.judge
+    if not named:
+        return None
+    judge = shared_network(named, device=str(next(network.parameters()).device))
+    if judge.config.kind != "pose":
+        raise ValueError(f"the finder's judge must be a network that locates parts, got the finder {named}")
+    same = judge.skeleton.names == network.skeleton.names
+    return engine_of(named, judge, precision) if same and work_of(judge) < work_of(network) else None
+
+
+def work_of(network: CPM) -> int:
+    """Return the multiplications of a network for one crop."""
+    return sum(layer.macs for layer in network.layers)
 
 
 def looked(looks: Looks, engine: Engine, settings: Settings, image: np.ndarray, name: str) -> Sequence[Sighting]:

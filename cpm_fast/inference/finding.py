@@ -33,6 +33,7 @@ def find(
     min_find_score: float | None = None,
     batch: int = 16,
     device: str | torch.device = "auto",
+    precision: str = "auto",
     color: Literal["bgr", "rgb"] = "bgr",
     threads: int | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -44,7 +45,7 @@ def find(
     subjects of all sizes, as in `infer(..., find="search")`.
 
     Args:
-        images, model, batch, device, color, threads, max_pixels: as for `infer`.
+        images, model, batch, device, precision, color, threads, max_pixels: as for `infer`.
         find: the method, as for `infer`; "auto" is "search" for weights without a finder.
         max_subjects, min_find_score: as for `infer`.
         progress: whether to show a bar; if not given, for more than a few images on a terminal.
@@ -64,14 +65,15 @@ def find(
     """
     if find is False:
         raise ValueError('find must be "auto", "search", a finder or a function, got False, which looks for nobody')
-    asked, settings = Asked(find, False, max_subjects, min_find_score), Settings(batch=batch, threads=threads)
+    asked = Asked(find, False, max_subjects, min_find_score)
+    settings = Settings(batch=batch, precision=precision, threads=threads)
     sources, several = list_images(images, color, max_pixels)
     network = find_network(model, device)
     if isinstance(find, str) and find == AUTO and not network.config.finder:
         asked = replace(asked, find=SEARCH)
-    search = asked.of(network)
+    search = asked.of(network, precision)
     assert search is not None
-    engine = engine_of(model, network)
+    engine = engine_of(model, network, precision)
     show = bar_wanted(progress, len(sources), PROGRESS_FROM_IMAGES)
     found: list[list[Roi]] = []
     for source in tqdm(sources, desc="find", unit="image", disable=not show):

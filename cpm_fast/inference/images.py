@@ -88,15 +88,16 @@ def infer(
             without a finder: each image is one subject, seen whole.
         max_subjects: the most subjects that `find` returns per image, best first; all if not given.
         min_find_score: the least score of a found subject: with a finder 0.2 times the belief in its center plus 0.8
-            times the mean height of its peaks (0.4 and 0.6 times where two levels must agree), whose default is the
-            finder's (with the released person network, whose regions are as high as the image, the belief alone, 0.5);
-            with a search the mean height of its peaks, 0.3 if not given; with a function the score that it returns.
+            times the mean height of its peaks, as the finder's judge sees them (0.4 and 0.6 times where two levels must
+            agree), whose default is the finder's (with the released person network, whose regions are as high as the
+            image, the belief alone, 0.5); with a search the mean height of its peaks, 0.3 if not given; with a function
+            the score that it returns.
         pyramid: factors on the magnification, 1/64 to 64; the belief maps of all are averaged.
         flip: average with the mirrored image too. Exact for networks with 2x2 pools; the 3x3 pools of the released
             networks look further to one side, so that their mirrored maps lie a little beside the plain ones.
         batch: crops per forward pass.
         device: "auto" is where a given model is, otherwise CUDA when available, else the CPU.
-        precision: of the network: "fp32", which "auto" is too, "bf16", or on CUDA "tf32"; see `Engine`.
+        precision: of all networks: "fp32", which "auto" is too, "bf16", or on CUDA "tf32"; see `Engine`.
         color: channel order of arrays, "bgr" or "rgb".
         refine: sub-pixel peaks.
         belief_maps: keep the belief maps of every stage at pyramid factor 1.
@@ -207,7 +208,7 @@ class Job:
         regions = given_regions(names, several, boxes, rois, network.config.margin)
         settings = settings.for_network(network.config)
         engine = engine_of(model, network, settings.precision, settings.tune)
-        search = None if asked is None else asked.of(network)
+        search = None if asked is None else asked.of(network, settings.precision)
         return cls(engine, settings, sources, several, regions, int(readers), search)
 
     def only(self, indices: Sequence[int]) -> Job:

@@ -22,7 +22,7 @@ SMALLEST_FACTOR, LARGEST_FACTOR = 1 / 64, 64.0
 # More take the machine's memory before they help.
 MOST_FACTORS, MOST_CROPS = 1024, 65_536
 # As many as there are networks of different names in memory at most.
-MOST_ENGINES = 4
+MOST_ENGINES = 8
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def make_tracker(
         ValueError: it is no finder, or subjects are to be found and not to be followed.
     """
     alone = asked.max_subjects == 1 or not follow
-    looks = None if asked.find == AUTO and alone and not asked.given else asked.of(engine.model)
+    looks = None if asked.find == AUTO and alone and not asked.given else asked.of(engine.model, settings.precision)
     if looks is None:
         return Tracker(engine, settings, name, boxes, rois, follow)
     if not follow:

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent
 FOREIGN = (".caffemodel", ".ckpt", ".h5", ".onnx", ".pb", ".pt", ".pt2", ".pth", ".tflite")
 logger = logging.getLogger(__name__)
 # Most networks that are kept; the first that was read is dropped first.
-MOST_SHARED = 4
+MOST_SHARED = 8
 _shared: dict[tuple[str, str], tuple[tuple[int, ...], CPM]] = {}
 _lock = fork_lock()
 # The weights of the demo, and of `infer` if no model is given.

@@ -12,11 +12,13 @@ import torch
 
 import cpm_fast
 from cpm_fast.config import CENTER, NetworkConfig, preset
+from cpm_fast.engine import Engine
 from cpm_fast.inference.asking import Asked
 from cpm_fast.inference.finders.finder import Finder
 from cpm_fast.model.cpm import CPM
 from cpm_fast.model.files import save_model
 from cpm_fast.roi import Roi
+from cpm_fast.skeleton import Skeleton
 from support.small_network import TINY_FINDER
 
 WEIGHTS = "compact-drawn"
@@ -61,6 +63,42 @@ def test_a_finder_is_given_as_a_file_or_a_network(finder_file: Path) -> None:
     assert isinstance(finder, Finder) and finder.search.min_find_score == 0.5
 
 
+def judged_by(judge: str, network: CPM, precision: str = "auto") -> Engine | None:
+    finder = Asked(CPM(replace(TINY_FINDER, judge=judge)).eval()).of(network, precision)
+    assert isinstance(finder, Finder)
+    return finder.judge
+
+
+def test_a_smaller_network_with_the_same_parts_judges(tmp_path: Path) -> None:
+    base = cpm_fast.load("base-lsp")
+    judge = judged_by("compact-lsp", base)
+    assert judge is not None and judge.config == cpm_fast.load("compact-lsp").config
+    # The bundled finder of people names it; the engines of all three are kept from call to call.
+    found = Asked().of(base)
+    assert isinstance(found, Finder) and found.judge is judge
+    for same_size_or_smaller in ("compact-lsp", "wide-lsp", "base-lsp"):
+        assert judged_by(same_size_or_smaller, cpm_fast.load("compact-lsp")) is None
+    assert judged_by("", base) is None
+    animal = CPM(preset("base", Skeleton("animal", ("nose", "tail"))))
+    assert judged_by("compact-lsp", animal) is None
+    save_model(cpm_fast.load("compact-lsp"), tmp_path / "own.safetensors")
+    assert judged_by(str(tmp_path / "own.safetensors"), base) is not None
+
+
+def test_finder_and_judge_have_the_precision_of_the_call() -> None:
+    found = Asked().of(cpm_fast.load("base-lsp"), "bf16")
+    assert isinstance(found, Finder) and found.judge is not None
+    assert found.engine.precision == found.judge.precision == "bf16"
+
+
+def test_a_judge_that_is_none() -> None:
+    base = cpm_fast.load("base-lsp")
+    with pytest.raises(FileNotFoundError, match="no-such-judge: neither a file nor"):
+        judged_by("no-such-judge", base)
+    with pytest.raises(ValueError, match="judge must be a network that locates parts, got the finder finder-drawn"):
+        judged_by("finder-drawn", base)
+
+
 def test_weights_with_a_finder_that_is_not_there(tmp_path: Path) -> None:
     plain = cpm_fast.load(WEIGHTS)
     named = CPM(replace(plain.config, finder="no-such-finder"))
@@ -97,6 +135,7 @@ def test_rejects(finder_file: Path) -> None:
         ({"find_sizes": (240, 480)}, r"find_sizes must be 1 to 3 falling whole numbers .* got \(240, 480\)"),
         ({"find_sizes": 480}, "find_sizes must be a sequence, got 480"),
         ({"finder": 3}, "finder must be a name or file of weights"),
+        ({"judge": 3}, "judge must be a name or file of weights"),
     ],
 )
 def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> None:
@@ -105,10 +144,13 @@ def test_configs_that_are_no_finder(changes: dict[str, Any], message: str) -> No
 
 
 def test_files_of_pose_networks_say_nothing_of_finders() -> None:
-    fields = {"kind", "side_map", "finder", "find_score", "find_levels", "find_sizes"}
+    fields = {"kind", "side_map", "finder", "judge", "find_score", "find_levels", "find_sizes"}
     assert not fields & set(NetworkConfig().to_dict())
     assert "find_levels" not in TINY_FINDER.to_dict()
     assert NetworkConfig.from_dict(replace(TINY_FINDER, find_levels=2).to_dict()).find_levels == 2
+    assert NetworkConfig.from_dict(replace(TINY_FINDER, judge="compact-lsp").to_dict()).judge == "compact-lsp"
+    with pytest.raises(ValueError, match="judge must be a name .*, and empty with kind 'pose', got 'compact-lsp'"):
+        NetworkConfig(judge="compact-lsp")
     assert NetworkConfig.from_dict(replace(TINY_FINDER, find_sizes=(360, 180)).to_dict()).find_sizes == (360, 180)
     assert "side_map" not in TINY_FINDER.to_dict() and preset("person").to_dict()["side_map"] is False
     assert replace(TINY_FINDER, find_score=0.4).to_dict()["find_score"] == 0.4 and TINY_FINDER.skeleton == CENTER

@@ -17,12 +17,14 @@ from cpm_fast.data.drawn.scenes import DrawnScenes
 from cpm_fast.evaluation.finding.whole_pictures import matched_regions
 from cpm_fast.inference.finders.finder import MOST_LOOKS, Candidate, Finder, candidates, chosen, distinct, resized
 from cpm_fast.inference.finders.search import Search, overlap
-from cpm_fast.inference.parts import Sighting
+from cpm_fast.inference.parts import Found, Sighting
 from cpm_fast.model.cpm import CPM
 from cpm_fast.roi import Roi
 from support.small_network import TINY_FINDER
 
 WEIGHTS = "compact-drawn"
+# Of a region that the pose network has looked at.
+FOUND = Found(np.zeros((1, 14, 2)), np.zeros((1, 14)), None, 0.0, 0.0, 0.0)
 # Whole cells at all levels.
 PICTURE = np.zeros((256, 320, 3), np.uint8)
 
@@ -57,32 +59,32 @@ class Given:
 
 @dataclass(frozen=True)
 class Looks:
-    """A pose network with equal scores for every region, all parts in its middle, and a given score for the whole.
+    """A judge with equal scores for every region, all parts in its middle, and a given score for the whole.
 
     Args:
         whole: the score of the whole picture.
-        peak: that of the regions of the first look.
+        peak: that of the regions.
         moved: how far to the right of a region's middle the region of its parts is.
-        again: the score of a second look.
+        grown: the side of that region, as a multiple.
     """
 
     whole: float
     peak: float
     moved: float = 0.0
-    again: float = 0.0
+    grown: float = 1.0
     looks: list[int] = field(default_factory=list)
+    judges: list[Any] = field(default_factory=list)
 
     def of(self, engine: Any, settings: Any, image: np.ndarray, rois: list[Roi]) -> SimpleNamespace:
         self.looks.append(len(rois))
-        other = self.peak if len(self.looks) == 1 else self.again
+        self.judges.append(engine)
         whole = Roi.whole_image(*image.shape[:2])
         return SimpleNamespace(
-            scores=np.array([self.whole if roi == whole else other for roi in rois]),
+            scores=np.array([self.whole if roi == whole else self.peak for roi in rois]),
             parts=np.array([[roi.center] * 14 for roi in rois]),
             rois=rois,
-            settings=settings,
-            centered=lambda: [Roi((roi.center[0] + self.moved, roi.center[1]), roi.side) for roi in rois],
-            sightings=lambda _: [Sighting(roi) for roi in rois],
+            around=lambda i: Roi((rois[i].center[0] + self.moved, rois[i].center[1]), rois[i].side * self.grown),
+            sightings=lambda _: [Sighting(roi, FOUND) for roi in rois],
         )
 
 
@@ -93,10 +95,16 @@ def regions(
 
 
 def seen_by(looks: Looks, engine: Any, image: np.ndarray = PICTURE, **limits: Any) -> list[Roi]:
-    finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}))
+    return [one.roi for one in sightings(looks, engine, image, **limits)]
+
+
+def sightings(
+    looks: Looks, engine: Any, image: np.ndarray = PICTURE, judge: Any = None, **limits: Any
+) -> list[Sighting]:
+    finder = Finder(engine, Search(**{"min_find_score": 0.3, **limits}), judge)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cpm_fast.inference.finders.finder.View", looks)
-        return [one.roi for one in finder.sightings(engine, cpm_fast.inference.settings.Settings(), image)]
+        return finder.sightings(engine, cpm_fast.inference.settings.Settings(), image)
 
 
 def test_peaks_become_regions_in_pixels_of_the_picture() -> None:
@@ -117,18 +125,20 @@ def test_limits() -> None:
     assert len(regions(engine, max_subjects=2)) == 2 and regions(engine, max_subjects=1)[0].center[0] < 100
 
 
-def test_whole_picture_is_the_subject_if_its_peaks_are_higher() -> None:
+def test_whole_picture_is_the_subject_if_nobody_else_is() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
     whole = [Roi.whole_image(*PICTURE.shape[:2])]
-    assert regions(engine, whole=0.5, peak=0.4) == whole and len(regions(engine, whole=0.42, peak=0.4)) == 2
-    # A sure pose of a subject has no rival.
-    assert len(regions(engine, whole=0.9, peak=0.6)) == 2
+    surer = Looks(0.9, 0.4)
+    assert len(seen_by(surer, engine)) == 2 and surer.looks == [2]
+    # Nobody is left of the two.
+    assert regions(engine, whole=0.6, peak=0.1, min_find_score=0.5) == whole
     # NaN peaks belong to no subject.
     assert len(regions(engine, whole=float("nan"))) == 2
     nobody = Given()
-    assert regions(nobody, whole=0.6) == whole and regions(nobody, whole=0.3) == []
-    assert regions(nobody, whole=0.6, min_find_score=0.7) == []
-    assert regions(nobody, whole=0.8, min_find_score=0.7) == whole
+    assert regions(nobody, whole=0.31) == whole and regions(nobody, whole=0.29) == []
+    assert regions(nobody, whole=float("nan")) == []
+    # Its region stays, wherever the parts are.
+    assert seen_by(Looks(0.6, 0.0, moved=90.0), nobody) == whole
 
 
 def test_a_fifth_of_the_belief_and_four_of_the_peaks_are_the_score() -> None:
@@ -183,35 +193,42 @@ def test_drawn_figures_are_found_without_a_box() -> None:
     assert figures == 42 and found >= 37 and false <= 3
 
 
-def test_the_surer_of_two_looks_stays() -> None:
+def test_the_region_is_between_that_of_the_finder_and_that_around_the_parts() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
     first = regions(engine)
-    surer = Looks(0.0, 0.5, moved=6.0, again=0.7)
-    assert [(a.center[0] - b.center[0], a.side) for a, b in zip(seen_by(surer, engine), first, strict=True)] == [
-        (pytest.approx(6.0), first[0].side),
-        (pytest.approx(6.0), first[1].side),
-    ]
-    assert surer.looks == [2, 2]
-    assert seen_by(Looks(0.0, 0.5, moved=6.0, again=0.4), engine) == first
-    # The peaks of the second look are the whole picture's rivals too.
-    assert len(seen_by(Looks(0.48, 0.4, moved=6.0, again=0.46), engine)) == 2
-    assert seen_by(Looks(0.48, 0.4, moved=6.0, again=0.3), engine) == [Roi.whole_image(*PICTURE.shape[:2])]
-    # There is no second look where a region hardly moves, and none at nobody, but one at the whole picture.
-    near, nobody = Looks(0.0, 0.6, moved=2.0, again=0.7), Looks(0.0, 0.5, moved=6.0)
-    assert seen_by(near, engine) == first
-    seen_by(nobody, engine, min_find_score=0.8)
-    assert near.looks == [2] and nobody.looks == [2, 1]
+    moved = sightings(Looks(0.0, 0.5, moved=40.0, grown=1.44), engine)
+    for one, was in zip(moved, first, strict=True):
+        assert one.roi.center == (was.center[0] + 20.0, was.center[1])
+        assert one.roi.side == pytest.approx(1.2 * was.side, abs=0.1) and one.roi == one.roi.on_grid()
+    # The pose network has not looked there yet.
+    assert [one.found for one in moved] == [None, None]
 
 
-def test_regions_that_become_one_are_one_subject(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Meeting(Looks):
-        def of(self, *given: Any) -> SimpleNamespace:
-            view = super().of(*given)
-            view.centered = lambda: [Roi((160.0, 120.0), roi.side) for roi in given[3]]
-            return view
-
+def test_a_region_that_hardly_moves_stays_and_the_pose_is_known() -> None:
     engine = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6))
-    assert [roi.center for roi in seen_by(Meeting(0.0, 0.5, again=0.7), engine)] == [(160.0, 120.0)]
+    first, near = regions(engine), Looks(0.0, 0.5, moved=4.0)
+    assert [(one.roi, one.found) for one in sightings(near, engine)] == [(roi, FOUND) for roi in first]
+    assert near.looks == [2]
+    # The larger of the two regions overlaps itself by more.
+    found = [one.found for one in sightings(Looks(0.0, 0.5, moved=8.0), engine)]
+    assert found == [FOUND, None]
+
+
+def test_a_judge_looks_instead_of_the_pose_network() -> None:
+    engine, judge = Given((0.2, 0.5, 0.3, 0.9), (0.7, 0.5, 0.2, 0.6)), object()
+    looks = Looks(0.6, 0.5, moved=4.0)
+    found = sightings(looks, engine, judge=judge)
+    assert looks.judges == [judge]
+    # No pose is known, so each region is the best there is.
+    assert [one.found for one in found] == [None, None]
+    assert [one.roi.center[0] - was.center[0] for one, was in zip(found, regions(engine), strict=True)] == [2.0, 2.0]
+    alone = Looks(0.6, 0.5)
+    (whole,) = sightings(alone, Given(), judge=judge)
+    assert (whole.roi, whole.found) == (Roi.whole_image(*PICTURE.shape[:2]), None) and alone.judges == [judge, judge]
+    # The pose network itself looks if there is no other.
+    own = Looks(0.6, 0.5)
+    sightings(own, engine)
+    assert own.judges == [engine]
 
 
 def test_one_pose_is_one_subject() -> None:
@@ -230,11 +247,11 @@ def test_so_many_regions_are_looked_at() -> None:
 
 
 def test_a_much_weaker_belief_than_the_surest_is_not_looked_at() -> None:
-    sure, weak, weakest = (0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.38), (0.8, 0.5, 0.3, 0.34)
+    sure, weak, weakest = (0.2, 0.5, 0.3, 0.9), (0.5, 0.5, 0.3, 0.42), (0.8, 0.5, 0.3, 0.34)
     assert len(regions(Given(sure, weak, weakest))) == 2
     assert len(regions(Given(weak, weakest))) == 2
     # Neither is one that no peaks make a subject of, and only the whole picture is seen.
-    for least, looks in ((0.4, [2]), (0.48, [1]), (0.6, [0, 1])):
+    for least, looks in ((0.33, [2]), (0.4, [1]), (0.45, [0, 1])):
         surest = Looks(0.0, 0.9)
         seen_by(surest, Given(weak, weakest), min_find_score=least)
         assert surest.looks == looks

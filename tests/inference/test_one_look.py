@@ -1,4 +1,4 @@
-"""The network does not look again at a subject that the search has seen, if a second look would give the same.
+"""The network looks again at a subject that the search has seen if its region has moved since, and only then.
 
 This is so in `infer`, in `stream` and in the scores of whole pictures, which give the same numbers.
 """
@@ -19,7 +19,7 @@ from cpm_fast.engine import Engine
 from cpm_fast.evaluation.finding import whole_pictures
 from cpm_fast.inference.asking import Looks
 from cpm_fast.inference.finders.finder import Finder
-from cpm_fast.inference.finders.search import Search
+from cpm_fast.inference.finders.search import Search, View
 from cpm_fast.inference.images import Job
 from cpm_fast.inference.parts import Cut, Found, Sighting, SubjectCrops, find_parts
 from cpm_fast.inference.settings import Settings
@@ -74,9 +74,16 @@ def pictures() -> list[np.ndarray]:
     return list(np.random.default_rng(5).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
 
 
-@pytest.fixture(autouse=True)
-def whole_picture_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpm_fast.inference.finders.finder.WHOLE_AHEAD", 10.0)
+@pytest.fixture
+def second_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of the second subject are found away from the middle of its region, which moves half as far."""
+    plain, (x, _) = View.around, PLACES[1]
+
+    def around(view: View, place: int) -> Roi:
+        roi = view.rois[place]
+        return Roi((x + SIDE, roi.center[1]), SIDE) if abs(roi.center[0] - x) < 9 else plain(view, place)
+
+    monkeypatch.setattr(View, "around", around)
 
 
 def run(model: CPM, pictures: list[np.ndarray], search: Looks | None, **given: Any) -> tuple[list[Result], Counting]:
@@ -108,8 +115,29 @@ def test_one_look_and_the_same_numbers(model, pictures, given) -> None:
     assert [len(each) for each in rois] == [3, 3]
     again, second = run(model, pictures, None, batch=1, rois=rois, **given)
     assert same(found, again) and second.crops == 6
-    # The whole picture and three candidates of each.
-    assert engine.crops == engine.passes == 2 * 4
+    # The three candidates of each picture.
+    assert engine.crops == engine.passes == 2 * 3
+
+
+@pytest.mark.usefixtures("second_moves")
+def test_a_region_that_moved_is_looked_at_again(model, pictures) -> None:
+    found, engine = run(model, pictures, FINDER, batch=1)
+    rois = [list(result.rois) for result in found]
+    assert [sum(abs(roi.center[0] - PLACES[1][0] - SIDE / 2) < 9 for roi in each) for each in rois] == [1, 1]
+    again, _ = run(model, pictures, None, batch=1, rois=rois)
+    # The parts are those of the region that the result names: one more look at each picture.
+    assert same(found, again) and engine.crops == engine.passes == 2 * (3 + 1)
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["stays", "moves"])
+def test_with_a_judge_the_network_looks_once_at_each_subject(model, pictures, moves, request) -> None:
+    if moves:
+        request.getfixturevalue("second_moves")
+    judge = Counting(model)
+    finder = dataclasses.replace(FINDER, judge=judge)
+    found, engine = run(model, pictures, finder, batch=1)
+    again, _ = run(model, pictures, None, batch=1, rois=[list(result.rois) for result in found])
+    assert same(found, again) and engine.crops == 2 * 3 and judge.crops == 2 * 3
 
 
 def test_a_search_needs_no_more_looks(model, pictures) -> None:
@@ -133,8 +161,8 @@ def test_stream_takes_the_parts_of_that_look(model, pictures, monkeypatch) -> No
         crops.append(engine.crops)
         if not index:
             assert same([result], wanted) and result.rois == wanted[0].rois and result.roi_source == "found"
-    # The whole picture and three candidates; then again, and the three that are followed.
-    assert crops == [4, 4 + 4 + 3]
+    # The three candidates; then again, and the three that are followed.
+    assert crops == [3, 3 + 3 + 3]
 
 
 class Annotated:
@@ -176,8 +204,8 @@ def test_scores_of_whole_pictures_are_of_the_parts_of_that_look(model, pictures,
 def test_a_full_batch(model, pictures) -> None:
     found, engine = run(model, pictures, FINDER)
     again, _ = run(model, pictures, None, rois=[list(result.rois) for result in found])
-    # Each picture takes one pass for the three candidates, and one for the whole picture, as no pose is sure.
-    assert engine.passes == 4 and engine.crops == 8
+    # Each picture takes one pass for the three candidates.
+    assert engine.passes == 2 and engine.crops == 6
     for one, other in zip(found, again, strict=True):
         assert np.allclose(one.scores, other.scores, atol=1e-5)
     assert all(result.timing.network > 0 for result in found)
@@ -191,7 +219,7 @@ def test_a_full_batch(model, pictures) -> None:
 def test_other_looks_are_made(model, pictures, given, crops) -> None:
     found, engine = run(model, pictures[:1], FINDER, batch=1, **given)
     again, _ = run(model, pictures[:1], None, batch=1, rois=[list(found[0].rois)], **given)
-    assert same(found, again) and engine.crops == 4 + 3 * crops
+    assert same(found, again) and engine.crops == 3 + 3 * crops
 
 
 def test_pictures_come_in_order_and_known_ones_at_once(model) -> None:

@@ -52,5 +52,7 @@ def asked_find(options: argparse.Namespace) -> Any:
 def found_by(looks: Looks | None) -> str:
     """Describe the search for subjects and its limits; equal descriptions find the same subjects."""
     if isinstance(looks, Finder | CenterFinder):
-        return f"finder {fingerprint(looks.engine.model)} {looks.search!r}"
+        judge = looks.judge if isinstance(looks, Finder) else None
+        judged = "" if judge is None else f" judged by {fingerprint(judge.model)}"
+        return f"finder {fingerprint(looks.engine.model)}{judged} {looks.search!r}"
     return repr(looks)

@@ -114,12 +114,13 @@ class View:
         found = self.found if self.settings == settings else [None] * len(self.rois)
         return [Sighting(roi, one) for roi, one in zip(self.rois, found, strict=True)]
 
+    def around(self, place: int) -> Roi:
+        """Return the region around the parts of one region, by the rule of training; it stays if too few are sure."""
+        return region_of_sure_parts(self.parts[place], self.peaks[place], self.skeleton) or self.rois[place]
+
     def centered(self) -> list[Roi]:
-        """Return the regions around the parts, by the rule of training; a region stays if too few parts are sure."""
-        return [
-            region_of_sure_parts(parts, peaks, self.skeleton) or roi
-            for roi, parts, peaks in zip(self.rois, self.parts, self.peaks, strict=True)
-        ]
+        """Return the regions around the parts of all."""
+        return [self.around(place) for place in range(len(self.rois))]
 
 
 def region_of_sure_parts(parts: np.ndarray, peaks: np.ndarray, skeleton: Skeleton) -> Roi | None:
