@@ -1,8 +1,7 @@
 """Scores of finding drawn figures: python benchmarks/studies/drawn_scenes.py --finder finder-drawn.
 
 On drawn scenes of one to six figures: the share of the figures that are found at an overlap of 0.5 with the true
-region, and the false regions per scene, with 95 % intervals over scenes, and both by the number of figures. Then the
-time to find in pictures of 640 x 480, as multiples of one run of wide-lsp on one crop in the same process. It writes
+region, and the false regions per scene, with 95 % intervals over scenes, and both by the number of figures. It writes
 drawn-scenes.json.
 """
 
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 import cpm_fast
 from benchmarks.harness.record import commit, hardware, write
@@ -29,12 +25,8 @@ from cpm_fast.data.drawn.scenes import MOST_FIGURES, DrawnScenes
 from cpm_fast.evaluation.finding.score import MATCHED
 from cpm_fast.evaluation.finding.whole_pictures import matched_regions
 from cpm_fast.evaluation.interval import bootstrap_interval
-from cpm_fast.inference.finders.finder import LEAST_BELIEF, candidates
 from cpm_fast.roi import Roi
 from cpm_fast.weights import weights_file
-
-TIMED_SIZE, TIMED_SCENES = (640, 480), 12
-REFERENCE = "wide-lsp"
 
 
 @dataclass(frozen=True)
@@ -85,24 +77,6 @@ def measure(dataset: DrawnScenes, find: Callable[[np.ndarray], list[Roi]]) -> li
     return counts
 
 
-def times(pictures: Sequence[np.ndarray], ways: dict[str, Callable[[np.ndarray], Any]], rounds: int) -> dict[str, Any]:
-    """Return the median milliseconds of each way over pictures and rounds, and its multiple of the last way's.
-
-    The ways take turns; the first round is not counted.
-    """
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for picture in pictures:
-            for name, way in ways.items():
-                begin = time.perf_counter()
-                way(picture)
-                if number:
-                    taken[name].append(1e3 * (time.perf_counter() - begin))
-    medians = {name: float(np.median(each)) for name, each in taken.items()}
-    last = medians[list(ways)[-1]]
-    return {name: {"ms": value, "multiple": value / last} for name, value in medians.items()}
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--finder", required=True, help="name or file of weights")
@@ -110,11 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scenes", type=int, default=360, help="of each seed (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the scenes (1)")
     parser.add_argument("--min-find-score", type=float, help="least score of a figure (default: the finder's)")
-    parser.add_argument("--rounds", type=int, default=5, help="of the times (%(default)s; 0: none)")
     parser.add_argument("--out", type=Path, default=Path("runs/drawn-scenes"), help="folder to write (%(default)s)")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
-    network, finder = cpm_fast.load(options.model), cpm_fast.load(options.finder)
+    finder = cpm_fast.load(options.finder)
 
     def find(image: np.ndarray) -> list[Roi]:
         # By their names, so that the engines are kept from call to call.
@@ -142,34 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
         f"recall {100 * record['recall']:.1f} % of {record['figures']} figures, {record['false_per_scene']:.3f} false "
         f"regions per scene in {record['scenes']} scenes"
     )
-    if options.rounds:
-        few = DrawnScenes(min(options.scenes, TIMED_SCENES), options.seeds[0])
-        pictures = [cv2.resize(image, TIMED_SIZE, interpolation=cv2.INTER_AREA) for image, _ in scenes_of(few)]
-        record["times"] = {"picture": list(TIMED_SIZE), **timed(network, finder, pictures, find, options.rounds)}
-        print(", ".join(f"{name} {value}" for name, value in record["times"].items()))
     write(options.out / "drawn-scenes.json", record)
     print(f"wrote {options.out / 'drawn-scenes.json'}")
     return 0
-
-
-def timed(
-    network: cpm_fast.CPM,
-    finder: cpm_fast.CPM,
-    pictures: Sequence[np.ndarray],
-    find: Callable[[np.ndarray], Any],
-    rounds: int,
-) -> dict[str, Any]:
-    """Return the times of the finder at all its levels, of one look of the pose network, of both, and of wide-lsp."""
-    reference = cpm_fast.load(REFERENCE)
-    engines = {name: cpm_fast.Engine(one) for name, one in (("finder", finder), ("pose", network), ("wide", reference))}
-    crops = {name: torch.zeros(1, 3, *engine.config.input_size) for name, engine in engines.items()}
-    ways = {
-        "the finder's network": lambda picture: candidates(engines["finder"], picture, LEAST_BELIEF),
-        "one look": lambda picture: engines["pose"](crops["pose"]),
-        "find": find,
-        REFERENCE: lambda picture: engines["wide"](crops["wide"]),
-    }
-    return times(pictures, ways, rounds)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.studies import drawn_scenes as study
@@ -37,33 +35,12 @@ def test_scores_count_figures_and_scenes():
     assert sorted(result["by_figures"]) == [1, 3] and result["by_figures"][3]["recall"] == 4 / 6
 
 
-def test_times_are_multiples_of_the_last_way():
-    ways = {"slow": lambda _: time.sleep(0.02), "fast": lambda _: time.sleep(0.01)}
-    found = study.times([np.zeros((4, 4, 3), np.uint8)], ways, rounds=3)
-    assert found["fast"]["multiple"] == 1 and found["slow"]["ms"] >= 20
-    assert found["slow"]["multiple"] == pytest.approx(found["slow"]["ms"] / found["fast"]["ms"])
-
-
 def test_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "--finder",
-        "finder-lsp",
-        "--scenes",
-        "2",
-        "--seeds",
-        "3",
-        "4",
-        "--rounds",
-        "1",
-        "--out",
-        str(tmp_path),
-    ]
+    arguments = ["--finder", "finder-lsp", "--scenes", "2", "--seeds", "3", "4", "--out", str(tmp_path)]
     assert study.main(arguments) == 0
     assert "of 6 figures" in capsys.readouterr().out
     record = json.loads((tmp_path / "drawn-scenes.json").read_text())
     assert record["command"] == " ".join(["python benchmarks/studies/drawn_scenes.py", *arguments])
-    assert (record["scenes"], record["figures"], record["min_find_score"]) == (4, 6, 0.3)
+    assert (record["scenes"], record["figures"], record["min_find_score"]) == (4, 6, 0.29)
     assert [record["by_seed"][seed]["figures"] for seed in ("3", "4")] == [3, 3]
     assert len(record["sha256"]["finder-lsp"]) == 64
-    assert record["times"]["picture"] == [640, 480] and record["times"]["wide-lsp"]["multiple"] == 1
-    assert record["times"]["find"]["ms"] > record["times"]["the finder's network"]["ms"]
