@@ -1,9 +1,10 @@
-"""The errors of fp16 spectra and of TF32 on the weights and maps of a trained network.
+"""The errors of fp16 spectra, of TF32 and of bf16 on the weights and maps of a trained network.
 
     python benchmarks/studies/spectra.py [--weights compact-lsp ...] [--data synthetic:16] [--tile 16 32] [--json FILE]
 
 It needs no GPU: the arithmetic of the CUDA kernels is emulated on the CPU, with every rounding of a kernel and exact
-sums. Each k x k convolution with k of 5 and more gets the maps that the network has there in float64; errors are
+sums; and so is that of products of bf16 on a CPU, which rounds spectra of maps, and weights after each of their two
+transforms. Each k x k convolution with k of 5 and more gets the maps that the network has there in float64; errors are
 relative to its float64 result. Ranges are of the values stored in fp16, whose largest value is 65504 and whose smallest
 with all its bits 6e-5. Then whole networks run with all of these convolutions in one arithmetic.
 
@@ -79,11 +80,14 @@ class Spectral:
 
     Args:
         stored: of spectra of input and weight. product: of their stored product. transformed: of the inputs of Fourier
-        matrices, and of the matrices.
+        matrices, and of the matrices. rows: of weights between their two transforms.
     """
 
-    def __init__(self, stored: Round, product: Round = exact, transformed: Round = exact) -> None:
+    def __init__(
+        self, stored: Round, product: Round = exact, transformed: Round = exact, rows: Round | None = None
+    ) -> None:
         self.stored, self.product, self.transformed = stored, product, transformed
+        self.rows = transformed if rows is None else rows
         self.largest = self.small = 0.0
 
     def waves(self, tile: int, cells: torch.Tensor, waves: int) -> torch.Tensor:
@@ -92,11 +96,13 @@ class Spectral:
         angles = turns.double() * (-2 * math.pi / tile)
         return torch.complex(angles.cos(), angles.sin())
 
-    def forward(self, tiles: torch.Tensor, tile: int, cells: torch.Tensor, scale: float) -> torch.Tensor:
-        """[..., cells, cells] to [..., t, t/2 + 1]."""
+    def forward(
+        self, tiles: torch.Tensor, tile: int, cells: torch.Tensor, scale: float, between: Round
+    ) -> torch.Tensor:
+        """[..., cells, cells] to [..., t, t/2 + 1], rounded between the two transforms too."""
         across = complex_rounded(self.waves(tile, cells, tile // 2 + 1) * scale, self.transformed)
         down = complex_rounded(self.waves(tile, cells, tile), self.transformed)
-        half = complex_rounded(self.transformed(tiles).to(torch.complex128) @ across, self.transformed)
+        half = complex_rounded(self.transformed(tiles).to(torch.complex128) @ across, between)
         return self.store(torch.einsum("yk,...yx->...kx", down, half), self.stored)
 
     def store(self, values: torch.Tensor, rounded: Round) -> torch.Tensor:
@@ -124,8 +130,8 @@ class Spectral:
         right = (across.count - 1) * across.step + tile - across.origin - width
         padded = F.pad(x, (across.origin, right, down.origin, bottom))
         patches = padded.unfold(2, tile, down.step).unfold(3, tile, across.step)  # [N, C, down, across, t, t]
-        there = self.forward(patches, tile, torch.arange(tile), 1 / tile)
-        filters = self.forward(weight, tile, torch.arange(kernel) - kernel // 2, 1.0).conj()
+        there = self.forward(patches, tile, torch.arange(tile), 1 / tile, self.transformed)
+        filters = self.forward(weight, tile, torch.arange(kernel) - kernel // 2, 1.0, self.rows).conj()
         product = self.store(torch.einsum("ncyxkl,ockl->noyxkl", there, filters), self.product)
         y = self.inverse(product, tile)
         y = y[..., down.origin : down.origin + down.step, across.origin : across.origin + across.step]
@@ -144,6 +150,7 @@ ARITHMETICS: dict[str, Convolve] = {
     "fp16 spectra": lambda x, weight, tile: fp16_spectra()(x, weight, tile),
     "fp16 spectra and product": lambda x, weight, tile: Spectral(to_fp16, to_fp16)(x, weight, tile),
     "direct bf16": lambda x, weight, tile: to_bf16(direct(x, weight, to_bf16)),
+    "bf16 spectra": lambda x, weight, tile: Spectral(to_bf16, rows=to_bf16)(x, weight, tile),
     "bf16 maps, all else fp16": lambda x, weight, tile: to_bf16(
         Spectral(to_fp16, to_fp16, to_fp16)(to_bf16(x), to_bf16(weight), tile)
     ),

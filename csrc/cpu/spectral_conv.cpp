@@ -52,6 +52,19 @@
 //        17 + 34, 18 + 37 before. A step of six stages takes 0.86 of the time (predicted: 5 GB less traffic, 0.88) and 1.4
 //        GB, 2.9 before. A first form, with one loop over windows for all widths and places, took 14 ms more @368.
 //
+//     9  with weights of bfloat16, spectra of maps are bfloat16 too, and products those of pairs (pair_product.h).
+//        Predicted: 2 instructions a complex product, 3 before, so products in 2/3 of the time, and transforms as before.
+//        ms in bfloat16 on two Zen 5 cores, buffers in memory, versions 7 and 9, with the products' share in parentheses:
+//
+//                                    one image                    eight images
+//            9x9 128->128 @184       13.0 (5.7)    10.2 (3.3)     98  (46)      75  (27)
+//            9x9 128->128 @92         4.0 (1.96)    3.0 (1.14)    24  (11.1)    19  (6.6)
+//            11x11 128->128 @46       1.80 (0.93)   1.36 (0.57)    7.4 (2.9)     5.8 (1.7)
+//            9x9 3->256 @368         14.3 (2.1)    13.7 (1.6)    112  (17)     104  (12)
+//
+//        Products take 0.6 of the time, less than predicted, because a number of a map takes 4 bytes, 12 before. The rest
+//        is at the memory's speed: of 13.7 ms, 7.1 write rows and 2.9 transform columns back.
+//
 // At 20 ms the product takes 11 (138 GFLOP/s a core, counting four multiplications), reading rows 3, the columns 1.8
 // and 1.5, writing rows 2.6; rows are at the memory's speed, and so is all of 9x9 3->256, whose output alone is 139 MB.
 
@@ -106,6 +119,8 @@ struct WeightPasses {
     int64_t tasks(int64_t all_blocks) const { return (all_blocks + blocks - 1) / blocks * groups; }
 };
 
+// Steps between frequencies are those of triples and complex blocks even where a product has pairs, so that a workspace
+// fits every instruction set.
 struct Layout {
     Side in, out;
     int64_t pair_floats;    // of finished rows until their maximum is taken
@@ -162,6 +177,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
                 chunk.tiles_down};
     };
     const int64_t tiles = chunk.images * split.across.tiles * chunk.tiles_down;
+    const int64_t left_floats = run.left_floats[params.bf16], weight_floats = run.weight_floats[params.bf16];
     const int64_t weight_block = params.inputs * params.kernel * kComplex;
     const int64_t weight_unit = blocks_of(params.outputs) * weight_block;
     const auto weights_at = [&](int64_t number) -> const void* {
@@ -176,7 +192,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
     const auto multiply = [&](int member, const UnitSpectra& left, const UnitSpectra& right, int64_t unit,
                               int64_t begin, int64_t end, int64_t first_tile, int64_t count_tiles) {
         float* columns = workspace + (member + 1) * layout.member_floats(tile) - layout.column_floats;
-        const float* from = left.data + first_tile * layout.in.blocks * kTriple;
+        const float* from = left.data + first_tile * layout.in.blocks * left_floats;
         float* to = right.data + first_tile * products.blocks * kComplex;
         const WeightPasses& passes = passes_of(unit);
         for (int64_t task = begin; task < end; ++task) {
@@ -184,9 +200,9 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
             const int64_t count = std::min(passes.blocks, blocks - block), first = group * passes.quads;
             const int64_t last = std::min<int64_t>(first + passes.quads, unit_quads(tile));
             const int64_t weights = unit * weight_unit + (first_block + block) * weight_block;
-            const WeightColumns made{weights_at(weights), params.bf16, columns, passes.column_step, unit, first, last - first, params.kernel,
-                                     tile};
-            run.weight_columns(made, 0, count * params.inputs);
+            const WeightColumns made{weights_at(weights), params.bf16, columns, passes.column_step, unit, first,
+                                     last - first, params.kernel, tile};
+            run.weight_columns[params.bf16](made, 0, count * params.inputs);
             // A part of the next weights is prefetched.
             const bool more = block + passes.blocks < blocks;
             const int64_t next_weights = more ? weights + passes.blocks * weight_block
@@ -196,21 +212,21 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
             for (int i = 0; i < 4; ++i) {
                 const QuadRun quads = quad_run(tile, unit, i, first, last);
                 const int64_t in_step = left.frequency_step, out_step = right.frequency_step;
-                run.multiply({from + quads.frequency * in_step, quads.step * in_step, layout.in.blocks * kTriple,
-                              kTriple, 1,
-                              columns + (i * made.quads + quads.skipped) * passes.column_step, passes.column_step,
-                              params.inputs * kComplex, kComplex,
-                              to + quads.frequency * out_step + block * kComplex, quads.step * out_step,
-                              products.blocks * kComplex, kComplex,
-                              count_tiles, params.inputs, kBlock, count, false, next + (4 * group + i) * part, part},
-                             0, quads.count);
+                const float* weight = columns + (i * made.quads + quads.skipped) * passes.column_step;
+                run.multiply[params.bf16](
+                    {from + quads.frequency * in_step, quads.step * in_step, layout.in.blocks * left_floats,
+                     left_floats, 1, weight, passes.column_step, params.inputs * weight_floats, weight_floats,
+                     to + quads.frequency * out_step + block * kComplex, quads.step * out_step,
+                     products.blocks * kComplex, kComplex, count_tiles, params.inputs, kBlock, count, false,
+                     next + (4 * group + i) * part, part},
+                    0, quads.count);
             }
         }
     };
     const auto stage = [&](int i, int member, int place, int64_t unit, int64_t begin, int64_t end) {
         const UnitSpectra left = unit_spectra(place, false), right = unit_spectra(place, true);
         if (i == 0) {
-            run.columns_forward({in, unit, left, split.down, Cover::all, tile}, begin, end);
+            run.columns_forward[params.bf16]({in, unit, left, split.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
             multiply(member, left, right, unit, begin, end, 0, tiles);
         } else {
@@ -231,7 +247,7 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
             const int64_t part = i < each ? 0 : owner % parts, of = i < each ? 1 : parts;
             const int64_t first = tiles * part / of, count = tiles * (part + 1) / of - first;
             const UnitSpectra left = unit_spectra(member, false), right = unit_spectra(member, true);
-            run.columns_forward({in, unit, left, split.down, Cover::all, tile}, first * in.blocks,
+            run.columns_forward[params.bf16]({in, unit, left, split.down, Cover::all, tile}, first * in.blocks,
                                 (first + count) * in.blocks);
             multiply(member, left, right, unit, 0, alone.tasks(blocks), first, count);
             run.columns_inverse({products, unit, right, split.down, Cover::outputs, tile}, first * products.blocks,

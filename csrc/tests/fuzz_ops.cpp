@@ -218,6 +218,7 @@ void fuzz_spectral_conv(Generator& generator) {
         params.pool = static_cast<int>(between(generator, 0, 3));
         if (params.pool == 1 || params.height % 2 || params.width % 2) params.pool = 0;
         params.pool_padding = params.pool == 3 ? static_cast<int>(between(generator, 0, 1)) : 0;
+        params.bf16 = between(generator, 0, 1) == 1;
         cpm_test::check_forward(cpm_test::random_conv(generator, params), budget, threads);
     } else {
         const auto conv = cpm_test::random_conv(generator, params);

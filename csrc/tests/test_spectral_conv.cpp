@@ -77,22 +77,19 @@ void test_matches_plain_loop() {
     });
 }
 
-// Spectra of bfloat16 give the bits of the same numbers as floats.
+// Spectra of bfloat16 give the bits of the same numbers as floats; with products of pairs, maps are rounded too, and any
+// number of threads gives the same bits.
 void test_bfloat16_spectra() {
     std::mt19937 generator(6);
     for_each_simd([&] {
         for (const cpm::SpectralConv& params :
              {cpm::SpectralConv{1, 30, 21, 20, 18, 9, 20}, {2, 7, 5, 3, 16, 5, 16}, {1, 25, 24, 16, 50, 11, 54},
-              {1, 40, 9, 1, 33, 3, 24}, {1, 34, 50, 3, 18, 7, 22, 3, 18, 2}}) {
+              {1, 40, 9, 1, 33, 3, 24}, {1, 34, 50, 3, 18, 7, 22, 3, 18, 2}, {3, 17, 9, 47, 5, 3, 64},
+              {1, 46, 46, 33, 40, 5, 16}, {0, 9, 9, 3, 4, 5, 16}, {1, 9, 9, 3, 0, 5, 16}}) {
             const auto conv = cpm_test::random_conv(generator, params);
             auto spectra = cpm_test::spectra_of(conv, false, 1);
-            std::vector<uint16_t> halves;
-            for (float& value : spectra) {
-                value = cpm_test::nearest_bfloat16(value);
-                uint32_t bits;
-                std::memcpy(&bits, &value, sizeof(bits));
-                halves.push_back(static_cast<uint16_t>(bits >> 16));
-            }
+            const auto halves = cpm_test::halves_of(spectra);
+            for (float& value : spectra) value = cpm_test::nearest_bfloat16(value);
             const auto run = [&](const void* weights, bool bf16, int threads) {
                 cpm::SpectralConv each = params;
                 each.bf16 = bf16;
@@ -103,7 +100,15 @@ void test_bfloat16_spectra() {
                           .empty());
                 return out;
             };
-            for (const int threads : {1, 3}) CHECK(run(spectra.data(), false, threads) == run(halves.data(), true, threads));
+            const bool pairs = cpm::spectral::kernels().left_floats[1] == cpm::spectral::kPairs;
+            CHECK(pairs == (cpm::simd() == "avx512_bf16"));
+            const auto found = run(halves.data(), true, 1);
+            for (const int threads : {2, 3, 5}) CHECK(run(halves.data(), true, threads) == found);
+            if (pairs) {
+                CHECK(cpm_test::close(found, cpm_test::plain_forward(conv), 0.0, cpm_test::kPairTolerance));
+            } else {
+                for (const int threads : {1, 3}) CHECK(run(spectra.data(), false, threads) == found);
+            }
         }
     });
 }

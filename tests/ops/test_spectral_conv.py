@@ -67,6 +67,25 @@ def test_matches_reference_in_chunks(
         assert relative_error(spectral_conv(x, spectra, bias, True, case.kernel), wanted) < BOUND
 
 
+@pytest.mark.parametrize("case", [*SPECTRAL_CONV, LARGE_SPECTRAL], ids=str)
+def test_bf16_has_at_most_twice_the_error_of_a_direct_convolution(
+    case: SpectralCase, simd: str, poisoned_memory: None, generator: torch.Generator
+) -> None:
+    """The direct one is PyTorch's, of bfloat16; and the bits are the same with any number of threads."""
+    x, weight, bias = case.inputs_of(generator)
+    spectra, wanted = transform_weight(weight, case.tile, dtype=torch.bfloat16), exact.conv(x, weight, bias, False)
+    direct = F.conv2d(x.bfloat16(), weight.bfloat16(), bias.bfloat16(), padding=case.kernel // 2).double()
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(spectral_conv(x, spectra, bias, False, case.kernel))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found[1:])
+    assert relative_error(found[0], wanted) <= 2 * relative_error(direct, wanted)
+
+
 def test_matches_reference_strided_and_offset(native_code: None, generator: torch.Generator) -> None:
     case = SpectralCase("strided", 2, (21, 22), 10, 12, 5, 16)
     x, weight, bias = case.inputs_of(generator)

@@ -6,7 +6,8 @@ several widths and sizes, at batches of 1 to 16, and kernels of 3 to 13 on maps 
 threads, AVX-512). Half of the predictions are within 10 %; the form chosen costs 1.5 % more than the best on average.
 Minimal filtering has the cost of its products and of its transformed maps, fitted to 28 layers of 3x3 kernels on two
 Zen 5 cores. With weights of bfloat16, products cost half where the processor has products of pairs; 0.51 to 0.57 was
-measured for layers of 16 to 96 inputs there.
+measured for layers of 16 to 96 inputs there. Products of spectra cost 0.6; 0.57 to 0.61 was measured for layers of 48
+to 128 inputs.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ WINOGRAD_MAPS = 38.0
 MIN_KERNEL = 3
 # The form by minimal filtering stands beside the tiles of the spectral form: its own tiles have 6 cells.
 WINOGRAD, WINOGRAD_KERNEL = 6, 3
-# The instruction set with products of pairs of bfloat16, and their time compared with products of float32.
-PAIR_SIMD, PAIRS = "avx512_bf16", 0.5
+# The instruction set with products of pairs of bfloat16, and their time compared with products of float32: in the
+# direct form and minimal filtering, and of spectra.
+PAIR_SIMD, PAIRS, SPECTRAL_PAIRS = "avx512_bf16", 0.5, 0.6
 
 # (kernel, inputs, outputs, map side) -> tile for up to MOST_FEW images, and for more, which larger tiles pay for. One
 # image's 11x11 128->128 is 10 % faster on a tile of 36, whose spectra are 100 MB more: 0.1 s of the first call.
@@ -81,24 +83,28 @@ class ConvShape:
         maps = 4 * values * (_padded(self.inputs) + _padded(self.outputs))
         return DIRECT * share * products + WINOGRAD_MAPS * maps + CALL
 
-    def spectral_milliseconds(self, tile: int) -> float:
+    def spectral_milliseconds(self, tile: int, share: float = 1.0) -> float:
+        """Predict the milliseconds where products take this share of the time of those of float32."""
         tiles = self.images * math.prod(_tiles(side, self.kernel, tile) for side in self.size)
         channels = _padded(self.inputs) + _padded(self.outputs)
         product = 8e-9 * (tile * tile // 2 + 2) * tiles * self.inputs * _padded(self.outputs)
         butterflies = 1e-9 * tiles * tile**2 * math.log2(tile) * channels
         maps = 4e-9 * self.images * math.prod(self.size) * (self.inputs + self.outputs)
         weights = 1e-9 * (tile * tile // 2 + 2) * self.inputs * _padded(self.outputs) * (self.kernel // 2 + 4)
-        return PRODUCT * product + WEIGHTS * weights + BUTTERFLIES * butterflies + MAPS * maps + CALL
+        return PRODUCT * share * product + WEIGHTS * weights + BUTTERFLIES * butterflies + MAPS * maps + CALL
 
 
 @lru_cache(maxsize=4096)
-def choose_tile(shape: ConvShape, most_bytes: int | None = None, direct_share: float = 1.0) -> int | None:
+def choose_tile(
+    shape: ConvShape, most_bytes: int | None = None, direct_share: float = 1.0, spectral_share: float = 1.0
+) -> int | None:
     """Return the tile of the fastest spectral form; None: direct is faster.
 
     Args:
         shape: of the convolution.
         most_bytes: that spectra of float32 may take.
         direct_share: time of the direct form's products, compared with float32.
+        spectral_share: likewise of the spectral form's.
     """
     fitting = [tile for tile in fitting_tiles(shape) if most_bytes is None or shape.spectra_bytes(tile) <= most_bytes]
     if not fitting:
@@ -107,8 +113,9 @@ def choose_tile(shape: ConvShape, most_bytes: int | None = None, direct_share: f
     measured = few if shape.images <= MOST_FEW else many
     if measured in fitting:
         return measured
-    best = min(fitting, key=shape.spectral_milliseconds)
-    return best if shape.spectral_milliseconds(best) < shape.direct_milliseconds_by(direct_share) else None
+    costs = {tile: shape.spectral_milliseconds(tile, spectral_share) for tile in fitting}
+    best = min(fitting, key=costs.__getitem__)
+    return best if costs[best] < shape.direct_milliseconds_by(direct_share) else None
 
 
 def fitting_tiles(shape: ConvShape) -> list[int]:
@@ -144,11 +151,21 @@ class CpuPlan:
     @property
     def direct_share(self) -> float:
         """Return the time of the direct form's products, compared with float32."""
-        return PAIRS if self.dtype == torch.bfloat16 and backend.native().simd() == PAIR_SIMD else 1.0
+        return PAIRS if self.has_pairs else 1.0
+
+    @property
+    def spectral_share(self) -> float:
+        """Return the time of the spectral form's products, compared with float32."""
+        return SPECTRAL_PAIRS if self.has_pairs else 1.0
+
+    @property
+    def has_pairs(self) -> bool:
+        """Return whether products are those of pairs of bfloat16."""
+        return self.dtype == torch.bfloat16 and backend.native().simd() == PAIR_SIMD
 
     def tile(self, shape: ConvShape, most_bytes: int | None = None) -> int | None:
         floats = None if most_bytes is None else most_bytes * torch.float32.itemsize // self.dtype.itemsize
-        tile = choose_tile(shape, floats, self.direct_share)
+        tile = choose_tile(shape, floats, self.direct_share, self.spectral_share)
         if WINOGRAD not in fitting_forms(shape):
             return tile
         fits = most_bytes is None or self.spectra_bytes(shape, WINOGRAD) <= most_bytes
@@ -169,4 +186,6 @@ class CpuPlan:
         """Return the predicted milliseconds, of the direct form if tile is None."""
         if tile is None:
             return shape.direct_milliseconds_by(self.direct_share)
-        return shape.winograd_milliseconds(self.direct_share) if tile == WINOGRAD else shape.spectral_milliseconds(tile)
+        if tile == WINOGRAD:
+            return shape.winograd_milliseconds(self.direct_share)
+        return shape.spectral_milliseconds(tile, self.spectral_share)

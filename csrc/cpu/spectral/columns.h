@@ -8,18 +8,14 @@ namespace cpm::spectral {
 namespace {
 
 // z [t, complex block] of unit 0 to t/2 + 1 frequencies of column 0, then as many of column t/2.
-template <bool Triple>
+template <typename Form>
 CPM_INLINE void separate_columns(const float* z, int tile, float* out, int64_t step) {
     const int64_t second = (tile / 2 + 1) * step;
     for (int k = 0; k <= tile / 2; ++k) {
         const Complex a = load_complex(z + k * kComplex), b = load_complex(z + (tile - k) % tile * kComplex);
         const Complex column0{a.re + b.re, a.im - b.im}, column1{a.im + b.im, b.re - a.re};
-        store_complex(out + k * step, column0);
-        store_complex(out + k * step + second, column1);
-        if constexpr (Triple) {
-            store(out + k * step + kComplex, column0.re + column0.im);
-            store(out + k * step + second + kComplex, column1.re + column1.im);
-        }
+        Form::put(column0, out + k * step, out + k * step + kBlock);
+        Form::put(column1, out + k * step + second, out + k * step + second + kBlock);
     }
 }
 
@@ -49,10 +45,9 @@ CPM_INLINE ColumnTask column_task(const Columns& job, int64_t task) {
             strips.data + job.unit * strips.unit_step + (across * strips.blocks + block) * strips.rows * kComplex};
 }
 
-// As triples where all cells are covered, for the product's left side; as complex blocks otherwise, for its right.
-template <bool Triple>
+template <typename Form>
 CPM_INLINE void columns_forward_as(const Columns& job, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile), dft_out = find_dft<Triple>(job.tile);
+    const Dft dft = find_dft<>(job.tile), dft_out = find_dft<Form>(job.tile);
     const int64_t frequencies = unit_frequencies(job.tile, job.unit);
     alignas(64) float staged[kMaxTile * kComplex], z[kMaxTile * kComplex];
     for (int64_t index = begin; index < end; ++index) {
@@ -60,7 +55,7 @@ CPM_INLINE void columns_forward_as(const Columns& job, int64_t begin, int64_t en
         const Span cells = covered(job.down, task.down, job.tile, job.cover);
         const bool direct = cells.begin == 0 && cells.end == job.tile;
         const float* from = task.strip + task.start * kComplex;
-        float* to = job.spectra.data + task.place * (Triple ? kTriple : kComplex);
+        float* to = job.spectra.data + task.place * Form::kFloats;
         if (!direct) {
             for (int64_t i = 0; i < job.tile; ++i) {
                 const bool taken = i >= cells.begin && i < cells.end;
@@ -70,14 +65,13 @@ CPM_INLINE void columns_forward_as(const Columns& job, int64_t begin, int64_t en
             }
             from = staged;
         }
-        constexpr int block = Triple ? kTriple : kComplex;
-        if (index + 1 < end) fetch<true>(to + block, frequencies, job.spectra.frequency_step, block);
+        if (index + 1 < end) fetch<true>(to + Form::kFloats, frequencies, job.spectra.frequency_step, Form::kFloats);
         for (int lane = 0; lane < kBlock; lane += kLanes) {
             const float *re = from + lane, *im = re + kBlock;
             float* out = to + lane;
             if (job.unit == 0) {
                 dft(re, im, kComplex, z + lane, z + kBlock + lane, kComplex);
-                separate_columns<Triple>(z + lane, job.tile, out, job.spectra.frequency_step);
+                separate_columns<Form>(z + lane, job.tile, out, job.spectra.frequency_step);
             } else {
                 dft_out(re, im, kComplex, out, out + kBlock, job.spectra.frequency_step);
             }
@@ -85,16 +79,18 @@ CPM_INLINE void columns_forward_as(const Columns& job, int64_t begin, int64_t en
     }
 }
 
+// In the form of the product's left side where all cells are covered; as complex blocks otherwise, for its right.
+template <typename Left>
 void columns_forward(const Columns& job, int64_t begin, int64_t end) {
     if (job.cover == Cover::all) {
-        columns_forward_as<true>(job, begin, end);
+        columns_forward_as<Left>(job, begin, end);
     } else {
-        columns_forward_as<false>(job, begin, end);
+        columns_forward_as<Complexes>(job, begin, end);
     }
 }
 
 void columns_inverse(const Columns& job, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile);
+    const Dft dft = find_dft<>(job.tile);
     const int64_t frequencies = unit_frequencies(job.tile, job.unit);
     alignas(64) float z[kMaxTile * kComplex];
     for (int64_t index = begin; index < end; ++index) {

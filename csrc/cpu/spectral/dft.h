@@ -159,8 +159,24 @@ constexpr Twiddles<A, B> make_twiddles() {
 template <int A, int B>
 constexpr Twiddles<A, B> kTwiddles = make_twiddles<A, B>();
 
-// With Triple, out_re + 32 receives the sum of both parts.
-template <int A, int B, bool Triple>
+// The forms in which complex numbers of a block are stored, kFloats long.
+struct Complexes {
+    static constexpr int kFloats = kComplex;
+    CPM_INLINE static void put(Complex z, float* re, float* im) {
+        store(re, z.re);
+        store(im, z.im);
+    }
+};
+
+struct Triples {
+    static constexpr int kFloats = kTriple;
+    CPM_INLINE static void put(Complex z, float* re, float* im) {
+        Complexes::put(z, re, im);
+        store(re + kComplex, z.re + z.im);
+    }
+};
+
+template <int A, int B, typename Form>
 void dft_passes(const float* re, const float* im, int64_t step, float* out_re, float* out_im, int64_t out_step) {
     Complex columns[A][B];
     for (int b = 0; b < B; ++b) {
@@ -179,25 +195,23 @@ void dft_passes(const float* re, const float* im, int64_t step, float* out_re, f
         unroll<B>([&](auto b) CPM_INLINE_LAMBDA { x[b] = columns[k][b]; });
         Butterfly<B>::run(x);
         unroll<B>([&](auto l) CPM_INLINE_LAMBDA {
-            store(out_re + (k + A * l) * out_step, x[l].re);
-            store(out_im + (k + A * l) * out_step, x[l].im);
-            if constexpr (Triple) store(out_re + kComplex + (k + A * l) * out_step, x[l].re + x[l].im);
+            Form::put(x[l], out_re + (k + A * l) * out_step, out_im + (k + A * l) * out_step);
         });
     }
 }
 
-template <bool Triple>
+template <typename Form = Complexes>
 Dft find_dft(int tile) {
     switch (tile) {
-        case 16: return dft_passes<4, 4, Triple>;
-        case 20: return dft_passes<4, 5, Triple>;
-        case 22: return dft_passes<2, 11, Triple>;
-        case 24: return dft_passes<4, 6, Triple>;
-        case 32: return dft_passes<4, 8, Triple>;
-        case 36: return dft_passes<6, 6, Triple>;
-        case 48: return dft_passes<6, 8, Triple>;
-        case 54: return dft_passes<6, 9, Triple>;
-        case 64: return dft_passes<8, 8, Triple>;
+        case 16: return dft_passes<4, 4, Form>;
+        case 20: return dft_passes<4, 5, Form>;
+        case 22: return dft_passes<2, 11, Form>;
+        case 24: return dft_passes<4, 6, Form>;
+        case 32: return dft_passes<4, 8, Form>;
+        case 36: return dft_passes<6, 6, Form>;
+        case 48: return dft_passes<6, 8, Form>;
+        case 54: return dft_passes<6, 9, Form>;
+        case 64: return dft_passes<8, 8, Form>;
         default: return nullptr;
     }
 }

@@ -95,7 +95,7 @@ void gradient_columns(const GradientColumns& job) {
 }
 
 void gradient_rows(const GradientRows& job, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile);
+    const Dft dft = find_dft<>(job.tile);
     alignas(64) float z[kMaxTile * kComplex];
     const int64_t row_floats = job.kernel * kComplex, unit_step = blocks_of(job.outputs) * job.inputs * row_floats;
     // 1 / t^2 of the inverse transform, and the remaining factor 1/2 of both sides.

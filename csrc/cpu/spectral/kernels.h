@@ -2,9 +2,10 @@
 // weight_gradient.cpp call them over ranges of tasks, so this code does not depend on threads.
 //
 // A block is 16 channels, whatever the vector width. A complex block is re[16] im[16]; a triple adds re + im, which the
-// three-multiplication product needs. The half spectrum of a t x t tile has t/2 units, one for a column of frequencies:
-// unit u > 0 is column u, t complex numbers; unit 0 holds the columns 0 and t/2, whose x transforms are real, as real
-// and imaginary part, and has t/2 + 1 frequencies of each.
+// three-multiplication product needs; 16 pairs are re and im of each channel as bfloat16, a word of 32 bits. The half
+// spectrum of a t x t tile has t/2 units, one for a column of frequencies: unit u > 0 is column u, t complex numbers;
+// unit 0 holds the columns 0 and t/2, whose x transforms are real, as real and imaginary part, and has t/2 + 1
+// frequencies of each.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace cpm::spectral {
 constexpr int kBlock = 16;
 constexpr int kComplex = 2 * kBlock;
 constexpr int kTriple = 3 * kBlock;
+constexpr int kPairs = kBlock;
 constexpr int kMaxTile = 64;
 constexpr int kMaxKernel = 15;
 
@@ -65,7 +67,8 @@ struct Strips {
     int64_t first_row;  // of the image
 };
 
-// Tiles of one unit after the y transform: [frequencies][images][tiles across][tiles down][blocks][triple or complex].
+// Tiles of one unit after the y transform: [frequencies][images][tiles across][tiles down][blocks][triple, complex or
+// pairs].
 struct UnitSpectra {
     float* data;
     int64_t frequency_step;
@@ -116,14 +119,14 @@ struct Columns {
 
 // One complex matrix product a frequency: y[row] = sum over k of a[row, k] b[k], or of a conj(b).
 struct Product {
-    const float* a;  // triples; lane l of a row's block n is at row * a_row + n * a_block + l * a_lane
+    const float* a;  // triples, or pairs; lane l of a row's block n is at row * a_row + n * a_block + l * a_lane
     int64_t a_frequency, a_row, a_block, a_lane;
-    const float* b;  // complex blocks
+    const float* b;  // complex blocks, or pairs
     int64_t b_frequency, b_column, b_k;
     float* y;  // complex blocks
     int64_t y_frequency, y_row, y_column;
     int64_t rows, inner, lanes, columns;  // lanes: how many k in a block
-    bool conjugate;
+    bool conjugate;  // not with pairs
     // Floats to prefetch into the cache meanwhile; not with `conjugate`.
     const float* ahead = nullptr;
     int64_t ahead_floats = 0;
@@ -141,7 +144,8 @@ struct Weights {
 struct WeightColumns {
     const void* spectra;   // of the unit, its first block: [blocks, inputs, k rows, complex block]
     bool bf16;             // whether they are bfloat16, not floats
-    float* columns;        // [4, fours, blocks, inputs, complex block], written: of all the first, then the second ...
+    float* columns;        // [4, fours, blocks, inputs, complex block or pairs], written: of all the first, then the
+                           // second ...
     int64_t column_step;   // from a frequency to the next
     int64_t unit, first_quad, quads;
     int kernel, tile;
@@ -253,16 +257,18 @@ struct Kernels {
     int lanes;
     Dft (*dft)(int tile);  // null where there is no such tile
     void (*read_rows)(const ReadRows&, int64_t begin, int64_t end);              // tasks: row_tasks(strips)
-    void (*columns_forward)(const Columns&, int64_t begin, int64_t end);         // tasks: column_tasks
-    void (*multiply)(const Product&, int64_t begin, int64_t end);                // tasks: frequencies
+    // The first of each two is for weights of floats, the second for weights of bfloat16.
+    int left_floats[2], weight_floats[2];  // of a block of maps: triple or pairs; of weights: complex block or pairs
+    void (*columns_forward[2])(const Columns&, int64_t begin, int64_t end);      // tasks: column_tasks
+    void (*multiply[2])(const Product&, int64_t begin, int64_t end);             // tasks: frequencies
     void (*columns_inverse)(const Columns&, int64_t begin, int64_t end);         // tasks: column_tasks
     void (*write_rows)(const WriteRows&, int64_t begin, int64_t end);            // tasks: row_tasks(strips)
     void (*write_pooled)(const WriteRows&, const Pool&, int64_t begin, int64_t end);  // tasks: pool_tasks
     void (*transform_weight)(const Weights&, int64_t begin, int64_t end);        // tasks: blocks of outputs x inputs
-    void (*weight_columns)(const WeightColumns&, int64_t begin, int64_t end);    // likewise
+    void (*weight_columns[2])(const WeightColumns&, int64_t begin, int64_t end);  // likewise
     void (*gradient_columns)(const GradientColumns&);
     void (*gradient_rows)(const GradientRows&, int64_t begin, int64_t end);      // likewise
-    // The first of each pair is for floats, the second for bfloat16.
+    // Likewise of plain sums.
     void (*direct_cells[2])(const Direct&, int64_t begin, int64_t end);  // tasks: chunks of cells
     void (*direct_rows[2])(const Direct&, int64_t begin, int64_t end);   // tasks: rows, or rows of windows
     void (*winograd_read[2])(const Winograd&, int64_t begin, int64_t end);      // tasks: rows x blocks of inputs

@@ -19,8 +19,10 @@ namespace cpm::spectral {
 namespace {
 
 constexpr Kernels table(const char* name) {
-    return {name,       kLanes,       find_dft<false>,  read_rows,        columns_forward, multiply, columns_inverse,
-            write_rows, write_pooled, transform_weight, weight_columns,   gradient_columns, gradient_rows,
+    return {name, kLanes, find_dft<>, read_rows, {kTriple, kTriple}, {kComplex, kComplex},
+            {columns_forward<Triples>, columns_forward<Triples>}, {multiply, multiply}, columns_inverse, write_rows,
+            write_pooled, transform_weight, {weight_columns<Complexes>, weight_columns<Complexes>}, gradient_columns,
+            gradient_rows,
             {direct_cells<Floats>, direct_cells<Bfloat16>}, {direct_rows<Floats>, direct_rows<Bfloat16>},
             {winograd_read<Floats>, winograd_read<Bfloat16>},
             {winograd_multiply<Floats>, winograd_multiply<Bfloat16>}, winograd_write,

@@ -34,7 +34,7 @@ bool finish_pair(const WriteRows& job, const Pool& pool, const float* strip, int
 }
 
 void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile);
+    const Dft dft = find_dft<>(job.tile);
     const Strips& strips = job.strips;
     const int64_t width = job.across.cells, windows = job.height / 2, row_step = width / 2 * job.pitch;
     const int64_t last_row = strips.first_row + strips.rows;

@@ -68,7 +68,9 @@ RowKernel row_kernel(int64_t rows) {
     }
 }
 
-void multiply(const Product& job, int64_t begin, int64_t end) {
+// By the kernels that find_kernel returns for numbers of rows.
+template <typename Find>
+void multiply_by(const Find& find_kernel, const Product& job, int64_t begin, int64_t end) {
     // The fewest passes over b, of equal size.
     const int64_t passes = (job.rows + kProductRows - 1) / kProductRows;
     const int64_t calls = most(1, (end - begin) * job.columns * passes);
@@ -80,7 +82,7 @@ void multiply(const Product& job, int64_t begin, int64_t end) {
             float* y = job.y + frequency * job.y_frequency + column * job.y_column;
             for (int64_t pass = 0; pass < passes; ++pass, ++call) {
                 const int64_t row = job.rows * pass / passes, rows = job.rows * (pass + 1) / passes - row;
-                const RowKernel kernel = job.conjugate ? row_kernel<true>(rows) : row_kernel<false>(rows);
+                const RowKernel kernel = find_kernel(rows);
                 const int64_t start = job.ahead_floats * call / calls, stop = job.ahead_floats * (call + 1) / calls;
                 const int64_t ahead_step = (stop - start + job.inner - 1) / most(1, job.inner);
                 for (int lane = 0; lane < kBlock; lane += kLanes) {
@@ -89,6 +91,10 @@ void multiply(const Product& job, int64_t begin, int64_t end) {
             }
         }
     }
+}
+
+void multiply(const Product& job, int64_t begin, int64_t end) {
+    multiply_by(job.conjugate ? row_kernel<true> : row_kernel<false>, job, begin, end);
 }
 
 }  // namespace

@@ -5,11 +5,8 @@
 // apart, and cells are floats that were rounded.
 #pragma once
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 #include "dft.h"
+#include "pair_vectors.h"
 
 namespace cpm::spectral {
 namespace {
@@ -70,53 +67,6 @@ struct SplitPairs {
         copy(staged, kLanes, cell + first);
     }
 };
-
-#if defined(__AVX512BF16__)
-
-using PairVector = __m512bh;
-
-CPM_INLINE PairVector load_pairs(const float* at) { return (__m512bh)_mm512_loadu_si512(at); }
-CPM_INLINE PairVector repeated_pair(int32_t pair) { return (__m512bh)_mm512_set1_epi32(pair); }
-CPM_INLINE void add_products(Vector& sum, PairVector a, PairVector b) {
-    sum = (Vector)_mm512_dpbf16_ps((__m512)sum, a, b);
-}
-// Rounds as many as it can, and returns how many.
-CPM_INLINE int64_t store_pairs(const float* from, int64_t count, float* to) {
-    int64_t i = 0;
-    for (; i + 32 <= count; i += 32) {
-        const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + i + 16), _mm512_loadu_ps(from + i));
-        _mm512_storeu_si512(to + i / 2, (__m512i)pairs);
-    }
-    return i;
-}
-CPM_INLINE void store_pairs(Vector values, float* to) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)values));
-}
-
-#elif defined(CPM_FAST_PLAIN_PAIRS)
-
-// The same without such an instruction set, for tests.
-using PairVector = Words;
-
-CPM_INLINE PairVector load_pairs(const float* at) { return load_words(reinterpret_cast<const unsigned char*>(at)); }
-CPM_INLINE PairVector repeated_pair(int32_t pair) {
-    PairVector words;
-    for (int lane = 0; lane < kLanes; ++lane) words[lane] = static_cast<uint32_t>(pair);
-    return words;
-}
-CPM_INLINE void add_products(Vector& sum, PairVector a, PairVector b) {
-    sum += first_halves(a) * first_halves(b);
-    sum += second_halves(a) * second_halves(b);
-}
-CPM_INLINE int64_t store_pairs(const float*, int64_t, float*) { return 0; }
-CPM_INLINE void store_pairs(Vector values, float* to) {
-    for (int lane = 0; lane < kLanes; lane += 2) {
-        const uint32_t pair = bfloat16_pair(values[lane], values[lane + 1]);
-        memcpy(to + lane / 2, &pair, sizeof(pair));
-    }
-}
-
-#endif
 
 #if defined(__AVX512BF16__) || defined(CPM_FAST_PLAIN_PAIRS)
 

@@ -99,7 +99,7 @@ void stage_unpooled(const Unpool& job, int side, int64_t row, int64_t start, Spa
 }
 
 void read_rows(const ReadRows& job, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile);
+    const Dft dft = find_dft<>(job.tile);
     alignas(64) float staged[kMaxTile * kComplex], z[kMaxTile * kComplex];
     const int64_t row_step = job.across.cells * job.pitch;
     for (int64_t index = begin; index < end; ++index) {
@@ -182,7 +182,7 @@ bool finish_row(const float* z, const float* bias, bool relu, int64_t channels, 
 }
 
 void write_rows(const WriteRows& job, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile);
+    const Dft dft = find_dft<>(job.tile);
     alignas(64) float z[kMaxTile * kComplex];
     const int64_t row_step = job.across.cells * job.pitch;
     for (int64_t index = begin; index < end; ++index) {

@@ -107,7 +107,7 @@ void add_chunk(const float* gradient, const Gate& gate, const float* x, std::vec
             const int64_t block = part / layout.x.blocks * layout.part_blocks;
             const int64_t blocks = std::min(layout.part_blocks, layout.gradient.blocks - block);
             const int64_t inputs = std::min<int64_t>(kBlock, params.inputs - input);
-            run.multiply({left.data + input_block * kTriple, left.frequency_step, 1, 0, layout.x.blocks * kTriple,
+            run.multiply[0]({left.data + input_block * kTriple, left.frequency_step, 1, 0, layout.x.blocks * kTriple,
                           right.data + block * kComplex, right.frequency_step, kComplex,
                           layout.gradient.blocks * kComplex,
                           products, layout.part_step, kComplex, kBlock * kComplex, inputs, tiles, tiles, blocks, true},
@@ -124,9 +124,9 @@ void add_chunk(const float* gradient, const Gate& gate, const float* x, std::vec
         const UnitSpectra right{own + layout.x.unit_floats(tile), layout.gradient.frequency_step, chunk.first_down,
                                 chunk.tiles_down};
         if (i == 0) {
-            run.columns_forward({x_strips, unit, left, split.down, Cover::all, tile}, begin, end);
+            run.columns_forward[0]({x_strips, unit, left, split.down, Cover::all, tile}, begin, end);
         } else if (i == 1) {
-            run.columns_forward({gradient_strips, unit, right, split.down, Cover::outputs, tile}, begin, end);
+            run.columns_forward[0]({gradient_strips, unit, right, split.down, Cover::outputs, tile}, begin, end);
         } else {
             multiply(member, left, right, unit, begin, end);
             if (unit == 0 && begin == 0) add_bias(right.data, tiles, params.outputs, dbias);

@@ -32,7 +32,7 @@ void stage_taps(const Weights& job, int64_t block, int64_t input, int64_t row, f
 
 // Tasks run over blocks of outputs and inputs of the convolution that the spectra are for, inputs fastest.
 void transform_weight(const Weights& job, int64_t begin, int64_t end) {
-    const Dft dft = find_dft<false>(job.tile);
+    const Dft dft = find_dft<>(job.tile);
     const int tile = job.tile, kernel = job.kernel;
     const int64_t inputs = job.adjoint ? job.outputs : job.inputs, outputs = job.adjoint ? job.inputs : job.outputs;
     const int64_t task_floats = kernel * kComplex, unit_step = blocks_of(outputs) * inputs * task_floats;
@@ -83,13 +83,14 @@ constexpr Turns<T> kTurns = make_turns<T>();
 
 // Two frequencies +-k of x with cosine part a and sine part b: a -+ ib. In unit 0 real and imaginary parts of a and b
 // belong to its two columns, and the result is frequency k of each.
-CPM_INLINE void store_pair(Complex a, Complex b, bool two_columns, float* first, float* second) {
+template <typename Form>
+CPM_INLINE void store_two(Complex a, Complex b, bool two_columns, float* first, float* second) {
     if (two_columns) {
-        store_complex(first, {a.re, -b.re});
-        store_complex(second, {a.im, -b.im});
+        Form::put({a.re, -b.re}, first, first + kBlock);
+        Form::put({a.im, -b.im}, second, second + kBlock);
     } else {
-        store_complex(first, {a.re + b.im, a.im - b.re});
-        store_complex(second, {a.re - b.im, a.im + b.re});
+        Form::put({a.re + b.im, a.im - b.re}, first, first + kBlock);
+        Form::put({a.re - b.im, a.im + b.re}, second, second + kBlock);
     }
 }
 
@@ -107,7 +108,7 @@ CPM_INLINE const float* rows_of(const WeightColumns& job, int64_t task, int64_t 
 //
 // and for t/2 - k the terms of odd p in a, of even p in b, change their sign. That makes R multiplications and 4
 // additions a frequency; a fast transform of t = 54 with 9 rows has 4 more of both.
-template <int T, int R>
+template <int T, int R, typename Form>
 void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
     constexpr int64_t row_floats = (2 * R + 1) * kComplex;
     const int64_t next_run = job.quads * job.column_step;
@@ -124,7 +125,7 @@ void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
                 sum[j] = above + below;
                 difference[j] = above - below;
             });
-            float* to = job.columns + task * kComplex + lane;
+            float* to = job.columns + task * Form::kFloats + lane;
             for (int64_t quad = 0; quad < job.quads; ++quad, to += job.column_step) {
                 const float *cos = kTurns<T>.cos[job.first_quad + quad], *sin = kTurns<T>.sin[job.first_quad + quad];
                 // Terms of odd p, then of even p.
@@ -134,9 +135,8 @@ void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
                     a[even] = {a[even].re + sum[j].re * cos[j], a[even].im + sum[j].im * cos[j]};
                     b[even] = {b[even].re + difference[j].re * sin[j], b[even].im + difference[j].im * sin[j]};
                 });
-                store_pair(a[1] + a[0], b[0] + b[1], job.unit == 0, to, to + next_run);
-                store_pair(a[1] - a[0], b[0] - b[1], job.unit == 0, to + 2 * next_run,
-                           to + 3 * next_run);
+                store_two<Form>(a[1] + a[0], b[0] + b[1], job.unit == 0, to, to + next_run);
+                store_two<Form>(a[1] - a[0], b[0] - b[1], job.unit == 0, to + 2 * next_run, to + 3 * next_run);
             }
         }
     }
@@ -144,32 +144,33 @@ void transform_columns(const WeightColumns& job, int64_t begin, int64_t end) {
 
 using ColumnTransform = void (*)(const WeightColumns&, int64_t begin, int64_t end);
 
-template <int T>
+template <int T, typename Form>
 ColumnTransform column_transform(int kernel) {
     switch (kernel) {
-        case 1: return transform_columns<T, 0>;
-        case 3: return transform_columns<T, 1>;
-        case 5: return transform_columns<T, 2>;
-        case 7: return transform_columns<T, 3>;
-        case 9: return transform_columns<T, 4>;
-        case 11: return transform_columns<T, 5>;
-        case 13: return transform_columns<T, 6>;
-        default: return transform_columns<T, 7>;
+        case 1: return transform_columns<T, 0, Form>;
+        case 3: return transform_columns<T, 1, Form>;
+        case 5: return transform_columns<T, 2, Form>;
+        case 7: return transform_columns<T, 3, Form>;
+        case 9: return transform_columns<T, 4, Form>;
+        case 11: return transform_columns<T, 5, Form>;
+        case 13: return transform_columns<T, 6, Form>;
+        default: return transform_columns<T, 7, Form>;
     }
 }
 
 // Tasks run over blocks of outputs and inputs, inputs fastest.
+template <typename Form>
 void weight_columns(const WeightColumns& job, int64_t begin, int64_t end) {
     switch (job.tile) {
-        case 16: return column_transform<16>(job.kernel)(job, begin, end);
-        case 20: return column_transform<20>(job.kernel)(job, begin, end);
-        case 22: return column_transform<22>(job.kernel)(job, begin, end);
-        case 24: return column_transform<24>(job.kernel)(job, begin, end);
-        case 32: return column_transform<32>(job.kernel)(job, begin, end);
-        case 36: return column_transform<36>(job.kernel)(job, begin, end);
-        case 48: return column_transform<48>(job.kernel)(job, begin, end);
-        case 54: return column_transform<54>(job.kernel)(job, begin, end);
-        default: return column_transform<64>(job.kernel)(job, begin, end);
+        case 16: return column_transform<16, Form>(job.kernel)(job, begin, end);
+        case 20: return column_transform<20, Form>(job.kernel)(job, begin, end);
+        case 22: return column_transform<22, Form>(job.kernel)(job, begin, end);
+        case 24: return column_transform<24, Form>(job.kernel)(job, begin, end);
+        case 32: return column_transform<32, Form>(job.kernel)(job, begin, end);
+        case 36: return column_transform<36, Form>(job.kernel)(job, begin, end);
+        case 48: return column_transform<48, Form>(job.kernel)(job, begin, end);
+        case 54: return column_transform<54, Form>(job.kernel)(job, begin, end);
+        default: return column_transform<64, Form>(job.kernel)(job, begin, end);
     }
 }
 

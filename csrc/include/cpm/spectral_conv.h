@@ -21,7 +21,7 @@ struct SpectralConv {
     // Side of the windows, two cells apart, whose maximum is all that is written: 2 or 3, with h and w even; 0: none.
     int pool = 0;
     int pool_padding = 0;  // cells that the first window begins before the map: 0, or 1 of 3
-    bool bf16 = false;     // whether the spectra of spectral_conv_cpu are bfloat16, which it reads as floats
+    bool bf16 = false;     // whether the spectra of spectral_conv_cpu are bfloat16; its products may round those of maps so
 };
 
 // The values of a map x that count; all others count as 0.
