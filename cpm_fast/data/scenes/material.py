@@ -24,6 +24,7 @@ class Material:
         augmentation: ranges of turning, mirroring, colors, blur and compression; its other fields are the pose
             networks'.
         background: a function that reads a random picture [H, W, 3] without subjects; None: there are none.
+        shown: height and width of a scene in pixels; None: the network's input size.
     """
 
     another: Callable[[], Sample]
@@ -31,8 +32,9 @@ class Material:
     network: NetworkConfig
     augmentation: AugmentationConfig
     background: Callable[[], np.ndarray] | None = None
+    shown: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Return the height and the width of a scene in pixels."""
-        return self.network.input_size
+        return self.shown or self.network.input_size

@@ -10,26 +10,38 @@ import numpy as np
 
 from cpm_fast.data.augment import Draw, box_matrix, draw, recolor
 from cpm_fast.data.effects import LEAST_KNOWN, subject_mask
-from cpm_fast.data.regions import LEAST_PARTS, border, refit
+from cpm_fast.data.regions import LEAST_PARTS, border
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.scenes.backgrounds import background_of
 from cpm_fast.data.scenes.material import Material
-from cpm_fast.data.scenes.scene import LEAST_SEEN, SMALLEST_SIDE_PX, Scene, SceneSubject, scene_of, subjects_of
+from cpm_fast.data.scenes.scene import (
+    LEAST_SEEN,
+    SMALLEST_SIDE_PX,
+    Scene,
+    SceneSubject,
+    region_in_part,
+    scene_of,
+    subjects_of,
+)
 from cpm_fast.model.crops import warp
 from cpm_fast.roi import transform
 
 # How often there are one, two, ... subjects, and the sides of their regions over the scene's.
-PASTED_SHARES = (0.4, 0.25, 0.2, 0.1, 0.05)
-PASTED_SIDE = (0.07, 1.35)
+PASTED_SHARES = (0.3, 0.2, 0.2, 0.14, 0.1, 0.06)
+PASTED_SIDE = (0.1, 1.35)
+# How often several subjects stand in a group, at most so large; the ratio of their sides, and the distance from one to
+# the next in shares of the side, to the right and down.
+GROUP_SHARE, GROUP_SIDE = 0.5, 0.8
+GROUP_RATIO, GROUP_STEP, GROUP_LEVEL = (0.8, 1.25), (0.25, 0.6), 0.1
 # How far out of the scene the middle of a pasted subject may lie, in shares of its sides.
 PASTED_BEYOND = 0.06
 # A subject is cut out at this size at least, and shrunk then: masks need room.
 CUT_SIDE_PX = 144
 # How often something hides one end of a pasted subject, as a table or another person does: which end (left, top, right,
 # bottom), and the share of its extent.
-HIDDEN_SHARE = 0.35
-HIDDEN_ENDS = (0.15, 0.1, 0.15, 0.6)
-HIDDEN_PART = (0.15, 0.65)
+HIDDEN_SHARE = 0.45
+HIDDEN_ENDS = (0.12, 0.08, 0.12, 0.68)
+HIDDEN_PART = (0.15, 0.8)
 # How often the larger subjects stand before the smaller ones.
 SORTED_SHARE = 0.7
 
@@ -40,10 +52,7 @@ def pasted(sample: Sample, material: Material, random: np.random.Generator) -> S
     canvas, doubtful = background_of(material, random)
     count = 1 + int(np.searchsorted(np.cumsum(PASTED_SHARES), random.random()))
     count = min(count, len(PASTED_SHARES))
-    sides = np.exp(random.uniform(math.log(PASTED_SIDE[0]), math.log(PASTED_SIDE[1]), count)) * max(size)
-    sides = np.maximum(sides, SMALLEST_SIDE_PX + 4)
-    if random.random() < SORTED_SHARE:
-        sides.sort()
+    sides, middles = _places(count, size, random)
     placed: list[SceneSubject] = []
     shown: list[np.ndarray] = []  # what is left of each subject's mask, [H, W]
     whole: list[float] = []
@@ -52,7 +61,7 @@ def pasted(sample: Sample, material: Material, random: np.random.Generator) -> S
         image, mask, subject = cut_out(one, material, round(side), draw(material.augmentation, random))
         if random.random() < HIDDEN_SHARE:
             mask, subject = hide_end(mask, subject, random)
-        x, y = random.uniform(-PASTED_BEYOND, 1 + PASTED_BEYOND, 2) * (size[1], size[0])
+        x, y = middles[number]
         left, top = round(float(x) - image.shape[1] / 2), round(float(y) - image.shape[0] / 2)
         laid = _paste(canvas, image, mask, left, top)
         shown = [one_mask * (1 - laid) for one_mask in shown]
@@ -65,6 +74,23 @@ def pasted(sample: Sample, material: Material, random: np.random.Generator) -> S
         own = scene_of(canvas, [subject]) if fine else Scene(canvas, (), (subject.roi,))
         scene = replace(scene, rois=scene.rois + own.rois, ignored=scene.ignored + own.ignored)
     return scene
+
+
+def _places(count: int, size: tuple[int, int], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sides [K] of subjects and their middles [K, 2] in a scene of (H, W), alone or in a group."""
+    group = count > 1 and random.random() < GROUP_SHARE
+    largest = GROUP_SIDE if group else PASTED_SIDE[1]
+    sides = np.exp(random.uniform(math.log(PASTED_SIDE[0]), math.log(largest), count)) * max(size)
+    middles = random.uniform(-PASTED_BEYOND, 1 + PASTED_BEYOND, (count, 2)) * (size[1], size[0])
+    if group:
+        sides = sides[0] * random.uniform(*GROUP_RATIO, count)
+        steps = np.stack([random.uniform(*GROUP_STEP, count), random.uniform(-GROUP_LEVEL, GROUP_LEVEL, count)], axis=1)
+        along = np.cumsum(steps * sides[:, None], axis=0)
+        middles = middles[0] + along - along.mean(axis=0)
+    sides = np.maximum(sides, SMALLEST_SIDE_PX + 4)
+    if random.random() < SORTED_SHARE:
+        sides.sort()
+    return sides, middles
 
 
 def cut_out(sample: Sample, material: Material, side: int, drawn: Draw) -> tuple[np.ndarray, np.ndarray, SceneSubject]:
@@ -101,7 +127,7 @@ def cut_out(sample: Sample, material: Material, side: int, drawn: Draw) -> tuple
 
 
 def hide_end(mask: np.ndarray, subject: SceneSubject, random: np.random.Generator) -> tuple[np.ndarray, SceneSubject]:
-    """Hide one end of a cut-out subject; its region becomes that of the parts that remain.
+    """Hide one end of a cut-out subject; its region becomes that of what remains.
 
     A subject that would keep too few parts stays whole.
 
@@ -115,13 +141,13 @@ def hide_end(mask: np.ndarray, subject: SceneSubject, random: np.random.Generato
     parts, height, width = subject.parts, *mask.shape
     if not len(parts):
         return mask, subject
-    (left, top, right, bottom), kept = border(parts, (0, 0, width, height), end, share)
-    if len(kept) < max(LEAST_PARTS, LEAST_SEEN * len(parts)):
+    (left, top, right, bottom), _ = border(parts, (0, 0, width, height), end, share)
+    inside = np.all((parts >= (left, top)) & (parts < (right, bottom)), axis=1)
+    if inside.sum() < max(LEAST_PARTS, LEAST_SEEN * len(parts)):
         return mask, subject
     left_over = np.zeros_like(mask)
     left_over[top:bottom, left:right] = mask[top:bottom, left:right]
-    inside = ((parts >= (left, top)) & (parts < (right, bottom))).all(axis=1)
-    roi = refit(subject.roi, parts, parts[inside])
+    roi = region_in_part(subject.roi, parts, inside, (left, top, right, bottom))
     return left_over, SceneSubject(roi, parts[inside], subject.shown[inside])
 
 

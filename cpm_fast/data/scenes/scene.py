@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cpm_fast.data.regions import LEAST_PARTS, refit
+from cpm_fast.data.regions import LEAST_PARTS
 from cpm_fast.data.sample import Sample
 from cpm_fast.data.subjects import region_of_parts
 from cpm_fast.roi import Roi, transform
 from cpm_fast.skeleton import Skeleton
 
 # A subject with less than this share of its parts in the picture, or uncovered, does not count: it is neither a subject
-# nor background.
-LEAST_SEEN = 0.4
+# nor background. Head, neck and shoulders are four of fourteen parts.
+LEAST_SEEN = 0.28
+# The region of a subject in part shrinks with what is seen of it, at most to this share of its side: the pose networks
+# were trained on regions of half the side and on magnifications of 1.35.
+LEAST_SIDE = 0.35
 # Smaller subjects, in pixels of the side of the region, are part of the background that does not count.
 SMALLEST_SIDE_PX = 12.0
 
@@ -103,8 +106,7 @@ def _region(parts: np.ndarray, skeleton: Skeleton, margin: float) -> Roi | None:
 def seen_subject(subject: SceneSubject, size: tuple[int, int]) -> tuple[Roi | None, Roi | None]:
     """Return the region of a subject in a picture that may cut it, and the square that does not count: one is None.
 
-    The region of a cut subject is that of its remaining parts, by the rule of the pose networks' training. Both are
-    None if nothing of it is in the picture.
+    Both are None if nothing of it is in the picture.
 
     Args:
         subject: in pixels of the picture.
@@ -116,11 +118,30 @@ def seen_subject(subject: SceneSubject, size: tuple[int, int]) -> tuple[Roi | No
     if len(parts) >= LEAST_PARTS and not inside.all():
         if inside.sum() < max(LEAST_PARTS, LEAST_SEEN * len(parts)):
             return None, roi if touches(roi, size) else None
-        roi = refit(roi, parts, parts[inside])
+        roi = region_in_part(roi, parts, inside, (0, 0, width, height))
     x, y = roi.center
     if not (0 <= x < width and 0 <= y < height) or roi.side < SMALLEST_SIDE_PX:
         return None, roi if touches(roi, size) else None
     return roi, None
+
+
+def region_in_part(roi: Roi, parts: np.ndarray, inside: np.ndarray, bounds: tuple[int, int, int, int]) -> Roi:
+    """Return the region of what is seen of a subject, which reaches to the lines beyond which some of its parts are.
+
+    Args:
+        roi: of the whole subject.
+        parts: [K, 2], all of it.
+        inside: [K] bool, which parts are seen.
+        bounds: left, top, right, bottom of what can be seen.
+    """
+    whole_low, whole_high = parts.min(axis=0), parts.max(axis=0)
+    first, last = np.array(bounds[:2], float), np.array(bounds[2:], float)
+    low = np.where((parts < first).any(axis=0), first, parts[inside].min(axis=0))
+    high = np.where((parts >= last).any(axis=0), last, parts[inside].max(axis=0))
+    extent = float((whole_high - whole_low).max())
+    share = min(1.0, max(LEAST_SIDE, float((high - low).max()) / extent)) if extent > 0 else 1.0
+    x, y = (low + high) / 2 + share * (np.array(roi.center) - (whole_low + whole_high) / 2)
+    return Roi((float(x), float(y)), share * roi.side)
 
 
 def touches(roi: Roi, size: tuple[int, int]) -> bool:

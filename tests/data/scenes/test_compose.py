@@ -20,7 +20,14 @@ from cpm_fast.data.scenes.compose import compose
 from cpm_fast.data.scenes.loader import SceneItems
 from cpm_fast.data.scenes.material import Material
 from cpm_fast.data.scenes.pasting import cut_out, hide_end
-from cpm_fast.data.scenes.scene import ignored_of, scene_of, seen_subject, subjects_of
+from cpm_fast.data.scenes.scene import (
+    LEAST_SIDE,
+    ignored_of,
+    region_in_part,
+    scene_of,
+    seen_subject,
+    subjects_of,
+)
 from cpm_fast.recipes import RECIPES, AugmentationConfig
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import LSP, Skeleton
@@ -44,6 +51,15 @@ def marked(side: int = 40, at: tuple[int, int] = (60, 50), size: tuple[int, int]
 SKELETON = Skeleton("square", ("a", "b", "c", "d", "e"))
 SQUARES = Material(lambda: marked(), SKELETON, NETWORK, STILL)
 FIGURES = Material(lambda: DrawnFigures(3)[1], LSP, NETWORK, STILL)
+
+
+@pytest.fixture(autouse=True)
+def scenes_that_fill_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn off what has tests of its own: frames, close views, fields without a subject, and groups."""
+    monkeypatch.setattr(module, "FRAMED_SHARE", 0.0)
+    monkeypatch.setattr(mosaic, "CLOSE_SHARE", 0.0)
+    monkeypatch.setattr(mosaic, "EMPTY_FIELD", 0.0)
+    monkeypatch.setattr(pasting, "GROUP_SHARE", 0.0)
 
 
 def found_square(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -238,3 +254,83 @@ def test_a_background_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: 
     items = TrainingItems([DrawnFigures(5)], NETWORK, RECIPES["find"].augmentation, 0)
     message = SceneItems(items, Backgrounds.of_folder(tmp_path))[(0, 1)]
     assert isinstance(message, str) and message.startswith("sample 1 left out: ") and "empty.png" in message
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_framed_scene_has_its_regions_in_the_frame_and_nothing_around_it(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WHOLE_SHARE", 0.0)
+    monkeypatch.setattr(module, "MOSAIC_SHARE", 1.0)
+    monkeypatch.setattr(module, "FRAMED_SHARE", 1.0)
+    monkeypatch.setattr(module, "FRAMED_SIDE", (0.5, 0.6))
+    monkeypatch.setattr(mosaic, "MOSAIC_GRIDS", ((1, 1),))
+    monkeypatch.setattr(mosaic, "MOSAIC_ZOOM", 1.0)
+    still = replace(SQUARES, augmentation=replace(STILL, brightness=0.0, contrast=0.0, saturation=0.0))
+    scene = compose(marked(at=(60, 40)), still, np.random.default_rng(seed))
+    around = (scene.image == NETWORK.padding_value).all(axis=2)
+    rows, columns = (~around).any(axis=1).nonzero()[0], (~around).any(axis=0).nonzero()[0]
+    assert 125 <= np.ptp(rows) <= 155 and 125 <= np.ptp(columns) <= 155
+    (roi,) = scene.rois
+    middle, _ = found_square(scene.image)
+    assert np.abs(middle - roi.center).max() < 3
+
+
+def test_a_small_frame_has_no_tiny_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosaic, "MOSAIC_GRIDS", ((2, 4),))
+    small = replace(SQUARES, shown=(70, 150))
+    scene = mosaic.mosaic(marked(), small, np.random.default_rng(0))
+    assert len(scene.rois) + len(scene.ignored) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_close_view_ends_at_a_line_through_the_subject(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosaic, "CLOSE_SHARE", 1.0)
+    monkeypatch.setattr(mosaic, "HIDDEN_ENDS", (0.0, 0.0, 0.0, 1.0))
+    monkeypatch.setattr(mosaic, "HIDDEN_PART", (0.4, 0.4))
+    monkeypatch.setattr(mosaic, "CLOSE_ROOM", (1.0, 1.02))
+    monkeypatch.setattr(mosaic, "CLOSE_ZOOM", 9.0)
+    sample = DrawnFigures(3)[1]
+    parts = sample.parts_image
+    line = parts[:, 1].max() - 0.4 * np.ptp(parts[:, 1])
+    view = mosaic._close(sample, np.array([120.0, 120.0]), np.random.default_rng(seed))
+    assert view is not None
+    scale, middle = view
+    assert middle[1] + 60 / scale == pytest.approx(line, abs=1) and middle[1] - 60 / scale < parts[:, 1].min() + 1
+    scene = mosaic._filling(sample, (120, 120), Draw(), FIGURES, np.random.default_rng(seed))
+    whole = subjects_of(sample, LSP, NETWORK.margin)[0].roi
+    assert len(scene.rois) == 1 and scene.rois[0].side < 0.85 * scale * whole.side
+
+
+def test_a_view_of_a_subject_with_few_parts_is_not_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosaic, "CLOSE_SHARE", 1.0)
+    sample = marked()
+    nobody = replace(sample, labeled=np.zeros(5, bool))
+    assert mosaic._close(nobody, np.array([90.0, 90.0]), np.random.default_rng(0)) is None
+
+
+def test_a_field_may_have_no_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mosaic, "MOSAIC_GRIDS", ((2, 2),))
+    monkeypatch.setattr(mosaic, "MOSAIC_ZOOM", 1.0)
+    monkeypatch.setattr(mosaic, "EMPTY_FIELD", 1.0)
+    assert len(mosaic.mosaic(marked(), SQUARES, np.random.default_rng(0)).rois) == 1
+
+
+def test_subjects_in_a_group_are_of_a_size_and_stand_beside_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pasting, "GROUP_SHARE", 1.0)
+    sides, middles = pasting._places(5, (256, 256), np.random.default_rng(3))
+    assert sides.max() / sides.min() < 1.6
+    assert (np.diff(middles[:, 0]) > 0.2 * sides.min()).all() and (np.diff(middles[:, 0]) < 0.61 * sides.max()).all()
+
+
+def test_the_region_of_a_part_reaches_to_the_line_that_cuts_the_subject() -> None:
+    # A person of 100 px, upright: head, shoulders, hips, feet.
+    parts = np.array([(50, 0), (40, 20), (60, 20), (44, 55), (56, 55), (45, 100), (55, 100)], float)
+    whole = Roi((50.0, 50.0), 160.0)
+    cut = region_in_part(whole, parts, parts[:, 1] < 70, (0, 0, 200, 70))
+    assert cut.side == pytest.approx(0.7 * 160) and cut.center == pytest.approx((50, 35))
+    # Nothing is cut off below the hips if no part is there.
+    same = region_in_part(whole, parts, np.ones(7, bool), (0, 0, 200, 300))
+    assert same == whole
+    bust = region_in_part(whole, parts, parts[:, 1] < 25, (0, 0, 200, 25))
+    assert bust.side == pytest.approx(LEAST_SIDE * 160) and bust.center == pytest.approx((50, 12.5))
