@@ -2,7 +2,8 @@
 
 The scenes show held-out people as everyday pictures do: close views that cut off legs or more, groups, people behind
 something, several at different sizes. The study counts the people who are found at an overlap of 0.5 and the false
-regions per scene, with the pose network and without it, at several least scores. It writes everyday-scenes.json.
+regions per scene, by the finder alone and after its regions were judged by poses, at several least scores. It writes
+everyday-scenes.json.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ def counts(found: Sequence[tuple[Scene, Sequence[Candidate]]]) -> dict[str, floa
 
 
 def measure(scenes: Sequence[Scene], finder: cpm_fast.CPM, model: cpm_fast.CPM) -> dict[str, Any]:
-    """Return the counts of the finder alone at each belief, and with the pose network at each score."""
+    """Return the counts of the finder alone at each belief, and of its judged regions at each score."""
     engine = cpm_fast.Engine(finder.eval())
     alone = [(scene, chosen(candidates(engine, scene.image, LOWEST), None)) for scene in scenes]
-    record: dict[str, Any] = {"alone": {}, "with the pose network": {}}
+    record: dict[str, Any] = {"alone": {}, "judged": {}}
     for least in LEAST_BELIEFS:
         kept = [(scene, [one for one in found if one.score > least]) for scene, found in alone]
         record["alone"][least] = counts(kept)
@@ -78,7 +79,7 @@ def measure(scenes: Sequence[Scene], finder: cpm_fast.CPM, model: cpm_fast.CPM) 
             (scene, [Candidate(roi, -float(place)) for place, roi in enumerate(rois)])
             for scene, rois in zip(scenes, regions, strict=True)
         ]
-        record["with the pose network"][least] = counts(found)
+        record["judged"][least] = counts(found)
     return record
 
 
