@@ -153,7 +153,7 @@ def test_the_metadata_holds_config_skeleton_version_and_source(tmp_path):
     _, metadata = read_tensors(tmp_path / "net.safetensors", "network")
     values = json.loads(metadata["network"])
     assert metadata["format"] == "cpm_fast/1" and json.loads(metadata["about"]) == {"source": "theirs.caffemodel"}
-    about_finders = {"kind", "finder", "find_score", "find_levels", "find_sizes", "side_map"}
+    about_finders = {"kind", "finder", "judge", "find_score", "find_levels", "find_sizes", "side_map"}
     assert values.keys() == {field.name for field in fields(NetworkConfig)} - about_finders
     assert values["skeleton"] == CAT.to_dict()
 
