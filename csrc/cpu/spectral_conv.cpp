@@ -47,10 +47,10 @@
 //        28 regions of 2 us less, 0.96); wide-lsp in bfloat16 0.98.
 //
 //     8  in training, with a pool behind it, the forward pass keeps the places of maxima, and gradients read these in
-//        place of the map: see unpool.h. Batch 4 on two Zen 5 cores, forward and backward, beside version 7 and PyTorch's
-//        pool, each op alone: 9x9 3->128 @368 38 + 51 ms, 99 + 168 before; 9x9 128->128 @184 55 + 123, 67 + 153 before; @92
-//        17 + 34, 18 + 37 before. A step of six stages takes 0.86 of the time (predicted: 5 GB less traffic, 0.88) and 1.4
-//        GB, 2.9 before. A first form, with one loop over windows for all widths and places, took 14 ms more @368.
+//        place of the map: see unpool.h. Batch 4 on two Zen 5 cores, forward and backward, beside version 7 and
+//        PyTorch's pool, each op alone: 9x9 3->128 @368 38 + 51 ms, 99 + 168 before; 9x9 128->128 @184 55 + 123,
+//        67 + 153 before; @92 17 + 34, 18 + 37 before. A step of six stages takes 0.86 of the time (predicted: 5 GB less
+//        traffic, 0.88) and 1.4 GB, 2.9 before. A first form, with one loop over windows for all widths and places, took 14 ms more @368.
 //
 //     9  with weights of bfloat16, spectra of maps are bfloat16 too, and products those of pairs (pair_product.h).
 //        Predicted: 2 instructions a complex product, 3 before, so products in 2/3 of the time, and transforms as before.
@@ -74,7 +74,7 @@
 #include <stdexcept>
 
 #include "cpm/sizes.h"
-#include "spectral/split.h"
+#include "spectral/conv_layout.h"
 #include "spectral/wide_ranges.h"
 
 namespace cpm {
@@ -82,74 +82,9 @@ namespace {
 
 using namespace spectral;
 
-// The y transforms of weights are made for every chunk. If all of them take at most this, chunks have the size above;
-// if they take more, chunks are as large as the budget allows.
-constexpr int64_t kFewWeightBytes = 24 << 20;
-
 // All outputs of a tile have an error of about 1e-7 of its largest magnitude, so a window whose largest magnitude is this
 // many times smaller has outputs wrong by about 1e-3 of their size.
 constexpr float kMostRange = 8192.0f;
-
-// The share of a core's cache for the y transforms of weights that wait to be multiplied.
-constexpr int64_t kColumnBytes = 512 << 10;
-constexpr int64_t kMostQuads = 8;
-
-// The weights of a unit that are transformed at a time: blocks of outputs and fours of frequencies.
-struct WeightPasses {
-    int64_t blocks, quads, groups, column_step;
-
-    explicit WeightPasses(const SpectralConv& params) {
-        const int64_t all = unit_quads(params.tile), block_floats = params.inputs * kComplex;
-        const int64_t quad_bytes = 4 * std::max<int64_t>(block_floats, 1) * static_cast<int64_t>(sizeof(float));
-        const int64_t most = std::clamp<int64_t>(kColumnBytes / quad_bytes, 1, kMostQuads);
-        groups = (all + most - 1) / most;
-        quads = (all + groups - 1) / groups;
-        blocks = std::clamp<int64_t>(kColumnBytes / (quads * quad_bytes), 1, blocks_of(params.outputs));
-        column_step = odd_lines(blocks * block_floats);
-    }
-    // For a unit that a team shares: at least as many passes as members.
-    WeightPasses shared(int team, int tile) const {
-        WeightPasses more = *this;
-        const int64_t all = unit_quads(tile), least = std::min<int64_t>(std::max<int64_t>(groups, team), all);
-        more.quads = (all + least - 1) / least;
-        more.groups = (all + more.quads - 1) / more.quads;
-        return more;
-    }
-    int64_t floats() const { return 4 * quads * column_step; }
-    int64_t tasks(int64_t all_blocks) const { return (all_blocks + blocks - 1) / blocks * groups; }
-};
-
-// Steps between frequencies are those of triples and complex blocks even where a product has pairs, so that a workspace
-// fits every instruction set.
-struct Layout {
-    Side in, out;
-    int64_t pair_floats;    // of finished rows until their maximum is taken
-    int64_t column_floats;  // of weights
-
-    explicit Layout(const Split& split)
-        : in(split.side(split.params.inputs, kTriple, split.input_rows())),
-          out(split.side(split.chunk_blocks * kBlock, kComplex, split.output_rows())),
-          pair_floats(split.params.pool == 0 ? 0 : 2 * split.params.width * kBlock),
-          column_floats(WeightPasses(split.params).floats()) {}
-
-    int64_t member_floats(int tile) const {
-        return in.unit_floats(tile) + out.unit_floats(tile) + pair_floats + column_floats;
-    }
-    // The memory that grows with the chunk.
-    int64_t chunk_floats(const Split& split) const {
-        const int tile = split.params.tile;
-        return in.strip_floats(tile) + out.strip_floats(tile) + split.team * (member_floats(tile) - column_floats);
-    }
-    int64_t floats(const Split& split) const { return kBlock + chunk_floats(split) + split.team * column_floats; }
-};
-
-Split split_for(const SpectralConv& params, int64_t budget, int threads) {
-    const int64_t frequencies = int64_t{params.tile} * params.tile / 2 + 2;
-    const int64_t weights = frequencies * params.inputs * blocks_of(params.outputs) * kComplex;
-    const bool few = weights * static_cast<int64_t>(sizeof(float)) <= kFewWeightBytes;
-    return fit_split(params, few ? std::min(budget, kCacheBytes) : budget, threads,
-                     [](const Split& split) { return Layout(split).chunk_floats(split); });
-}
 
 // Members take equally many whole units. Returns the parts into which each unit that is left is cut, by its tiles, if every
 // member then gets one part; else 0. Each part makes the unit's y transforms of weights.
@@ -163,8 +98,8 @@ int64_t parts_of_units(int team, int64_t units, int64_t tiles) {
 
 // Multiplies the strips of a chunk's input with split.chunk_blocks blocks of output channels.
 void convolve_blocks(const Strips& in, float* product_strips, const void* spectra, const float* bias, float* out,
-                     unsigned char* places, bool relu, unsigned char* broken, const Split& split, const Layout& layout, const Chunk& chunk,
-                     int64_t first_block, float* workspace) {
+                     unsigned char* places, bool relu, unsigned char* broken, const Split& split,
+                     const Layout& layout, const Chunk& chunk, int64_t first_block, float* workspace) {
     const Kernels& run = kernels();
     const SpectralConv& params = split.params;
     const int tile = params.tile;
@@ -271,8 +206,8 @@ void convolve_blocks(const Strips& in, float* product_strips, const void* spectr
 }
 
 void convolve_chunk(const float* x, const Gate& gate, const void* spectra, const float* bias, float* out,
-                    unsigned char* places, bool relu, unsigned char* broken, const Split& split, const Layout& layout, int64_t index, WideRanges& ranges,
-                    float* workspace) {
+                    unsigned char* places, bool relu, unsigned char* broken, const Split& split,
+                    const Layout& layout, int64_t index, WideRanges& ranges, float* workspace) {
     const Kernels& run = kernels();
     const SpectralConv& params = split.params;
     const Chunk chunk = split.chunk(index);
@@ -292,11 +227,11 @@ void convolve_chunk(const float* x, const Gate& gate, const void* spectra, const
         run.read_rows(read, begin, end);
     });
 
+    const int64_t out_start = chunk.first_image * out_image;
     for (int64_t block = 0; block < blocks_of(params.outputs); block += split.chunk_blocks) {
-        convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias,
-                        out + chunk.first_image * out_image,
-                        places == nullptr ? nullptr : places + chunk.first_image * out_image, relu, broken + chunk.first_image, split, layout, chunk,
-                        block, workspace);
+        convolve_blocks(in, strips + layout.in.strip_floats(tile), spectra, bias, out + out_start,
+                        places == nullptr ? nullptr : places + out_start, relu, broken + chunk.first_image, split,
+                        layout, chunk, block, workspace);
     }
 }
 

@@ -23,7 +23,7 @@ from cpm_fast.roi import Roi
 from support.small_network import TINY_FINDER
 
 WEIGHTS = "compact-drawn"
-# Of a region that the pose network has looked at.
+# The pose in a region that the pose network has looked at.
 FOUND = Found(np.zeros((1, 14, 2)), np.zeros((1, 14)), None, 0.0, 0.0, 0.0)
 # Whole cells at all levels.
 PICTURE = np.zeros((256, 320, 3), np.uint8)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from cpm_fast.ops import backend
-from cpm_fast.ops.batch_norm import check_gradient
+from cpm_fast.ops.batch_norm import check_gradient, new_map
 from cpm_fast.ops.maps import NO_POOL, Pool, out_shape, pitch_of
 from cpm_fast.ops.memory import address
 from cpm_fast.ops.registration import refuse_gradient
@@ -53,16 +53,12 @@ torch.library.define(
 )
 
 
-def _map(shape: tuple[int, ...], like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=torch.channels_last)
-
-
 @torch.library.register_fake("cpm_fast::pooled_conv")
 def _fake(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, tile: int, pool: int, padding: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     shape = out_shape(x, weight.shape[0], pool)
-    return _map(shape, x, x.dtype), _map(shape, x, torch.uint8)
+    return new_map(shape, x, x.dtype), new_map(shape, x, torch.uint8)
 
 
 @torch.library.register_fake("cpm_fast::pooled_conv_backward")
@@ -76,7 +72,7 @@ def _fake_backward(
     padding: int,
     needed: list[bool],
 ) -> Gradients:
-    dx = _map(tuple(x.shape), x, x.dtype) if needed[0] else x.new_empty(0)
+    dx = new_map(tuple(x.shape), x, x.dtype) if needed[0] else x.new_empty(0)
     dweight = torch.empty_like(weight) if needed[1] else x.new_empty(0)
     return dx, dweight, x.new_empty(weight.shape[0] if needed[2] else 0)
 
@@ -90,7 +86,7 @@ def _cpu(
     params = params_of(x, weight.shape[0], weight.shape[-1], tile, (pool, padding), y)
     wide = _convolve(x, (0, *NO_POOL), spectra, address("bias", bias), y, address("places", places), params, True)
     for image in wide:
-        full = _map((1, weight.shape[0], *x.shape[2:]), x, x.dtype)
+        full = new_map((1, weight.shape[0], *x.shape[2:]), x, x.dtype)
         convolve_directly([0], x[image : image + 1], None, weight.detach(), bias, True, NO_POOL, full)
         y[image], places[image] = (found[0] for found in _pooled(full, (pool, padding)))
     return y, places
