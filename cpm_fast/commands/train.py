@@ -123,6 +123,9 @@ def _new_run(options: argparse.Namespace) -> _RunConfig:
     few = 0 if finds else _few(options, specs)
     default = FIND_RECIPE if finds else DEFAULT_RECIPE
     recipe = few_samples(few) if few else _recipe(options.recipe or default)
+    if few and options.width is not None:
+        # Layers that grow from the bundled ones must learn.
+        recipe = replace(recipe, frozen_blocks=0)
     config = _training_config(options, recipe)
     skeleton = _skeleton(options.skeleton) if options.skeleton else open_dataset(specs[0]).skeleton
     init = FEW_STARTS[options.preset] if few else options.init

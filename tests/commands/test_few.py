@@ -8,8 +8,10 @@ import pytest
 
 from cpm_fast.cli import BAD_USE, FINE, main
 from cpm_fast.commands import train as command
+from cpm_fast.model.cpm import CPM
 from cpm_fast.recipes import FEW_STEPS, RECIPES
 from cpm_fast.training.loop import without_mirroring
+from cpm_fast.training.start import start_from
 from cpm_fast.weights import weights_file
 from support.pages import commands
 
@@ -59,6 +61,15 @@ def test_few_samples_start_from_bundled_weights(options, start, given, capsys):
     assert sum(map(len, data)) == 5 and config.epochs == FEW_STEPS
     assert more["options"].validate_every == FEW_STEPS / command.FEW_VALIDATIONS
     assert f"few samples: the recipe few (400 epochs), starting from {start};" in capsys.readouterr().out
+
+
+def test_layers_that_grow_are_not_frozen(given):
+    network, config, _, more = run(given, "--hold-out", "2", "--width", "1.5")
+    assert more["start"] == str(weights_file("compact-lsp")) and config.frozen_blocks == 0
+    assert RECIPES["few"].frozen_blocks > 0 and config.augmentation == RECIPES["few"].augmentation
+    model = CPM(network)
+    loaded = start_from(model, more["start"])
+    assert loaded.taken and any(fate.startswith("grown") for _, _, fate in loaded.layers)
 
 
 def test_many_samples_do_not(given):
