@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import torch
 import cpm_fast
 from benchmarks.harness.machine import Machine
 from cpm_fast.ops import backend
-from cpm_fast.system.files import atomic_write
+from cpm_fast.system.files import write_json
 from cpm_fast.system.versions import installed
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "triton", "opencv-python", "openvino", "onnxruntime", "onnx")
 # Prefixes of environment variables that may change a peer's speed.
 VARIABLES = ("OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_", "ATEN_", "TORCHINDUCTOR_", "CUDA_", "CPM_FAST_")
@@ -27,11 +28,7 @@ def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]
     """Return the record of measured cases by suite, with command, date, versions and machine."""
     return {
         "suites": list(suites),
-        "command": command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": versions(),
+        **header(command),
         "build": backend.build_info(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)},
         "threads": torch.get_num_threads(),
@@ -40,10 +37,35 @@ def record(command: str, machine: Machine, suites: dict[str, list[dict[str, Any]
     }
 
 
+def about(script: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the head of a study's record, see `header`; arguments are those of `command_of`."""
+    return header(command_of(script, arguments))
+
+
+def command_of(script: str, arguments: Sequence[str]) -> str:
+    """Return the command of a script of this checkout.
+
+    Args:
+        script: its `__file__`.
+        arguments: of its command line.
+    """
+    return " ".join(["python", Path(script).resolve().relative_to(ROOT).as_posix(), *arguments])
+
+
+def header(command: str) -> dict[str, Any]:
+    """Return a command with date, commit, machine and versions."""
+    return {
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+
+
 def write(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write((json.dumps(values, indent=1) + "\n").encode())
+    write_json(path, values)
 
 
 def hardware() -> dict[str, Any]:

@@ -11,7 +11,6 @@ import argparse
 import copy
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 import cpm_fast
-from benchmarks.harness.record import commit, hardware, versions, write
+from benchmarks.harness.record import about, write
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import hold_out
@@ -112,11 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  PCK@0.2 {row['pck']}")
     given = sys.argv[1:] if arguments is None else arguments
     record = {
-        "command": " ".join(["python benchmarks/studies/bfloat16.py", *given]),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": versions(),
+        **about(__file__, given),
         "simd": backend.native().simd(),
         "results": results,
     }

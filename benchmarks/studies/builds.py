@@ -115,9 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line(results[-1]), flush=True)
     if options.json:
         given = sys.argv[1:] if arguments is None else arguments
-        command = " ".join(["python benchmarks/studies/builds.py", *given])
         machine = measured_machine(["cpu"], options.quick)
-        values = record.record(command, machine, {"builds": results})
+        values = record.record(record.command_of(__file__, given), machine, {"builds": results})
         record.write(options.json, {**values, "threads": THREADS, "earlier_commit": builds[0].commit()})
     return 0
 

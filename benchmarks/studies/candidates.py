@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.harness.record import commit  # noqa: E402
+from benchmarks.harness.record import about  # noqa: E402
 from benchmarks.studies.claims import sample_hits  # noqa: E402
 from cpm_fast.config import Conv, NetworkConfig, preset  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
@@ -39,7 +39,6 @@ from cpm_fast.ops.plans.cpu import ConvShape, CpuPlan  # noqa: E402
 from cpm_fast.recipes import RECIPES, TrainingConfig  # noqa: E402
 from cpm_fast.skeleton import Skeleton  # noqa: E402
 from cpm_fast.system.files import write_json, write_text  # noqa: E402
-from cpm_fast.system.versions import versions  # noqa: E402
 from cpm_fast.training.folder import RunFolder  # noqa: E402
 from cpm_fast.training.loop import train  # noqa: E402
 from cpm_fast.training.options import RunOptions  # noqa: E402
@@ -267,10 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(
         chosen.out / "candidates.json",
         {
-            "command": " ".join(["python benchmarks/studies/candidates.py", *given]),
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": commit(),
-            "versions": versions(),
+            **about(__file__, given),
             "recipe": recipe.to_dict(),
             "candidates": ranked(rows),
         },

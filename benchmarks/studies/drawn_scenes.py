@@ -11,7 +11,6 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import cpm_fast
-from benchmarks.harness.record import commit, hardware, write
+from benchmarks.harness.record import about, write
 from cpm_fast.data.drawn.scenes import MOST_FIGURES, DrawnScenes
 from cpm_fast.evaluation.finding.score import MATCHED
 from cpm_fast.evaluation.finding.whole_pictures import matched_regions
@@ -96,11 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     by_seed = {seed: measure(DrawnScenes(options.scenes, seed), find) for seed in options.seeds}
     record = {
-        "command": " ".join(["python benchmarks/studies/drawn_scenes.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": cpm_fast.__version__,
-        "commit": commit(),
-        "hardware": hardware(),
+        **about(__file__, given),
         "finder": options.finder,
         "model": options.model,
         "sha256": {

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cpm_fast
-from benchmarks.harness.record import commit, hardware, write
+from benchmarks.harness.record import about, write
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, Sample
 from cpm_fast.data.scenes.material import Material
@@ -105,11 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
                     f"{row['false_per_scene']:.2f} false per scene"
                 )
     record = {
-        "command": " ".join(["python benchmarks/studies/everyday_scenes.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": cpm_fast.__version__,
-        "commit": commit(),
-        "hardware": hardware(),
+        **about(__file__, given),
         "finder": options.finder,
         "model": options.model,
         "scenes": ways,

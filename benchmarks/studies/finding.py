@@ -14,14 +14,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cpm_fast
-from benchmarks.harness.record import commit, hardware, write
+from benchmarks.harness.record import about, write
 from cpm_fast.inference.finders.search import overlap
 from cpm_fast.roi import Roi
 from cpm_fast.skeleton import COCO
@@ -163,14 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
     record = measure(read_people(options.data), options.data.parent / "images", options.model)
-    about = {
-        "command": " ".join(["python benchmarks/studies/finding.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": cpm_fast.__version__,
-        "commit": commit(),
-        "hardware": hardware(),
-    }
-    write(options.out / "finding.json", about | {"ways": record})
+    write(options.out / "finding.json", about(__file__, given) | {"ways": record})
     print(f"wrote {options.out / 'finding.json'}")
     return 0
 

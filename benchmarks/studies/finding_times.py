@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 
 import cpm_fast
-from benchmarks.harness.record import commit, hardware, write
+from benchmarks.harness.record import about, write
 from cpm_fast.data.open import open_dataset
 from cpm_fast.data.sample import Dataset, hold_out
 from cpm_fast.engine import Engine
@@ -139,11 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         dataset = hold_out(dataset, options.last)[1]
     pictures = pictures_of(dataset, options.pictures)
     record: dict[str, Any] = {
-        "command": " ".join(["python benchmarks/studies/finding_times.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": cpm_fast.__version__,
-        "commit": commit(),
-        "hardware": hardware(),
+        **about(__file__, given),
         "threads": torch.get_num_threads(),
         "data": dataset.name,
         "picture": list(SIZE),

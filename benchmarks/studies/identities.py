@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import cpm_fast
-from benchmarks.harness.record import commit, write
+from benchmarks.harness.record import command_of, header, write
 from cpm_fast.data.drawn.crossing import RATE, crossing_figures
 from cpm_fast.inference.tracking.assignment import best_pairs
 from cpm_fast.inference.tracking.following import FIND_EVERY
@@ -122,10 +121,7 @@ def record_of(rows: Sequence[dict[str, Any]], command: str, seconds: float, want
     """Return the record of the videos so far, of so many wanted ones of these seconds."""
     figures = sum(row["figures"] for row in rows)
     return {
-        "command": command,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": cpm_fast.__version__,
-        "commit": commit(),
+        **header(command),
         "wanted": wanted,
         "videos": len(rows),
         "seconds": seconds,
@@ -148,13 +144,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/identities"), help="folder to write (%(default)s)")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
-    command = " ".join(["python benchmarks/studies/identities.py", *given])
     rows: list[dict[str, Any]] = []
     record: dict[str, Any] = {}
     for row in measure(options.videos, options.seconds, options.model, options.finder):
         rows.append(row)
         # A run that is stopped keeps its videos.
-        record = record_of(rows, command, options.seconds, options.videos)
+        record = record_of(rows, command_of(__file__, given), options.seconds, options.videos)
         write(options.out / "identities.json", record)
     print(
         f"{record['exchanged']} identities exchanged, {record['renewed']} renewed in {len(rows)} videos; "

@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,7 +24,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cpm_fast
-from benchmarks.harness.record import commit, versions, write
+from benchmarks.harness.record import about, write
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.engine.prepared import _PlanWalk
 from cpm_fast.media.sources import list_images
@@ -128,14 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
             for network, places in study(name, pictures, model).items():
                 results.append({"model": model, "network": network, "pictures": name, "count": len(pictures), **places})
                 print(f"{model}, {network}, {len(pictures)} pictures of {name}: {places}", flush=True)
-    about = {
-        "command": " ".join(["python benchmarks/studies/ranges.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "versions": versions(),
-        "most_range": MOST_RANGE,
-    }
-    write(options.out / "ranges.json", about | {"results": results})
+    record = {**about(__file__, given), "most_range": MOST_RANGE, "results": results}
+    write(options.out / "ranges.json", record)
     print(f"wrote {options.out / 'ranges.json'}")
     return 0
 

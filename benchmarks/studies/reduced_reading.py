@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 
 import cpm_fast
-from benchmarks.harness.record import commit, hardware, versions, write
+from benchmarks.harness.record import about, write
 from benchmarks.studies.finding import interval, read_people, similarities
 from cpm_fast.data.drawn.synthetic import DrawnFigures
 from cpm_fast.media.image import decode_image
@@ -95,16 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is not None:
         record["people"] = effect(options.data, model)
         print(json.dumps(record["people"], indent=1))
-    about = {
-        "command": " ".join(["python benchmarks/studies/reduced_reading.py", *given]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": versions(),
-        "model": options.model,
-        "rounds": ROUNDS,
-    }
-    write(options.out / "reduced-reading.json", about | record)
+    head = {**about(__file__, given), "model": options.model, "rounds": ROUNDS}
+    write(options.out / "reduced-reading.json", head | record)
     print(f"wrote {options.out / 'reduced-reading.json'}")
     return 0
 

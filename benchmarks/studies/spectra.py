@@ -14,7 +14,6 @@ Because of its results, the CUDA plan stores spectra of float32 maps as float32.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -30,14 +29,13 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from benchmarks.harness.record import about, write  # noqa: E402
 from benchmarks.peers.plain import PlainNetwork  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
 from cpm_fast.kernels.fourier import tiling  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.model.crops import crop, network_input  # noqa: E402
 from cpm_fast.model.layers import Layer  # noqa: E402
-from cpm_fast.system.files import atomic_write  # noqa: E402
-from cpm_fast.system.versions import versions  # noqa: E402
 from cpm_fast.weights import load  # noqa: E402
 
 Round = Callable[[torch.Tensor], torch.Tensor]
@@ -266,11 +264,8 @@ def main(arguments: list[str] | None = None) -> int:
             fine = fine and row.get("largest_stored", 0.0) < FP16_LARGEST
     if chosen.json:
         given = sys.argv[1:] if arguments is None else arguments
-        command = " ".join(["python benchmarks/studies/spectra.py", *given])
-        record = {"command": command, "emulated": True, "images": chosen.images, "versions": versions(), **results}
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(chosen.json) as file:
-            file.write((json.dumps(record, indent=1) + "\n").encode())
+        record = {**about(__file__, given), "emulated": True, "images": chosen.images, **results}
+        write(chosen.json, record)
         print(f"wrote {chosen.json}")
     return 0 if fine else 1
 

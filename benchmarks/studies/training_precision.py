@@ -13,11 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.record import commit, hardware, versions, write
+from benchmarks.harness.record import about, write
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -95,11 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     percent = difference(results)
     given = sys.argv[1:] if arguments is None else arguments
     values = {
-        "command": " ".join(["python benchmarks/studies/training_precision.py", *given]),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": versions(),
+        **about(__file__, given),
         "loss_difference_percent": percent,
         "results": results,
     }

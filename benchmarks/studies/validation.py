@@ -28,7 +28,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from benchmarks.harness.record import commit  # noqa: E402
+from benchmarks.harness.record import about  # noqa: E402
 from benchmarks.studies.robustness import Disturbed, whole_picture  # noqa: E402
 from cpm_fast.data.open import open_dataset  # noqa: E402
 from cpm_fast.data.sample import Dataset, hold_out  # noqa: E402
@@ -38,7 +38,6 @@ from cpm_fast.evaluation.network import predict  # noqa: E402
 from cpm_fast.evaluation.outcome import Evaluation  # noqa: E402
 from cpm_fast.model.cpm import CPM  # noqa: E402
 from cpm_fast.system.files import write_json  # noqa: E402
-from cpm_fast.system.versions import versions  # noqa: E402
 from cpm_fast.weights import DEFAULT, load, weights_file  # noqa: E402
 
 LAST_LSP, LAST_LSPET = 200, 500
@@ -178,10 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(
         chosen.out / "validation.json",
         {
-            "command": " ".join(["python benchmarks/studies/validation.py", *given]),
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": commit(),
-            "versions": versions(),
+            **about(__file__, given),
             "weights": path.name,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "pyramid": chosen.pyramid,

@@ -82,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(table(results[-1])), flush=True)
     if options.json:
         given = sys.argv[1:] if arguments is None else arguments
-        command = " ".join(["python benchmarks/studies/waiting.py", *given])
-        record.write(options.json, record.record(command, machine, {"waiting": results}))
+        record.write(options.json, record.record(record.command_of(__file__, given), machine, {"waiting": results}))
     return 0 if all(good(result) for result in results) else 1
 
 
