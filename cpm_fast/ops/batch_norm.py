@@ -163,7 +163,7 @@ def check_gradient(dy: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype)
         raise TypeError(f"dy must be {dtype} as y is, got {dy.dtype}")
 
 
-def run_native(function: str, given: Sequence[torch.Tensor], made: Outputs, params: Any) -> None:
+def run_native(function: str, given: Sequence[torch.Tensor], made: Sequence[torch.Tensor], params: Any) -> None:
     """Call a native function that reads dense tensors in this order and writes others."""
     addresses = [*(address("an argument", each) for each in given), *(address("a result", each) for each in made)]
     getattr(backend.native(), function)(*addresses, params, backend.threads())

@@ -75,8 +75,8 @@ def conv_norm_pool(
     if not backend.use_fast("conv_norm_pool", x.device.type, missing(x, weight)):
         with torch.autocast(x.device.type, enabled=False):
             return reference_conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
-    found: Outputs = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
-    return found
+    y, mean, variance, _ = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
+    return y, mean, variance
 
 
 def _result_dtype(x: torch.Tensor) -> torch.dtype:
@@ -105,15 +105,16 @@ def _check(x: torch.Tensor, weight: torch.Tensor, **vectors: torch.Tensor) -> No
             raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}")
 
 
+# The fourth result are moments of the window's taps, for the gradient: [1 + 9 C, 9 C] float64, as in the C++ header.
 torch.library.define(
     "cpm_fast::conv_norm_pool",
     "(Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, float eps, ScalarType dtype)"
-    " -> (Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor)",
 )
 torch.library.define(
     "cpm_fast::conv_norm_pool_backward",
     "(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, Tensor mean, Tensor variance,"
-    " float eps, ScalarType dtype) -> (Tensor, Tensor, Tensor)",
+    " Tensor moments, float eps, ScalarType dtype) -> (Tensor, Tensor, Tensor)",
 )
 
 
@@ -126,9 +127,10 @@ def _fake(
     shift: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
-) -> Outputs:
-    outputs = weight.shape[0]
-    return new_map(out_shape(x, outputs, WINDOW), x, dtype), x.new_empty(outputs), x.new_empty(outputs)
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    outputs, taps = weight.shape[0], KERNEL**2 * x.shape[1]
+    y = new_map(out_shape(x, outputs, WINDOW), x, dtype)
+    return y, x.new_empty(outputs), x.new_empty(outputs), x.new_empty(1 + taps, taps, dtype=torch.float64)
 
 
 @torch.library.register_fake("cpm_fast::conv_norm_pool_backward")
@@ -141,6 +143,7 @@ def _fake_backward(
     shift: torch.Tensor,
     mean: torch.Tensor,
     variance: torch.Tensor,
+    moments: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
 ) -> Outputs:
@@ -168,7 +171,7 @@ def _cpu(
     shift: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
-) -> Outputs:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     made = _fake(x, weight, bias, scale, shift, eps, dtype)
     given = [cells_first(x), *(tensor.contiguous() for tensor in (weight, bias, scale, shift))]
     run_native("conv_norm_pool_cpu", given, made, _params(x, weight, eps, dtype))
@@ -184,18 +187,19 @@ def _cpu_backward(
     shift: torch.Tensor,
     mean: torch.Tensor,
     variance: torch.Tensor,
+    moments: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
 ) -> Outputs:
     check_gradient(dy, out_shape(x, weight.shape[0], WINDOW), dtype)
-    made = _fake_backward(dy, x, weight, bias, scale, shift, mean, variance, eps, dtype)
-    vectors = (tensor.contiguous() for tensor in (weight, bias, scale, shift, mean, variance))
-    given = [cells_first(dy), cells_first(x), *vectors]
+    made = _fake_backward(dy, x, weight, bias, scale, shift, mean, variance, moments, eps, dtype)
+    weights = (tensor.contiguous() for tensor in (weight, bias, scale, shift, mean, variance, moments))
+    given = [cells_first(dy), cells_first(x), *weights]
     run_native("conv_norm_pool_gradient_cpu", given, made, _params(x, weight, eps, dtype))
     return made
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     *tensors, ctx.eps, ctx.dtype = inputs
     ctx.save_for_backward(*tensors, *output[1:])
     ctx.mark_non_differentiable(*output[1:])

@@ -95,7 +95,7 @@ void run_cells(const BatchNorm& params, void (*const (&run)[2])(const spectral::
 }
 
 // Likewise for all windows. The output goes to `pooled`, or to dx.
-void run_windows(const BatchNorm& params, void (*const (&run)[3])(const spectral::NormWindows&), const void* x,
+void run_windows(const BatchNorm& params, void (*const* run)(const spectral::NormWindows&), const void* x,
                  const void* dy, void* pooled, void* dx, const spectral::NormTerms& terms, NormSums* sums,
                  int threads) {
     const Cut cut = windows_of(params);

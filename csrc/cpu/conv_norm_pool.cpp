@@ -1,23 +1,33 @@
-// Two passes each way, for sums and for values, and each computes the convolution again, strip by strip in cache:
+// One pass each way, strip by strip in cache, since the moments of the image's patches give every sum over all cells that
+// the weight alone decides (patch_moments.h):
 //
-//     forward    image -> strip -> moments             image -> strip -> normalized, ReLU, pool -> y
-//     backward   image, dy -> strip -> sums            image, dy -> strip -> its gradient -> dweight
+//     forward    image -> moments of patches -> mean, variance      image -> strip -> normalized, ReLU, pool -> y
+//     backward   image, dy -> strip -> its gradient -> sums of the gradient and of its products with the patches
+//
+// A normalization's gradient is factor * gradient - shift - slope * (value - mean), its last two terms known only after
+// all cells. In dweight they are multiplied by sums of patches and of products of patches, which the moments hold.
 //
 // A strip is some windows of 2 x 2 cells side by side, and a block of 16 outputs. With 3 inputs a convolution is 27
 // multiply-adds per cell and output; writing the map to memory and reading it again is far slower.
 //
-// 3->32 @256, batch 16: 1.8 GFLOP for each convolution, and as many for dweight: 5 of them in a step, 18 ms at the full
+// 3->32 @256, batch 16: 1.8 GFLOP for each convolution, and as many for dweight: 3 of them in a step, 11 ms at the full
 // rate of 2 cores of an EPYC 9005 (2 x 259 GFLOP/s). The map is 134 MB; the separate ops read or write it 20 times.
+//
+// Versions, ms forward and backward of this on two Zen 5 cores, y of bfloat16:
+//     1  two passes each way, for sums and for values, each with the convolution    12.9  20.0
+//     2  the sums over all cells from moments of the patches                        11.2  13.5
 
 #include "cpm/conv_norm_pool.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <vector>
 
 #include "cpm/sizes.h"
 #include "cpm/threads.h"
 #include "norm_sums.h"
+#include "patch_moments.h"
 
 namespace cpm {
 namespace {
@@ -40,6 +50,7 @@ void check(const ConvNormPool& params) {
     element_count({params.images, params.height, params.width, params.inputs, bytes});
     element_count({params.images, params.height, params.width, params.outputs + kBlock, bytes});
     element_count({params.outputs + kBlock, 9, params.inputs, kParts, bytes});
+    element_count({81, params.inputs + 1, params.inputs + 1, kMomentParts, bytes});
 }
 
 spectral::NormMaps maps_of(const ConvNormPool& params) {
@@ -73,10 +84,10 @@ struct Packed {
             for (int64_t i = 0; i < strips.taps; ++i) weights[place(strips, output, i)] = weight[output * strips.taps + i];
         }
     }
-    // The place of weight [output, i], i counting inputs, rows and columns.
+    // The tap of weight [output, i], i counting inputs, rows and columns; and its place.
+    static int64_t tap(const Strips& strips, int64_t i) { return i % 9 * strips.params.inputs + i / 9; }
     static size_t place(const Strips& strips, int64_t output, int64_t i) {
-        const int64_t tap = i % 9 * strips.params.inputs + i / 9;
-        return static_cast<size_t>((output / kBlock * strips.taps + tap) * kBlock + output % kBlock);
+        return static_cast<size_t>((output / kBlock * strips.taps + tap(strips, i)) * kBlock + output % kBlock);
     }
 };
 
@@ -111,11 +122,6 @@ public:
 
     // Adds the gradient of the block's weight.
     void add_gradient(double* dweight) { kernels().narrow_gradient(rows(nullptr, 0, gradient_.data(), dweight)); }
-
-    spectral::NormChunk chunk(NormSums& sums, int64_t strip, int64_t block) const {
-        return {map_.data(), nullptr, nullptr, 2 * cells_, kBlock, true, {}, sums.first(strip) + block * kBlock,
-                sums.second(strip) + block * kBlock};
-    }
 
     // The windows of the map; of the pooled map `pooled` is the place of the first.
     spectral::NormWindows windows(int64_t block, const NormFactors& factors) const {
@@ -155,18 +161,45 @@ void each_block(const Strips& strips, const float* x, const Packed& packed, int 
     });
 }
 
+// Returns the weight's products with a row of taps: [outputs].
+std::vector<double> weighted(const Strips& strips, const float* weight, const double* taps) {
+    std::vector<double> sums(static_cast<size_t>(strips.params.outputs));
+    for (int64_t output = 0; output < strips.params.outputs; ++output) {
+        for (int64_t i = 0; i < strips.taps; ++i) {
+            sums[output] += static_cast<double>(weight[output * strips.taps + i]) * taps[Packed::tap(strips, i)];
+        }
+    }
+    return sums;
+}
+
+// Makes mean and variance of the convolution.
+void moments_of(const Strips& strips, const float* weight, const float* bias, const double* moments, float* mean,
+                float* variance) {
+    const std::vector<double> means = weighted(strips, weight, moments);
+    std::vector<double> variances(means.size());
+    for (int64_t i = 0; i < strips.taps; ++i) {
+        const std::vector<double> sums = weighted(strips, weight, moments + (1 + Packed::tap(strips, i)) * strips.taps);
+        for (size_t output = 0; output < sums.size(); ++output) {
+            variances[output] += sums[output] * weight[static_cast<int64_t>(output) * strips.taps + i];
+        }
+    }
+    for (size_t output = 0; output < means.size(); ++output) {
+        mean[output] = static_cast<float>(means[output] + bias[output]);
+        // Rounding may leave less than nothing; NaN stays.
+        variance[output] = static_cast<float>(variances[output] < 0.0 ? 0.0 : variances[output]);
+    }
+}
+
 }  // namespace
 
 void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                        void* y, float* mean, float* variance, const ConvNormPool& params, int threads) {
+                        void* y, float* mean, float* variance, double* moments, const ConvNormPool& params,
+                        int threads) {
     check(params);
     const Strips strips(params);
     const Packed packed(strips, weight, bias);
-    NormSums sums(strips.count, strips.blocks * kBlock);
-    each_block(strips, x, packed, threads, [&](int64_t, int64_t strip, int64_t block, int64_t, Strip& memory) {
-        kernels().norm_sums[spectral::kFloatMaps](memory.chunk(sums, strip, block));
-    });
-    sums.moments(params.outputs, [&](int64_t strip) { return 4 * strips.windows(strip); }, mean, variance);
+    patch_moments(x, params.images, params.height, params.width, params.inputs, moments, threads);
+    moments_of(strips, weight, bias, moments, mean, variance);
     const NormFactors factors(params.outputs, scale, shift, mean, variance, params.eps);
     each_block(strips, x, packed, threads, [&](int64_t, int64_t, int64_t block, int64_t at, Strip& memory) {
         spectral::NormWindows windows = memory.windows(block, factors);
@@ -177,35 +210,39 @@ void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, 
 
 void conv_norm_pool_gradient_cpu(const void* dy, const float* x, const float* weight, const float* bias,
                                  const float* scale, const float* shift, const float* mean, const float* variance,
-                                 float* dweight, float* dscale, float* dshift, const ConvNormPool& params, int threads) {
+                                 const double* moments, float* dweight, float* dscale, float* dshift,
+                                 const ConvNormPool& params, int threads) {
     check(params);
     const Strips strips(params);
     const Packed packed(strips, weight, bias);
     NormFactors factors(params.outputs, scale, shift, mean, variance, params.eps);
     NormSums sums(strips.count, strips.blocks * kBlock);
-    each_block(strips, x, packed, threads, [&](int64_t, int64_t strip, int64_t block, int64_t at, Strip& memory) {
-        spectral::NormWindows windows = memory.windows(block, factors);
-        windows.dy = value_at(dy, at, params.bf16);
-        windows.first = sums.first(strip) + block * kBlock;
-        windows.second = sums.second(strip) + block * kBlock;
-        kernels().norm_pool_gradient_sums[maps_of(params)](windows);
-    });
-    factors.take_gradient(sums, params.images * params.height * params.width, dscale, dshift);
+    // Products of the normalized map's gradient with the patches.
     std::vector<double> parts(static_cast<size_t>(kParts) * packed.weights.size());
-    each_block(strips, x, packed, threads, [&](int64_t part, int64_t, int64_t block, int64_t at, Strip& memory) {
+    each_block(strips, x, packed, threads, [&](int64_t part, int64_t strip, int64_t block, int64_t at, Strip& memory) {
         spectral::NormWindows windows = memory.windows(block, factors);
         windows.dy = value_at(dy, at, params.bf16);
         windows.y = memory.gradient();
-        kernels().norm_pool_gradient_write[maps_of(params)](windows);
+        windows.first = sums.first(strip) + block * kBlock;
+        windows.second = sums.second(strip) + block * kBlock;
+        kernels().norm_pool_gradient_share[params.bf16](windows);
         memory.add_gradient(parts.data() + part * packed.weights.size() + block * strips.taps * kBlock);
     });
-    for (int64_t output = 0; output < params.outputs; ++output) {
-        for (int64_t i = 0; i < strips.taps; ++i) {
-            double sum = 0.0;
+    factors.take_gradient(sums, params.images * params.height * params.width, dscale, dshift);
+    for (int64_t i = 0; i < strips.taps; ++i) {
+        const int64_t tap = Packed::tap(strips, i);
+        const std::vector<double> spread = weighted(strips, weight, moments + (1 + tap) * strips.taps);
+        for (int64_t output = 0; output < params.outputs; ++output) {
+            double product = 0.0;
             for (int64_t part = 0; part < kParts; ++part) {
-                sum += parts[part * packed.weights.size() + Packed::place(strips, output, i)];
+                product += parts[part * packed.weights.size() + Packed::place(strips, output, i)];
             }
-            dweight[output * strips.taps + i] = static_cast<float>(sum);
+            // Of the distances from the means, as the gradient of all cells together is 0.
+            product -= sums.first(0)[output] * moments[tap];
+            const double inverse = 1.0 / std::sqrt(variance[output] + params.eps);
+            const double slope = sums.second(0)[output] * inverse * inverse;
+            dweight[output * strips.taps + i] =
+                static_cast<float>(scale[output] * inverse * (product - slope * spread[output]));
         }
     }
 }

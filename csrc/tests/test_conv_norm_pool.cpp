@@ -35,22 +35,27 @@ struct Problem {
     }
 };
 
+size_t count_of_moments(const cpm::ConvNormPool& params) {
+    return static_cast<size_t>((1 + 9 * params.inputs) * 9 * params.inputs);
+}
+
 struct Results {
     Floats y, mean, variance, dweight, dscale, dshift;
+    std::vector<double> moments;
 
     Results(const Problem& given, int threads)
         : y(given.dy.size(), 7.0f), mean(given.bias.size()), variance(mean), dweight(given.weight.size(), 7.0f),
-          dscale(mean), dshift(mean) {
+          dscale(mean), dshift(mean), moments(count_of_moments(given.params), 7.0) {
         const auto& [params, x, weight, bias, scale, shift, dy] = given;
         cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(), mean.data(),
-                                variance.data(), params, threads);
+                                variance.data(), moments.data(), params, threads);
         cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
-                                         mean.data(), variance.data(), dweight.data(), dscale.data(), dshift.data(),
-                                         params, threads);
+                                         mean.data(), variance.data(), moments.data(), dweight.data(), dscale.data(),
+                                         dshift.data(), params, threads);
     }
     bool operator==(const Results& other) const {
         return y == other.y && mean == other.mean && variance == other.variance && dweight == other.dweight &&
-               dscale == other.dscale && dshift == other.dshift;
+               dscale == other.dscale && dshift == other.dshift && moments == other.moments;
     }
 };
 
@@ -130,13 +135,14 @@ void test_bfloat16_maps() {
         for (const int threads : {1, 3}) {
             cpm_test::Halves y(dy.size(), 7);
             Floats mean(bias.size()), variance(mean), dweight(weight.size()), dscale(mean), dshift(mean);
+            std::vector<double> moments(count_of_moments(params));
             cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(),
-                                    mean.data(), variance.data(), params, threads);
+                                    mean.data(), variance.data(), moments.data(), params, threads);
             cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
-                                             mean.data(), variance.data(), dweight.data(), dscale.data(), dshift.data(),
-                                             params, threads);
+                                             mean.data(), variance.data(), moments.data(), dweight.data(),
+                                             dscale.data(), dshift.data(), params, threads);
             CHECK(cpm_test::rounded(y, floats.y));
-            CHECK(mean == floats.mean && variance == floats.variance);
+            CHECK(mean == floats.mean && variance == floats.variance && moments == floats.moments);
             for (size_t i = 0; i < dweight.size(); ++i) CHECK(near(dweight[i], floats.dweight[i], 300.0));
             for (size_t c = 0; c < mean.size(); ++c) {
                 CHECK(near(dscale[c], floats.dscale[c], 300.0) && near(dshift[c], floats.dshift[c], 300.0));
@@ -150,7 +156,8 @@ void test_rejects() {
                                             {1, 2, 5, 3, 4, 1e-5}, {1, 2, 2, 0, 4, 1e-5}, {1, -2, 2, 3, 4, 1e-5},
                                             {int64_t{1} << 40, 1 << 12, 1 << 12, 3, 4, 1e-5}, {1, 2, 2, 3, -20, 1e-5}}) {
         CHECK(cpm_test::throws<std::invalid_argument>([&] {
-            cpm::conv_norm_pool_cpu(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, params, 1);
+            cpm::conv_norm_pool_cpu(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, params,
+                                    1);
         }));
     }
 }

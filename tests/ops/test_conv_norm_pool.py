@@ -94,6 +94,17 @@ def test_one_window(generator: torch.Generator) -> None:
     assert all(error(one, right) <= 10 * BOUND for one, right in zip(found, wanted, strict=True))
 
 
+def test_moments_of_a_bright_image_do_not_cancel(generator: torch.Generator) -> None:
+    x, weight, bias, scale, shift = inputs_of((2, 3, 8, 20, 5), generator)
+    x[:, :, 1:-1, 1:-1] += 1000
+    # Of the brightness nothing is left in most cells.
+    weight -= weight.mean((2, 3), keepdim=True)
+    found = conv_norm_pool(x, weight, bias, scale, shift, EPS)
+    wanted = reference(*(tensor.double() for tensor in (x, weight, bias, scale, shift)), EPS)
+    for one, right in zip(found[1:], wanted[1:], strict=True):
+        assert torch.allclose(one.double(), right, rtol=3e-7, atol=1e-6)
+
+
 def test_matches_reference_in_any_layout(generator: torch.Generator) -> None:
     x, weight, *vectors = inputs_of((2, 3, 16, 20, 24), generator)
     wanted = conv_norm_pool(x, weight, *vectors, EPS)
@@ -225,9 +236,8 @@ def test_compiles(autocast: bool, generator: torch.Generator) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_gradient_op_rejects(dtype: torch.dtype, generator: torch.Generator) -> None:
     inputs = inputs_of((2, 3, 6, 8, 5), generator)
-    y, mean, variance = op(*inputs, EPS, dtype)
-    backward = torch.ops.cpm_fast.conv_norm_pool_backward
-    check_refuses_gradients(backward, y, *inputs, mean, variance, EPS, dtype)
+    y, *statistics = op(*inputs, EPS, dtype)
+    check_refuses_gradients(torch.ops.cpm_fast.conv_norm_pool_backward, y, *inputs, *statistics, EPS, dtype)
 
 
 SMALL = NetworkConfig(

@@ -248,6 +248,13 @@ struct NarrowRows {
     int64_t cells, inputs;
 };
 
+// Two rows of a map, whose products are summed by the distance of the two values.
+struct RowPair {
+    const double *a, *b;  // a: zeros behind the values; b: from the least distance on
+    double* sums;         // [distances, inputs * lanes / 2], added to: those of one place have the same input in a
+    int64_t values, inputs, distances;
+};
+
 // Complex DFT of one block's vector; `step` in floats from one element to the next. The inverse, unscaled, is the same
 // function with real and imaginary parts swapped on both sides. In place is allowed where the steps are equal.
 using Dft = void (*)(const float* re, const float* im, int64_t step, float* out_re, float* out_im, int64_t out_step);
@@ -280,10 +287,12 @@ struct Kernels {
     void (*norm_gradient_sums[2])(const NormChunk&);  // of the gradient, and of its product with x - mean
     void (*norm_gradient_write[2])(const NormChunk&);
     void (*norm_pool_write[3])(const NormWindows&);
-    void (*norm_pool_gradient_sums[3])(const NormWindows&);
-    void (*norm_pool_gradient_write[3])(const NormWindows&);
+    void (*norm_pool_gradient_sums[2])(const NormWindows&);
+    void (*norm_pool_gradient_write[2])(const NormWindows&);
+    void (*norm_pool_gradient_share[2])(const NormWindows&);  // sums, and writes the gradient of the normalized map; by y
     void (*narrow_conv)(const NarrowRows&);
     void (*narrow_gradient)(const NarrowRows&);
+    void (*narrow_products)(const RowPair&);
     void (*find_ranges)(const Ranges&, int64_t begin, int64_t end);   // tasks: rows of blocks, of all images
     uint64_t (*checksum)(const unsigned char* from, int64_t bytes, uint64_t seed);
 };

@@ -1,5 +1,5 @@
 // A 3x3 convolution of few inputs and the gradient of its weight, two rows of cells at a time: with 3 inputs, a row of the
-// window is 9 consecutive floats of a row of the image.
+// window is 9 consecutive floats of a row of the image. Also products of two rows, for the moments of patches.
 #pragma once
 
 #include "dft.h"
@@ -72,6 +72,31 @@ void narrow_gradient(const NarrowRows& job) {
             }
             for (; tap < taps; tap += 3) narrow_taps<3>(job, from + tap, to + tap * kBlock, lane);
         }
+    }
+}
+
+// Values kDoubles * inputs apart have the same input, so lane by lane a sum is of one.
+template <int Distances>
+CPM_INLINE void narrow_distances(const RowPair& job, int64_t first, int64_t distance) {
+    const int64_t step = job.inputs * kDoubles;
+    Doubles sums[Distances] = {};
+    for (int64_t i = first; i < job.values; i += step) {
+        const Doubles a = load_doubles(job.a + i);
+        const double* b = job.b + i + distance;
+        unroll<Distances>([&](auto d) CPM_INLINE_LAMBDA { sums[d] = sum_product(sums[d], a, load_doubles(b + d)); });
+    }
+    double* to = job.sums + distance * step + first;
+    for (int d = 0; d < Distances; ++d, to += step) {
+        for (int lane = 0; lane < kDoubles; ++lane) to[lane] += sums[d][lane];
+    }
+}
+
+void narrow_products(const RowPair& job) {
+    for (int64_t first = 0; first < job.inputs * kDoubles; first += kDoubles) {
+        int64_t d = 0;
+        for (; d + kNarrowTaps <= job.distances; d += kNarrowTaps) narrow_distances<kNarrowTaps>(job, first, d);
+        for (; d + 3 <= job.distances; d += 3) narrow_distances<3>(job, first, d);
+        for (; d < job.distances; ++d) narrow_distances<1>(job, first, d);
     }
 }
 

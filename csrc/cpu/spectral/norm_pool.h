@@ -54,12 +54,12 @@ void norm_pool_write(const NormWindows& job) {
     });
 }
 
-template <typename X, typename Y>
+template <typename Map>
 void norm_pool_gradient_sums(const NormWindows& job) {
-    const Y* dy = static_cast<const Y*>(job.dy);
+    const Map* dy = static_cast<const Map*>(job.dy);
     write_sums(job, job.windows, [&](const auto& terms, int64_t c, int64_t i, auto& a, auto& b) CPM_INLINE_LAMBDA {
         using Number = std::remove_reference_t<decltype(a)>;
-        const auto window = window_at<X>(job, terms, i, c);
+        const auto window = window_at<Map>(job, terms, i, c);
         window.share(take<Number>(dy + i * job.y_pitch + c), job.relu,
                      [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
             a += gradient;
@@ -68,19 +68,36 @@ void norm_pool_gradient_sums(const NormWindows& job) {
     });
 }
 
-template <typename X, typename Y>
+template <typename Map>
 void norm_pool_gradient_write(const NormWindows& job) {
-    const Y* dy = static_cast<const Y*>(job.dy);
+    const Map* dy = static_cast<const Map*>(job.dy);
     by_terms(job.terms, job.channels, [&](const auto& terms, int64_t c) CPM_INLINE_LAMBDA {
         for (int64_t i = 0; i < job.windows; ++i) {
-            const auto window = window_at<X>(job, terms, i, c);
+            const auto window = window_at<Map>(job, terms, i, c);
             using Number = std::decay_t<decltype(window.largest)>;
-            X* dx = static_cast<X*>(job.y) + 2 * i * job.x_pitch + c;
+            Map* dx = static_cast<Map*>(job.y) + 2 * i * job.x_pitch + c;
             window.share(take<Number>(dy + i * job.y_pitch + c), job.relu,
                          [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
                 put(dx + cell / 2 * job.x_row + cell % 2 * job.x_pitch, terms.dx(gradient, window.distances[cell]));
             });
         }
+    });
+}
+
+// Both at once, but what is written, like x, is the gradient of the normalized values.
+template <typename Y>
+void norm_pool_gradient_share(const NormWindows& job) {
+    const Y* dy = static_cast<const Y*>(job.dy);
+    write_sums(job, job.windows, [&](const auto& terms, int64_t c, int64_t i, auto& a, auto& b) CPM_INLINE_LAMBDA {
+        using Number = std::remove_reference_t<decltype(a)>;
+        const auto window = window_at<float>(job, terms, i, c);
+        float* dx = static_cast<float*>(job.y) + 2 * i * job.x_pitch + c;
+        window.share(take<Number>(dy + i * job.y_pitch + c), job.relu,
+                     [&](int cell, Number gradient) CPM_INLINE_LAMBDA {
+            a += gradient;
+            b += gradient * window.distances[cell];
+            put(dx + cell / 2 * job.x_row + cell % 2 * job.x_pitch, gradient);
+        });
     });
 }
 

@@ -24,6 +24,8 @@ constexpr int kLanes = 4;
 constexpr int kProductRows = 4;
 #endif
 
+constexpr int kDoubles = kLanes / 2;
+
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 // Magnitudes are compared by their bits as integers: infinity and NaN are then larger than any number.
@@ -92,9 +94,16 @@ CPM_INLINE void store_bfloat16(uint16_t* to, Vector values) {
     *reinterpret_cast<UnalignedHalves*>(to) = __builtin_convertvector(kept >> 16, Halves);
 }
 
+typedef double Doubles __attribute__((vector_size(8 * kDoubles)));
+typedef double UnalignedDoubles __attribute__((vector_size(8 * kDoubles), aligned(8), may_alias));
+
+CPM_INLINE Doubles load_doubles(const double* from) { return *reinterpret_cast<const UnalignedDoubles*>(from); }
+CPM_INLINE Doubles sum_product(Doubles sum, Doubles a, Doubles b) { return sum + a * b; }
+
 #else
 
 using Vector = PlainVector<kLanes>;
+using Doubles = PlainVector<kDoubles, double>;
 using Integers = PlainVector<kLanes, int32_t>;
 using Words = PlainVector<kLanes, uint32_t>;
 
@@ -141,6 +150,12 @@ CPM_INLINE Vector load_bfloat16(const uint16_t* from) {
 }
 CPM_INLINE void store_bfloat16(uint16_t* to, Vector values) {
     for (int lane = 0; lane < kLanes; ++lane) to[lane] = bfloat16_bits(values[lane]);
+}
+CPM_INLINE Doubles load_doubles(const double* from) {
+    return each_lane<kDoubles>([&](int lane) { return from[lane]; });
+}
+CPM_INLINE Doubles sum_product(Doubles sum, Doubles a, Doubles b) {
+    return each_lane<kDoubles>([&](int lane) { return sum[lane] + a[lane] * b[lane]; });
 }
 
 #endif

@@ -22,15 +22,19 @@ struct ConvNormPool {
 // y         [N, h/2, w/2, O], written
 // mean      [O], written
 // variance  [O], written: the mean square distance from the mean
+// moments   [1 + 9 C, 9 C], written: the mean of each tap of the window over all cells, then their covariances; taps are
+//           [3 rows, 3 columns, C], 0 around the image
 //
 // Any number of threads gives the same bits. Throws std::invalid_argument for no cells, odd sides, or no input.
 void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                        void* y, float* mean, float* variance, const ConvNormPool& params, int threads);
+                        void* y, float* mean, float* variance, double* moments, const ConvNormPool& params,
+                        int threads);
 
 // dy       like y
 // dweight  [O, C, 3, 3], written; dscale [O], written; dshift [O], written. That of the bias is 0: the mean takes it away.
 void conv_norm_pool_gradient_cpu(const void* dy, const float* x, const float* weight, const float* bias,
                                  const float* scale, const float* shift, const float* mean, const float* variance,
-                                 float* dweight, float* dscale, float* dshift, const ConvNormPool& params, int threads);
+                                 const double* moments, float* dweight, float* dscale, float* dshift,
+                                 const ConvNormPool& params, int threads);
 
 }  // namespace cpm
