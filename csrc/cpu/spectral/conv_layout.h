@@ -45,7 +45,7 @@ struct WeightPasses {
 // fits every instruction set.
 struct Layout {
     Side in, out;
-    int64_t pair_floats;    // of finished rows until their maximum is taken
+    int64_t pair_floats;    // of finished rows, or maxima of their windows, until the next rows are finished
     int64_t column_floats;  // of weights
 
     explicit Layout(const Split& split)
