@@ -66,7 +66,9 @@ void test_matches_plain_loop() {
     std::mt19937 generator(2);
     const cpm::SpectralConv cases[] = {{1, 30, 21, 20, 18, 9, 20}, {2, 7, 5, 3, 16, 5, 16},  {1, 25, 24, 16, 5, 11, 32},
                                        {2, 1, 1, 2, 3, 15, 22},    {1, 40, 9, 1, 33, 3, 24}, {0, 9, 9, 3, 4, 5, 16},
-                                       {1, 0, 9, 3, 4, 5, 16},     {1, 9, 9, 0, 4, 5, 16},   {1, 9, 9, 3, 0, 5, 16}};
+                                       {1, 0, 9, 3, 4, 5, 16},     {1, 9, 9, 0, 4, 5, 16},   {1, 9, 9, 3, 0, 5, 16},
+                                       // Two members share a unit whose tiles stand in two columns, or in three.
+                                       {1, 40, 30, 20, 18, 5, 22}, {1, 30, 40, 16, 12, 5, 22}};
     for_each_simd([&] {
         for (const cpm::SpectralConv& params : cases) {
             for (const int threads : {-1, 1, 2, 5}) {
@@ -85,7 +87,8 @@ void test_bfloat16_spectra() {
         for (const cpm::SpectralConv& params :
              {cpm::SpectralConv{1, 30, 21, 20, 18, 9, 20}, {2, 7, 5, 3, 16, 5, 16}, {1, 25, 24, 16, 50, 11, 54},
               {1, 40, 9, 1, 33, 3, 24}, {1, 34, 50, 3, 18, 7, 22, 3, 18, 2}, {3, 17, 9, 47, 5, 3, 64},
-              {1, 46, 46, 33, 40, 5, 16}, {0, 9, 9, 3, 4, 5, 16}, {1, 9, 9, 3, 0, 5, 16}}) {
+              {1, 46, 46, 33, 40, 5, 16}, {1, 40, 30, 20, 18, 5, 22}, {1, 30, 40, 16, 12, 5, 22},
+              {0, 9, 9, 3, 4, 5, 16}, {1, 9, 9, 3, 0, 5, 16}}) {
             const auto conv = cpm_test::random_conv(generator, params);
             auto spectra = cpm_test::spectra_of(conv, false, 1);
             const auto halves = cpm_test::halves_of(spectra);
