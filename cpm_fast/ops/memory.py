@@ -70,7 +70,7 @@ def _is_sound(tensor: torch.Tensor) -> bool:
         return False
     if not (tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)):
         return False
-    needed: int = (tensor.storage_offset() + tensor.numel()) * tensor.itemsize
+    needed = int(tensor.storage_offset() + tensor.numel()) * tensor.itemsize
     return needed <= tensor.untyped_storage().nbytes()
 
 
