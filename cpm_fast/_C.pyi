@@ -213,6 +213,7 @@ def conv_norm_pool_cpu(
     scale: int,
     shift: int,
     y: int,
+    places: int,
     mean: int,
     variance: int,
     moments: int,
@@ -222,12 +223,10 @@ def conv_norm_pool_cpu(
 ) -> None: ...
 def conv_norm_pool_gradient_cpu(
     dy: int,
+    places: int,
     x: int,
     weight: int,
-    bias: int,
     scale: int,
-    shift: int,
-    mean: int,
     variance: int,
     moments: int,
     dweight: int,

@@ -24,7 +24,7 @@ BACKENDS = ("fast", "reference")
 # The first chips with asynchronous copies and TF32 and bfloat16 tensor cores, which the Triton kernels need.
 LEAST_CAPABILITY = (8, 0)
 # As csrc/include/cpm/abi.h; a module of another number was compiled from other sources.
-ABI = 12
+ABI = 13
 FAILURE_NOTE = Path(__file__).resolve().parent.parent / "_build_failure.txt"
 
 _native: ModuleType | None = None

@@ -75,7 +75,7 @@ def conv_norm_pool(
     if not backend.use_fast("conv_norm_pool", x.device.type, missing(x, weight)):
         with torch.autocast(x.device.type, enabled=False):
             return reference_conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
-    y, mean, variance, _ = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
+    y, _, mean, variance, _ = torch.ops.cpm_fast.conv_norm_pool(x, weight, bias, scale, shift, eps, dtype)
     return y, mean, variance
 
 
@@ -105,17 +105,19 @@ def _check(x: torch.Tensor, weight: torch.Tensor, **vectors: torch.Tensor) -> No
             raise TypeError(f"{name} must be {x.dtype} as x is, got {tensor.dtype}")
 
 
-# The fourth result are moments of the window's taps, for the gradient: [1 + 9 C, 9 C] float64, as in the C++ header.
+# Results are y, places like y, mean, variance and moments [1 + 9 C, 9 C] float64, as in the C++ header; places and
+# moments are for the gradient.
 torch.library.define(
     "cpm_fast::conv_norm_pool",
     "(Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, float eps, ScalarType dtype)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 torch.library.define(
     "cpm_fast::conv_norm_pool_backward",
-    "(Tensor dy, Tensor x, Tensor weight, Tensor bias, Tensor scale, Tensor shift, Tensor mean, Tensor variance,"
-    " Tensor moments, float eps, ScalarType dtype) -> (Tensor, Tensor, Tensor)",
+    "(Tensor dy, Tensor places, Tensor x, Tensor weight, Tensor scale, Tensor variance, Tensor moments, float eps,"
+    " ScalarType dtype) -> (Tensor, Tensor, Tensor)",
 )
+Kept = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @torch.library.register_fake("cpm_fast::conv_norm_pool")
@@ -127,27 +129,26 @@ def _fake(
     shift: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> Kept:
     outputs, taps = weight.shape[0], KERNEL**2 * x.shape[1]
-    y = new_map(out_shape(x, outputs, WINDOW), x, dtype)
-    return y, x.new_empty(outputs), x.new_empty(outputs), x.new_empty(1 + taps, taps, dtype=torch.float64)
+    shape = out_shape(x, outputs, WINDOW)
+    y, places = new_map(shape, x, dtype), new_map(shape, x, torch.uint8)
+    return y, places, x.new_empty(outputs), x.new_empty(outputs), x.new_empty(1 + taps, taps, dtype=torch.float64)
 
 
 @torch.library.register_fake("cpm_fast::conv_norm_pool_backward")
 def _fake_backward(
     dy: torch.Tensor,
+    places: torch.Tensor,
     x: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
     scale: torch.Tensor,
-    shift: torch.Tensor,
-    mean: torch.Tensor,
     variance: torch.Tensor,
     moments: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
 ) -> Outputs:
-    return x.new_empty(weight.shape), torch.empty_like(scale), torch.empty_like(shift)
+    return x.new_empty(weight.shape), torch.empty_like(scale), torch.empty_like(scale)
 
 
 def _params(x: torch.Tensor, weight: torch.Tensor, eps: float, dtype: torch.dtype) -> Any:
@@ -171,7 +172,7 @@ def _cpu(
     shift: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> Kept:
     made = _fake(x, weight, bias, scale, shift, eps, dtype)
     given = [cells_first(x), *(tensor.contiguous() for tensor in (weight, bias, scale, shift))]
     run_native("conv_norm_pool_cpu", given, made, _params(x, weight, eps, dtype))
@@ -180,36 +181,37 @@ def _cpu(
 
 def _cpu_backward(
     dy: torch.Tensor,
+    places: torch.Tensor,
     x: torch.Tensor,
     weight: torch.Tensor,
-    bias: torch.Tensor,
     scale: torch.Tensor,
-    shift: torch.Tensor,
-    mean: torch.Tensor,
     variance: torch.Tensor,
     moments: torch.Tensor,
     eps: float,
     dtype: torch.dtype,
 ) -> Outputs:
-    check_gradient(dy, out_shape(x, weight.shape[0], WINDOW), dtype)
-    made = _fake_backward(dy, x, weight, bias, scale, shift, mean, variance, moments, eps, dtype)
-    weights = (tensor.contiguous() for tensor in (weight, bias, scale, shift, mean, variance, moments))
-    given = [cells_first(dy), cells_first(x), *weights]
+    shape = out_shape(x, weight.shape[0], WINDOW)
+    check_gradient(dy, shape, dtype)
+    if places.shape != shape or places.dtype != torch.uint8:
+        raise ValueError(f"places must be {list(shape)} uint8, got {list(places.shape)} {places.dtype}")
+    made = _fake_backward(dy, places, x, weight, scale, variance, moments, eps, dtype)
+    weights = (tensor.contiguous() for tensor in (weight, scale, variance, moments))
+    given = [cells_first(dy), cells_first(places), cells_first(x), *weights]
     run_native("conv_norm_pool_gradient_cpu", given, made, _params(x, weight, eps, dtype))
     return made
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    *tensors, ctx.eps, ctx.dtype = inputs
-    ctx.save_for_backward(*tensors, *output[1:])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Kept) -> None:
+    x, weight, _, scale, _, ctx.eps, ctx.dtype = inputs
+    _, places, _, variance, moments = output
+    ctx.save_for_backward(places, x, weight, scale, variance, moments)
     ctx.mark_non_differentiable(*output[1:])
 
 
 def _gradients(ctx: Any, dy: torch.Tensor, *_: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-    # Read once: maps that are computed again for the gradient can be read only once.
-    saved = ctx.saved_tensors
-    dweight, dscale, dshift = torch.ops.cpm_fast.conv_norm_pool_backward(dy, *saved, ctx.eps, ctx.dtype)
-    made = (None, dweight, torch.zeros_like(saved[2]), dscale, dshift)
+    backward = torch.ops.cpm_fast.conv_norm_pool_backward
+    dweight, dscale, dshift = backward(dy, *ctx.saved_tensors, ctx.eps, ctx.dtype)
+    made = (None, dweight, torch.zeros_like(dshift), dscale, dshift)
     needed = ctx.needs_input_grad[:5]
     return *(gradient if need else None for gradient, need in zip(made, needed, strict=True)), None, None
 

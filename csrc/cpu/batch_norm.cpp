@@ -110,7 +110,7 @@ void run_windows(const BatchNorm& params, void (*const* run)(const spectral::Nor
         run[maps_of(params)]({value_at(x, cell, params.bf16), value_at(dy, at, params.bf16), y, cut.cells(chunk),
                               params.channels, params.channels, row, params.channels, params.relu, terms,
                               sums == nullptr ? nullptr : sums->first(chunk),
-                              sums == nullptr ? nullptr : sums->second(chunk)});
+                              sums == nullptr ? nullptr : sums->second(chunk), nullptr});
     });
 }
 

@@ -2,20 +2,23 @@
 // the weight alone decides (patch_moments.h):
 //
 //     forward    image -> moments of patches -> mean, variance      image -> strip -> normalized, ReLU, pool -> y
-//     backward   image, dy -> strip -> its gradient -> sums of the gradient and of its products with the patches
+//     backward   image, dy, places of maxima -> gradient of a strip -> its sums, and those of its products with patches
 //
 // A normalization's gradient is factor * gradient - shift - slope * (value - mean), its last two terms known only after
-// all cells. In dweight they are multiplied by sums of patches and of products of patches, which the moments hold.
+// all cells. In dweight they are multiplied by sums of patches and of products of patches, which the moments hold. The
+// gradient's product with the values is that with the patches, weighted. So backward computes no convolution.
 //
 // A strip is some windows of 2 x 2 cells side by side, and a block of 16 outputs. With 3 inputs a convolution is 27
 // multiply-adds per cell and output; writing the map to memory and reading it again is far slower.
 //
-// 3->32 @256, batch 16: 1.8 GFLOP for each convolution, and as many for dweight: 3 of them in a step, 11 ms at the full
+// 3->32 @256, batch 16: 1.8 GFLOP for each convolution, and as many for dweight: 2 of them in a step, 7 ms at the full
 // rate of 2 cores of an EPYC 9005 (2 x 259 GFLOP/s). The map is 134 MB; the separate ops read or write it 20 times.
 //
 // Versions, ms forward and backward of this on two Zen 5 cores, y of bfloat16:
 //     1  two passes each way, for sums and for values, each with the convolution    12.9  20.0
 //     2  the sums over all cells from moments of the patches                        11.2  13.5
+//     3  the forward pass keeps the places of maxima, a byte for each               11.6   9.1
+//        version 2 in the same minutes                                              11.8  14.2
 
 #include "cpm/conv_norm_pool.h"
 
@@ -51,10 +54,6 @@ void check(const ConvNormPool& params) {
     element_count({params.images, params.height, params.width, params.outputs + kBlock, bytes});
     element_count({params.outputs + kBlock, 9, params.inputs, kParts, bytes});
     element_count({81, params.inputs + 1, params.inputs + 1, kMomentParts, bytes});
-}
-
-spectral::NormMaps maps_of(const ConvNormPool& params) {
-    return params.bf16 ? spectral::kRoundedMaps : spectral::kFloatMaps;
 }
 
 // The strips of all images, row by row.
@@ -123,10 +122,10 @@ public:
     // Adds the gradient of the block's weight.
     void add_gradient(double* dweight) { kernels().narrow_gradient(rows(nullptr, 0, gradient_.data(), dweight)); }
 
-    // The windows of the map; of the pooled map `pooled` is the place of the first.
-    spectral::NormWindows windows(int64_t block, const NormFactors& factors) const {
+    // The windows of the map, with their places.
+    spectral::NormWindows windows(int64_t block, const spectral::NormTerms& terms, unsigned char* places) const {
         return {map_.data(), nullptr, nullptr, cells_ / 2, strips_.channels(block), kBlock, cells_ * kBlock,
-                strips_.params.outputs, true, factors.view(block * kBlock), nullptr, nullptr};
+                strips_.params.outputs, true, terms, nullptr, nullptr, places};
     }
 
     float* gradient() { return gradient_.data(); }
@@ -143,10 +142,10 @@ private:
     std::vector<float> patch_, map_, gradient_;
 };
 
-// Calls run(part, strip, block, the place of its windows in a pooled map, memory) for all strips and blocks, with the
-// strip's map of the block computed. A part of the strips runs in order.
+// Calls run(part, block, the place of its windows in a pooled map, memory) for all strips and blocks, with the strip
+// read. A part of the strips runs in order.
 template <typename Run>
-void each_block(const Strips& strips, const float* x, const Packed& packed, int threads, const Run& run) {
+void each_block(const Strips& strips, const float* x, int threads, const Run& run) {
     const int64_t parts = std::min(kParts, strips.count);
     threads::parallel(threads, parts, [&](int, int64_t part) {
         Strip memory(strips);
@@ -154,8 +153,7 @@ void each_block(const Strips& strips, const float* x, const Packed& packed, int 
             memory.read(x, strip);
             const int64_t window = strips.row(strip) * strips.across + strips.first(strip);
             for (int64_t block = 0; block < strips.blocks; ++block) {
-                memory.convolve(packed, block);
-                run(part, strip, block, window * strips.params.outputs + block * kBlock, memory);
+                run(part, block, window * strips.params.outputs + block * kBlock, memory);
             }
         }
     });
@@ -193,56 +191,63 @@ void moments_of(const Strips& strips, const float* weight, const float* bias, co
 }  // namespace
 
 void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                        void* y, float* mean, float* variance, double* moments, const ConvNormPool& params,
-                        int threads) {
+                        void* y, unsigned char* places, float* mean, float* variance, double* moments,
+                        const ConvNormPool& params, int threads) {
     check(params);
     const Strips strips(params);
     const Packed packed(strips, weight, bias);
     patch_moments(x, params.images, params.height, params.width, params.inputs, moments, threads);
     moments_of(strips, weight, bias, moments, mean, variance);
     const NormFactors factors(params.outputs, scale, shift, mean, variance, params.eps);
-    each_block(strips, x, packed, threads, [&](int64_t, int64_t, int64_t block, int64_t at, Strip& memory) {
-        spectral::NormWindows windows = memory.windows(block, factors);
+    each_block(strips, x, threads, [&](int64_t, int64_t block, int64_t at, Strip& memory) {
+        memory.convolve(packed, block);
+        spectral::NormWindows windows = memory.windows(block, factors.view(block * kBlock), places + at);
         windows.y = value_at(y, at, params.bf16);
-        kernels().norm_pool_write[maps_of(params)](windows);
+        kernels().norm_pool_places[params.bf16](windows);
     });
 }
 
-void conv_norm_pool_gradient_cpu(const void* dy, const float* x, const float* weight, const float* bias,
-                                 const float* scale, const float* shift, const float* mean, const float* variance,
-                                 const double* moments, float* dweight, float* dscale, float* dshift,
-                                 const ConvNormPool& params, int threads) {
+void conv_norm_pool_gradient_cpu(const void* dy, const unsigned char* places, const float* x, const float* weight,
+                                 const float* scale, const float* variance, const double* moments, float* dweight,
+                                 float* dscale, float* dshift, const ConvNormPool& params, int threads) {
     check(params);
     const Strips strips(params);
-    const Packed packed(strips, weight, bias);
-    NormFactors factors(params.outputs, scale, shift, mean, variance, params.eps);
-    NormSums sums(strips.count, strips.blocks * kBlock);
-    // Products of the normalized map's gradient with the patches.
-    std::vector<double> parts(static_cast<size_t>(kParts) * packed.weights.size());
-    each_block(strips, x, packed, threads, [&](int64_t part, int64_t strip, int64_t block, int64_t at, Strip& memory) {
-        spectral::NormWindows windows = memory.windows(block, factors);
+    const int64_t taps = strips.taps, lanes = strips.blocks * kBlock;
+    // Sums of the normalized values' gradient, and of its products with the patches.
+    std::vector<double> part_sums(static_cast<size_t>(kParts * lanes)), part_products(part_sums.size() * taps);
+    each_block(strips, x, threads, [&](int64_t part, int64_t block, int64_t at, Strip& memory) {
+        // The kernel only reads them.
+        spectral::NormWindows windows = memory.windows(block, {}, const_cast<unsigned char*>(places) + at);
         windows.dy = value_at(dy, at, params.bf16);
         windows.y = memory.gradient();
-        windows.first = sums.first(strip) + block * kBlock;
-        windows.second = sums.second(strip) + block * kBlock;
-        kernels().norm_pool_gradient_share[params.bf16](windows);
-        memory.add_gradient(parts.data() + part * packed.weights.size() + block * strips.taps * kBlock);
+        windows.first = part_sums.data() + part * lanes + block * kBlock;
+        kernels().norm_pool_gradient_places[params.bf16](windows);
+        memory.add_gradient(part_products.data() + (part * lanes + block * kBlock) * taps);
     });
-    factors.take_gradient(sums, params.images * params.height * params.width, dscale, dshift);
-    for (int64_t i = 0; i < strips.taps; ++i) {
-        const int64_t tap = Packed::tap(strips, i);
-        const std::vector<double> spread = weighted(strips, weight, moments + (1 + tap) * strips.taps);
+    const auto sum_parts = [](const std::vector<double>& parts, int64_t step, int64_t at) {
+        double sum = 0.0;
+        for (int64_t part = 0; part < kParts; ++part) sum += parts[part * step + at];
+        return sum;
+    };
+    std::vector<double> sums(static_cast<size_t>(params.outputs)), values(sums), products(sums.size() * taps);
+    for (int64_t output = 0; output < params.outputs; ++output) {
+        sums[output] = sum_parts(part_sums, lanes, output);
+        for (int64_t i = 0; i < taps; ++i) {
+            const double sum = sum_parts(part_products, lanes * taps, Packed::place(strips, output, i));
+            // Of the distance from the mean.
+            products[output * taps + i] = sum - sums[output] * moments[Packed::tap(strips, i)];
+            values[output] += products[output * taps + i] * weight[output * taps + i];
+        }
+    }
+    for (int64_t i = 0; i < taps; ++i) {
+        const std::vector<double> spread = weighted(strips, weight, moments + (1 + Packed::tap(strips, i)) * taps);
         for (int64_t output = 0; output < params.outputs; ++output) {
-            double product = 0.0;
-            for (int64_t part = 0; part < kParts; ++part) {
-                product += parts[part * packed.weights.size() + Packed::place(strips, output, i)];
-            }
-            // Of the distances from the means, as the gradient of all cells together is 0.
-            product -= sums.first(0)[output] * moments[tap];
             const double inverse = 1.0 / std::sqrt(variance[output] + params.eps);
-            const double slope = sums.second(0)[output] * inverse * inverse;
-            dweight[output * strips.taps + i] =
-                static_cast<float>(scale[output] * inverse * (product - slope * spread[output]));
+            const double slope = values[output] * inverse * inverse;
+            dweight[output * taps + i] =
+                static_cast<float>(scale[output] * inverse * (products[output * taps + i] - slope * spread[output]));
+            dscale[output] = static_cast<float>(values[output] * inverse);
+            dshift[output] = static_cast<float>(sums[output]);
         }
     }
 }

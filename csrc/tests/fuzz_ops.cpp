@@ -282,11 +282,12 @@ void fuzz_conv_norm_pool(Generator& generator) {
     for (const int threads : {1, 3}) {
         Floats y(dy.size()), mean(bias.size()), variance(mean), dweight(weight.size()), dscale(mean), dshift(mean);
         std::vector<double> moments(static_cast<size_t>((1 + 9 * params.inputs) * 9 * params.inputs));
-        cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(), mean.data(),
-                                variance.data(), moments.data(), params, threads);
-        cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
-                                         mean.data(), variance.data(), moments.data(), dweight.data(), dscale.data(),
-                                         dshift.data(), params, threads);
+        std::vector<unsigned char> places(dy.size());
+        cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(),
+                                places.data(), mean.data(), variance.data(), moments.data(), params, threads);
+        cpm::conv_norm_pool_gradient_cpu(dy.data(), places.data(), x.data(), weight.data(), scale.data(),
+                                         variance.data(), moments.data(), dweight.data(), dscale.data(), dshift.data(),
+                                         params, threads);
         for (const auto* part : {&y, &mean, &variance, &dweight, &dscale, &dshift}) {
             results[threads == 1].insert(results[threads == 1].end(), part->begin(), part->end());
         }

@@ -42,20 +42,22 @@ size_t count_of_moments(const cpm::ConvNormPool& params) {
 struct Results {
     Floats y, mean, variance, dweight, dscale, dshift;
     std::vector<double> moments;
+    std::vector<unsigned char> places;
 
     Results(const Problem& given, int threads)
         : y(given.dy.size(), 7.0f), mean(given.bias.size()), variance(mean), dweight(given.weight.size(), 7.0f),
-          dscale(mean), dshift(mean), moments(count_of_moments(given.params), 7.0) {
+          dscale(mean), dshift(mean), moments(count_of_moments(given.params), 7.0),
+          places(given.dy.size(), 7) {
         const auto& [params, x, weight, bias, scale, shift, dy] = given;
-        cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(), mean.data(),
-                                variance.data(), moments.data(), params, threads);
-        cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
-                                         mean.data(), variance.data(), moments.data(), dweight.data(), dscale.data(),
-                                         dshift.data(), params, threads);
+        cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(),
+                                places.data(), mean.data(), variance.data(), moments.data(), params, threads);
+        cpm::conv_norm_pool_gradient_cpu(dy.data(), places.data(), x.data(), weight.data(), scale.data(),
+                                         variance.data(), moments.data(), dweight.data(), dscale.data(), dshift.data(),
+                                         params, threads);
     }
     bool operator==(const Results& other) const {
         return y == other.y && mean == other.mean && variance == other.variance && dweight == other.dweight &&
-               dscale == other.dscale && dshift == other.dshift && moments == other.moments;
+               dscale == other.dscale && dshift == other.dshift && moments == other.moments && places == other.places;
     }
 };
 
@@ -136,13 +138,14 @@ void test_bfloat16_maps() {
             cpm_test::Halves y(dy.size(), 7);
             Floats mean(bias.size()), variance(mean), dweight(weight.size()), dscale(mean), dshift(mean);
             std::vector<double> moments(count_of_moments(params));
+            std::vector<unsigned char> places(dy.size());
             cpm::conv_norm_pool_cpu(x.data(), weight.data(), bias.data(), scale.data(), shift.data(), y.data(),
-                                    mean.data(), variance.data(), moments.data(), params, threads);
-            cpm::conv_norm_pool_gradient_cpu(dy.data(), x.data(), weight.data(), bias.data(), scale.data(), shift.data(),
-                                             mean.data(), variance.data(), moments.data(), dweight.data(),
-                                             dscale.data(), dshift.data(), params, threads);
+                                    places.data(), mean.data(), variance.data(), moments.data(), params, threads);
+            cpm::conv_norm_pool_gradient_cpu(dy.data(), places.data(), x.data(), weight.data(), scale.data(),
+                                             variance.data(), moments.data(), dweight.data(), dscale.data(),
+                                             dshift.data(), params, threads);
             CHECK(cpm_test::rounded(y, floats.y));
-            CHECK(mean == floats.mean && variance == floats.variance && moments == floats.moments);
+            CHECK(mean == floats.mean && variance == floats.variance && moments == floats.moments && places == floats.places);
             for (size_t i = 0; i < dweight.size(); ++i) CHECK(near(dweight[i], floats.dweight[i], 300.0));
             for (size_t c = 0; c < mean.size(); ++c) {
                 CHECK(near(dscale[c], floats.dscale[c], 300.0) && near(dshift[c], floats.dshift[c], 300.0));
@@ -156,8 +159,8 @@ void test_rejects() {
                                             {1, 2, 5, 3, 4, 1e-5}, {1, 2, 2, 0, 4, 1e-5}, {1, -2, 2, 3, 4, 1e-5},
                                             {int64_t{1} << 40, 1 << 12, 1 << 12, 3, 4, 1e-5}, {1, 2, 2, 3, -20, 1e-5}}) {
         CHECK(cpm_test::throws<std::invalid_argument>([&] {
-            cpm::conv_norm_pool_cpu(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, params,
-                                    1);
+            cpm::conv_norm_pool_cpu(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                                    nullptr, params, 1);
         }));
     }
 }

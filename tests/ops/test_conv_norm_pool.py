@@ -236,8 +236,13 @@ def test_compiles(autocast: bool, generator: torch.Generator) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_gradient_op_rejects(dtype: torch.dtype, generator: torch.Generator) -> None:
     inputs = inputs_of((2, 3, 6, 8, 5), generator)
-    y, *statistics = op(*inputs, EPS, dtype)
-    check_refuses_gradients(torch.ops.cpm_fast.conv_norm_pool_backward, y, *inputs, *statistics, EPS, dtype)
+    x, weight, _, scale, _ = inputs
+    y, places, _, *moments = op(*inputs, EPS, dtype)
+    backward = torch.ops.cpm_fast.conv_norm_pool_backward
+    check_refuses_gradients(backward, y, places, x, weight, scale, *moments, EPS, dtype)
+    for other in (places[..., 1:], places.int()):
+        with pytest.raises(ValueError, match=r"places must be \[2, 5, 3, 4\] uint8, got"):
+            backward(y, other, x, weight, scale, *moments, EPS, dtype)
 
 
 SMALL = NetworkConfig(

@@ -208,8 +208,8 @@ struct Winograd {
     int64_t value_step, product_step;
 };
 
-// The types of the maps of a batch normalization: all float, all bfloat16, or x and dx float and y and dy bfloat16.
-enum NormMaps { kFloatMaps, kBfloat16Maps, kRoundedMaps };
+// The type of the maps of a batch normalization.
+enum NormMaps { kFloatMaps, kBfloat16Maps };
 
 // A chunk of a batch normalization, or of its gradient.
 struct NormTerms {
@@ -236,6 +236,7 @@ struct NormWindows {
     bool relu;
     NormTerms terms;
     double *first, *second;  // as above
+    unsigned char* places;   // [windows, channels] like y: of the largest cell, 1 to 4, or 0 where the ReLU is closed
 };
 
 // Two rows of cells of a 3x3 convolution of few inputs, for a block of outputs.
@@ -281,15 +282,17 @@ struct Kernels {
     void (*winograd_read[2])(const Winograd&, int64_t begin, int64_t end);      // tasks: rows x blocks of inputs
     void (*winograd_multiply[2])(const Winograd&, int64_t begin, int64_t end);  // tasks: 36 products
     void (*winograd_write)(const Winograd&, int64_t begin, int64_t end);        // tasks: rows x blocks of outputs
-    // By NormMaps; without a pool both maps have one type.
+    // By NormMaps.
     void (*norm_sums[2])(const NormChunk&);           // means, and sums of squared distances from them
     void (*norm_write[2])(const NormChunk&);
     void (*norm_gradient_sums[2])(const NormChunk&);  // of the gradient, and of its product with x - mean
     void (*norm_gradient_write[2])(const NormChunk&);
-    void (*norm_pool_write[3])(const NormWindows&);
+    void (*norm_pool_write[2])(const NormWindows&);
     void (*norm_pool_gradient_sums[2])(const NormWindows&);
     void (*norm_pool_gradient_write[2])(const NormWindows&);
-    void (*norm_pool_gradient_share[2])(const NormWindows&);  // sums, and writes the gradient of the normalized map; by y
+    // Of a map of floats, with places; by the type of y.
+    void (*norm_pool_places[2])(const NormWindows&);           // as norm_pool_write with ReLU; writes places
+    void (*norm_pool_gradient_places[2])(const NormWindows&);  // the normalized values' gradient; adds its sums to `first`
     void (*narrow_conv)(const NarrowRows&);
     void (*narrow_gradient)(const NarrowRows&);
     void (*narrow_products)(const RowPair&);

@@ -29,10 +29,11 @@ constexpr Kernels table(const char* name) {
             {norm_sums<float>, norm_sums<uint16_t>}, {norm_write<float>, norm_write<uint16_t>},
             {norm_gradient_sums<float>, norm_gradient_sums<uint16_t>},
             {norm_gradient_write<float>, norm_gradient_write<uint16_t>},
-            {norm_pool_write<float, float>, norm_pool_write<uint16_t, uint16_t>, norm_pool_write<float, uint16_t>},
+            {norm_pool_write<float>, norm_pool_write<uint16_t>},
             {norm_pool_gradient_sums<float>, norm_pool_gradient_sums<uint16_t>},
             {norm_pool_gradient_write<float>, norm_pool_gradient_write<uint16_t>},
-            {norm_pool_gradient_share<float>, norm_pool_gradient_share<uint16_t>},
+            {norm_pool_places<float>, norm_pool_places<uint16_t>},
+            {norm_pool_gradient_places<float>, norm_pool_gradient_places<uint16_t>},
             narrow_conv, narrow_gradient, narrow_products, find_ranges, checksum};
 }
 

@@ -20,6 +20,7 @@ struct ConvNormPool {
 // weight    [O, C, 3, 3]; bias [O]
 // scale     [O]; shift [O], of the normalization
 // y         [N, h/2, w/2, O], written
+// places    like y, written: which of a window's four cells is the largest, 1 to 4, or 0 where the ReLU is closed
 // mean      [O], written
 // variance  [O], written: the mean square distance from the mean
 // moments   [1 + 9 C, 9 C], written: the mean of each tap of the window over all cells, then their covariances; taps are
@@ -27,14 +28,13 @@ struct ConvNormPool {
 //
 // Any number of threads gives the same bits. Throws std::invalid_argument for no cells, odd sides, or no input.
 void conv_norm_pool_cpu(const float* x, const float* weight, const float* bias, const float* scale, const float* shift,
-                        void* y, float* mean, float* variance, double* moments, const ConvNormPool& params,
-                        int threads);
+                        void* y, unsigned char* places, float* mean, float* variance, double* moments,
+                        const ConvNormPool& params, int threads);
 
 // dy       like y
 // dweight  [O, C, 3, 3], written; dscale [O], written; dshift [O], written. That of the bias is 0: the mean takes it away.
-void conv_norm_pool_gradient_cpu(const void* dy, const float* x, const float* weight, const float* bias,
-                                 const float* scale, const float* shift, const float* mean, const float* variance,
-                                 const double* moments, float* dweight, float* dscale, float* dshift,
-                                 const ConvNormPool& params, int threads);
+void conv_norm_pool_gradient_cpu(const void* dy, const unsigned char* places, const float* x, const float* weight,
+                                 const float* scale, const float* variance, const double* moments, float* dweight,
+                                 float* dscale, float* dshift, const ConvNormPool& params, int threads);
 
 }  // namespace cpm
