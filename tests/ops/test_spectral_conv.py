@@ -21,6 +21,7 @@ from cpm_fast.ops.spectral_conv import (
 )
 from cpm_fast.reference.spectral_conv import spectral_conv as reference_conv
 from cpm_fast.reference.spectral_conv import transform_weight as reference_transform
+from cpm_fast.system.torch_settings import cpu_threads
 from support import exact
 from support.cases import LARGE_SPECTRAL, RELATIVE_ERROR, SPECTRAL_CONV, SpectralCase
 from support.exact import relative_error
@@ -114,6 +115,21 @@ def test_matches_reference_on_any_number_of_threads(native_code: None, generator
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), [(24, 16), (40, 8), (16, 16), (16, 24)])
+def test_products_never_lie_on_input_that_is_still_read(
+    inputs: int, outputs: int, native_code: None, generator: torch.Generator
+) -> None:
+    """Two threads share the last unit of an odd number, each with some columns of its tiles."""
+    x = torch.randn(2, inputs, 32, 32, generator=generator)
+    spectra = transform_weight(torch.randn(outputs, inputs, 7, 7, generator=generator), 22)
+    bias = torch.zeros(outputs)
+    with cpu_threads(1):
+        wanted = spectral_conv(x, spectra, bias, False, 7)
+    with cpu_threads(2):
+        for _ in range(40):
+            assert torch.equal(spectral_conv(x, spectra, bias, False, 7), wanted)
+
+
 @pytest.mark.parametrize(("kernel", "tile"), [(3, 16), (5, 16), (7, 20), (9, 24), (11, 22), (15, 32)])
 def test_bits_do_not_depend_on_chunks(
     kernel: int, tile: int, native_code: None, monkeypatch: pytest.MonkeyPatch, generator: torch.Generator
@@ -190,6 +206,18 @@ def test_matches_reference_pooled(pool: Pool, simd: str, poisoned_memory: None, 
         with backend.use_backend("reference"):
             reference = spectral_conv(x, spectra, bias, True, case.kernel, pool, torch.empty_like(wanted))
         assert relative_error(reference, wanted.double()) < BOUND
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+def test_large_outputs_have_the_bits_of_small_ones(pool: Pool, simd: str, generator: torch.Generator) -> None:
+    """From 64 MiB on an output with a pool is written past the caches: one image alone is smaller than that."""
+    images = torch.randn(5, 2, 1024, 920, generator=generator).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(16, 2, 3, 3, generator=generator), torch.randn(16, generator=generator)
+    spectra = transform_weight(weight, 16)
+    together = spectral_conv(images, spectra, bias, True, 3, pool)
+    assert together.nbytes > 64 << 20
+    for image, wanted in zip(images, together, strict=True):
+        assert torch.equal(spectral_conv(image[None], spectra, bias, True, 3, pool)[0], wanted)
 
 
 def test_matches_reference_among_the_channels_of_a_wider_map(native_code: None, generator: torch.Generator) -> None:

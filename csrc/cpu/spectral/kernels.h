@@ -97,6 +97,7 @@ struct WriteRows {
     int64_t first_block;  // of the channels, those in the strips
     Axis across;
     int tile;
+    bool stream = false;  // with pool, past the caches, where whole lines of cache are written
 };
 
 // A maximum pool after the convolution: windows of `side` cells, two apart, the first of which begins `padding` cells

@@ -103,7 +103,7 @@ struct PooledRows {
             const int64_t window = (start - kCarried + Padding) / 2, begin = kCarried == 2 && tile == 0 ? 1 : 0;
             const int64_t end = cells / 2 + (kCarried == 2 && last ? 1 : 0);
             for (const MaximaStep* step : {of_both, of_one}) {
-                if (step != nullptr && step->whole) {
+                if (step != nullptr && step->whole && !job.stream) {
                     fetch<true>(step->to.at + (window + begin) * step->to.step, end - begin, step->to.step, kBlock);
                 }
             }
@@ -145,7 +145,11 @@ struct PooledRows {
                     largest = larger(largest, magnitudes(most_of));
                     most_of = at_least(most_of, floor);
                 }
-                step.to.put(window + i, lane, most_of);
+                if (step.whole && job.stream && step.to.channels == kBlock) {
+                    stream(step.to.at + (window + i) * step.to.step + lane, most_of);
+                } else {
+                    step.to.put(window + i, lane, most_of);
+                }
             }
         }
     }
@@ -216,6 +220,7 @@ void write_pooled(const WriteRows& job, const Pool& pool, int64_t begin, int64_t
             if (!write(job, pool, from, to, strip, offsets, channels, out)) {
                 __atomic_store_n(job.broken + image, 1, __ATOMIC_RELAXED);
             }
+            if (job.stream) end_stream();
             continue;
         }
         const Windows own{pool, from, to, most(strips.first_row, 2 * from - pool.padding),

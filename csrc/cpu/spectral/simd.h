@@ -7,6 +7,10 @@
 #include <cstring>
 #include <limits>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "../vectors.h"
 #include "bfloat16.h"
 
@@ -41,6 +45,20 @@ CPM_INLINE int32_t magnitude(float value) {
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
 typedef float UnalignedVector __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+
+// Stores past the caches, to an aligned place; `end_stream` then makes the values visible to other threads.
+CPM_INLINE void stream(float* to, Vector value) {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, reinterpret_cast<__m512>(value));
+#else
+    *reinterpret_cast<Vector*>(to) = value;
+#endif
+}
+CPM_INLINE void end_stream() {
+#if defined(__AVX512F__)
+    _mm_sfence();
+#endif
+}
 
 CPM_INLINE Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
 CPM_INLINE void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
@@ -113,6 +131,8 @@ CPM_INLINE Vector load(const float* from) {
 CPM_INLINE void store(float* to, Vector value) {
     for (int lane = 0; lane < kLanes; ++lane) to[lane] = value[lane];
 }
+CPM_INLINE void stream(float* to, Vector value) { store(to, value); }
+CPM_INLINE void end_stream() {}
 CPM_INLINE Integers magnitudes(Vector values) {
     return each_lane<kLanes>([&](int lane) { return magnitude(values[lane]); });
 }
