@@ -18,9 +18,10 @@ The networks may have learned from these very labels, so what they contradict is
 contradict fewer than others would. `train` trains the network of one fold on the samples of all others, and `check`
 without --network judges each fold by its own. If `train` is stopped, run it again to resume.
 
-Held-out samples are not changed. `check` writes corrections.json, which --data corrected:corrections.json:lspet/
-applies, and prints the count of each kind. `sheet` draws corrected samples before and after, for inspection: right
-limbs red, left limbs blue, changed parts with a ring.
+Held-out samples are not changed, unless `check --held-out` judges them instead: look at these corrections before they
+serve in a validation, for they favor the networks that made them. `check` writes corrections.json, which --data
+corrected:corrections.json:lspet/ applies, and prints the count of each kind. `sheet` draws corrected samples before and
+after, for inspection: right limbs red, left limbs blue, changed parts with a ring.
 """
 
 from __future__ import annotations
@@ -195,6 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="check: weights; may be repeated (default: those of the folds)",
     )
+    parser.add_argument(
+        "--held-out", action="store_true", help="check: only the held-out samples, by networks that have not seen them"
+    )
     parser.add_argument("--precision", default="auto", help="check: of the networks, such as bf16 (%(default)s)")
     parser.add_argument("--count", type=int, default=20, help="sheet: samples to draw (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="sheet: of their choice (%(default)s)")
@@ -222,8 +226,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.verb == "check":
         limits, given = Limits(), chosen.network or []
         judges: list[tuple[Sequence[int], Sequence[CPM]]]
+        if chosen.held_out and not given:
+            parser.error("--held-out must go with --network: the folds are of the other samples")
+        indices = range(count, len(dataset)) if chosen.held_out else range(count)
         if given:
-            judges = [(range(count), [load_model(weights_file(one)) for one in given])]
+            judges = [(indices, [load_model(weights_file(one)) for one in given])]
         else:
             folds = fold_of(count, chosen.folds)
             judges = [
@@ -240,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_corrections(path, dataset, corrections, about)
         for why, number in sorted(Counter(one.why for one in corrections).items()):
             print(f"{why:10} {number:6} parts")
-        print(f"wrote {path}, {len({one.sample for one in corrections})} of {count} samples")
+        print(f"wrote {path}, {len({one.sample for one in corrections})} of {len(indices)} samples")
         return 0
     corrections = read_corrections(path, dataset)
     changed = sorted({one.sample for one in corrections})

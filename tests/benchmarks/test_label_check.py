@@ -170,7 +170,12 @@ def test_the_command_trains_checks_and_draws(tmp_path, monkeypatch, capsys) -> N
     network = tmp_path / "fold0" / "final.safetensors"
     assert label_check.main(["check", *given, "--network", str(network)]) == 0
     assert label_check.main(["sheet", *given]) == 0
+    everything = Limits(exchange=-1e9, doubt=-1e9, against=1e9)
+    monkeypatch.setattr(label_check, "Limits", lambda: everything)
     path = tmp_path / label_check.CORRECTIONS_FILE
+    for held_out, samples in (((), set(range(12))), (("--held-out",), {12, 13})):
+        assert label_check.main(["check", *given, "--network", str(network), *held_out]) == 0
+        assert {row[0] for row in json.loads(path.read_text())["rows"]} == samples
     assert open_dataset(f"corrected:{path}:synthetic:14:3").name == "synthetic"
     assert f"wrote {path}, " in capsys.readouterr().out
 
@@ -192,7 +197,19 @@ def test_the_corrections_are_of_training_samples_alone(name, training) -> None:
     assert min(row[0] for row in written["rows"]) >= 0 and max(row[0] for row in written["rows"]) < training
 
 
+@pytest.mark.parametrize(("name", "training", "samples"), [("lsp", 800, 1000), ("lspet", 9500, 10000)])
+def test_the_corrections_that_were_looked_at_are_of_held_out_samples_alone(name, training, samples) -> None:
+    written = json.loads((label_check.ROOT / f"benchmarks/results/corrections-{name}-held-out.json").read_text())
+    assert written["form"] == FORM and written["samples"] == samples
+    limbs = {(row[0], row[1].split("_")[1] in ("hip", "knee", "ankle")) for row in written["rows"]}
+    assert len(limbs) == written["about"]["labels wrong"]
+    assert all(training <= row[0] < samples and row[1] in LSP.names for row in written["rows"])
+
+
 def test_bad_use(capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        label_check.main(["check", "--data", "synthetic:9", "--hold-out", "1", "--held-out"])
+    assert "--held-out must go with --network" in capsys.readouterr().err
     for options in (["--folds", "1"], ["--fold", "4"], ["--hold-out", "-1"]):
         with pytest.raises(SystemExit, match="2"):
             label_check.main(["check", "--data", "synthetic:9", "--hold-out", "1", *options])
