@@ -234,7 +234,7 @@ void conv_norm_pool_gradient_cpu(const void* dy, const unsigned char* places, co
         sums[output] = sum_parts(part_sums, lanes, output);
         for (int64_t i = 0; i < taps; ++i) {
             const double sum = sum_parts(part_products, lanes * taps, Packed::place(strips, output, i));
-            // Of the distance from the mean.
+            // The product with a tap's distance from its mean.
             products[output * taps + i] = sum - sums[output] * moments[Packed::tap(strips, i)];
             values[output] += products[output * taps + i] * weight[output * taps + i];
         }

@@ -97,7 +97,7 @@ def test_one_window(generator: torch.Generator) -> None:
 def test_moments_of_a_bright_image_do_not_cancel(generator: torch.Generator) -> None:
     x, weight, bias, scale, shift = inputs_of((2, 3, 8, 20, 5), generator)
     x[:, :, 1:-1, 1:-1] += 1000
-    # Of the brightness nothing is left in most cells.
+    # Weights of sum 0 leave nothing of the brightness in most cells.
     weight -= weight.mean((2, 3), keepdim=True)
     found = conv_norm_pool(x, weight, bias, scale, shift, EPS)
     wanted = reference(*(tensor.double() for tensor in (x, weight, bias, scale, shift)), EPS)

@@ -123,7 +123,7 @@ def test_fake_tensors_give_shapes(name: str) -> None:
 
 
 def test_addresses_of_tensors_without_memory_are_refused() -> None:
-    # Of which a plain one has been accepted.
+    # A plain tensor has been accepted before.
     assert address("x", X) == X.data_ptr()
     fake = FakeTensorMode().from_tensor(X)
     for tensor, kind in (

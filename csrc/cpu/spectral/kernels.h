@@ -291,7 +291,7 @@ struct Kernels {
     void (*norm_pool_write[2])(const NormWindows&);
     void (*norm_pool_gradient_sums[2])(const NormWindows&);
     void (*norm_pool_gradient_write[2])(const NormWindows&);
-    // Of a map of floats, with places; by the type of y.
+    // These take a map of floats and keep the places of maxima; by the type of y.
     void (*norm_pool_places[2])(const NormWindows&);           // as norm_pool_write with ReLU; writes places
     void (*norm_pool_gradient_places[2])(const NormWindows&);  // the normalized values' gradient; adds its sums to `first`
     void (*narrow_conv)(const NarrowRows&);

@@ -22,8 +22,8 @@
 namespace cpm::spectral {
 namespace {
 
-// Where places are wanted: transforms rows `row` and `row + 1` of the strips, in all tiles, to pool.pair. Returns whether
-// all were finite.
+// Transforms rows `row` and `row + 1` of the strips, in all tiles, to pool.pair, if places are wanted. Returns whether all
+// were finite.
 bool finish_pair(const WriteRows& job, const Pool& pool, const float* strip, int64_t row, Dft dft, const float* bias,
                  int64_t channels) {
     alignas(64) float z[kMaxTile * kComplex];
